@@ -1,0 +1,147 @@
+"""How often and how much in a while: counts and values over four windows, and many assets at once.
+
+Each window is an exponentially decayed sum, so that it takes two words whatever arrives. What was refused or failed
+counts as an attempt; failed and cancelled transfers leave the value sums (D10).
+"""
+
+from math import exp, isnan, log10
+
+from rules.baseline.layout import (
+    ASSETS,
+    COUNTS,
+    LAST_US,
+    OUT_US,
+    RECENT_ASSET_SLOTS,
+    RECENT_ASSETS,
+    VALUES,
+    WINDOW_COUNTS,
+    WINDOW_VALUES,
+)
+from rules.baseline.statistics import tail_surprisal, usual
+from rules.features.declared import declare, dollars, duration, plain
+from rules.features.frame import DAY_S, HOUR_S, US, Frame
+
+WINDOWS_S = (60.0, 600.0, HOUR_S, DAY_S)
+_NAMES = ("1m", "10m", "1h", "24h")
+_FLOOR = 0.2
+_ASSETS_FLOOR = 0.12
+_ASSETS_WINDOW_US = 600.0 * US
+
+COUNT = [
+    declare(
+        f"count_{name}",
+        unit="transfers, decayed",
+        reads=f"times of the account's transfers, time constant {duration(seconds)}",
+        null_when="no account",
+        group="velocity_count",
+    )
+    for name, seconds in zip(_NAMES, WINDOWS_S, strict=True)
+]
+VALUE = [
+    declare(
+        f"value_{name}",
+        unit="USD, decayed",
+        reads=f"amounts and times of the account's transfers, time constant {duration(seconds)}",
+        null_when="no account, or the amount is null",
+        group="velocity_value",
+        show=dollars,
+    )
+    for name, seconds in zip(_NAMES, WINDOWS_S, strict=True)
+]
+ASSETS_10M = declare(
+    "assets_10m",
+    unit="distinct assets, up to 16",
+    reads="assets of the account's transfers within 10 minutes",
+    null_when="no account or no asset",
+    show=plain,
+)
+
+
+def decayed(frame: Frame) -> list[float]:
+    """What is left of each window at the frame's time: the factor by which it decays."""
+    gap_s = max(0.0, (frame.now_us - frame.account[OUT_US]) / US)
+    return [exp(-gap_s / window) for window in WINDOWS_S]
+
+
+def measure(frame: Frame) -> None:
+    """Weigh the windows with this transfer counted in.
+
+    >>> from rules.features.trial import trial
+    >>> trial("withdrawal.requested", amount_usd=5.0)["value_1h"]
+    5.0
+    """
+    if not frame.account_key:
+        return
+    account, prior, values = frame.account, frame.prior, frame.values
+    usd = 0.0 if isnan(frame.usd) else frame.usd
+    for index, left in enumerate(decayed(frame)):
+        happened = account[WINDOW_COUNTS + index] * left + 1.0
+        _weigh(frame, COUNTS + 3 * index, log10(happened), COUNT[index])
+        values[COUNT[index]] = happened
+        if usd > 0.0:
+            moved = account[WINDOW_VALUES + index] * left + usd
+            _weigh(frame, VALUES + 3 * index, log10(1.0 + moved), VALUE[index])
+            values[VALUE[index]] = moved
+    if frame.asset_key:
+        assets = _assets(frame)
+        mean, spread = usual(account, prior, ASSETS, _ASSETS_FLOOR)
+        frame.measured.append((ASSETS, log10(assets), mean, spread))
+        values[ASSETS_10M] = assets
+        frame.usual[ASSETS_10M] = 10.0**mean
+        if assets > 1.0:
+            frame.surprise[ASSETS_10M] = tail_surprisal((log10(assets) - mean) / spread)
+
+
+def _weigh(frame: Frame, word: int, size: float, feature: int) -> None:
+    mean, spread = usual(frame.account, frame.prior, word, _FLOOR)
+    frame.measured.append((word, size, mean, spread))
+    frame.usual[feature] = 10.0**mean
+    if size > mean:
+        frame.surprise[feature] = tail_surprisal((size - mean) / spread)
+
+
+def _assets(frame: Frame) -> float:
+    since = frame.now_us - _ASSETS_WINDOW_US
+    recent = frame.account[RECENT_ASSETS : RECENT_ASSETS + 2 * RECENT_ASSET_SLOTS].tolist()
+    found = 1
+    for slot in range(0, 2 * RECENT_ASSET_SLOTS, 2):
+        if recent[slot + 1] > since and recent[slot] != frame.asset_key:
+            found += 1
+    return float(found)
+
+
+def remember(frame: Frame) -> None:
+    """Count this transfer into the windows and its asset among the recent ones."""
+    if not frame.account_key:
+        return
+    account = frame.account
+    usd = 0.0 if isnan(frame.usd) else frame.usd
+    for index, left in enumerate(decayed(frame)):
+        account[WINDOW_COUNTS + index] = account[WINDOW_COUNTS + index] * left + 1.0
+        account[WINDOW_VALUES + index] = account[WINDOW_VALUES + index] * left + usd
+    if frame.now_us > account[OUT_US]:
+        account[OUT_US] = frame.now_us
+    if frame.asset_key:
+        _remember_asset(frame)
+
+
+def _remember_asset(frame: Frame) -> None:
+    account = frame.account
+    recent = account[RECENT_ASSETS : RECENT_ASSETS + 2 * RECENT_ASSET_SLOTS].tolist()
+    keys, times = recent[::2], recent[1::2]
+    slot = keys.index(frame.asset_key) if frame.asset_key in keys else times.index(min(times))
+    account[RECENT_ASSETS + 2 * slot] = frame.asset_key
+    account[RECENT_ASSETS + 2 * slot + 1] = frame.now_us
+
+
+def give_back(frame: Frame) -> None:
+    """Take a failed or cancelled transfer out of the value windows, as far as it is still in them."""
+    amount, account = frame.observation.amount_usd, frame.account
+    if amount is None or not frame.account_key:
+        return
+    elapsed = decayed(frame)
+    for index, left in enumerate(elapsed):
+        account[WINDOW_COUNTS + index] *= left
+        account[WINDOW_VALUES + index] = max(0.0, account[WINDOW_VALUES + index] * left - amount)
+    account[OUT_US] = max(account[OUT_US], frame.now_us)
+    account[LAST_US] = max(account[LAST_US], frame.now_us)

@@ -1,0 +1,115 @@
+"""What a containment action declares, and what it gets to work with.
+
+One action per file, found by scanning; `service/discovery.py` refuses a declaration that is incomplete, naming the file.
+`execute` is idempotent under `ctx.key`; `verify` asks the other side, not our database; `undo` is always a loosening.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import ClassVar
+
+from service.domain.account import AccountRef
+from service.domain.errors import MissingCapabilityError
+from service.domain.plan import Effect, Json, Lane, Receipt, Target, Verdict
+from service.domain.quorum import Approval
+from service.ports.clock import Clock
+from service.ports.custody import Capability, ContainmentCalls
+from service.ports.keys import VaultKeys
+
+
+@dataclass(frozen=True, slots=True)
+class OneAccount:
+    """The action touches one account at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """The action touches everything behind the connection."""
+
+
+BlastRadius = OneAccount | Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Unmet:
+    """One precondition that does not hold: a code and what a person should do about it."""
+
+    code: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class ActionContext:
+    """One attempt at one step. Exactly one of `custody` and `vault` is there, by the action's lane."""
+
+    target: Target
+    params: Json
+    key: str
+    """Idempotency key of the step."""
+    clock: Clock
+    account_id: str | None
+    """Our id of the target's account, when it is registered."""
+    custody: ContainmentCalls | None = None
+    vault: VaultKeys | None = None
+
+    @property
+    def account(self) -> AccountRef:
+        """The custody account the target is or belongs to."""
+        ref = self.target.value if self.target.kind == "account" else self.target.account
+        if ref is None:
+            raise MissingCapabilityError(f"{self.target.kind} {self.target.value} names no account")
+        return AccountRef(self.target.connection, ref)
+
+    @property
+    def platform(self) -> ContainmentCalls:
+        """The platform's calls; raises where the action runs in the wrong lane."""
+        if self.custody is None:
+            raise MissingCapabilityError("this worker has no platform connection: the step belongs to the other lane")
+        return self.custody
+
+    @property
+    def keys(self) -> VaultKeys:
+        """The vault; raises where the action runs in the wrong lane."""
+        if self.vault is None:
+            raise MissingCapabilityError("this worker has no vault: the step belongs to the key worker")
+        return self.vault
+
+
+class ContainmentAction(ABC):
+    """Base of all containment actions. Class attributes are the declaration."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    """What people read: "Let no transfer leave account {target}"."""
+    effect: ClassVar[Effect]
+    irreversible_because: ClassVar[str | None] = None
+    needs: ClassVar[frozenset[Capability]] = frozenset()
+    target_kinds: ClassVar[frozenset[str]]
+    approval: ClassVar[Approval]
+    blast_radius: ClassVar[BlastRadius]
+    deadline: ClassVar[timedelta]
+    lane: ClassVar[Lane] = Lane.CONTAINMENT
+    undone_by: ClassVar[str | None] = None
+    """Name of the action that loosens what this one tightened."""
+
+    def preconditions(self, ctx: ActionContext) -> tuple[Unmet, ...]:
+        """Return every precondition that does not hold, not only the first."""
+        if self.lane is Lane.CONTAINMENT:
+            lacking = self.needs - ctx.platform.capabilities
+            return tuple(
+                Unmet("missing_capability", f"the platform has no {c.value}: see the capability matrix") for c in lacking
+            )
+        return ()
+
+    @abstractmethod
+    def execute(self, ctx: ActionContext) -> Receipt:
+        """Do it, once per `ctx.key`; return the other side's reference."""
+
+    @abstractmethod
+    def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:
+        """Ask the other side whether the effect holds. `receipt` is None when the answer to `execute` was lost."""
+
+    def undo(self, ctx: ActionContext, receipt: Receipt | None) -> Receipt:
+        """Take the effect back; always a loosening, so only ever called under a quorum."""
+        raise MissingCapabilityError(f"{self.name} cannot be undone: {self.irreversible_because or 'it has no undo'}")

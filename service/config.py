@@ -1,0 +1,88 @@
+"""Settings of one process, read once from its environment.
+
+Each process kind gets its own environment file with its own database role, token and PIN source (design D7), so no
+process can read what another opens. Values that locate a secret are here; the secrets themselves are not: a PIN is read
+from its PIN source by the token layer when it logs in. The database and Redis URLs do carry passwords and are therefore
+redacted in every repr.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from service.domain.errors import ConfigurationError
+from service.domain.secrets import Secret
+
+PREFIX = "PORTCULLIS_"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSettings:
+    """Where this process's one PKCS#11 token is: an RFC 7512 URI and, for SoftHSM, its configuration file."""
+
+    uri: str
+    softhsm_conf: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a process needs to know before it can ask the database for the rest."""
+
+    process: str
+    """api | authority | containment | keys | schedule | cli"""
+    home: Path
+    """The installation's folder; `public/` below it holds public keys that any process may read."""
+    database_url: Secret
+    redis_url: Secret
+    authority_socket: Path
+    token: TokenSettings | None
+    listen_host: str = "127.0.0.1"
+    listen_port: int = 8420
+    pool_size: int = 5
+    extra_detectors: Path | None = None
+    extra_playbooks: Path | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def public(self) -> Path:
+        """Folder of public keys: authority-votes.pem, containment-seal.pem, api-seal.pem, gate-callback.pem."""
+        return self.home / "public"
+
+
+def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings of this process.
+
+    Raises ConfigurationError that names the variable when one is missing or malformed.
+    """
+    env = os.environ if environ is None else environ
+
+    def need(name: str) -> str:
+        value = env.get(PREFIX + name, "")
+        if not value:
+            raise ConfigurationError(
+                f"{PREFIX}{name} is not set: start the service with `portcullis up`, or see docs/guides/own-servers.md"
+            )
+        return value
+
+    def path_or_none(name: str) -> Path | None:
+        value = env.get(PREFIX + name, "")
+        return Path(value) if value else None
+
+    port = env.get(PREFIX + "LISTEN_PORT", "8420")
+    if not port.isdigit() or not 0 < int(port) < 65536:  # noqa: PLR2004  the TCP port range
+        raise ConfigurationError(f"{PREFIX}LISTEN_PORT is {port!r}: give a port between 1 and 65535")
+    home = Path(need("HOME"))
+    token_uri = env.get(PREFIX + "TOKEN_URI", "")
+    return Settings(
+        process=need("PROCESS"),
+        home=home,
+        database_url=Secret(need("DATABASE_URL")),
+        redis_url=Secret(need("REDIS_URL")),
+        authority_socket=Path(env.get(PREFIX + "AUTHORITY_SOCKET", str(home / "run" / "authority.sock"))),
+        token=TokenSettings(token_uri, path_or_none("SOFTHSM2_CONF")) if token_uri else None,
+        listen_host=env.get(PREFIX + "LISTEN_HOST", "127.0.0.1"),
+        listen_port=int(port),
+        extra_detectors=path_or_none("DETECTORS"),
+        extra_playbooks=path_or_none("PLAYBOOKS"),
+    )

@@ -1,0 +1,149 @@
+"""Events: what happened, in the past tense, carrying ids only (design D2, section 3).
+
+A step writes its events into the outbox in the same transaction as its change; `flow/routes.py` says which jobs each
+event starts. Whoever receives one re-reads everything else under its own rights.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import ClassVar, Final
+
+
+@dataclass(frozen=True)
+class Event:
+    """Base: `name` is what the outbox stores, the fields are ids."""
+
+    name: ClassVar[str] = ""
+
+    def payload(self) -> dict[str, str]:
+        """The ids, as stored in the outbox and sent in job messages."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class AlertRaised(Event):
+    name: ClassVar[str] = "alert_raised"
+    alert_id: str
+
+
+@dataclass(frozen=True)
+class IncidentOpened(Event):
+    name: ClassVar[str] = "incident_opened"
+    incident_id: str
+
+
+@dataclass(frozen=True)
+class IncidentWidened(Event):
+    """An alert joined that brings a new target or a higher severity: the plan must be extended."""
+
+    name: ClassVar[str] = "incident_widened"
+    incident_id: str
+    alert_id: str
+
+
+@dataclass(frozen=True)
+class IncidentAcknowledged(Event):
+    name: ClassVar[str] = "incident_acknowledged"
+    incident_id: str
+
+
+@dataclass(frozen=True)
+class IncidentContained(Event):
+    name: ClassVar[str] = "incident_contained"
+    incident_id: str
+
+
+@dataclass(frozen=True)
+class IncidentClosed(Event):
+    name: ClassVar[str] = "incident_closed"
+    incident_id: str
+
+
+@dataclass(frozen=True)
+class PlanProposed(Event):
+    name: ClassVar[str] = "plan_proposed"
+    plan_id: str
+    incident_id: str
+
+
+@dataclass(frozen=True)
+class StepReady(Event):
+    """A tightening step was planned, or everything a step waited for is there."""
+
+    name: ClassVar[str] = "step_ready"
+    step_id: str
+    lane: str
+
+
+@dataclass(frozen=True)
+class StepVerified(Event):
+    name: ClassVar[str] = "step_verified"
+    step_id: str
+    incident_id: str
+
+
+@dataclass(frozen=True)
+class StepUnknown(Event):
+    name: ClassVar[str] = "step_unknown"
+    step_id: str
+    incident_id: str
+
+
+@dataclass(frozen=True)
+class StepFailed(Event):
+    """Failed or refused: the stored reason says which."""
+
+    name: ClassVar[str] = "step_failed"
+    step_id: str
+    incident_id: str
+
+
+@dataclass(frozen=True)
+class ApprovalRequested(Event):
+    name: ClassVar[str] = "approval_requested"
+    approval_id: str
+
+
+@dataclass(frozen=True)
+class StepApproved(Event):
+    """The quorum of one action document is complete; its steps may go, after the executing worker has checked it."""
+
+    name: ClassVar[str] = "step_approved"
+    approval_id: str
+
+
+@dataclass(frozen=True)
+class ApprovalEnded(Event):
+    """Refused by a vote, expired or void."""
+
+    name: ClassVar[str] = "approval_ended"
+    approval_id: str
+
+
+@dataclass(frozen=True)
+class MessageQueued(Event):
+    name: ClassVar[str] = "message_queued"
+    message_id: str
+
+
+@dataclass(frozen=True)
+class TimerFired(Event):
+    name: ClassVar[str] = "timer_fired"
+    timer_id: str
+
+
+@dataclass(frozen=True)
+class AccountRegistered(Event):
+    """A registered account needs its vault wallet and signed safe destination."""
+
+    name: ClassVar[str] = "account_registered"
+    account_id: str
+
+
+@dataclass(frozen=True)
+class ReviewWritten(Event):
+    name: ClassVar[str] = "review_written"
+    incident_id: str
+
+
+EVENTS: Final[dict[str, type[Event]]] = {cls.name: cls for cls in Event.__subclasses__()}
+"""Every event by name."""

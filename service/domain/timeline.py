@@ -1,0 +1,28 @@
+"""One entry of what happened: it becomes a timeline line of an incident and a leaf of the audit tree.
+
+`facts` is what the audit tree proves: JSON values with ids, digests and amounts as strings. `personal` holds fields that
+name a person or where he was (ip, device, e-mail): the tree only gets their salted commitments, so that a salt can be
+dropped later without breaking any proof.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One transition, as it is audited and shown."""
+
+    kind: str
+    """Past tense, dotted: incident.opened, step.verified, vote.cast, setup.completed …"""
+    at: datetime
+    subject: str
+    """Id of what changed."""
+    sentence: str
+    """What a person reads in the timeline."""
+    by: str = "portcullis"
+    """Person id, or the process kind."""
+    incident_id: str | None = None
+    facts: Mapping[str, object] = field(default_factory=dict)
+    personal: Mapping[str, str] = field(default_factory=dict)

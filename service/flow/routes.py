@@ -1,0 +1,54 @@
+"""The whole flow in one table: which jobs each event starts, and in which queue each job runs.
+
+Debugging starts here: find the event in the timeline, read its row, then the one file that handles the job. Jobs are
+named `queue.verb`; `workers/` binds each name to the function named beside it.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+JOBS_OF: Final[Mapping[str, tuple[str, ...]]] = {
+    "alert_raised": ("triage.alert",),
+    "incident_opened": ("respond.plan", "escalate.start", "notify.incident"),
+    "incident_widened": ("respond.extend",),
+    "incident_acknowledged": ("escalate.acknowledged",),
+    "incident_contained": ("notify.contained",),
+    "incident_closed": ("review.write",),
+    "plan_proposed": (),
+    "step_ready": ("contain.step",),  # or keys.step, by the event's lane
+    "step_verified": ("respond.advance",),
+    "step_unknown": ("notify.step",),
+    "step_failed": ("notify.step", "respond.advance"),
+    "approval_requested": ("notify.approvers",),
+    "step_approved": ("approve.release",),
+    "approval_ended": ("approve.ended",),
+    "message_queued": ("notify.deliver",),
+    "timer_fired": ("escalate.timer",),
+    "account_registered": ("keys.provision",),
+    "review_written": (),
+}
+"""Every event of `domain/events.py` has a row; tests hold the two equal."""
+
+QUEUES: Final[Mapping[str, str]] = {
+    "triage": "flow",
+    "respond": "flow",
+    "escalate": "flow",
+    "review": "flow",
+    "approve": "flow",
+    "notify": "delivery",
+    "contain": "containment",
+    "keys": "keys",
+    "audit": "flow",
+    "reconcile": "flow",
+}
+"""The queue of a job by the first word of its name. `keys` is read by the key worker alone."""
+
+
+def jobs_of(event: str, payload: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names of the jobs that an event starts.
+
+    Raises KeyError for an event without a row: a wrong row must stop a test, not lose an event.
+    """
+    if event == "step_ready" and payload.get("lane") == "keys":
+        return ("keys.step",)
+    return JOBS_OF[event]

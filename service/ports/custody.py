@@ -1,0 +1,159 @@
+"""What a custody platform offers: webhooks in, a gate before signing, and calls that contain.
+
+A platform is one package or module under `service/custody/` that provides `PLATFORM: PlatformDeclaration`. Inbound
+parts run in the API process with the connection's inbound secrets; the outbound part runs in the containment worker with
+the platform token. Each capability that a platform lacks is missing from `capabilities`, and calling it raises
+MissingCapabilityError, never a pretended success.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from typing import Protocol
+
+from service.domain.account import AccountRef
+from service.domain.activity import Activity
+from service.domain.ids import ConnectionId
+from service.domain.plan import Receipt, Verdict
+
+
+class Capability(StrEnum):
+    """What a platform can do for us."""
+
+    HOLD_OUTGOING = "hold_outgoing"
+    CANCEL_PENDING = "cancel_pending"
+    LOCK_DESTINATION = "lock_destination"
+    REVOKE_CREDENTIAL = "revoke_credential"
+    FORBID_ONE_TIME_ADDRESSES = "forbid_one_time_addresses"
+    FREEZE_WORKSPACE = "freeze_workspace"
+    PUBLISH_ADDRESS = "publish_address"
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionConfig:
+    """One connection as its platform's code gets it. `secret(name)` unseals on demand; the result is never kept."""
+
+    id: ConnectionId
+    platform: str
+    settings: Mapping[str, str]
+    """Non-secret settings; each platform declares and checks its own."""
+    secret: Callable[[str], bytes]
+    """Raises NotFoundError for a name that was not registered."""
+    secret_names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One verified and parsed webhook. `activity` is None for events that are stored but mean nothing to the engine."""
+
+    event_id: str
+    activity: Activity | None
+
+
+class WebhookReceiver(Protocol):
+    """Verifies and parses one connection's webhooks. `receive` is called with raw bytes, before anything is parsed."""
+
+    def receive(self, headers: Mapping[bytes, bytes], body: bytes, *, now_s: float) -> Delivery:
+        """Verify, then parse. Header names are lower case.
+
+        Raises UnauthenticatedError (signature, timestamp, workspace), InputError (verified but malformed; names the
+        field), UnavailableError (our own fault, e.g. a key set that cannot be fetched).
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PendingTransfer:
+    """An outgoing transfer that has not reached the chain."""
+
+    transaction: str
+    account: str
+    destination: str | None
+    amount_usd: Decimal | None
+    state: str
+
+
+class GateHolds(Protocol):
+    """Durable holds that our gate before signing answers RETRY for; how suspension works where the gate is ours."""
+
+    def place(self, connection: ConnectionId, scope: str, value: str, *, key: str) -> Receipt:
+        """Place a hold; the same key again returns the same receipt. `scope`: account | destination | connection."""
+        ...
+
+    def release(self, connection: ConnectionId, scope: str, value: str, *, key: str) -> Receipt:
+        """Release every hold on it."""
+        ...
+
+    def held(self, connection: ConnectionId, scope: str, value: str) -> Verdict:
+        """Say whether a hold is in force."""
+        ...
+
+
+class ContainmentCalls(Protocol):
+    """Calls to one connection's platform. `key` is the idempotency key: the same key never acts twice.
+
+    Every call raises RefusedByOtherSideError for a clear no, UnknownOutcomeError when the answer was lost, and
+    MissingCapabilityError where the platform has no such call. Every query answers CANNOT_TELL rather than guess.
+    """
+
+    capabilities: frozenset[Capability]
+
+    def hold_outgoing(self, account: AccountRef, *, key: str) -> Receipt: ...
+    def outgoing_held(self, account: AccountRef) -> Verdict: ...
+    def release_outgoing(self, account: AccountRef, *, key: str) -> Receipt: ...
+
+    def pending(self, account: AccountRef) -> Iterator[PendingTransfer]: ...
+    def cancel(self, transaction: str, *, key: str) -> Receipt: ...
+    def cancelled(self, transaction: str) -> Verdict: ...
+
+    def lock_destination(self, destination: str, *, key: str) -> Receipt: ...
+    def destination_locked(self, destination: str) -> Verdict: ...
+    def unlock_destination(self, destination: str, *, key: str) -> Receipt: ...
+
+    def revoke_credential(self, actor: str, *, key: str) -> Receipt: ...
+    def credential_revoked(self, actor: str) -> Verdict: ...
+
+    def forbid_one_time_addresses(self, *, key: str) -> Receipt: ...
+    def one_time_addresses_forbidden(self) -> Verdict: ...
+    def allow_one_time_addresses(self, *, key: str) -> Receipt: ...
+
+    def freeze_workspace(self, *, key: str) -> Receipt: ...
+    def workspace_frozen(self) -> Verdict: ...
+
+    def publish_address(self, account: AccountRef, address: str, *, key: str) -> Receipt: ...
+    def address_published(self, account: AccountRef, address: str) -> Verdict: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting or secret that a connection of this platform has."""
+
+    name: str
+    required: bool
+    secret: bool
+    opened_by: str
+    """api | containment: which process unseals it (secrets only)."""
+    help: str
+
+
+class SignHere(Protocol):
+    """Signs RS256 with the connection's API key inside the platform token."""
+
+    def __call__(self, message: bytes) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformDeclaration:
+    """What `service/custody/<platform>` provides as `PLATFORM`: declared once, found by scanning (design D6)."""
+
+    name: str
+    title: str
+    settings: tuple[Setting, ...]
+    capabilities: frozenset[Capability]
+    missing: Mapping[Capability, str]
+    """For each capability it lacks: why, and what to do by hand. Together they cover every capability."""
+    receiver: Callable[[ConnectionConfig], WebhookReceiver]
+    calls: Callable[[ConnectionConfig, SignHere | None, GateHolds], ContainmentCalls]
+    check_settings: Callable[[Mapping[str, str]], None]
+    """Raises InputError naming the setting."""

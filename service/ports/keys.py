@@ -1,0 +1,57 @@
+"""Wallet keys as containment needs them: restrict, prepare a rotation, publish, sweep, retire, destroy.
+
+Runs in the key worker only. Every method is idempotent under `key` (the step's idempotency key) and resumes where an
+earlier attempt stopped. A sweep goes only to a safe destination whose vault signature was verified; chain calls whose
+answer was lost raise UnknownOutcomeError.
+"""
+
+from typing import Protocol
+
+from service.domain.ids import AccountId
+from service.domain.plan import Receipt, Verdict
+
+
+class VaultKeys(Protocol):
+    """The vault's wallet keys of registered accounts."""
+
+    def provision(self, account: AccountId) -> Receipt:
+        """Create the account's wallet and leaf, and sign its safe destinations."""
+        ...
+
+    def restrict(self, account: AccountId, *, key: str) -> Receipt:
+        """From now on the account's keys sign nothing but a sweep to a verified safe destination or a cancel."""
+        ...
+
+    def restricted(self, account: AccountId) -> Verdict: ...
+
+    def lift_restriction(self, account: AccountId, *, key: str) -> Receipt: ...
+
+    def prepare_rotation(self, account: AccountId, scope: str, *, key: str) -> Receipt:
+        """Generate and verify the new keys; prepare, do not send, the sweep. `scope`: leaf | account_key | seed."""
+        ...
+
+    def rotation_prepared(self, account: AccountId) -> Verdict: ...
+
+    def rotation_address(self, account: AccountId) -> str:
+        """Return the new CAIP-10 address of a prepared rotation. Raises NotFoundError."""
+        ...
+
+    def sweep(self, account: AccountId, *, key: str) -> Receipt:
+        """Send everything the account's addresses hold to its verified safe destination."""
+        ...
+
+    def swept(self, account: AccountId) -> Verdict:
+        """HOLDS once every sweep transaction is final and nothing sweepable is left."""
+        ...
+
+    def retire(self, account: AccountId, *, key: str) -> Receipt:
+        """Make the new keys current and the old ones unable to sign (CKA_SIGN false)."""
+        ...
+
+    def retired(self, account: AccountId) -> Verdict: ...
+
+    def destroy(self, account: AccountId, *, key: str) -> Receipt:
+        """Destroy the retired keys."""
+        ...
+
+    def destroyed(self, account: AccountId) -> Verdict: ...

@@ -1,0 +1,77 @@
+"""The unit of work: one transaction, its repositories, and the one function that records what happened.
+
+Repositories' protocols stand beside this file, one per noun. `record` writes the audit entry, the timeline line and the
+outbox rows of one transition in the same transaction as the change itself (design D2); nothing else writes those tables.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Protocol
+
+from service.domain.events import Event
+from service.domain.timeline import Entry
+from service.ports.store.approvals import ApprovalStore
+from service.ports.store.attention import AttentionStore
+from service.ports.store.incidents import IncidentStore
+from service.ports.store.plans import PlanStore
+from service.ports.store.registry import RegistryStore
+
+
+class UnitOfWork(Protocol):
+    """One open transaction."""
+
+    now: datetime
+    """When it began, UTC: the time of everything it writes."""
+
+    @property
+    def registry(self) -> RegistryStore:
+        """Connections, accounts, people, policy: reading."""
+        ...
+
+    @property
+    def incidents(self) -> IncidentStore:
+        """Alerts, incidents, and requests to the learning sequence."""
+        ...
+
+    @property
+    def plans(self) -> PlanStore:
+        """Plans, steps, leases, gate holds."""
+        ...
+
+    @property
+    def approvals(self) -> ApprovalStore:
+        """Action documents and votes."""
+        ...
+
+    @property
+    def attention(self) -> AttentionStore:
+        """Timers, escalations, messages, reviews."""
+        ...
+
+    def record(self, entry: Entry, *events: Event) -> None:
+        """Write the audit entry and timeline line of a transition, and the events that hand it over."""
+        ...
+
+    def once(self, key: str) -> bool:
+        """Return True for the first transaction that asks for `key`, False for ever after once that one committed."""
+        ...
+
+    def lock(self, name: str) -> None:
+        """Take a lock by name until the transaction ends: serialises who would otherwise race (pg_advisory_xact_lock)."""
+        ...
+
+
+class Database(Protocol):
+    """Opens units of work."""
+
+    def begin(self) -> AbstractContextManager[UnitOfWork]:
+        """Begin a transaction; commit when the block ends, roll back when it raises.
+
+        After the commit the recorded events' jobs are published at once where a queue is at hand.
+        Raises UnavailableError when the database is not there.
+        """
+        ...
+
+
+Begin = Callable[[], AbstractContextManager[UnitOfWork]]

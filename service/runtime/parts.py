@@ -1,0 +1,183 @@
+"""What the supervisor starts, watches and stops: servers and processes behind one small interface.
+
+Rules enforced here: a process counts as ready only when it says so itself (its pid in `run/ready/NAME`), the API only
+when it also answers `GET /v1/health`; a child that ends before it is ready fails the start with the end of its log.
+"""
+
+import http.client
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from service.domain.errors import UnavailableError
+from service.runtime.accounts import Account
+from service.runtime.postgres import tail
+
+READY_TIMEOUT_S: Final = 90.0
+POLL_S: Final = 0.05
+
+
+class Part(Protocol):
+    """One thing an installation consists of."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def address(self) -> str: ...
+
+    @property
+    def pid(self) -> int | None: ...
+
+    @property
+    def returncode(self) -> int | None:
+        """Exit code when it has ended by itself, else None."""
+
+    def start(self) -> None:
+        """Start it without waiting for more than it needs. Raises UnavailableError."""
+
+    def ready(self) -> bool:
+        """Whether it serves. Raises UnavailableError when it never will."""
+
+    def stop(self) -> None:
+        """End it cleanly, then by force."""
+
+
+class Server(Protocol):
+    """An embedded server: its `start` returns when it serves."""
+
+    @property
+    def pid(self) -> int | None: ...
+
+    @property
+    def returncode(self) -> int | None: ...
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class ServerPart:
+    """An embedded server as a part."""
+
+    def __init__(self, name: str, address: str, server: Server) -> None:
+        self.name = name
+        self.address = address
+        self._server = server
+
+    @property
+    def pid(self) -> int | None:
+        return self._server.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._server.returncode
+
+    def start(self) -> None:
+        self._server.start()
+
+    def ready(self) -> bool:
+        return True
+
+    def stop(self) -> None:
+        self._server.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessPlan:
+    """How one of our processes is run."""
+
+    name: str
+    address: str
+    arguments: tuple[str, ...]
+    """What follows `python`."""
+    account: Account
+    environment: Mapping[str, str]
+    folder: Path
+    log: Path
+    ready_file: Path
+    stop_timeout_s: float = 10.0
+    answers: Callable[[], bool] | None = None
+    """A further question that must be answered yes before it counts as ready."""
+
+
+class ProcessPart:
+    """One of our own processes as a part."""
+
+    def __init__(self, plan: ProcessPlan) -> None:
+        self._plan = plan
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started_at = 0.0
+
+    @property
+    def name(self) -> str:
+        return self._plan.name
+
+    @property
+    def address(self) -> str:
+        return self._plan.address
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process is not None else None
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.poll() if self._process is not None else None
+
+    def start(self) -> None:
+        plan = self._plan
+        plan.ready_file.unlink(missing_ok=True)
+        with plan.log.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603  our own modules
+                plan.account.command([sys.executable, *plan.arguments]),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=plan.folder,
+                env=dict(plan.environment),
+                start_new_session=True,
+            )
+        self._started_at = time.monotonic()
+
+    def ready(self) -> bool:
+        if self.returncode is not None:
+            raise UnavailableError(self._told(f"ended with code {self.returncode} before it was ready"))
+        if time.monotonic() - self._started_at > READY_TIMEOUT_S:
+            raise UnavailableError(self._told(f"was not ready after {READY_TIMEOUT_S:.0f} s"))
+        try:
+            said = self._plan.ready_file.read_text().strip()
+        except FileNotFoundError:
+            return False
+        return said == str(self.pid) and (self._plan.answers is None or self._plan.answers())
+
+    def stop(self) -> None:
+        process, self._process = self._process, None
+        self._plan.ready_file.unlink(missing_ok=True)
+        if process is None or process.poll() is not None:
+            return
+        process.terminate()
+        try:
+            process.wait(self._plan.stop_timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _told(self, what: str) -> str:
+        return f"{self.name} {what}. The end of {self._plan.log}:\n{tail(self._plan.log)}"
+
+
+def answers_health(host: str, port: int) -> bool:
+    """Whether the API answers its health question with 200."""
+    connection = http.client.HTTPConnection(host, port, timeout=2)
+    try:
+        connection.request("GET", "/v1/health")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

@@ -1,0 +1,62 @@
+"""Opening units of work on PostgreSQL with synchronous SQLAlchemy Core.
+
+One `begin()` block is one transaction. After its commit the recorded events are published at once if a publisher is at
+hand; whatever that misses, the relay finds in the outbox. A database that cannot be reached is UnavailableError.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.pool import QueuePool
+
+from service.domain.errors import PortcullisError, UnavailableError
+from service.domain.secrets import Secret
+from service.ports.clock import Clock
+from service.store.migrate import driver_url
+from service.store.unit_of_work import SqlUnitOfWork
+
+Publish = Callable[[str, Mapping[str, str]], None]
+"""Publishes one event's jobs by event name and payload."""
+
+
+def create(url: Secret, *, pool_size: int = 5) -> Engine:
+    """Return an engine whose connections are checked before use and give up on a lock after five seconds."""
+    return create_engine(
+        driver_url(url.reveal()),
+        poolclass=QueuePool,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_pre_ping=True,
+        pool_timeout=5,
+        hide_parameters=True,
+        connect_args={"connect_timeout": 5, "options": "-c lock_timeout=5000 -c statement_timeout=30000 -c timezone=UTC"},
+    )
+
+
+class SqlDatabase:
+    """Implements `ports.store.unit.Database`."""
+
+    def __init__(self, engine: Engine, clock: Clock, publish: Publish | None = None) -> None:
+        self.engine = engine
+        self._clock = clock
+        self._publish = publish
+
+    @contextmanager
+    def begin(self) -> Iterator[SqlUnitOfWork]:
+        """Begin a transaction; see the port."""
+        try:
+            with self.engine.begin() as connection:
+                uow = SqlUnitOfWork(connection, self._clock.now())
+                yield uow
+        except (OperationalError, InterfaceError) as error:
+            raise UnavailableError(
+                f"the database did not answer ({type(error.orig).__name__}): nothing was stored, try again",
+                retry_after_s=2,
+            ) from error
+        if self._publish is not None:
+            # Speed only: the relay sends whatever is not marked as published.
+            with suppress(PortcullisError):
+                for event in uow.recorded:
+                    self._publish(event.name, event.payload())

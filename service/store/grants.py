@@ -1,0 +1,160 @@
+"""Which database role may write what: the line between an API host in an attacker's hands and the gate (design D7).
+
+Everybody may read everything but sealed secrets; nobody may delete; INSERT and UPDATE follow this table. The audit and
+learning tables are append-only but for the sequencer's two columns. `portcullis_owner` runs the migrations.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+API: Final = "portcullis_api"
+AUTHORITY: Final = "portcullis_authority"
+CONTAINMENT: Final = "portcullis_containment"
+KEYS: Final = "portcullis_keys"
+SCHEDULE: Final = "portcullis_schedule"
+ROLES: Final = (API, AUTHORITY, CONTAINMENT, KEYS, SCHEDULE)
+
+_EVERYBODY_RECORDS: Final = ("outbox", "timeline", "audit_entries", "audit_personal")
+
+INSERT: Final[Mapping[str, tuple[str, ...]]] = {
+    API: (
+        *_EVERYBODY_RECORDS,
+        "accounts",
+        "safe_destinations",
+        "activities",
+        "transactions",
+        "conflicting_events",
+        "decisions",
+        "learning",
+        "learning_requests",
+        "baselines",
+        "alerts",
+        "approvals",
+        "api_tokens",
+        "process_health",
+    ),
+    AUTHORITY: (
+        *_EVERYBODY_RECORDS,
+        "people",
+        "factors",
+        "factor_attempts",
+        "policies",
+        "connections",
+        "connection_secrets",
+        "channels",
+        "setup",
+        "votes",
+        "mandates",
+        "approvals",
+        "process_health",
+    ),
+    CONTAINMENT: (
+        *_EVERYBODY_RECORDS,
+        "incidents",
+        "alerts",
+        "plans",
+        "steps",
+        "gate_holds",
+        "approvals",
+        "timers",
+        "escalations",
+        "messages",
+        "reviews",
+        "handled",
+        "learning_requests",
+        "audit_tree",
+        "process_health",
+    ),
+    KEYS: (
+        *_EVERYBODY_RECORDS,
+        "vault_wallets",
+        "vault_keys",
+        "rotations",
+        "sweeps",
+        "handled",
+        "timers",
+        "process_health",
+    ),
+    SCHEDULE: ("process_health",),
+}
+
+UPDATE: Final[Mapping[str, tuple[str, ...]]] = {
+    API: (
+        "accounts(live_since,name)",
+        "transactions",
+        "decisions(decision,reasons)",
+        "learning_requests(seq)",
+        "baselines",
+        "alerts(verdict,verdict_by,verdict_at,count,last_at)",
+        "incidents(assignee,acknowledged_at,acknowledged_by,verdict,closed_at,state,version)",
+        "steps(confirmed_by)",
+        "api_tokens(revoked_at)",
+        "process_health",
+        "escalations(acknowledged_at)",
+    ),
+    AUTHORITY: (
+        "people",
+        "factors",
+        "factor_attempts",
+        "connections",
+        "connection_secrets",
+        "channels",
+        "approvals(state,reason,decided_at)",
+        "process_health",
+    ),
+    CONTAINMENT: (
+        "incidents",
+        "alerts",
+        "plans",
+        "steps",
+        "gate_holds",
+        "approvals(state,reason,decided_at)",
+        "timers",
+        "escalations",
+        "messages",
+        "reviews",
+        "outbox(published_at)",
+        "audit_entries(leaf_index,leaf_hash)",
+        "process_health",
+        "transactions(cleared_by)",
+    ),
+    KEYS: (
+        "accounts(addresses,wallet_id,account_path,provisioning)",
+        "safe_destinations(signature)",
+        "vault_wallets",
+        "vault_keys",
+        "rotations",
+        "sweeps",
+        "steps",
+        "timers",
+        "outbox(published_at)",
+        "incidents(held_at,contained_at,recovered_at,state,version)",
+        "approvals(state,reason,decided_at)",
+        "process_health",
+    ),
+    SCHEDULE: ("process_health",),
+}
+
+_SEALED: Final[Mapping[str, tuple[str, ...]]] = {
+    "connection_secrets": (API, CONTAINMENT, AUTHORITY),
+    "vault_wallets": (KEYS,),
+}
+"""Tables with sealed secrets, and who may read them at all."""
+
+
+def statements(tables: tuple[str, ...]) -> Iterator[str]:
+    """Yield the SQL that creates the roles where absent and grants exactly the rights above."""
+    for role in ROLES:
+        yield (
+            f"DO $$ BEGIN CREATE ROLE {role} NOLOGIN; "  # the names are the constants above
+            "EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
+        )
+        readable = [t for t in tables if role in _SEALED.get(t, ROLES)]
+        yield f"GRANT USAGE ON SCHEMA public TO {role}"
+        yield f"GRANT SELECT ON {', '.join(readable)} TO {role}"
+        for table in INSERT[role]:
+            yield f"GRANT INSERT ON {table} TO {role}"
+        for item in UPDATE[role]:
+            table, _, columns = item.partition("(")
+            what = f"UPDATE ({columns}" if columns else "UPDATE"
+            yield f"GRANT {what} ON {table} TO {role}"

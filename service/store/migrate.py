@@ -1,0 +1,39 @@
+"""Bring a database to the newest schema, or say where it stands. Runs as the owner role only."""
+
+from importlib.resources import files
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
+from sqlalchemy.engine import make_url
+from sqlalchemy.pool import NullPool
+
+
+def _config(url: str) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(files("service.store") / "migrations"))
+    config.attributes["url"] = url
+    return config
+
+
+def driver_url(url: str) -> str:
+    """Return a `postgresql://` URL with the synchronous driver named."""
+    return make_url(url).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+
+
+def upgrade(url: str) -> None:
+    """Migrate the database at `url` (owner rights needed) to the newest revision. Raises what the driver raises."""
+    command.upgrade(_config(driver_url(url)), "head")
+
+
+def revisions(url: str) -> tuple[str | None, str | None]:
+    """Return (revision of the database, newest revision known to this code)."""
+    engine = create_engine(driver_url(url), poolclass=NullPool)
+    try:
+        with engine.connect() as connection:
+            current = MigrationContext.configure(connection).get_current_revision()
+    finally:
+        engine.dispose()
+    return current, ScriptDirectory.from_config(_config(driver_url(url))).get_current_head()

@@ -1,0 +1,51 @@
+"""Action documents awaiting a quorum, and the votes on them, which only the authority may write."""
+
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, LargeBinary, Table, Text, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from service.store.tables.base import metadata, when
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("incident_id", Text),
+    Column("subject", Text, nullable=False),  # steps | change | message | mandate
+    Column("document", Text, nullable=False),  # RFC 8785
+    Column("digest", Text, nullable=False, unique=True),
+    Column("requester", Text, nullable=False),
+    Column("state", Text, nullable=False),  # waiting | approved | refused | expired | void | executed
+    Column("reason", Text),
+    when("created_at", nullable=False),
+    when("approve_by", nullable=False),
+    when("execute_by", nullable=False),
+    when("decided_at"),
+    Index("ix_approvals_waiting", "approve_by", postgresql_where=text("state = 'waiting'")),
+)
+
+votes = Table(
+    "votes",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("approval_id", Text, ForeignKey("approvals.id"), nullable=False),
+    Column("person_id", Text, ForeignKey("people.id"), nullable=False),
+    Column("decision", Text, nullable=False),  # approve | deny
+    Column("statement", Text, nullable=False),  # RFC 8785, what the signature covers
+    Column("signature", LargeBinary, nullable=False),
+    Column("factor_id", Text, nullable=False),
+    Column("timecode", BigInteger, nullable=False),
+    when("cast_at", nullable=False),
+    UniqueConstraint("approval_id", "person_id"),
+    UniqueConstraint("factor_id", "timecode"),
+)
+
+mandates = Table(
+    "mandates",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("scope", Text, nullable=False),  # escalation
+    Column("limits", JSONB, nullable=False),
+    Column("approval_id", Text, nullable=False),
+    when("expires_at", nullable=False),
+    when("created_at", nullable=False),
+)

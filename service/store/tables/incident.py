@@ -1,0 +1,139 @@
+"""Alerts, incidents, plans and their steps, and the holds of our gate before signing."""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    Numeric,
+    SmallInteger,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+from service.store.tables.base import metadata, when
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("connection_id", Text, nullable=False),
+    Column("activity_id", Text, nullable=False),
+    Column("dedup_key", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("severity", SmallInteger, nullable=False),
+    Column("decision", Text, nullable=False),
+    Column("score", Float, nullable=False),
+    Column("p_value", Float, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("entities", ARRAY(Text), nullable=False),
+    Column("amount_usd", Numeric(38, 2)),
+    Column("count", Integer, nullable=False, server_default="1"),
+    when("raised_at", nullable=False),
+    when("last_at", nullable=False),
+    Column("incident_id", Text),
+    Column("verdict", Text),
+    Column("verdict_by", Text),
+    when("verdict_at"),
+    Index("ix_alerts_dedup", "dedup_key", "last_at"),
+    Index("ix_alerts_incident", "incident_id"),
+    Index("ix_alerts_waiting", "id", postgresql_where=text("incident_id IS NULL")),
+)
+
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("severity", SmallInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("entities", ARRAY(Text), nullable=False),
+    Column("value_at_risk_usd", Numeric(38, 2), nullable=False),
+    when("opened_at", nullable=False),
+    when("first_harm_at", nullable=False),
+    when("detected_at", nullable=False),
+    when("held_at"),
+    when("contained_at"),
+    when("recovered_at"),
+    when("closed_at"),
+    when("acknowledged_at"),
+    Column("acknowledged_by", Text),
+    Column("assignee", Text),
+    Column("verdict", Text),
+    Column("version", Integer, nullable=False, server_default="1"),
+    Index("ix_incidents_open", "opened_at", postgresql_where=text("state <> 'closed'")),
+)
+
+plans = Table(
+    "plans",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("incident_id", Text, ForeignKey("incidents.id"), nullable=False),
+    Column("playbook", Text, nullable=False),
+    Column("playbook_digest", Text, nullable=False),
+    Column("policy_digest", Text, nullable=False),
+    Column("compromised", Text, nullable=False),
+    Column("digest", Text, nullable=False, unique=True),
+    Column("document", Text, nullable=False),  # RFC 8785
+    when("created_at", nullable=False),
+)
+
+steps = Table(
+    "steps",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("plan_id", Text, ForeignKey("plans.id"), nullable=False),
+    Column("incident_id", Text, ForeignKey("incidents.id"), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("target", JSONB, nullable=False),
+    Column("params", JSONB, nullable=False),
+    Column("effect", Text, nullable=False),
+    Column("lane", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("idempotency_key", Text, nullable=False, unique=True),
+    Column("attempt", Integer, nullable=False, server_default="0"),
+    Column("fence", BigInteger, nullable=False, server_default="0"),
+    Column("lease_owner", Text),
+    when("lease_until"),
+    when("due_at"),
+    when("deadline_at"),
+    Column("after", ARRAY(Text), nullable=False, server_default="{}"),
+    Column("approval_id", Text),
+    Column("intent_at", DateTime(timezone=True)),  # written and committed before the call to the other side
+    Column("receipt", JSONB),
+    Column("verdict", Text),
+    Column("reason", Text),
+    Column("trace_id", Text),
+    when("created_at", nullable=False),
+    when("finished_at"),
+    when("confirm_by"),
+    Column("confirmed_by", Text),
+    Index("ix_steps_incident", "incident_id"),
+    Index(
+        "ix_steps_unfinished",
+        "due_at",
+        postgresql_where=text("state IN ('ready','running','verifying','unknown')"),
+    ),
+)
+
+gate_holds = Table(
+    # What our gate before signing answers RETRY for: the meaning of suspension on platforms with a gate.
+    "gate_holds",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("connection_id", Text, nullable=False),
+    Column("scope", Text, nullable=False),  # account | destination | connection
+    Column("value", Text, nullable=False),
+    Column("idempotency_key", Text, nullable=False, unique=True),
+    when("placed_at", nullable=False),
+    when("released_at"),
+    Column("released_by", Text),  # idempotency key of the releasing step
+    Index("ix_gate_holds_active", "connection_id", "scope", "value", postgresql_where=text("released_at IS NULL")),
+)

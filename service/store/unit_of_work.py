@@ -1,0 +1,106 @@
+"""One transaction with its repositories; implements `ports.store.unit.UnitOfWork`.
+
+`record` is the only writer of the audit entries, the timeline and the outbox.
+"""
+
+import secrets
+from datetime import datetime
+from functools import cached_property
+
+import structlog
+from sqlalchemy import Connection, insert, text
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from service.domain.canonical import canonical, commit
+from service.domain.events import Event
+from service.domain.timeline import Entry
+from service.store.approvals import ApprovalRepository
+from service.store.attention import AttentionRepository
+from service.store.incidents import IncidentRepository
+from service.store.plans import PlanRepository
+from service.store.registry import RegistryRepository
+from service.store.tables.proof import audit_entries, audit_personal, handled, outbox, timeline
+
+
+class SqlUnitOfWork:
+    """See the port; `connection` is the open transaction."""
+
+    def __init__(self, connection: Connection, now: datetime) -> None:
+        self.connection = connection
+        self.now = now
+        self.recorded: list[Event] = []
+
+    @cached_property
+    def registry(self) -> RegistryRepository:
+        """Connections, accounts, people, policy: reading."""
+        return RegistryRepository(self.connection)
+
+    @cached_property
+    def incidents(self) -> IncidentRepository:
+        """Alerts, incidents, and requests to the learning sequence."""
+        return IncidentRepository(self.connection, self.now)
+
+    @cached_property
+    def plans(self) -> PlanRepository:
+        """Plans, steps, leases, gate holds."""
+        return PlanRepository(self.connection, self.now)
+
+    @cached_property
+    def approvals(self) -> ApprovalRepository:
+        """Action documents and votes."""
+        return ApprovalRepository(self.connection, self.now)
+
+    @cached_property
+    def attention(self) -> AttentionRepository:
+        """Timers, escalations, messages, reviews."""
+        return AttentionRepository(self.connection, self.now)
+
+    def record(self, entry: Entry, *events: Event) -> None:
+        """Write the audit entry and timeline line of a transition, and the events that hand it over."""
+        salted = {name: (secrets.token_bytes(16), value) for name, value in sorted(entry.personal.items())}
+        body = canonical(
+            {
+                "v": 1,
+                "kind": entry.kind,
+                "at": entry.at.isoformat(),
+                "subject": entry.subject,
+                "incident": entry.incident_id,
+                "by": entry.by,
+                "sentence": entry.sentence,
+                "facts": dict(entry.facts),
+                "personal": {name: commit(value, salt) for name, (salt, value) in salted.items()},
+            }
+        )
+        entry_id = self.connection.execute(
+            insert(audit_entries).values(body=body.decode(), at=entry.at).returning(audit_entries.c.id)
+        ).scalar_one()
+        for name, (salt, value) in salted.items():
+            self.connection.execute(insert(audit_personal).values(entry_id=entry_id, field=name, salt=salt, value=value))
+        self.connection.execute(
+            insert(timeline).values(
+                incident_id=entry.incident_id,
+                kind=entry.kind,
+                subject=entry.subject,
+                sentence=entry.sentence,
+                by=entry.by,
+                facts=dict(entry.facts),
+                at=entry.at,
+            )
+        )
+        trace_id = structlog.contextvars.get_contextvars().get("trace_id")
+        for event in events:
+            self.connection.execute(
+                insert(outbox).values(event=event.name, payload=event.payload(), trace_id=trace_id, created_at=self.now)
+            )
+        self.recorded.extend(events)
+
+    def once(self, key: str) -> bool:
+        """Return True for the first transaction that asks for `key`, False for ever after once that one committed."""
+        result = self.connection.execute(
+            upsert(handled).values(key=key, at=self.now).on_conflict_do_nothing().returning(handled.c.key)
+        )
+        return result.first() is not None
+
+    def lock(self, name: str) -> None:
+        """Take a lock by name until the transaction ends."""
+        self.connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name})
