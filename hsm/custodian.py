@@ -21,9 +21,14 @@ MAX_SEED_BYTES: Final = 64
 
 
 def require_wallet_id(wallet_id: str) -> str:
-    """Return `wallet_id` if it is 1–64 of a-z 0-9 _ . : - and starts with a letter or digit; else raise HsmInputError."""
+    """Return `wallet_id` if it is 1-64 of a-z 0-9 _ .
+
+    : - and starts with a letter or digit; else raise HsmInputError.
+    """
     if WALLET_ID.fullmatch(wallet_id) is None:
-        raise HsmInputError("a wallet id is 1-64 characters a-z, 0-9, _ . : - and starts alphanumeric", field="wallet_id")
+        raise HsmInputError(
+            "a wallet id is 1-64 characters a-z, 0-9, _ . : - and starts alphanumeric", field="wallet_id"
+        )
     return wallet_id
 
 
@@ -132,15 +137,19 @@ class KeyCustodian(Protocol):
         ...
 
 
-class StatementSigner(Protocol):
-    """Signs and checks statements, such as safe destinations, with the vault token's statement key (ECDSA P-256)."""
-
-    def sign_statement(self, statement: bytes) -> bytes:
-        """Return the signature over `statement` (64 bytes r ‖ s; SHA-256)."""
-        ...
+class StatementVerifier(Protocol):
+    """Checks signed statements, such as safe destinations."""
 
     def verify_statement(self, statement: bytes, signature: bytes) -> None:
-        """Raise StatementError unless the statement key made `signature` over exactly `statement`."""
+        """Raise StatementError unless the vault's statement key made `signature` over exactly `statement`."""
+        ...
+
+
+class StatementSigner(StatementVerifier, Protocol):
+    """Signs statements with the vault token's statement key (ECDSA P-256, SHA-256, 64 bytes r ‖ s)."""
+
+    def sign_statement(self, statement: bytes) -> bytes:
+        """Return the signature over `statement`."""
         ...
 
     def statement_public_key_pem(self) -> bytes:

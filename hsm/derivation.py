@@ -34,6 +34,8 @@ _VERSION_OF: Final = {
     (False, "main"): bytes.fromhex("0488b21e"),
     (False, "test"): bytes.fromhex("043587cf"),
 }
+_UPPER_NIBBLES: Final = frozenset("89abcdef")
+"""EIP-55: a letter is upper case where the hash's nibble has its high bit set."""
 _HRP: Final = {"main": "bc", "test": "tb", "regtest": "bcrt"}
 
 
@@ -47,15 +49,22 @@ class ExtendedKey:
     def from_seed(cls, seed: bytes) -> Self:
         """Return the master key of a seed of 16 to 64 bytes. Raises DerivationError for other lengths."""
         if not MIN_SEED_BYTES <= len(seed) <= MAX_SEED_BYTES:
-            raise DerivationError(f"a seed has {MIN_SEED_BYTES} to {MAX_SEED_BYTES} bytes, not {len(seed)}", field="seed")
+            raise DerivationError(
+                f"a seed has {MIN_SEED_BYTES} to {MAX_SEED_BYTES} bytes, not {len(seed)}", field="seed"
+            )
         try:
             return cls(HDKey.from_seed(bytes(seed)))
         except ECError:
-            raise DerivationError("this seed has no master key (BIP-32, chance 2^-127): use another", field="seed") from None
+            raise DerivationError(
+                "this seed has no master key (BIP-32, chance 2^-127): use another", field="seed"
+            ) from None
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read an xprv, xpub, tprv or tpub. Raises DerivationError saying which rule it breaks; the text is not shown."""
+        """Read an xprv, xpub, tprv or tpub.
+
+        Raises DerivationError saying which rule it breaks; the text is not shown.
+        """
         raw = _base58check(text)
         version, depth, parent, number = raw[:4], raw[4], raw[5:9], raw[9:13]
         private = version in PRIVATE_VERSIONS
@@ -98,7 +107,10 @@ class ExtendedKey:
         return bytes(self._key.secret)
 
     def xprv(self) -> str:
-        """Return the private text form. Whoever reads it owns every key below. Raises DerivationError on a public key."""
+        """Return the private text form.
+
+        Whoever reads it owns every key below. Raises DerivationError on a public key.
+        """
         if not self.is_private:
             raise DerivationError("a public extended key holds no private key", field="key")
         return str(self._key.to_base58())
@@ -123,7 +135,9 @@ class ExtendedKey:
             try:
                 key = key.child(level.wire)
             except ValueError:
-                raise DerivationError(f"level {level} has no key (chance 2^-127): take the next index", field="path") from None
+                raise DerivationError(
+                    f"level {level} has no key (chance 2^-127): take the next index", field="path"
+                ) from None
         return ExtendedKey(key)
 
     def same_as(self, other: "ExtendedKey") -> bool:
@@ -139,7 +153,9 @@ def evm_address(public_key: bytes) -> str:
     """Return the checksummed address (EIP-55) of a public key: the last 20 bytes of keccak-256(x ‖ y)."""
     body = keccak(ecdsa.uncompressed(public_key)[1:])[-20:].hex()
     mask = keccak(body.encode()).hex()
-    return "0x" + "".join(char.upper() if int(nibble, 16) > 7 else char for char, nibble in zip(body, mask, strict=False))  # noqa: PLR2004  EIP-55: the nibble's high bit
+    return "0x" + "".join(
+        char.upper() if nibble in _UPPER_NIBBLES else char for char, nibble in zip(body, mask, strict=False)
+    )
 
 
 def p2wpkh_address(public_key: bytes, network: str = "main") -> str:

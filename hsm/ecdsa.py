@@ -4,8 +4,8 @@ Rules held here:
 - s is always made ≤ n/2: about half of what a token returns is not, and Bitcoin relays (BIP-62 rule 5) and Ethereum
   accepts (EIP-2) only that form.
 - The recovery id is found by recovering the public key with both candidates and comparing it with the known one (SEC 1
-  section 4.1.6). When neither fits, the signature is not the key's and SignatureMismatchError is raised, so a token that
-  signs wrongly is caught before anything is published.
+  section 4.1.6). When neither fits, the signature is not the key's and SignatureMismatchError is raised, so a token
+  that signs wrongly is caught before anything is published.
 - r ≥ n would need recovery ids 2 and 3; that happens once in 2^128 signatures and is treated as a mismatch.
 """
 
@@ -53,7 +53,9 @@ def finish(raw: bytes, digest: bytes, public_key: bytes) -> Signature:
         recovered = recover(signature, digest)
         if recovered is not None and hmac.compare_digest(recovered, public_key):
             return signature
-    raise SignatureMismatchError("the token's signature does not verify under the key's public half: do not use this key")
+    raise SignatureMismatchError(
+        "the token's signature does not verify under the key's public half: do not use this key"
+    )
 
 
 def recover(signature: Signature, digest: bytes) -> bytes | None:
@@ -73,13 +75,18 @@ def verify(signature: Signature, digest: bytes, public_key: bytes) -> bool:
 
 
 def compressed(public_key: bytes) -> bytes:
-    """Return a public key (33 or 65 bytes, SEC 1) in compressed form. Raises DerivationError if it is not on the curve."""
+    """Return a public key (33 or 65 bytes, SEC 1) in compressed form.
+
+    Raises DerivationError if it is not on the curve.
+    """
     return bytes(_parsed(public_key).sec())
 
 
 def uncompressed(public_key: bytes) -> bytes:
     """Return a public key in its 65-byte form 04 ‖ x ‖ y. Raises DerivationError if it is not on the curve."""
-    return bytes(_secp.ec_pubkey_serialize(_parsed(public_key)._point, _secp.EC_UNCOMPRESSED))  # noqa: SLF001  embit offers no other way
+    parsed = _parsed(public_key)
+    parsed.compressed = False
+    return bytes(parsed.sec())
 
 
 def _parsed(public_key: bytes) -> Any:

@@ -2,7 +2,8 @@
 
 Rules held here:
 - Every class ends in `Error`, has a stable `code` and a `retry` kind; the message says what to do.
-- "Refused" and "cannot tell" are different types: a lost answer of a token is `TokenOutcomeUnknownError`, never a refusal.
+- "Refused" and "cannot tell" are different types: a lost answer of a token is `TokenOutcomeUnknownError`, never a
+  refusal.
 - A PIN, seed or private key never appears in a message.
 
 Return values are those of PKCS#11 v2.40, section 5.1 (CKR_*); `hsm.pkcs11.returns` maps them to these classes.

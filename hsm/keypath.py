@@ -65,7 +65,9 @@ class DerivationPath:
         for position, part in enumerate(parts, start=1):
             match = _LEVEL.fullmatch(part)
             if match is None:
-                raise DerivationError(f"level {position} of the path must be a number, then h if hardened", field="path")
+                raise DerivationError(
+                    f"level {position} of the path must be a number, then h if hardened", field="path"
+                )
             levels.append(PathLevel(int(match[1]), bool(match[2])))
         return cls(tuple(levels))
 
@@ -95,7 +97,10 @@ class DerivationPath:
         return len(self.levels) == 3 and all(level.hardened for level in self.levels)  # noqa: PLR2004  purpose, coin, account
 
     def next_account(self) -> "DerivationPath":
-        """Return the sibling account with the next index, as a rotation uses. Raises DerivationError for other paths."""
+        """Return the sibling account with the next index, as a rotation uses.
+
+        Raises DerivationError for other paths.
+        """
         if not self.is_hardened_account:
             raise DerivationError("only an account path m/purpose'/coin'/account' has a next account", field="path")
         return self.parent.child(self.levels[-1].index + 1, hardened=True)

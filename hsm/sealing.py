@@ -2,10 +2,11 @@
 
 Rules held here:
 - Envelope v1: `PCS1` ‖ len(wrapped):2 ‖ wrapped ‖ nonce:12 ‖ AES-256-GCM ciphertext with its 16-byte tag.
-- `wrapped` is a fresh AES-256 key under RSA-OAEP (RFC 8017 section 7.1) with SHA-1 and MGF1-SHA-1: SoftHSM 2 has no other
-  hash for OAEP. OAEP's proof does not need collision resistance, so SHA-1 costs nothing here; a hash that is not available
-  would cost the whole token.
-- The header and the caller's `aad` (what the secret is for) are authenticated, so an envelope cannot be moved to another use.
+- `wrapped` is a fresh AES-256 key under RSA-OAEP (RFC 8017 section 7.1) with SHA-1 and MGF1-SHA-1: SoftHSM 2 has no
+  other hash for OAEP. OAEP's proof does not need collision resistance, so SHA-1 costs nothing here; a hash that is
+  not available would cost the whole token.
+- The header and the caller's `aad` (what the secret is for) are authenticated, so an envelope cannot be moved to
+  another use.
 - Each envelope has its own key, so the random nonce cannot repeat under one key.
 - Opening is split: the token turns `wrapped` into the key (`hsm.pkcs11.unsealer`), `open_with_key` does the rest.
 """
@@ -69,7 +70,7 @@ def oaep_sha1() -> padding.OAEP:
 
 
 def seal(public_key_pem: bytes, plaintext: bytes, aad: bytes) -> bytes:
-    """Seal up to 64 KiB for the holder of the private key; `aad` (1–1024 bytes) says what it is for.
+    """Seal up to 64 KiB for the holder of the private key; `aad` (1-1024 bytes) says what it is for.
 
     Raises HsmInputError when the key is not RSA of at least 2048 bits or a length is out of range.
     """

@@ -46,7 +46,9 @@ class Pkcs11Uri:
         if len(text) > MAX_CHARS:
             raise TokenUriError(f"a PKCS#11 URI has at most {MAX_CHARS} characters", field="uri")
         if not text.lower().startswith(SCHEME):
-            raise TokenUriError("a PKCS#11 URI starts with 'pkcs11:', for example pkcs11:token=portcullis-vault", field="uri")
+            raise TokenUriError(
+                "a PKCS#11 URI starts with 'pkcs11:', for example pkcs11:token=portcullis-vault", field="uri"
+            )
         path_text, _, query_text = text[len(SCHEME) :].partition("?")
         path = _attributes(path_text, ";")
         query = _attributes(query_text, "&")
@@ -55,7 +57,9 @@ class Pkcs11Uri:
                 raise TokenUriError(f"attribute {name!r} is not one of RFC 7512 section 2.3", field="uri")
         for name in query:
             if name == "pin-value":
-                raise TokenUriError("a PIN does not belong into a URI: use pin-source=file:/path/to/pin", field="pin-value")
+                raise TokenUriError(
+                    "a PIN does not belong into a URI: use pin-source=file:/path/to/pin", field="pin-value"
+                )
             if name not in QUERY_ATTRIBUTES and not name.startswith("x-"):
                 raise TokenUriError(f"query attribute {name!r} is not one of RFC 7512 section 2.4", field="uri")
         return cls(tuple(path.items()), tuple(query.items()))

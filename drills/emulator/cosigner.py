@@ -73,7 +73,7 @@ class Cosigner:
     async def ask_config_change(self, kind: str, extra_info: Mapping[str, object]) -> Verdict:
         """Ask for a change of the workspace's configuration."""
         request_id = str(uuid.uuid4())
-        claims = {"requestId": request_id, "type": kind, "extraInfo": extra_info}
+        claims: dict[str, object] = {"requestId": request_id, "type": kind, "extraInfo": extra_info}
         return await self._ask(CONFIG_PATH, request_id, claims, lambda: True)
 
     async def _ask(self, path: str, request_id: str, claims: dict[str, object], is_open: Callable[[], bool]) -> Verdict:

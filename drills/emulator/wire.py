@@ -93,7 +93,7 @@ def vault_asset(world: World, account: Account, asset_id: str) -> Json:
     asset = world.ledger.asset(asset_id)
     total = world.ledger.account_balance(account.id, asset_id)
     reserved = min(total, world.ledger.reserved(account.id, asset_id))
-    texts = {
+    texts: Json = {
         "total": short_text(total, asset.decimals),
         "balance": short_text(total, asset.decimals),
         "available": short_text(total - reserved, asset.decimals),

@@ -48,7 +48,7 @@ class TokenConfig:
 
 
 def pin_from_file(path: Path) -> PinSource:
-    """Return a callback that reads a PIN from a file of mode 0600 or 0400, one line of 1–255 bytes."""
+    """Return a callback that reads a PIN from a file of mode 0600 or 0400, one line of 1-255 bytes."""
 
     def read() -> str:
         try:

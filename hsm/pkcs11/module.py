@@ -3,9 +3,10 @@
 Rules held here (PKCS#11 v2.40 section 6.7.1, "Applications and processes"):
 - One process loads one module, with one SoftHSM configuration: the library keeps its state per process, and design D7
   gives each power its own process.
-- A child of fork() must not use its parent's module. The process id is checked at every use, and a module that was loaded
-  before the fork is an error instead of two processes sharing one session table.
-- The path of SoftHSM's configuration is set in the environment here and nowhere else, because SoftHSM reads it from there.
+- A child of fork() must not use its parent's module. The process id is checked at every use, and a module that was
+  loaded before the fork is an error instead of two processes sharing one session table.
+- The path of SoftHSM's configuration is set in the environment here and nowhere else, because SoftHSM reads it from
+  there.
 """
 
 import os
@@ -14,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import PyKCS11 as P  # noqa: N812  one letter, because every attribute already carries its own prefix
+import PyKCS11 as P
 
 from hsm.errors import ModuleInUseError, ModuleMissingError, TokenNotFoundError
 from hsm.pkcs11.returns import to_error, translated
+from hsm.softhsm import INSTALL_COMMAND
 
 SOFTHSM_CONF_VARIABLE: Final = "SOFTHSM2_CONF"
-INSTALL_COMMAND: Final = "apt-get install softhsm2"
 LABEL_BYTES: Final = 32
 
 _lock: Final = threading.Lock()
@@ -57,7 +58,9 @@ class Module:
     def require_own_process(self) -> None:
         """Raise ModuleInUseError if the module was loaded before a fork."""
         if os.getpid() != self.process:
-            raise ModuleInUseError("the PKCS#11 module was loaded before a fork: load it in the child (worker_process_init)")
+            raise ModuleInUseError(
+                "the PKCS#11 module was loaded before a fork: load it in the child (worker_process_init)"
+            )
 
     def tokens(self) -> tuple[TokenInfo, ...]:
         """Return every token that is present, initialised or not."""
@@ -75,7 +78,9 @@ class Module:
         if len(found) != 1:
             seen = ", ".join(sorted(token.label for token in tokens if token.label)) or "none"
             advice = "run `portcullis hsm init`" if not found else "give each token its own label"
-            raise TokenNotFoundError(f"{len(found)} tokens are labelled {label} (present: {seen}): {advice}", field="token")
+            raise TokenNotFoundError(
+                f"{len(found)} tokens are labelled {label} (present: {seen}): {advice}", field="token"
+            )
         return found[0]
 
     def _info(self, slot: int) -> TokenInfo:
@@ -109,10 +114,14 @@ def load_module(path: Path, softhsm_conf: Path | None = None) -> Module:
                 )
             return module
         if not path.is_file():
-            raise ModuleMissingError(f"the PKCS#11 module {path} is not there: run `{INSTALL_COMMAND}`", field="module-path")
+            raise ModuleMissingError(
+                f"the PKCS#11 module {path} is not there: run `{INSTALL_COMMAND}`", field="module-path"
+            )
         if softhsm_conf is not None:
             if not softhsm_conf.is_file():
-                raise ModuleMissingError(f"SoftHSM's configuration {softhsm_conf} is not there: run `portcullis hsm init`")
+                raise ModuleMissingError(
+                    f"SoftHSM's configuration {softhsm_conf} is not there: run `portcullis hsm init`"
+                )
             os.environ[SOFTHSM_CONF_VARIABLE] = str(softhsm_conf)
         module = Module(path, softhsm_conf, _initialised(path), os.getpid())
         _loaded.append(module)
@@ -131,7 +140,10 @@ def _initialised(path: Path) -> Any:
 
 
 def padded(label: str) -> str:
-    """Return a token label padded with blanks to 32 bytes, as C_InitToken wants it. Raises TokenNotFoundError if longer."""
+    """Return a token label padded with blanks to 32 bytes, as C_InitToken wants it.
+
+    Raises TokenNotFoundError if longer.
+    """
     if not 0 < len(label.encode()) <= LABEL_BYTES or not label.isascii():
         raise TokenNotFoundError(f"a token label has 1 to {LABEL_BYTES} ASCII characters", field="token")
     return label.ljust(LABEL_BYTES)

@@ -64,7 +64,7 @@ class PinRecord:
             self._sync_folder()
         except OSError as failure:
             raise PinSourceError(
-                f"cannot write {self.pending_file} ({failure.strerror}): a refused PIN could not be recorded, so no login",
+                f"cannot write {self.pending_file} ({failure.strerror}): a refusal could not be recorded, so no login",
                 field="state_dir",
             ) from None
 
@@ -111,7 +111,9 @@ def token_lock(state_dir: Path, label: str, purpose: str = "login") -> Iterator[
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(state_dir / f"{label}.{purpose}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as failure:
-        raise PinSourceError(f"cannot use the state folder {state_dir}: {failure.strerror}", field="state_dir") from None
+        raise PinSourceError(
+            f"cannot use the state folder {state_dir}: {failure.strerror}", field="state_dir"
+        ) from None
     try:
         _acquire(descriptor, label)
         yield

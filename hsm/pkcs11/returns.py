@@ -1,8 +1,8 @@
 """PKCS#11 return values as errors of this library (PKCS#11 v2.40 section 5.1).
 
 Rules held here:
-- Every CKR_* that a caller can act on has its class; every other one is `TokenOutcomeUnknownError`, because a token that
-  failed in a way we do not know may have done the thing.
+- Every CKR_* that a caller can act on has its class; every other one is `TokenOutcomeUnknownError`, because a token
+  that failed in a way we do not know may have done the thing.
 - The message names the return value and the operation, never its data.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-import PyKCS11 as P  # noqa: N812  one letter, because every attribute already carries its own prefix
+import PyKCS11 as P
 
 from hsm.errors import (
     HsmError,

@@ -1,7 +1,8 @@
 """An open token: one login per process, one session per thread, typed calls.
 
 Rules held here:
-- Load and login happen one process at a time (`token_lock`), and a refused PIN is recorded before anything else happens.
+- Load and login happen one process at a time (`token_lock`), and a refused PIN is recorded before anything else
+  happens.
 - A PKCS#11 session carries one operation at a time, so each thread has its own (PKCS#11 v2.40 section 6.7.4).
 - A key is found by label and class: exactly one, or an error that names the count.
 - The login is never given back by C_Logout, which would log out every thread; closing the last session ends it.
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Self
 
-import PyKCS11 as P  # noqa: N812  one letter, because every attribute already carries its own prefix
+import PyKCS11 as P
 
 from hsm.errors import KeyNotFoundError, PinLockedError, PinRefusedError, TokenLayoutError, TokenUnavailableError
 from hsm.pkcs11.config import TokenConfig
@@ -149,7 +150,9 @@ class Token:
             module = load_module(config.module, config.softhsm_conf)
             info = module.token(config.label)
             if not info.has(P.CKF_USER_PIN_INITIALIZED):
-                raise TokenLayoutError(f"token {config.label} has no user PIN yet: run `portcullis hsm init` to finish it")
+                raise TokenLayoutError(
+                    f"token {config.label} has no user PIN yet: run `portcullis hsm init` to finish it"
+                )
             _require_safe_to_try(info, record)
             login = TokenSession(_open_raw(module, info.slot))
             log_in(login, config.pin(), P.CKU_USER, record)
@@ -192,7 +195,10 @@ class Token:
 
 
 def log_in(session: TokenSession, pin: str, user: int, record: PinRecord) -> None:
-    """Log in once. A refusal is recorded durably before the error is raised; an unclear answer leaves the record prepared."""
+    """Log in once.
+
+    A refusal is recorded durably before the error is raised; an unclear answer leaves the record prepared.
+    """
     record.arm()
     try:
         session._raw.login(pin, user)  # noqa: SLF001  same module: the login is the token's business, not a caller's

@@ -36,7 +36,7 @@ class Kind(IntEnum):
 
 
 WIDTH: Final = {
-    Kind.ACCOUNT: 192,
+    Kind.ACCOUNT: 208,
     Kind.DESTINATION: 32,
     Kind.ACTOR: 96,
     Kind.ASSET: 16,
@@ -90,6 +90,8 @@ RECENT_ASSETS: Final = 144
 RECENT_ASSET_SLOTS: Final = 16
 LOOKS: Final = 176
 LOOK_SETS: Final = 8
+KNOWN_ASSETS: Final = 192
+KNOWN_ASSET_SLOTS: Final = 16
 
 # Population and peer group only: learned rates across entities.
 FAN_IN: Final = 96

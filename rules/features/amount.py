@@ -103,6 +103,12 @@ def measure(frame: Frame) -> None:
         frame.surprise[AMOUNT_USD] = frame.surprise[SHARE_OF_BALANCE] = 0.0
 
 
+def measure_if_told(frame: Frame) -> None:
+    """As ``measure``, for activities that need not move money: without any amount nothing is said."""
+    if frame.observation.amount_usd is not None or frame.observation.amount_units is not None:
+        measure(frame)
+
+
 def _weigh(frame: Frame, word: int, size: float, feature: int) -> float:
     mean, spread = usual(frame.account, frame.prior, word, _FLOOR)
     frame.measured.append((word, size, mean, spread))

@@ -9,10 +9,10 @@ or policy near it within a week) is trusted: it lowers the weight of the score, 
 from math import exp, isnan, log10
 
 from rules.baseline.layout import (
-    CREDENTIAL_US,
     FAN_IN,
     FIRST_US,
-    GOVERNANCE_US,
+    KNOWN_ASSET_SLOTS,
+    KNOWN_ASSETS,
     KNOWN_DESTINATION_SETS,
     KNOWN_DESTINATIONS,
     LARGEST_SEEN_USD,
@@ -28,13 +28,14 @@ from rules.baseline.layout import (
     PAYERS,
     REMEMBERED,
     VALUE_1H,
+    View,
 )
 from rules.baseline.statistics import CAP, imprint, move_rate, rate_surprisal, recall
 from rules.features.declared import declare, dollars, duration, plain, yes_no
 from rules.features.frame import DAY_S, HOUR_S, US, Frame
+from rules.features.linkage import CHANGE_AGE
 
 _YOUNG_US = DAY_S * US
-_VOUCHED_US = 7 * DAY_S * US
 _DUST_USD = 200.0
 _DUST_WITHIN_US = 2 * DAY_S * US
 _DUST_FREE = 2.0
@@ -118,7 +119,7 @@ def measure(frame: Frame) -> None:
         _measure_destination(frame)
     if frame.account_key and frame.asset_key:
         account = frame.account
-        new = account[LEARNED] == 0.0 or not recall(account, *_known_asset(frame))
+        new = not recall(account, KNOWN_ASSETS, KNOWN_ASSET_SLOTS, frame.asset_key)
         frame.values[ASSET_NEW] = 1.0 if new else 0.0
         frame.usual[ASSET_NEW] = account[NEW_ASSET]
         if new:
@@ -127,17 +128,111 @@ def measure(frame: Frame) -> None:
 
 def _vouched(frame: Frame) -> bool:
     kind = frame.observation.destination_kind
-    if kind == "internal":
-        return True
-    last_change = max(frame.account[GOVERNANCE_US], frame.account[CREDENTIAL_US])
-    return kind == "whitelisted" and frame.now_us - last_change > _VOUCHED_US and not _actor_changed(frame)
+    return kind == "internal" or (kind == "whitelisted" and isnan(frame.values[CHANGE_AGE]))
 
 
-def _actor_changed(frame: Frame) -> bool:
-    from rules.baseline.layout import CHANGE_KINDS, CHANGE_TIMES  # noqa: PLC0415 -- replaced below
+def _measure_destination(frame: Frame) -> None:
+    destination, values, now_us = frame.destination, frame.values, frame.now_us
+    paid_before = destination[REMEMBERED] > 0.0
+    age_us = max(0.0, now_us - destination[FIRST_US]) if paid_before else 0.0
+    values[AGE] = age_us / US
+    if not isnan(frame.usd):
+        values[DESTINATION_VALUE] = _left(frame) + frame.usd
+        largest = destination[LARGEST_SEEN_USD]
+        if paid_before and 0.0 < largest <= _DUST_USD and age_us <= _DUST_WITHIN_US and frame.usd > 0.0:
+            values[DUST] = frame.usd / largest
+            frame.usual[DUST] = 1.0
+            frame.surprise[DUST] = min(CAP, max(0.0, log10(values[DUST]) - _DUST_FREE))
+    if not frame.account_key:
+        return
+    values[FAN] = _fan_in(frame)
+    frame.usual[FAN] = 1.0
+    if values[FAN] > 1.0 and age_us <= _YOUNG_US:
+        one = rate_surprisal(frame.population[LEARNED], frame.population[FAN_IN], _RATE_OF_FAN_IN)
+        frame.surprise[FAN] = min(CAP, one * (values[FAN] - 1.0))
+    _measure_new(frame)
 
-    return frame.now_us - max(frame.actor[CHANGE_TIMES : CHANGE_TIMES + CHANGE_KINDS]) <= _VOUCHED_US
+
+def _measure_new(frame: Frame) -> None:
+    account, values = frame.account, frame.values
+    new = not recall(account, KNOWN_DESTINATIONS + _PAIR * _set(frame), _PAIR, frame.destination_key)
+    values[NEW] = 1.0 if new else 0.0
+    frame.usual[NEW] = account[NEW_DESTINATION]
+    if new:
+        prior = min(0.9, max(0.05, frame.prior[NEW_DESTINATION]))
+        frame.surprise[NEW] = rate_surprisal(account[LEARNED], account[NEW_DESTINATION], prior)
+    look = new and recall(account, LOOKS + _PAIR * (int(frame.look_key) % LOOK_SETS), _PAIR, frame.look_key)
+    values[LOOKALIKE] = 1.0 if look else 0.0
+    frame.usual[LOOKALIKE] = 0.0
+    if look:
+        frame.surprise[LOOKALIKE] = CAP
 
 
-def _known_asset(frame: Frame) -> tuple[int, int, float]:
-    raise NotImplementedError
+def _set(frame: Frame) -> int:
+    return int(frame.destination_key) % KNOWN_DESTINATION_SETS
+
+
+def _left(frame: Frame) -> float:
+    destination = frame.destination
+    gap_s = max(0.0, frame.now_us - destination[LAST_US]) / US
+    return destination[VALUE_1H] * exp(-gap_s / HOUR_S)
+
+
+def _fan_in(frame: Frame) -> float:
+    since = frame.now_us - HOUR_S * US
+    payers = frame.destination[PAYERS : PAYERS + 2 * PAYER_SLOTS].tolist()
+    others = sum(
+        1 for at in range(0, 2 * PAYER_SLOTS, 2) if payers[at + 1] > since and payers[at] not in {0.0, frame.account_key}
+    )
+    return float(min(PAYER_SLOTS, others + 1))
+
+
+def remember(frame: Frame) -> None:
+    """Note the payment in the destination's record: payer, amount, time."""
+    if not frame.destination_key:
+        return
+    destination = frame.destination
+    usd = 0.0 if isnan(frame.usd) else frame.usd
+    destination[VALUE_1H] = _left(frame) + usd
+    if destination[REMEMBERED] == 0.0:
+        destination[FIRST_US] = frame.now_us
+    destination[REMEMBERED] += 1.0
+    destination[LARGEST_SEEN_USD] = max(usd, destination[LARGEST_SEEN_USD])
+    destination[LAST_US] = max(frame.now_us, destination[LAST_US])
+    if not frame.account_key:
+        return
+    payers = destination[PAYERS : PAYERS + 2 * PAYER_SLOTS].tolist()
+    keys, times = payers[::2], payers[1::2]
+    slot = keys.index(frame.account_key) if frame.account_key in keys else times.index(min(times))
+    destination[PAYERS + 2 * slot] = frame.account_key
+    destination[PAYERS + 2 * slot + 1] = frame.now_us
+
+
+def learn(frame: Frame, rate: float) -> None:
+    """Learn the destination, its look and the asset of this account."""
+    account, values = frame.account, frame.values
+    if frame.destination_key:
+        destination = frame.destination
+        if destination[LEARNED] == 0.0:
+            destination[LEARNED_FIRST_US] = frame.now_us
+        destination[LEARNED] += 1.0
+        if not isnan(frame.usd):
+            destination[LEARNED_LARGEST_USD] = max(frame.usd, destination[LEARNED_LARGEST_USD])
+    if not frame.account_key:
+        return
+    if frame.destination_key:
+        move_rate(account, NEW_DESTINATION, values[NEW], rate)
+        imprint(account, KNOWN_DESTINATIONS + _PAIR * _set(frame), _PAIR, frame.destination_key)
+        imprint(account, LOOKS + _PAIR * (int(frame.look_key) % LOOK_SETS), _PAIR, frame.look_key)
+    if frame.asset_key:
+        move_rate(account, NEW_ASSET, values[ASSET_NEW], rate)
+        imprint(account, KNOWN_ASSETS, KNOWN_ASSET_SLOTS, frame.asset_key)
+
+
+def learn_population(frame: Frame, record: View, rate: float) -> None:
+    """Learn how often destinations are new and fan-in happens anywhere."""
+    if isnan(frame.values[NEW]):
+        return
+    move_rate(record, NEW_DESTINATION, frame.values[NEW], rate)
+    young = frame.values[AGE] <= DAY_S
+    move_rate(record, FAN_IN, 1.0 if young and frame.values[FAN] > 1.0 else 0.0, rate)

@@ -20,8 +20,7 @@ class Frame:
     """One observation beside the records of its entities.
 
     ``now_us`` is the account's (or actor's) own monotone event time. ``prior`` is what the account is shrunk towards:
-    its peer group's record, or the population's. ``values``, ``surprise`` and ``usual`` are indexed by feature;
-    ``log_values``, ``means`` and ``spreads`` carry what was measured of a statistic (by its word) to its learning.
+    its peer group's record, or the population's. ``values``, X
     """
 
     __slots__ = (
@@ -64,7 +63,7 @@ class Frame:
         self.usd = nan
         self.trusted = False
         self.late = False
-        self.weight = 0.0
+        self.weight = 1.0
         self.account_key = 0.0
         self.actor_key = 0.0
         self.asset_key = 0.0

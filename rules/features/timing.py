@@ -22,6 +22,7 @@ HOUR = declare(
     unit="hour 0..167 from Monday 00h UTC",
     reads="event time against the account's hours and days",
     null_when="no account",
+    group="hour",
     show=hour_of_week,
     show_usual=lambda hour: f"mostly around {int(hour):02d}h UTC",
 )
@@ -55,7 +56,7 @@ def measure(frame: Frame) -> None:
         frame.surprise[SINCE_LAST] = tail_surprisal((size - mean) / spread)
 
 
-def learn(frame: Frame) -> None:
+def learn(frame: Frame, _rate: float) -> None:
     """Learn the hour and the day."""
     if frame.account_key:
         learn_hour(frame.account, HOURS, frame.hour, frame.day)

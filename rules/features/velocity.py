@@ -105,7 +105,7 @@ def _assets(frame: Frame) -> float:
     recent = frame.account[RECENT_ASSETS : RECENT_ASSETS + 2 * RECENT_ASSET_SLOTS].tolist()
     found = 1
     for slot in range(0, 2 * RECENT_ASSET_SLOTS, 2):
-        if recent[slot + 1] > since and recent[slot] != frame.asset_key:
+        if recent[slot + 1] > since and recent[slot] not in {0.0, frame.asset_key}:
             found += 1
     return float(found)
 

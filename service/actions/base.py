@@ -4,15 +4,19 @@ One action per file, found by scanning; `service/discovery.py` refuses a declara
 `execute` is idempotent under `ctx.key`; `verify` asks the other side, not our database; `undo` is always a loosening.
 """
 
+import sys
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import ClassVar
+from typing import ClassVar, Final
 
+from service.discovery import subclasses
 from service.domain.account import AccountRef
-from service.domain.errors import MissingCapabilityError
+from service.domain.errors import ConfigurationError, MissingCapabilityError
+from service.domain.ids import AccountId
 from service.domain.plan import Effect, Json, Lane, Receipt, Target, Verdict
-from service.domain.quorum import Approval
+from service.domain.quorum import Approval, PreAuthorised
 from service.ports.clock import Clock
 from service.ports.custody import Capability, ContainmentCalls
 from service.ports.keys import VaultKeys
@@ -48,7 +52,7 @@ class ActionContext:
     key: str
     """Idempotency key of the step."""
     clock: Clock
-    account_id: str | None
+    account_id: AccountId | None
     """Our id of the target's account, when it is registered."""
     custody: ContainmentCalls | None = None
     vault: VaultKeys | None = None
@@ -60,6 +64,15 @@ class ActionContext:
         if ref is None:
             raise MissingCapabilityError(f"{self.target.kind} {self.target.value} names no account")
         return AccountRef(self.target.connection, ref)
+
+    @property
+    def registered(self) -> AccountId:
+        """Our id of the target's account; raises for one that was never registered."""
+        if self.account_id is None:
+            raise MissingCapabilityError(
+                f"account {self.account.entity} is not registered here: act at its platform by hand, then register it"
+            )
+        return self.account_id
 
     @property
     def platform(self) -> ContainmentCalls:
@@ -98,7 +111,8 @@ class ContainmentAction(ABC):
         if self.lane is Lane.CONTAINMENT:
             lacking = self.needs - ctx.platform.capabilities
             return tuple(
-                Unmet("missing_capability", f"the platform has no {c.value}: see the capability matrix") for c in lacking
+                Unmet("missing_capability", f"the platform has no {c.value}: see the capability matrix")
+                for c in lacking
             )
         return ()
 
@@ -110,6 +124,51 @@ class ContainmentAction(ABC):
     def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:
         """Ask the other side whether the effect holds. `receipt` is None when the answer to `execute` was lost."""
 
-    def undo(self, ctx: ActionContext, receipt: Receipt | None) -> Receipt:
+    def undo(self, ctx: ActionContext, receipt: Receipt | None) -> Receipt:  # noqa: ARG002  what an override gets
         """Take the effect back; always a loosening, so only ever called under a quorum."""
         raise MissingCapabilityError(f"{self.name} cannot be undone: {self.irreversible_because or 'it has no undo'}")
+
+
+_DECLARED: Final = ("name", "title", "effect", "target_kinds", "approval", "blast_radius", "deadline")
+_KINDS: Final = frozenset({"account", "destination", "transaction", "credential", "connection", "key"})
+LONGEST_DEADLINE: Final = timedelta(hours=24)
+
+
+_BASE: type[ContainmentAction] = ContainmentAction  # type: ignore[type-abstract]  # only ever compared with
+
+
+def actions_in(package: str) -> dict[str, ContainmentAction]:
+    """Return every containment action that the package's files declare, by name.
+
+    Raises ConfigurationError that names the file of a declaration that is incomplete or contradicts itself.
+    """
+    found = {name: kind() for name, kind in subclasses(package, _BASE).items()}
+    for action in found.values():
+        for complaint in _complaints(action, found):
+            raise ConfigurationError(f"{sys.modules[type(action).__module__].__file__}: {complaint}")
+    return found
+
+
+def _complaints(action: ContainmentAction, known: Mapping[str, ContainmentAction]) -> Iterator[str]:
+    lacking = [name for name in _DECLARED if not hasattr(action, name)]
+    if lacking:
+        yield f"the action does not declare {', '.join(lacking)}"
+        return
+    if not action.__doc__:
+        yield "the action has no docstring"
+    if not action.target_kinds or not action.target_kinds <= _KINDS:
+        yield f"target_kinds must be among {', '.join(sorted(_KINDS))}"
+    if "{target}" not in action.title and "connection" not in action.target_kinds:
+        yield "title must say {target}"
+    if not timedelta(0) < action.deadline <= LONGEST_DEADLINE:
+        yield f"deadline must be positive and at most {LONGEST_DEADLINE}"
+    if (action.effect is Effect.TIGHTENS) != isinstance(action.approval, PreAuthorised):
+        yield "a tightening action is PreAuthorised and any other needs a Quorum (design D4)"
+    if (action.effect is Effect.IRREVERSIBLE) != (action.irreversible_because is not None):
+        yield "irreversible_because belongs to an irreversible action, and only to one"
+    if action.effect is Effect.IRREVERSIBLE and type(action).undo is not ContainmentAction.undo:
+        yield "an irreversible action has no undo"
+    if action.undone_by is not None and action.undone_by not in known:
+        yield f"undone_by names an unknown action {action.undone_by!r}"
+    if action.lane is Lane.KEYS and action.needs:
+        yield "an action of the keys lane needs no platform capability"

@@ -74,6 +74,11 @@ class Verdict(StrEnum):
     CANNOT_TELL = "cannot_tell"
 
 
+def opposite(verdict: Verdict) -> Verdict:
+    """Return what the answer about an effect says about the lack of that effect; cannot tell stays cannot tell."""
+    return {Verdict.HOLDS: Verdict.DOES_NOT_HOLD, Verdict.DOES_NOT_HOLD: Verdict.HOLDS}.get(verdict, verdict)
+
+
 class Lane(StrEnum):
     """Which worker runs a step: the one with platform keys or the one with wallet keys."""
 

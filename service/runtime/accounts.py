@@ -44,7 +44,7 @@ class Account:
             "uid": self.uid,
             "gid": self.gid,
             "groups": list(self.groups),
-            "umask": 0o027 if self.groups else 0o077,
+            "umask": 0o007 if self.groups else 0o077,
             "death_signal": int(death_signal),
         }
         return [sys.executable, "-I", "-S", str(LAUNCHER), json.dumps(orders), *argv]
@@ -96,13 +96,15 @@ def server_account(name: str) -> Account:
 
 def first_closed_folder(path: Path) -> Path | None:
     """Return the first folder above or at `path` that other users may not enter, or None when all may."""
-    return next((folder for folder in _downwards(path.resolve()) if not folder.stat().st_mode & 0o001), None)
+    return next((folder for folder in _downwards(path.absolute()) if not folder.stat().st_mode & 0o001), None)
 
 
 def _downwards(path: Path) -> Iterator[Path]:
-    yield from reversed(path.parents)
-    if path.is_dir():
-        yield path
+    """Yield every folder on the way to `path`, as named and as its symbolic links resolve."""
+    for way in (path, path.resolve()):
+        yield from reversed(way.parents)
+        if way.is_dir():
+            yield way
 
 
 def _administer(program: str, *arguments: str) -> bool:

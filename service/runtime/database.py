@@ -1,8 +1,8 @@
 """Database roles: one login per process kind, with a password that lives as long as one `up` (design D7).
 
-Rules enforced here: the owner role runs migrations and nothing else; each process logs in as its own role; passwords are
-random (256 bits), new at every start, and reach the server as SCRAM verifiers (RFC 5803), so that no statement log ever
-holds one. Rights are granted by the migrations, not here.
+Rules enforced here: the owner role runs migrations and nothing else; each process logs in as its own role; passwords
+are random (256 bits), new at every start, and reach the server as SCRAM verifiers (RFC 5803), so that no statement log
+ever holds one. Rights are granted by the migrations, not here.
 """
 
 import secrets
@@ -29,7 +29,7 @@ def connect_as_administrator(url: Secret, shown: str) -> psycopg.Connection:
         return psycopg.connect(url.reveal(), autocommit=True, connect_timeout=CONNECT_TIMEOUT_S)
     except psycopg.OperationalError as error:
         raise UnavailableError(
-            f"PostgreSQL does not answer at {shown} ({_first_line(error)}): start it, or correct PORTCULLIS_DATABASE_URL"
+            f"PostgreSQL does not answer at {shown} ({_first_line(error)}): start it, or correct the URL"
         ) from error
     except psycopg.ProgrammingError as error:
         raise ConfigurationError(
@@ -43,10 +43,12 @@ def prepare_owner(administrator: psycopg.Connection) -> Secret:
     Raises ConfigurationError when the server is too old or the administrator may not make roles.
     """
     if administrator.info.server_version < LEAST_MAJOR * 10000:
-        raise ConfigurationError(f"PostgreSQL {LEAST_MAJOR} or newer is needed, this is {administrator.info.server_version}")
+        raise ConfigurationError(
+            f"PostgreSQL {LEAST_MAJOR} or newer is needed, this is {administrator.info.server_version}"
+        )
     password = Secret(secrets.token_urlsafe(32))
     try:
-        _ensure_role(administrator, OWNER, "LOGIN CREATEROLE")
+        _ensure_role(administrator, OWNER, sql.SQL("LOGIN CREATEROLE"))
         _set_password(administrator, OWNER, password)
         administrator.execute(
             sql.SQL("GRANT ALL ON DATABASE {} TO {}").format(
@@ -67,7 +69,7 @@ def open_logins(administrator: psycopg.Connection) -> dict[str, Secret]:
     passwords: dict[str, Secret] = {}
     for kind in KINDS:
         passwords[kind.name] = Secret(secrets.token_urlsafe(32))
-        _ensure_role(administrator, kind.role, "LOGIN")
+        _ensure_role(administrator, kind.role, sql.SQL("LOGIN"))
         _set_password(administrator, kind.role, passwords[kind.name])
     return passwords
 
@@ -91,10 +93,10 @@ def ensure_database(administrator: psycopg.Connection, name: str) -> None:
         administrator.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
 
 
-def _ensure_role(administrator: psycopg.Connection, role: str, attributes: str) -> None:
+def _ensure_role(administrator: psycopg.Connection, role: str, attributes: sql.SQL) -> None:
     present = administrator.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone()
-    verb = "ALTER ROLE" if present else "CREATE ROLE"
-    administrator.execute(sql.SQL(f"{verb} {{}} {attributes}").format(sql.Identifier(role)))  # type: ignore[arg-type]
+    verb = sql.SQL("ALTER ROLE") if present else sql.SQL("CREATE ROLE")
+    administrator.execute(sql.SQL("{} {} {}").format(verb, sql.Identifier(role), attributes))
 
 
 def _set_password(administrator: psycopg.Connection, role: str, password: Secret) -> None:

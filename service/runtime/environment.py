@@ -11,8 +11,9 @@ from typing import Final
 
 from service.runtime.accounts import Account
 from service.runtime.layout import Layout, write_private
+from service.runtime.softhsm import library_path
 
-PASSED_ON: Final = ("LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR", "COVERAGE_PROCESS_START")
+PASSED_ON: Final = ("LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR")
 PASSED_ON_OPTIONAL: Final = ("PORTCULLIS_DETECTORS", "PORTCULLIS_PLAYBOOKS", "PORTCULLIS_LOG_LEVEL")
 
 
@@ -25,9 +26,9 @@ def base_environment(layout: Layout, process: str, environ: Mapping[str, str] | 
         "HOME": scratch,
         "TZ": "UTC",
         "PYTHONUNBUFFERED": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
         "MALLOC_ARENA_MAX": "2",
         "NUMBA_CACHE_DIR": f"{scratch}/numba",
+        **library_path(env),
         **{name: env[name] for name in (*PASSED_ON, *PASSED_ON_OPTIONAL) if name in env},
     }
 
@@ -37,3 +38,12 @@ def write_environment(layout: Layout, process: str, account: Account, values: Ma
     path = layout.environment(process)
     write_private(path, "".join(f"{name}={shlex.quote(value)}\n" for name, value in sorted(values.items())))
     account.own(path)
+
+
+def read_environment(layout: Layout, process: str) -> dict[str, str] | None:
+    """Return one process's settings as last written; None when there are none or we may not read them."""
+    try:
+        text = layout.environment(process).read_text()
+    except OSError:
+        return None
+    return dict(word.partition("=")[::2] for word in shlex.split(text))

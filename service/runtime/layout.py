@@ -214,5 +214,7 @@ def _make(folder: Path, mode: int) -> None:
     folder.mkdir(mode=mode, parents=True, exist_ok=True)
     found = folder.lstat()
     if folder.is_symlink() or found.st_uid != os.geteuid():
-        raise ConfigurationError(f"{folder} does not belong to the user who runs this: remove it or choose another home")
+        raise ConfigurationError(
+            f"{folder} does not belong to the user who runs this: remove it or choose another home"
+        )
     folder.chmod(mode)

@@ -1,7 +1,7 @@
 """How much memory the installation takes, counted as proportional set size (PSS).
 
-Rules enforced here: shared pages are counted once, split among their users (`/proc/PID/smaps_rollup`, proc(5)); children
-belong to the process that started them; what the kernel does not let us read is "cannot tell", never zero.
+Rules enforced here: shared pages are counted once, split among their users (`/proc/PID/smaps_rollup`, proc(5));
+children belong to the process that started them; what the kernel does not let us read is "cannot tell", never zero.
 """
 
 from pathlib import Path

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 from service.domain.errors import UnavailableError
 from service.runtime.accounts import Account
-from service.runtime.postgres import tail
+from service.runtime.logs import open_log, tail
 
 READY_TIMEOUT_S: Final = 90.0
 POLL_S: Final = 0.05
@@ -29,6 +29,9 @@ class Part(Protocol):
 
     @property
     def address(self) -> str: ...
+
+    @property
+    def log(self) -> Path: ...
 
     @property
     def pid(self) -> int | None: ...
@@ -64,9 +67,10 @@ class Server(Protocol):
 class ServerPart:
     """An embedded server as a part."""
 
-    def __init__(self, name: str, address: str, server: Server) -> None:
+    def __init__(self, name: str, address: str, log: Path, server: Server) -> None:
         self.name = name
         self.address = address
+        self.log = log
         self._server = server
 
     @property
@@ -122,6 +126,10 @@ class ProcessPart:
         return self._plan.address
 
     @property
+    def log(self) -> Path:
+        return self._plan.log
+
+    @property
     def pid(self) -> int | None:
         return self._process.pid if self._process is not None else None
 
@@ -132,7 +140,7 @@ class ProcessPart:
     def start(self) -> None:
         plan = self._plan
         plan.ready_file.unlink(missing_ok=True)
-        with plan.log.open("ab") as log:
+        with open_log(plan.log) as log:
             self._process = subprocess.Popen(  # noqa: S603  our own modules
                 plan.account.command([sys.executable, *plan.arguments]),
                 stdin=subprocess.DEVNULL,

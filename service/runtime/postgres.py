@@ -23,6 +23,7 @@ import psycopg
 from service.domain.errors import ConfigurationError, UnavailableError
 from service.domain.secrets import Secret
 from service.runtime.accounts import Account, first_closed_folder
+from service.runtime.logs import open_log, tail
 
 MAJOR: Final = 18
 START_TIMEOUT_S: Final = 60.0
@@ -112,7 +113,7 @@ class EmbeddedPostgres:
             )
         self._configure()
         self._refuse_second_server()
-        with place.log.open("ab") as log:
+        with open_log(place.log) as log:
             place.account.own(place.log)
             self._process = self._run([str(binaries / "postgres"), "-D", str(place.data)], log)
         self._wait_until_it_answers()
@@ -143,7 +144,7 @@ class EmbeddedPostgres:
             *(() if place.durable else ("--no-sync",)),
         ]
         try:
-            with place.log.open("ab") as log:
+            with open_log(place.log) as log:
                 if self._run(command, log).wait() != 0:
                     shutil.rmtree(place.data)
                     raise UnavailableError(f"initdb failed; is the disk full? See {place.log}:\n{tail(place.log)}")
@@ -240,11 +241,3 @@ def usable_binaries(account: Account) -> Path:
         with contextlib.suppress(OSError):  # another process finished first
             unfinished.rename(copy)
     return copy / "tree" / "bin"
-
-
-def tail(path: Path, lines: int = 12) -> str:
-    """Return the last lines of a log, or a note that there is none."""
-    try:
-        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
-    except OSError as error:
-        return f"(no log: {error})"

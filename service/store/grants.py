@@ -63,6 +63,7 @@ INSERT: Final[Mapping[str, tuple[str, ...]]] = {
         "handled",
         "learning_requests",
         "audit_tree",
+        "audit_nodes",
         "process_health",
     ),
     KEYS: (

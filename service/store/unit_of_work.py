@@ -3,7 +3,6 @@
 `record` is the only writer of the audit entries, the timeline and the outbox.
 """
 
-import secrets
 from datetime import datetime
 from functools import cached_property
 
@@ -11,7 +10,7 @@ import structlog
 from sqlalchemy import Connection, insert, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from service.domain.canonical import canonical, commit
+from service.domain.canonical import canonical, commit, new_salt
 from service.domain.events import Event
 from service.domain.timeline import Entry
 from service.store.approvals import ApprovalRepository
@@ -57,7 +56,7 @@ class SqlUnitOfWork:
 
     def record(self, entry: Entry, *events: Event) -> None:
         """Write the audit entry and timeline line of a transition, and the events that hand it over."""
-        salted = {name: (secrets.token_bytes(16), value) for name, value in sorted(entry.personal.items())}
+        salted = {name: (new_salt(), value) for name, value in sorted(entry.personal.items())}
         body = canonical(
             {
                 "v": 1,
@@ -75,7 +74,9 @@ class SqlUnitOfWork:
             insert(audit_entries).values(body=body.decode(), at=entry.at).returning(audit_entries.c.id)
         ).scalar_one()
         for name, (salt, value) in salted.items():
-            self.connection.execute(insert(audit_personal).values(entry_id=entry_id, field=name, salt=salt, value=value))
+            self.connection.execute(
+                insert(audit_personal).values(entry_id=entry_id, field=name, salt=salt, value=value)
+            )
         self.connection.execute(
             insert(timeline).values(
                 incident_id=entry.incident_id,

@@ -36,6 +36,7 @@ activities = Table(
     Column("destination", Text),
     Column("amount_base_units", Numeric(78, 0)),
     Column("amount_usd", Numeric(38, 2)),
+    Column("balance_usd", Numeric(38, 2)),
     Column("score", Float),
     Column("p_value", Float),
     Column("decision", Text),  # allow | alert | hold

@@ -1,6 +1,6 @@
 """The hand-over between steps (outbox) and the proof of what happened (timeline, audit tree)."""
 
-from sqlalchemy import BigInteger, Column, DateTime, ForeignKey, Identity, Index, LargeBinary, Table, Text, func, text
+from sqlalchemy import BigInteger, Column, DateTime, ForeignKey, Identity, Index, Integer, LargeBinary, Table, Text, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from service.store.tables.base import metadata, when
@@ -66,4 +66,13 @@ audit_tree = Table(
     Column("root", LargeBinary, nullable=False),
     Column("frontier", LargeBinary, nullable=False),
     when("at", nullable=False),
+)
+
+audit_nodes = Table(
+    # The roots of complete subtrees: what inclusion and consistency proofs are made of.
+    "audit_nodes",
+    metadata,
+    Column("level", Integer, primary_key=True, autoincrement=False),
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("hash", LargeBinary, nullable=False),
 )

@@ -1,0 +1,46 @@
+# Two commands do everything: `make demo` and `make test`. Each installs what it needs first.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PY := .venv/bin/python
+JOBS ?= 2
+COMPILE := uv pip compile --quiet --generate-hashes --no-emit-index-url --universal --python-version 3.11
+export PYTHONWARNINGS ?= default
+
+.PHONY: help install install-dev demo test check contract bench docs lock clean
+
+help:  ## list what can be made
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+install:  ## make .venv from the lock file and see to SoftHSM2
+	@scripts/install.sh run
+
+install-dev:  ## the same with the tools for testing
+	@scripts/install.sh dev
+
+demo: install  ## replay a real incident against a service started for it, and show what happened
+	@$(PY) -m drills demo
+
+test: check  ## check, then run all tests on the embedded servers and report branch coverage
+	@scripts/test.sh $(JOBS)
+
+check: install-dev  ## style, types, import contracts, SBOM, known vulnerabilities
+	@scripts/check.sh
+
+contract: install-dev  ## validate every request and response against SPEC=fireblocks-openapi.yaml
+	@test -n "$(SPEC)" || { echo 'usage: make contract SPEC=path/to/fireblocks-openapi.yaml' >&2; exit 2; }
+	@PORTCULLIS_CONTRACT_SPEC="$(abspath $(SPEC))" $(PY) -m pytest -m contract -q
+
+bench: install-dev  ## durable events per second beside two yardsticks
+	@$(PY) -m bench.intake
+
+docs: install-dev  ## write docs/generated from the registries
+	@$(PY) -m service.cli docs docs/generated
+
+lock:  ## renew the lock files (needs uv)
+	@command -v uv >/dev/null || { echo 'make lock needs uv: pip install uv' >&2; exit 1; }
+	echo 'setuptools>=77' | $(COMPILE) --allow-unsafe - -o requirements-build.lock
+	$(COMPILE) pyproject.toml -o requirements.lock
+	$(COMPILE) --extra dev pyproject.toml -o requirements-dev.lock
+
+clean:  ## remove what was made here, but never .portcullis
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* build dist sbom.json *.egg-info

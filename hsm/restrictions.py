@@ -1,0 +1,102 @@
+"""What a key may still sign (design D4): pure, asked before every signature of a wallet key.
+
+Rules held here:
+- An active key signs what its caller was authorised for.
+- A restricted key signs nothing but a sweep to a verified safe destination, or the cancellation of a pending
+  transaction by one of the same nonce that moves nothing.
+- A retired or destroyed key signs nothing.
+- The sweep's destination is compared with the verified statement here, field by field: the caller cannot vouch for it.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from hsm.statements import VerifiedDestination
+
+
+class KeyState(StrEnum):
+    """What is still allowed to a key."""
+
+    ACTIVE = "active"
+    RESTRICTED = "restricted"
+    RETIRED = "retired"
+    DESTROYED = "destroyed"
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """An ordinary transfer, message or anything else that is neither of the two below."""
+
+    account: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """A transfer of all funds of `account` on `chain` to `descriptor`, said to be a safe destination."""
+
+    account: str
+    chain: str
+    asset: str
+    descriptor: str
+    verified: VerifiedDestination
+
+
+@dataclass(frozen=True, slots=True)
+class NonceCancel:
+    """An EVM transaction that replaces a pending one: same nonce, to the sender itself, no value, no data."""
+
+    account: str
+    nonce: int
+    pending_nonce: int
+    sender: str
+    to: str
+    value: int
+    data: bytes
+
+
+SigningRequest = Transfer | Sweep | NonceCancel
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """The key may sign this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The key may not; `reason` is a sentence for the audit log."""
+
+    reason: str
+
+
+def may_sign(state: KeyState, request: SigningRequest) -> Allowed | Refused:
+    """Decide whether a key in `state` may sign `request`."""
+    if state in (KeyState.RETIRED, KeyState.DESTROYED):
+        return Refused(f"a {state} key signs nothing")
+    if isinstance(request, Sweep):
+        return _sweep(request)
+    if isinstance(request, NonceCancel):
+        return _cancel(request)
+    if state is KeyState.ACTIVE:
+        return Allowed()
+    return Refused("a restricted key signs only a sweep to a safe destination or a same-nonce cancellation")
+
+
+def _sweep(request: Sweep) -> Allowed | Refused:
+    said = request.verified.destination
+    for name in ("account", "chain", "descriptor"):
+        if getattr(request, name) != getattr(said, name):
+            return Refused(f"the sweep's {name} is not that of the verified safe destination")
+    if said.asset not in ("*", request.asset):
+        return Refused("the sweep's asset is not that of the verified safe destination")
+    return Allowed()
+
+
+def _cancel(request: NonceCancel) -> Allowed | Refused:
+    if request.nonce != request.pending_nonce:
+        return Refused("the cancellation does not have the pending transaction's nonce")
+    if request.to.lower() != request.sender.lower():
+        return Refused("a cancellation goes to the sender itself")
+    if request.value != 0 or request.data:
+        return Refused("a cancellation moves no value and carries no data")
+    return Allowed()

@@ -1,0 +1,43 @@
+"""Containment action: cancel every outgoing transfer of one account that has not reached the chain."""
+
+from datetime import timedelta
+
+from service.actions.base import ActionContext, ContainmentAction, OneAccount
+from service.domain.errors import RefusedByOtherSideError
+from service.domain.plan import Effect, Receipt, Verdict
+from service.domain.quorum import PreAuthorised
+from service.ports.custody import Capability
+
+MOST_AT_ONCE = 500
+"""Transfers cancelled by one attempt; verification finds what is left and the step runs again."""
+
+
+class CancelPending(ContainmentAction):
+    """Cancel an account's pending outgoing transfers. Runbook: docs/runbooks/action/cancel_pending.md."""
+
+    name = "cancel_pending"
+    title = "Cancel every pending outgoing transfer of account {target}"
+    effect = Effect.TIGHTENS
+    needs = frozenset({Capability.CANCEL_PENDING})
+    target_kinds = frozenset({"account"})
+    approval = PreAuthorised(confirm_within=timedelta(hours=1))
+    blast_radius = OneAccount()
+    deadline = timedelta(minutes=5)
+
+    def execute(self, ctx: ActionContext) -> Receipt:
+        """Cancel each one; a transfer that the platform will not cancel any more does not spare the others."""
+        cancelled: list[str] = []
+        refused: list[str] = []
+        for transfer in ctx.platform.pending(ctx.account):
+            try:
+                ctx.platform.cancel(transfer.transaction, key=f"{ctx.key}:{transfer.transaction}")
+                cancelled.append(transfer.transaction)
+            except RefusedByOtherSideError:
+                refused.append(transfer.transaction)
+            if len(cancelled) + len(refused) >= MOST_AT_ONCE:
+                break
+        return Receipt(ctx.key, {"cancelled": cancelled, "refused": refused})
+
+    def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:  # noqa: ARG002  what is pending is asked afresh
+        """HOLDS once nothing is pending; a refused one either leaves the list or is held by the gate."""
+        return Verdict.DOES_NOT_HOLD if next(iter(ctx.platform.pending(ctx.account)), None) else Verdict.HOLDS

@@ -1,0 +1,29 @@
+"""Containment action, the last part of rotate_account: destroy the retired keys."""
+
+from datetime import timedelta
+
+from service.actions.base import ActionContext, ContainmentAction, OneAccount
+from service.domain.plan import Effect, Lane, Receipt, Verdict
+from service.domain.quorum import Quorum, Role
+
+
+class DestroyKey(ContainmentAction):
+    """Destroy an account's retired keys. Runbook: docs/runbooks/action/destroy_key.md."""
+
+    name = "destroy_key"
+    title = "Destroy the retired keys of account {target}"
+    effect = Effect.IRREVERSIBLE
+    irreversible_because = "a destroyed key exists nowhere; what is still paid to its address is lost"
+    target_kinds = frozenset({"account"})
+    approval = Quorum.of(2, Role.APPROVER) & Quorum.of(1, Role.TREASURY)
+    blast_radius = OneAccount()
+    deadline = timedelta(minutes=5)
+    lane = Lane.KEYS
+
+    def execute(self, ctx: ActionContext) -> Receipt:
+        """Destroy them."""
+        return ctx.keys.destroy(ctx.registered, key=ctx.key)
+
+    def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:  # noqa: ARG002  the vault knows by account
+        """Ask the vault."""
+        return ctx.keys.destroyed(ctx.registered)

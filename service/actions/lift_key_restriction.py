@@ -1,0 +1,28 @@
+"""Containment action, its way back: let an account's keys sign everything again."""
+
+from datetime import timedelta
+
+from service.actions.base import ActionContext, ContainmentAction, OneAccount
+from service.domain.plan import Effect, Lane, Receipt, Verdict, opposite
+from service.domain.quorum import Quorum, Role
+
+
+class LiftKeyRestriction(ContainmentAction):
+    """Lift a key restriction. Runbook: docs/runbooks/action/lift_key_restriction.md."""
+
+    name = "lift_key_restriction"
+    title = "Let the keys of account {target} sign everything again"
+    effect = Effect.LOOSENS
+    target_kinds = frozenset({"account"})
+    approval = Quorum.of(2, Role.APPROVER)
+    blast_radius = OneAccount()
+    deadline = timedelta(minutes=2)
+    lane = Lane.KEYS
+
+    def execute(self, ctx: ActionContext) -> Receipt:
+        """Lift it."""
+        return ctx.keys.lift_restriction(ctx.registered, key=ctx.key)
+
+    def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:  # noqa: ARG002  the vault knows by account
+        """Ask the vault."""
+        return opposite(ctx.keys.restricted(ctx.registered))

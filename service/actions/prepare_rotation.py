@@ -1,0 +1,49 @@
+"""Containment action, the first part of rotate_account: new keys and a prepared, unsent sweep."""
+
+from datetime import timedelta
+from typing import Final
+
+from service.actions.base import ActionContext, ContainmentAction, OneAccount, Unmet
+from service.domain.errors import NotFoundError
+from service.domain.plan import Effect, Lane, Receipt, Verdict
+from service.domain.quorum import PreAuthorised
+
+SCOPES: Final = frozenset({"leaf", "account_key", "seed"})
+
+
+class PrepareRotation(ContainmentAction):
+    """Generate and verify an account's new keys. Runbook: docs/runbooks/action/prepare_rotation.md.
+
+    Nothing is published and nothing moves, so this needs no approval; unused keys are harmless and need no way back.
+    """
+
+    name = "prepare_rotation"
+    title = "Prepare new keys for account {target}"
+    effect = Effect.TIGHTENS
+    target_kinds = frozenset({"account"})
+    approval = PreAuthorised(confirm_within=timedelta(hours=4))
+    blast_radius = OneAccount()
+    deadline = timedelta(minutes=5)
+    lane = Lane.KEYS
+
+    def preconditions(self, ctx: ActionContext) -> tuple[Unmet, ...]:
+        """The plan must say what is compromised, because that decides how deep the rotation goes."""
+        if ctx.params.get("scope") in SCOPES:
+            return ()
+        return (Unmet("no_scope", f"the plan must say what is compromised: one of {', '.join(sorted(SCOPES))}"),)
+
+    def execute(self, ctx: ActionContext) -> Receipt:
+        """Generate them; the receipt carries the new address, which the approvers of its publication will see."""
+        made = ctx.keys.prepare_rotation(ctx.registered, str(ctx.params["scope"]), key=ctx.key)
+        return Receipt(made.reference, {**made.facts, "address": ctx.keys.rotation_address(ctx.registered)})
+
+    def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:
+        """Ask the vault; without our receipt the address is unknown, so the step runs again under its key."""
+        told = ctx.keys.rotation_prepared(ctx.registered)
+        if told is not Verdict.HOLDS or receipt is None:
+            return told if receipt is not None else Verdict.DOES_NOT_HOLD
+        try:
+            same = ctx.keys.rotation_address(ctx.registered) == receipt.facts.get("address")
+        except NotFoundError:
+            return Verdict.DOES_NOT_HOLD
+        return Verdict.HOLDS if same else Verdict.DOES_NOT_HOLD

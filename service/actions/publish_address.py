@@ -1,0 +1,39 @@
+"""Containment action, part of rotate_account: make the platform pay into the account's new address."""
+
+from datetime import timedelta
+
+from service.actions.base import ActionContext, ContainmentAction, OneAccount, Unmet
+from service.domain.plan import Effect, Receipt, Verdict
+from service.domain.quorum import Quorum, Role
+from service.ports.custody import Capability
+
+
+class PublishAddress(ContainmentAction):
+    """Publish a prepared rotation's new address. Runbook: docs/runbooks/action/publish_address.md."""
+
+    name = "publish_address"
+    title = "Publish the new address of account {target} at its platform"
+    effect = Effect.IRREVERSIBLE
+    irreversible_because = "whoever has read the address may pay into it at any later time"
+    needs = frozenset({Capability.PUBLISH_ADDRESS})
+    target_kinds = frozenset({"account"})
+    approval = Quorum.of(2, Role.APPROVER)
+    blast_radius = OneAccount()
+    deadline = timedelta(minutes=10)
+
+    def preconditions(self, ctx: ActionContext) -> tuple[Unmet, ...]:
+        """Besides the capability, the step must carry the address that the approvers saw."""
+        unmet = super().preconditions(ctx)
+        if not isinstance(ctx.params.get("address"), str):
+            unmet += (
+                Unmet("no_address", "the plan holds no new address: prepare the rotation, then ask for approval"),
+            )
+        return unmet
+
+    def execute(self, ctx: ActionContext) -> Receipt:
+        """Register the address."""
+        return ctx.platform.publish_address(ctx.account, str(ctx.params["address"]), key=ctx.key)
+
+    def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:  # noqa: ARG002  the address is the key
+        """Ask whether the platform has it."""
+        return ctx.platform.address_published(ctx.account, str(ctx.params["address"]))

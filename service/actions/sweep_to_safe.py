@@ -1,0 +1,43 @@
+"""Containment action: move everything an account's keys hold to its registered, signed safe destination."""
+
+from datetime import timedelta
+
+from service.actions.base import ActionContext, ContainmentAction, OneAccount, Unmet
+from service.domain.plan import Effect, Lane, Receipt, Verdict
+from service.domain.quorum import Quorum, Role
+
+
+class SweepToSafe(ContainmentAction):
+    """Sweep an account to its safe destination. Runbook: docs/runbooks/action/sweep_to_safe.md.
+
+    The vault sends only to a destination whose statement it verified; exactly once holds per nonce or UTXO.
+    """
+
+    name = "sweep_to_safe"
+    title = "Move everything that account {target} holds to its safe destination"
+    effect = Effect.IRREVERSIBLE
+    irreversible_because = "a final transaction cannot be taken back; the way back is a new transfer by the owner"
+    target_kinds = frozenset({"account"})
+    approval = Quorum.of(2, Role.APPROVER)
+    blast_radius = OneAccount()
+    deadline = timedelta(minutes=30)
+    lane = Lane.KEYS
+
+    def preconditions(self, ctx: ActionContext) -> tuple[Unmet, ...]:
+        """The step must carry the destinations that the approvers saw."""
+        if ctx.params.get("destinations"):
+            return ()
+        return (
+            Unmet(
+                "no_safe_destination",
+                "the account has no active safe destination: register one by quorum, then ask for the sweep again",
+            ),
+        )
+
+    def execute(self, ctx: ActionContext) -> Receipt:
+        """Sign and send the sweep."""
+        return ctx.keys.sweep(ctx.registered, key=ctx.key)
+
+    def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:  # noqa: ARG002  the chain knows by account
+        """HOLDS once every transaction is final and nothing sweepable is left."""
+        return ctx.keys.swept(ctx.registered)

@@ -1,0 +1,58 @@
+"""The `portcullis` command: mounts the sub-commands and is the only place that knows exit codes.
+
+Rules enforced here: an expected error prints one message that says what to do and ends with the code of its kind
+(sysexits.h where it has one); an unexpected one keeps its traceback; Ctrl-C ends with 130 after a clean stop.
+"""
+
+import sys
+from collections.abc import Mapping
+from typing import Final
+
+import typer
+
+from hsm import cli as hsm_cli
+from service.commands import runtime
+from service.domain.errors import PortcullisError
+
+EXIT_CODES: Final[Mapping[str, int]] = {
+    "invalid_input": 64,
+    "not_found": 66,
+    "unavailable": 69,
+    "internal": 70,
+    "conflict": 75,
+    "unauthenticated": 77,
+    "forbidden": 77,
+    "configuration": 78,
+    "not_running": 3,
+}
+OTHER_ERROR: Final = 1
+INTERRUPTED: Final = 130
+
+app = typer.Typer(
+    name="portcullis",
+    help="Wallet-security incident response: detect, hold, contain, approve, prove.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(runtime.up)
+app.command()(runtime.down)
+app.command()(runtime.status)
+app.command()(runtime.doctor)
+app.add_typer(hsm_cli.app, name="hsm")
+
+
+def main() -> None:
+    """Run the command line; ends the process."""
+    try:
+        app()
+    except PortcullisError as error:
+        sys.stderr.write(f"portcullis: {error}\n")
+        raise SystemExit(EXIT_CODES.get(error.code, OTHER_ERROR)) from None
+    except KeyboardInterrupt:
+        sys.stderr.write("portcullis: interrupted; everything it had started is stopped\n")
+        raise SystemExit(INTERRUPTED) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""`portcullis up | down | status | doctor`: bring an installation up, look at it, stop it.
+
+Rules enforced here: results go to standard output and can be parsed (`--json`), everything else to standard error.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from service.runtime.layout import Layout, layout_of
+
+DEFAULT_PORT: Final = 8420
+HOME_VARIABLE: Final = "PORTCULLIS_HOME"
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def layout() -> Layout:
+    """Return the layout of PORTCULLIS_HOME, by default `.portcullis` in the current folder."""
+    return layout_of(Path(os.environ.get(HOME_VARIABLE) or ".portcullis"))
+
+
+def up(
+    host: Annotated[
+        str, typer.Option(envvar="PORTCULLIS_LISTEN_HOST", help="Address the API listens on.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(envvar="PORTCULLIS_LISTEN_PORT", min=0, max=65535, help="Its port; 0 takes a free one.")
+    ] = DEFAULT_PORT,
+    only_prepare: Annotated[
+        bool, typer.Option("--only-prepare", help="Make tokens, migrate and write env/, then end: for containers.")
+    ] = False,
+) -> None:
+    """Start everything here and stay until Ctrl-C.
+
+    Starts PostgreSQL, a Redis-protocol server and SoftHSM2 tokens below ./.portcullis unless PORTCULLIS_DATABASE_URL,
+    PORTCULLIS_REDIS_URL or PORTCULLIS_<POWER>_URI point at your own. Example: portcullis up --port 9000
+    """
+    from service.runtime.up import Listen, run_up  # noqa: PLC0415  --help must not pay for the database driver
+
+    run_up(layout(), Listen(host, port), lambda line: print(line, flush=True), only_prepare=only_prepare)  # noqa: T201
+
+
+def down() -> None:
+    """Stop the `portcullis up` of this folder cleanly and wait until it has ended."""
+    from service.runtime.status import take_down  # noqa: PLC0415  as in `up`
+
+    take_down(layout())
+    typer.echo("stopped")
+
+
+def status(as_json: Json = False) -> None:
+    """Show what runs, where, and how much memory it takes (PSS, children included)."""
+    from service.runtime.status import read_status  # noqa: PLC0415  as in `up`
+
+    found = read_status(layout())
+    if as_json:
+        typer.echo(found.as_json())
+        return
+    table = Table("process", "pid", "state", "restarts", "PSS MB", "address", title=found.home)
+    for part in found.parts:
+        memory = "cannot tell" if part.pss_mb is None else f"{part.pss_mb:.1f}"
+        pid = "" if part.pid is None else str(part.pid)
+        table.add_row(part.name, pid, part.state, str(part.restarts), memory, part.address)
+    table.add_section()
+    bound = "" if found.complete else "at least "
+    table.add_row("total", "", "", "", f"{bound}{found.total_pss_mb:.1f}", "limit 900; API limit 250")
+    Console().print(table)
+    for sentence in found.over_limit:
+        typer.echo(sentence, err=True)
+
+
+def doctor(as_json: Json = False) -> None:
+    """Check every part and say what to do about what is wrong; ends non-zero when something is."""
+    import json  # noqa: PLC0415  as in `up`
+    from dataclasses import asdict  # noqa: PLC0415  as in `up`
+
+    from service.runtime.doctor import Outcome, examine  # noqa: PLC0415  as in `up`
+    from service.runtime.errors import ChecksFailedError  # noqa: PLC0415  as in `up`
+
+    checks = list(examine(layout()))
+    if as_json:
+        typer.echo(json.dumps([asdict(check) | {"outcome": check.outcome.value} for check in checks], indent=1))
+    else:
+        styles = {Outcome.OK: "green", Outcome.WRONG: "bold red", Outcome.CANNOT_TELL: "yellow"}
+        table = Table("check", "", "found", "what to do")
+        for check in checks:
+            style = styles[check.outcome]
+            table.add_row(check.name, f"[{style}]{check.outcome.value}[/]", check.found, check.advice)
+        Console().print(table)
+    wrong = [check.name for check in checks if check.outcome is Outcome.WRONG]
+    if wrong:
+        raise ChecksFailedError(f"wrong: {', '.join(wrong)}")

@@ -1,0 +1,98 @@
+"""What asks for people's attention: timers, pages, messages."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from service.domain.ids import IncidentId, MessageId
+from service.domain.incident import Severity
+
+
+class Audience(StrEnum):
+    """Who reads a message. Messages to users are loosening in the sense of design D4: each waits for a quorum."""
+
+    RESPONDERS = "responders"
+    APPROVERS = "approvers"
+    USERS = "users"
+
+
+class MessageState(StrEnum):
+    """`unknown`: handed over, the answer was lost; it is not sent again blindly."""
+
+    HELD = "held"
+    QUEUED = "queued"
+    SENDING = "sending"
+    SENT = "sent"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    DROPPED = "dropped"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message to one recipient over one channel."""
+
+    id: MessageId
+    incident_id: IncidentId | None
+    approval_id: str | None
+    audience: Audience
+    channel: str
+    recipient: str
+    subject: str
+    body: str
+    state: MessageState
+    idempotency_key: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """A moment that must not be missed; unique by kind and subject."""
+
+    id: str
+    kind: str
+    subject: str
+    payload: Mapping[str, str]
+    due_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Reachable:
+    """One person and how to reach him: channel id and recipient, in order of preference."""
+
+    person_id: str
+    name: str
+    roles: tuple[str, ...]
+    oncall_level: int | None
+    routes: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One person paged for an incident."""
+
+    incident_id: IncidentId
+    level: int
+    person_id: str
+    reason: str
+    paged_at: datetime
+    acknowledged_at: datetime | None
+
+
+_PATIENCE: Final[Mapping[Severity, timedelta]] = {
+    Severity.CRITICAL: timedelta(minutes=3),
+    Severity.HIGH: timedelta(minutes=5),
+    Severity.MEDIUM: timedelta(minutes=15),
+    Severity.LOW: timedelta(hours=4),
+}
+
+
+def patience(severity: Severity) -> timedelta:
+    """Return how long a level may stay silent before the next one is due."""
+    return _PATIENCE[severity]
+
+
+RETRY_AFTER_S: Final = (2, 5, 15, 60, 300, 900, 1800)
+"""Pauses between delivery attempts, in seconds; after the last the message has failed."""

@@ -1,0 +1,134 @@
+"""The review of a closed incident: what happened, how quickly, what it cost, who decided what.
+
+All times are counted in seconds from the moment the first harmful activity was received. Value lost is what our own
+records saw leave (transfers that were broadcast or confirmed and belong to the incident's alerts); value saved is what
+was in reach at that moment less what was lost. Both are our view; a platform's ledger may differ, and the review says so.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from service.domain.incident import Alert, Incident
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One vote as the review shows it."""
+
+    approval_id: str
+    person: str
+    decision: str
+    at: datetime
+    sentences: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StepLine:
+    """One containment step as the review shows it."""
+
+    action: str
+    target: str
+    state: str
+    effect: str
+    attempts: int
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything a review is made from."""
+
+    incident: Incident
+    alerts: Sequence[Alert]
+    steps: Sequence[StepLine]
+    decisions: Sequence[Decision]
+    timeline: Sequence[Mapping[str, object]]
+    lost_usd: Decimal
+
+
+def build(facts: Facts, written_at: datetime) -> dict[str, object]:
+    """Return the review as JSON values; amounts are decimal strings, moments RFC 3339, durations seconds or None."""
+    incident = facts.incident
+    return {
+        "v": 1,
+        "incident": {
+            "id": incident.id,
+            "kind": incident.kind.value,
+            "severity": incident.severity.word,
+            "title": incident.title,
+            "verdict": None if incident.verdict is None else incident.verdict.value,
+            "opened_at": incident.opened_at.isoformat(),
+            "closed_at": None if incident.closed_at is None else incident.closed_at.isoformat(),
+            "entities": list(incident.entities),
+        },
+        "times_s": {
+            "detect": _since(incident, incident.detected_at),
+            "open": _since(incident, incident.opened_at),
+            "first_hold": _since(incident, incident.held_at),
+            "contain": _since(incident, incident.contained_at),
+            "recover": _since(incident, incident.recovered_at),
+            "acknowledge": _since(incident, incident.acknowledged_at),
+            "close": _since(incident, incident.closed_at),
+        },
+        "value_usd": {
+            "at_risk": str(incident.value_at_risk_usd),
+            "lost": str(facts.lost_usd),
+            "saved": str(max(incident.value_at_risk_usd - facts.lost_usd, Decimal(0))),
+            "source": "our records: amounts the platform told us, of transfers that left",
+        },
+        "alerts": [_alert(a) for a in facts.alerts],
+        "steps": [_step(s) for s in facts.steps],
+        "decisions": [_decision(d) for d in facts.decisions],
+        "timeline": [_line(line) for line in facts.timeline],
+        "written_at": written_at.isoformat(),
+    }
+
+
+def _since(incident: Incident, moment: datetime | None) -> float | None:
+    return None if moment is None else round((moment - incident.first_harm_at).total_seconds(), 3)
+
+
+def _alert(alert: Alert) -> dict[str, object]:
+    return {
+        "id": alert.id,
+        "activity": alert.activity_id,
+        "kind": alert.kind.value,
+        "score": alert.score,
+        "decision": alert.decision,
+        "amount_usd": None if alert.amount_usd is None else str(alert.amount_usd),
+        "raised_at": alert.raised_at.isoformat(),
+        "verdict": None if alert.verdict is None else alert.verdict.value,
+    }
+
+
+def _step(step: StepLine) -> dict[str, object]:
+    return {
+        "action": step.action,
+        "target": step.target,
+        "state": step.state,
+        "effect": step.effect,
+        "attempts": step.attempts,
+        "reason": step.reason,
+    }
+
+
+def _decision(decision: Decision) -> dict[str, object]:
+    return {
+        "approval": decision.approval_id,
+        "person": decision.person,
+        "decision": decision.decision,
+        "at": decision.at.isoformat(),
+        "what": list(decision.sentences),
+    }
+
+
+def _line(line: Mapping[str, object]) -> dict[str, object]:
+    at = line["at"]
+    return {
+        "at": at.isoformat() if isinstance(at, datetime) else str(at),
+        "kind": line["kind"],
+        "sentence": line["sentence"],
+        "by": line["by"],
+    }

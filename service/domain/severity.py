@@ -1,0 +1,24 @@
+"""How bad an incident is, from how sure the engine is and what is at stake.
+
+A hold-level finding is at least high. A million dollars at risk makes a hold critical, a hundred thousand makes an
+alert high. An alert with little at stake is low: seen, joined, but nobody is woken.
+"""
+
+from decimal import Decimal
+from typing import Final
+
+from service.domain.incident import IncidentKind, Severity
+
+CRITICAL_USD: Final = Decimal(1_000_000)
+HIGH_USD: Final = Decimal(100_000)
+LOW_USD: Final = Decimal(1_000)
+
+
+def severity_of(kind: IncidentKind, decision: str, at_risk_usd: Decimal) -> Severity:
+    """Return the severity for an alert of this kind and decision (`alert` or `hold`) with so much at risk."""
+    if decision == "hold":
+        sure = at_risk_usd >= CRITICAL_USD or kind is IncidentKind.SIGNING_TAMPERING
+        return Severity.CRITICAL if sure else Severity.HIGH
+    if at_risk_usd >= HIGH_USD and kind is not IncidentKind.DRAIN:
+        return Severity.HIGH
+    return Severity.LOW if at_risk_usd < LOW_USD else Severity.MEDIUM

@@ -1,0 +1,180 @@
+"""Our own wire schema of an activity (docs/concepts/activity.md), from JSON bytes to an `Activity`.
+
+Rules:
+
+- The caller has verified the bytes; nothing here is called on unverified input.
+- A missing or malformed field is an `InputError` that names it (`data.amount_base_units`). Unknown fields are kept with
+  the raw body and never an error.
+- Amounts are decimal strings and stay exact. Ids and texts have at most 200 characters; NUL is refused, because
+  PostgreSQL cannot store it. A time needs a zone (RFC 3339) and lies between 2009 and 2100.
+"""
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Final
+
+import msgspec
+
+from service.domain.activity import DESTINATION_KINDS, KINDS, MAX_ID_LENGTH, Activity, Family, SigningFacts
+from service.domain.decode.signing import facts_of_call, facts_of_raw
+from service.domain.errors import InputError
+from service.domain.ids import ConnectionId
+
+MAX_BODY_BYTES: Final = 256 * 1024
+"""Longest body or line that intake reads."""
+EARLIEST: Final = datetime(2009, 1, 1, tzinfo=UTC)
+LATEST: Final = datetime(2100, 1, 1, tzinfo=UTC)
+
+Id = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_LENGTH)]
+Text = Annotated[str, msgspec.Meta(max_length=MAX_ID_LENGTH)]
+BaseUnits = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,78}\Z")]
+Usd = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,18}(\.[0-9]{1,18})?\Z")]
+HexText = Annotated[str, msgspec.Meta(max_length=MAX_BODY_BYTES)]
+
+
+class ContractCall(msgspec.Struct, frozen=True):
+    """What is to be signed, where the platform shows the call instead of the bytes."""
+
+    to: Id
+    operation: Annotated[int, msgspec.Meta(ge=0, le=1)] = 0
+    """0 call, 1 delegatecall, as Safe numbers them."""
+    method: Text = ""
+    data: HexText = ""
+
+
+class WireData(msgspec.Struct, frozen=True):
+    """The `data` object; which fields are required depends on the type."""
+
+    account: Id | None = None
+    actor: Id | None = None
+    transaction: Id | None = None
+    asset: Id | None = None
+    amount_base_units: BaseUnits | None = None
+    amount_usd: Usd | None = None
+    balance_usd: Usd | None = None
+    destination: Id | None = None
+    destination_kind: Text | None = None
+    ip: Text | None = None
+    country: Text | None = None
+    asn: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)] | None = None
+    device: Text | None = None
+    session: Text | None = None
+    user_agent: Annotated[str, msgspec.Meta(max_length=2000)] | None = None
+    raw_transaction: HexText | None = None
+    contract_call: ContractCall | None = None
+
+
+class WireActivity(msgspec.Struct, frozen=True):
+    """One activity as a platform sends it. `id` and `deadline_ms` belong to batch lines and gate questions."""
+
+    type: Annotated[str, msgspec.Meta(max_length=MAX_ID_LENGTH)]
+    timestamp: datetime
+    data: WireData
+    id: Id | None = None
+    deadline_ms: Annotated[int, msgspec.Meta(ge=1, le=600_000)] | None = None
+
+
+_REQUIRED: Final = {
+    Family.WITHDRAWAL: ("account", "transaction", "asset", "amount_base_units", "destination"),
+    Family.DEPOSIT: ("account", "asset", "amount_base_units"),
+    Family.SIGNING: ("account", "transaction"),
+    Family.ACCESS: ("actor",),
+    Family.GOVERNANCE: ("actor",),
+}
+_DECODER: Final = msgspec.json.Decoder(WireActivity)
+_TEXTS: Final = tuple(
+    name for name in WireData.__struct_fields__ if name not in {"asn", "contract_call", "raw_transaction"}
+)
+
+
+def parse_wire(body: bytes) -> WireActivity:
+    """Read one JSON object. Raises InputError naming the field."""
+    try:
+        wire = _DECODER.decode(body)
+    except msgspec.ValidationError as error:
+        field = _field_of(str(error))
+        raise InputError(f"{field}: {_problem_of(str(error))}", field=field) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError("the body is not a JSON object in UTF-8", field="body") from error
+    _check(wire)
+    return wire
+
+
+def to_activity(wire: WireActivity, connection: ConnectionId, event_id: str) -> Activity:
+    """Return the activity that a checked wire object describes."""
+    data = wire.data
+    return Activity(
+        connection=connection,
+        event_id=event_id,
+        kind=wire.type,
+        occurred_at=wire.timestamp.astimezone(UTC),
+        account=data.account,
+        actor=data.actor,
+        transaction=data.transaction,
+        asset=data.asset,
+        amount_base_units=None if data.amount_base_units is None else int(data.amount_base_units),
+        amount_usd=None if data.amount_usd is None else Decimal(data.amount_usd),
+        balance_usd=None if data.balance_usd is None else Decimal(data.balance_usd),
+        destination=data.destination,
+        destination_kind=data.destination_kind,
+        ip=data.ip,
+        country=data.country,
+        asn=data.asn,
+        device=data.device,
+        session=data.session,
+        user_agent=data.user_agent,
+        signing=_signing(data) if wire.type.startswith("signing.") else None,
+    )
+
+
+def check_event_id(event_id: str, field: str) -> str:
+    """Return the id if it can be one. Raises InputError."""
+    if not 0 < len(event_id) <= MAX_ID_LENGTH or not event_id.isprintable():
+        raise InputError(f"{field} must be 1 to {MAX_ID_LENGTH} printable characters", field=field)
+    return event_id
+
+
+def _signing(data: WireData) -> SigningFacts:
+    if data.raw_transaction is not None:
+        return facts_of_raw(data.raw_transaction, field="data.raw_transaction")
+    call = data.contract_call
+    if call is None:
+        raise InputError("data.raw_transaction or data.contract_call is required", field="data.raw_transaction")
+    return facts_of_call(
+        to=call.to, operation=call.operation, method=call.method, data=call.data, field="data.contract_call.data"
+    )
+
+
+def _check(wire: WireActivity) -> None:
+    if wire.type not in KINDS:
+        raise InputError(f"type {json.dumps(wire.type)} is not one that docs/concepts/activity.md lists", field="type")
+    if wire.timestamp.tzinfo is None:
+        raise InputError("timestamp must name its zone, for example 2020-09-25T18:51:00Z", field="timestamp")
+    if not EARLIEST <= wire.timestamp <= LATEST:
+        raise InputError("timestamp must lie between 2009 and 2100", field="timestamp")
+    for name in _REQUIRED[Family(wire.type.partition(".")[0])]:
+        if getattr(wire.data, name) is None:
+            raise InputError(f"data.{name} is required for {wire.type}", field=f"data.{name}")
+    for name in _TEXTS:
+        if "\0" in (getattr(wire.data, name) or ""):
+            raise InputError(f"data.{name} must not contain a NUL character", field=f"data.{name}")
+    kind = wire.data.destination_kind
+    if kind is not None and kind not in DESTINATION_KINDS:
+        raise InputError(
+            f"data.destination_kind must be one of {', '.join(sorted(DESTINATION_KINDS))}", field="data.destination_kind"
+        )
+
+
+def _field_of(message: str) -> str:
+    """Return the field that a msgspec message names: `… - at `$.data.account`` or ``missing required field `type` ``."""
+    path = message.rpartition("`$")[2].rstrip("`").lstrip(".") if "`$" in message else ""
+    if message.startswith("Object missing required field `"):
+        missing = message.split("`")[1]
+        return f"{path}.{missing}" if path else missing
+    return path or "body"
+
+
+def _problem_of(message: str) -> str:
+    problem = message.partition(" - at `$")[0]
+    return "is required" if problem.startswith("Object missing") else problem

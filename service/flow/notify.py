@@ -1,0 +1,211 @@
+"""Event → messages for an audience, and their delivery.
+
+Rules: pages to responders and approvers go at once; every message to users is held until a quorum approved its exact
+text (design D4). A delivery whose answer was lost becomes `unknown` and is not sent again blindly (design D5); one that
+was refused or unavailable for too long has failed, and the person is reached over the next channel.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Final
+
+from service.domain import letters
+from service.domain.approval import parse, sentences
+from service.domain.attention import RETRY_AFTER_S, Audience, Message, MessageState, Reachable
+from service.domain.errors import ApprovalError, RefusedByOtherSideError, UnavailableError, UnknownOutcomeError
+from service.domain.events import MessageQueued
+from service.domain.ids import ApprovalId, IncidentId, MessageId, StepId, new_id
+from service.domain.incident import Severity
+from service.domain.timeline import Entry
+from service.ports.notify import Channel, Letter
+from service.ports.store.unit import Database, UnitOfWork
+
+LEASE: Final = timedelta(seconds=60)
+
+Authorise = Callable[[Message], None]
+"""Checks the quorum of a message to users in the delivering worker; raises ApprovalError unless it covers this text."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """What is said to whom about which incident; `key` makes it unique with its route."""
+
+    incident_id: str | None
+    audience: Audience
+    text: tuple[str, str]
+    key: str
+    state: MessageState = MessageState.QUEUED
+
+
+def incident(db: Database, incident_id: IncidentId) -> None:
+    """Tell the responders' shared channels that an incident opened."""
+    with db.begin() as uow:
+        found = uow.incidents.incident(incident_id)
+        if found.severity > Severity.LOW:
+            text = (f"[{found.severity.word}] {found.title}", f"Incident {found.id} opened; containment is running.")
+            _to_channels(uow, _Draft(found.id, Audience.RESPONDERS, text, f"opened:{found.id}"))
+
+
+def contained(db: Database, incident_id: IncidentId) -> None:
+    """Tell the responders, and hold a message to users until it is approved."""
+    with db.begin() as uow:
+        found = uow.incidents.incident(incident_id)
+        text = letters.contained_for_responders(found)
+        _to_channels(uow, _Draft(found.id, Audience.RESPONDERS, text, f"contained:{found.id}"))
+        if not uow.once(f"notify.users:{incident_id}"):
+            return
+        text = letters.contained_for_users(found)
+        draft = _Draft(found.id, Audience.USERS, text, f"contained:{found.id}", MessageState.HELD)
+        held = _to_channels(uow, draft)
+        if held:
+            approval_id = uow.approvals.request_messages(found.id, [uow.attention.message(m) for m in held], uow.now)
+            uow.attention.bind_messages(held, approval_id)
+
+
+def step(db: Database, step_id: StepId) -> None:
+    """Tell the responders about a step that failed, was refused, or whose outcome is unknown."""
+    with db.begin() as uow:
+        found = uow.plans.step(step_id)
+        about = uow.incidents.incident(found.incident_id)
+        text = letters.step_trouble(about.id, f"{found.action} on {found.target.value}: {found.reason}")
+        draft = _Draft(about.id, Audience.RESPONDERS, text, f"step:{step_id}:{found.state.value}:{found.attempt}")
+        _to_channels(uow, draft)
+        for person in uow.attention.reachable():
+            if person.oncall_level == 1:
+                _to_person(uow, draft, person)
+
+
+def approvers(db: Database, approval_id: ApprovalId) -> None:
+    """Page everybody who could approve, on every channel, from minute zero."""
+    with db.begin() as uow:
+        document = parse(uow.approvals.request(approval_id).document)
+        wanted = {group.role.value for group in document.quorum.groups}
+        text = letters.approval_request(
+            document.incident, approval_id, sentences(document), document.approve_by.strftime("%Y-%m-%d %H:%M UTC")
+        )
+        draft = _Draft(document.incident, Audience.APPROVERS, text, f"approve:{approval_id}")
+        for person in uow.attention.reachable():
+            if wanted & set(person.roles) and person.person_id != document.requester:
+                _to_person(uow, draft, person)
+
+
+def deliver(
+    db: Database, channels: Mapping[str, Channel], authorise: Authorise, message_id: MessageId, owner: str
+) -> None:
+    """Send one queued message and store how it ended; safe to repeat."""
+    with db.begin() as uow:
+        message = uow.attention.claim_message(message_id, owner, uow.now + LEASE)
+    if message is None:
+        _settle_abandoned(db, message_id)
+        return
+    try:
+        if message.audience is Audience.USERS:
+            authorise(message)
+        receipt = _send(channels, message)
+    except (ApprovalError, RefusedByOtherSideError) as error:
+        _end(db, message, MessageState.FAILED, reason=str(error))
+    except UnknownOutcomeError as error:
+        _end(db, message, MessageState.UNKNOWN, reason=str(error))
+    except UnavailableError as error:
+        _try_later(db, message, str(error))
+    else:
+        _end(db, message, MessageState.SENT, receipt=receipt)
+
+
+def _send(channels: Mapping[str, Channel], message: Message) -> Mapping[str, str]:
+    channel = channels.get(message.channel)
+    if channel is None:
+        raise RefusedByOtherSideError(
+            f"there is no channel {message.channel}: add it, or correct the person's channels"
+        )
+    facts = {"incident": message.incident_id or "", "approval": message.approval_id or ""}
+    return channel.deliver(Letter(message.idempotency_key, message.recipient, message.subject, message.body, facts))
+
+
+def _settle_abandoned(db: Database, message_id: MessageId) -> None:
+    """Call a message unknown whose sender died with it in hand."""
+    with db.begin() as uow:
+        message = uow.attention.message(message_id)
+        if message.state is MessageState.SENDING and message_id in uow.attention.due_messages(1000):
+            reason = "the worker stopped while it was sending: it may have arrived"
+            uow.attention.settle_message(message_id, MessageState.UNKNOWN, reason=reason)
+            _note(uow, message, MessageState.UNKNOWN, reason)
+
+
+def _end(
+    db: Database,
+    message: Message,
+    state: MessageState,
+    *,
+    receipt: Mapping[str, str] | None = None,
+    reason: str | None = None,
+) -> None:
+    with db.begin() as uow:
+        uow.attention.settle_message(message.id, state, receipt=receipt, reason=reason)
+        _note(uow, message, state, reason)
+
+
+def _try_later(db: Database, message: Message, reason: str) -> None:
+    if message.attempt >= len(RETRY_AFTER_S):
+        _end(db, message, MessageState.FAILED, reason=f"gave up after {message.attempt} tries: {reason}")
+        return
+    with db.begin() as uow:
+        due = uow.now + timedelta(seconds=RETRY_AFTER_S[message.attempt - 1])
+        uow.attention.settle_message(message.id, MessageState.QUEUED, reason=reason, due_at=due)
+
+
+def _note(uow: UnitOfWork, message: Message, state: MessageState, reason: str | None) -> None:
+    words = {"sent": "delivered", "unknown": "may or may not have arrived", "failed": "could not be delivered"}
+    uow.record(
+        Entry(
+            kind=f"message.{state.value}",
+            at=uow.now,
+            subject=message.id,
+            sentence=f"Message to {message.audience.value} over {message.channel} {words[state.value]}"
+            + (f": {reason}" if reason else ""),
+            incident_id=message.incident_id,
+            facts={"channel": message.channel, "attempt": message.attempt},
+            personal={"recipient": message.recipient},
+        )
+    )
+
+
+def _to_channels(uow: UnitOfWork, draft: _Draft) -> list[MessageId]:
+    routes = uow.attention.channels_for(draft.audience.value)
+    return [message_id for route in routes if (message_id := _queue(uow, draft, route)) is not None]
+
+
+def _to_person(uow: UnitOfWork, draft: _Draft, person: Reachable) -> None:
+    for route in person.routes:
+        _queue(uow, replace(draft, key=f"{draft.key}:{person.person_id}"), route)
+
+
+def _queue(uow: UnitOfWork, draft: _Draft, route: tuple[str, str]) -> MessageId | None:
+    channel, recipient = route
+    message = Message(
+        id=MessageId(new_id("msg")),
+        incident_id=None if draft.incident_id is None else IncidentId(draft.incident_id),
+        approval_id=None,
+        audience=draft.audience,
+        channel=channel,
+        recipient=recipient,
+        subject=draft.text[0],
+        body=draft.text[1],
+        state=draft.state,
+        idempotency_key=f"{draft.key}:{channel}:{recipient}",
+        attempt=0,
+    )
+    if not uow.attention.add_message(message):
+        return None
+    entry = Entry(
+        kind=f"message.{draft.state.value}",
+        at=uow.now,
+        subject=message.id,
+        sentence=f"Message to {draft.audience.value} over {channel}: {draft.text[0]}",
+        incident_id=message.incident_id,
+        facts={"channel": channel},
+        personal={"recipient": recipient},
+    )
+    uow.record(entry, *((MessageQueued(message.id),) if draft.state is MessageState.QUEUED else ()))
+    return message.id

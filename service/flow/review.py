@@ -1,0 +1,70 @@
+"""Incident closed → its review, as JSON and as one self-contained HTML page, and the verdicts fed back to learning.
+
+Rules: written once, from what is stored at that moment; the page loads nothing from anywhere and escapes every value.
+"""
+
+import json
+import math
+from functools import cache
+from importlib.resources import files
+
+from jinja2 import Environment, StrictUndefined, Template
+
+from service.domain.events import ReviewWritten
+from service.domain.ids import IncidentId
+from service.domain.review import Decision, Facts, StepLine, build
+from service.domain.timeline import Entry
+from service.ports.store.unit import Database, UnitOfWork
+
+
+def write(db: Database, incident_id: IncidentId) -> None:
+    """Write the review of a closed incident; safe to repeat."""
+    with db.begin() as uow:
+        facts = _gather(uow, incident_id)
+        review = build(facts, uow.now)
+        if not uow.attention.save_review(incident_id, json.dumps(review), _page().render(review=review)):
+            return
+        for alert in facts.alerts:
+            if alert.verdict is not None:
+                payload = {"activity": alert.activity_id, "verdict": alert.verdict.value}
+                uow.incidents.ask_learning("verdict", alert.id, json.dumps(payload, sort_keys=True).encode())
+        released = {"incident": incident_id, "entities": list(facts.incident.entities)}
+        uow.incidents.ask_learning("incident_closed", incident_id, json.dumps(released, sort_keys=True).encode())
+        uow.record(
+            Entry(
+                kind="review.written",
+                at=uow.now,
+                subject=incident_id,
+                sentence="Review written",
+                incident_id=incident_id,
+                facts={"lost_usd": str(facts.lost_usd), "at_risk_usd": str(facts.incident.value_at_risk_usd)},
+            ),
+            ReviewWritten(incident_id),
+        )
+
+
+def _gather(uow: UnitOfWork, incident_id: IncidentId) -> Facts:
+    steps = [
+        StepLine(s.action, s.target.value, s.state.value, s.effect.value, s.attempt, s.reason)
+        for s in uow.plans.steps_of(incident_id)
+    ]
+    decisions = [
+        Decision(v.approval_id, v.person_id, v.decision, v.cast_at, v.sentences)
+        for v in uow.approvals.decisions_of(incident_id)
+    ]
+    return Facts(
+        incident=uow.incidents.incident(incident_id),
+        alerts=uow.incidents.alerts_of(incident_id),
+        steps=steps,
+        decisions=decisions,
+        timeline=uow.attention.timeline_of(incident_id),
+        lost_usd=uow.incidents.moved_usd(incident_id),
+    )
+
+
+@cache
+def _page() -> Template:
+    text = (files("service.flow") / "templates" / "review.html").read_text()
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["log10_of"] = math.log10
+    return environment.from_string(text)

@@ -1,0 +1,82 @@
+"""Alerts and incidents in the store, and what other processes ask the learning sequence to note."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Protocol
+
+from service.domain.ids import AlertId, IncidentId
+from service.domain.incident import Alert, CaseVerdict, Incident, IncidentState, Severity
+
+
+class IncidentStore(Protocol):
+    """Reads lock nothing unless they say so."""
+
+    def alert(self, alert_id: AlertId) -> Alert:
+        """Raises NotFoundError."""
+        ...
+
+    def alerts_of(self, incident_id: IncidentId) -> Sequence[Alert]:
+        """Every alert of an incident, oldest first."""
+        ...
+
+    def join_alert(self, alert_id: AlertId, incident_id: IncidentId) -> None:
+        """Attach an alert to an incident."""
+        ...
+
+    def set_verdict(self, alert_id: AlertId, verdict: CaseVerdict, by: str) -> None:
+        """Store what a person decided about an alert."""
+        ...
+
+    def lock_incident(self, incident_id: IncidentId) -> Incident:
+        """Read an incident and lock its row until the transaction ends. Raises NotFoundError."""
+        ...
+
+    def incident(self, incident_id: IncidentId) -> Incident:
+        """Raises NotFoundError."""
+        ...
+
+    def open_sharing(self, entities: Sequence[str], since: datetime) -> Sequence[Incident]:
+        """Open incidents that share an entity and had an alert since then, oldest first; locks their rows."""
+        ...
+
+    def add(self, incident: Incident) -> None:
+        """Insert a new incident."""
+        ...
+
+    def widen(
+        self, incident_id: IncidentId, entities: Sequence[str], severity: Severity, value_at_risk_usd: Decimal
+    ) -> None:
+        """Add entities; severity and value at risk only ever rise here."""
+        ...
+
+    def note(self, incident_id: IncidentId, **times: datetime) -> None:
+        """Set held_at, contained_at or recovered_at where it is not set yet."""
+        ...
+
+    def set_state(self, incident_id: IncidentId, state: IncidentState) -> None:
+        """Move an incident to another state."""
+        ...
+
+    def close(self, incident_id: IncidentId, verdict: CaseVerdict) -> None:
+        """Close an incident with what people decided."""
+        ...
+
+    def acknowledge(self, incident_id: IncidentId, by: str) -> bool:
+        """Note who took it; False when somebody already had."""
+        ...
+
+    def ask_learning(self, kind: str, subject: str, payload: bytes) -> None:
+        """Ask intake to put a control row (incident_opened, incident_closed, verdict, clearance …) into the sequence."""
+        ...
+
+    def reach(self, entities: Sequence[str]) -> tuple[Sequence[str], Decimal]:
+        """Return what the holder of these accounts' keys could reach: account entities, and their balance in USD.
+
+        That is the accounts named and every registered account of the same vault wallet, each at its last told balance.
+        """
+        ...
+
+    def moved_usd(self, incident_id: IncidentId) -> Decimal:
+        """Sum of the USD amounts of the incident's distinct alerted transactions, failed and cancelled left out."""
+        ...

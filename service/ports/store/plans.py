@@ -1,0 +1,136 @@
+"""Plans, their steps with leases and fences, and the holds of our gate, as flow steps see them.
+
+A step is worked on by one worker at a time: `claim` takes a lease by compare-and-swap and raises the step's fence, and
+every later write names that fence. A worker whose lease ran out and was taken over gets StaleFenceError instead of
+writing. Leases are renewed while the work lasts (`extend`), so that a dead worker is noticed within seconds.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from service.domain.ids import ApprovalId, ConnectionId, IncidentId, PlanId, StepId
+from service.domain.plan import Lane, Plan, Receipt, Step, StepState, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One worker's right to work on a step until the lease ends."""
+
+    step: Step
+    """As it was when claimed; its `fence` is the one to write with."""
+    intent_at: datetime | None
+    """When an earlier attempt committed itself to the call; None: the other side was never called."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one transition writes. None leaves a column as it is, except that `due_at` is always written."""
+
+    state: StepState
+    reason: str | None = None
+    receipt: Receipt | None = None
+    verdict: Verdict | None = None
+    due_at: datetime | None = None
+    """When the sweeper looks at the step again; None: not before an event."""
+    deadline_at: datetime | None = None
+    confirm_by: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DueStep:
+    """An unfinished step that nobody works on."""
+
+    id: StepId
+    lane: Lane
+    due_at: datetime
+
+
+class PlanStore(Protocol):
+    """Plans and steps of incidents."""
+
+    def add(self, plan: Plan, document: str) -> None:
+        """Store a plan with all its steps. `document` is the canonical JSON that `plan.digest` covers."""
+        ...
+
+    def of_incident(self, incident_id: IncidentId) -> tuple[Plan, ...]:
+        """Return the incident's plans with their steps, oldest first."""
+        ...
+
+    def document(self, plan_id: PlanId) -> str:
+        """Return a plan's canonical JSON. Raises NotFoundError."""
+        ...
+
+    def step(self, step_id: StepId) -> Step:
+        """Return one step. Raises NotFoundError."""
+        ...
+
+    def steps_of(self, incident_id: IncidentId) -> tuple[Step, ...]:
+        """Return every step of the incident's plans, oldest plan first, in order."""
+        ...
+
+    def steps_of_approval(self, approval_id: ApprovalId) -> tuple[Step, ...]:
+        """Return the steps that one action document lists."""
+        ...
+
+    def release(self, approval_id: ApprovalId) -> tuple[Step, ...]:
+        """Make ready every step that waited for nothing but this approval; return exactly those.
+
+        Steps of the same document that still wait for another step stay so: `respond.advance` readies them. Takes the
+        lock `approval:<id>` until the transaction ends.
+        """
+        ...
+
+    def give_up(self, approval_id: ApprovalId, state: StepState, reason: str) -> tuple[Step, ...]:
+        """Move the document's steps that have not begun to `expired` or `refused`; return exactly those."""
+        ...
+
+    def move(self, step_id: StepId, new: StepState, *, reason: str | None = None) -> Step:
+        """Move a step that nobody works on (a transition that needs no lease).
+
+        Raises ConflictError for a transition that `domain/plan.py` does not allow.
+        """
+        ...
+
+    def claim(self, step_id: StepId, *, owner: str, lease: timedelta) -> Claim | None:
+        """Take the step if it is unfinished, due and free; None otherwise.
+
+        Taking over a lease that ended without being given back counts as an attempt: its worker died.
+        """
+        ...
+
+    def extend(self, step_id: StepId, fence: int, lease: timedelta) -> None:
+        """Renew the lease. Raises StaleFenceError."""
+        ...
+
+    def intend(self, step_id: StepId, fence: int, deadline_at: datetime) -> None:
+        """Record that the call to the other side is about to be made: state `running`, one attempt more.
+
+        The deadline is written once; a later attempt keeps the first. Raises StaleFenceError.
+        """
+        ...
+
+    def write(self, step_id: StepId, fence: int, change: Change, *, keep_lease: bool = False) -> None:
+        """Write a transition and give the lease back. Raises StaleFenceError, ConflictError for a wrong transition."""
+        ...
+
+    def due(self, *, limit: int, lanes: Iterable[Lane]) -> tuple[DueStep, ...]:
+        """Return unfinished steps that are due and that nobody holds, oldest first."""
+        ...
+
+    def touched_accounts(self, connection: ConnectionId, since: datetime) -> frozenset[str]:
+        """Return the accounts' refs that tightening steps which need no approval were aimed at since then."""
+        ...
+
+    def place_hold(self, connection: ConnectionId, scope: str, value: str, *, key: str) -> str:
+        """Place a hold of our gate and return its id; the same key again returns the same id."""
+        ...
+
+    def release_holds(self, connection: ConnectionId, scope: str, value: str, *, key: str) -> int:
+        """Release every hold on it and return how many were in force."""
+        ...
+
+    def held(self, connection: ConnectionId, scope: str, value: str) -> bool:
+        """Say whether a hold is in force."""
+        ...

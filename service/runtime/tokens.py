@@ -1,0 +1,137 @@
+"""One token per power, made by the user of the process that opens it (design D7).
+
+Rules enforced here: the supervisor never opens a token; it runs `hsm init` as the user whose token it is; tokens of the
+user's own HSM are left alone (`portcullis hsm init --uri` sets them up once, by a person). Public keys are pinned: each
+process writes its own at the first start, then they belong to whoever runs `up`, because who could swap the vote key
+could raise the gate.
+"""
+
+import hashlib
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from service.domain.errors import ConfigurationError
+from service.runtime.accounts import Account
+from service.runtime.environment import base_environment
+from service.runtime.isolation import Isolation
+from service.runtime.layout import Layout, write_private
+from service.runtime.processes import POWERS
+from service.runtime.softhsm import find_module, write_configuration
+
+INIT_TIMEOUT_S: Final = 120
+PUBLIC_KEYS: Final = ("authority-votes.pem", "containment-seal.pem", "api-seal.pem", "gate-callback.pem")
+SETUP_TOKEN_HASH: Final = "setup-token.sha256"  # noqa: S105  a file name
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """Where one power's token is: an RFC 7512 URI and, for SoftHSM, its configuration file."""
+
+    uri: str
+    softhsm_conf: Path | None
+
+
+def provide_tokens(layout: Layout, isolation: Isolation, environ: Mapping[str, str]) -> dict[str, Token]:
+    """Make whatever embedded token is missing; returns the tokens by power. Raises ConfigurationError."""
+    tokens: dict[str, Token] = {}
+    for power, kind in POWERS:
+        own = environ.get(f"PORTCULLIS_{power.upper()}_URI", "")
+        if own:
+            conf = environ.get(f"PORTCULLIS_{power.upper()}_SOFTHSM2_CONF", "")
+            tokens[power] = Token(own, Path(conf) if conf else None)
+        else:
+            tokens[power] = _embedded(layout, power, isolation.accounts[kind.name])
+    return tokens
+
+
+def token_environment(tokens: Mapping[str, Token], powers: tuple[str, ...]) -> dict[str, str]:
+    """Return the settings that tell a process where its tokens are, and nothing of another's."""
+    values: dict[str, str] = {}
+    for power in powers:
+        token = tokens[power]
+        values[uri_variable(powers, power)] = token.uri
+        if token.softhsm_conf is not None:
+            values[_conf_variable(powers, power)] = str(token.softhsm_conf)
+    return values
+
+
+def uri_variable(powers: tuple[str, ...], power: str) -> str:
+    """Return the setting that names a token: the first power's is PORTCULLIS_TOKEN_URI, others carry their name."""
+    return "PORTCULLIS_TOKEN_URI" if power == powers[0] else f"PORTCULLIS_{power.upper()}_URI"
+
+
+def _conf_variable(powers: tuple[str, ...], power: str) -> str:
+    return "PORTCULLIS_SOFTHSM2_CONF" if power == powers[0] else f"PORTCULLIS_{power.upper()}_SOFTHSM2_CONF"
+
+
+def open_public_folder(layout: Layout, isolation: Isolation) -> None:
+    """Let processes write their public keys while one is missing; the sticky bit keeps each to its own file."""
+    missing = [name for name in PUBLIC_KEYS if not (layout.public / name).exists()]
+    if missing and isolation.group is not None:
+        os.chown(layout.public, os.geteuid(), isolation.group)
+        layout.public.chmod(0o1775)
+
+
+def pin_public_keys(layout: Layout) -> None:
+    """Take the public keys over, so that no process can change one any more."""
+    layout.public.chmod(0o755)
+    for key in layout.public.glob("*.pem"):
+        if not key.is_symlink():
+            os.chown(key, os.geteuid(), os.getegid())
+            key.chmod(0o644)
+
+
+def provide_setup_token(layout: Layout, account: Account) -> str | None:
+    """Make the one-time set-up token of a fresh home; returns it once, None when there was one already.
+
+    The authority gets its SHA-256 only; the home's file is for the person who installs and for a drill.
+    """
+    stored = layout.token("authority") / SETUP_TOKEN_HASH
+    if stored.exists():
+        return None
+    token = secrets.token_urlsafe(32)
+    write_private(layout.setup_token, f"{token}\n")
+    write_private(stored, f"{hashlib.sha256(token.encode()).hexdigest()}\n")
+    account.own(stored)
+    return token
+
+
+def _embedded(layout: Layout, power: str, account: Account) -> Token:
+    """Make the files of one SoftHSM token where they are missing, then let `hsm init` complete it."""
+    folder = layout.token(power)
+    module = find_module()
+    pins = (folder / "pin", folder / "so-pin")
+    for pin in pins:
+        if not pin.exists():
+            write_private(pin, secrets.token_hex(16) + "\n")
+    configuration = write_configuration(folder)
+    account.own(folder, folder / "tokens", configuration, *pins)
+    uri = (
+        f"pkcs11:token=portcullis-{power}?module-path={quote(str(module))}"
+        f"&pin-source=file:{quote(str(pins[0]))}&x-softhsm-conf={quote(str(configuration))}"
+    )
+    _initialise(layout, power, account, ("--uri", uri, "--so-pin-file", str(pins[1])))
+    return Token(uri, configuration)
+
+
+def _initialise(layout: Layout, power: str, account: Account, where: tuple[str, ...]) -> None:
+    """Run `hsm init` for one token; it does nothing to one that is complete."""
+    done = subprocess.run(
+        account.command([sys.executable, "-P", "-m", "service.cli", "hsm", "init", "--power", power, *where]),
+        env=base_environment(layout, power),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=INIT_TIMEOUT_S,
+    )
+    if done.returncode != 0:
+        said = " ".join((done.stderr or done.stdout).split())
+        raise ConfigurationError(f"the token of power {power!r} cannot be used: {said}")

@@ -1,0 +1,199 @@
+"""Bring an installation up and keep it up: the order of things, in one place.
+
+Rules enforced here: everything that can be refused is refused before anything is started; what had been started is
+stopped again when a later step fails; the administrator's database URL stays in this process.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from types import FrameType
+from typing import Final
+
+import psutil
+
+from service.domain.errors import ConfigurationError, ConflictError, UnavailableError
+from service.domain.secrets import Secret
+from service.runtime import database
+from service.runtime.environment import base_environment, write_environment
+from service.runtime.isolation import Isolation, hand_out_folders, plan_isolation
+from service.runtime.layout import Layout, open_home
+from service.runtime.parts import Part, ProcessPart, ProcessPlan, answers_health
+from service.runtime.processes import API, AUTHORITY, KINDS, ProcessKind
+from service.runtime.servers import Place, start_postgres, start_redis
+from service.runtime.supervisor import Supervisor
+from service.runtime.tokens import (
+    Token,
+    open_public_folder,
+    pin_public_keys,
+    provide_setup_token,
+    provide_tokens,
+    token_environment,
+)
+
+MIGRATE_TIMEOUT_S: Final = 600
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where the API listens; port 0 takes a free one."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Everything a process plan needs to know."""
+
+    layout: Layout
+    isolation: Isolation
+    listen: Listen
+    redis: Place
+    database: Place
+    passwords: Mapping[str, Secret]
+    tokens: Mapping[str, Token]
+
+
+def run_up(layout: Layout, listen: Listen, say: Say, *, only_prepare: bool = False) -> None:
+    """Bring everything up, say one line per part, and stay until told to stop (SIGINT, SIGTERM, SIGHUP).
+
+    Raises PortcullisError that says what to do; by then everything started has been stopped again.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    with open_home(layout), ExitStack() as started:
+        chosen = choose_port(listen)
+        prepared = _prepare(layout, chosen, say, started)
+        if only_prepare:
+            say("prepared: servers are migrated, tokens exist, env/ holds each process's settings")
+            return
+        supervisor = Supervisor(layout, _parts(prepared), say)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda *_: supervisor.tell_to_stop())
+        supervisor.start()
+        pin_public_keys(layout)
+        say(f"up: http://{chosen.host}:{chosen.port}  (stop with Ctrl-C or `portcullis down`)")
+        supervisor.run()
+    say("stopped: everything ended cleanly")
+
+
+def choose_port(listen: Listen) -> Listen:
+    """Return where the API will listen. Raises ConflictError that names who has the port."""
+    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((listen.host, listen.port))
+        except PermissionError as error:
+            raise ConfigurationError(f"port {listen.port} needs root: choose another with --port") from error
+        except OSError as error:
+            raise ConflictError(
+                f"port {listen.port} on {listen.host} cannot be used ({error.strerror}{_taken_by(listen.port)}): choose"
+                " another with --port, or stop what uses it"
+            ) from error
+        return Listen(listen.host, int(probe.getsockname()[1]))
+
+
+def _prepare(layout: Layout, listen: Listen, say: Say, started: ExitStack) -> Prepared:
+    isolation = plan_isolation(layout)
+    for sentence in isolation.missing:
+        say(f"isolation missing: {sentence}")
+    hand_out_folders(layout, isolation)
+    open_public_folder(layout, isolation)
+    tokens = provide_tokens(layout, isolation, os.environ)
+    postgres = _until_stopped(start_postgres(layout, os.environ), started)
+    redis = _until_stopped(start_redis(layout, os.environ), started)
+    passwords = _migrate(postgres)
+    once = provide_setup_token(layout, isolation.accounts[AUTHORITY.name])
+    if once is not None:
+        say(f"set-up token (shown once, also in {layout.setup_token}): {once}")
+    prepared = Prepared(layout, isolation, listen, redis, postgres, passwords, tokens)
+    for kind in KINDS:
+        write_environment(layout, kind.name, isolation.accounts[kind.name], environment_of(prepared, kind))
+    return prepared
+
+
+def _until_stopped(place: Place, started: ExitStack) -> Place:
+    if place.part is not None:
+        started.callback(place.part.stop)
+    return place
+
+
+def _migrate(postgres: Place) -> dict[str, Secret]:
+    """Open the processes' logins and bring the schema to head as the owner role; returns the logins' passwords."""
+    with database.connect_as_administrator(postgres.url, postgres.shown) as administrator:
+        owner = database.prepare_owner(administrator)
+        passwords = database.open_logins(administrator)
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "service.runtime.migrate"],
+            input=database.url_for(postgres.url, database.OWNER, owner).encode(),
+            capture_output=True,
+            check=False,
+            timeout=MIGRATE_TIMEOUT_S,
+        )
+        if done.returncode != 0:
+            said = done.stderr.decode(errors="replace").strip()[-2000:]
+            raise UnavailableError(f"the database could not be migrated: {said}")
+        return passwords
+
+
+def environment_of(prepared: Prepared, kind: ProcessKind) -> dict[str, str]:
+    """Return the settings of one process kind (read by service.config)."""
+    layout = prepared.layout
+    values = {
+        "PORTCULLIS_PROCESS": kind.name,
+        "PORTCULLIS_HOME": str(layout.home),
+        "PORTCULLIS_DATABASE_URL": database.url_for(prepared.database.url, kind.role, prepared.passwords[kind.name]),
+        "PORTCULLIS_REDIS_URL": prepared.redis.url.reveal(),
+        "PORTCULLIS_AUTHORITY_SOCKET": str(layout.authority_socket),
+        **token_environment(prepared.tokens, kind.powers),
+    }
+    if kind is API:
+        values |= {
+            "PORTCULLIS_LISTEN_HOST": prepared.listen.host,
+            "PORTCULLIS_LISTEN_PORT": str(prepared.listen.port),
+        }
+    return base_environment(layout, kind.name) | values
+
+
+def _parts(prepared: Prepared) -> list[Part]:
+    servers = [place.part for place in (prepared.database, prepared.redis) if place.part is not None]
+    return [*servers, *(ProcessPart(_plan(prepared, kind)) for kind in KINDS)]
+
+
+def _plan(prepared: Prepared, kind: ProcessKind) -> ProcessPlan:
+    layout = prepared.layout
+    listen = prepared.listen
+    addresses = {API.name: f"http://{listen.host}:{listen.port}", AUTHORITY.name: f"socket {layout.authority_socket}"}
+    return ProcessPlan(
+        name=kind.name,
+        address=addresses.get(kind.name, kind.does),
+        arguments=("-P", "-m", *kind.module),
+        account=prepared.isolation.accounts[kind.name],
+        environment=environment_of(prepared, kind),
+        folder=layout.scratch(kind.name),
+        log=layout.log(kind.name),
+        ready_file=layout.ready / kind.name,
+        stop_timeout_s=kind.stop_timeout_s,
+        answers=partial(answers_health, listen.host, listen.port) if kind is API else None,
+    )
+
+
+def _taken_by(port: int) -> str:
+    try:
+        found = next((c for c in psutil.net_connections("tcp") if c.laddr and c.laddr.port == port and c.pid), None)
+    except psutil.Error:
+        return ""
+    return f", pid {found.pid} has it" if found is not None else ""
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

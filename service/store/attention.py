@@ -1,0 +1,267 @@
+"""Timers, pages, messages and reviews on PostgreSQL; implements `ports.store.attention.AttentionStore`."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, or_, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from service.domain.attention import Audience, Message, MessageState, Page, Reachable, Timer
+from service.domain.errors import NotFoundError
+from service.domain.ids import IncidentId, MessageId, new_id
+from service.store.tables.approval import mandates
+from service.store.tables.attention import escalations, messages, reviews, timers
+from service.store.tables.proof import timeline
+from service.store.tables.registry import channels, people
+
+
+def message_of(row: Row[Any]) -> Message:
+    """Build a message from its row."""
+    return Message(
+        id=MessageId(row.id),
+        incident_id=None if row.incident_id is None else IncidentId(row.incident_id),
+        approval_id=row.approval_id,
+        audience=Audience(row.audience),
+        channel=row.channel,
+        recipient=row.recipient,
+        subject=row.subject,
+        body=row.body,
+        state=MessageState(row.state),
+        idempotency_key=row.idempotency_key,
+        attempt=row.attempt,
+    )
+
+
+def _timer_of(row: Row[Any]) -> Timer:
+    return Timer(row.id, row.kind, row.subject, row.payload, row.due_at)
+
+
+class AttentionRepository:
+    """See the port."""
+
+    def __init__(self, connection: Connection, now: datetime) -> None:
+        self._connection = connection
+        self._now = now
+
+    def set_timer(self, kind: str, subject: str, due_at: datetime, payload: Mapping[str, str]) -> None:
+        """Set a timer that is not there yet."""
+        self._connection.execute(
+            upsert(timers)
+            .values(id=new_id("tmr"), kind=kind, subject=subject, due_at=due_at, payload=dict(payload))
+            .on_conflict_do_nothing()
+        )
+
+    def cancel_timers(self, subject: str) -> None:
+        """Cancel a subject's waiting timers."""
+        self._connection.execute(
+            update(timers)
+            .where(timers.c.subject == subject, timers.c.fired_at.is_(None))
+            .values(cancelled_at=self._now)
+        )
+
+    def claim_timer(self, timer_id: str) -> Timer | None:
+        """Fire a due timer once."""
+        row = self._connection.execute(
+            update(timers)
+            .where(
+                timers.c.id == timer_id,
+                timers.c.fired_at.is_(None),
+                timers.c.cancelled_at.is_(None),
+                timers.c.due_at <= self._now,
+            )
+            .values(fired_at=self._now)
+            .returning(timers)
+        ).first()
+        return None if row is None else _timer_of(row)
+
+    def due_timers(self, limit: int) -> Sequence[str]:
+        """List due timers."""
+        waiting = and_(timers.c.fired_at.is_(None), timers.c.cancelled_at.is_(None), timers.c.due_at <= self._now)
+        return (
+            self._connection.execute(select(timers.c.id).where(waiting).order_by(timers.c.due_at).limit(limit))
+            .scalars()
+            .all()
+        )
+
+    def reachable(self) -> Sequence[Reachable]:
+        """List active persons with their routes."""
+        existing = {row.id: row for row in self._connection.execute(select(channels))}
+        mail = [name for name, row in existing.items() if row.kind == "smtp"]
+        found = []
+        for row in self._connection.execute(select(people).where(people.c.state == "active").order_by(people.c.id)):
+            chosen = [(r["channel"], r["recipient"]) for r in row.channels if r.get("channel") in existing]
+            routes = chosen or [(name, row.email) for name in mail[:1]]
+            found.append(Reachable(row.id, row.name, tuple(row.roles), row.oncall_level, tuple(routes)))
+        return found
+
+    def channels_for(self, audience: str) -> Sequence[tuple[str, str]]:
+        """List the channels configured for an audience."""
+        rows = self._connection.execute(select(channels).order_by(channels.c.id))
+        return [
+            (row.id, str(row.config.get("recipient", "")))
+            for row in rows
+            if audience in row.config.get("audiences", [])
+        ]
+
+    def add_page(self, page: Page) -> bool:
+        """Note a page once."""
+        result = self._connection.execute(
+            upsert(escalations)
+            .values(
+                id=new_id("pag"),
+                incident_id=page.incident_id,
+                level=page.level,
+                person_id=page.person_id,
+                reason=page.reason,
+                paged_at=page.paged_at,
+            )
+            .on_conflict_do_nothing()
+            .returning(escalations.c.id)
+        )
+        return result.first() is not None
+
+    def pages(self, incident_id: IncidentId) -> Sequence[Page]:
+        """List an incident's pages."""
+        rows = self._connection.execute(
+            select(escalations).where(escalations.c.incident_id == incident_id).order_by(escalations.c.paged_at)
+        )
+        return [Page(incident_id, r.level, r.person_id, r.reason, r.paged_at, r.acknowledged_at) for r in rows]
+
+    def acknowledge_pages(self, incident_id: IncidentId) -> None:
+        """Mark an incident's pages as answered."""
+        self._connection.execute(
+            update(escalations)
+            .where(escalations.c.incident_id == incident_id, escalations.c.acknowledged_at.is_(None))
+            .values(acknowledged_at=self._now)
+        )
+
+    def mandate_in_force(self, scope: str, incident: Mapping[str, str]) -> str | None:
+        """Find a mandate whose every limit the incident meets."""
+        rows = self._connection.execute(
+            select(mandates).where(mandates.c.scope == scope, mandates.c.expires_at > self._now).order_by(mandates.c.id)
+        )
+        for row in rows:
+            if all(incident.get(name) in allowed for name, allowed in row.limits.items()):
+                return str(row.id)
+        return None
+
+    def add_message(self, message: Message) -> bool:
+        """Insert a message once."""
+        result = self._connection.execute(
+            upsert(messages)
+            .values(
+                id=message.id,
+                incident_id=message.incident_id,
+                approval_id=message.approval_id,
+                audience=message.audience.value,
+                channel=message.channel,
+                recipient=message.recipient,
+                subject=message.subject,
+                body=message.body,
+                state=message.state.value,
+                idempotency_key=message.idempotency_key,
+                due_at=self._now,
+                created_at=self._now,
+            )
+            .on_conflict_do_nothing()
+            .returning(messages.c.id)
+        )
+        return result.first() is not None
+
+    def message(self, message_id: MessageId) -> Message:
+        """Read and lock one message."""
+        row = self._connection.execute(select(messages).where(messages.c.id == message_id).with_for_update()).first()
+        if row is None:
+            raise NotFoundError(f"there is no message {message_id}")
+        return message_of(row)
+
+    def messages_of(self, incident_id: IncidentId) -> Sequence[Message]:
+        """List an incident's messages."""
+        query = select(messages).where(messages.c.incident_id == incident_id).order_by(messages.c.id)
+        return [message_of(row) for row in self._connection.execute(query)]
+
+    def claim_message(self, message_id: MessageId, owner: str, until: datetime) -> Message | None:
+        """Lease a message that is queued; one whose lease ran out was handed over and lost: it is not claimed here."""
+        row = self._connection.execute(
+            update(messages)
+            .where(
+                messages.c.id == message_id,
+                messages.c.state == MessageState.QUEUED.value,
+                messages.c.due_at <= self._now,
+            )
+            .values(
+                state=MessageState.SENDING.value,
+                lease_owner=owner,
+                lease_until=until,
+                attempt=messages.c.attempt + 1,
+            )
+            .returning(messages)
+        ).first()
+        return None if row is None else message_of(row)
+
+    def settle_message(
+        self,
+        message_id: MessageId,
+        state: MessageState,
+        *,
+        receipt: Mapping[str, str] | None = None,
+        reason: str | None = None,
+        due_at: datetime | None = None,
+    ) -> None:
+        """Store how a delivery ended."""
+        self._connection.execute(
+            update(messages)
+            .where(messages.c.id == message_id)
+            .values(
+                state=state.value,
+                receipt=None if receipt is None else dict(receipt),
+                reason=reason,
+                due_at=due_at,
+                lease_owner=None,
+                lease_until=None,
+                sent_at=self._now if state is MessageState.SENT else None,
+            )
+        )
+
+    def bind_messages(self, message_ids: Sequence[MessageId], approval_id: str) -> None:
+        """Name the approval that held messages wait for."""
+        self._connection.execute(
+            update(messages).where(messages.c.id.in_(list(message_ids))).values(approval_id=approval_id)
+        )
+
+    def release_messages(self, approval_id: str) -> Sequence[MessageId]:
+        """Queue what was held for an approval."""
+        rows = self._connection.execute(
+            update(messages)
+            .where(messages.c.approval_id == approval_id, messages.c.state == MessageState.HELD.value)
+            .values(state=MessageState.QUEUED.value, due_at=self._now)
+            .returning(messages.c.id)
+        )
+        return [MessageId(row.id) for row in rows]
+
+    def due_messages(self, limit: int) -> Sequence[MessageId]:
+        """List messages that are late: due for two seconds, or leased by a worker that is gone."""
+        late = or_(
+            and_(messages.c.state == MessageState.QUEUED.value, messages.c.due_at <= self._now - timedelta(seconds=2)),
+            and_(messages.c.state == MessageState.SENDING.value, messages.c.lease_until < self._now),
+        )
+        rows = self._connection.execute(select(messages.c.id).where(late).order_by(messages.c.due_at).limit(limit))
+        return [MessageId(row.id) for row in rows]
+
+    def timeline_of(self, incident_id: IncidentId) -> Sequence[Mapping[str, object]]:
+        """Read an incident's timeline."""
+        rows = self._connection.execute(
+            select(timeline).where(timeline.c.incident_id == incident_id).order_by(timeline.c.at, timeline.c.id)
+        )
+        return [dict(row._mapping) for row in rows]  # noqa: SLF001  SQLAlchemy's public name for a row as a mapping
+
+    def save_review(self, incident_id: IncidentId, body: str, html: str) -> bool:
+        """Store a review once."""
+        result = self._connection.execute(
+            upsert(reviews)
+            .values(incident_id=incident_id, body=body, html=html, created_at=self._now)
+            .on_conflict_do_nothing()
+            .returning(reviews.c.incident_id)
+        )
+        return result.first() is not None

@@ -1,0 +1,214 @@
+"""Alerts and incidents on PostgreSQL; implements `ports.store.incidents.IncidentStore`."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, any_, func, insert, literal, or_, select, tuple_, update
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.types import Text
+
+from service.domain.errors import NotFoundError
+from service.domain.ids import ActivityId, AlertId, ConnectionId, IncidentId
+from service.domain.incident import Alert, CaseVerdict, Incident, IncidentKind, IncidentState, Severity
+from service.store.tables.activity import activities, learning_requests, transactions
+from service.store.tables.incident import alerts, incidents
+from service.store.tables.keys import accounts
+
+
+def alert_of(row: Row[Any]) -> Alert:
+    """Build an alert from its row."""
+    return Alert(
+        id=AlertId(row.id),
+        connection=ConnectionId(row.connection_id),
+        activity_id=ActivityId(row.activity_id),
+        dedup_key=row.dedup_key,
+        kind=IncidentKind(row.kind),
+        severity=Severity(row.severity),
+        decision=row.decision,
+        score=row.score,
+        p_value=row.p_value,
+        entities=tuple(row.entities),
+        amount_usd=row.amount_usd,
+        raised_at=row.raised_at,
+        incident_id=None if row.incident_id is None else IncidentId(row.incident_id),
+        verdict=None if row.verdict is None else CaseVerdict(row.verdict),
+    )
+
+
+def incident_of(row: Row[Any]) -> Incident:
+    """Build an incident from its row."""
+    fields = dict(row._mapping)  # noqa: SLF001  SQLAlchemy's public name for a row as a mapping
+    fields["kind"] = IncidentKind(row.kind)
+    fields["severity"] = Severity(row.severity)
+    fields["state"] = IncidentState(row.state)
+    fields["entities"] = tuple(row.entities)
+    fields["verdict"] = None if row.verdict is None else CaseVerdict(row.verdict)
+    return Incident(**fields)
+
+
+class IncidentRepository:
+    """See the port."""
+
+    def __init__(self, connection: Connection, now: datetime) -> None:
+        self._connection = connection
+        self._now = now
+
+    def alert(self, alert_id: AlertId) -> Alert:
+        """Read one alert."""
+        row = self._connection.execute(select(alerts).where(alerts.c.id == alert_id)).first()
+        if row is None:
+            raise NotFoundError(f"there is no alert {alert_id}")
+        return alert_of(row)
+
+    def alerts_of(self, incident_id: IncidentId) -> Sequence[Alert]:
+        """Read the alerts of an incident, oldest first."""
+        found = select(alerts).where(alerts.c.incident_id == incident_id).order_by(alerts.c.id)
+        return [alert_of(row) for row in self._connection.execute(found)]
+
+    def join_alert(self, alert_id: AlertId, incident_id: IncidentId) -> None:
+        """Attach an alert to an incident."""
+        self._connection.execute(update(alerts).where(alerts.c.id == alert_id).values(incident_id=incident_id))
+
+    def set_verdict(self, alert_id: AlertId, verdict: CaseVerdict, by: str) -> None:
+        """Store what a person decided about an alert."""
+        self._connection.execute(
+            update(alerts)
+            .where(alerts.c.id == alert_id)
+            .values(verdict=verdict.value, verdict_by=by, verdict_at=self._now)
+        )
+
+    def lock_incident(self, incident_id: IncidentId) -> Incident:
+        """Read and lock."""
+        return self._one(select(incidents).where(incidents.c.id == incident_id).with_for_update(), incident_id)
+
+    def incident(self, incident_id: IncidentId) -> Incident:
+        """Read."""
+        return self._one(select(incidents).where(incidents.c.id == incident_id), incident_id)
+
+    def _one(self, query: Any, incident_id: str) -> Incident:
+        row = self._connection.execute(query).first()
+        if row is None:
+            raise NotFoundError(f"there is no incident {incident_id}")
+        return incident_of(row)
+
+    def open_sharing(self, entities: Sequence[str], since: datetime) -> Sequence[Incident]:
+        """Find open incidents that share an entity and were active since then."""
+        recent = select(alerts.c.id).where(alerts.c.incident_id == incidents.c.id, alerts.c.last_at >= since).exists()
+        query = (
+            select(incidents)
+            .where(
+                incidents.c.state != IncidentState.CLOSED.value,
+                incidents.c.entities.op("&&")(literal(list(entities), ARRAY(Text))),
+                or_(recent, incidents.c.opened_at >= since),
+            )
+            .order_by(incidents.c.opened_at, incidents.c.id)
+            .with_for_update()
+        )
+        return [incident_of(row) for row in self._connection.execute(query)]
+
+    def add(self, incident: Incident) -> None:
+        """Insert a new incident."""
+        values = {name: getattr(incident, name) for name in Incident.__dataclass_fields__}
+        values |= {
+            "kind": incident.kind.value,
+            "severity": int(incident.severity),
+            "state": incident.state.value,
+            "entities": list(incident.entities),
+            "verdict": None if incident.verdict is None else incident.verdict.value,
+        }
+        self._connection.execute(insert(incidents).values(**values))
+
+    def widen(
+        self, incident_id: IncidentId, entities: Sequence[str], severity: Severity, value_at_risk_usd: Decimal
+    ) -> None:
+        """Add entities; let severity and value at risk rise."""
+        current = self.lock_incident(incident_id)
+        merged = [*current.entities, *(e for e in entities if e not in current.entities)]
+        self._change(
+            incident_id,
+            entities=merged,
+            severity=max(int(severity), int(current.severity)),
+            value_at_risk_usd=max(value_at_risk_usd, current.value_at_risk_usd),
+        )
+
+    def note(self, incident_id: IncidentId, **times: datetime) -> None:
+        """Set moments that are not set yet."""
+        self._change(incident_id, **{name: func.coalesce(incidents.c[name], at) for name, at in times.items()})
+
+    def set_state(self, incident_id: IncidentId, state: IncidentState) -> None:
+        """Move an incident to another state."""
+        self._change(incident_id, state=state.value)
+
+    def close(self, incident_id: IncidentId, verdict: CaseVerdict) -> None:
+        """Close with a verdict."""
+        self._change(incident_id, state=IncidentState.CLOSED.value, verdict=verdict.value, closed_at=self._now)
+
+    def acknowledge(self, incident_id: IncidentId, by: str) -> bool:
+        """Note the first person who took it."""
+        result = self._connection.execute(
+            update(incidents)
+            .where(incidents.c.id == incident_id, incidents.c.acknowledged_at.is_(None))
+            .values(acknowledged_at=self._now, acknowledged_by=by, version=incidents.c.version + 1)
+        )
+        return result.rowcount == 1
+
+    def _change(self, incident_id: IncidentId, **values: Any) -> None:
+        self._connection.execute(
+            update(incidents).where(incidents.c.id == incident_id).values(**values, version=incidents.c.version + 1)
+        )
+
+    def ask_learning(self, kind: str, subject: str, payload: bytes) -> None:
+        """Leave a request for the learning sequence; intake moves it over in order."""
+        self._connection.execute(
+            insert(learning_requests).values(kind=kind, subject=subject, payload=payload, created_at=self._now)
+        )
+
+    def reach(self, entities: Sequence[str]) -> tuple[Sequence[str], Decimal]:
+        """Follow the accounts' wallets to their other accounts and sum the last told balances."""
+        named = [e.removeprefix("account:").partition("/") for e in entities if e.startswith("account:")]
+        if not named:
+            return [], Decimal(0)
+        keys = tuple_(accounts.c.connection_id, accounts.c.ref)
+        here = select(accounts.c.wallet_id).where(keys.in_([(c, r) for c, _, r in named]), accounts.c.wallet_id.is_not(None))
+        sharing = select(accounts.c.connection_id, accounts.c.ref).where(accounts.c.wallet_id.in_(here))
+        found = {(c, r) for c, _, r in named}
+        found |= {(row.connection_id, row.ref) for row in self._connection.execute(sharing)}
+        total = sum((self._last_balance(c, r) for c, r in sorted(found)), Decimal(0))
+        return [f"account:{c}/{r}" for c, r in sorted(found)], total
+
+    def _last_balance(self, connection: str, ref: str) -> Decimal:
+        told = (
+            select(activities.c.balance_usd)
+            .where(
+                activities.c.connection_id == connection,
+                activities.c.account == ref,
+                activities.c.balance_usd.is_not(None),
+            )
+            .order_by(activities.c.id.desc())
+            .limit(1)
+        )
+        return Decimal(self._connection.execute(told).scalar() or 0)
+
+    def moved_usd(self, incident_id: IncidentId) -> Decimal:
+        """Sum the USD of the incident's distinct transactions that were not stopped."""
+        moved = (
+            select(transactions.c.connection_id, transactions.c.ref, func.max(transactions.c.amount_usd).label("usd"))
+            .join(
+                activities,
+                and_(
+                    activities.c.connection_id == transactions.c.connection_id,
+                    activities.c.transaction == transactions.c.ref,
+                ),
+            )
+            .join(alerts, alerts.c.activity_id == activities.c.id)
+            .where(
+                alerts.c.incident_id == incident_id,
+                transactions.c.state == any_(literal(["broadcast", "confirmed"], ARRAY(Text))),
+            )
+            .group_by(transactions.c.connection_id, transactions.c.ref)
+            .subquery()
+        )
+        total = self._connection.execute(select(func.coalesce(func.sum(moved.c.usd), 0))).scalar_one()
+        return Decimal(total)

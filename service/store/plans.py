@@ -1,0 +1,323 @@
+"""Plans, steps and gate holds in PostgreSQL; implements `ports.store.plans.PlanStore`.
+
+The lease is a compare-and-swap in one UPDATE; the fence it returns is part of the WHERE clause of every later write, so
+a worker that was taken over changes no row. Transitions are judged by `domain.plan.allowed` in the statement's own
+transaction, under the row lock that the UPDATE or `FOR UPDATE` holds.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, case, func, insert, or_, select, text, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from service.domain.errors import ConflictError, NotFoundError, StaleFenceError
+from service.domain.ids import ApprovalId, ConnectionId, IncidentId, PlanId, StepId, new_id
+from service.domain.plan import FINISHED, Effect, Lane, Plan, Receipt, Step, StepState, Target, allowed
+from service.ports.store.plans import Change, Claim, DueStep
+from service.store.tables.incident import gate_holds, plans, steps
+
+_WORKABLE = tuple(s.value for s in (StepState.READY, StepState.RUNNING, StepState.VERIFYING, StepState.UNKNOWN))
+_NOT_BEGUN = (StepState.WAITING_APPROVAL, StepState.WAITING_STEP, StepState.READY)
+_GRACE = timedelta(seconds=5)
+"""How long the event that made a step ready has to bring it to a worker before the sweeper does."""
+
+
+class PlanRepository:
+    """See the port. `now` is when the unit of work began."""
+
+    def __init__(self, connection: Connection, now: datetime) -> None:
+        self._connection = connection
+        self._now = now
+
+    def add(self, plan: Plan, document: str) -> None:
+        """See the port."""
+        self._connection.execute(
+            insert(plans).values(
+                id=plan.id,
+                incident_id=plan.incident_id,
+                playbook=plan.playbook,
+                playbook_digest=plan.playbook_digest,
+                policy_digest=plan.policy_digest,
+                compromised=plan.compromised,
+                digest=plan.digest,
+                document=document,
+                created_at=plan.created_at,
+            )
+        )
+        if plan.steps:
+            self._connection.execute(insert(steps), [_values(step, plan.created_at) for step in plan.steps])
+
+    def of_incident(self, incident_id: IncidentId) -> tuple[Plan, ...]:
+        """See the port."""
+        rows = self._connection.execute(select(plans).where(plans.c.incident_id == incident_id).order_by(plans.c.id))
+        found = [_plan(row) for row in rows.mappings()]
+        every = self.steps_of(incident_id)
+        return tuple(replace(plan, steps=tuple(s for s in every if s.plan_id == plan.id)) for plan in found)
+
+    def document(self, plan_id: PlanId) -> str:
+        """See the port."""
+        found = self._connection.execute(select(plans.c.document).where(plans.c.id == plan_id)).scalar_one_or_none()
+        if found is None:
+            raise NotFoundError(f"there is no plan {plan_id}")
+        return str(found)
+
+    def step(self, step_id: StepId) -> Step:
+        """See the port."""
+        row = self._connection.execute(select(steps).where(steps.c.id == step_id)).mappings().one_or_none()
+        if row is None:
+            raise NotFoundError(f"there is no step {step_id}")
+        return _step(row)
+
+    def steps_of(self, incident_id: IncidentId) -> tuple[Step, ...]:
+        """See the port."""
+        return self._steps(steps.c.incident_id == incident_id)
+
+    def steps_of_approval(self, approval_id: ApprovalId) -> tuple[Step, ...]:
+        """See the port."""
+        return self._steps(steps.c.approval_id == approval_id)
+
+    def release(self, approval_id: ApprovalId) -> tuple[Step, ...]:
+        """See the port."""
+        self._lock_approval(approval_id)
+        waiting = [s for s in self.steps_of_approval(approval_id) if s.state is StepState.WAITING_APPROVAL]
+        return tuple(self.move(step.id, StepState.READY) for step in waiting)
+
+    def give_up(self, approval_id: ApprovalId, state: StepState, reason: str) -> tuple[Step, ...]:
+        """See the port."""
+        self._lock_approval(approval_id)
+        unbegun = [s for s in self.steps_of_approval(approval_id) if s.state in _NOT_BEGUN]
+        return tuple(self.move(step.id, state, reason=reason) for step in unbegun)
+
+    def move(self, step_id: StepId, new: StepState, *, reason: str | None = None) -> Step:
+        """See the port."""
+        row = self._connection.execute(select(steps).where(steps.c.id == step_id).with_for_update()).mappings().first()
+        if row is None:
+            raise NotFoundError(f"there is no step {step_id}")
+        _judge(step_id, StepState(row["state"]), new)
+        values: dict[str, object] = {"state": new.value}
+        if reason is not None:
+            values["reason"] = reason
+        if new is StepState.READY:
+            values["due_at"] = self._now + _GRACE
+        if new in FINISHED:
+            values["finished_at"] = self._now
+        changed = self._connection.execute(update(steps).where(steps.c.id == step_id).values(**values).returning(steps))
+        return _step(changed.mappings().one())
+
+    def claim(self, step_id: StepId, *, owner: str, lease: timedelta) -> Claim | None:
+        """See the port."""
+        taken_over = case((steps.c.lease_owner.is_(None), 0), else_=1)
+        free = or_(steps.c.lease_until.is_(None), steps.c.lease_until < self._now)
+        # A step that was made ready by an event is due at once: its due_at only tells the sweeper how long to wait.
+        due = or_(steps.c.state == StepState.READY.value, steps.c.due_at.is_(None), steps.c.due_at <= self._now)
+        row = self._connection.execute(
+            update(steps)
+            .where(and_(steps.c.id == step_id, steps.c.state.in_(_WORKABLE), free, due))
+            .values(
+                lease_owner=owner,
+                lease_until=self._now + lease,
+                fence=steps.c.fence + 1,
+                attempt=steps.c.attempt + taken_over,
+            )
+            .returning(steps)
+        ).mappings()
+        found = row.one_or_none()
+        return None if found is None else Claim(_step(found), found["intent_at"])
+
+    def extend(self, step_id: StepId, fence: int, lease: timedelta) -> None:
+        """See the port."""
+        self._fenced(step_id, fence, {"lease_until": self._now + lease})
+
+    def intend(self, step_id: StepId, fence: int, deadline_at: datetime) -> None:
+        """See the port."""
+        old = self._owned(step_id, fence)
+        if old is not StepState.RUNNING:
+            _judge(step_id, old, StepState.RUNNING)
+        self._fenced(
+            step_id,
+            fence,
+            {
+                "state": StepState.RUNNING.value,
+                "intent_at": self._now,
+                "attempt": steps.c.attempt + 1,
+                "deadline_at": func.coalesce(steps.c.deadline_at, deadline_at),
+                "due_at": None,
+            },
+        )
+
+    def write(self, step_id: StepId, fence: int, change: Change, *, keep_lease: bool = False) -> None:
+        """See the port."""
+        old = self._owned(step_id, fence)
+        if old is not change.state:
+            _judge(step_id, old, change.state)
+        values: dict[str, object] = {"state": change.state.value, "due_at": change.due_at}
+        if not keep_lease:
+            values |= {"lease_owner": None, "lease_until": None}
+        if change.receipt is not None:
+            values["receipt"] = {"reference": change.receipt.reference, "facts": dict(change.receipt.facts)}
+        for name in ("reason", "verdict", "deadline_at", "confirm_by"):
+            if (value := getattr(change, name)) is not None:
+                values[name] = value
+        if change.state in FINISHED:
+            values["finished_at"] = self._now
+        self._fenced(step_id, fence, values)
+
+    def due(self, *, limit: int, lanes: Iterable[Lane]) -> tuple[DueStep, ...]:
+        """See the port."""
+        when = func.coalesce(steps.c.due_at, steps.c.lease_until, steps.c.created_at + _GRACE)
+        free = or_(steps.c.lease_until.is_(None), steps.c.lease_until < self._now)
+        rows = self._connection.execute(
+            select(steps.c.id, steps.c.lane, when.label("due"))
+            .where(steps.c.state.in_(_WORKABLE), steps.c.lane.in_([lane.value for lane in lanes]))
+            .where(free, when <= self._now)
+            .order_by(when)
+            .limit(limit)
+        )
+        return tuple(DueStep(StepId(row.id), Lane(row.lane), row.due) for row in rows)
+
+    def touched_accounts(self, connection: ConnectionId, since: datetime) -> frozenset[str]:
+        """See the port."""
+        ref = case((steps.c.target["kind"].astext == "account", steps.c.target["value"].astext)).label("ref")
+        rows = self._connection.execute(
+            select(ref)
+            .distinct()
+            .where(
+                steps.c.target["connection"].astext == connection,
+                steps.c.effect == Effect.TIGHTENS.value,
+                steps.c.approval_id.is_(None),
+                steps.c.state != StepState.REFUSED.value,
+                steps.c.created_at >= since,
+            )
+        )
+        return frozenset(row.ref for row in rows if row.ref is not None)
+
+    def place_hold(self, connection: ConnectionId, scope: str, value: str, *, key: str) -> str:
+        """See the port."""
+        self._connection.execute(
+            upsert(gate_holds)
+            .values(
+                id=new_id("hld"),
+                connection_id=connection,
+                scope=scope,
+                value=value,
+                idempotency_key=key,
+                placed_at=self._now,
+            )
+            .on_conflict_do_nothing(index_elements=["idempotency_key"])
+        )
+        found = self._connection.execute(select(gate_holds).where(gate_holds.c.idempotency_key == key)).mappings().one()
+        if (found["connection_id"], found["scope"], found["value"]) != (connection, scope, value):
+            raise ConflictError(f"the key {key} already placed a hold on something else")
+        return str(found["id"])
+
+    def release_holds(self, connection: ConnectionId, scope: str, value: str, *, key: str) -> int:
+        """See the port."""
+        released = self._connection.execute(
+            update(gate_holds)
+            .where(_on(connection, scope, value), gate_holds.c.released_at.is_(None))
+            .values(released_at=self._now, released_by=key)
+        )
+        return released.rowcount
+
+    def held(self, connection: ConnectionId, scope: str, value: str) -> bool:
+        """See the port."""
+        query = select(gate_holds.c.id).where(_on(connection, scope, value), gate_holds.c.released_at.is_(None))
+        return self._connection.execute(query.limit(1)).first() is not None
+
+    def _steps(self, condition: ColumnElement[bool]) -> tuple[Step, ...]:
+        query = select(steps).where(condition).order_by(steps.c.plan_id, steps.c.position)
+        return tuple(_step(row) for row in self._connection.execute(query).mappings())
+
+    def _lock_approval(self, approval_id: ApprovalId) -> None:
+        self._connection.execute(
+            text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": f"approval:{approval_id}"}
+        )
+
+    def _owned(self, step_id: StepId, fence: int) -> StepState:
+        query = select(steps.c.state).where(steps.c.id == step_id, steps.c.fence == fence).with_for_update()
+        found = self._connection.execute(query).scalar_one_or_none()
+        if found is None:
+            raise StaleFenceError(f"step {step_id} was taken over: fence {fence} is no longer valid")
+        return StepState(found)
+
+    def _fenced(self, step_id: StepId, fence: int, values: Mapping[str, object]) -> None:
+        query = update(steps).where(steps.c.id == step_id, steps.c.fence == fence).values(**values)
+        if self._connection.execute(query).rowcount != 1:
+            raise StaleFenceError(f"step {step_id} was taken over: fence {fence} is no longer valid")
+
+
+def _judge(step_id: StepId, old: StepState, new: StepState) -> None:
+    if not allowed(old, new):
+        raise ConflictError(f"step {step_id} is {old.value} and cannot become {new.value}")
+
+
+def _on(connection: ConnectionId, scope: str, value: str) -> ColumnElement[bool]:
+    return and_(gate_holds.c.connection_id == connection, gate_holds.c.scope == scope, gate_holds.c.value == value)
+
+
+def _values(step: Step, created_at: datetime) -> dict[str, object]:
+    target = step.target
+    return {
+        "id": step.id,
+        "plan_id": step.plan_id,
+        "incident_id": step.incident_id,
+        "position": step.position,
+        "action": step.action,
+        "target": {
+            "kind": target.kind,
+            "connection": target.connection,
+            "value": target.value,
+            "account": target.account,
+        },
+        "params": dict(step.params),
+        "effect": step.effect.value,
+        "lane": step.lane.value,
+        "state": step.state.value,
+        "idempotency_key": step.idempotency_key,
+        "after": list(step.after),
+        "approval_id": step.approval_id,
+        "reason": step.reason,
+        "created_at": created_at,
+    }
+
+
+def _step(row: RowMapping) -> Step:
+    receipt = cast("dict[str, Any] | None", row["receipt"])
+    target = row["target"]
+    return Step(
+        id=StepId(row["id"]),
+        plan_id=PlanId(row["plan_id"]),
+        incident_id=IncidentId(row["incident_id"]),
+        position=row["position"],
+        action=row["action"],
+        target=Target(target["kind"], ConnectionId(target["connection"]), target["value"], target["account"]),
+        params=row["params"],
+        effect=Effect(row["effect"]),
+        lane=Lane(row["lane"]),
+        state=StepState(row["state"]),
+        idempotency_key=row["idempotency_key"],
+        attempt=row["attempt"],
+        fence=row["fence"],
+        after=tuple(StepId(one) for one in row["after"]),
+        approval_id=None if row["approval_id"] is None else ApprovalId(row["approval_id"]),
+        receipt=None if receipt is None else Receipt(receipt["reference"], receipt["facts"]),
+        reason=row["reason"],
+        deadline_at=row["deadline_at"],
+    )
+
+
+def _plan(row: RowMapping) -> Plan:
+    return Plan(
+        id=PlanId(row["id"]),
+        incident_id=IncidentId(row["incident_id"]),
+        playbook=row["playbook"],
+        playbook_digest=row["playbook_digest"],
+        policy_digest=row["policy_digest"],
+        compromised=row["compromised"],
+        digest=row["digest"],
+        created_at=row["created_at"],
+        steps=(),
+    )
