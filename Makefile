@@ -4,7 +4,6 @@ SHELL := /bin/sh
 PY := .venv/bin/python
 JOBS ?= 2
 COMPILE := uv pip compile --quiet --generate-hashes --no-emit-index-url --universal --python-version 3.11
-export PYTHONWARNINGS ?= default
 
 .PHONY: help install install-dev demo test check contract bench docs lock clean
 

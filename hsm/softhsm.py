@@ -6,6 +6,7 @@ Rules held here:
 - A configuration that names another token folder is reported, never replaced: it may point at real keys.
 """
 
+import contextlib
 import os
 import secrets
 from collections.abc import Iterable
@@ -99,11 +100,17 @@ def find_module(candidates: Iterable[Path] = MODULE_CANDIDATES) -> Path:
 
 
 def _write_once(path: Path, text: str) -> None:
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
+    """Write a private file unless it exists; a crash leaves either nothing or the whole file."""
+    if path.exists():
         return
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)

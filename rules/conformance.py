@@ -101,4 +101,4 @@ def boundary_values(detector: Detector) -> tuple[float, ...]:
     for case in detector.declaration.cases:
         seen |= set(case.features.values())
     near = {math.nextafter(value, toward) for value in seen for toward in (-math.inf, math.inf)}
-    return tuple(sorted(seen | near)) + (nan,)
+    return (*tuple(sorted(seen | near)), nan)

@@ -36,6 +36,10 @@ _OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
 _FAILS_TO: Final = {Family.MONEY: Decision.HOLD, Family.SIGNING: Decision.HOLD}
 
 
+CompiledGuard = tuple[int, bool, Callable[[float, float], bool], float]
+"""Feature index, whether its surprisal is meant, comparison, number."""
+
+
 class Status(StrEnum):
     """How far a detector is trusted."""
 
@@ -94,10 +98,12 @@ class Detector:
         self.expression = expression
         self.errors = 0
         name = declaration.guard.feature
-        self._guard_surprise = name not in NUMBERS
-        self._guard_index = NUMBERS[name.removesuffix("_surprise")]
-        self._compare = _OPERATORS[declaration.guard.op]
-        self._number = declaration.guard.number
+        self.guard: CompiledGuard = (
+            NUMBERS[name.removesuffix("_surprise")],
+            name not in NUMBERS,
+            _OPERATORS[declaration.guard.op],
+            declaration.guard.number,
+        )
         self._shown = tuple(
             dict.fromkeys(NUMBERS[name.removesuffix("_surprise")] for name in expression.names if name not in TEXTS)
         )
@@ -126,8 +132,8 @@ class Detector:
 
     def guard_holds(self, values: list[float], surprise: list[float]) -> bool:
         """Whether the guard lets the expression run."""
-        measured = surprise[self._guard_index] if self._guard_surprise else values[self._guard_index]
-        return self._compare(measured, self._number)
+        index, surprising, compare, number = self.guard
+        return compare(surprise[index] if surprising else values[index], number)
 
     def evaluate(self, frame: Frame, shares: Mapping[int, float]) -> Signal | None:
         """The signal for a measured activity whose guard holds, or ``None``. ``shares`` by feature index."""
@@ -149,7 +155,7 @@ class Detector:
         reasons = tuple(
             reason_for(frame, index, shares.get(index, 0.0), self.id)
             for index in self._shown
-            if frame.values[index] == frame.values[index]  # noqa: PLR0124 -- false only for NaN, which is not known
+            if frame.values[index] == frame.values[index]
         )
         return Signal(
             detector=self.id,

@@ -42,6 +42,7 @@ ENGINE_VERSION: Final = "1.0"
 """Changes whenever the same sequence would give other bytes or scores."""
 
 _MAX_REASONS: Final = 8
+_LEAST_SHARE: Final = 0.05
 _PLAYBOOKS: Final = {
     Family.MONEY: "drain",
     Family.SIGNING: "signing_tampering",
@@ -84,7 +85,12 @@ class Engine:
         if history:
             assessment = msgspec.structs.replace(assessment, decision=Decision.ALLOW, signals=(), playbook=None)
         operation = Operation.LEARN
-        if frozen or assessment.decision is not Decision.ALLOW or not observation.counts or self._is_frozen(observation):
+        if (
+            frozen
+            or assessment.decision is not Decision.ALLOW
+            or not observation.counts
+            or self._is_frozen(observation)
+        ):
             operation = Operation.SKIP
         kernel.commit(self._state, frame, operation, raw)
         self.sequence += 1
@@ -108,7 +114,12 @@ class Engine:
         for signal in signals:
             decision = stronger(decision, signal.decision)
         parts.sort(reverse=True)
-        reasons = tuple(reason_for(frame, index, shares[index], None) for _, index in parts[:_MAX_REASONS])
+        least = _LEAST_SHARE if decision is Decision.ALLOW else 0.0
+        reasons = tuple(
+            reason_for(frame, index, share, None)
+            for share, index in [(shares[index], index) for _, index in parts[:_MAX_REASONS]]
+            if share >= least
+        )
         return Assessment(
             score=0.0 if p_value >= 1.0 else -log10(p_value),
             p_value=p_value,
@@ -137,8 +148,8 @@ class Engine:
     def _signals(self, frame: Frame, shares: dict[int, float]) -> tuple[Signal, ...]:
         values, surprise = frame.values, frame.surprise
         found = []
-        for detector in self._detectors.for_kind(frame.observation.kind):
-            if detector.guard_holds(values, surprise):
+        for (index, surprising, compare, number), detector in self._detectors.for_kind(frame.observation.kind):
+            if compare(surprise[index] if surprising else values[index], number):
                 signal = detector.evaluate(frame, shares)
                 if signal is not None:
                     found.append(signal)

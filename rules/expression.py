@@ -54,7 +54,9 @@ class Expression:
         self.names = _names(source)
         self._compiled = compiled
         self._numbers = tuple(
-            (name, NUMBERS[name.removesuffix(SURPRISE)], name not in NUMBERS) for name in self.names if name not in TEXTS
+            (name, NUMBERS[name.removesuffix(SURPRISE)], name not in NUMBERS)
+            for name in self.names
+            if name not in TEXTS
         )
 
     def holds(self, values: Sequence[float], surprise: Sequence[float], texts: Mapping[str, str]) -> bool:

@@ -13,7 +13,6 @@ and no cache directory that a service user cannot write; every function only ind
 kernel can take the same records unchanged.
 """
 
-from math import isnan
 from typing import Final
 
 from rules.baseline import calibration
@@ -31,7 +30,7 @@ from rules.baseline.layout import (
     View,
 )
 from rules.baseline.state import State
-from rules.baseline.statistics import absorb
+from rules.baseline.statistics import absorb_all
 from rules.baseline.tables import blank, fingerprint
 from rules.features.access import FAILED_10M
 from rules.features.catalogue import LEARNS, LEARNS_POPULATION, MEASURES, REMEMBERS, Family, family_of
@@ -47,7 +46,6 @@ _SEASONED: Final = 4096.0
 _SAMPLE: Final = 8.0
 _LATE_WORDS: Final = frozenset({AMOUNT, SHARE})
 _BLANK: Final = {kind: blank(kind) for kind in (Kind.ACCOUNT, Kind.ACTOR, Kind.ASSET, Kind.DESTINATION)}
-_LOOK_CHARACTERS: Final = 4
 
 
 def measure(state: State, observation: Observation) -> Frame:
@@ -58,7 +56,7 @@ def measure(state: State, observation: Observation) -> Frame:
     actor_key = fingerprint(observation.actor, salt) if observation.actor else 0.0
     actor = _find(state, Kind.ACTOR, actor_key)
     last_us = account[LAST_US] if observation.account else actor[LAST_US]
-    frame = Frame(observation, max(told_us, last_us), state.population, _prior(state, observation))
+    frame = Frame(observation, max(told_us, last_us), (state.population, _prior(state, observation)), salt)
     frame.account, frame.actor, frame.actor_key = account, actor, actor_key
     if observation.account:
         frame.account_key = fingerprint(observation.account, salt)
@@ -83,9 +81,6 @@ def _set_keys(state: State, frame: Frame, salt: str) -> None:
     observation = frame.observation
     if observation.destination:
         frame.destination_key = fingerprint(observation.destination, salt)
-        address = observation.destination.rpartition(":")[2].removeprefix("0x")
-        look = address[:_LOOK_CHARACTERS] + "…" + address[-_LOOK_CHARACTERS:]
-        frame.look_key = fingerprint(look.lower(), salt)
     if observation.asset:
         frame.asset_key = fingerprint(observation.asset, salt)
     if observation.country:
@@ -187,7 +182,7 @@ def _calibrate(state: State, frame: Frame, operation: Operation, family: Family,
     if operation is Operation.SKIP:
         view, word = (frame.account, SKIP_SCORED_US) if frame.account_key else (frame.actor, ACTOR_SKIP_SCORED_US)
         if frame.account_key or frame.actor_key:
-            if 0.0 < view[word] and frame.now_us - view[word] < HOUR_S * US:
+            if view[word] > 0.0 and frame.now_us - view[word] < HOUR_S * US:
                 return
             view[word] = frame.now_us
     half_life_us = state.settings.half_life_days * DAY_S * US
@@ -215,8 +210,8 @@ def _learn(state: State, frame: Frame, family: Family) -> None:
         if seasoned:
             value = min(mean + clip * spread, max(mean - clip * spread, value))  # noqa: PLW2901 -- clipped in place
         values.append((word, value))
-        if frame.account_key:
-            absorb(frame.account, word, value, rate)
+    if frame.account_key:
+        absorb_all(frame.account, values, rate)
     for learn in LEARNS[family]:
         learn(frame, rate)
     _learn_record(state, frame, family, state.population, values)
@@ -235,9 +230,7 @@ def _learn_record(state: State, frame: Frame, family: Family, record: View, valu
     if record[REMEMBERED] > _SEASONED and record[REMEMBERED] % _SAMPLE:
         return
     rate = _rate(state, record, frame.now_us)
-    for word, value in values:
-        if not isnan(value):
-            absorb(record, word, value, rate)
+    absorb_all(record, values, rate)
     for learn in LEARNS_POPULATION[family]:
         learn(frame, record, rate)
     record[LEARNED] += 1.0

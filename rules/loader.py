@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 import yaml
 
-from rules.detector import Declaration, Detector
+from rules.detector import CompiledGuard, Declaration, Detector
 from rules.errors import DetectorFileError, ExpressionError
 from rules.expression import NUMBERS, SURPRISE, Expression
 
@@ -28,7 +28,7 @@ class DetectorSet:
     def __init__(self, detectors: tuple[Detector, ...], digest: str) -> None:
         self._detectors = tuple(sorted(detectors, key=lambda detector: detector.id))
         self._digest = digest
-        self._by_kind: dict[str, tuple[Detector, ...]] = {}
+        self._by_kind: dict[str, tuple[tuple[CompiledGuard, Detector], ...]] = {}
 
     def __iter__(self) -> Iterator[Detector]:
         return iter(self._detectors)
@@ -40,11 +40,11 @@ class DetectorSet:
         """SHA-256 over file names and bytes, lower-case hex."""
         return self._digest
 
-    def for_kind(self, kind: str) -> tuple[Detector, ...]:
-        """The detectors that run for a kind of activity, by id."""
+    def for_kind(self, kind: str) -> tuple[tuple[CompiledGuard, Detector], ...]:
+        """The detectors that run for a kind of activity, by id, each behind its guard."""
         found = self._by_kind.get(kind)
         if found is None:
-            found = tuple(each for each in self._detectors if each.runs and each.covers(kind))
+            found = tuple((each.guard, each) for each in self._detectors if each.runs and each.covers(kind))
             if len(self._by_kind) < MAX_FILES:
                 self._by_kind[kind] = found
         return found

@@ -41,6 +41,7 @@ class FundsError(EmulatorError):
     """The balance does not cover the amount and its fee."""
 
     code = "insufficient_funds"
+    status = 409
     number = 1427
 
 

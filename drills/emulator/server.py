@@ -35,9 +35,18 @@ class EmulatorServer:
         )
         self._server = uvicorn.Server(config)
         self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that serves; RuntimeError before it runs."""
+        if self._loop is None:
+            raise RuntimeError("the emulator does not run yet")
+        return self._loop
 
     async def serve(self) -> None:
         """Serve until a signal or `stop`; then end what runs in the background."""
+        self._loop = asyncio.get_running_loop()
         await self._server.serve(sockets=[self._socket])
         await self.emulator.close()
 

@@ -60,12 +60,11 @@ def count(view: View, raw: float, now_us: float, half_life_us: float) -> None:
     view[_COARSE + at // _PER_COARSE] += one
     view[_TOTAL] += one
     view[LEARNED] += 1.0
-    if now_us > view[LAST_US]:
-        view[LAST_US] = now_us
+    view[LAST_US] = max(view[LAST_US], now_us)
 
 
 def _weight(view: View, now_us: float, half_life_us: float) -> float:
-    ahead = now_us if now_us > view[LAST_US] else view[LAST_US]
+    ahead = max(view[LAST_US], now_us)
     exponent = (ahead - view[_EPOCH_US]) / half_life_us
     return float(2.0 ** min(exponent, 1000.0))
 

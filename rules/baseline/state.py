@@ -116,7 +116,9 @@ class State:
 
     def snapshot(self) -> Iterator[StateChange]:
         """Every record, in order of kind and entity."""
-        every = [self._change(kind, slot) for kind in (Kind.ACCOUNT, *_SETS, Kind.VERDICT) for slot in self._slots(kind)]
+        every = [
+            self._change(kind, slot) for kind in (Kind.ACCOUNT, *_SETS, Kind.VERDICT) for slot in self._slots(kind)
+        ]
         every.append(self._change(Kind.POPULATION, 0))
         every += [self._change(Kind.CALIBRATION, at) for at, name in enumerate(FAMILIES) if self.calibrations[name][4]]
         every += [self._named(Kind.FROZEN, name) for name in self.frozen]

@@ -40,7 +40,23 @@ def usual(view: View, prior: View, at: int, floor: float) -> tuple[float, float]
     apart = view[at + 1] - mean
     variance = weight * view[at + 2] + (1.0 - weight) * (prior[at + 2] + weight * apart * apart)
     deviation: float = variance**0.5
-    return mean + weight * apart, deviation if deviation > floor else floor
+    return mean + weight * apart, max(floor, deviation)
+
+
+def absorb_all(view: View, values: list[tuple[int, float]], rate: float) -> None:
+    """Learn many values, each (word, value), as ``absorb`` does one; one call because it is the engine's hottest loop."""
+    for at, value in values:
+        count = view[at] + 1.0
+        weight = rate if rate * count >= 1.0 else 1.0 / count
+        apart = value - view[at + 1]
+        view[at] = count
+        view[at + 1] += weight * apart
+        view[at + 2] = (1.0 - weight) * (view[at + 2] + weight * apart * apart)
+
+
+def words(view: View, at: int, count: int) -> list[float]:
+    """``count`` words from ``at`` on, copied."""
+    return list(view[at : at + count])
 
 
 def absorb(view: View, at: int, value: float, rate: float) -> None:
@@ -72,12 +88,16 @@ def move_rate(view: View, at: int, happened: float, rate: float) -> None:
 def hour_surprisal(view: View, at: int, hour: int, day: int) -> float:
     """How much rarer this hour and day are than an even spread; 0 when they are usual or nothing is known.
 
-    24 hours, 7 days and their total stand at ``at``. Neighbouring hours count half. A day counts only together with
-    its hour, so that a first Sunday shift alone is mild.
+    24 hours, 7 days and their total stand at ``at``. Hours one and two away count a half and a quarter. A day counts
+    only together with its hour, so that a first Sunday shift alone is nothing.
     """
     total = view[at + 31]
-    hours = view[at + hour] + 0.5 * (view[at + (hour + 1) % 24] + view[at + (hour - 1) % 24])
-    by_hour = (hours + 1.0) * 24.0 / (2.0 * total + 24.0)
+    hours = (
+        view[at + hour]
+        + 0.5 * (view[at + (hour + 1) % 24] + view[at + (hour - 1) % 24])
+        + 0.25 * (view[at + (hour + 2) % 24] + view[at + (hour - 2) % 24])
+    )
+    by_hour = (hours + 0.5) * 24.0 / (2.5 * total + 12.0)
     by_day = (view[at + 24 + day] + 1.0) * 7.0 / (total + 7.0)
     surprise = -log10(by_hour) if by_hour < 1.0 else 0.0
     return surprise - 0.5 * log10(by_day) if surprise > 0.0 and by_day < 1.0 else surprise
@@ -95,14 +115,14 @@ def learn_hour(view: View, at: int, hour: int, day: int) -> None:
 
 def recall(view: View, at: int, slots: int, key: float) -> bool:
     """Whether a fingerprint is among ``slots`` remembered ones."""
-    return key in view[at : at + slots].tolist()
+    return key in words(view, at, slots)
 
 
 def imprint(view: View, at: int, slots: int, key: float) -> None:
     """Put a fingerprint first among ``slots`` remembered ones; the one used longest ago falls out."""
     if view[at] == key:
         return
-    known = view[at : at + slots].tolist()
+    known = words(view, at, slots)
     if key in known:
         known.remove(key)
     else:

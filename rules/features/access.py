@@ -38,11 +38,13 @@ from rules.baseline.statistics import (
     recall,
     tail_surprisal,
     usual,
+    words,
 )
 from rules.features.declared import declare, hour_of_week, plain, yes_no
 from rules.features.frame import US, Frame
 
 FAILED = "access.login_failed"
+_PREFIX = "access."
 _WINDOW_S = 600.0
 _FLOOR = 0.25
 _KNOWN_AFTER = 5.0
@@ -72,7 +74,7 @@ FAILED_10M = declare(
     "failed_logins_10m",
     unit="attempts, decayed",
     reads="times of failed logins of the actor, time constant 10 min",
-    null_when="no actor",
+    null_when="no actor, or not an access",
     show=plain,
 )
 ACTOR_HOUR = declare(
@@ -113,9 +115,10 @@ def measure(frame: Frame) -> None:
     values[ACTOR_HOUR] = day * 24.0 + hour
     frame.surprise[ACTOR_HOUR] = surprise = hour_surprisal(actor, ACTOR_HOURS, hour, day)
     if surprise > 0.0:
-        hours = actor[ACTOR_HOURS : ACTOR_HOURS + 24].tolist()
+        hours = words(actor, ACTOR_HOURS, 24)
         frame.usual[ACTOR_HOUR] = float(hours.index(max(hours)))
-    _measure_failures(frame)
+    if frame.observation.kind.startswith(_PREFIX):
+        _measure_failures(frame)
 
 
 def _keys(frame: Frame) -> tuple[float, float, float]:

@@ -19,9 +19,10 @@ from rules.baseline.layout import (
     RATIO,
     SHARE,
 )
-from rules.baseline.statistics import CAP, absorb, tail_surprisal, usual
-from rules.features.declared import declare, dollars, percent, plain, yes_no
+from rules.baseline.statistics import CAP, absorb
+from rules.features.declared import declare, dollars, from_log10, percent, plain, yes_no
 from rules.features.frame import DAY_S, US, Frame
+from rules.features.weighing import weigh
 
 _FLOOR = 0.2
 _PRICED_AFTER = 5.0
@@ -38,6 +39,7 @@ AMOUNT_USD = declare(
     reads="amount_usd, or amount_units times the asset's recent USD per unit",
     null_when="neither is known",
     show=dollars,
+    show_usual=from_log10(dollars),
 )
 OVER_LARGEST = declare(
     "amount_over_largest",
@@ -52,6 +54,7 @@ SHARE_OF_BALANCE = declare(
     reads="the amount and balance_usd",
     null_when="either is unknown, or the balance is 0",
     show=percent,
+    show_usual=from_log10(percent),
 )
 UNPRICED = declare(
     "unpriced",
@@ -92,13 +95,13 @@ def measure(frame: Frame) -> None:
     if account[LARGEST_USD] > 0.0:
         values[OVER_LARGEST] = usd / account[LARGEST_USD]
     familiar = _familiar(frame)
-    size = log10(usd if usd > 0.01 else 0.01)  # noqa: PLR2004 -- one cent, the smallest amount told apart
-    frame.surprise[AMOUNT_USD] = _weigh(frame, AMOUNT, size, AMOUNT_USD)
+    size = log10(max(0.01, usd))
+    weigh(frame, AMOUNT_USD, AMOUNT, size, _FLOOR)
     balance = frame.observation.balance_usd
     if balance:
         share = min(_LARGEST_SHARE, max(_SMALLEST_SHARE, usd / balance))
         values[SHARE_OF_BALANCE] = share
-        frame.surprise[SHARE_OF_BALANCE] = _weigh(frame, SHARE, log10(share), SHARE_OF_BALANCE)
+        weigh(frame, SHARE_OF_BALANCE, SHARE, log10(share), _FLOOR)
     if familiar:
         frame.surprise[AMOUNT_USD] = frame.surprise[SHARE_OF_BALANCE] = 0.0
 
@@ -107,13 +110,6 @@ def measure_if_told(frame: Frame) -> None:
     """As ``measure``, for activities that need not move money: without any amount nothing is said."""
     if frame.observation.amount_usd is not None or frame.observation.amount_units is not None:
         measure(frame)
-
-
-def _weigh(frame: Frame, word: int, size: float, feature: int) -> float:
-    mean, spread = usual(frame.account, frame.prior, word, _FLOOR)
-    frame.measured.append((word, size, mean, spread))
-    frame.usual[feature] = 10.0**mean
-    return tail_surprisal((size - mean) / spread)
 
 
 def _familiar(frame: Frame) -> bool:
@@ -155,7 +151,7 @@ def learn(frame: Frame, rate: float) -> None:
         return
     account, asset, units = frame.account, frame.asset, frame.observation.amount_units
     faded = account[LARGEST_USD] * (1.0 - 0.1 * rate)
-    account[LARGEST_USD] = usd if usd > faded else faded
+    account[LARGEST_USD] = max(faded, usd)
     if frame.observation.amount_usd and units and asset[FINGERPRINT] > 0.0:
         absorb(asset, RATIO, log10(usd / units), 0.05)
         asset[LEARNED] += 1.0

@@ -12,16 +12,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+_GROUPED_FROM: Final = 1000.0
+_MINUTE_S: Final = 60.0
+_HOUR_S: Final = 3600.0
+_DAY_S: Final = 86_400.0
+
 
 def plain(value: float) -> str:
-    """A number in at most four significant digits.
+    """A number: whole from a thousand on, else in four significant digits.
 
     >>> plain(0.12345), plain(1234567.0), plain(3.0)
-    ('0.1235', '1,235,000', '3')
+    ('0.1235', '1,234,567', '3')
     """
-    if abs(value) >= 1000.0:
-        return f"{float(f'{value:.4g}'):,.0f}"
-    return f"{value:.4g}"
+    return f"{value:,.0f}" if value >= _GROUPED_FROM else f"{value:.4g}"
 
 
 def dollars(value: float) -> str:
@@ -57,11 +60,11 @@ def duration(seconds: float) -> str:
     >>> duration(90.0), duration(7200.0), duration(864000.0)
     ('90 s', '2 h', '10 d')
     """
-    if seconds < 120.0:
+    if seconds < 2 * _MINUTE_S:
         return f"{plain(seconds)} s"
-    if seconds < 7200.0:
-        return f"{plain(seconds / 60.0)} min"
-    return f"{plain(seconds / 3600.0)} h" if seconds < 172_800.0 else f"{plain(seconds / 86_400.0)} d"
+    if seconds < 2 * _HOUR_S:
+        return f"{plain(seconds / _MINUTE_S)} min"
+    return f"{plain(seconds / _HOUR_S)} h" if seconds < 2 * _DAY_S else f"{plain(seconds / _DAY_S)} d"
 
 
 def seen_in(rate: float) -> str:
@@ -102,6 +105,15 @@ class Feature:
 
 DECLARED: Final[list[Feature]] = []
 """All features in the order of their declaration. Read it through ``rules.features.catalogue``."""
+
+
+def from_log10(show: Callable[[float], str], less: float = 0.0) -> Callable[[float], str]:
+    """Show a usual value that is kept as the log10 of itself plus ``less``.
+
+    >>> from_log10(dollars)(3.0)
+    '1,000 USD'
+    """
+    return lambda mean: show(max(0.0, 10.0**mean - less))
 
 
 def declare(  # noqa: PLR0913 -- one keyword per column of the feature table

@@ -30,7 +30,8 @@ from rules.baseline.layout import (
     VALUE_1H,
     View,
 )
-from rules.baseline.statistics import CAP, imprint, move_rate, rate_surprisal, recall
+from rules.baseline.statistics import CAP, imprint, move_rate, rate_surprisal, recall, words
+from rules.baseline.tables import fingerprint
 from rules.features.declared import declare, dollars, duration, plain, yes_no
 from rules.features.frame import DAY_S, HOUR_S, US, Frame
 from rules.features.linkage import CHANGE_AGE
@@ -42,6 +43,7 @@ _DUST_FREE = 2.0
 _RATE_OF_FAN_IN = 0.02
 _TRUSTED_WEIGHT = 0.2
 _PAIR = 2
+_LOOK_CHARACTERS = 4
 
 NEW = declare(
     "destination_new",
@@ -155,17 +157,26 @@ def _measure_destination(frame: Frame) -> None:
 
 def _measure_new(frame: Frame) -> None:
     account, values = frame.account, frame.values
-    new = not recall(account, KNOWN_DESTINATIONS + _PAIR * _set(frame), _PAIR, frame.destination_key)
+    at = KNOWN_DESTINATIONS + _PAIR * _set(frame)
+    new = frame.destination_key not in {account[at], account[at + 1]}
     values[NEW] = 1.0 if new else 0.0
     frame.usual[NEW] = account[NEW_DESTINATION]
     if new:
         prior = min(0.9, max(0.05, frame.prior[NEW_DESTINATION]))
         frame.surprise[NEW] = rate_surprisal(account[LEARNED], account[NEW_DESTINATION], prior)
-    look = new and recall(account, LOOKS + _PAIR * (int(frame.look_key) % LOOK_SETS), _PAIR, frame.look_key)
+    look = new and _looks_known(frame)
     values[LOOKALIKE] = 1.0 if look else 0.0
     frame.usual[LOOKALIKE] = 0.0
     if look:
         frame.surprise[LOOKALIKE] = CAP
+
+
+def _looks_known(frame: Frame) -> bool:
+    address = frame.observation.destination or ""
+    address = address[address.rfind(":") + 1 :].removeprefix("0x").lower()
+    frame.look_key = fingerprint(address[:_LOOK_CHARACTERS] + " " + address[-_LOOK_CHARACTERS:], frame.salt)
+    at = LOOKS + _PAIR * (int(frame.look_key) % LOOK_SETS)
+    return frame.account[at] == frame.look_key or frame.account[at + 1] == frame.look_key
 
 
 def _set(frame: Frame) -> int:
@@ -179,10 +190,14 @@ def _left(frame: Frame) -> float:
 
 
 def _fan_in(frame: Frame) -> float:
+    if frame.destination[REMEMBERED] == 0.0:
+        return 1.0
     since = frame.now_us - HOUR_S * US
-    payers = frame.destination[PAYERS : PAYERS + 2 * PAYER_SLOTS].tolist()
+    payers = words(frame.destination, PAYERS, 2 * PAYER_SLOTS)
     others = sum(
-        1 for at in range(0, 2 * PAYER_SLOTS, 2) if payers[at + 1] > since and payers[at] not in {0.0, frame.account_key}
+        1
+        for at in range(0, 2 * PAYER_SLOTS, 2)
+        if payers[at + 1] > since and payers[at] not in {0.0, frame.account_key}
     )
     return float(min(PAYER_SLOTS, others + 1))
 
@@ -201,7 +216,7 @@ def remember(frame: Frame) -> None:
     destination[LAST_US] = max(frame.now_us, destination[LAST_US])
     if not frame.account_key:
         return
-    payers = destination[PAYERS : PAYERS + 2 * PAYER_SLOTS].tolist()
+    payers = words(destination, PAYERS, 2 * PAYER_SLOTS)
     keys, times = payers[::2], payers[1::2]
     slot = keys.index(frame.account_key) if frame.account_key in keys else times.index(min(times))
     destination[PAYERS + 2 * slot] = frame.account_key
@@ -223,7 +238,8 @@ def learn(frame: Frame, rate: float) -> None:
     if frame.destination_key:
         move_rate(account, NEW_DESTINATION, values[NEW], rate)
         imprint(account, KNOWN_DESTINATIONS + _PAIR * _set(frame), _PAIR, frame.destination_key)
-        imprint(account, LOOKS + _PAIR * (int(frame.look_key) % LOOK_SETS), _PAIR, frame.look_key)
+        if values[NEW] == 1.0:
+            imprint(account, LOOKS + _PAIR * (int(frame.look_key) % LOOK_SETS), _PAIR, frame.look_key)
     if frame.asset_key:
         move_rate(account, NEW_ASSET, values[ASSET_NEW], rate)
         imprint(account, KNOWN_ASSETS, KNOWN_ASSET_SLOTS, frame.asset_key)

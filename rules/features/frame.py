@@ -42,6 +42,7 @@ class Frame:
         "observation",
         "population",
         "prior",
+        "salt",
         "surprise",
         "trusted",
         "usd",
@@ -50,12 +51,12 @@ class Frame:
         "weight",
     )
 
-    def __init__(self, observation: Observation, now_us: float, population: View, prior: View) -> None:
+    def __init__(self, observation: Observation, now_us: float, priors: tuple[View, View], salt: str) -> None:
         size = len(DECLARED)
         self.observation = observation
         self.now_us = now_us
-        self.population = population
-        self.prior = prior
+        self.population, self.prior = priors
+        self.salt = salt
         self.values: list[float] = [nan] * size
         self.surprise: list[float] = [0.0] * size
         self.usual: list[float] = [nan] * size

@@ -5,7 +5,7 @@ remembered per actor by kind, and per account as the latest of each sort, even w
 forgetting an attacker's steps would hide his next one.
 """
 
-from math import isnan, nan
+from math import isnan
 from typing import Final
 
 from rules.baseline.layout import (
@@ -14,11 +14,12 @@ from rules.baseline.layout import (
     CREDENTIAL_CHANGE,
     CREDENTIAL_US,
     GOVERNANCE_US,
+    LATEST_CHANGE_US,
     LEARNED,
     NEW_ACCESS_US,
     View,
 )
-from rules.baseline.statistics import CAP, move_rate, rate_surprisal
+from rules.baseline.statistics import CAP, move_rate, rate_surprisal, words
 from rules.features.declared import declare, duration, plain, yes_no
 from rules.features.frame import DAY_S, US, Frame
 
@@ -73,24 +74,26 @@ def measure(frame: Frame) -> None:
     0.0
     """
     now_us, values = frame.now_us, frame.values
-    times = frame.actor[CHANGE_TIMES : CHANGE_TIMES + CHANGE_KINDS].tolist() if frame.actor_key else []
-    of_account = [frame.account[CREDENTIAL_US], frame.account[GOVERNANCE_US]] if frame.account_key else []
+    if frame.actor_key:
+        fresh = frame.actor[NEW_ACCESS_US] > 0.0 and frame.actor[NEW_ACCESS_US] >= now_us - _DAY_US
+        values[NEW_ACCESS] = 1.0 if fresh else 0.0
+        frame.usual[NEW_ACCESS] = 0.0
+        frame.surprise[NEW_ACCESS] = 1.5 if fresh else 0.0
+    values[CHANGED] = frame.usual[CHANGED] = 0.0
+    times = words(frame.actor, CHANGE_TIMES, CHANGE_KINDS) if frame.actor[LATEST_CHANGE_US] else []
+    of_account = [frame.account[CREDENTIAL_US], frame.account[GOVERNANCE_US]]
+    latest = max(times + of_account)
+    if latest <= 0.0 or now_us - latest > _WITHIN_US:
+        return
+    values[CHANGE_AGE] = max(0.0, now_us - latest) / US
     since = now_us - _DAY_US
     changed = max(
         sum(1 for at in times if at > 0.0 and at >= since), sum(1 for at in of_account if at > 0.0 and at >= since)
     )
     values[CHANGED] = float(changed)
-    latest = max(times + of_account, default=0.0)
-    values[CHANGE_AGE] = max(0.0, now_us - latest) / US if 0.0 < latest and now_us - latest <= _WITHIN_US else nan
-    frame.usual[CHANGED] = 0.0
     if changed:
         one = rate_surprisal(frame.population[LEARNED], frame.population[CREDENTIAL_CHANGE], _RATE)
         frame.surprise[CHANGED] = min(CAP, one * changed**0.5)
-    if frame.actor_key:
-        fresh = 0.0 < frame.actor[NEW_ACCESS_US] and frame.actor[NEW_ACCESS_US] >= since
-        values[NEW_ACCESS] = 1.0 if fresh else 0.0
-        frame.usual[NEW_ACCESS] = 0.0
-        frame.surprise[NEW_ACCESS] = 1.5 if fresh else 0.0
 
 
 def remember_change(frame: Frame) -> None:
@@ -101,6 +104,7 @@ def remember_change(frame: Frame) -> None:
     if frame.actor_key:
         at = CHANGE_TIMES + change
         frame.actor[at] = max(frame.actor[at], frame.now_us)
+        frame.actor[LATEST_CHANGE_US] = max(frame.actor[LATEST_CHANGE_US], frame.now_us)
     if frame.account_key:
         word = GOVERNANCE_US if change >= _GOVERNANCE_FROM else CREDENTIAL_US
         frame.account[word] = max(frame.account[word], frame.now_us)

@@ -3,9 +3,10 @@
 from math import log10
 
 from rules.baseline.layout import DAYS, GAP, HOURS, OUT_US
-from rules.baseline.statistics import hour_surprisal, learn_hour, tail_surprisal, usual
-from rules.features.declared import declare, duration, hour_of_week
+from rules.baseline.statistics import hour_surprisal, learn_hour, words
+from rules.features.declared import declare, duration, from_log10, hour_of_week
 from rules.features.frame import DAY_S, US, Frame
+from rules.features.weighing import weigh
 
 _FLOOR = 0.3
 _DORMANT_S = 7 * DAY_S
@@ -16,6 +17,7 @@ SINCE_LAST = declare(
     reads="the account's own event time; surprising only when it was dormant for a week or more",
     null_when="the account never paid before",
     show=duration,
+    show_usual=from_log10(duration, less=1.0),
 )
 HOUR = declare(
     "hour_of_week",
@@ -42,18 +44,16 @@ def measure(frame: Frame) -> None:
     frame.values[HOUR] = day * 24.0 + hour
     frame.surprise[HOUR] = surprise = hour_surprisal(account, HOURS, hour, day)
     if surprise > 0.0:
-        hours = account[HOURS:DAYS].tolist()
+        hours = words(account, HOURS, DAYS - HOURS)
         frame.usual[HOUR] = float(hours.index(max(hours)))
     if account[OUT_US] <= 0.0:
         return
     gap_s = max(0.0, (frame.now_us - account[OUT_US]) / US)
     size = log10(1.0 + gap_s)
-    mean, spread = usual(account, frame.prior, GAP, _FLOOR)
-    frame.measured.append((GAP, size, mean, spread))
     frame.values[SINCE_LAST] = gap_s
-    frame.usual[SINCE_LAST] = 10.0**mean - 1.0
-    if gap_s > _DORMANT_S:
-        frame.surprise[SINCE_LAST] = tail_surprisal((size - mean) / spread)
+    weigh(frame, SINCE_LAST, GAP, size, _FLOOR)
+    if gap_s <= _DORMANT_S:
+        frame.surprise[SINCE_LAST] = 0.0
 
 
 def learn(frame: Frame, _rate: float) -> None:

@@ -17,9 +17,10 @@ from rules.baseline.layout import (
     WINDOW_COUNTS,
     WINDOW_VALUES,
 )
-from rules.baseline.statistics import tail_surprisal, usual
-from rules.features.declared import declare, dollars, duration, plain
+from rules.baseline.statistics import words
+from rules.features.declared import declare, dollars, duration, from_log10, plain
 from rules.features.frame import DAY_S, HOUR_S, US, Frame
+from rules.features.weighing import weigh
 
 WINDOWS_S = (60.0, 600.0, HOUR_S, DAY_S)
 _NAMES = ("1m", "10m", "1h", "24h")
@@ -34,6 +35,7 @@ COUNT = [
         reads=f"times of the account's transfers, time constant {duration(seconds)}",
         null_when="no account",
         group="velocity_count",
+        show_usual=from_log10(plain),
     )
     for name, seconds in zip(_NAMES, WINDOWS_S, strict=True)
 ]
@@ -45,6 +47,7 @@ VALUE = [
         null_when="no account, or the amount is null",
         group="velocity_value",
         show=dollars,
+        show_usual=from_log10(dollars, less=1.0),
     )
     for name, seconds in zip(_NAMES, WINDOWS_S, strict=True)
 ]
@@ -53,7 +56,7 @@ ASSETS_10M = declare(
     unit="distinct assets, up to 16",
     reads="assets of the account's transfers within 10 minutes",
     null_when="no account or no asset",
-    show=plain,
+    show_usual=from_log10(plain),
 )
 
 
@@ -72,37 +75,25 @@ def measure(frame: Frame) -> None:
     """
     if not frame.account_key:
         return
-    account, prior, values = frame.account, frame.prior, frame.values
+    account, values = frame.account, frame.values
     usd = 0.0 if isnan(frame.usd) else frame.usd
     for index, left in enumerate(decayed(frame)):
         happened = account[WINDOW_COUNTS + index] * left + 1.0
-        _weigh(frame, COUNTS + 3 * index, log10(happened), COUNT[index])
+        weigh(frame, COUNT[index], COUNTS + 3 * index, log10(happened), _FLOOR)
         values[COUNT[index]] = happened
         if usd > 0.0:
             moved = account[WINDOW_VALUES + index] * left + usd
-            _weigh(frame, VALUES + 3 * index, log10(1.0 + moved), VALUE[index])
+            weigh(frame, VALUE[index], VALUES + 3 * index, log10(1.0 + moved), _FLOOR)
             values[VALUE[index]] = moved
     if frame.asset_key:
         assets = _assets(frame)
-        mean, spread = usual(account, prior, ASSETS, _ASSETS_FLOOR)
-        frame.measured.append((ASSETS, log10(assets), mean, spread))
         values[ASSETS_10M] = assets
-        frame.usual[ASSETS_10M] = 10.0**mean
-        if assets > 1.0:
-            frame.surprise[ASSETS_10M] = tail_surprisal((log10(assets) - mean) / spread)
-
-
-def _weigh(frame: Frame, word: int, size: float, feature: int) -> None:
-    mean, spread = usual(frame.account, frame.prior, word, _FLOOR)
-    frame.measured.append((word, size, mean, spread))
-    frame.usual[feature] = 10.0**mean
-    if size > mean:
-        frame.surprise[feature] = tail_surprisal((size - mean) / spread)
+        weigh(frame, ASSETS_10M, ASSETS, log10(assets), _ASSETS_FLOOR)
 
 
 def _assets(frame: Frame) -> float:
     since = frame.now_us - _ASSETS_WINDOW_US
-    recent = frame.account[RECENT_ASSETS : RECENT_ASSETS + 2 * RECENT_ASSET_SLOTS].tolist()
+    recent = words(frame.account, RECENT_ASSETS, 2 * RECENT_ASSET_SLOTS)
     found = 1
     for slot in range(0, 2 * RECENT_ASSET_SLOTS, 2):
         if recent[slot + 1] > since and recent[slot] not in {0.0, frame.asset_key}:
@@ -119,15 +110,14 @@ def remember(frame: Frame) -> None:
     for index, left in enumerate(decayed(frame)):
         account[WINDOW_COUNTS + index] = account[WINDOW_COUNTS + index] * left + 1.0
         account[WINDOW_VALUES + index] = account[WINDOW_VALUES + index] * left + usd
-    if frame.now_us > account[OUT_US]:
-        account[OUT_US] = frame.now_us
+    account[OUT_US] = max(account[OUT_US], frame.now_us)
     if frame.asset_key:
         _remember_asset(frame)
 
 
 def _remember_asset(frame: Frame) -> None:
     account = frame.account
-    recent = account[RECENT_ASSETS : RECENT_ASSETS + 2 * RECENT_ASSET_SLOTS].tolist()
+    recent = words(account, RECENT_ASSETS, 2 * RECENT_ASSET_SLOTS)
     keys, times = recent[::2], recent[1::2]
     slot = keys.index(frame.asset_key) if frame.asset_key in keys else times.index(min(times))
     account[RECENT_ASSETS + 2 * slot] = frame.asset_key

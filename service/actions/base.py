@@ -105,16 +105,20 @@ class ContainmentAction(ABC):
     lane: ClassVar[Lane] = Lane.CONTAINMENT
     undone_by: ClassVar[str | None] = None
     """Name of the action that loosens what this one tightened."""
+    params: ClassVar[Mapping[str, str]] = {}
+    """What the plan must tell the action, and so its approvers: name → what to do when the plan has none."""
+    repeats: ClassVar[bool] = False
+    """Whether a receipt that does not hold means that there is more to do, under the same key."""
 
     def preconditions(self, ctx: ActionContext) -> tuple[Unmet, ...]:
         """Return every precondition that does not hold, not only the first."""
+        unmet = tuple(
+            Unmet("missing_parameter", what) for name, what in self.params.items() if not ctx.params.get(name)
+        )
         if self.lane is Lane.CONTAINMENT:
-            lacking = self.needs - ctx.platform.capabilities
-            return tuple(
-                Unmet("missing_capability", f"the platform has no {c.value}: see the capability matrix")
-                for c in lacking
-            )
-        return ()
+            lacking = sorted(self.needs - ctx.platform.capabilities)
+            unmet += tuple(Unmet("missing_capability", ctx.platform.lacks(capability)) for capability in lacking)
+        return unmet
 
     @abstractmethod
     def execute(self, ctx: ActionContext) -> Receipt:

@@ -23,6 +23,7 @@ class CancelPending(ContainmentAction):
     approval = PreAuthorised(confirm_within=timedelta(hours=1))
     blast_radius = OneAccount()
     deadline = timedelta(minutes=5)
+    repeats = True
 
     def execute(self, ctx: ActionContext) -> Receipt:
         """Cancel each one; a transfer that the platform will not cancel any more does not spare the others."""

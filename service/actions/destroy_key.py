@@ -15,7 +15,7 @@ class DestroyKey(ContainmentAction):
     effect = Effect.IRREVERSIBLE
     irreversible_because = "a destroyed key exists nowhere; what is still paid to its address is lost"
     target_kinds = frozenset({"account"})
-    approval = Quorum.of(2, Role.APPROVER) & Quorum.of(1, Role.TREASURY)
+    approval = Quorum.of(2, Role.APPROVER)
     blast_radius = OneAccount()
     deadline = timedelta(minutes=5)
     lane = Lane.KEYS

@@ -1,14 +1,13 @@
 """Containment action, the first part of rotate_account: new keys and a prepared, unsent sweep."""
 
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Final
+from typing import ClassVar
 
-from service.actions.base import ActionContext, ContainmentAction, OneAccount, Unmet
+from service.actions.base import ActionContext, ContainmentAction, OneAccount
 from service.domain.errors import NotFoundError
 from service.domain.plan import Effect, Lane, Receipt, Verdict
 from service.domain.quorum import PreAuthorised
-
-SCOPES: Final = frozenset({"leaf", "account_key", "seed"})
 
 
 class PrepareRotation(ContainmentAction):
@@ -25,12 +24,7 @@ class PrepareRotation(ContainmentAction):
     blast_radius = OneAccount()
     deadline = timedelta(minutes=5)
     lane = Lane.KEYS
-
-    def preconditions(self, ctx: ActionContext) -> tuple[Unmet, ...]:
-        """The plan must say what is compromised, because that decides how deep the rotation goes."""
-        if ctx.params.get("scope") in SCOPES:
-            return ()
-        return (Unmet("no_scope", f"the plan must say what is compromised: one of {', '.join(sorted(SCOPES))}"),)
+    params: ClassVar[Mapping[str, str]] = {"scope": "the plan must say what is compromised: leaf, account_key or seed"}
 
     def execute(self, ctx: ActionContext) -> Receipt:
         """Generate them; the receipt carries the new address, which the approvers of its publication will see."""

@@ -1,8 +1,10 @@
 """Containment action, part of rotate_account: make the platform pay into the account's new address."""
 
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import ClassVar
 
-from service.actions.base import ActionContext, ContainmentAction, OneAccount, Unmet
+from service.actions.base import ActionContext, ContainmentAction, OneAccount
 from service.domain.plan import Effect, Receipt, Verdict
 from service.domain.quorum import Quorum, Role
 from service.ports.custody import Capability
@@ -20,15 +22,9 @@ class PublishAddress(ContainmentAction):
     approval = Quorum.of(2, Role.APPROVER)
     blast_radius = OneAccount()
     deadline = timedelta(minutes=10)
-
-    def preconditions(self, ctx: ActionContext) -> tuple[Unmet, ...]:
-        """Besides the capability, the step must carry the address that the approvers saw."""
-        unmet = super().preconditions(ctx)
-        if not isinstance(ctx.params.get("address"), str):
-            unmet += (
-                Unmet("no_address", "the plan holds no new address: prepare the rotation, then ask for approval"),
-            )
-        return unmet
+    params: ClassVar[Mapping[str, str]] = {
+        "address": "the plan holds no new address: prepare the rotation, then ask for approval"
+    }
 
     def execute(self, ctx: ActionContext) -> Receipt:
         """Register the address."""

@@ -1,8 +1,10 @@
 """Containment action: move everything an account's keys hold to its registered, signed safe destination."""
 
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import ClassVar
 
-from service.actions.base import ActionContext, ContainmentAction, OneAccount, Unmet
+from service.actions.base import ActionContext, ContainmentAction, OneAccount
 from service.domain.plan import Effect, Lane, Receipt, Verdict
 from service.domain.quorum import Quorum, Role
 
@@ -22,17 +24,9 @@ class SweepToSafe(ContainmentAction):
     blast_radius = OneAccount()
     deadline = timedelta(minutes=30)
     lane = Lane.KEYS
-
-    def preconditions(self, ctx: ActionContext) -> tuple[Unmet, ...]:
-        """The step must carry the destinations that the approvers saw."""
-        if ctx.params.get("destinations"):
-            return ()
-        return (
-            Unmet(
-                "no_safe_destination",
-                "the account has no active safe destination: register one by quorum, then ask for the sweep again",
-            ),
-        )
+    params: ClassVar[Mapping[str, str]] = {
+        "destinations": "the account has no active safe destination: register one by quorum, then ask for the sweep again"
+    }
 
     def execute(self, ctx: ActionContext) -> Receipt:
         """Sign and send the sweep."""

@@ -15,6 +15,7 @@ from service.runtime.layout import Layout, layout_of
 
 DEFAULT_PORT: Final = 8420
 HOME_VARIABLE: Final = "PORTCULLIS_HOME"
+WIDTH_WITHOUT_TERMINAL: Final = 160
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -68,7 +69,7 @@ def status(as_json: Json = False) -> None:
     table.add_section()
     bound = "" if found.complete else "at least "
     table.add_row("total", "", "", "", f"{bound}{found.total_pss_mb:.1f}", "limit 900; API limit 250")
-    Console().print(table)
+    _print(table)
     for sentence in found.over_limit:
         typer.echo(sentence, err=True)
 
@@ -90,7 +91,15 @@ def doctor(as_json: Json = False) -> None:
         for check in checks:
             style = styles[check.outcome]
             table.add_row(check.name, f"[{style}]{check.outcome.value}[/]", check.found, check.advice)
-        Console().print(table)
+        _print(table)
     wrong = [check.name for check in checks if check.outcome is Outcome.WRONG]
     if wrong:
         raise ChecksFailedError(f"wrong: {', '.join(wrong)}")
+
+
+def _print(table: Table) -> None:
+    """Print a table, wide enough for a file or a pipe to be searched line by line."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH_WITHOUT_TERMINAL)
+    console.print(table)

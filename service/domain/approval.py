@@ -32,11 +32,9 @@ from service.domain.errors import InputError
 from service.domain.ids import ApprovalId, looks_like_id, new_id
 from service.domain.plan import Effect, Step, Target
 from service.domain.policy import Place, Policy
-from service.domain.timeline import Entry
 
 TAG: Final = "portcullis/approval/v1"
 CHECK_TAG: Final = b"portcullis/check/v1"
-MESSAGE_TAG: Final = "portcullis/message/v1"
 CHECK_CODE_LENGTH: Final = 8
 MAX_ITEMS: Final = 200
 MAX_TEXT: Final = 2_000
@@ -235,6 +233,18 @@ def says(item: Item, step: Step) -> bool:
     return same(item, step_item(step, ""))
 
 
+def lists(document: ActionDocument, item: Item) -> bool:
+    """Say whether a document asks for exactly this item; its sentence does not matter."""
+    return any(same(mine, item) for mine in document.what)
+
+
+def same(one: Item, other: Item) -> bool:
+    """Say whether two items ask for exactly the same; how a sentence words it does not matter."""
+    return canonical({**msgspec.to_builtins(one), "sentence": ""}) == canonical(
+        {**msgspec.to_builtins(other), "sentence": ""}
+    )
+
+
 def subject_of(action: str) -> Subject:
     """Return what a document with this action is about; an action without a known first word is a plan's step."""
     general = action.partition(".")[0]
@@ -288,67 +298,3 @@ def _target_text(target: Mapping[str, str]) -> str:
 
 def _moment(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def requested_entry(document: ActionDocument) -> Entry:
-    """Return the audit entry of a request; record it with `ApprovalRequested(document.id)`."""
-    return Entry(
-        kind="approval.requested",
-        at=document.created,
-        subject=document.id,
-        sentence=f"Approval asked for {', '.join(document.actions)}: {document.why}",
-        by=document.requester,
-        incident_id=document.incident or None,
-        facts={"digest": document.digest, "actions": list(document.actions), "policy": document.policy.version},
-    )
-
-
-def message_item(message_id: str, audience: str, text: tuple[str, str], route: tuple[str, str]) -> Item:
-    """Return the item for one message: its audience, and digests of its exact subject and body, channel and recipient.
-
-    The delivering worker builds the item again from the row it is about to send and asks `lists`.
-    """
-    channel, recipient = route
-    return Item(
-        step="",
-        action="message.send",
-        effect=Effect.IRREVERSIBLE,
-        target={"kind": "message", "value": message_id},
-        params={
-            "audience": audience,
-            "channel": channel,
-            "recipient_digest": digest(MESSAGE_TAG, recipient),
-            "text_digest": digest(MESSAGE_TAG, list(text)),
-        },
-        sentence=f"Tell {audience} over {channel}: {_one_line(text[0])} | {_one_line(text[1])}",
-    )
-
-
-def lists(document: ActionDocument, item: Item) -> bool:
-    """Say whether a document asks for exactly this item; its sentence does not matter."""
-    return any(same(mine, item) for mine in document.what)
-
-
-def same(one: Item, other: Item) -> bool:
-    """Say whether two items ask for exactly the same; how a sentence words it does not matter."""
-    return canonical({**msgspec.to_builtins(one), "sentence": ""}) == canonical(
-        {**msgspec.to_builtins(other), "sentence": ""}
-    )
-
-
-def escalation_item(incident_id: str, level: int) -> Item:
-    """Return the item that asks to page one more on-call level for an incident."""
-    return Item(
-        step="",
-        action="escalation.page",
-        effect=Effect.LOOSENS,
-        target={"kind": "incident", "value": incident_id},
-        params={"level": level},
-        sentence=f"Page on-call level {level} about incident {incident_id}.",
-    )
-
-
-def _one_line(text: str) -> str:
-    """Return text as one printable line of bounded length: for a sentence, whose digest carries the whole."""
-    plain = "".join(c if c.isprintable() else " " for c in text)
-    return " ".join(plain.split())[: MAX_TEXT // 3]

@@ -42,13 +42,26 @@ class StepState(StrEnum):
 
 _NEXT: Final[Mapping[StepState, frozenset[StepState]]] = {
     StepState.WAITING_APPROVAL: frozenset({StepState.READY, StepState.EXPIRED, StepState.REFUSED}),
-    StepState.WAITING_STEP: frozenset({StepState.WAITING_APPROVAL, StepState.READY, StepState.REFUSED, StepState.EXPIRED}),
+    StepState.WAITING_STEP: frozenset(
+        {StepState.WAITING_APPROVAL, StepState.READY, StepState.REFUSED, StepState.EXPIRED}
+    ),
     StepState.READY: frozenset({StepState.RUNNING, StepState.REFUSED, StepState.EXPIRED}),
     StepState.RUNNING: frozenset(
-        {StepState.RUNNING, StepState.VERIFYING, StepState.UNKNOWN, StepState.FAILED, StepState.REFUSED, StepState.READY}
+        {
+            StepState.RUNNING,
+            StepState.VERIFYING,
+            StepState.UNKNOWN,
+            StepState.FAILED,
+            StepState.REFUSED,
+            StepState.READY,
+        }
     ),
-    StepState.VERIFYING: frozenset({StepState.DONE, StepState.UNKNOWN, StepState.FAILED, StepState.VERIFYING}),
-    StepState.UNKNOWN: frozenset({StepState.DONE, StepState.FAILED, StepState.READY, StepState.VERIFYING}),
+    StepState.VERIFYING: frozenset(
+        {StepState.DONE, StepState.UNKNOWN, StepState.FAILED, StepState.VERIFYING, StepState.RUNNING}
+    ),
+    StepState.UNKNOWN: frozenset(
+        {StepState.DONE, StepState.FAILED, StepState.READY, StepState.VERIFYING, StepState.RUNNING, StepState.REFUSED}
+    ),
     StepState.DONE: frozenset({StepState.UNDONE}),
     StepState.FAILED: frozenset({StepState.READY}),
     StepState.REFUSED: frozenset(),
@@ -56,9 +69,7 @@ _NEXT: Final[Mapping[StepState, frozenset[StepState]]] = {
     StepState.UNDONE: frozenset(),
 }
 
-FINISHED: Final = frozenset(
-    {StepState.DONE, StepState.FAILED, StepState.REFUSED, StepState.EXPIRED, StepState.UNDONE}
-)
+FINISHED: Final = frozenset({StepState.DONE, StepState.FAILED, StepState.REFUSED, StepState.EXPIRED, StepState.UNDONE})
 
 
 def allowed(old: StepState, new: StepState) -> bool:

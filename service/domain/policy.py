@@ -5,6 +5,7 @@ refused where it is declared; the policy is signed by the authority's vote key, 
 does not authorise anything under another (design D4, D7). Amounts are decimal strings of USD, times whole seconds.
 """
 
+import json
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Final
@@ -113,6 +114,17 @@ def parse_policy(fields: Mapping[str, object]) -> Policy:
         return msgspec.convert(fields, Policy)
     except msgspec.ValidationError as error:
         raise InputError(f"the policy is malformed: {error}", field="policy") from error
+
+
+def parse_policy_text(text: str) -> Policy:
+    """Return the policy in a stored text, whose signature the caller has checked or does not rely on."""
+    try:
+        fields = json.loads(text)
+    except ValueError as error:
+        raise InputError("the stored policy is not JSON", field="policy") from error
+    if not isinstance(fields, dict):
+        raise InputError("the stored policy is not an object", field="policy")
+    return parse_policy(fields)
 
 
 def policy_in_force(signed: Signed | None, public_key_pem: bytes) -> Policy:

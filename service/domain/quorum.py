@@ -62,6 +62,8 @@ class PreAuthorised:
     """Runs at once without a person; a person confirms afterwards. Unconfirmed, it stays and escalates."""
 
     confirm_within: timedelta
+    beyond_limit: Quorum = Quorum((Group(1, Role.APPROVER),))
+    """Who must approve it once the hour's blast radius is used up."""
 
 
 Approval = Quorum | PreAuthorised

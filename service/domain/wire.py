@@ -162,7 +162,8 @@ def _check(wire: WireActivity) -> None:
     kind = wire.data.destination_kind
     if kind is not None and kind not in DESTINATION_KINDS:
         raise InputError(
-            f"data.destination_kind must be one of {', '.join(sorted(DESTINATION_KINDS))}", field="data.destination_kind"
+            f"data.destination_kind must be one of {', '.join(sorted(DESTINATION_KINDS))}",
+            field="data.destination_kind",
         )
 
 

@@ -1,7 +1,8 @@
 """Look at each part of an installation and say what to do about what is wrong.
 
 Rules enforced here: every check answers ok, wrong or "cannot tell", and the last is never counted as ok; a check that
-fails in an unforeseen way says so and does not hide the others; nothing is changed and no PIN is tried.
+fails in an unforeseen way says so and does not hide the others; nothing is changed. Tokens are opened with their own
+PIN, unless a refused one is on record.
 """
 
 import platform
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 from importlib.metadata import version
 from typing import Final
+from urllib.parse import unquote
 
 import psycopg
 from sqlalchemy.exc import SQLAlchemyError
@@ -22,7 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.domain.errors import PortcullisError
 from service.runtime.environment import read_environment
 from service.runtime.errors import NotRunningError
-from service.runtime.layout import LAYOUT_VERSION, LEAST_FREE_BYTES, Layout
+from service.runtime.layout import LAYOUT_VERSION, LEAST_FREE_BYTES, Layout, holder
 from service.runtime.processes import API, KINDS
 from service.runtime.servers import check_redis
 from service.runtime.status import read_status
@@ -172,7 +174,7 @@ def _processes(layout: Layout) -> Iterator[Check]:
     try:
         status = read_status(layout)
     except NotRunningError:
-        yield Check("processes", Outcome.CANNOT_TELL, "not running", "run `portcullis up` and ask again")
+        yield _not_running("processes")
         return
     for part in status.parts:
         fine = part.state == "ready"
@@ -188,8 +190,8 @@ def _processes(layout: Layout) -> Iterator[Check]:
 
 def _database(layout: Layout) -> Iterator[Check]:
     url = _setting(layout, "PORTCULLIS_DATABASE_URL")
-    if url is None:
-        yield _no_settings("database")
+    if url is None or _ours_and_down(layout, url):
+        yield _no_settings("database") if url is None else _not_running("database")
         return
     try:
         current, newest = revisions(url)
@@ -218,8 +220,8 @@ def _database(layout: Layout) -> Iterator[Check]:
 
 def _redis(layout: Layout) -> Iterator[Check]:
     url = _setting(layout, "PORTCULLIS_REDIS_URL")
-    if url is None:
-        yield _no_settings("redis")
+    if url is None or _ours_and_down(layout, url):
+        yield _no_settings("redis") if url is None else _not_running("redis")
         return
     try:
         check_redis(url)
@@ -236,6 +238,15 @@ def _tokens(layout: Layout) -> Iterator[Check]:
 
 def _setting(layout: Layout, name: str) -> str | None:
     return (read_environment(layout, API.name) or {}).get(name)
+
+
+def _ours_and_down(layout: Layout, url: str) -> bool:
+    """Whether a URL leads to an embedded server while no `up` runs it."""
+    return holder(layout) is None and str(layout.sockets) in unquote(url)
+
+
+def _not_running(name: str) -> Check:
+    return Check(name, Outcome.CANNOT_TELL, "not running", "run `portcullis up` and ask again")
 
 
 def _no_settings(name: str) -> Check:

@@ -124,18 +124,13 @@ def open_home(layout: Layout) -> IO[str]:
             f"{layout.home} cannot be written ({error.strerror}): run as the user who owns it, or choose another folder"
             " in PORTCULLIS_HOME"
         ) from error
-    _check_version(layout)
-    for folder in (layout.servers, layout.run, layout.sockets):
-        _make(folder, 0o711)
-    for name in ("logs", "env", "tokens", "cache", "demo"):
-        _make(layout.home / name, 0o711 if name in {"env", "tokens", "cache", "logs"} else 0o700)
-    _make(layout.public, 0o755)
-    free = shutil.disk_usage(layout.home).free
-    if free < LEAST_FREE_BYTES:
-        raise UnavailableError(
-            f"only {free // 2**20} MB are free below {layout.home}, the service wants {LEAST_FREE_BYTES // 2**20} MB:"
-            " free some space, or move PORTCULLIS_HOME to another disk"
-        )
+    try:
+        _check_version(layout)
+        _make_folders(layout)
+        _check_disk(layout)
+    except BaseException:
+        lock.close()
+        raise
     return lock
 
 
@@ -206,6 +201,25 @@ def _check_version(layout: Layout) -> None:
         raise ConfigurationError(
             f"{layout.home} has layout version {found!r}, this program works with {LAYOUT_VERSION}: {advice}, or set"
             " PORTCULLIS_HOME to a new folder"
+        )
+
+
+def _make_folders(layout: Layout) -> None:
+    for folder in (layout.servers, layout.run, layout.sockets):
+        _make(folder, 0o711)
+    for name in ("env", "tokens", "cache"):
+        _make(layout.home / name, 0o711)
+    for name in ("logs", "demo"):
+        _make(layout.home / name, 0o700)
+    _make(layout.public, 0o755)
+
+
+def _check_disk(layout: Layout) -> None:
+    free = shutil.disk_usage(layout.home).free
+    if free < LEAST_FREE_BYTES:
+        raise UnavailableError(
+            f"only {free // 2**20} MB are free below {layout.home}, the service wants {LEAST_FREE_BYTES // 2**20} MB:"
+            " free some space, or move PORTCULLIS_HOME to another disk"
         )
 
 

@@ -6,24 +6,35 @@ visible to other processes. Exit code 0: at head. 1: the last line on standard e
 
 import sys
 
+import psycopg
+from psycopg import sql
 from sqlalchemy.exc import SQLAlchemyError
 
+from service.store.grants import ROLES
 from service.store.migrate import revisions, upgrade
 
 
 def main() -> int:
-    """Upgrade the database to head."""
+    """Upgrade the database to head and let every role see which version it is."""
     url = sys.stdin.readline().strip()
     try:
         upgrade(url)
         current, newest = revisions(url)
-    except SQLAlchemyError as error:
-        sys.stderr.write(f"{str(getattr(error, 'orig', error)).strip()}\n")
+        _show_version(url)
+    except (SQLAlchemyError, psycopg.Error) as error:
+        first = str(getattr(error, "orig", error)).strip().partition("\n")[0]
+        sys.stderr.write(f"{first}\n")
         return 1
     if current != newest:
         sys.stderr.write(f"the database stands at {current}, this program at {newest}\n")
         return 1
     return 0
+
+
+def _show_version(url: str) -> None:
+    roles = sql.SQL(", ").join(map(sql.Identifier, ROLES))
+    with psycopg.connect(url) as connection:
+        connection.execute(sql.SQL("GRANT SELECT ON alembic_version TO {}").format(roles))
 
 
 if __name__ == "__main__":

@@ -29,12 +29,11 @@ class Place:
 
 
 def start_postgres(layout: Layout, environ: Mapping[str, str]) -> Place:
-    """Start the embedded PostgreSQL, or check the user's own. Raises UnavailableError that says what to do."""
+    """Start the embedded PostgreSQL unless the user named one. Raises UnavailableError that says what to do."""
     external = environ.get(DATABASE_VARIABLE, "")
     if external:
         url = Secret(external)
-        with database.connect_as_administrator(url, DATABASE_VARIABLE):
-            return Place(url, database.shown(url), None)
+        return Place(url, database.shown(url), None)
     account = server_account("portcullis-postgres")
     place = PostgresPlace(
         layout.servers / "postgres" / "data", layout.postgres_sockets, layout.servers / "postgres" / "log", account
@@ -51,10 +50,9 @@ def start_postgres(layout: Layout, environ: Mapping[str, str]) -> Place:
 
 
 def start_redis(layout: Layout, environ: Mapping[str, str]) -> Place:
-    """Start the embedded Valkey, or check the user's own. Raises UnavailableError that says what to do."""
+    """Start the embedded Valkey unless the user named a server. Raises UnavailableError that says what to do."""
     external = environ.get(REDIS_VARIABLE, "")
     if external:
-        check_redis(external)
         return Place(Secret(external), REDIS_VARIABLE, None)
     account = server_account("portcullis-valkey")
     folder = layout.servers / "valkey"
@@ -64,6 +62,16 @@ def start_redis(layout: Layout, environ: Mapping[str, str]) -> Place:
     server.start()
     shown = f"socket {layout.valkey_socket}"
     return Place(Secret(server.url()), shown, ServerPart("valkey", shown, place.log, server))
+
+
+def check_own_servers(environ: Mapping[str, str]) -> None:
+    """Raise ConfigurationError or UnavailableError when a server the user named does not answer."""
+    url = environ.get(DATABASE_VARIABLE, "")
+    if url:
+        database.connect_as_administrator(Secret(url), DATABASE_VARIABLE).close()
+    url = environ.get(REDIS_VARIABLE, "")
+    if url:
+        check_redis(url)
 
 
 def check_redis(url: str) -> None:

@@ -50,6 +50,7 @@ def _check(layout: Layout, power: str, kind: ProcessKind) -> Iterator[Finding]:
             [sys.executable, "-P", "-m", "service.cli", "hsm", "doctor", "--power", power, "--uri", uri, "--json"]
         ),
         env=base_environment(layout, kind.name),
+        cwd=layout.token(power),
         capture_output=True,
         text=True,
         check=False,

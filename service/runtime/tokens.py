@@ -38,17 +38,44 @@ class Token:
     softhsm_conf: Path | None
 
 
-def provide_tokens(layout: Layout, isolation: Isolation, environ: Mapping[str, str]) -> dict[str, Token]:
-    """Make whatever embedded token is missing; returns the tokens by power. Raises ConfigurationError."""
+class TokenSetUp:
+    """The set-up of all embedded tokens, running while the servers start."""
+
+    def __init__(self, tokens: Mapping[str, Token], running: Mapping[str, "subprocess.Popen[str]"]) -> None:
+        self._tokens = tokens
+        self._running = running
+
+    def finish(self) -> Mapping[str, Token]:
+        """Wait for every token; returns them by power. Raises ConfigurationError naming the first that failed."""
+        said = {power: process.communicate(timeout=INIT_TIMEOUT_S)[0] for power, process in self._running.items()}
+        for power, process in self._running.items():
+            if process.returncode != 0:
+                raise ConfigurationError(
+                    f"the token of power {power!r} cannot be used: {' '.join(said[power].split())}"
+                )
+        return self._tokens
+
+    def abandon(self) -> None:
+        """End whatever still runs; a later start completes it."""
+        for process in self._running.values():
+            with process:
+                process.kill()
+
+
+def begin_tokens(layout: Layout, isolation: Isolation, environ: Mapping[str, str]) -> TokenSetUp:
+    """Begin to make whatever embedded token is missing. Raises ConfigurationError when there is no PKCS#11 module."""
     tokens: dict[str, Token] = {}
+    running: dict[str, subprocess.Popen[str]] = {}
     for power, kind in POWERS:
         own = environ.get(f"PORTCULLIS_{power.upper()}_URI", "")
         if own:
             conf = environ.get(f"PORTCULLIS_{power.upper()}_SOFTHSM2_CONF", "")
             tokens[power] = Token(own, Path(conf) if conf else None)
         else:
-            tokens[power] = _embedded(layout, power, isolation.accounts[kind.name])
-    return tokens
+            account = isolation.accounts[kind.name]
+            tokens[power], where = _embedded(layout, power, account)
+            running[power] = _begin_set_up(layout, power, account, where)
+    return TokenSetUp(tokens, running)
 
 
 def token_environment(tokens: Mapping[str, Token], powers: tuple[str, ...]) -> dict[str, str]:
@@ -103,8 +130,8 @@ def provide_setup_token(layout: Layout, account: Account) -> str | None:
     return token
 
 
-def _embedded(layout: Layout, power: str, account: Account) -> Token:
-    """Make the files of one SoftHSM token where they are missing, then let `hsm init` complete it."""
+def _embedded(layout: Layout, power: str, account: Account) -> tuple[Token, tuple[str, ...]]:
+    """Make the files of one SoftHSM token where they are missing; returns it and what `hsm init` needs to know."""
     folder = layout.token(power)
     module = find_module()
     pins = (folder / "pin", folder / "so-pin")
@@ -117,21 +144,17 @@ def _embedded(layout: Layout, power: str, account: Account) -> Token:
         f"pkcs11:token=portcullis-{power}?module-path={quote(str(module))}"
         f"&pin-source=file:{quote(str(pins[0]))}&x-softhsm-conf={quote(str(configuration))}"
     )
-    _initialise(layout, power, account, ("--uri", uri, "--so-pin-file", str(pins[1])))
-    return Token(uri, configuration)
+    return Token(uri, configuration), ("--uri", uri, "--so-pin-file", str(pins[1]))
 
 
-def _initialise(layout: Layout, power: str, account: Account, where: tuple[str, ...]) -> None:
+def _begin_set_up(layout: Layout, power: str, account: Account, where: tuple[str, ...]) -> subprocess.Popen[str]:
     """Run `hsm init` for one token; it does nothing to one that is complete."""
-    done = subprocess.run(
+    return subprocess.Popen(  # noqa: S603  our own module
         account.command([sys.executable, "-P", "-m", "service.cli", "hsm", "init", "--power", power, *where]),
         env=base_environment(layout, power),
+        cwd=layout.token(power),  # a folder that its user may read
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        check=False,
-        timeout=INIT_TIMEOUT_S,
     )
-    if done.returncode != 0:
-        said = " ".join((done.stderr or done.stdout).split())
-        raise ConfigurationError(f"the token of power {power!r} cannot be used: {said}")

@@ -26,14 +26,14 @@ from service.runtime.isolation import Isolation, hand_out_folders, plan_isolatio
 from service.runtime.layout import Layout, open_home
 from service.runtime.parts import Part, ProcessPart, ProcessPlan, answers_health
 from service.runtime.processes import API, AUTHORITY, KINDS, ProcessKind
-from service.runtime.servers import Place, start_postgres, start_redis
+from service.runtime.servers import Place, check_own_servers, start_postgres, start_redis
 from service.runtime.supervisor import Supervisor
 from service.runtime.tokens import (
     Token,
+    begin_tokens,
     open_public_folder,
     pin_public_keys,
     provide_setup_token,
-    provide_tokens,
     token_environment,
 )
 
@@ -108,10 +108,13 @@ def _prepare(layout: Layout, listen: Listen, say: Say, started: ExitStack) -> Pr
         say(f"isolation missing: {sentence}")
     hand_out_folders(layout, isolation)
     open_public_folder(layout, isolation)
-    tokens = provide_tokens(layout, isolation, os.environ)
+    check_own_servers(os.environ)
+    set_up = begin_tokens(layout, isolation, os.environ)
+    started.callback(set_up.abandon)
     postgres = _until_stopped(start_postgres(layout, os.environ), started)
     redis = _until_stopped(start_redis(layout, os.environ), started)
     passwords = _migrate(postgres)
+    tokens = set_up.finish()
     once = provide_setup_token(layout, isolation.accounts[AUTHORITY.name])
     if once is not None:
         say(f"set-up token (shown once, also in {layout.setup_token}): {once}")
@@ -140,7 +143,7 @@ def _migrate(postgres: Place) -> dict[str, Secret]:
             timeout=MIGRATE_TIMEOUT_S,
         )
         if done.returncode != 0:
-            said = done.stderr.decode(errors="replace").strip()[-2000:]
+            said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
             raise UnavailableError(f"the database could not be migrated: {said}")
         return passwords
 

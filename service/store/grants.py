@@ -46,6 +46,7 @@ INSERT: Final[Mapping[str, tuple[str, ...]]] = {
         "votes",
         "mandates",
         "approvals",
+        "safe_destinations",
         "process_health",
     ),
     CONTAINMENT: (

@@ -171,7 +171,9 @@ class IncidentRepository:
         if not named:
             return [], Decimal(0)
         keys = tuple_(accounts.c.connection_id, accounts.c.ref)
-        here = select(accounts.c.wallet_id).where(keys.in_([(c, r) for c, _, r in named]), accounts.c.wallet_id.is_not(None))
+        here = select(accounts.c.wallet_id).where(
+            keys.in_([(c, r) for c, _, r in named]), accounts.c.wallet_id.is_not(None)
+        )
         sharing = select(accounts.c.connection_id, accounts.c.ref).where(accounts.c.wallet_id.in_(here))
         found = {(c, r) for c, _, r in named}
         found |= {(row.connection_id, row.ref) for row in self._connection.execute(sharing)}
@@ -190,6 +192,19 @@ class IncidentRepository:
             .limit(1)
         )
         return Decimal(self._connection.execute(told).scalar() or 0)
+
+    def balances(self, entities: Sequence[str]) -> Mapping[str, Decimal]:
+        """See the port."""
+        named = [(e, *e.removeprefix("account:").split("/", 1)) for e in entities if e.startswith("account:") and "/" in e]
+        return {entity: self._last_balance(connection, ref) for entity, connection, ref in named}
+
+    def reopen(self, incident_id: IncidentId) -> None:
+        """See the port."""
+        self._connection.execute(
+            update(incidents)
+            .where(incidents.c.id == incident_id, incidents.c.state == IncidentState.CONTAINED.value)
+            .values(state=IncidentState.OPEN.value, contained_at=None, version=incidents.c.version + 1)
+        )
 
     def moved_usd(self, incident_id: IncidentId) -> Decimal:
         """Sum the USD of the incident's distinct transactions that were not stopped."""

@@ -15,9 +15,10 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from service.domain.errors import ConflictError, NotFoundError, StaleFenceError
 from service.domain.ids import ApprovalId, ConnectionId, IncidentId, PlanId, StepId, new_id
+from service.domain.incident import IncidentState
 from service.domain.plan import FINISHED, Effect, Lane, Plan, Receipt, Step, StepState, Target, allowed
 from service.ports.store.plans import Change, Claim, DueStep
-from service.store.tables.incident import gate_holds, plans, steps
+from service.store.tables.incident import gate_holds, incidents, plans, steps
 
 _WORKABLE = tuple(s.value for s in (StepState.READY, StepState.RUNNING, StepState.VERIFYING, StepState.UNKNOWN))
 _NOT_BEGUN = (StepState.WAITING_APPROVAL, StepState.WAITING_STEP, StepState.READY)
@@ -101,7 +102,7 @@ class PlanRepository:
         if reason is not None:
             values["reason"] = reason
         if new is StepState.READY:
-            values["due_at"] = self._now + _GRACE
+            values |= {"ready_at": self._now, "due_at": None}
         if new in FINISHED:
             values["finished_at"] = self._now
         changed = self._connection.execute(update(steps).where(steps.c.id == step_id).values(**values).returning(steps))
@@ -111,8 +112,7 @@ class PlanRepository:
         """See the port."""
         taken_over = case((steps.c.lease_owner.is_(None), 0), else_=1)
         free = or_(steps.c.lease_until.is_(None), steps.c.lease_until < self._now)
-        # A step that was made ready by an event is due at once: its due_at only tells the sweeper how long to wait.
-        due = or_(steps.c.state == StepState.READY.value, steps.c.due_at.is_(None), steps.c.due_at <= self._now)
+        due = or_(steps.c.due_at.is_(None), steps.c.due_at <= self._now)
         row = self._connection.execute(
             update(steps)
             .where(and_(steps.c.id == step_id, steps.c.state.in_(_WORKABLE), free, due))
@@ -167,7 +167,8 @@ class PlanRepository:
 
     def due(self, *, limit: int, lanes: Iterable[Lane]) -> tuple[DueStep, ...]:
         """See the port."""
-        when = func.coalesce(steps.c.due_at, steps.c.lease_until, steps.c.created_at + _GRACE)
+        unheard = case((steps.c.state == StepState.READY.value, steps.c.ready_at + _GRACE))
+        when = func.coalesce(steps.c.due_at, steps.c.lease_until, unheard)
         free = or_(steps.c.lease_until.is_(None), steps.c.lease_until < self._now)
         rows = self._connection.execute(
             select(steps.c.id, steps.c.lane, when.label("due"))
@@ -193,6 +194,29 @@ class PlanRepository:
             )
         )
         return frozenset(row.ref for row in rows if row.ref is not None)
+
+    def confirmed(self, step_id: str) -> bool:
+        """See the port."""
+        query = select(steps.c.confirmed_by, steps.c.state).where(steps.c.id == step_id)
+        row = self._connection.execute(query).one_or_none()
+        return row is not None and (row.confirmed_by is not None or row.state == StepState.UNDONE.value)
+
+    def also_needed_by(self, step: Step, tightenings: Iterable[str]) -> tuple[IncidentId, ...]:
+        """See the port."""
+        target = {"kind": step.target.kind, "connection": step.target.connection, "value": step.target.value}
+        rows = self._connection.execute(
+            select(steps.c.incident_id)
+            .distinct()
+            .join(incidents, incidents.c.id == steps.c.incident_id)
+            .where(
+                steps.c.incident_id != step.incident_id,
+                steps.c.action.in_(list(tightenings)),
+                steps.c.target.contains(target),
+                steps.c.state == StepState.DONE.value,
+                incidents.c.state != IncidentState.CLOSED.value,
+            )
+        )
+        return tuple(sorted(IncidentId(row.incident_id) for row in rows))
 
     def place_hold(self, connection: ConnectionId, scope: str, value: str, *, key: str) -> str:
         """See the port."""
@@ -281,6 +305,7 @@ def _values(step: Step, created_at: datetime) -> dict[str, object]:
         "approval_id": step.approval_id,
         "reason": step.reason,
         "created_at": created_at,
+        "ready_at": created_at if step.state is StepState.READY else None,
     }
 
 

@@ -16,6 +16,7 @@ from service.domain.timeline import Entry
 from service.store.approvals import ApprovalRepository
 from service.store.attention import AttentionRepository
 from service.store.incidents import IncidentRepository
+from service.store.keys import KeyRepository
 from service.store.plans import PlanRepository
 from service.store.registry import RegistryRepository
 from service.store.tables.proof import audit_entries, audit_personal, handled, outbox, timeline
@@ -32,7 +33,7 @@ class SqlUnitOfWork:
     @cached_property
     def registry(self) -> RegistryRepository:
         """Connections, accounts, people, policy: reading."""
-        return RegistryRepository(self.connection)
+        return RegistryRepository(self.connection, self.now)
 
     @cached_property
     def incidents(self) -> IncidentRepository:
@@ -53,6 +54,11 @@ class SqlUnitOfWork:
     def attention(self) -> AttentionRepository:
         """Timers, escalations, messages, reviews."""
         return AttentionRepository(self.connection, self.now)
+
+    @cached_property
+    def keys(self) -> KeyRepository:
+        """The vault's wallets, keys, rotations and sweeps."""
+        return KeyRepository(self.connection, self.now)
 
     def record(self, entry: Entry, *events: Event) -> None:
         """Write the audit entry and timeline line of a transition, and the events that hand it over."""

@@ -1,6 +1,6 @@
 """Alerts and incidents in the store, and what other processes ask the learning sequence to note."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
@@ -75,6 +75,14 @@ class IncidentStore(Protocol):
 
         That is the accounts named and every registered account of the same vault wallet, each at its last told balance.
         """
+        ...
+
+    def balances(self, entities: Sequence[str]) -> Mapping[str, Decimal]:
+        """Return the last told balance in USD of each account entity, zero where none was told."""
+        ...
+
+    def reopen(self, incident_id: IncidentId) -> None:
+        """Move a contained incident back to open and forget when it was contained: it no longer is."""
         ...
 
     def moved_usd(self, incident_id: IncidentId) -> Decimal:

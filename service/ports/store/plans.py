@@ -123,6 +123,14 @@ class PlanStore(Protocol):
         """Return the accounts' refs that tightening steps which need no approval were aimed at since then."""
         ...
 
+    def confirmed(self, step_id: str) -> bool:
+        """Say whether a person confirmed a tightening step, or it was undone meanwhile."""
+        ...
+
+    def also_needed_by(self, step: Step, tightenings: Iterable[str]) -> tuple[IncidentId, ...]:
+        """Return other incidents, not closed, in which one of these actions holds the step's target."""
+        ...
+
     def place_hold(self, connection: ConnectionId, scope: str, value: str, *, key: str) -> str:
         """Place a hold of our gate and return its id; the same key again returns the same id."""
         ...

@@ -14,6 +14,7 @@ from service.domain.timeline import Entry
 from service.ports.store.approvals import ApprovalStore
 from service.ports.store.attention import AttentionStore
 from service.ports.store.incidents import IncidentStore
+from service.ports.store.keys import KeyStore
 from service.ports.store.plans import PlanStore
 from service.ports.store.registry import RegistryStore
 
@@ -47,6 +48,11 @@ class UnitOfWork(Protocol):
     @property
     def attention(self) -> AttentionStore:
         """Timers, escalations, messages, reviews."""
+        ...
+
+    @property
+    def keys(self) -> KeyStore:
+        """The vault's wallets, keys, rotations and sweeps: for the key worker."""
         ...
 
     def record(self, entry: Entry, *events: Event) -> None:

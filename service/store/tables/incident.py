@@ -102,6 +102,7 @@ steps = Table(
     Column("fence", BigInteger, nullable=False, server_default="0"),
     Column("lease_owner", Text),
     when("lease_until"),
+    when("ready_at"),
     when("due_at"),
     when("deadline_at"),
     Column("after", ARRAY(Text), nullable=False, server_default="{}"),

@@ -1,6 +1,18 @@
 """Accounts and their vault keys: the API registers an account, the key worker provisions it."""
 
-from sqlalchemy import BigInteger, Column, ForeignKey, LargeBinary, Numeric, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    Numeric,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from service.store.tables.base import metadata, when
@@ -53,13 +65,13 @@ rotations = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("account_id", Text, ForeignKey("accounts.id"), nullable=False),
-    Column("incident_id", Text),
     Column("scope", Text, nullable=False),  # leaf | account_key | seed
     Column("state", Text, nullable=False),
     Column("old_wallet_id", Text, nullable=False),
-    Column("new_wallet_id", Text),
-    Column("new_path", Text),
-    Column("facts", JSONB, nullable=False, server_default="{}"),
+    Column("old_path", Text, nullable=False),
+    Column("new_wallet_id", Text, nullable=False),
+    Column("new_path", Text, nullable=False),
+    Column("events", JSONB, nullable=False),
     when("created_at", nullable=False),
     when("updated_at", nullable=False),
 )
@@ -69,9 +81,11 @@ safe_destinations = Table(
     metadata,
     Column("account_id", Text, ForeignKey("accounts.id"), primary_key=True),
     Column("chain", Text, primary_key=True),
+    Column("active_from", DateTime(timezone=True), primary_key=True),  # a later one replaces, from then on
     Column("descriptor", Text, nullable=False),
-    when("active_from", nullable=False),
-    Column("signature", LargeBinary),  # null until the key worker signed it
+    Column("statement", Text, nullable=False),  # RFC 8785, what the authority signed (domain/setup.py)
+    Column("statement_signature", LargeBinary, nullable=False),
+    Column("signature", LargeBinary),  # the vault token's; null until the key worker checked the statement
     Column("approval_id", Text),
     when("created_at", nullable=False),
 )
@@ -80,7 +94,7 @@ sweeps = Table(
     "sweeps",
     metadata,
     Column("id", Text, primary_key=True),
-    Column("step_id", Text, nullable=False),
+    Column("step_key", Text, nullable=False),
     Column("account_id", Text, ForeignKey("accounts.id"), nullable=False),
     Column("chain", Text, nullable=False),
     Column("from_address", Text, nullable=False),
@@ -88,10 +102,12 @@ sweeps = Table(
     Column("asset", Text, nullable=False),
     Column("amount_base_units", Numeric(78, 0), nullable=False),
     Column("nonce", BigInteger, nullable=False),
-    Column("raw_transaction", LargeBinary),
-    Column("transaction_hash", Text),
-    Column("state", Text, nullable=False),  # prepared | signed | sent | final | failed | unknown
+    Column("raw_transaction", LargeBinary, nullable=False),
+    Column("transaction_hash", Text, nullable=False),
+    Column("state", Text, nullable=False),  # signed | sent | final | failed
     when("created_at", nullable=False),
-    UniqueConstraint("chain", "from_address", "nonce"),
+    Index(
+        "ix_sweeps_nonce", "chain", "from_address", "nonce", unique=True, postgresql_where=text("state <> 'failed'")
+    ),
     UniqueConstraint("transaction_hash"),
 )

@@ -1,6 +1,18 @@
 """Who decides and what is connected: people, factors, policies, connections, channels. Written by the authority."""
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Integer, LargeBinary, SmallInteger, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from service.store.tables.base import metadata, when
@@ -29,8 +41,12 @@ factors = Table(
     Column("failures", Integer, nullable=False, server_default="0"),
     when("first_failure_at"),
     when("locked_until"),
+    Column("during_setup", Boolean, nullable=False, server_default="false"),  # else it counts only after 24 h
+    when("seed_shown_at"),  # the enrolment URI is shown once
     when("confirmed_at"),
+    when("revoked_at"),
     when("created_at", nullable=False),
+    Index("ix_factors_person", "person_id"),
 )
 
 factor_attempts = Table(

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.servers
 
 def test_postgres_is_durable_by_default_and_has_no_tcp_listener(empty_postgres_url: str) -> None:
     with psycopg.connect(empty_postgres_url) as connection:
-        settings = dict(connection.execute("SELECT name, setting FROM pg_settings").fetchall())
+        settings: dict[str, str] = dict(connection.execute("SELECT name, setting FROM pg_settings").fetchall())
     assert settings["listen_addresses"] == ""
     assert settings["synchronous_commit"] == "on"
     assert settings["server_encoding"] == "UTF8"

@@ -1,0 +1,143 @@
+"""What a scenario must hold beyond its form: every name defined, the script in order, balances that suffice, a fitting outcome."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+
+from drills.scenario_form import (
+    AccessEvent,
+    ConfigChange,
+    Move,
+    PlatformTransfer,
+    Recurring,
+    Scenario,
+    SigningRequest,
+    StolenKey,
+    Stream,
+)
+
+NEW = "new"
+
+
+def problems(scenario: Scenario, file_stem: str) -> Iterator[str]:
+    """Yield each problem as field, then what to do."""
+    if scenario.name != file_stem:
+        yield f"field `name`: {scenario.name!r} must equal the file's name {file_stem!r}"
+    yield from _repeated(scenario)
+    yield from _balances(scenario)
+    yield from _traffic(scenario)
+    yield from _script(scenario)
+    yield from _outcome(scenario)
+
+
+def _repeated(scenario: Scenario) -> Iterator[str]:
+    groups = {
+        "assets": [a.id for a in scenario.assets],
+        "accounts and destinations": [a.id for a in scenario.accounts] + [d.id for d in scenario.destinations],
+        "people": [p.id for p in scenario.people],
+    }
+    for group, ids in groups.items():
+        for twice in sorted({i for i in ids if ids.count(i) > 1}):
+            yield f"field `{group}`: the id {twice!r} is used twice; give each its own"
+    if sum(a.contract is None for a in scenario.assets) != 1:
+        yield "field `assets`: exactly one asset has no `contract`, the native coin; correct the others"
+
+
+def _balances(scenario: Scenario) -> Iterator[str]:
+    assets = {a.id: a for a in scenario.assets}
+    known = {d.id for d in scenario.destinations}
+    for i, account in enumerate(scenario.accounts):
+        if account.safe_destination is not None and account.safe_destination not in known:
+            yield f"field `accounts[{i}].safe_destination`: {account.safe_destination!r} is not under `destinations`; add it"
+        for j, balance in enumerate(account.balances):
+            place = f"accounts[{i}].balances[{j}]"
+            if balance.asset not in assets:
+                yield f"field `{place}.asset`: {balance.asset!r} is not under `assets`; add it there"
+            elif not fits(balance.amount, assets[balance.asset].decimals):
+                yield f"field `{place}.amount`: {balance.amount} has more places than the asset; shorten it"
+
+
+def fits(amount: str, decimals: int) -> bool:
+    """Tell whether an amount has at most as many places as its asset."""
+    return len(amount.partition(".")[2]) <= decimals
+
+
+def _traffic(scenario: Scenario) -> Iterator[str]:
+    accounts = {a.id for a in scenario.accounts}
+    places = accounts | {d.id for d in scenario.destinations}
+    assets = {a.id for a in scenario.assets}
+    groups: list[tuple[str, Sequence[Stream | Recurring]]] = [
+        ("streams", scenario.traffic.streams),
+        ("recurring", scenario.traffic.recurring),
+    ]
+    for group, items in groups:
+        for i, item in enumerate(items):
+            place = f"traffic.{group}[{i}]"
+            if item.account not in accounts:
+                yield f"field `{place}.account`: {item.account!r} is not under `accounts`; add it there"
+            if item.asset not in assets:
+                yield f"field `{place}.asset`: {item.asset!r} is not under `assets`; add it there"
+            named = item.to if isinstance(item.to, list) else [item.to]
+            for to in named:
+                if to not in places:
+                    yield f"field `{place}.to`: {to!r} is neither an account nor a destination; add it"
+
+
+def _script(scenario: Scenario) -> Iterator[str]:
+    before = 0
+    for i, move in enumerate(scenario.script):
+        place = f"script[{i}]"
+        if move.at_s < before:
+            yield f"field `{place}.at_s`: {move.at_s} comes before {before}; put the moves in order"
+        before = move.at_s
+        yield from _names(scenario, move, place)
+    yield from _affordable(scenario)
+
+
+def _names(scenario: Scenario, move: Move, place: str) -> Iterator[str]:
+    accounts = {a.id for a in scenario.accounts}
+    destinations = {d.id: d for d in scenario.destinations}
+    assets = {a.id for a in scenario.assets}
+    if isinstance(move, AccessEvent):
+        return
+    if isinstance(move, ConfigChange):
+        if move.wallet is not None and move.wallet not in destinations:
+            yield f"field `{place}.wallet`: {move.wallet!r} is not under `destinations`; add it"
+        return
+    if move.account not in accounts:
+        yield f"field `{place}.account`: {move.account!r} is not under `accounts`; add it there"
+    if move.asset not in assets:
+        yield f"field `{place}.asset`: {move.asset!r} is not under `assets`; add it there"
+    if move.to not in {*accounts, *destinations, NEW} or (move.to == NEW and not isinstance(move, PlatformTransfer)):
+        yield f"field `{place}.to`: {move.to!r} is neither an account nor a destination; add it"
+    if isinstance(move, SigningRequest):
+        if move.signs.safe not in accounts:
+            yield f"field `{place}.signs.safe`: {move.signs.safe!r} is not under `accounts`; add it there"
+        if move.signs.target not in destinations:
+            yield f"field `{place}.signs.target`: {move.signs.target!r} is not under `destinations`; add it"
+    found = destinations.get(move.to)
+    if isinstance(move, StolenKey) and (found is None or found.kind != "attacker"):
+        yield f"field `{place}.to`: a stolen key pays an attacker; name a destination of that kind"
+
+
+def _affordable(scenario: Scenario) -> Iterator[str]:
+    left: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
+    for account in scenario.accounts:
+        for balance in account.balances:
+            left[account.id, balance.asset] += Decimal(balance.amount)
+    for i, move in enumerate(scenario.script):
+        if not isinstance(move, StolenKey | PlatformTransfer):
+            continue
+        times = move.repeat.count if isinstance(move, PlatformTransfer) and move.repeat is not None else 1
+        wanted = left[move.account, move.asset] if move.amount is None else Decimal(move.amount) * times
+        left[move.account, move.asset] -= wanted
+        if left[move.account, move.asset] < 0:
+            yield f"field `script[{i}].amount`: {move.account} does not hold that much {move.asset}; lower it"
+
+
+def _outcome(scenario: Scenario) -> Iterator[str]:
+    harmful = any(move.harmful for move in scenario.script)
+    if (scenario.expected.outcome == "no_hold") == harmful:
+        yield "field `expected.outcome`: `no_hold` is for scripts without a harmful move, and only for those; correct one"
+    if scenario.expected.holds != harmful:
+        yield "field `expected.holds`: true exactly when the script has a harmful move; correct it"

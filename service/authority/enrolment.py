@@ -1,0 +1,107 @@
+"""Enrolling a person's TOTP factor: a seed drawn here, shown once as a URI, and from then on only in the token.
+
+Rules: a factor exists before its seed is asked for, because set-up or a quorum made it; its URI is shown once; the first
+code confirms it and is used up like any other (its time-code never votes); five wrong first codes end it. A factor that
+was enrolled after set-up counts only after 24 hours, so that a false one can be noticed.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from service.authority.office import Office
+from service.authority.totp import enrolment_uri, matching_timecode, new_seed
+from service.domain.errors import ConflictError, ForbiddenError, UnauthenticatedError
+from service.domain.ids import PersonId, new_id
+from service.domain.person import Person, PersonState
+from service.domain.secrets import Secret
+from service.domain.timeline import Entry
+from service.store.voting import Factor, VotingRecords
+
+PURPOSE: Final = "enrolment"
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """What the person's authenticator is shown, once."""
+
+    factor_id: str
+    uri: Secret
+
+
+def begin_in_setup(office: Office, person_id: PersonId) -> Enrolment:
+    """Give a person a first factor, or a new one in place of an unconfirmed one; the caller checked the set-up token."""
+    with office.db.begin() as uow:
+        person = uow.registry.person(person_id)
+        if any(f.confirmed_at is not None for f in VotingRecords(uow.connection, uow.now).factors_of(person_id)):
+            raise ConflictError("this person's factor is confirmed: a new one takes a quorum", field="person")
+    factor_id = new_id("fac")
+    seed = new_seed()
+    office.token.store_totp_seed(factor_id, seed)
+    with office.db.begin() as uow:
+        records = VotingRecords(uow.connection, uow.now)
+        stale = records.revoke_factors(person_id)
+        records.add_factor(factor_id, person_id, during_setup=True, seed_shown=True)
+        uow.record(_entry(person_id, "factor.shown", "An enrolment code was shown", uow.now))
+    for old in stale:
+        office.token.delete_seed(old)
+    return Enrolment(factor_id, Secret(enrolment_uri(seed, person.email)))
+
+
+def begin(office: Office, person_id: PersonId) -> Enrolment:
+    """Show the URI of a factor that a quorum made.
+
+    Raises ForbiddenError when there is none to enrol; ConflictError when its URI was shown before.
+    """
+    with office.db.begin() as uow:
+        person = _active(uow.registry.person(person_id))
+        factor = _unconfirmed(VotingRecords(uow.connection, uow.now).factors_of(person_id))
+        if not VotingRecords(uow.connection, uow.now).show_seed_once(factor.id):
+            raise ConflictError("this enrolment code was shown before: ask for a new factor (change.factor.enrol)")
+        uow.record(_entry(person_id, "factor.shown", "An enrolment code was shown", uow.now))
+    seed = new_seed()
+    office.token.store_totp_seed(factor.id, seed)
+    return Enrolment(factor.id, Secret(enrolment_uri(seed, person.email)))
+
+
+def confirm(office: Office, person_id: PersonId, code: str) -> None:
+    """Confirm a person's newest factor by its first code, which is used up by it.
+
+    Raises UnauthenticatedError for a wrong code, RateLimitedError after five, ForbiddenError without such a factor.
+    """
+    with office.db.begin() as uow:
+        _active(uow.registry.person(person_id))
+        records = VotingRecords(uow.connection, uow.now)
+        factor = _unconfirmed(records.factors_of(person_id))
+        if factor.seed_shown_at is None:
+            raise ForbiddenError("ask for the enrolment code first")
+        records.charge(factor.id, PURPOSE)
+    timecode = matching_timecode(office.token, factor.id, code.strip(), office.clock.now().timestamp())
+    if timecode is None:
+        raise UnauthenticatedError("the code is wrong: check the clock of the phone and type the newest one")
+    with office.db.begin() as uow:
+        records = VotingRecords(uow.connection, uow.now)
+        if not records.burn(factor.id, timecode):
+            raise ConflictError("this code was used before: wait for the next one", retry_after_s=30)
+        records.refund(factor.id, PURPOSE)
+        replaced = records.confirm_factor(factor.id, person_id)
+        uow.record(_entry(person_id, "factor.confirmed", "A factor was confirmed by its first code", uow.now))
+    for old in replaced:
+        office.token.delete_seed(old)
+
+
+def _active(person: Person) -> Person:
+    if person.state is not PersonState.ACTIVE:
+        raise ForbiddenError(f"this person is {person.state.value}")
+    return person
+
+
+def _unconfirmed(factors: tuple[Factor, ...]) -> Factor:
+    newest = next(iter(factors), None)
+    if newest is None or newest.confirmed_at is not None:
+        raise ForbiddenError("there is no factor to enrol: ask for one (change.factor.enrol), it takes a quorum")
+    return newest
+
+
+def _entry(person_id: PersonId, kind: str, sentence: str, at: datetime) -> Entry:
+    return Entry(kind=kind, at=at, subject=person_id, sentence=f"{sentence} for {person_id}", by="authority")

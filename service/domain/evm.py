@@ -1,0 +1,102 @@
+"""EIP-1559 transactions as we build them: what is signed, and the bytes that are sent.
+
+A type-2 transaction is 0x02 ‖ rlp([chain id, nonce, max priority fee, max fee, gas, to, value, data, access list]); its
+digest is keccak-256 over exactly these bytes, and the signed form appends y parity, r and s (EIP-1559, EIP-2718). The
+hash of the signed bytes names the transaction before it is sent, which is what makes a lost answer answerable.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import rlp
+from eth_hash.auto import keccak
+
+from service.domain.errors import InputError
+
+NATIVE_GAS: Final = 21_000
+TOKEN_GAS: Final = 100_000
+"""Gas limit for an ERC-20 transfer when the chain's estimate cannot be had."""
+_TRANSFER: Final = keccak(b"transfer(address,uint256)")[:4]
+_BALANCE_OF: Final = keccak(b"balanceOf(address)")[:4]
+_ADDRESS_BYTES: Final = 20
+_WORD: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Fee:
+    """Fee caps in wei per gas."""
+
+    max_fee: int
+    priority_fee: int
+
+    def raised(self) -> "Fee":
+        """Return caps an eighth higher: nodes replace a pending transaction only for at least 10 % more."""
+        return Fee(self.max_fee * 9 // 8 + 1, self.priority_fee * 9 // 8 + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """One unsigned type-2 transaction; `value` in wei."""
+
+    chain_id: int
+    nonce: int
+    to: str
+    value: int
+    data: bytes
+    gas: int
+    fee: Fee
+
+    def digest(self) -> bytes:
+        """Return the 32 bytes that are signed."""
+        return bytes(keccak(b"\x02" + rlp.encode(self._fields())))
+
+    def signed(self, y_parity: int, r: int, s: int) -> bytes:
+        """Return the bytes to send."""
+        return b"\x02" + bytes(rlp.encode([*self._fields(), y_parity, r, s]))
+
+    def _fields(self) -> list[object]:
+        return [
+            self.chain_id,
+            self.nonce,
+            self.fee.priority_fee,
+            self.fee.max_fee,
+            self.gas,
+            address_bytes(self.to),
+            self.value,
+            self.data,
+            [],
+        ]
+
+
+def transaction_hash(raw: bytes) -> str:
+    """Return the 0x-prefixed hash that names a signed transaction."""
+    return "0x" + keccak(raw).hex()
+
+
+def address_bytes(address: str) -> bytes:
+    """Return the 20 bytes of a 0x address. Raises InputError."""
+    try:
+        raw = bytes.fromhex(address.removeprefix("0x"))
+    except ValueError as error:
+        raise InputError("an EVM address is 0x and 40 hexadecimal digits", field="address") from error
+    if len(raw) != _ADDRESS_BYTES or not address.startswith("0x"):
+        raise InputError("an EVM address is 0x and 40 hexadecimal digits", field="address")
+    return raw
+
+
+def transfer_data(to: str, amount_base_units: int) -> bytes:
+    """Return the calldata of an ERC-20 transfer (EIP-20)."""
+    return _TRANSFER + address_bytes(to).rjust(_WORD, b"\0") + amount_base_units.to_bytes(_WORD, "big")
+
+
+def balance_data(owner: str) -> bytes:
+    """Return the calldata of an ERC-20 balanceOf."""
+    return _BALANCE_OF + address_bytes(owner).rjust(_WORD, b"\0")
+
+
+def chain_number(chain: str) -> int:
+    """Return the chain id of a CAIP-2 `eip155:<number>`. Raises InputError."""
+    namespace, _, number = chain.partition(":")
+    if namespace != "eip155" or not number.isdigit():
+        raise InputError(f"{chain} is not an EVM chain: expected eip155:<number>", field="chain")
+    return int(number)

@@ -1,0 +1,58 @@
+"""What is asked for that is no step of a plan: messages to users, paging beyond level one; and how a request is audited.
+
+Rules: a message's item carries its exact subject, body, channel and recipient, so that people approve the very text that
+goes out; whoever executes builds the item again from the row in hand and asks `approval.lists`.
+"""
+
+from service.domain.approval import MAX_TEXT, ActionDocument, Item
+from service.domain.plan import Effect
+from service.domain.timeline import Entry
+
+
+def requested_entry(document: ActionDocument) -> Entry:
+    """Return the audit entry of a request; record it with `ApprovalRequested(document.id)`."""
+    return Entry(
+        kind="approval.requested",
+        at=document.created,
+        subject=document.id,
+        sentence=f"Approval asked for {', '.join(document.actions)}: {document.why}",
+        by=document.requester,
+        incident_id=document.incident or None,
+        facts={"digest": document.digest, "actions": list(document.actions), "policy": document.policy.version},
+    )
+
+
+def message_item(message_id: str, audience: str, text: tuple[str, str], route: tuple[str, str]) -> Item:
+    """Return the item for one message. `text` is subject and body, `route` channel id and recipient."""
+    return Item(
+        step="",
+        action="message.send",
+        effect=Effect.IRREVERSIBLE,
+        target={"kind": "message", "value": message_id},
+        params={
+            "audience": audience,
+            "channel": route[0],
+            "recipient": route[1],
+            "subject": text[0],
+            "body": text[1],
+        },
+        sentence=one_line(f"Tell {audience} over {route[0]}: {text[0]}"),
+    )
+
+
+def escalation_item(incident_id: str, level: int) -> Item:
+    """Return the item that asks to page one more on-call level for an incident."""
+    return Item(
+        step="",
+        action="escalation.page",
+        effect=Effect.LOOSENS,
+        target={"kind": "incident", "value": incident_id},
+        params={"level": level},
+        sentence=f"Page on-call level {level} about incident {incident_id}.",
+    )
+
+
+def one_line(text: str) -> str:
+    """Return text as one printable line that fits a document's sentence; the parameters carry the whole."""
+    plain = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(plain.split())[:MAX_TEXT]

@@ -1,0 +1,338 @@
+"""One step of a plan: preconditions → authorisation → intent, committed → call → receipt → verify until it holds.
+
+Rules (design D2, D4, D5):
+
+- A step is worked on under a lease with a fencing token; no transaction is held while the other side is asked.
+- Before the first call the intent is committed. Whoever finds an intent without a receipt (the answer was lost, or the
+  worker died) asks the other side first: holds → done; does not hold → call again under the same idempotency key; cannot
+  tell → `unknown`, people are paged and the question is asked again later. Nothing is ever repeated blindly.
+- A loosening or irreversible step, and any other that has an approval, runs only after the votes were verified here, in
+  the executing worker, against the pinned key and for exactly the row that is about to run.
+- `MOST_ATTEMPTS` calls or dead workers end a step, so that a poisonous one cannot run for ever.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from service.actions.base import ActionContext, ContainmentAction
+from service.domain.account import AccountRef
+from service.domain.authorisation import check
+from service.domain.errors import (
+    ApprovalError,
+    MissingCapabilityError,
+    PortcullisError,
+    RefusedByOtherSideError,
+    RetryKind,
+    StaleFenceError,
+)
+from service.domain.events import Event, StepFailed, StepUnknown, StepVerified
+from service.domain.ids import AccountId, ConnectionId, StepId
+from service.domain.plan import Effect, Lane, Receipt, Step, StepState, Verdict
+from service.domain.quorum import PreAuthorised
+from service.domain.timeline import Entry
+from service.ports.clock import Clock
+from service.ports.custody import ContainmentCalls
+from service.ports.keys import VaultKeys
+from service.ports.store.plans import Change, Claim
+from service.ports.store.unit import Database, UnitOfWork
+
+MOST_ATTEMPTS: Final = 5
+LEASE: Final = timedelta(seconds=10)
+"""A living worker renews it; a dead one is noticed when it ends."""
+_LONGEST_GAP: Final = timedelta(seconds=15)
+_LONGEST_DOUBT: Final = timedelta(minutes=5)
+
+log = structlog.get_logger(__name__)
+
+Keep = Callable[[StepId, int], AbstractContextManager[None]]
+"""Keeps a lease alive while its block runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """What one worker acts with."""
+
+    db: Database
+    clock: Clock
+    owner: str
+    """Names the worker process in leases."""
+    lane: Lane
+    actions: Mapping[str, ContainmentAction]
+    votes_key_pem: Callable[[], bytes]
+    """Reads the authority's pinned vote key."""
+    keep: Keep
+    platform: Callable[[ConnectionId], ContainmentCalls] | None = None
+    vault: VaultKeys | None = None
+
+
+def step(hands: Hands, step_id: StepId) -> None:
+    """Work on one step as far as it goes now; safe to call at any time, twice or at once from two workers."""
+    with hands.db.begin() as uow:
+        claim = uow.plans.claim(step_id, owner=hands.owner, lease=LEASE)
+        if claim is None:
+            return
+        account = _account(uow, claim.step)
+    try:
+        with hands.keep(step_id, claim.step.fence):
+            _Attempt(hands, claim, account).run()
+    except StaleFenceError:
+        log.warning("step.taken_over", step_id=step_id, fence=claim.step.fence)
+
+
+def _account(uow: UnitOfWork, planned: Step) -> AccountId | None:
+    ref = planned.target.value if planned.target.kind == "account" else planned.target.account
+    found = None if ref is None else uow.registry.account_at(AccountRef(planned.target.connection, ref))
+    return None if found is None else found.id
+
+
+class _Attempt:
+    """One worker's attempt at one step; every write names the claim's fence."""
+
+    def __init__(self, hands: Hands, claim: Claim, account_id: AccountId | None) -> None:
+        self._hands = hands
+        self._claim = claim
+        self._step = claim.step
+        self._action = hands.actions[claim.step.action]
+        self._account_id = account_id
+        self._state = claim.step.state
+        self._called = claim.intent_at is not None
+        self._began = claim.intent_at or hands.clock.now()
+
+    def run(self) -> None:
+        """Do what the step's state asks for."""
+        if self._step.attempt >= 2 * MOST_ATTEMPTS:
+            self._stop_dying()
+            return
+        try:
+            ctx = self._context()
+            if not self._called:
+                self._begin(ctx)
+            elif self._state is StepState.VERIFYING:
+                self._verify(ctx, self._step.receipt)
+            else:
+                self._ask_what_happened(ctx)
+        except StaleFenceError:
+            raise
+        except PortcullisError as error:
+            # Raised before the other side was called, or while it was only asked: nothing can have happened.
+            self._postpone_or_refuse(error)
+
+    def _context(self) -> ActionContext:
+        planned = self._step
+        custody = self._hands.platform(planned.target.connection) if self._hands.platform is not None else None
+        return ActionContext(
+            target=planned.target,
+            params=planned.params,
+            key=planned.idempotency_key,
+            clock=self._hands.clock,
+            account_id=self._account_id,
+            custody=custody if self._action.lane is Lane.CONTAINMENT else None,
+            vault=self._hands.vault if self._action.lane is Lane.KEYS else None,
+        )
+
+    def _begin(self, ctx: ActionContext) -> None:
+        unmet = self._action.preconditions(ctx)
+        if unmet:
+            self._refuse("step.refused", "; ".join(u.sentence for u in unmet), {"unmet": [u.code for u in unmet]})
+            return
+        self._execute(ctx)
+
+    def _execute(self, ctx: ActionContext) -> None:
+        if self._step.attempt >= MOST_ATTEMPTS:
+            self._give_up()
+            return
+        if not self._authorised():
+            return
+        self._intend()
+        try:
+            receipt = self._action.execute(ctx)
+        except RefusedByOtherSideError as error:
+            self._fail(str(error))
+        except MissingCapabilityError as error:
+            self._refuse("step.refused", str(error), {"unmet": ["missing_capability"]})
+        except StaleFenceError:
+            raise
+        except Exception as error:
+            # Whatever it was, the call may have reached the other side.
+            if isinstance(error, PortcullisError) and error.retry is RetryKind.LATER:
+                self._write(Change(StepState.RUNNING, reason=str(error), due_at=self._later(error.retry_after_s)))
+                return
+            log.warning("step.answer_lost", step_id=self._step.id, error=type(error).__name__, exc_info=error)
+            self._ask_what_happened(ctx, fresh=True)
+        else:
+            self._write(Change(StepState.VERIFYING, receipt=receipt), keep_lease=True)
+            self._verify(ctx, receipt)
+
+    def _intend(self) -> None:
+        with self._hands.db.begin() as uow:
+            uow.plans.intend(self._step.id, self._step.fence, uow.now + self._action.deadline)
+            uow.record(self._entry(uow, "step.started", f"Begun: {self.sentence}"))
+        self._state = StepState.RUNNING
+        self._called = True
+
+    def _authorised(self) -> bool:
+        planned = self._step
+        if planned.effect is Effect.TIGHTENS and planned.approval_id is None:
+            return True
+        try:
+            with self._hands.db.begin() as uow:
+                self._require_authority(uow)
+        except ApprovalError as error:
+            self._refuse("step.not_authorised", f"not authorised: {error}", {"approval": planned.approval_id or ""})
+            return False
+        return True
+
+    def _require_authority(self, uow: UnitOfWork) -> None:
+        planned = self._step
+        if planned.approval_id is None:
+            raise ApprovalError(f"{planned.action} needs a quorum and the step has no approval")
+        evidence = uow.approvals.evidence(planned.approval_id)
+        check(evidence, planned, public_key_pem=self._hands.votes_key_pem(), now=uow.now)
+        self._require_unchanged(uow)
+
+    def _require_unchanged(self, uow: UnitOfWork) -> None:
+        """Compare what the approvers saw with what is so now."""
+        shown = self._step.params.get("destinations")
+        if shown is not None and self._account_id is not None:
+            now = {(row.chain, row.descriptor) for row in uow.registry.destinations(self._account_id)}
+            gone = [d for d in _pairs(shown) if d not in now]
+            if gone:
+                raise ApprovalError(f"the safe destination {gone[0][1]} that was approved is no longer registered")
+        tightenings = [name for name, action in self._hands.actions.items() if action.undone_by == self._step.action]
+        others = uow.plans.also_needed_by(self._step, tightenings) if tightenings else ()
+        if others:
+            raise ApprovalError(f"incident {others[0]} holds the same target: close it or undo it there first")
+
+    def _ask_what_happened(self, ctx: ActionContext, *, fresh: bool = False) -> None:
+        """Settle a call whose answer nobody has; a fresh one is not repeated at once, its request may still be moving."""
+        verdict = self._action.verify(ctx, self._step.receipt)
+        if verdict is Verdict.HOLDS:
+            self._done(self._step.receipt)
+        elif verdict is Verdict.CANNOT_TELL:
+            self._doubt("the answer was lost and the other side cannot tell whether it holds")
+        elif fresh:
+            self._write(Change(StepState.RUNNING, verdict=verdict, due_at=self._later(None)))
+        else:
+            self._execute(ctx)
+
+    def _verify(self, ctx: ActionContext, receipt: Receipt | None) -> None:
+        verdict = self._action.verify(ctx, receipt)
+        late = self._step.deadline_at is not None and self._hands.clock.now() > self._step.deadline_at
+        if verdict is Verdict.HOLDS:
+            self._done(receipt)
+        elif verdict is Verdict.DOES_NOT_HOLD and self._action.repeats:
+            self._write(Change(StepState.RUNNING, verdict=verdict, due_at=self._later(None)))
+        elif not late:
+            self._write(Change(StepState.VERIFYING, verdict=verdict, due_at=self._later(None)))
+        elif verdict is Verdict.DOES_NOT_HOLD:
+            self._fail("the other side accepted it, and yet it does not hold after the deadline")
+        else:
+            self._doubt("after the deadline the other side still cannot tell whether it holds")
+
+    def _done(self, receipt: Receipt | None) -> None:
+        planned = self._step
+        with self._hands.db.begin() as uow:
+            confirm_by = None
+            if isinstance(self._action.approval, PreAuthorised) and planned.approval_id is None:
+                confirm_by = uow.now + self._action.approval.confirm_within
+                uow.attention.set_timer("step.confirm", planned.id, confirm_by, {"incident": planned.incident_id})
+            uow.plans.write(planned.id, planned.fence, Change(StepState.VERIFYING), keep_lease=True)
+            change = Change(StepState.DONE, receipt=receipt, verdict=Verdict.HOLDS, confirm_by=confirm_by)
+            uow.plans.write(planned.id, planned.fence, change)
+            reference = "" if receipt is None else receipt.reference
+            entry = self._entry(uow, "step.verified", f"Holds: {self.sentence}", {"receipt": reference})
+            uow.record(entry, StepVerified(planned.id, planned.incident_id))
+
+    def _give_up(self) -> None:
+        reason = f"given up after {self._step.attempt} attempts: look at the other side, then decide by hand"
+        if self._called:
+            self._fail(reason)
+        else:
+            self._refuse("step.refused", reason, {"unmet": ["too_many_attempts"]})
+
+    def _stop_dying(self) -> None:
+        """End a step whose workers die; whether a call of theirs holds is for a person to find out."""
+        if not self._called:
+            self._give_up()
+            return
+        reason = "its workers die of it: look at the other side, then decide by hand"
+        with self._hands.db.begin() as uow:
+            uow.plans.write(self._step.id, self._step.fence, Change(StepState.UNKNOWN, reason=reason))
+            entry = self._entry(uow, "step.unknown", f"Unknown: {self.sentence}: {reason}")
+            uow.record(entry, StepUnknown(self._step.id, self._step.incident_id))
+
+    def _fail(self, reason: str) -> None:
+        self._end(StepState.FAILED, "step.failed", f"Failed: {self.sentence}: {reason}", reason)
+
+    def _refuse(self, kind: str, reason: str, facts: Mapping[str, object]) -> None:
+        self._end(StepState.REFUSED, kind, f"Not done: {self.sentence}: {reason}", reason, facts)
+
+    def _end(
+        self, state: StepState, kind: str, sentence: str, reason: str, facts: Mapping[str, object] | None = None
+    ) -> None:
+        event = StepFailed(self._step.id, self._step.incident_id)
+        with self._hands.db.begin() as uow:
+            uow.plans.write(self._step.id, self._step.fence, Change(state, reason=reason))
+            uow.record(self._entry(uow, kind, sentence, facts), event)
+
+    def _doubt(self, reason: str) -> None:
+        """Become `unknown` and ask again later; people are told once."""
+        event: tuple[Event, ...] = (StepUnknown(self._step.id, self._step.incident_id),)
+        if self._state is StepState.UNKNOWN:
+            event = ()
+        elapsed = self._hands.clock.now() - self._began
+        pause = min(max(elapsed / 4, timedelta(seconds=5)), _LONGEST_DOUBT)
+        with self._hands.db.begin() as uow:
+            change = Change(
+                StepState.UNKNOWN, reason=reason, verdict=Verdict.CANNOT_TELL, due_at=self._hands.clock.now() + pause
+            )
+            uow.plans.write(self._step.id, self._step.fence, change)
+            if event:
+                uow.record(self._entry(uow, "step.unknown", f"Unknown: {self.sentence}: {reason}"), *event)
+
+    def _postpone_or_refuse(self, error: PortcullisError) -> None:
+        if error.retry is RetryKind.LATER:
+            self._write(Change(self._state, reason=str(error), due_at=self._later(error.retry_after_s)))
+        elif not self._called:
+            self._refuse("step.refused", str(error), {"unmet": [error.code]})
+        else:
+            self._doubt(str(error))
+
+    def _write(self, change: Change, *, keep_lease: bool = False) -> None:
+        with self._hands.db.begin() as uow:
+            uow.plans.write(self._step.id, self._step.fence, change, keep_lease=keep_lease)
+        self._state = change.state
+
+    def _later(self, wanted_s: float | None) -> datetime:
+        elapsed = self._hands.clock.now() - self._began
+        pause = timedelta(seconds=wanted_s) if wanted_s is not None else elapsed / 4
+        return self._hands.clock.now() + min(max(pause, timedelta(seconds=0.3)), _LONGEST_GAP)
+
+    @property
+    def sentence(self) -> str:
+        """What the step does, as people read it."""
+        return self._action.title.format(target=self._step.target.value)
+
+    def _entry(self, uow: UnitOfWork, kind: str, sentence: str, facts: Mapping[str, object] | None = None) -> Entry:
+        planned = self._step
+        own = {"action": planned.action, "target": planned.target.value, "connection": planned.target.connection}
+        return Entry(
+            kind=kind,
+            at=uow.now,
+            subject=planned.id,
+            sentence=sentence,
+            by=self._hands.lane.value,
+            incident_id=planned.incident_id,
+            facts={**own, **(facts or {})},
+        )
+
+
+def _pairs(destinations: object) -> list[tuple[str, str]]:
+    if not isinstance(destinations, list):
+        raise ApprovalError("the step's safe destinations are not a list")
+    return [(str(one.get("chain")), str(one.get("descriptor"))) for one in destinations if isinstance(one, dict)]

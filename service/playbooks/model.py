@@ -1,0 +1,99 @@
+"""What a playbook says: for one kind of incident, which actions on which targets, in which order, from which severity.
+
+A playbook only names; what an action does, needs and demands in approvals is declared once, in `service/actions/`.
+"""
+
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Final, Literal
+
+import msgspec
+
+from service.domain.errors import ConfigurationError
+from service.domain.incident import IncidentKind, Severity
+
+TAG: Final = "portcullis/playbook/v1"
+
+
+class Selector(StrEnum):
+    """Which of an incident's targets a step is for. Only registered accounts are ever acted on (design D9)."""
+
+    ACCOUNTS = "accounts"
+    """Accounts that an alert of the incident names."""
+    EXPOSED_ACCOUNTS = "exposed_accounts"
+    """Those, and every account whose keys fall with theirs."""
+    EXPOSED_KEYS = "exposed_keys"
+    """Those of the exposed accounts whose keys are in our vault."""
+    DESTINATIONS = "destinations"
+    """Where funds went or would go; never an address of our own."""
+    ACTORS = "actors"
+    """People and API keys that an alert names."""
+    CONNECTIONS = "connections"
+    """The workspaces of the accounts and alerts."""
+
+
+TARGET_KIND: Final = {
+    Selector.ACCOUNTS: "account",
+    Selector.EXPOSED_ACCOUNTS: "account",
+    Selector.EXPOSED_KEYS: "account",
+    Selector.DESTINATIONS: "destination",
+    Selector.ACTORS: "credential",
+    Selector.CONNECTIONS: "connection",
+}
+"""The kind of target that each selector yields."""
+
+SeverityWord = Literal["low", "medium", "high", "critical"]
+
+
+class StepTemplate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One action on every target of a selector. `after` names actions of the same playbook on the same target."""
+
+    action: str
+    targets: Selector
+    from_severity: SeverityWord = "high"
+    after: tuple[str, ...] = ()
+
+    def applies_at(self, severity: Severity) -> bool:
+        """Say whether the incident is bad enough for this step."""
+        return severity >= Severity[self.from_severity.upper()]
+
+
+class Playbook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One playbook as its file says it.
+
+    `steps` are planned when the incident opens. `rotate_account` is planned once every `prepare_rotation` of the incident
+    has ended, because its approvers must see the new addresses.
+    """
+
+    playbook: str
+    version: int
+    incident: IncidentKind
+    title: str
+    keys: Literal["assumed_stolen", "untouched"]
+    """Whether a harmed account's vault keys are taken to be in the attacker's hands."""
+    steps: tuple[StepTemplate, ...]
+    rotate_account: tuple[StepTemplate, ...] = ()
+
+    @property
+    def every_step(self) -> tuple[StepTemplate, ...]:
+        """The steps of both parts."""
+        return self.steps + self.rotate_account
+
+
+class Playbooks:
+    """The playbooks in force, by kind of incident, each with the digest of its file."""
+
+    def __init__(self, by_kind: dict[IncidentKind, tuple[Playbook, str]]) -> None:
+        missing = sorted(set(IncidentKind) - set(by_kind))
+        if missing:
+            raise ConfigurationError(
+                f"no playbook is for incidents of kind {missing[0]}: add one under service/playbooks"
+            )
+        self._by_kind = by_kind
+
+    def for_incident(self, kind: IncidentKind) -> tuple[Playbook, str]:
+        """Return the playbook for a kind of incident and its digest."""
+        return self._by_kind[kind]
+
+    def __iter__(self) -> Iterator[Playbook]:
+        return iter([playbook for playbook, _ in self._by_kind.values()])

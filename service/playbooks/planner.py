@@ -1,0 +1,260 @@
+"""From a playbook and what is known of an incident to the steps of a plan: pure, and the same every time.
+
+Rules: only registered accounts are targets (design D9); a step that the incident already has is not planned again unless
+it was undone; tightening steps are ready at once as far as the hour's blast radius goes and wait for approval beyond it;
+everything else waits for approval, or first for the steps it comes after; what cannot be done at all is planned as
+refused, with the reason, so that the plan never hides a gap.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Final
+
+from service.actions.base import ContainmentAction
+from service.domain.account import Account, Holder
+from service.domain.canonical import digest
+from service.domain.compromise import Scope
+from service.domain.ids import AccountId, ConnectionId, IncidentId, PlanId, StepId, new_id
+from service.domain.incident import Severity
+from service.domain.plan import FINISHED, Effect, Step, StepState, Target
+from service.playbooks.model import Selector, StepTemplate
+
+STEP_TAG: Final = "portcullis/step/v1"
+_ENDED_WITHOUT_EFFECT: Final = FINISHED - {StepState.DONE}
+
+
+@dataclass(slots=True)
+class Allowance:
+    """How much tightening may still begin by itself behind one connection this hour."""
+
+    accounts: int
+    value_usd: Decimal
+    touched: set[str]
+    """Accounts' refs that count already; touching them again costs nothing."""
+
+    def take(self, refs: Mapping[str, Decimal]) -> bool:
+        """Take what these accounts (ref → value in USD) need and say so, or take nothing and say no."""
+        new = {ref: value for ref, value in refs.items() if ref not in self.touched}
+        value = sum(new.values(), Decimal(0))
+        if len(new) > self.accounts or value > self.value_usd:
+            return False
+        self.accounts -= len(new)
+        self.value_usd -= value
+        self.touched |= set(new)
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What is known when a plan is made. Sequences are in order of importance: the harmed come first."""
+
+    incident_id: IncidentId
+    severity: Severity
+    accounts: Sequence[Account]
+    exposed: Sequence[Account]
+    """The accounts, and every other whose keys fall with theirs."""
+    scopes: Mapping[AccountId, Scope]
+    """How deep the keys of an exposed account are lost."""
+    destinations: Sequence[Target]
+    actors: Sequence[Target]
+    connections: Sequence[ConnectionId]
+    behind: Mapping[ConnectionId, Sequence[str]]
+    """Every registered account's ref of a connection."""
+    balances: Mapping[str, Decimal]
+    """Last told balance in USD by account entity."""
+    safe: Mapping[AccountId, list[dict[str, str]]]
+    """Active, signed safe destinations."""
+    addresses: Mapping[AccountId, str]
+    """New addresses of prepared rotations."""
+    existing: Sequence[Step]
+    allowances: Mapping[ConnectionId, Allowance] = field(default_factory=dict)
+    again: bool = False
+    """Whether people asked: then a step that failed, was refused or expired is planned once more."""
+
+
+def planned(
+    templates: Sequence[StepTemplate], scene: Scene, actions: Mapping[str, ContainmentAction], plan_id: PlanId
+) -> tuple[Step, ...]:
+    """Return the steps that the templates add to what the incident has.
+
+    A rotation that must go deeper than the one that is planned counts as new.
+    """
+    steps: list[Step] = []
+    for template in templates:
+        if template.applies_at(scene.severity):
+            for target in _targets(template.targets, scene):
+                known = [*scene.existing, *steps]
+                made = _step(template, target, (scene, known), actions[template.action], plan_id)
+                if made is not None:
+                    steps.append(made)
+    return tuple(steps)
+
+
+def undoing(existing: Sequence[Step], actions: Mapping[str, ContainmentAction], plan_id: PlanId) -> tuple[Step, ...]:
+    """Return the steps that loosen everything tightened that holds; each waits for approval."""
+    steps: list[Step] = []
+    for old in existing:
+        back = actions[old.action].undone_by
+        if back is None or old.state is not StepState.DONE or _has(back, old.target, steps):
+            continue
+        if _has(back, old.target, [s for s in existing if s.state not in FINISHED]):
+            continue
+        identity = _Identity(old.incident_id, plan_id, len(steps), old.target)
+        steps.append(_made(identity, actions[back], {}, _generation(back, old.target, existing)))
+    return tuple(steps)
+
+
+def document(plan: Mapping[str, str], steps: Sequence[Step]) -> dict[str, object]:
+    """Return what a plan's digest covers: its incident, playbook, policy and every step's action, target and params."""
+    return {
+        **plan,
+        "steps": [
+            {
+                "id": step.id,
+                "action": step.action,
+                "effect": step.effect.value,
+                "target": target_key(step.target),
+                "params": dict(step.params),
+                "after": list(step.after),
+            }
+            for step in steps
+        ],
+    }
+
+
+def target_key(target: Target) -> dict[str, str | None]:
+    """Return a target as JSON."""
+    return {
+        "kind": target.kind,
+        "connection": target.connection,
+        "value": target.value,
+        "account": target.account,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    incident_id: IncidentId
+    plan_id: PlanId
+    position: int
+    target: Target
+
+
+def _targets(selector: Selector, scene: Scene) -> Iterator[Target]:
+    match selector:
+        case Selector.ACCOUNTS:
+            yield from map(_account_target, scene.accounts)
+        case Selector.EXPOSED_ACCOUNTS:
+            yield from map(_account_target, scene.exposed)
+        case Selector.EXPOSED_KEYS:
+            ours = [a for a in scene.exposed if a.holder is Holder.VAULT_KEY and a.id in scene.scopes]
+            yield from map(_account_target, ours)
+        case Selector.DESTINATIONS:
+            yield from scene.destinations
+        case Selector.ACTORS:
+            yield from scene.actors
+        case Selector.CONNECTIONS:
+            yield from (Target("connection", connection, connection) for connection in scene.connections)
+
+
+def _account_target(account: Account) -> Target:
+    return Target("account", account.at.connection, account.at.ref)
+
+
+def _step(
+    template: StepTemplate,
+    target: Target,
+    known: tuple[Scene, Sequence[Step]],
+    action: ContainmentAction,
+    plan_id: PlanId,
+) -> Step | None:
+    scene, others = known
+    params = _params(action, target, scene)
+    if _has(action.name, target, others, params.get("scope"), again=scene.again):
+        return None
+    position = sum(1 for step in others if step.plan_id == plan_id)
+    missing = [what for name, what in action.params.items() if not params.get(name)]
+    identity = _Identity(scene.incident_id, plan_id, position, target)
+    after = tuple(s.id for s in others if s.action in template.after and s.target == target)
+    made = _made(identity, action, params, _generation(action.name, target, others), after)
+    if missing:
+        return _with_state(made, StepState.REFUSED, missing[0])
+    if action.effect is not Effect.TIGHTENS:
+        return made
+    if not _affordable(target, scene):
+        reason = "over the hour's blast radius: the gate keeps holding, people must approve this"
+        return _with_state(made, StepState.WAITING_APPROVAL, reason)
+    return _with_state(made, StepState.WAITING_STEP if after else StepState.READY, None)
+
+
+def _made(
+    identity: _Identity,
+    action: ContainmentAction,
+    params: Mapping[str, object],
+    generation: int,
+    after: tuple[StepId, ...] = (),
+) -> Step:
+    named = {"incident": identity.incident_id, "action": action.name, "target": target_key(identity.target)}
+    key = digest(STEP_TAG, {**named, "params": dict(params), "generation": generation})
+    return Step(
+        id=StepId(new_id("stp")),
+        plan_id=identity.plan_id,
+        incident_id=identity.incident_id,
+        position=identity.position,
+        action=action.name,
+        target=identity.target,
+        params=params,
+        effect=action.effect,
+        lane=action.lane,
+        state=StepState.WAITING_STEP if after else StepState.WAITING_APPROVAL,
+        idempotency_key=key,
+        attempt=0,
+        fence=0,
+        after=after,
+        approval_id=None,
+        receipt=None,
+        reason=None,
+        deadline_at=None,
+    )
+
+
+def _with_state(step: Step, state: StepState, reason: str | None) -> Step:
+    return replace(step, state=state, reason=reason)
+
+
+def _has(action: str, target: Target, steps: Sequence[Step], scope: object = None, *, again: bool = False) -> bool:
+    gone = _ENDED_WITHOUT_EFFECT if again else {StepState.UNDONE}
+    return any(
+        s.action == action and s.target == target and s.state not in gone and s.params.get("scope") == scope
+        for s in steps
+    )
+
+
+def _generation(action: str, target: Target, steps: Sequence[Step]) -> int:
+    return sum(1 for s in steps if s.action == action and s.target == target)
+
+
+def _params(action: ContainmentAction, target: Target, scene: Scene) -> dict[str, object]:
+    account = next((a for a in scene.exposed if _account_target(a) == target), None)
+    if account is None:
+        return {}
+    known: dict[str, object] = {
+        "scope": scene.scopes.get(account.id, Scope.NONE).value,
+        "destinations": scene.safe.get(account.id, []),
+        "address": scene.addresses.get(account.id, ""),
+    }
+    return {name: known[name] for name in action.params}
+
+
+def _affordable(target: Target, scene: Scene) -> bool:
+    allowance = scene.allowances.get(target.connection)
+    if allowance is None:
+        return True
+    if target.kind == "account":
+        refs: Sequence[str] = (target.value,)
+    elif target.kind == "connection":
+        refs = scene.behind.get(target.connection, ())
+    else:
+        refs = ()
+    return allowance.take({ref: scene.balances.get(f"account:{target.connection}/{ref}", Decimal(0)) for ref in refs})

@@ -1,0 +1,156 @@
+"""Reads what a plan needs to know of an incident: harmed and exposed accounts, destinations, actors, what is left to do.
+
+Only what an alert names is harmed; `incident.entities` also holds what merely could be reached. A destination that is an
+address of ours or a registered safe destination is never locked: a sweep would lock itself out.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from typing import Final
+
+from service.domain.account import Account, AccountRef
+from service.domain.compromise import Scope, WalletLoss, losses
+from service.domain.errors import ApprovalError
+from service.domain.ids import AccountId, ConnectionId
+from service.domain.incident import Alert, Incident
+from service.domain.plan import Step, StepState, Target
+from service.domain.policy import BlastLimits, Policy, policy_in_force
+from service.playbooks.model import Playbook
+from service.playbooks.planner import Allowance, Scene
+from service.ports.store.unit import UnitOfWork
+
+WINDOW: Final = timedelta(hours=1)
+LIMITS_WITHOUT_POLICY: Final = BlastLimits(accounts_per_hour=10, value_usd_per_hour="10000000")
+"""Used when no policy can be verified: containment must not wait for that, but goes less far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A scene with what the plan says about keys and policy."""
+
+    scene: Scene
+    lost: tuple[WalletLoss, ...]
+    policy: Policy | None
+
+
+def look(uow: UnitOfWork, incident: Incident, playbook: Playbook, votes_key_pem: bytes, *, again: bool = False) -> Look:
+    """Read everything a plan for this incident needs."""
+    alerts = uow.incidents.alerts_of(incident.id)
+    named = tuple(dict.fromkeys(entity for alert in alerts for entity in alert.entities))
+    harmed = _registered(uow, named)
+    lost = losses(harmed) if playbook.keys == "assumed_stolen" else ()
+    exposed, scopes = _exposed(uow, harmed, lost)
+    connections = tuple(dict.fromkeys([*(a.connection for a in alerts), *(a.at.connection for a in exposed)]))
+    behind = {connection: uow.registry.accounts_of(connection) for connection in connections}
+    existing = uow.plans.steps_of(incident.id)
+    policy = _policy(uow, votes_key_pem)
+    balances = uow.incidents.balances(
+        [f"account:{a.at.entity}" for accounts in (*behind.values(), exposed) for a in accounts]
+    )
+    scene = Scene(
+        incident_id=incident.id,
+        severity=incident.severity,
+        accounts=harmed,
+        exposed=exposed,
+        scopes=scopes,
+        destinations=_destinations(uow, alerts, behind),
+        actors=_actors(alerts),
+        connections=connections,
+        behind={connection: [a.at.ref for a in accounts] for connection, accounts in behind.items()},
+        balances=balances,
+        safe={account.id: _safe(uow, account) for account in exposed},
+        addresses=_addresses(exposed, existing),
+        existing=existing,
+        allowances={c: _allowance(uow, c, policy, balances) for c in connections},
+        again=again,
+    )
+    return Look(scene, lost, policy)
+
+
+def _policy(uow: UnitOfWork, votes_key_pem: bytes) -> Policy | None:
+    try:
+        return policy_in_force(uow.registry.policy(), votes_key_pem)
+    except ApprovalError:
+        return None
+
+
+def _allowance(
+    uow: UnitOfWork, connection: ConnectionId, policy: Policy | None, balances: Mapping[str, Decimal]
+) -> Allowance:
+    limits = LIMITS_WITHOUT_POLICY if policy is None else policy.blast_radius
+    touched = uow.plans.touched_accounts(connection, uow.now - WINDOW)
+    value = sum((balances.get(f"account:{connection}/{ref}", Decimal(0)) for ref in touched), Decimal(0))
+    return Allowance(
+        max(0, limits.accounts_per_hour - len(touched)), Decimal(limits.value_usd_per_hour) - value, set(touched)
+    )
+
+
+def _registered(uow: UnitOfWork, entities: Sequence[str]) -> tuple[Account, ...]:
+    refs = [e.removeprefix("account:").partition("/") for e in entities if e.startswith("account:")]
+    found = [uow.registry.account_at(AccountRef(ConnectionId(connection), ref)) for connection, _, ref in refs]
+    return tuple(account for account in found if account is not None)
+
+
+def _exposed(
+    uow: UnitOfWork, harmed: Sequence[Account], lost: Sequence[WalletLoss]
+) -> tuple[tuple[Account, ...], dict[AccountId, Scope]]:
+    scopes: dict[AccountId, Scope] = {}
+    found = {account.id: account for account in harmed}
+    for loss in lost:
+        paths = [None] if loss.scope is Scope.SEED else list(loss.account_paths)
+        for path in paths:
+            for account in uow.registry.accounts_sharing(loss.wallet_id, path):
+                found.setdefault(account.id, account)
+                scopes[account.id] = loss.scope
+    return tuple(found.values()), scopes
+
+
+def _destinations(
+    uow: UnitOfWork, alerts: Sequence[Alert], behind: Mapping[ConnectionId, Sequence[Account]]
+) -> tuple[Target, ...]:
+    ours = {address.lower() for accounts in behind.values() for a in accounts for address in a.addresses}
+    for accounts in behind.values():
+        for account in accounts:
+            for row in uow.registry.destinations(account.id):
+                ours |= {row.descriptor.lower(), f"{row.chain}:{row.descriptor}".lower()}
+    pairs = dict.fromkeys(
+        (alert.connection, entity.removeprefix("destination:"))
+        for alert in alerts
+        for entity in alert.entities
+        if entity.startswith("destination:")
+    )
+    return tuple(
+        Target("destination", connection, value)
+        for connection, value in pairs
+        if value.lower() not in ours and value.removeprefix(f"{connection}/").lower() not in ours
+    )
+
+
+def _actors(alerts: Sequence[Alert]) -> tuple[Target, ...]:
+    pairs = dict.fromkeys(
+        (alert.connection, entity.removeprefix("actor:").removeprefix(f"{alert.connection}/"))
+        for alert in alerts
+        for entity in alert.entities
+        if entity.startswith("actor:")
+    )
+    return tuple(Target("credential", connection, value) for connection, value in pairs)
+
+
+def _safe(uow: UnitOfWork, account: Account) -> list[dict[str, str]]:
+    rows = uow.registry.destinations(account.id)
+    active = [row for row in rows if row.signature is not None and row.active_from <= uow.now]
+    return [{"chain": row.chain, "descriptor": row.descriptor} for row in sorted(active, key=lambda row: row.chain)]
+
+
+def _addresses(exposed: Sequence[Account], existing: Sequence[Step]) -> dict[AccountId, str]:
+    ids = {(a.at.connection, a.at.ref): a.id for a in exposed}
+    found: dict[AccountId, str] = {}
+    for step in existing:
+        if step.action == "prepare_rotation" and step.state is StepState.DONE and step.receipt is not None:
+            account = ids.get((step.target.connection, step.target.value))
+            address = step.receipt.facts.get("address")
+            if account is not None and isinstance(address, str):
+                found[account] = address
+    return found

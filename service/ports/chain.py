@@ -1,0 +1,55 @@
+"""A chain as the vault needs it: balances, nonces, fees, sending, and whether a transaction is final."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from service.domain.evm import Fee
+
+
+@dataclass(frozen=True, slots=True)
+class Mined:
+    """A transaction that is in a block."""
+
+    transaction_hash: str
+    succeeded: bool
+    block: int
+
+
+class EvmChain(Protocol):
+    """One EVM chain. Queries raise UnavailableError; `send` as it says."""
+
+    def balance(self, address: str) -> int:
+        """Return the native balance in wei."""
+        ...
+
+    def token_balance(self, token: str, owner: str) -> int:
+        """Return an ERC-20 balance in base units."""
+        ...
+
+    def next_nonce(self, address: str) -> int:
+        """Return the next unused nonce, counting what is pending."""
+        ...
+
+    def mined_nonce(self, address: str) -> int:
+        """Return the next nonce, counting only what is in blocks."""
+        ...
+
+    def fee(self) -> Fee:
+        """Return fee caps under which a transaction is mined soon."""
+        ...
+
+    def estimate_gas(self, sender: str, to: str, data: bytes) -> int:
+        """Return the gas a call needs."""
+        ...
+
+    def send(self, raw: bytes) -> str:
+        """Send a signed transaction and return its hash; one that the chain has already is sent.
+
+        Raises RefusedByOtherSideError for a clear no (nonce used, funds lacking), UnknownOutcomeError when the answer
+        was lost, UnavailableError when it was never sent.
+        """
+        ...
+
+    def mined(self, transaction_hash: str) -> Mined | None:
+        """Return the receipt, or None while there is none."""
+        ...

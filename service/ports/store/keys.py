@@ -1,0 +1,79 @@
+"""The vault's records in the store; written by the key worker alone."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from service.domain.ids import AccountId
+from service.domain.vault import RotationRecord, SweepState, SweepTransaction, VaultKey, Wallet, WalletState
+
+
+class KeyStore(Protocol):
+    """Wallets, leaf keys, rotations, sweeps."""
+
+    def wallet(self, wallet_id: str) -> Wallet | None:
+        """Return a wallet, or None."""
+        ...
+
+    def add_wallet(self, wallet: Wallet) -> None:
+        """Insert a wallet."""
+        ...
+
+    def set_wallet_state(self, wallet_id: str, state: WalletState) -> None:
+        """Move a wallet to another state."""
+        ...
+
+    def account_paths(self, wallet_id: str) -> Sequence[str]:
+        """Return every account path that was ever given out in a wallet."""
+        ...
+
+    def reserve_path(self, account_id: AccountId, wallet_id: str, path: str) -> None:
+        """Give an account its wallet and account path; the caller holds the wallet's lock."""
+        ...
+
+    def add_key(self, key: VaultKey) -> None:
+        """Insert a leaf key; one that is there already at (wallet, path) stays as it is."""
+        ...
+
+    def keys_of(self, account_id: AccountId) -> Sequence[VaultKey]:
+        """Return an account's leaf keys, oldest first."""
+        ...
+
+    def set_key_state(self, key_id: str, state: str) -> None:
+        """Move a leaf key to another state."""
+        ...
+
+    def assets(self, account_id: AccountId) -> Sequence[str]:
+        """Return the CAIP-19 ids that a sweep of the account must carry."""
+        ...
+
+    def provisioned(self, account_id: AccountId, addresses: Sequence[str]) -> None:
+        """Write an account's addresses and mark it ready."""
+        ...
+
+    def sign_destination(self, account_id: AccountId, chain: str, descriptor: str, signature: bytes) -> None:
+        """Store the vault's signature of a registered safe destination."""
+        ...
+
+    def rotation(self, account_id: AccountId) -> RotationRecord | None:
+        """Return the account's newest rotation, locked until the transaction ends."""
+        ...
+
+    def add_rotation(self, record: RotationRecord) -> None:
+        """Insert a rotation."""
+        ...
+
+    def save_rotation(self, record: RotationRecord) -> None:
+        """Write a rotation's state and events."""
+        ...
+
+    def sweeps(self, account_id: AccountId) -> Sequence[SweepTransaction]:
+        """Return the account's sweep transactions, in order of nonce."""
+        ...
+
+    def add_sweep(self, sweep: SweepTransaction) -> None:
+        """Insert a signed sweep transaction. Raises ConflictError when the nonce is taken by another."""
+        ...
+
+    def set_sweep_state(self, sweep_id: str, state: SweepState) -> None:
+        """Move a sweep transaction to another state."""
+        ...

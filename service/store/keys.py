@@ -1,0 +1,196 @@
+"""The vault's records on PostgreSQL; implements `ports.store.keys.KeyStore`."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, union, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.exc import IntegrityError
+
+from service.domain.errors import ConflictError
+from service.domain.ids import AccountId
+from service.domain.vault import RotationRecord, SweepState, SweepTransaction, VaultKey, Wallet, WalletState
+from service.store.tables.keys import accounts, rotations, safe_destinations, sweeps, vault_keys, vault_wallets
+
+
+def _key_of(row: Row[Any]) -> VaultKey:
+    return VaultKey(
+        row.id, row.wallet_id, AccountId(row.account_id), row.path, row.chain, row.public_key, row.address, row.state
+    )
+
+
+def _sweep_of(row: Row[Any]) -> SweepTransaction:
+    return SweepTransaction(
+        id=row.id,
+        step_key=row.step_key,
+        account_id=AccountId(row.account_id),
+        chain=row.chain,
+        from_address=row.from_address,
+        to_address=row.to_address,
+        asset=row.asset,
+        amount_base_units=int(row.amount_base_units),
+        nonce=row.nonce,
+        raw_transaction=bytes(row.raw_transaction),
+        transaction_hash=row.transaction_hash,
+        state=SweepState(row.state),
+    )
+
+
+class KeyRepository:
+    """See the port."""
+
+    def __init__(self, connection: Connection, now: datetime) -> None:
+        self._connection = connection
+        self._now = now
+
+    def wallet(self, wallet_id: str) -> Wallet | None:
+        """Read a wallet."""
+        row = self._connection.execute(select(vault_wallets).where(vault_wallets.c.id == wallet_id)).first()
+        return None if row is None else Wallet(row.id, bytes(row.sealed_seed), WalletState(row.state))
+
+    def add_wallet(self, wallet: Wallet) -> None:
+        """Insert a wallet."""
+        self._connection.execute(
+            insert(vault_wallets).values(
+                id=wallet.id, sealed_seed=wallet.sealed_seed, state=wallet.state.value, created_at=self._now
+            )
+        )
+
+    def set_wallet_state(self, wallet_id: str, state: WalletState) -> None:
+        """Move a wallet to another state."""
+        self._connection.execute(update(vault_wallets).where(vault_wallets.c.id == wallet_id).values(state=state.value))
+
+    def account_paths(self, wallet_id: str) -> Sequence[str]:
+        """List every account path of a wallet, in use now or given out by a rotation."""
+        current = select(accounts.c.account_path).where(
+            accounts.c.wallet_id == wallet_id, accounts.c.account_path.is_not(None)
+        )
+        rotated = select(rotations.c.new_path).where(rotations.c.new_wallet_id == wallet_id)
+        before = select(rotations.c.old_path).where(rotations.c.old_wallet_id == wallet_id)
+        return [str(path) for path in self._connection.execute(union(current, rotated, before)).scalars()]
+
+    def reserve_path(self, account_id: AccountId, wallet_id: str, path: str) -> None:
+        """Give an account its wallet and account path."""
+        self._connection.execute(
+            update(accounts).where(accounts.c.id == account_id).values(wallet_id=wallet_id, account_path=path)
+        )
+
+    def add_key(self, key: VaultKey) -> None:
+        """Insert a leaf key once."""
+        self._connection.execute(
+            upsert(vault_keys)
+            .values(
+                id=key.id,
+                wallet_id=key.wallet_id,
+                account_id=key.account_id,
+                path=key.path,
+                chain=key.chain,
+                public_key=key.public_key,
+                address=key.address,
+                state=key.state,
+                created_at=self._now,
+            )
+            .on_conflict_do_nothing()
+        )
+
+    def keys_of(self, account_id: AccountId) -> Sequence[VaultKey]:
+        """List an account's leaf keys."""
+        query = select(vault_keys).where(vault_keys.c.account_id == account_id).order_by(vault_keys.c.id)
+        return [_key_of(row) for row in self._connection.execute(query)]
+
+    def set_key_state(self, key_id: str, state: str) -> None:
+        """Move a leaf key to another state."""
+        self._connection.execute(update(vault_keys).where(vault_keys.c.id == key_id).values(state=state))
+
+    def assets(self, account_id: AccountId) -> Sequence[str]:
+        """List the assets a sweep must carry."""
+        found = self._connection.execute(select(accounts.c.assets).where(accounts.c.id == account_id)).scalar()
+        return [str(asset) for asset in found or []]
+
+    def provisioned(self, account_id: AccountId, addresses: Sequence[str]) -> None:
+        """Mark an account as ready."""
+        self._connection.execute(
+            update(accounts).where(accounts.c.id == account_id).values(addresses=list(addresses), provisioning="ready")
+        )
+
+    def sign_destination(self, account_id: AccountId, chain: str, descriptor: str, signature: bytes) -> None:
+        """Store the vault's signature."""
+        self._connection.execute(
+            update(safe_destinations)
+            .where(
+                safe_destinations.c.account_id == account_id,
+                safe_destinations.c.chain == chain,
+                safe_destinations.c.descriptor == descriptor,
+            )
+            .values(signature=signature)
+        )
+
+    def rotation(self, account_id: AccountId) -> RotationRecord | None:
+        """Read and lock the newest rotation."""
+        row = self._connection.execute(
+            select(rotations)
+            .where(rotations.c.account_id == account_id)
+            .order_by(rotations.c.id.desc())
+            .limit(1)
+            .with_for_update()
+        ).first()
+        if row is None:
+            return None
+        return RotationRecord(
+            id=row.id,
+            account_id=account_id,
+            scope=row.scope,
+            old_wallet_id=row.old_wallet_id,
+            old_path=row.old_path,
+            new_wallet_id=row.new_wallet_id,
+            new_path=row.new_path,
+            state=row.state,
+            events=tuple((kind, dict(fields)) for kind, fields in row.events),
+        )
+
+    def add_rotation(self, record: RotationRecord) -> None:
+        """Insert a rotation."""
+        self._connection.execute(
+            insert(rotations).values(
+                id=record.id,
+                account_id=record.account_id,
+                scope=record.scope,
+                state=record.state,
+                old_wallet_id=record.old_wallet_id,
+                old_path=record.old_path,
+                new_wallet_id=record.new_wallet_id,
+                new_path=record.new_path,
+                events=[list(e) for e in record.events],
+                created_at=self._now,
+                updated_at=self._now,
+            )
+        )
+
+    def save_rotation(self, record: RotationRecord) -> None:
+        """Write a rotation's progress."""
+        self._connection.execute(
+            update(rotations)
+            .where(rotations.c.id == record.id)
+            .values(state=record.state, events=[list(e) for e in record.events], updated_at=self._now)
+        )
+
+    def sweeps(self, account_id: AccountId) -> Sequence[SweepTransaction]:
+        """List the account's sweep transactions."""
+        query = select(sweeps).where(sweeps.c.account_id == account_id).order_by(sweeps.c.chain, sweeps.c.nonce)
+        return [_sweep_of(row) for row in self._connection.execute(query)]
+
+    def add_sweep(self, sweep: SweepTransaction) -> None:
+        """Insert a signed sweep transaction."""
+        values = {name: getattr(sweep, name) for name in SweepTransaction.__dataclass_fields__}
+        values["state"] = sweep.state.value
+        try:
+            with self._connection.begin_nested():
+                self._connection.execute(insert(sweeps).values(**values, created_at=self._now))
+        except IntegrityError as error:
+            taken = f"nonce {sweep.nonce} of {sweep.from_address} is taken by another sweep"
+            raise ConflictError(taken) from error
+
+    def set_sweep_state(self, sweep_id: str, state: SweepState) -> None:
+        """Move a sweep transaction to another state."""
+        self._connection.execute(update(sweeps).where(sweeps.c.id == sweep_id).values(state=state.value))

@@ -1,0 +1,199 @@
+"""People, connections, accounts, policy on PostgreSQL; implements `ports.store.registry.RegistryStore`."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Connection as SqlConnection
+from sqlalchemy import Row, and_, insert, or_, select
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from service.domain.account import Account, AccountRef, Holder
+from service.domain.errors import ConflictError, NotFoundError
+from service.domain.ids import AccountId, ConnectionId, PersonId
+from service.domain.person import Person, PersonState
+from service.domain.quorum import Role
+from service.domain.signed import Signed
+from service.ports.store.registry import ChannelRow, Connection, DestinationRow, NewAccount, SealedSecret
+from service.store.tables.keys import accounts, safe_destinations
+from service.store.tables.registry import channels, connection_secrets, connections, factors, people, policies, setup
+
+FACTOR_AGE: Final = timedelta(hours=24)
+"""How long a factor enrolled after set-up waits before it counts: time to notice one that should not be there."""
+
+
+def account_of(row: Row[Any]) -> Account:
+    """Build an account from its row."""
+    return Account(
+        id=AccountId(row.id),
+        at=AccountRef(ConnectionId(row.connection_id), row.ref),
+        holder=Holder(row.holder),
+        addresses=tuple(row.addresses),
+        peer_group=row.peer_group,
+        live_since=row.live_since,
+        wallet_id=row.wallet_id,
+        account_path=row.account_path,
+    )
+
+
+def person_of(row: Row[Any]) -> Person:
+    """Build a person from its row."""
+    return Person(
+        id=PersonId(row.id),
+        name=row.name,
+        email=row.email,
+        roles=frozenset(Role(role) for role in row.roles),
+        state=PersonState(row.state),
+        oncall_level=row.oncall_level,
+        channels=tuple(row.channels),
+    )
+
+
+def _connection_of(row: Row[Any]) -> Connection:
+    return Connection(ConnectionId(row.id), row.platform, row.name, dict(row.config), row.state, row.version)
+
+
+class RegistryRepository:
+    """See the port."""
+
+    def __init__(self, connection: SqlConnection, now: datetime) -> None:
+        self._connection = connection
+        self._now = now
+
+    def account(self, account_id: AccountId) -> Account:
+        """Read one account."""
+        row = self._connection.execute(select(accounts).where(accounts.c.id == account_id)).first()
+        if row is None:
+            raise NotFoundError(f"there is no account {account_id}", field="account")
+        return account_of(row)
+
+    def account_at(self, at: AccountRef) -> Account | None:
+        """Find the account at a platform's id."""
+        here = and_(accounts.c.connection_id == at.connection, accounts.c.ref == at.ref)
+        row = self._connection.execute(select(accounts).where(here)).first()
+        return None if row is None else account_of(row)
+
+    def accounts_of(self, connection: ConnectionId) -> Sequence[Account]:
+        """List a connection's accounts."""
+        wanted = select(accounts).where(accounts.c.connection_id == connection).order_by(accounts.c.ref)
+        return [account_of(row) for row in self._connection.execute(wanted)]
+
+    def accounts_sharing(self, wallet_id: str, account_path: str | None = None) -> Sequence[Account]:
+        """List the accounts under one seed or one account key."""
+        wanted = select(accounts).where(accounts.c.wallet_id == wallet_id).order_by(accounts.c.id)
+        if account_path is not None:
+            wanted = wanted.where(accounts.c.account_path == account_path)
+        return [account_of(row) for row in self._connection.execute(wanted)]
+
+    def register_account(self, new: NewAccount) -> None:
+        """Insert an account and its safe destinations."""
+        account = new.account
+        provisioned_by_us = account.holder is Holder.VAULT_KEY
+        inserted = self._connection.execute(
+            upsert(accounts)
+            .values(
+                id=account.id,
+                connection_id=account.at.connection,
+                ref=account.at.ref,
+                name=new.name,
+                holder=account.holder.value,
+                addresses=list(account.addresses),
+                assets=list(new.assets),
+                peer_group=account.peer_group,
+                wallet_id=account.wallet_id,
+                account_path=account.account_path,
+                provisioning="pending" if provisioned_by_us or new.destinations else "ready",
+                created_at=self._now,
+            )
+            .on_conflict_do_nothing()
+            .returning(accounts.c.id)
+        ).first()
+        if inserted is None:
+            raise ConflictError(f"account {account.at.entity} is already registered", field="ref")
+        for destination in new.destinations:
+            self._connection.execute(insert(safe_destinations).values(destination_values(destination, self._now)))
+
+    def destinations(self, account_id: AccountId) -> Sequence[DestinationRow]:
+        """List an account's safe destinations, newest first."""
+        wanted = (
+            select(safe_destinations)
+            .where(safe_destinations.c.account_id == account_id)
+            .order_by(safe_destinations.c.chain, safe_destinations.c.active_from.desc())
+        )
+        return [
+            DestinationRow(
+                account_id=AccountId(row.account_id),
+                chain=row.chain,
+                descriptor=row.descriptor,
+                active_from=row.active_from,
+                registered=Signed(row.statement, row.statement_signature),
+                signature=row.signature,
+                approval_id=row.approval_id,
+            )
+            for row in self._connection.execute(wanted)
+        ]
+
+    def connection(self, connection_id: ConnectionId) -> Connection:
+        """Read one connection."""
+        row = self._connection.execute(select(connections).where(connections.c.id == connection_id)).first()
+        if row is None:
+            raise NotFoundError(f"there is no connection {connection_id}", field="connection")
+        return _connection_of(row)
+
+    def connections(self) -> Sequence[Connection]:
+        """List the connections."""
+        return [_connection_of(row) for row in self._connection.execute(select(connections).order_by(connections.c.id))]
+
+    def secrets(self, connection_id: ConnectionId, opened_by: str) -> Sequence[SealedSecret]:
+        """List the sealed secrets that one process kind may open."""
+        mine = and_(connection_secrets.c.connection_id == connection_id, connection_secrets.c.opened_by == opened_by)
+        rows = self._connection.execute(select(connection_secrets).where(mine).order_by(connection_secrets.c.name))
+        return [SealedSecret(row.name, row.opened_by, row.sealed) for row in rows]
+
+    def channels(self) -> Sequence[ChannelRow]:
+        """List the channels."""
+        rows = self._connection.execute(select(channels).order_by(channels.c.id))
+        return [ChannelRow(row.id, row.kind, dict(row.config), row.sealed_secret) for row in rows]
+
+    def person(self, person_id: PersonId) -> Person:
+        """Read one person."""
+        row = self._connection.execute(select(people).where(people.c.id == person_id)).first()
+        if row is None:
+            raise NotFoundError(f"there is no person {person_id}", field="person")
+        return person_of(row)
+
+    def people(self) -> Sequence[Person]:
+        """List everybody."""
+        return [person_of(row) for row in self._connection.execute(select(people).order_by(people.c.id))]
+
+    def eligible(self) -> Sequence[Person]:
+        """List the active people whose factor counts now."""
+        old_enough = or_(factors.c.during_setup, factors.c.confirmed_at <= self._now - FACTOR_AGE)
+        usable = select(factors.c.person_id).where(
+            factors.c.confirmed_at.is_not(None), factors.c.revoked_at.is_(None), old_enough
+        )
+        wanted = select(people).where(people.c.state == PersonState.ACTIVE.value, people.c.id.in_(usable))
+        return [person_of(row) for row in self._connection.execute(wanted.order_by(people.c.id))]
+
+    def policy(self) -> Signed | None:
+        """Read the newest policy."""
+        row = self._connection.execute(select(policies).order_by(policies.c.version.desc()).limit(1)).first()
+        return None if row is None else Signed(row.body, row.signature)
+
+    def set_up_at(self) -> datetime | None:
+        """Read when set-up was completed."""
+        return self._connection.execute(select(setup.c.completed_at)).scalar_one_or_none()
+
+
+def destination_values(destination: DestinationRow, now: datetime) -> dict[str, object]:
+    """Return the columns of a safe destination that is registered now; the vault's signature comes later."""
+    return {
+        "account_id": destination.account_id,
+        "chain": destination.chain,
+        "descriptor": destination.descriptor,
+        "active_from": destination.active_from,
+        "statement": destination.registered.body,
+        "statement_signature": destination.registered.signature,
+        "approval_id": destination.approval_id,
+        "created_at": now,
+    }

@@ -1,0 +1,83 @@
+"""What the vault works with, and the one place where the token's errors become the service's.
+
+Rules: nothing of a database transaction is held across a token or chain call; "the token's answer was lost" stays an
+unknown outcome; a key signs only what `hsm/restrictions.py` allows to its state as read just before.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from hsm.custodian import KeyCustodian, KeyRef, Signature, StatementSigner
+from hsm.errors import HsmError
+from hsm.errors import RetryKind as HsmRetry
+from hsm.keypath import DerivationPath
+from hsm.restrictions import KeyState, Refused, SigningRequest, may_sign
+from service.domain.errors import (
+    ForbiddenError,
+    MissingCapabilityError,
+    RefusedByOtherSideError,
+    UnavailableError,
+    UnknownOutcomeError,
+)
+from service.domain.ids import AccountId
+from service.domain.vault import VaultKey
+from service.ports.chain import EvmChain
+from service.ports.clock import Clock
+from service.ports.store.unit import Database
+
+
+class VaultToken(KeyCustodian, StatementSigner, Protocol):
+    """The vault token: wallet keys, and the statement key that signs safe destinations."""
+
+
+@dataclass(frozen=True, slots=True)
+class VaultParts:
+    """Everything the vault needs."""
+
+    db: Database
+    token: VaultToken
+    chains: Mapping[str, EvmChain]
+    """By CAIP-2 id."""
+    authority_pem: bytes
+    """The pinned public key of the authority's vote key."""
+    clock: Clock
+
+    def chain(self, chain: str) -> EvmChain:
+        """Return the access to a chain. Raises MissingCapabilityError when none is configured."""
+        found = self.chains.get(chain)
+        if found is None:
+            raise MissingCapabilityError(f"no endpoint for chain {chain}: set PORTCULLIS_CHAINS and restart")
+        return found
+
+    def keys_of(self, account: AccountId) -> tuple[VaultKey, ...]:
+        """Return an account's leaf keys. Raises MissingCapabilityError when the vault holds none."""
+        with self.db.begin() as uow:
+            keys = tuple(uow.keys.keys_of(account))
+        if not keys:
+            raise MissingCapabilityError(f"the vault holds no key of account {account}: its platform or signers do")
+        return keys
+
+    def sign(self, key: VaultKey, request: SigningRequest, digest: bytes) -> Signature:
+        """Sign if the key's state, as it is now, allows this request. Raises ForbiddenError."""
+        with self.db.begin() as uow:
+            current = next(k for k in uow.keys.keys_of(key.account_id) if k.id == key.id)
+        answer = may_sign(KeyState(current.state), request)
+        if isinstance(answer, Refused):
+            raise ForbiddenError(answer.reason)
+        with token_calls():
+            return self.token.sign(KeyRef(key.wallet_id, DerivationPath.parse(key.path)), digest)
+
+
+@contextmanager
+def token_calls() -> Iterator[None]:
+    """Turn the token layer's errors into the service's, keeping who acts next."""
+    try:
+        yield
+    except HsmError as error:
+        if error.retry is HsmRetry.VERIFY_FIRST:
+            raise UnknownOutcomeError(f"the vault token's answer was lost: {error}") from error
+        if error.retry is HsmRetry.LATER:
+            raise UnavailableError(f"the vault token is not available: {error}") from error
+        raise RefusedByOtherSideError(f"the vault token refused: {error}") from error

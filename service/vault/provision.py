@@ -1,0 +1,145 @@
+"""A registered account gets its wallet, its leaf and its signed safe destinations.
+
+Rules: a wallet's seed is drawn once, whoever asks first; an account path is given out once per wallet, never again, not
+even after a rotation; a safe destination is signed by the vault only when the authority's signature over the same
+account, chain, descriptor and time verifies against the pinned key.
+"""
+
+import structlog
+
+from hsm.custodian import SealedSeed
+from hsm.derivation import evm_address
+from hsm.keypath import DerivationPath
+from hsm.restrictions import KeyState
+from hsm.statements import SafeDestination
+from service.domain.account import Account, Holder
+from service.domain.errors import ApprovalError
+from service.domain.ids import AccountId, new_id
+from service.domain.plan import Receipt
+from service.domain.setup import registered_destination
+from service.domain.timeline import Entry
+from service.domain.vault import VaultKey, Wallet, WalletState
+from service.ports.store.registry import DestinationRow
+from service.vault.parts import VaultParts, token_calls
+
+_log = structlog.get_logger()
+_PURPOSE = 44
+_ETHER = 60
+
+
+def provision(parts: VaultParts, account_id: AccountId) -> Receipt:
+    """Provision one account; safe to repeat at any point."""
+    with parts.db.begin() as uow:
+        account = uow.registry.account(account_id)
+        assets = uow.keys.assets(account_id)
+    chains = sorted({asset.partition("/")[0] for asset in assets if asset.startswith("eip155:")})
+    addresses: tuple[str, ...] = account.addresses
+    if account.holder is Holder.VAULT_KEY:
+        wallet_id, path = _reserve(parts, account)
+        key = make_leaf(parts, account_id, wallet_id, path, chains[0] if chains else "eip155:1")
+        addresses = tuple(f"{chain}:{key.address}" for chain in chains or [key.chain])
+    signed = _sign_destinations(parts, account_id)
+    with parts.db.begin() as uow:
+        uow.keys.provisioned(account_id, addresses)
+        uow.record(
+            Entry(
+                kind="account.provisioned",
+                at=uow.now,
+                subject=account_id,
+                sentence=f"Account {account.at.ref} has its keys and {signed} signed safe destinations",
+                facts={"addresses": list(addresses), "destinations": signed},
+            )
+        )
+    return Receipt(account_id, {"addresses": list(addresses)})
+
+
+def ensure_wallet(parts: VaultParts, wallet_id: str) -> Wallet:
+    """Return a wallet, drawing its seed in the token if it is not there yet."""
+    with parts.db.begin() as uow:
+        wallet = uow.keys.wallet(wallet_id)
+    if wallet is not None:
+        return wallet
+    with token_calls():
+        sealed = parts.token.create_wallet(wallet_id)
+    with parts.db.begin() as uow:
+        uow.lock(f"wallet:{wallet_id}")
+        wallet = uow.keys.wallet(wallet_id)
+        if wallet is None:
+            wallet = Wallet(wallet_id, sealed.envelope, WalletState.ACTIVE)
+            uow.keys.add_wallet(wallet)
+    return wallet
+
+
+def make_leaf(parts: VaultParts, account_id: AccountId, wallet_id: str, path: str, chain: str) -> VaultKey:
+    """Put the first leaf below an account path into the token and store its public side."""
+    wallet = ensure_wallet(parts, wallet_id)
+    leaf_path = DerivationPath.parse(path).leaf(0, 0)
+    with token_calls():
+        leaf = parts.token.leaf(SealedSeed(wallet.sealed_seed), wallet_id, leaf_path)
+    address = evm_address(leaf.public_key)
+    key = VaultKey(
+        new_id("key"), wallet_id, account_id, str(leaf_path), chain, leaf.public_key, address, KeyState.ACTIVE.value
+    )
+    with parts.db.begin() as uow:
+        uow.keys.add_key(key)
+        return next(k for k in uow.keys.keys_of(account_id) if (k.wallet_id, k.path) == (wallet_id, str(leaf_path)))
+
+
+def free_path(taken: set[str]) -> str:
+    """Return the first account path m/44'/60'/n' that was never given out."""
+    path = DerivationPath.account(_PURPOSE, _ETHER, 0)
+    while str(path) in taken:
+        path = path.next_account()
+    return str(path)
+
+
+def _reserve(parts: VaultParts, account: Account) -> tuple[str, str]:
+    wallet_id = account.wallet_id or f"wallet-{account.id.lower()}"
+    if account.account_path is not None:
+        return wallet_id, account.account_path
+    with parts.db.begin() as uow:
+        uow.lock(f"wallet:{wallet_id}")
+        path = free_path(set(uow.keys.account_paths(wallet_id)))
+        uow.keys.reserve_path(account.id, wallet_id, path)
+    return wallet_id, path
+
+
+def _sign_destinations(parts: VaultParts, account_id: AccountId) -> int:
+    with parts.db.begin() as uow:
+        rows = uow.registry.destinations(account_id)
+    signed = 0
+    for row in rows:
+        try:
+            if row.signature is None:
+                _sign_destination(parts, row)
+        except ApprovalError as error:
+            # A row that somebody slipped in must not stop the genuine ones; it is never signed.
+            _log.warning("safe_destination.not_signed", account=account_id, chain=row.chain, reason=str(error))
+        else:
+            signed += 1
+    return signed
+
+
+def _sign_destination(parts: VaultParts, row: DestinationRow) -> None:
+    said = registered_destination(row.registered, parts.authority_pem)
+    stored = (row.account_id, row.chain, row.descriptor, row.active_from)
+    if (said.account, said.chain, said.descriptor, said.active_from) != stored:
+        raise ApprovalError("a safe destination's row differs from what the authority signed: it is not used")
+    with token_calls():
+        signature = parts.token.sign_statement(destination_of(row).to_bytes())
+    with parts.db.begin() as uow:
+        uow.keys.sign_destination(row.account_id, row.chain, row.descriptor, signature)
+        uow.record(
+            Entry(
+                kind="safe_destination.signed",
+                at=uow.now,
+                subject=row.account_id,
+                sentence=f"Safe destination signed in the vault: {row.descriptor} on {row.chain}",
+                facts={"chain": row.chain, "descriptor": row.descriptor, "active_from": row.active_from.isoformat()},
+            )
+        )
+
+
+def destination_of(row: DestinationRow) -> SafeDestination:
+    """Return the statement that the vault signs for a row: every asset of the chain."""
+    return SafeDestination(row.account_id, row.chain, "*", row.descriptor, row.active_from)

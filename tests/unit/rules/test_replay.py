@@ -1,0 +1,194 @@
+"""The learning sequence alone gives the baselines, byte for byte."""
+
+import subprocess
+import sys
+
+import msgspec
+import pytest
+
+from rules.engine import ENGINE_VERSION, Engine
+from rules.errors import LearningRecordError
+from rules.learning import LearningRecord, Operation, StateChange
+from rules.loader import load_directory
+from rules.observation import Observation, encode
+from rules.replay import compare, replay
+from rules.settings import EngineSettings
+from rules.signal import Decision
+from tests.unit.rules.scenario import DAY, HOUR, NOW, SECOND, Desk, observation
+
+SETTINGS = EngineSettings(salt="replay")
+
+
+def row(seq: int, kind: str, payload: bytes, operation: str | None = None) -> LearningRecord:
+    return LearningRecord(seq, kind, operation, payload, ENGINE_VERSION, SETTINGS.digest())
+
+
+class Live:
+    """A live engine with the rows and the stored records that a service would have."""
+
+    def __init__(self) -> None:
+        self.engine = Engine(SETTINGS, load_directory())
+        self.rows: list[LearningRecord] = []
+        self.stored: dict[tuple[int, str], StateChange] = {}
+
+    def process(self, one: Observation, *, history: bool = False) -> Decision:
+        assessment, operation = self.engine.process(one, history=history)
+        self.rows.append(row(len(self.rows) + 1, "activity", encode(one), operation.value))
+        self.store()
+        return assessment.decision
+
+    def control(self, kind: str, payload: bytes) -> None:
+        record = row(len(self.rows) + 1, kind, payload)
+        self.engine.apply(record)
+        self.rows.append(record)
+        self.store()
+
+    def store(self) -> None:
+        self.stored |= {(change.kind, change.entity): change for change in self.engine.take_changes()}
+
+
+@pytest.fixture(scope="module")
+def live() -> Live:
+    """A week of traffic with an attack, an incident, a clearance, verdicts and changes of settings and groups."""
+    desk, live = Desk(7), Live()
+    for one in desk.between(NOW - 3 * DAY, NOW - DAY):
+        live.process(one, history=True)
+    live.control("peer_group", msgspec.json.encode({"account": "main/hot-eth-1", "peer_group": "hot"}))
+    live.control("rules", msgspec.json.encode({"digest": load_directory().digest()}))
+    thief = desk.stranger()
+    held = desk.pay("hot-eth-1", NOW - DAY, amount_usd=9e6, balance_usd=41e6, destination=thief)
+    assert live.process(held) is Decision.HOLD
+    live.control("incident_opened", msgspec.json.encode({"entities": ["account:main/hot-eth-1", f"destination:{thief}"]}))
+    for one in desk.between(NOW - DAY, NOW - DAY // 2):
+        live.process(one)
+    live.control("clearance", encode(held))
+    live.control("incident_closed", msgspec.json.encode({"entities": ["account:main/hot-eth-1"]}))
+    live.control("verdict", msgspec.json.encode({"verdict": "true_positive", "detectors": ["drain-large-share"]}))
+    live.control("settings", msgspec.structs.replace(SETTINGS, clip=2.5).encode())
+    live.process(observation("withdrawal.cancelled", NOW - DAY // 2, account="main/hot-eth-1", amount_usd=9e6))
+    for one in desk.between(NOW - DAY // 2, NOW):
+        live.process(one)
+    return live
+
+
+def test_replay_gives_the_same_bytes(live: Live) -> None:
+    rebuilt = replay(live.rows, SETTINGS, load_directory())
+    assert compare(rebuilt, live.stored.values()) == []
+    assert list(rebuilt.snapshot()) == list(live.engine.snapshot())
+    assert rebuilt.sequence == len(live.rows)
+
+
+def test_changes_taken_batch_by_batch_are_the_snapshot(live: Live) -> None:
+    assert sorted(live.stored.values()) == list(live.engine.snapshot())
+
+
+def test_replay_needs_only_the_rows_not_the_detectors(live: Live) -> None:
+    few = type(load_directory())((), "none")
+    assert compare(replay(live.rows, SETTINGS, few), live.stored.values()) == []
+
+
+def test_replay_from_stored_records_in_the_middle(live: Live) -> None:
+    half = len(live.rows) // 2
+    first = replay(live.rows[:half], SETTINGS, load_directory())
+    second = Engine(SETTINGS, load_directory())
+    for change in reversed(list(first.snapshot())):
+        second.load(change.entity, change.kind, change.state)
+    second.sequence = first.sequence
+    for record in live.rows[half:]:
+        second.apply(record)
+    assert compare(second, live.stored.values()) == []
+
+
+def test_a_flipped_bit_is_found_and_named(live: Live) -> None:
+    change = live.stored[1, "main/mm-1"]
+    spoiled = msgspec.structs.replace(change, state=change.state[:40] + b"\xff" + change.state[41:])
+    missing = dict(live.stored)
+    del missing[6, "population"]
+    missing[1, "main/mm-1"] = spoiled
+    missing[1, "main/nobody"] = msgspec.structs.replace(change, entity="main/nobody")
+    found = compare(replay(live.rows, SETTINGS, load_directory()), missing.values())
+    assert [(one.entity, one.problem, one.at_byte) for one in found] == [
+        ("main/mm-1", "differs", 40),
+        ("main/nobody", "stored, but the sequence does not give it", -1),
+        ("population", "not stored", -1),
+    ]
+
+
+def test_another_hash_seed_gives_the_same_bytes() -> None:
+    script = (
+        "import hashlib\n"
+        "from rules.engine import Engine, EngineSettings\n"
+        "from rules.loader import load_directory\n"
+        "from tests.unit.rules.scenario import Desk, NOW, DAY\n"
+        "engine = Engine(EngineSettings(), load_directory())\n"
+        "for one in Desk(3).between(NOW - DAY // 4, NOW): engine.process(one)\n"
+        "print(hashlib.sha256(repr(list(engine.snapshot())).encode()).hexdigest())\n"
+    )
+    seen = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": "."},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(seen) == 1
+
+
+class TestRefuses:
+    @pytest.mark.parametrize(
+        ("record", "names"),
+        [
+            (row(1, "gossip", b"{}"), "gossip"),
+            (row(1, "activity", b"{}", "learn"), "event_id"),
+            (row(1, "activity", b'{"event_id":"e","kind":"k","occurred_at_us":0,"received_at_us":0}', "guess"), "guess"),
+            (row(1, "incident_opened", b'{"entity":1}'), "entit"),
+            (row(1, "verdict", b'{"verdict":"maybe"}'), "maybe"),
+            (row(0, "rules", b'{"digest":""}'), "ascend"),
+            (row(1, "settings", b'{"alert_p":2.0}'), "alert_p"),
+        ],
+    )
+    def test_a_bad_row(self, record: LearningRecord, names: str) -> None:
+        with pytest.raises(Exception, match=names) as raised:
+            Engine(SETTINGS, load_directory()).apply(record)
+        assert "rules." in str(getattr(raised.value, "code", ""))
+
+    def test_a_row_of_another_engine(self) -> None:
+        foreign = msgspec.structs.replace(row(1, "rules", b'{"digest":""}'), engine_version="0.0")
+        with pytest.raises(LearningRecordError, match=r"0\.0"):
+            replay([foreign], SETTINGS, load_directory())
+
+
+@pytest.mark.parametrize("length", [1, 50, 200])
+def test_scores_are_causal(length: int) -> None:
+    traffic = Desk(11).between(NOW - 2 * HOUR, NOW)
+    whole, part = Engine(SETTINGS, load_directory()), Engine(SETTINGS, load_directory())
+    of_whole = [whole.process(one)[0] for one in traffic]
+    assert [part.process(one)[0] for one in traffic[:length]] == of_whole[:length]
+
+
+def test_assess_changes_nothing() -> None:
+    engine = Engine(SETTINGS, load_directory())
+    traffic = Desk(12).between(NOW - HOUR, NOW)
+    for one in traffic:
+        engine.process(one)
+    engine.take_changes()
+    before = list(engine.snapshot())
+    strangers = Desk(13).between(NOW, NOW + HOUR)
+    told = [engine.assess(one) for one in strangers]
+    assert list(engine.snapshot()) == before
+    assert engine.take_changes() == []
+    assert engine.process(strangers[0]) == (told[0], Operation.LEARN)
+
+
+def test_late_learning_makes_a_cleared_destination_known() -> None:
+    live, desk = Live(), Desk(14)
+    for one in desk.between(NOW - DAY, NOW):
+        live.process(one, history=True)
+    held = desk.pay("hot-eth-1", NOW + SECOND, amount_usd=9e6, balance_usd=41e6, destination="new-venue")
+    assert live.process(held) is Decision.HOLD
+    assert live.process(msgspec.structs.replace(held, event_id="again")) is Decision.HOLD
+    live.control("clearance", encode(held))
+    assert live.process(msgspec.structs.replace(held, event_id="third", occurred_at_us=NOW + HOUR)) is not Decision.HOLD

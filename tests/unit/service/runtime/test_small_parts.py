@@ -1,0 +1,151 @@
+import os
+import socket
+import tempfile
+from pathlib import Path
+
+import psutil
+import pytest
+
+from service.domain.errors import ConfigurationError, ConflictError
+from service.domain.secrets import Secret
+from service.runtime import logs, softhsm
+from service.runtime.accounts import first_closed_folder, myself
+from service.runtime.database import shown, url_for
+from service.runtime.environment import base_environment, read_environment, write_environment
+from service.runtime.layout import Layout
+from service.runtime.memory import pss_mb, tree_pss_mb
+from service.runtime.processes import KINDS, POWERS
+from service.runtime.tokens import Token, provide_setup_token, token_environment
+from service.runtime.up import Listen, choose_port
+from service.store.grants import ROLES
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    for name in ("env", "tokens/authority"):
+        (tmp_path / name).mkdir(parents=True)
+    return Layout(tmp_path, tmp_path, tmp_path / "run")
+
+
+def test_every_power_is_opened_by_one_kind_of_process() -> None:
+    assert sorted(power for power, _ in POWERS) == ["authority", "gate", "guardian", "platform", "vault"]
+
+
+def test_every_kind_has_the_role_that_the_migrations_grant_rights_to() -> None:
+    assert {kind.role for kind in KINDS} == set(ROLES)
+
+
+def test_a_process_is_told_its_own_tokens_only() -> None:
+    tokens = {power: Token(f"pkcs11:token=portcullis-{power}", Path(f"/t/{power}")) for power, _ in POWERS}
+    keys = next(kind for kind in KINDS if kind.name == "keys")
+    assert token_environment(tokens, keys.powers) == {
+        "PORTCULLIS_TOKEN_URI": "pkcs11:token=portcullis-vault",
+        "PORTCULLIS_SOFTHSM2_CONF": "/t/vault",
+        "PORTCULLIS_GUARDIAN_URI": "pkcs11:token=portcullis-guardian",
+        "PORTCULLIS_GUARDIAN_SOFTHSM2_CONF": "/t/guardian",
+    }
+
+
+def test_children_do_not_inherit_the_administrators_url(layout: Layout) -> None:
+    given = {"PORTCULLIS_DATABASE_URL": "postgresql://root:x@h/d", "PORTCULLIS_LOG_LEVEL": "debug", "LANG": "C.UTF-8"}
+    env = base_environment(layout, "api", given)
+    assert "PORTCULLIS_DATABASE_URL" not in env
+    assert (env["PORTCULLIS_LOG_LEVEL"], env["LANG"]) == ("debug", "C.UTF-8")
+
+
+def test_settings_survive_quoting_and_are_private(layout: Layout) -> None:
+    values = {"A": "it's $HOME `x` \" \\", "B": "postgresql://u:p%20@/d?host=%2Ftmp"}
+    write_environment(layout, "api", myself(), values)
+    assert read_environment(layout, "api") == values
+    assert layout.environment("api").stat().st_mode & 0o777 == 0o600
+    assert read_environment(layout, "keys") is None
+
+
+def test_the_setup_token_is_made_once_and_only_its_hash_reaches_the_authority(layout: Layout) -> None:
+    token = provide_setup_token(layout, myself())
+    assert token is not None
+    assert provide_setup_token(layout, myself()) is None
+    assert layout.setup_token.read_text().strip() == token
+    assert layout.setup_token.stat().st_mode & 0o777 == 0o600
+    assert token not in (layout.token("authority") / "setup-token.sha256").read_text()
+
+
+def test_a_role_url_keeps_the_server_and_drops_the_administrator() -> None:
+    url = url_for(Secret("postgresql://root:secret@db.example:5433/wallets?sslmode=require"), "role", Secret("p/w@"))
+    assert url == "postgresql://role:p%2Fw%40@/wallets?host=db.example&port=5433&sslmode=require"
+    assert "secret" not in shown(Secret("postgresql://root:secret@db.example:5433/wallets"))
+
+
+def test_a_missing_module_names_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(softhsm, "PLACES", (str(tmp_path / "absent.so"),))
+    with pytest.raises(ConfigurationError, match="apt-get install softhsm2"):
+        softhsm.find_module({"HOME": str(tmp_path)})
+    with pytest.raises(ConfigurationError, match="PORTCULLIS_PKCS11_MODULE is /nope"):
+        softhsm.find_module({"PORTCULLIS_PKCS11_MODULE": "/nope"})
+
+
+def test_an_unpacked_module_is_found_with_its_libraries(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(softhsm, "PLACES", (str(tmp_path / "absent.so"),))
+    module = tmp_path / ".cache" / "portcullis" / "softhsm" / "usr" / "lib" / "softhsm" / "libsofthsm2.so"
+    module.parent.mkdir(parents=True)
+    module.touch()
+    assert softhsm.find_module({"HOME": str(tmp_path)}) == module
+    assert softhsm.library_path({"HOME": str(tmp_path)}) == {"LD_LIBRARY_PATH": str(module.parent)}
+
+
+def test_a_softhsm_configuration_is_never_overwritten(tmp_path: Path) -> None:
+    configuration = softhsm.write_configuration(tmp_path)
+    configuration.write_text("directories.tokendir = /real/keys\n")
+    softhsm.write_configuration(tmp_path)
+    assert configuration.read_text() == "directories.tokendir = /real/keys\n"
+
+
+def test_a_closed_folder_is_found_even_behind_a_symbolic_link(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    (closed / "inside").mkdir(parents=True)
+    closed.chmod(0o700)
+    link = Path(tempfile.gettempdir()) / f"pcl-link-{os.getpid()}"
+    link.symlink_to(closed / "inside")
+    try:
+        assert first_closed_folder(link) is not None
+        assert first_closed_folder(Path("/usr/bin")) is None
+    finally:
+        link.unlink()
+
+
+def test_memory_of_a_process_is_told_and_of_nobody_is_not() -> None:
+    mine = pss_mb(os.getpid())
+    assert mine is not None
+    assert 1 < mine < 4000
+    family = tree_pss_mb(os.getpid())
+    assert family is not None
+    absent = max(psutil.pids()) + 100_000
+    assert pss_mb(absent) is None
+    assert tree_pss_mb(absent) is None
+
+
+def test_a_large_log_keeps_one_older_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "MOST_BYTES", 10)
+    path = tmp_path / "api.log"
+    with logs.open_log(path) as log:
+        log.write(b"first line\n")
+        log.flush()
+        logs.rotate(path)
+        log.write(b"second\n")
+    assert path.read_bytes() == b"second\n"
+    assert (tmp_path / "api.log.1").read_bytes() == b"first line\n"
+    assert logs.tail(path) == "second"
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_taken_port_is_refused_with_what_to_do() -> None:
+    family = socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(ConflictError, match="choose another with --port"):
+            choose_port(Listen("127.0.0.1", taken.getsockname()[1]))
+
+
+def test_port_zero_takes_a_free_one() -> None:
+    assert choose_port(Listen("127.0.0.1", 0)).port > 0
