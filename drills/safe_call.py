@@ -1,7 +1,7 @@
 """Calldata of a Safe's execTransaction, as it would be signed to upgrade a Safe: no value, no refund.
 
-ABI (Solidity contract ABI specification): ten head words, then the two dynamic `bytes` by offset. The inner data is a transfer of
-nothing to the target itself, as an upgrade that masks itself as a token transfer has it.
+ABI (Solidity contract ABI specification): ten head words, then the two dynamic `bytes` by offset. The inner data is a
+transfer of nothing to the target itself, as an upgrade that masks itself as a token transfer has it.
 """
 
 from eth_hash.auto import keccak

@@ -1,7 +1,7 @@
 """Loads scenario files strictly.
 
-Rules: an unknown or missing field, a key given twice, an amount that is not a string, a name that is not defined, or a script out of order
-is an error that names the file, the field and what to do.
+Rules: an unknown or missing field, a key given twice, an amount that is not a string, a name that is not defined, or
+a script out of order is an error that names the file, the field and what to do.
 """
 
 import re

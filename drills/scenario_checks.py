@@ -1,4 +1,7 @@
-"""What a scenario must hold beyond its form: every name defined, the script in order, balances that suffice, a fitting outcome."""
+"""What a scenario must hold beyond its form.
+
+Rules: every name is defined, the script is in order, the balances suffice, and the outcome fits the script.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence

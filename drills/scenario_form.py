@@ -1,7 +1,8 @@
 """The form of a scenario file: a recorded incident, or a quiet day, as data.
 
-Every amount and price says whether it is a `fact` of the incident or `invented` to fit a known total. Offsets are those of the real
-timeline; `compression` says by how much a drill may shorten the gaps. Numbers are strings, so that no digit is lost.
+Every amount and price says whether it is a `fact` of the incident or `invented` to fit a known total. Offsets are
+those of the real timeline; `compression` says by how much a drill may shorten the gaps. Numbers are strings, so that
+no digit is lost.
 """
 
 from datetime import datetime
@@ -77,7 +78,7 @@ class ScenarioAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 
 
 class ScenarioDestination(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A place outside. `whitelisted` makes it a wallet that the platform knows by name; address None: derived from the name."""
+    """A place outside. `whitelisted`: a wallet that the platform knows by name; address None: derived from the name."""
 
     id: Name
     kind: Literal["attacker", "safe", "customer", "internal"]
@@ -101,7 +102,7 @@ class Person(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class Stream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A kind of normal withdrawals: log-normal amounts around a median, to returning and to new destinations or to named ones."""
+    """A kind of normal withdrawals: log-normal amounts around a median, to returning, new or named destinations."""
 
     account: Name
     asset: AssetId
@@ -177,7 +178,7 @@ class PlatformTransfer(
 
 
 class SafeCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The Safe transaction that is really signed: which Safe (an account), target (a destination), operation 1 = delegatecall."""
+    """What is really signed: of which Safe (an account), into which target (a destination), 1 = delegatecall."""
 
     safe: Name
     target: Name

@@ -1,4 +1,7 @@
-"""Turns a scenario into the world of an emulator: the body of POST /emulator/seed, without the parts that connect the two sides."""
+"""Turns a scenario into the world of an emulator.
+
+That is the body of POST /emulator/seed, without the parts that connect the two sides.
+"""
 
 from collections.abc import Mapping
 from decimal import Decimal

@@ -1,7 +1,7 @@
 """Two weeks (or more) of normal life before an incident, as NDJSON lines of Portcullis's own wire schema.
 
-Everything is drawn from one seeded generator in one order, so that the same scenario and end give the same bytes. Amounts are integers;
-a drawn factor is only ever multiplied into them as a decimal and cut to whole units.
+Everything is drawn from one seeded generator in one order, so that the same scenario and end give the same bytes.
+Amounts are integers; a drawn factor is only ever multiplied into them as a decimal and cut to whole units.
 """
 
 import random
@@ -21,20 +21,23 @@ BURST_GAP_S = 20
 Line = dict[str, object]
 
 
-def history(scenario: Scenario, end: datetime, accounts: Mapping[str, str]) -> list[Line]:
-    """Return all lines before `end` (with zone) in order of time; `accounts`: CAIP-10 address by account id."""
+def history(scenario: Scenario, end: datetime, accounts: Mapping[str, str], run: str = "1") -> list[Line]:
+    """Return all lines before `end` (in UTC) in order of time; `accounts`: CAIP-10 address by account id.
+
+    `run` is part of every id, so that a second drill against the same installation does not repeat the ids of the first.
+    """
     source = random.Random(scenario.random_seed)
     found: list[tuple[datetime, Line]] = []
     places = {**addresses.of_destinations(scenario), **accounts}
     for number, stream in enumerate(scenario.traffic.streams):
-        found += _Withdrawals(scenario, stream, number, places, source).lines(end)
+        found += _Withdrawals(scenario, stream, f"{run}-{number}", places, source).lines(end)
     for recurring in scenario.traffic.recurring:
-        found += _recurring(scenario, recurring, end, places)
+        found += _recurring(scenario, recurring, end, places, run)
     for person in scenario.people:
         found += _logins(scenario, person, end, source)
     found.sort(key=lambda pair: (pair[0], str(pair[1]["type"])))
     return [
-        {"id": f"hist-{scenario.name}-{n}", "type": line["type"], "timestamp": stamp(at), "data": line["data"]}
+        {"id": f"hist-{scenario.name}-{run}-{n}", "type": line["type"], "timestamp": stamp(at), "data": line["data"]}
         for n, (at, line) in enumerate(found)
         if at < end
     ]
@@ -73,11 +76,12 @@ class _Withdrawals:
     """Draws the withdrawals of one stream."""
 
     def __init__(
-        self, scenario: Scenario, stream: Stream, number: int, places: Mapping[str, str], source: random.Random
+        self, scenario: Scenario, stream: Stream, label: str, places: Mapping[str, str], source: random.Random
     ) -> None:
         self._scenario = scenario
         self._stream = stream
-        self._number = number
+        self._label = label
+        self._number = label.rpartition("-")[2]
         self._places = places
         self._source = source
         self._made = 0
@@ -89,8 +93,8 @@ class _Withdrawals:
             left = self._stream.per_day
             while left > 0:
                 at = _moment(day, self._stream.hours_utc, self._source)
-                for n in range(min(left, self._stream.burst)):
-                    found.append((at + timedelta(seconds=n * BURST_GAP_S), self._line()))
+                size = min(left, self._stream.burst)
+                found += [(at + timedelta(seconds=n * BURST_GAP_S), self._line()) for n in range(size)]
                 left -= self._stream.burst
         return found
 
@@ -101,7 +105,7 @@ class _Withdrawals:
         asset = self._scenario.asset(stream.asset)
         units = int((value / Decimal(asset.price_usd)).scaleb(asset.decimals))
         kind, destination = self._destination()
-        transaction = f"hist-{self._scenario.name}-{self._number}-{self._made}"
+        transaction = f"hist-{self._scenario.name}-{self._label}-{self._made}"
         data = withdrawal(self._scenario, stream.account, stream.asset, max(units, 1), transaction)
         data |= {"actor": stream.actor, "destination": destination, "destination_kind": kind}
         return {"type": "withdrawal.requested", "data": data}
@@ -143,14 +147,14 @@ def withdrawal(scenario: Scenario, account_id: str, asset_id: str, units: int, t
 
 
 def _recurring(
-    scenario: Scenario, recurring: Recurring, end: datetime, places: Mapping[str, str]
+    scenario: Scenario, recurring: Recurring, end: datetime, places: Mapping[str, str], run: str
 ) -> list[tuple[datetime, Line]]:
     decimals = scenario.asset(recurring.asset).decimals
     units = int(Decimal(recurring.amount).scaleb(decimals))
     midnight = end.replace(hour=0, minute=0, second=0, microsecond=0)
     found = []
     for back in recurring.days_before:
-        transaction = f"hist-{scenario.name}-{recurring.account}-{recurring.to}-{back}"
+        transaction = f"hist-{scenario.name}-{run}-{recurring.account}-{recurring.to}-{back}"
         data = withdrawal(scenario, recurring.account, recurring.asset, units, transaction)
         data |= {"actor": recurring.actor, "destination": places[recurring.to]}
         data["destination_kind"] = kind_of(scenario, recurring.to)

@@ -2,7 +2,7 @@
 
 Rules held here:
 - Exit codes: 0 done or healthy, 1 refused or unhealthy (what to do is printed), 2 wrong usage.
-- A process opens one token's module (design D7), so each power is worked on in a process of its own.
+- A process opens one token's module (design D7), so several powers are worked on in a process each.
 - A PIN is never an argument and never printed; the security officer's PIN comes from a file or a hidden prompt.
 - Nothing here signs with a wallet key or moves funds: `rotate` plans, the service carries out after approval.
 """
@@ -87,9 +87,10 @@ def init(
     portcullis hsm init --power vault --uri
     'pkcs11:token=portcullis-vault?module-path=/opt/hsm.so&pin-source=file:/etc/pin'
     """
-    for target in _targets(power, uri, home):
+    targets = _targets(power, uri, home)
+    for target in targets:
         so_pin = _so_pin(target, so_pin_file)
-        done = _apart(_init_one, target, so_pin, upgrade)
+        done = _run(len(targets) > 1, _init_one, target, so_pin, upgrade)
         made = ", ".join(done.generated) or "nothing: it was complete"
         _out.print(f"[green]ok[/green] {target.power.token_label}: generated {made}")
 
@@ -104,7 +105,8 @@ def doctor(power: Powers = None, home: Home = DEFAULT_HOME, uri: Uri = None, as_
 
     portcullis hsm doctor --power vault --json
     """
-    found = {target.power: _apart(_examine_one, target) for target in _targets(power, uri, home)}
+    targets = _targets(power, uri, home)
+    found = {target.power: _run(len(targets) > 1, _examine_one, target) for target in targets}
     if as_json:
         _out.print_json(json.dumps({key: [_as_dict(check) for check in checks] for key, checks in found.items()}))
     else:
@@ -197,8 +199,10 @@ def _examine_one(target: _Target) -> tuple[Check, ...]:
     return examine(target.config(), target.power)
 
 
-def _apart(work: Callable[_Params, _Result], *args: _Params.args, **kwargs: _Params.kwargs) -> _Result:
-    """Run `work` in a fresh process, because a process keeps the module it loaded."""
+def _run(apart: bool, work: Callable[_Params, _Result], *args: _Params.args, **kwargs: _Params.kwargs) -> _Result:
+    """Run `work`; `apart` in a fresh process, because a process keeps the module it loaded."""
+    if not apart:
+        return _guarded(lambda: work(*args, **kwargs))
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return _guarded(pool.submit(work, *args, **kwargs).result)
 

@@ -93,6 +93,16 @@ class Signature:
         """Return r ‖ s, 64 bytes big-endian."""
         return self.r.to_bytes(32, "big") + self.s.to_bytes(32, "big")
 
+    def der(self) -> bytes:
+        """Return the strict DER form that Bitcoin scripts carry (BIP-66), without a sighash byte."""
+        body = b"".join(_der_integer(number) for number in (self.r, self.s))
+        return b"\x30" + bytes([len(body)]) + body
+
+
+def _der_integer(number: int) -> bytes:
+    encoded = number.to_bytes(number.bit_length() // 8 + 1, "big")
+    return b"\x02" + bytes([len(encoded)]) + encoded
+
 
 class KeyCustodian(Protocol):
     """Holds wallet keys. Every method may raise HsmError; each says which of its refusals are its own."""

@@ -53,8 +53,8 @@ def lint(
     _report(detectors, failures, "all files load", as_json=as_json)
 
 
-@app.command(epilog="Example: portcullis rules test --json")
-def test(directory: Directory = DEFAULT_DIRECTORY, as_json: AsJson = False) -> None:
+@app.command(name="test", epilog="Example: portcullis rules test --json")
+def run_cases(directory: Directory = DEFAULT_DIRECTORY, as_json: AsJson = False) -> None:
     """Run the cases that every detector carries."""
     detectors = _load(directory, as_json=as_json)
     cases = sum(len(detector.declaration.cases) for detector in detectors)
@@ -78,5 +78,7 @@ def list_detectors(directory: Directory = DEFAULT_DIRECTORY, as_json: AsJson = F
         }
         for one in declared
     ]
-    lines = [f"{one.id:32} {one.status.value:8} {one.severity.value:9} {one.decision:6} {one.title}" for one in declared]
+    lines = [
+        f"{one.id:32} {one.status.value:8} {one.severity.value:9} {one.decision:6} {one.title}" for one in declared
+    ]
     _say({"digest": detectors.digest(), "detectors": rows}, lines, as_json=as_json)

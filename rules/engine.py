@@ -42,7 +42,7 @@ ENGINE_VERSION: Final = "1.0"
 """Changes whenever the same sequence would give other bytes or scores."""
 
 _MAX_REASONS: Final = 8
-_LEAST_SHARE: Final = 0.05
+_LEAST_SHARE: Final = 0.02
 _PLAYBOOKS: Final = {
     Family.MONEY: "drain",
     Family.SIGNING: "signing_tampering",

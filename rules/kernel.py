@@ -207,9 +207,11 @@ def _learn(state: State, frame: Frame, family: Family) -> None:
     clip = state.settings.clip
     values = []
     for word, value, mean, spread in frame.measured:
-        if seasoned:
-            value = min(mean + clip * spread, max(mean - clip * spread, value))  # noqa: PLW2901 -- clipped in place
-        values.append((word, value))
+        limit = clip * spread
+        if seasoned and not -limit <= value - mean <= limit:
+            values.append((word, mean + limit if value > mean else mean - limit))
+        else:
+            values.append((word, value))
     if frame.account_key:
         absorb_all(frame.account, values, rate)
     for learn in LEARNS[family]:

@@ -1,7 +1,8 @@
 """The `portcullis` command: mounts the sub-commands and is the only place that knows exit codes.
 
 Rules enforced here: an expected error prints one message that says what to do and ends with the code of its kind
-(sysexits.h where it has one); an unexpected one keeps its traceback; Ctrl-C ends with 130 after a clean stop.
+(sysexits.h where it has one); an unexpected one keeps its traceback; Ctrl-C during a start ends
+with 130 after a clean stop.
 """
 
 import sys
@@ -24,9 +25,9 @@ EXIT_CODES: Final[Mapping[str, int]] = {
     "forbidden": 77,
     "configuration": 78,
     "not_running": 3,
+    "interrupted": 130,
 }
 OTHER_ERROR: Final = 1
-INTERRUPTED: Final = 130
 
 app = typer.Typer(
     name="portcullis",
@@ -36,6 +37,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(runtime.up)
+app.command()(runtime.run)
 app.command()(runtime.down)
 app.command()(runtime.status)
 app.command()(runtime.doctor)
@@ -49,9 +51,6 @@ def main() -> None:
     except PortcullisError as error:
         sys.stderr.write(f"portcullis: {error}\n")
         raise SystemExit(EXIT_CODES.get(error.code, OTHER_ERROR)) from None
-    except KeyboardInterrupt:
-        sys.stderr.write("portcullis: interrupted; everything it had started is stopped\n")
-        raise SystemExit(INTERRUPTED) from None
 
 
 if __name__ == "__main__":

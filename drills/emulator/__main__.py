@@ -1,4 +1,7 @@
-"""`python -m drills.emulator`: start an emulator and write where it is, and its token, to a file that only the owner can read."""
+"""`python -m drills.emulator`: start an emulator.
+
+Rule: where it is, and its token, go to a file that only the owner can read, never to the terminal.
+"""
 
 import argparse
 import asyncio

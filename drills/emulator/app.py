@@ -17,7 +17,6 @@ from drills.emulator.recorder import Recorder
 from drills.emulator.reply import Reply, ok
 from drills.emulator.rest import read_body, respond
 
-
 Serve = Callable[[Emulator, Request], Awaitable[object]]
 
 
@@ -45,7 +44,7 @@ def _endpoint(emulator: Emulator, serve: Serve) -> Callable[[Request], Awaitable
     return endpoint
 
 
-async def _jwks(emulator: Emulator, _request: Request) -> object:  # noqa: RUF029 - one form for all endpoints
+async def _jwks(emulator: Emulator, _request: Request) -> object:
     return {"keys": [emulator.keys.webhook.jwk()]}
 
 
@@ -57,5 +56,5 @@ async def _action(emulator: Emulator, request: Request) -> object:
     return emulator.running().standard.act(await read_body(request), request.headers)
 
 
-async def _status(emulator: Emulator, request: Request) -> object:  # noqa: RUF029 - one form for all endpoints
+async def _status(emulator: Emulator, request: Request) -> object:
     return {"state": emulator.running().standard.status(request.path_params["id"])}

@@ -1,8 +1,9 @@
 """Who may call the REST interface: X-API-Key and a Bearer JWT (RS256) over path, body and time, each nonce once.
 
-Rules (platform documentation, and both official SDKs as observed): uri equals path and query; bodyHash is SHA-256 of the raw body, and a
-call without a body may hash the empty string or two quote characters; iat..exp is at most a minute; a nonce is a string or an integer
-and is accepted once. Anything missing or wrong is one and the same 401, which tells an attacker nothing.
+Rules (platform documentation, and both official SDKs as observed): uri equals path and query; bodyHash is SHA-256 of
+the raw body, and a call without a body may hash the empty string or two quote characters; iat..exp is at most a
+minute; a nonce is a string or an integer and is accepted once. Anything missing or wrong is one and the same 401,
+which tells an attacker nothing.
 """
 
 import hashlib

@@ -1,10 +1,10 @@
 """The emulated EVM chain: nonces, a pool of pending transactions, blocks, receipts, and theft with stolen keys.
 
-Rules (EIP-155, EIP-1559): wrong chain id, a used nonce and an uncovered maximum cost are refused before the pool; a pending
-transaction is replaced by one of the same sender and nonce with both fees at least 10 % higher; the effective fee is the base fee plus
-the priority fee, never above the maximum. A theft needs no signature of ours, takes the sender's next nonce and thus invalidates
-whatever was prepared with that nonce. The platform may fill a nonce that it left open when it gave a transaction up; it never leaves a
-gap in front of others. The thief brings the gas along.
+Rules (EIP-155, EIP-1559): wrong chain id, a used nonce and an uncovered maximum cost are refused before the pool; a
+pending transaction is replaced by one of the same sender and nonce with both fees at least 10 % higher; the effective
+fee is the base fee plus the priority fee, never above the maximum. A theft needs no signature of ours, takes the
+sender's next nonce and thus invalidates whatever was prepared with that nonce. The platform may fill a nonce that it
+left open when it gave a transaction up; it never leaves a gap in front of others. The thief brings the gas along.
 """
 
 import asyncio

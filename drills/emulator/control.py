@@ -1,4 +1,7 @@
-"""The drill's own calls under /emulator: seed, look, act as a user or a thief, break things. Each needs the control token."""
+"""The drill's own calls under /emulator: seed, look, act as a user or a thief, break things.
+
+Rule: each needs the control token, compared in constant time.
+"""
 
 import hmac
 from collections.abc import Awaitable, Callable
@@ -14,10 +17,10 @@ from drills.emulator.custody import Order
 from drills.emulator.emulator import Emulator, Running
 from drills.emulator.errors import EmulatorError, FieldError, UnauthorizedError
 from drills.emulator.faults import Fault, Mode
-from drills.emulator.records import Destination, EvmCall, ExternalWallet, Transaction
+from drills.emulator.records import Destination, EvmCall, Transaction
 from drills.emulator.reply import Call, Reply, ok
 from drills.emulator.rest import read_body, respond
-from drills.emulator.settings import BaseUnits, Caip10, DestinationSeed, Seed, Seconds, Text
+from drills.emulator.settings import BaseUnits, Caip10, DestinationSeed, Seconds, Seed, Text
 from drills.emulator.webhooks import Delivery
 from drills.emulator.wire import transaction_details
 from drills.emulator.world import World, add_destination

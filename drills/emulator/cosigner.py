@@ -1,13 +1,14 @@
 """The API co-signer: asks the callback handler before anything is signed, and does what the signed answer says.
 
-Rules (platform documentation): the request is a compact RS256 JWS as text, claim names as documented; the answer counts only as HTTP
-200 with an RS256 JWS of the callback's key that echoes requestId. RETRY is asked again after the interval with identical
-parameters, up to the maximum. No answer in time, a bad signature or an unknown action fails the request: never a signature.
+Rules (platform documentation): the request is a compact RS256 JWS as text, claim names as documented; the answer
+counts only as HTTP 200 with an RS256 JWS of the callback's key that echoes requestId. RETRY is asked again after the
+interval with identical parameters, up to the maximum. No answer in time, a bad signature or an unknown action fails
+the request: never a signature.
 """
 
 import asyncio
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,7 +28,6 @@ TX_PATH = "/v2/tx_sign_request"
 CONFIG_PATH = "/v2/config_change_sign_request"
 HTTP_OK = 200
 COIN_TYPE_ETHER = 60
-POLL_S = 0.02
 
 
 class CallbackAnswer(msgspec.Struct, frozen=True):
@@ -66,35 +66,36 @@ class Cosigner:
         self._signer_id = str(uuid.uuid5(uuid.NAMESPACE_URL, "emulator-cosigner"))
         self.exchanges: list[Asked] = []
 
-    async def ask_transaction(self, tx: Transaction, unsigned: EvmTransaction, is_open: Callable[[], bool]) -> Verdict:
-        """Ask for one transaction until it is decided or `is_open` says that it was stopped."""
+    async def ask_transaction(self, tx: Transaction, unsigned: EvmTransaction, stopped: asyncio.Event) -> Verdict:
+        """Ask for one transaction until it is decided or `stopped`."""
         return await self._ask(TX_PATH, tx.request_id, self._claims(tx, unsigned), is_open)
 
     async def ask_config_change(self, kind: str, extra_info: Mapping[str, object]) -> Verdict:
         """Ask for a change of the workspace's configuration."""
         request_id = str(uuid.uuid4())
         claims: dict[str, object] = {"requestId": request_id, "type": kind, "extraInfo": extra_info}
-        return await self._ask(CONFIG_PATH, request_id, claims, lambda: True)
+        return await self._ask(CONFIG_PATH, request_id, claims, asyncio.Event())
 
-    async def _ask(self, path: str, request_id: str, claims: dict[str, object], is_open: Callable[[], bool]) -> Verdict:
+    async def _ask(self, path: str, request_id: str, claims: dict[str, object], stopped: asyncio.Event) -> Verdict:
         for _ in range(self._callback.retry_max + 1):
             answer = await self._once(path, request_id, claims)
-            if not is_open():
+            if stopped.is_set():
                 return Verdict("STOPPED")
             if isinstance(answer, str):
                 return Verdict("FAILED", answer)
             if answer.action != "RETRY":
                 return Verdict(answer.action, answer.rejection_reason)
-            if not await self._wait(is_open):
+            if await self._wait(stopped):
                 return Verdict("STOPPED")
         return Verdict("FAILED", "TIMEOUT")
 
-    async def _wait(self, is_open: Callable[[], bool]) -> bool:
-        """Wait one retry interval; False as soon as the request is no longer open."""
-        end = asyncio.get_running_loop().time() + self._callback.retry_interval_s
-        while is_open() and (left := end - asyncio.get_running_loop().time()) > 0:
-            await asyncio.sleep(min(left, POLL_S))
-        return is_open()
+    async def _wait(self, stopped: asyncio.Event) -> bool:
+        """Wait one retry interval; True as soon as the request is stopped."""
+        try:
+            async with asyncio.timeout(self._callback.retry_interval_s):
+                return await stopped.wait()
+        except TimeoutError:
+            return False
 
     async def _once(self, path: str, request_id: str, claims: dict[str, object]) -> CallbackAnswer | str:
         body = self._keys.cosigner.claims_jws(claims).encode()

@@ -1,8 +1,9 @@
 """The life of a transaction on the emulated platform: from order to final state.
 
-Rules: what is signed is what the co-signer showed, byte for byte; cancellation wins until broadcast; a frozen workspace lets nothing
-new in and blocks everything unsigned; one-time addresses are refused while forbidden; a transaction whose nonce or funds a thief took
-first fails. Movements that the platform did not make itself are observed on chain and told as transactions, as for its own addresses.
+Rules: what is signed is what the co-signer showed, byte for byte; cancellation wins until broadcast; a frozen
+workspace lets nothing new in and blocks everything unsigned; one-time addresses are refused while forbidden; a
+transaction whose nonce or funds a thief took first fails. Movements that the platform did not make itself are
+observed on chain and told as transactions, as for its own addresses.
 """
 
 import asyncio
@@ -46,6 +47,7 @@ class Custody:
         self.cosigner = cosigner
         self._allocated: dict[str, set[int]] = {}
         self._pending: dict[str, Pending] = {}
+        self._stopped: dict[str, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         world.chain.on_movement = self.observe
 
@@ -103,6 +105,7 @@ class Custody:
         if order.call is None:
             self._world.ledger.reserve(tx.id, account.id, order.asset_id, order.amount)
         self._world.transactions[tx.id] = tx
+        self._stopped[tx.id] = asyncio.Event()
         self._events.created(tx)
         self._start(tx, account)
         return tx
@@ -134,6 +137,7 @@ class Custody:
             return
         tx.status, tx.sub_status, tx.updated_at_ms = status, sub_status, max(now_ms(), tx.updated_at_ms + 1)
         if status in FINAL:
+            self._stopped.setdefault(tx.id, asyncio.Event()).set()
             self._world.ledger.release(tx.id)
             self._allocated.get(tx.source_address, set()).discard(-1 if tx.nonce is None else tx.nonce)
         self._events.updated(tx)
@@ -149,7 +153,7 @@ class Custody:
         unsigned = self._unsigned(tx)
         verdict = Verdict("APPROVE")
         if self.cosigner is not None and account.platform == "fireblocks":
-            verdict = await self.cosigner.ask_transaction(tx, unsigned, lambda: tx.status in UNSIGNED)
+            verdict = await self.cosigner.ask_transaction(tx, unsigned, self._stopped[tx.id])
         if tx.status not in UNSIGNED or verdict.outcome == "STOPPED":
             return
         if verdict.outcome == "REJECT":

@@ -1,6 +1,7 @@
 """What the emulator refuses, each with a stable code and the HTTP status that the emulated platform would answer.
 
-The emulator is the other side of the wire, so a status belongs here; Portcullis itself keeps statuses in one place of its own.
+The emulator is the other side of the wire, so a status belongs here; Portcullis itself keeps statuses in one place of
+its own.
 """
 
 from typing import ClassVar, Literal

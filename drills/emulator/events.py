@@ -1,4 +1,7 @@
-"""Turns changes of the platform's state into events: platform webhooks for `fireblocks` accounts, activities for `standard` ones."""
+"""Turns changes of the platform's state into events.
+
+Rule: `fireblocks` accounts tell platform webhooks, `standard` ones activities of Portcullis's own wire schema.
+"""
 
 from datetime import UTC, datetime
 

@@ -1,8 +1,8 @@
 """EVM transactions as bytes: EIP-1559 payloads, ERC-20 transfers, Safe execTransaction, EIP-55 addresses.
 
-Rules: a signing payload is keccak-256 of the type byte and the RLP list (EIP-1559, EIP-2718); calldata that is neither an ERC-20
-transfer nor a Safe execTransaction moves nothing here. The signer is recovered with eth-account, an implementation that shares no
-code with the one under test.
+Rules: a signing payload is keccak-256 of the type byte and the RLP list (EIP-1559, EIP-2718); calldata that is
+neither an ERC-20 transfer nor a Safe execTransaction moves nothing here. The signer is recovered with eth-account, an
+implementation that shares no code with the one under test.
 """
 
 from dataclasses import dataclass
@@ -147,7 +147,7 @@ def decode_signed(raw: bytes) -> tuple[EvmTransaction, str]:
     try:
         fields = rlp.decode(raw[1:])
         sender = str(EthAccount.recover_transaction(raw))
-    except Exception as error:  # noqa: BLE001 - both libraries raise many types for malformed bytes; all mean the same here
+    except Exception as error:
         raise RpcError(f"transaction cannot be decoded: {type(error).__name__}") from error
     if len(fields) != SIGNED_FIELDS or len(fields[5]) != ADDRESS_BYTES:
         raise RpcError("an EIP-1559 transaction to an address has 12 fields; contract creation is not emulated")

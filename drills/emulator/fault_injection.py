@@ -56,7 +56,7 @@ async def _whole(receive: Receive) -> bytes:
 
 
 def _replay(body: bytes) -> Receive:
-    async def receive() -> MutableMapping[str, Any]:  # noqa: RUF029 - an ASGI receive is a coroutine
+    async def receive() -> MutableMapping[str, Any]:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return receive

@@ -1,7 +1,8 @@
 """Faults on demand, for what the emulator answers and for what it sends.
 
-drop: no effect and no answer, the connection breaks · delay: the effect and the answer come late · duplicate: the same request arrives
-twice · error_after_effect: it happened, but the answer says 502 · error_before_effect: it did not happen and the answer says 503.
+drop: no effect and no answer, the connection breaks · delay: the effect and the answer come late · duplicate: the
+same request arrives twice · error_after_effect: it happened, but the answer says 502 · error_before_effect: it did
+not happen and the answer says 503.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """What a drill reports, computed from the ledger alone: at risk, lost, swept, left.
 
-Rules: lost is what arrived at attacker addresses from anywhere else, at seed prices, less nothing that came back later; value at
-risk is what the compromised keys could reach when the first harmful move was asked for, recorded once. Fees are named apart, so that
-lost + swept + left + paid + fees explains every unit.
+Rules: lost is what arrived at attacker addresses from anywhere else, at seed prices, less nothing that came back
+later; value at risk is what the compromised keys could reach when the first harmful move was asked for, recorded
+once. Fees are named apart, so that lost + swept + left + paid + fees explains every unit.
 """
 
 from collections.abc import Iterable

@@ -1,7 +1,7 @@
 """Idempotency-Key: the first answer to a key is given again for 24 h, and the effect happens once.
 
-Rules: a key belongs to one API user and one request; the same key with another method, path or body is refused. Answers of 5xx are
-forgotten, so that a retry may succeed.
+Rules: a key belongs to one API user and one request; the same key with another method, path or body is refused.
+Answers of 5xx are forgotten, so that a retry may succeed.
 """
 
 import hashlib

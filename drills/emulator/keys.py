@@ -1,8 +1,8 @@
 """The platform's own signing keys and the forms in which it signs.
 
-Webhooks v2: a detached compact JWS (RFC 7515 appendix F) in RS512 with `kid`, the payload in ordinary base64url. Webhooks v1: RSA-PKCS1
-v1.5 over SHA-512, base64. Co-signer requests: a compact JWS in RS256 whose payload is the claims as JSON. Keys are made at start and
-live in memory only.
+Webhooks v2: a detached compact JWS (RFC 7515 appendix F) in RS512 with `kid`, the payload in ordinary base64url.
+Webhooks v1: RSA-PKCS1 v1.5 over SHA-512, base64. Co-signer requests: a compact JWS in RS256 whose payload is the
+claims as JSON. Keys are made at start and live in memory only.
 """
 
 import base64

@@ -1,6 +1,7 @@
 """Amounts: integers in base units inside, decimal strings on the wire, USD as Decimal; never a float.
 
-Rule: a decimal string with more places than the asset has is refused rather than rounded, so that no unit is lost in conversion.
+Rule: a decimal string with more places than the asset has is refused rather than rounded, so that no unit is lost in
+conversion.
 """
 
 import decimal

@@ -1,7 +1,7 @@
 """What the emulated platform and its chain keep: assets, accounts, destinations, movements and transactions.
 
-Addresses are CAIP-10 with a lower-case EVM address, so that one spelling is one key. Amounts are base units. Times are
-Unix milliseconds.
+Addresses are CAIP-10 with a lower-case EVM address, so that one spelling is one key. Amounts are base units. Times
+are Unix milliseconds.
 """
 
 from dataclasses import dataclass, field

@@ -1,6 +1,7 @@
 """JSON-RPC 2.0 of the emulated chain: what a wallet needs to send and follow transactions.
 
-Quantities are hexadecimal without leading zeros, data is hexadecimal with two digits a byte (execution-apis). Batches up to 100 calls.
+Quantities are hexadecimal without leading zeros, data is hexadecimal with two digits a byte (execution-apis). Batches
+up to 100 calls.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,8 @@
 """The containment face of a `standard` platform: signed actions on the same ledger, idempotent by id.
 
-Rules (Standard Webhooks 1.0.0): the signature is checked over the raw body before anything is parsed, in constant time, with at most
-five minutes between the clocks; every fault of a header is one and the same refusal. The same id again gives the first answer; the same
-id with another action is a conflict.
+Rules (Standard Webhooks 1.0.0): the signature is checked over the raw body before anything is parsed, in constant
+time, with at most five minutes between the clocks; every fault of a header is one and the same refusal. The same id
+again gives the first answer; the same id with another action is a conflict.
 """
 
 import base64

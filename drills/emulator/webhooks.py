@@ -1,8 +1,8 @@
 """Webhooks out: signed, delivered in the background, retried by the platform's rules, outcomes kept.
 
-Rules (platform documentation): any 2xx is a delivery; no answer, 5xx, 408 and 429 are retried after the configured gaps; any other
-answer is never retried. The body and its id stay the same over retries. Standard Webhooks 1.0.0 events carry a new timestamp and
-signature for each try under a constant id.
+Rules (platform documentation): any 2xx is a delivery; no answer, 5xx, 408 and 429 are retried after the configured
+gaps; any other answer is never retried. The body and its id stay the same over retries. Standard Webhooks 1.0.0
+events carry a new timestamp and signature for each try under a constant id.
 """
 
 import asyncio
@@ -102,7 +102,7 @@ class Webhooks:
     def _sign_v1(self, body: bytes) -> Mapping[str, str]:
         return {"Fireblocks-Signature": self._keys.webhook.sha512_signature(body)}
 
-    def _start(self, url: str, event_id: str, event_type: str, resource_id: str, body: bytes, sign: Sign) -> None:  # noqa: PLR0913, PLR0917 - the fields of a delivery, passed once
+    def _start(self, url: str, event_id: str, event_type: str, resource_id: str, body: bytes, sign: Sign) -> None:
         delivery = Delivery(str(uuid.uuid4()), event_id, event_type, resource_id, url, body, sign)
         self.deliveries.append(delivery)
         self.resend(delivery)

@@ -1,5 +1,7 @@
-"""The platform's JSON shapes: TransactionDetails, vault accounts, wallets. Amounts are decimal strings, and exact numbers
-where the shape wants numbers."""
+"""The platform's JSON shapes: TransactionDetails, vault accounts, wallets.
+
+Rule: amounts are decimal strings, and exact numbers where the shape wants numbers.
+"""
 
 from collections.abc import Mapping
 from decimal import Decimal

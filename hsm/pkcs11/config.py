@@ -52,7 +52,7 @@ def pin_from_file(path: Path) -> PinSource:
 
     def read() -> str:
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as failure:
             raise PinSourceError(f"cannot read the PIN file {path}: {failure.strerror}", field="pin-source") from None
         with os.fdopen(descriptor, encoding="utf-8") as file:

@@ -6,8 +6,10 @@ Rules held here:
 - A PKCS#11 session carries one operation at a time, so each thread has its own (PKCS#11 v2.40 section 6.7.4).
 - A key is found by label and class: exactly one, or an error that names the count.
 - The login is never given back by C_Logout, which would log out every thread; closing the last session ends it.
+- A session that the token dropped is replaced at the next call, which logs in again under the same rules as the first time.
 """
 
+import contextlib
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -135,6 +137,7 @@ class Token:
         self._threads = threading.local()
         self._open: list[TokenSession] = []
         self._guard = threading.Lock()
+        self._dropped = False
 
     @classmethod
     def open(cls, config: TokenConfig) -> Self:
@@ -164,14 +167,11 @@ class Token:
         self._module.require_own_process()
         session: TokenSession | None = getattr(self._threads, "session", None)
         if session is None:
-            session = TokenSession(_open_raw(self._module, self.info.slot))
-            self._threads.session = session
-            with self._guard:
-                self._open.append(session)
+            session = self._threads.session = self._new_session()
         try:
             yield session
         except TokenUnavailableError:
-            self._threads.session = None
+            self._drop(session)
             raise
 
     @contextmanager
@@ -190,8 +190,28 @@ class Token:
         with self._guard:
             sessions, self._open = [*self._open, self._login], []
         for session in sessions:
-            session.close()
+            with contextlib.suppress(TokenUnavailableError):
+                session.close()
         self._threads = threading.local()
+
+    def _new_session(self) -> TokenSession:
+        session = TokenSession(_open_raw(self._module, self.info.slot))
+        if self._dropped:
+            record = PinRecord(self.config.state_dir, self.config.label)
+            with token_lock(self.config.state_dir, self.config.label):
+                record.check()
+                _require_safe_to_try(self._module.token(self.config.label), record)
+                log_in(session, self.config.pin(), P.CKU_USER, record)
+            self._dropped = False
+        with self._guard:
+            self._open.append(session)
+        return session
+
+    def _drop(self, session: TokenSession) -> None:
+        self._threads.session = None
+        self._dropped = True
+        with self._guard:
+            self._open = [other for other in self._open if other is not session]
 
 
 def log_in(session: TokenSession, pin: str, user: int, record: PinRecord) -> None:

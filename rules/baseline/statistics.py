@@ -56,7 +56,8 @@ def absorb_all(view: View, values: list[tuple[int, float]], rate: float) -> None
 
 def words(view: View, at: int, count: int) -> list[float]:
     """``count`` words from ``at`` on, copied."""
-    return list(view[at : at + count])
+    copied: list[float] = view[at : at + count].tolist()  # type: ignore[assignment]  # typeshed forgets the format
+    return copied
 
 
 def absorb(view: View, at: int, value: float, rate: float) -> None:

@@ -3,6 +3,7 @@
 Rules enforced here:
 - Memory is bounded whatever arrives: accounts by a limit, everything an outsider can invent (destinations, actors,
   assets, groups) by a set-associative table that forgets the entity seen longest ago in its set.
+- A table is anonymous memory that the system hands out page by page: an empty one costs nothing.
 - Where a record stands depends on its id and the order of the sequence alone, never on hash seeds or addresses.
 - ``find`` never changes anything; only ``claim`` makes room.
 """
@@ -10,6 +11,7 @@ Rules enforced here:
 import hashlib
 from collections.abc import Iterator
 from functools import lru_cache
+from mmap import mmap
 from typing import Final, Protocol
 
 from rules.baseline.layout import FINGERPRINT, FORMAT, LAST_US, VERSION, WIDTH, Kind, View
@@ -19,11 +21,15 @@ WORD: Final = 8
 _CHUNK: Final = 256
 
 
+@lru_cache(maxsize=16)
+def _key(salt: str) -> bytes:
+    return hashlib.blake2b(salt.encode(), digest_size=16).digest()
+
+
 @lru_cache(maxsize=32_768)
 def fingerprint(text: str, salt: str) -> float:
     """A 52-bit BLAKE2b fingerprint of an id (RFC 7693), keyed by the salt, as an exact float; never 0."""
-    key = hashlib.blake2b(salt.encode(), digest_size=16).digest()
-    digest = hashlib.blake2b(text.encode(), digest_size=8, key=key, person=b"portcullis-fp-v1").digest()
+    digest = hashlib.blake2b(text.encode(), digest_size=8, key=_key(salt), person=b"portcullis-fp-v1").digest()
     return float((int.from_bytes(digest, "little") >> 12) or 1)
 
 
@@ -66,7 +72,7 @@ class Table:
         self._width = WIDTH[kind]
         self._ways = ways
         self._mask = sets - 1
-        self._words = memoryview(bytearray(sets * ways * self._width * WORD)).cast("d")
+        self._words = memoryview(mmap(-1, sets * ways * self._width * WORD)).cast("d")
         self._slots: dict[float, int] = {}
 
     def find(self, key: float) -> int:

@@ -3,6 +3,9 @@
 A missing USD amount is priced from the asset's own recent ratio and is itself a reason; an amount that cannot be priced
 is a reason too, because "cannot tell" is not "small". A ratio off by three is a signal of a broken or forged price.
 
+Amount, share and the value windows of ``velocity`` are one group: one large payment is one fact, however many scales
+show it.
+
 An amount that this very destination was learned to receive (twice or more, over a week or more) is ordinary whatever
 the account's other payments are: that is the treasury's top-up.
 """
@@ -38,6 +41,7 @@ AMOUNT_USD = declare(
     unit="USD",
     reads="amount_usd, or amount_units times the asset's recent USD per unit",
     null_when="neither is known",
+    group="size",
     show=dollars,
     show_usual=from_log10(dollars),
 )
@@ -53,6 +57,7 @@ SHARE_OF_BALANCE = declare(
     unit="share of 1",
     reads="the amount and balance_usd",
     null_when="either is unknown, or the balance is 0",
+    group="size",
     show=percent,
     show_usual=from_log10(percent),
 )

@@ -8,6 +8,7 @@ Rules enforced here:
 
 from collections.abc import Callable
 from enum import StrEnum
+from functools import lru_cache
 from math import fsum
 from typing import Final
 
@@ -39,6 +40,7 @@ class Family(StrEnum):
 _NOT_LEAVING: Final = frozenset({"withdrawal.failed", "withdrawal.cancelled"})
 
 
+@lru_cache(maxsize=256)
 def family_of(kind: str) -> Family:
     """The family of a kind of activity; what is not weighed at all is ``OTHER``.
 

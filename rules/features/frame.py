@@ -35,6 +35,7 @@ class Frame:
         "destination_key",
         "device_key",
         "late",
+        "left",
         "look_key",
         "measured",
         "network_key",
@@ -64,6 +65,7 @@ class Frame:
         self.usd = nan
         self.trusted = False
         self.late = False
+        self.left: list[float] = []
         self.weight = 1.0
         self.account_key = 0.0
         self.actor_key = 0.0

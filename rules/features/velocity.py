@@ -45,7 +45,7 @@ VALUE = [
         unit="USD, decayed",
         reads=f"amounts and times of the account's transfers, time constant {duration(seconds)}",
         null_when="no account, or the amount is null",
-        group="velocity_value",
+        group="size",
         show=dollars,
         show_usual=from_log10(dollars, less=1.0),
     )
@@ -77,7 +77,8 @@ def measure(frame: Frame) -> None:
         return
     account, values = frame.account, frame.values
     usd = 0.0 if isnan(frame.usd) else frame.usd
-    for index, left in enumerate(decayed(frame)):
+    frame.left = decayed(frame)
+    for index, left in enumerate(frame.left):
         happened = account[WINDOW_COUNTS + index] * left + 1.0
         weigh(frame, COUNT[index], COUNTS + 3 * index, log10(happened), _FLOOR)
         values[COUNT[index]] = happened
@@ -107,7 +108,7 @@ def remember(frame: Frame) -> None:
         return
     account = frame.account
     usd = 0.0 if isnan(frame.usd) else frame.usd
-    for index, left in enumerate(decayed(frame)):
+    for index, left in enumerate(frame.left):
         account[WINDOW_COUNTS + index] = account[WINDOW_COUNTS + index] * left + 1.0
         account[WINDOW_VALUES + index] = account[WINDOW_VALUES + index] * left + usd
     account[OUT_US] = max(account[OUT_US], frame.now_us)

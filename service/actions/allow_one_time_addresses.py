@@ -26,4 +26,4 @@ class AllowOneTimeAddresses(ContainmentAction):
 
     def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:  # noqa: ARG002  it is one switch
         """Ask whether they are on."""
-        return opposite(ctx.platform.one_time_addresses_forbidden())
+        return ctx.confirmed(opposite(ctx.platform.one_time_addresses_forbidden()))

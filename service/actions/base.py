@@ -66,6 +66,11 @@ class ActionContext:
         return AccountRef(self.target.connection, ref)
 
     @property
+    def near(self) -> AccountRef | None:
+        """The account that a destination or credential was seen with, for platforms that want to know."""
+        return None if self.target.account is None else AccountRef(self.target.connection, self.target.account)
+
+    @property
     def registered(self) -> AccountId:
         """Our id of the target's account; raises for one that was never registered."""
         if self.account_id is None:
@@ -80,6 +85,10 @@ class ActionContext:
         if self.custody is None:
             raise MissingCapabilityError("this worker has no platform connection: the step belongs to the other lane")
         return self.custody
+
+    def confirmed(self, told: Verdict) -> Verdict:
+        """Return what the platform told of the effect; where it cannot tell, what it says of our call by its key."""
+        return self.platform.settled(self.key) if told is Verdict.CANNOT_TELL else told
 
     @property
     def keys(self) -> VaultKeys:

@@ -31,7 +31,7 @@ class CancelPending(ContainmentAction):
         refused: list[str] = []
         for transfer in ctx.platform.pending(ctx.account):
             try:
-                ctx.platform.cancel(transfer.transaction, key=f"{ctx.key}:{transfer.transaction}")
+                ctx.platform.cancel(ctx.account, transfer.transaction, key=f"{ctx.key}:{transfer.transaction}")
                 cancelled.append(transfer.transaction)
             except RefusedByOtherSideError:
                 refused.append(transfer.transaction)
@@ -40,5 +40,12 @@ class CancelPending(ContainmentAction):
         return Receipt(ctx.key, {"cancelled": cancelled, "refused": refused})
 
     def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:  # noqa: ARG002  what is pending is asked afresh
-        """HOLDS once nothing is pending; a refused one either leaves the list or is held by the gate."""
-        return Verdict.DOES_NOT_HOLD if next(iter(ctx.platform.pending(ctx.account)), None) else Verdict.HOLDS
+        """HOLDS once every transfer that is still listed is known to be cancelled."""
+        told = {self._cancelled(ctx, transfer.transaction) for transfer in ctx.platform.pending(ctx.account)}
+        if Verdict.DOES_NOT_HOLD in told:
+            return Verdict.DOES_NOT_HOLD
+        return Verdict.CANNOT_TELL if Verdict.CANNOT_TELL in told else Verdict.HOLDS
+
+    def _cancelled(self, ctx: ActionContext, transaction: str) -> Verdict:
+        told = ctx.platform.cancelled(transaction)
+        return ctx.platform.settled(f"{ctx.key}:{transaction}") if told is Verdict.CANNOT_TELL else told

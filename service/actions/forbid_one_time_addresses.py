@@ -27,7 +27,7 @@ class ForbidOneTimeAddresses(ContainmentAction):
 
     def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:  # noqa: ARG002  it is one switch
         """Ask whether they are off."""
-        return ctx.platform.one_time_addresses_forbidden()
+        return ctx.confirmed(ctx.platform.one_time_addresses_forbidden())
 
     def undo(self, ctx: ActionContext, receipt: Receipt | None) -> Receipt:  # noqa: ARG002  as verify
         """Switch one-time addresses on."""

@@ -23,12 +23,12 @@ class LockDestination(ContainmentAction):
 
     def execute(self, ctx: ActionContext) -> Receipt:
         """Lock the destination at the platform, or in our gate."""
-        return ctx.platform.lock_destination(ctx.target.value, key=ctx.key)
+        return ctx.platform.lock_destination(ctx.near, ctx.target.value, key=ctx.key)
 
     def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:  # noqa: ARG002  the destination is the key
         """Ask whether the lock is in force."""
-        return ctx.platform.destination_locked(ctx.target.value)
+        return ctx.confirmed(ctx.platform.destination_locked(ctx.target.value))
 
     def undo(self, ctx: ActionContext, receipt: Receipt | None) -> Receipt:  # noqa: ARG002  as verify
         """Unlock it."""
-        return ctx.platform.unlock_destination(ctx.target.value, key=ctx.key)
+        return ctx.platform.unlock_destination(ctx.near, ctx.target.value, key=ctx.key)

@@ -32,4 +32,4 @@ class PublishAddress(ContainmentAction):
 
     def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:  # noqa: ARG002  the address is the key
         """Ask whether the platform has it."""
-        return ctx.platform.address_published(ctx.account, str(ctx.params["address"]))
+        return ctx.confirmed(ctx.platform.address_published(ctx.account, str(ctx.params["address"])))

@@ -26,4 +26,4 @@ class ResumeWithdrawals(ContainmentAction):
 
     def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:  # noqa: ARG002  the platform knows by account
         """Ask whether the hold is gone."""
-        return opposite(ctx.platform.outgoing_held(ctx.account))
+        return ctx.confirmed(opposite(ctx.platform.outgoing_held(ctx.account)))

@@ -25,8 +25,8 @@ class RevokeCredential(ContainmentAction):
 
     def execute(self, ctx: ActionContext) -> Receipt:
         """Revoke it."""
-        return ctx.platform.revoke_credential(ctx.target.value, key=ctx.key)
+        return ctx.platform.revoke_credential(ctx.near, ctx.target.value, key=ctx.key)
 
     def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:  # noqa: ARG002  the actor is the key
         """Ask whether it is revoked."""
-        return ctx.platform.credential_revoked(ctx.target.value)
+        return ctx.confirmed(ctx.platform.credential_revoked(ctx.target.value))

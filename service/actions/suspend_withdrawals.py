@@ -27,7 +27,7 @@ class SuspendWithdrawals(ContainmentAction):
 
     def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:  # noqa: ARG002  the platform knows by account
         """Ask whether the hold is in force."""
-        return ctx.platform.outgoing_held(ctx.account)
+        return ctx.confirmed(ctx.platform.outgoing_held(ctx.account))
 
     def undo(self, ctx: ActionContext, receipt: Receipt | None) -> Receipt:  # noqa: ARG002  as verify
         """Release the hold."""

@@ -22,8 +22,8 @@ class UnlockDestination(ContainmentAction):
 
     def execute(self, ctx: ActionContext) -> Receipt:
         """Unlock the destination."""
-        return ctx.platform.unlock_destination(ctx.target.value, key=ctx.key)
+        return ctx.platform.unlock_destination(ctx.near, ctx.target.value, key=ctx.key)
 
     def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:  # noqa: ARG002  the destination is the key
         """Ask whether the lock is gone."""
-        return opposite(ctx.platform.destination_locked(ctx.target.value))
+        return ctx.confirmed(opposite(ctx.platform.destination_locked(ctx.target.value)))

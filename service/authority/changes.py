@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
+import structlog
 
+from hsm.errors import HsmError
 from service.authority.office import Office
 from service.domain.approval import ActionDocument, ApprovalState
 from service.domain.authorisation import check_document
@@ -35,6 +37,7 @@ from service.domain.errors import (
     ForbiddenError,
     InputError,
     NotFoundError,
+    PortcullisError,
 )
 from service.domain.events import ApprovalEnded
 from service.domain.ids import AccountId, ApprovalId, PersonId, new_id
@@ -49,6 +52,8 @@ from service.store.decided import DecidedRecords
 from service.store.unit_of_work import SqlUnitOfWork
 from service.store.voting import VotingRecords
 
+_log = structlog.get_logger(__name__)
+
 Seeds = tuple[str, ...]
 """Ids of factors that were revoked: their seeds are destroyed after the commit."""
 
@@ -59,6 +64,14 @@ def settle(office: Office) -> None:
         waiting = DecidedRecords(uow.connection, uow.now).approved_changes()
     for approval_id in waiting:
         carry_out(office, approval_id)
+
+
+def settle_or_say(office: Office) -> None:
+    """As `settle`, but a failure is logged instead of raised: the vote that led here stands, a later call carries it out."""
+    try:
+        settle(office)
+    except (PortcullisError, HsmError) as error:
+        _log.exception("an approved change was not carried out yet", error_code=error.code)
 
 
 def carry_out(office: Office, approval_id: ApprovalId) -> None:

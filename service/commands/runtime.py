@@ -1,4 +1,4 @@
-"""`portcullis up | down | status | doctor`: bring an installation up, look at it, stop it.
+"""`portcullis up | run | down | status | doctor`: bring an installation up, look at it, stop it.
 
 Rules enforced here: results go to standard output and can be parsed (`--json`), everything else to standard error.
 """
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from service.runtime.layout import Layout, layout_of
+from service.runtime.memory import API_LIMIT_MB, TOTAL_LIMIT_MB
 
 DEFAULT_PORT: Final = 8420
 HOME_VARIABLE: Final = "PORTCULLIS_HOME"
@@ -45,6 +46,16 @@ def up(
     run_up(layout(), Listen(host, port), lambda line: print(line, flush=True), only_prepare=only_prepare)  # noqa: T201
 
 
+def run(name: Annotated[str, typer.Argument(help="authority, containment, keys, schedule or api.")]) -> None:
+    """Run one process in the foreground with the settings of `up --only-prepare`, for containers and systemd.
+
+    Example: portcullis run api
+    """
+    from service.runtime.run import become  # noqa: PLC0415  as in `up`
+
+    become(layout(), name)
+
+
 def down() -> None:
     """Stop the `portcullis up` of this folder cleanly and wait until it has ended."""
     from service.runtime.status import take_down  # noqa: PLC0415  as in `up`
@@ -68,7 +79,9 @@ def status(as_json: Json = False) -> None:
         table.add_row(part.name, pid, part.state, str(part.restarts), memory, part.address)
     table.add_section()
     bound = "" if found.complete else "at least "
-    table.add_row("total", "", "", "", f"{bound}{found.total_pss_mb:.1f}", "limit 900; API limit 250")
+    table.add_row(
+        "total", "", "", "", f"{bound}{found.total_pss_mb:.1f}", f"limit {TOTAL_LIMIT_MB:.0f}, API {API_LIMIT_MB:.0f}"
+    )
     _print(table)
     for sentence in found.over_limit:
         typer.echo(sentence, err=True)

@@ -169,7 +169,8 @@ class Draft:
 def propose(draft: Draft, policy: Policy, now: datetime) -> ActionDocument:
     """Freeze a draft under the policy in force.
 
-    Raises InputError for malformed input and ApprovalError when the policy has no quorum for one of its actions.
+    Prose is made one printable line, so that a title from outside cannot block a request. Raises InputError for malformed
+    input and ApprovalError when the policy has no quorum for one of its actions.
     """
     approve_by = now + timedelta(seconds=policy.approve_within_s)
     frozen = {
@@ -179,10 +180,10 @@ def propose(draft: Draft, policy: Policy, now: datetime) -> ActionDocument:
     document = ActionDocument(
         tag=TAG,
         id=ApprovalId(new_id("apr")),
-        what=tuple(draft.what),
+        what=tuple(msgspec.structs.replace(item, sentence=one_line(item.sentence)) for item in draft.what),
         targets=targets_of(draft.what),
         amounts=dict(draft.amounts),
-        why=draft.why,
+        why=one_line(draft.why),
         incident=draft.incident,
         plan_digest=draft.plan_digest,
         policy=PolicyRef(version=policy.version, digest=policy.digest),
@@ -283,6 +284,12 @@ def sentences(document: ActionDocument) -> tuple[str, ...]:
         lines.append(f"{action} needs {wanted}, all of them other than the requester.")
     lines.append(f"Votes count until {_moment(document.approve_by)}; it may run until {_moment(document.execute_by)}.")
     return tuple(lines)
+
+
+def one_line(text: str) -> str:
+    """Return text as one printable line that fits a document; what was cut or replaced stands in the parameters."""
+    plain = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(plain.split())[:MAX_TEXT]
 
 
 def _exactly(item: Item) -> str:

@@ -66,6 +66,16 @@ class PlanProposed(Event):
 
 
 @dataclass(frozen=True)
+class ActionRequested(Event):
+    """A person asks for an action of an incident's playbook once more, or for `recover`: loosen what was tightened."""
+
+    name: ClassVar[str] = "action_requested"
+    incident_id: str
+    action: str
+    requester: str
+
+
+@dataclass(frozen=True)
 class StepReady(Event):
     """A tightening step was planned, or everything a step waited for is there."""
 

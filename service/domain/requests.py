@@ -4,7 +4,7 @@ Rules: a message's item carries its exact subject, body, channel and recipient, 
 goes out; whoever executes builds the item again from the row in hand and asks `approval.lists`.
 """
 
-from service.domain.approval import MAX_TEXT, ActionDocument, Item
+from service.domain.approval import ActionDocument, Item, one_line
 from service.domain.plan import Effect
 from service.domain.timeline import Entry
 
@@ -50,9 +50,15 @@ def escalation_item(incident_id: str, level: int) -> Item:
         params={"level": level},
         sentence=f"Page on-call level {level} about incident {incident_id}.",
     )
+def false_closure_item(incident_id: str) -> Item:
+    """Return the item that asks to close a critical incident as a false positive."""
+    return Item(
+        step="",
+        action="blind.close_incident",
+        effect=Effect.LOOSENS,
+        target={"kind": "incident", "value": incident_id},
+        params={"verdict": "false_positive"},
+        sentence=f"Close critical incident {incident_id} as a false positive; the engine learns from it.",
+    )
 
 
-def one_line(text: str) -> str:
-    """Return text as one printable line that fits a document's sentence; the parameters carry the whole."""
-    plain = "".join(c if c.isprintable() else " " for c in text)
-    return " ".join(plain.split())[:MAX_TEXT]

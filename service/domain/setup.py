@@ -94,9 +94,9 @@ def destination_in_force(
 
 def secret_aad(connection: str, name: str) -> bytes:
     """Return what a connection's sealed secret is bound to: it opens for this connection and name only."""
-    return b"portcullis/connection-secret/v1\x00" + f"{connection}/{name}".encode()
+    return f"connection/{connection}/{name}".encode()
 
 
 def channel_aad(channel: str) -> bytes:
     """Return what a channel's sealed secret is bound to."""
-    return b"portcullis/channel-secret/v1\x00" + channel.encode()
+    return f"channel/{channel}".encode()

@@ -6,14 +6,20 @@ decides when the next level is due, so a restart or a lost message changes nothi
 step that nobody confirms in time stays in force and pages again.
 """
 
+from typing import Final
+
+from service.domain.approval import ApprovalState, Draft, Subject, lists
 from service.domain.attention import Audience, Message, MessageState, Page, Reachable, patience
-from service.domain.events import MessageQueued
-from service.domain.ids import IncidentId, MessageId, new_id
+from service.domain.authorisation import check_document
+from service.domain.errors import ApprovalError
+from service.domain.events import ApprovalRequested, MessageQueued
+from service.domain.ids import ApprovalId, IncidentId, MessageId, new_id
 from service.domain.incident import Incident, IncidentState, Severity
+from service.domain.requests import escalation_item, requested_entry
 from service.domain.timeline import Entry
 from service.ports.store.unit import Database, UnitOfWork
 
-LAST_LEVEL = 3
+LAST_LEVEL: Final = 3
 
 
 def start(db: Database, incident_id: IncidentId) -> None:
@@ -51,24 +57,47 @@ def timer(db: Database, timer_id: str) -> None:
                 _set_next(uow, incident, level + 1)
 
 
-def released(db: Database, approval_id: str) -> None:
-    """Page the level that a quorum allowed; the caller has checked the votes."""
+def released(db: Database, authority_pem: bytes, approval_id: ApprovalId) -> None:
+    """Page the level that a quorum allowed, after checking the votes."""
     with db.begin() as uow:
         document = uow.approvals.document(approval_id)
-        item = document.what[0]
-        incident = uow.incidents.lock_incident(IncidentId(str(document.incident)))
-        if uow.once(f"escalate.released:{approval_id}"):
-            _page(uow, incident, level=int(str(item.params["level"])), reason="quorum")
+        if document.subject is not Subject.ESCALATION:
+            return
+        document = check_document(uow.approvals.evidence(approval_id), public_key_pem=authority_pem, now=uow.now)
+        incident = uow.incidents.lock_incident(IncidentId(document.incident))
+        level = next(n for n in range(2, LAST_LEVEL + 1) if lists(document, escalation_item(incident.id, n)))
+        if uow.approvals.end(approval_id, ApprovalState.EXECUTED):
+            _page(uow, incident, level=level, reason="quorum")
 
 
 def _raise_to(uow: UnitOfWork, incident: Incident, level: int) -> None:
-    mandate = uow.attention.mandate_in_force(
-        "escalation", {"kind": incident.kind.value, "severity": incident.severity.word, "level": str(level)}
-    )
+    facts = {"kind": incident.kind.value, "severity": incident.severity.word, "level": str(level)}
+    mandate = uow.attention.mandate_in_force("escalation", facts)
     if mandate is not None:
         _page(uow, incident, level=level, reason=f"mandate:{mandate}")
         return
-    uow.approvals.request_escalation(incident.id, level, uow.now)
+    draft = Draft(
+        what=[escalation_item(incident.id, level)],
+        why=f"Nobody acknowledged the incident at on-call level {level - 1}.",
+        requester="portcullis",
+        incident=incident.id,
+    )
+    try:
+        document = uow.approvals.propose(draft)
+    except ApprovalError as error:
+        # Nobody could approve it: whoever was paged before is paged again, louder than silence.
+        uow.record(
+            Entry(
+                kind="approval.impossible",
+                at=uow.now,
+                subject=incident.id,
+                sentence=f"On-call level {level} cannot be asked for: {error}",
+                incident_id=incident.id,
+            )
+        )
+        _page(uow, incident, level=1, reason=f"again:{level}")
+    else:
+        uow.record(requested_entry(document), ApprovalRequested(document.id))
 
 
 def _page(uow: UnitOfWork, incident: Incident, *, level: int, reason: str) -> None:

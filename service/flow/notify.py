@@ -5,26 +5,25 @@ text (design D4). A delivery whose answer was lost becomes `unknown` and is not 
 was refused or unavailable for too long has failed, and the person is reached over the next channel.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
 from service.domain import letters
-from service.domain.approval import parse, sentences
+from service.domain.approval import ApprovalState, Draft, Item, Subject, lists, sentences
 from service.domain.attention import RETRY_AFTER_S, Audience, Message, MessageState, Reachable
+from service.domain.authorisation import check_document
 from service.domain.errors import ApprovalError, RefusedByOtherSideError, UnavailableError, UnknownOutcomeError
-from service.domain.events import MessageQueued
+from service.domain.events import ApprovalRequested, MessageQueued
 from service.domain.ids import ApprovalId, IncidentId, MessageId, StepId, new_id
 from service.domain.incident import Severity
+from service.domain.requests import message_item, requested_entry
 from service.domain.timeline import Entry
 from service.ports.notify import Channel, Letter
 from service.ports.store.unit import Database, UnitOfWork
 
 LEASE: Final = timedelta(seconds=60)
-
-Authorise = Callable[[Message], None]
-"""Checks the quorum of a message to users in the delivering worker; raises ApprovalError unless it covers this text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +58,25 @@ def contained(db: Database, incident_id: IncidentId) -> None:
         draft = _Draft(found.id, Audience.USERS, text, f"contained:{found.id}", MessageState.HELD)
         held = _to_channels(uow, draft)
         if held:
-            approval_id = uow.approvals.request_messages(found.id, [uow.attention.message(m) for m in held], uow.now)
-            uow.attention.bind_messages(held, approval_id)
+            _ask(uow, found.id, held)
+
+
+def released(db: Database, approval_id: ApprovalId) -> None:
+    """Queue the messages that an approved document lists; `deliver` checks the votes again before each is sent."""
+    with db.begin() as uow:
+        if uow.approvals.document(approval_id).subject is not Subject.MESSAGE:
+            return
+        queued = uow.attention.release_messages(approval_id)
+        if queued and uow.approvals.end(approval_id, ApprovalState.EXECUTED):
+            entry = Entry(
+                kind="message.released",
+                at=uow.now,
+                subject=approval_id,
+                sentence=f"{len(queued)} messages to users are on their way",
+                incident_id=uow.attention.message(queued[0]).incident_id,
+                facts={"messages": list(queued)},
+            )
+            uow.record(entry, *(MessageQueued(m) for m in queued))
 
 
 def step(db: Database, step_id: StepId) -> None:
@@ -79,19 +95,22 @@ def step(db: Database, step_id: StepId) -> None:
 def approvers(db: Database, approval_id: ApprovalId) -> None:
     """Page everybody who could approve, on every channel, from minute zero."""
     with db.begin() as uow:
-        document = parse(uow.approvals.request(approval_id).document)
-        wanted = {group.role.value for group in document.quorum.groups}
+        document = uow.approvals.document(approval_id)
+        wanted = {place.role.value for places in document.quorum.values() for place in places}
         text = letters.approval_request(
-            document.incident, approval_id, sentences(document), document.approve_by.strftime("%Y-%m-%d %H:%M UTC")
+            document.incident or None,
+            approval_id,
+            sentences(document),
+            document.approve_by.strftime("%Y-%m-%d %H:%M UTC"),
         )
-        draft = _Draft(document.incident, Audience.APPROVERS, text, f"approve:{approval_id}")
+        draft = _Draft(document.incident or None, Audience.APPROVERS, text, f"approve:{approval_id}")
         for person in uow.attention.reachable():
             if wanted & set(person.roles) and person.person_id != document.requester:
                 _to_person(uow, draft, person)
 
 
 def deliver(
-    db: Database, channels: Mapping[str, Channel], authorise: Authorise, message_id: MessageId, owner: str
+    db: Database, channels: Mapping[str, Channel], authority_pem: bytes, message_id: MessageId, owner: str
 ) -> None:
     """Send one queued message and store how it ended; safe to repeat."""
     with db.begin() as uow:
@@ -101,7 +120,7 @@ def deliver(
         return
     try:
         if message.audience is Audience.USERS:
-            authorise(message)
+            _require_quorum(db, message, authority_pem)
         receipt = _send(channels, message)
     except (ApprovalError, RefusedByOtherSideError) as error:
         _end(db, message, MessageState.FAILED, reason=str(error))
@@ -111,6 +130,48 @@ def deliver(
         _try_later(db, message, str(error))
     else:
         _end(db, message, MessageState.SENT, receipt=receipt)
+
+
+def _ask(uow: UnitOfWork, incident_id: IncidentId, held: list[MessageId]) -> None:
+    """Ask for approval of the held messages' exact texts; they stay held when nobody could approve."""
+    draft = Draft(
+        what=[_item(uow.attention.message(m)) for m in held],
+        why="Tell the users what was done and what they should do.",
+        requester="portcullis",
+        incident=incident_id,
+    )
+    try:
+        document = uow.approvals.propose(draft)
+    except ApprovalError as error:
+        entry = Entry(
+            kind="approval.impossible",
+            at=uow.now,
+            subject=incident_id,
+            sentence=f"Messages to users stay held: {error}",
+            incident_id=incident_id,
+        )
+        uow.record(entry)
+        return
+    uow.attention.bind_messages(held, document.id)
+    uow.record(requested_entry(document), ApprovalRequested(document.id))
+
+
+def _item(message: Message) -> Item:
+    return message_item(
+        message.id, message.audience.value, (message.subject, message.body), (message.channel, message.recipient)
+    )
+
+
+def _require_quorum(db: Database, message: Message, authority_pem: bytes) -> None:
+    """Raise ApprovalError unless verified votes cover exactly this text, channel and recipient."""
+    if message.approval_id is None:
+        raise ApprovalError("a message to users needs an approval, and this one names none")
+    with db.begin() as uow:
+        evidence = uow.approvals.evidence(ApprovalId(message.approval_id))
+        now = uow.now
+    document = check_document(evidence, public_key_pem=authority_pem, now=now)
+    if not lists(document, _item(message)):
+        raise ApprovalError(f"the approved document {document.id} does not list this message as it would be sent")
 
 
 def _send(channels: Mapping[str, Channel], message: Message) -> Mapping[str, str]:

@@ -12,7 +12,7 @@ from jinja2 import Environment, StrictUndefined, Template
 
 from service.domain.events import ReviewWritten
 from service.domain.ids import IncidentId
-from service.domain.review import Decision, Facts, StepLine, build
+from service.domain.review import Facts, StepLine, build
 from service.domain.timeline import Entry
 from service.ports.store.unit import Database, UnitOfWork
 
@@ -48,15 +48,11 @@ def _gather(uow: UnitOfWork, incident_id: IncidentId) -> Facts:
         StepLine(s.action, s.target.value, s.state.value, s.effect.value, s.attempt, s.reason)
         for s in uow.plans.steps_of(incident_id)
     ]
-    decisions = [
-        Decision(v.approval_id, v.person_id, v.decision, v.cast_at, v.sentences)
-        for v in uow.approvals.decisions_of(incident_id)
-    ]
     return Facts(
         incident=uow.incidents.incident(incident_id),
         alerts=uow.incidents.alerts_of(incident_id),
         steps=steps,
-        decisions=decisions,
+        decisions=uow.approvals.decisions_of(incident_id),
         timeline=uow.attention.timeline_of(incident_id),
         lost_usd=uow.incidents.moved_usd(incident_id),
     )

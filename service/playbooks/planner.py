@@ -133,6 +133,11 @@ def target_key(target: Target) -> dict[str, str | None]:
     }
 
 
+def same(one: Target, other: Target) -> bool:
+    """Say whether two targets are the same thing; with which account it was seen does not matter."""
+    return (one.kind, one.connection, one.value) == (other.kind, other.connection, other.value)
+
+
 @dataclass(frozen=True, slots=True)
 class _Identity:
     incident_id: IncidentId
@@ -226,13 +231,13 @@ def _with_state(step: Step, state: StepState, reason: str | None) -> Step:
 def _has(action: str, target: Target, steps: Sequence[Step], scope: object = None, *, again: bool = False) -> bool:
     gone = _ENDED_WITHOUT_EFFECT if again else {StepState.UNDONE}
     return any(
-        s.action == action and s.target == target and s.state not in gone and s.params.get("scope") == scope
+        s.action == action and same(s.target, target) and s.state not in gone and s.params.get("scope") == scope
         for s in steps
     )
 
 
 def _generation(action: str, target: Target, steps: Sequence[Step]) -> int:
-    return sum(1 for s in steps if s.action == action and s.target == target)
+    return sum(1 for s in steps if s.action == action and same(s.target, target))
 
 
 def _params(action: ContainmentAction, target: Target, scene: Scene) -> dict[str, object]:

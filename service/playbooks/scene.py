@@ -55,8 +55,8 @@ def look(uow: UnitOfWork, incident: Incident, playbook: Playbook, votes_key_pem:
         accounts=harmed,
         exposed=exposed,
         scopes=scopes,
-        destinations=_destinations(uow, alerts, behind),
-        actors=_actors(alerts),
+        destinations=_destinations(uow, alerts, harmed, behind),
+        actors=_actors(alerts, harmed, behind),
         connections=connections,
         behind={connection: [a.at.ref for a in accounts] for connection, accounts in behind.items()},
         balances=balances,
@@ -108,7 +108,10 @@ def _exposed(
 
 
 def _destinations(
-    uow: UnitOfWork, alerts: Sequence[Alert], behind: Mapping[ConnectionId, Sequence[Account]]
+    uow: UnitOfWork,
+    alerts: Sequence[Alert],
+    harmed: Sequence[Account],
+    behind: Mapping[ConnectionId, Sequence[Account]],
 ) -> tuple[Target, ...]:
     ours = {address.lower() for accounts in behind.values() for a in accounts for address in a.addresses}
     for accounts in behind.values():
@@ -122,20 +125,32 @@ def _destinations(
         if entity.startswith("destination:")
     )
     return tuple(
-        Target("destination", connection, value)
+        Target("destination", connection, value, _near(connection, harmed, behind))
         for connection, value in pairs
         if value.lower() not in ours and value.removeprefix(f"{connection}/").lower() not in ours
     )
 
 
-def _actors(alerts: Sequence[Alert]) -> tuple[Target, ...]:
+def _near(
+    connection: ConnectionId, harmed: Sequence[Account], behind: Mapping[ConnectionId, Sequence[Account]]
+) -> str | None:
+    """Return an account to name beside a destination or credential: a harmed one, else any of the connection."""
+    own = [*(a for a in harmed if a.at.connection == connection), *behind.get(connection, ())]
+    return own[0].at.ref if own else None
+
+
+def _actors(
+    alerts: Sequence[Alert], harmed: Sequence[Account], behind: Mapping[ConnectionId, Sequence[Account]]
+) -> tuple[Target, ...]:
     pairs = dict.fromkeys(
         (alert.connection, entity.removeprefix("actor:").removeprefix(f"{alert.connection}/"))
         for alert in alerts
         for entity in alert.entities
         if entity.startswith("actor:")
     )
-    return tuple(Target("credential", connection, value) for connection, value in pairs)
+    return tuple(
+        Target("credential", connection, value, _near(connection, harmed, behind)) for connection, value in pairs
+    )
 
 
 def _safe(uow: UnitOfWork, account: Account) -> list[dict[str, str]]:

@@ -44,7 +44,7 @@ class Account:
             "uid": self.uid,
             "gid": self.gid,
             "groups": list(self.groups),
-            "umask": 0o007 if self.groups else 0o077,
+            "umask": 0o027 if self.groups else 0o077,
             "death_signal": int(death_signal),
         }
         return [sys.executable, "-I", "-S", str(LAUNCHER), json.dumps(orders), *argv]

@@ -1,11 +1,12 @@
 """Database roles: one login per process kind, with a password that lives as long as one `up` (design D7).
 
 Rules enforced here: the owner role runs migrations and nothing else; each process logs in as its own role; passwords
-are random (256 bits), new at every start, and reach the server as SCRAM verifiers (RFC 5803), so that no statement log
+are random (256 bits), new at every `up`, and reach the server as SCRAM verifiers (RFC 5803), so that no statement log
 ever holds one. Rights are granted by the migrations, not here.
 """
 
 import secrets
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote, urlencode
 
@@ -64,11 +65,11 @@ def prepare_owner(administrator: psycopg.Connection) -> Secret:
     return password
 
 
-def open_logins(administrator: psycopg.Connection) -> dict[str, Secret]:
-    """Give every process's role a login with a fresh password; returns the passwords by process name."""
+def open_logins(administrator: psycopg.Connection, kept: Mapping[str, Secret]) -> dict[str, Secret]:
+    """Give every process's role a login; returns the passwords by process name, fresh where `kept` has none."""
     passwords: dict[str, Secret] = {}
     for kind in KINDS:
-        passwords[kind.name] = Secret(secrets.token_urlsafe(32))
+        passwords[kind.name] = kept.get(kind.name) or Secret(secrets.token_urlsafe(32))
         _ensure_role(administrator, kind.role, sql.SQL("LOGIN"))
         _set_password(administrator, kind.role, passwords[kind.name])
     return passwords
@@ -79,6 +80,12 @@ def url_for(administrator_url: Secret, role: str, password: Secret) -> str:
     parts = conninfo_to_dict(administrator_url.reveal())
     kept = {name: str(value) for name, value in parts.items() if name not in {"user", "password", "dbname"} and value}
     return f"postgresql://{role}:{quote(password.reveal(), safe='')}@/{parts.get('dbname', '')}?{urlencode(kept)}"
+
+
+def password_in(url: str) -> Secret | None:
+    """Return the password of a URL, or None when it has none."""
+    password = conninfo_to_dict(url).get("password")
+    return Secret(str(password)) if password else None
 
 
 def shown(url: Secret) -> str:

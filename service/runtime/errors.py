@@ -19,3 +19,9 @@ class DidNotStopError(PortcullisError):
     """`down` asked, and the installation still runs."""
 
     code = "did_not_stop"
+
+
+class StoppedEarlyError(PortcullisError):
+    """A person or the system asked to stop before everything was up; what had been started is stopped again."""
+
+    code = "interrupted"

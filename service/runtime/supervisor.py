@@ -15,6 +15,7 @@ from enum import Enum
 from typing import Final
 
 from service.domain.errors import PortcullisError, UnavailableError
+from service.runtime.errors import StoppedEarlyError
 from service.runtime.layout import Layout, write_private
 from service.runtime.logs import rotate
 from service.runtime.parts import POLL_S, Part
@@ -23,6 +24,7 @@ MOST_RESTARTS: Final = 5
 RESTART_WINDOW_S: Final = 60.0
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 8.0
+STOPPED_EARLY: Final = "stopped before everything was up: nothing is left running, start it again when you like"
 
 
 class PartState(Enum):
@@ -100,7 +102,9 @@ class Supervisor:
 
     def _wait_until_all_are_ready(self) -> None:
         waiting = list(self._watches)
-        while waiting and not self._told_to_stop:
+        while waiting:
+            if self._told_to_stop:
+                raise StoppedEarlyError(STOPPED_EARLY)
             self._note_ready(waiting)
             time.sleep(POLL_S)
         self._write_state()

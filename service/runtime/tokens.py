@@ -103,7 +103,7 @@ def open_public_folder(layout: Layout, isolation: Isolation) -> None:
     missing = [name for name in PUBLIC_KEYS if not (layout.public / name).exists()]
     if missing and isolation.group is not None:
         os.chown(layout.public, os.geteuid(), isolation.group)
-        layout.public.chmod(0o1775)
+        layout.public.chmod(0o3775)  # the others must read a key before it is pinned, and may never write it
 
 
 def pin_public_keys(layout: Layout) -> None:

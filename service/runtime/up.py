@@ -21,13 +21,14 @@ import psutil
 from service.domain.errors import ConfigurationError, ConflictError, UnavailableError
 from service.domain.secrets import Secret
 from service.runtime import database
-from service.runtime.environment import base_environment, write_environment
+from service.runtime.environment import base_environment, read_environment, write_environment
+from service.runtime.errors import StoppedEarlyError
 from service.runtime.isolation import Isolation, hand_out_folders, plan_isolation
 from service.runtime.layout import Layout, open_home
 from service.runtime.parts import Part, ProcessPart, ProcessPlan, answers_health
 from service.runtime.processes import API, AUTHORITY, KINDS, ProcessKind
 from service.runtime.servers import Place, check_own_servers, start_postgres, start_redis
-from service.runtime.supervisor import Supervisor
+from service.runtime.supervisor import STOPPED_EARLY, Supervisor
 from service.runtime.tokens import (
     Token,
     begin_tokens,
@@ -69,9 +70,16 @@ def run_up(layout: Layout, listen: Listen, say: Say, *, only_prepare: bool = Fal
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
+    try:
+        _stay_up(layout, listen, say, only_prepare=only_prepare)
+    except KeyboardInterrupt:
+        raise StoppedEarlyError(STOPPED_EARLY) from None
+
+
+def _stay_up(layout: Layout, listen: Listen, say: Say, *, only_prepare: bool) -> None:
     with open_home(layout), ExitStack() as started:
         chosen = choose_port(listen)
-        prepared = _prepare(layout, chosen, say, started)
+        prepared = _prepare(layout, chosen, say, started, keep=only_prepare)
         if only_prepare:
             say("prepared: servers are migrated, tokens exist, env/ holds each process's settings")
             return
@@ -102,7 +110,7 @@ def choose_port(listen: Listen) -> Listen:
         return Listen(listen.host, int(probe.getsockname()[1]))
 
 
-def _prepare(layout: Layout, listen: Listen, say: Say, started: ExitStack) -> Prepared:
+def _prepare(layout: Layout, listen: Listen, say: Say, started: ExitStack, *, keep: bool) -> Prepared:
     isolation = plan_isolation(layout)
     for sentence in isolation.missing:
         say(f"isolation missing: {sentence}")
@@ -113,7 +121,7 @@ def _prepare(layout: Layout, listen: Listen, say: Say, started: ExitStack) -> Pr
     started.callback(set_up.abandon)
     postgres = _until_stopped(start_postgres(layout, os.environ), started)
     redis = _until_stopped(start_redis(layout, os.environ), started)
-    passwords = _migrate(postgres)
+    passwords = _migrate(postgres, _kept_passwords(layout) if keep else {})
     tokens = set_up.finish()
     once = provide_setup_token(layout, isolation.accounts[AUTHORITY.name])
     if once is not None:
@@ -130,11 +138,22 @@ def _until_stopped(place: Place, started: ExitStack) -> Place:
     return place
 
 
-def _migrate(postgres: Place) -> dict[str, Secret]:
+def _kept_passwords(layout: Layout) -> dict[str, Secret]:
+    """Return the passwords of the last start: in containers the processes may be running with them."""
+    found: dict[str, Secret] = {}
+    for kind in KINDS:
+        url = (read_environment(layout, kind.name) or {}).get("PORTCULLIS_DATABASE_URL")
+        password = database.password_in(url) if url else None
+        if password is not None:
+            found[kind.name] = password
+    return found
+
+
+def _migrate(postgres: Place, kept: Mapping[str, Secret]) -> dict[str, Secret]:
     """Open the processes' logins and bring the schema to head as the owner role; returns the logins' passwords."""
     with database.connect_as_administrator(postgres.url, postgres.shown) as administrator:
         owner = database.prepare_owner(administrator)
-        passwords = database.open_logins(administrator)
+        passwords = database.open_logins(administrator, kept)
         done = subprocess.run(
             [sys.executable, "-P", "-m", "service.runtime.migrate"],
             input=database.url_for(postgres.url, database.OWNER, owner).encode(),

@@ -16,6 +16,7 @@ from service.domain.errors import ApprovalError, ConflictError, NotFoundError
 from service.domain.ids import ApprovalId, IncidentId
 from service.domain.person import PersonState
 from service.domain.policy import Policy, parse_policy_text
+from service.domain.review import Decision
 from service.domain.signed import Signed
 from service.ports.store.approvals import ApprovalRow
 from service.store.registry import RegistryRepository
@@ -133,6 +134,26 @@ class ApprovalRepository:
             .returning(approvals.c.id)
         )
         return moved.first() is not None
+
+    def decisions_of(self, incident_id: IncidentId) -> Sequence[Decision]:
+        """List every vote on the incident's requests."""
+        query = (
+            select(votes, approvals.c.document, people.c.name)
+            .join(approvals, approvals.c.id == votes.c.approval_id)
+            .join(people, people.c.id == votes.c.person_id)
+            .where(approvals.c.incident_id == incident_id)
+            .order_by(votes.c.cast_at, votes.c.id)
+        )
+        return [
+            Decision(
+                approval_id=row.approval_id,
+                person=row.name,
+                decision=row.decision,
+                at=row.cast_at,
+                sentences=tuple(item.sentence for item in parse(row.document).what),
+            )
+            for row in self._connection.execute(query)
+        ]
 
     def _policy(self) -> Policy:
         """Return the newest policy as it stands: who executes verifies it, a wrong one only wastes this request."""

@@ -240,6 +240,16 @@ class AttentionRepository:
         )
         return [MessageId(row.id) for row in rows]
 
+    def drop_messages(self, approval_id: str, reason: str) -> Sequence[MessageId]:
+        """Drop what was held for an approval that ended."""
+        rows = self._connection.execute(
+            update(messages)
+            .where(messages.c.approval_id == approval_id, messages.c.state == MessageState.HELD.value)
+            .values(state=MessageState.DROPPED.value, reason=reason)
+            .returning(messages.c.id)
+        )
+        return [MessageId(row.id) for row in rows]
+
     def due_messages(self, limit: int) -> Sequence[MessageId]:
         """List messages that are late: due for two seconds, or leased by a worker that is gone."""
         late = or_(

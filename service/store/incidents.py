@@ -1,6 +1,6 @@
 """Alerts and incidents on PostgreSQL; implements `ports.store.incidents.IncidentStore`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -195,7 +195,9 @@ class IncidentRepository:
 
     def balances(self, entities: Sequence[str]) -> Mapping[str, Decimal]:
         """See the port."""
-        named = [(e, *e.removeprefix("account:").split("/", 1)) for e in entities if e.startswith("account:") and "/" in e]
+        named = [
+            (e, *e.removeprefix("account:").split("/", 1)) for e in entities if e.startswith("account:") and "/" in e
+        ]
         return {entity: self._last_balance(connection, ref) for entity, connection, ref in named}
 
     def reopen(self, incident_id: IncidentId) -> None:

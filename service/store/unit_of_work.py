@@ -10,7 +10,6 @@ import structlog
 from sqlalchemy import Connection, insert, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from service.domain.canonical import canonical, commit, new_salt
 from service.domain.events import Event
 from service.domain.timeline import Entry
 from service.store.approvals import ApprovalRepository
@@ -18,6 +17,7 @@ from service.store.attention import AttentionRepository
 from service.store.incidents import IncidentRepository
 from service.store.keys import KeyRepository
 from service.store.plans import PlanRepository
+from service.store.recording import recorded
 from service.store.registry import RegistryRepository
 from service.store.tables.proof import audit_entries, audit_personal, handled, outbox, timeline
 
@@ -62,24 +62,11 @@ class SqlUnitOfWork:
 
     def record(self, entry: Entry, *events: Event) -> None:
         """Write the audit entry and timeline line of a transition, and the events that hand it over."""
-        salted = {name: (new_salt(), value) for name, value in sorted(entry.personal.items())}
-        body = canonical(
-            {
-                "v": 1,
-                "kind": entry.kind,
-                "at": entry.at.isoformat(),
-                "subject": entry.subject,
-                "incident": entry.incident_id,
-                "by": entry.by,
-                "sentence": entry.sentence,
-                "facts": dict(entry.facts),
-                "personal": {name: commit(value, salt) for name, (salt, value) in salted.items()},
-            }
-        )
+        written = recorded(entry)
         entry_id = self.connection.execute(
-            insert(audit_entries).values(body=body.decode(), at=entry.at).returning(audit_entries.c.id)
+            insert(audit_entries).values(body=written.body, at=entry.at).returning(audit_entries.c.id)
         ).scalar_one()
-        for name, (salt, value) in salted.items():
+        for name, salt, value in written.personal:
             self.connection.execute(
                 insert(audit_personal).values(entry_id=entry_id, field=name, salt=salt, value=value)
             )

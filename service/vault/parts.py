@@ -7,7 +7,6 @@ unknown outcome; a key signs only what `hsm/restrictions.py` allows to its state
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
 
 from hsm.custodian import KeyCustodian, KeyRef, Signature, StatementSigner
 from hsm.errors import HsmError
@@ -28,16 +27,14 @@ from service.ports.clock import Clock
 from service.ports.store.unit import Database
 
 
-class VaultToken(KeyCustodian, StatementSigner, Protocol):
-    """The vault token: wallet keys, and the statement key that signs safe destinations."""
-
-
 @dataclass(frozen=True, slots=True)
 class VaultParts:
     """Everything the vault needs."""
 
     db: Database
-    token: VaultToken
+    token: KeyCustodian
+    statements: StatementSigner
+    """The vault token's statement key, which signs safe destinations."""
     chains: Mapping[str, EvmChain]
     """By CAIP-2 id."""
     authority_pem: bytes

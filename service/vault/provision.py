@@ -126,7 +126,7 @@ def _sign_destination(parts: VaultParts, row: DestinationRow) -> None:
     if (said.account, said.chain, said.descriptor, said.active_from) != stored:
         raise ApprovalError("a safe destination's row differs from what the authority signed: it is not used")
     with token_calls():
-        signature = parts.token.sign_statement(destination_of(row).to_bytes())
+        signature = parts.statements.sign_statement(destination_of(row).to_bytes())
     with parts.db.begin() as uow:
         uow.keys.sign_destination(row.account_id, row.chain, row.descriptor, signature)
         uow.record(

@@ -104,7 +104,7 @@ def _verified(parts: VaultParts, account: AccountId, chain: str) -> VerifiedDest
         if row.signature is not None:
             # A row with a wrong signature neither redirects nor hides the genuine one.
             with suppress(StatementError):
-                return verified(destination_of(row), row.signature, parts.token, now)
+                return verified(destination_of(row), row.signature, parts.statements, now)
     raise ApprovalError(f"account {account} has no active, signed safe destination on {chain}: register one by quorum")
 
 

@@ -6,7 +6,7 @@ A row's state says what has been written, never what is allowed: an executing wo
 Asking for an approval, from any process:
 
     document = uow.approvals.propose(draft)
-    uow.record(requested_entry(document), ApprovalRequested(document.id))
+    uow.record(requested_entry(document), ApprovalRequested(document.id))  # domain/requests.py
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ from typing import Protocol
 from service.domain.approval import ActionDocument, ApprovalState, Draft, Subject
 from service.domain.authorisation import Evidence
 from service.domain.ids import ApprovalId, IncidentId
+from service.domain.review import Decision
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,4 +81,8 @@ class ApprovalStore(Protocol):
 
     def end(self, approval_id: ApprovalId, state: ApprovalState, reason: str | None = None) -> bool:
         """Move a waiting or approved request to `state`; False when it was in neither, so somebody else ended it."""
+        ...
+
+    def decisions_of(self, incident_id: IncidentId) -> Sequence[Decision]:
+        """Every vote on the incident's requests, oldest first, for its review."""
         ...

@@ -87,6 +87,10 @@ class AttentionStore(Protocol):
         """Queue the messages held for an approval; returns their ids."""
         ...
 
+    def drop_messages(self, approval_id: str, reason: str) -> Sequence[MessageId]:
+        """Drop the messages held for an approval that ended; returns their ids."""
+        ...
+
     def due_messages(self, limit: int) -> Sequence[MessageId]:
         """Ids of messages whose delivery is due or whose lease ran out."""
         ...

@@ -106,8 +106,6 @@ sweeps = Table(
     Column("transaction_hash", Text, nullable=False),
     Column("state", Text, nullable=False),  # signed | sent | final | failed
     when("created_at", nullable=False),
-    Index(
-        "ix_sweeps_nonce", "chain", "from_address", "nonce", unique=True, postgresql_where=text("state <> 'failed'")
-    ),
+    Index("ix_sweeps_nonce", "chain", "from_address", "nonce", unique=True, postgresql_where=text("state <> 'failed'")),
     UniqueConstraint("transaction_hash"),
 )

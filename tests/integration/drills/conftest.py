@@ -25,7 +25,7 @@ def other_side() -> Iterator[OtherSide]:
             self.end_headers()
             self.wfile.write(answer)
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the base class's
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -120,7 +120,13 @@ class Drill:
 
 def seed_of(other: OtherSide, api_key: rsa.RSAPrivateKey) -> dict[str, Any]:
     eth = {"id": "ETH", "caip19": "eip155:1/slip44:60", "decimals": 18, "price_usd": "350.00"}
-    usdt = {"id": "USDT_ERC20", "caip19": f"eip155:1/erc20:{USDT}", "decimals": 6, "price_usd": "1.00", "contract": USDT}
+    usdt = {
+        "id": "USDT_ERC20",
+        "caip19": f"eip155:1/erc20:{USDT}",
+        "decimals": 6,
+        "price_usd": "1.00",
+        "contract": USDT,
+    }
     hot = {"id": "0", "name": "hot-eth-1", "addresses": [HOT], "key_stolen": True, "at_risk": True}
     cold = {"id": "1", "name": "cold-eth-1", "addresses": [COLD], "balances": {"ETH": str(5 * 10**18)}}
     return {
@@ -144,5 +150,3 @@ def seed_of(other: OtherSide, api_key: rsa.RSAPrivateKey) -> dict[str, Any]:
         },
         "standard_action_secret": SECRET,
     }
-
-

@@ -100,7 +100,7 @@ def test_theft_takes_what_is_there_and_only_an_empty_balance_defeats_it(make_dri
     assert figures["losses"] == 1
     assert figures["conserved"] is True
     told = drill.get("/transactions")
-    assert [t["destinationAddress"].lower() for t in told][0] == address(THIEF)
+    assert told[0]["destinationAddress"].lower() == address(THIEF)
     assert told[0]["source"] == {"type": "VAULT_ACCOUNT", "id": "0", "name": "hot-eth-1", "subType": ""}
 
 

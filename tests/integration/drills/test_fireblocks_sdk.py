@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import pytest
-from fireblocks.base_path import BasePath
 from fireblocks.client import Fireblocks
 from fireblocks.client_configuration import ClientConfiguration
 from fireblocks.exceptions import ApiException
@@ -15,8 +14,6 @@ from fireblocks.models.transaction_request import TransactionRequest
 from fireblocks.models.transaction_request_amount import TransactionRequestAmount
 
 from tests.integration.drills.harness import API_KEY, CUSTOMER, Drill, OtherSide, private_pem
-
-assert BasePath
 
 
 @pytest.fixture
@@ -51,13 +48,23 @@ def test_accounts_and_assets(sdk: Fireblocks) -> None:
 
 
 def test_a_transfer_completes_and_is_listed(sdk: Fireblocks, drill: Drill) -> None:
-    made = sdk.transactions.create_transaction(transaction_request=request_of("ext-1"), idempotency_key="k-1").result().data
-    again = sdk.transactions.create_transaction(transaction_request=request_of("ext-1"), idempotency_key="k-1").result().data
+    made = (
+        sdk.transactions.create_transaction(transaction_request=request_of("ext-1"), idempotency_key="k-1")
+        .result()
+        .data
+    )
+    again = (
+        sdk.transactions.create_transaction(transaction_request=request_of("ext-1"), idempotency_key="k-1")
+        .result()
+        .data
+    )
     assert made.id == again.id
     drill.wait_status(made.id, "COMPLETED")
     found = sdk.transactions.get_transaction(made.id).result().data
     assert (found.status, found.amount_info.amount, found.amount_info.amount_usd) == ("COMPLETED", "0.5", "175.00")
-    listed = sdk.transactions.get_transactions(status="COMPLETED", source_id="0", source_type="VAULT_ACCOUNT").result().data
+    listed = (
+        sdk.transactions.get_transactions(status="COMPLETED", source_id="0", source_type="VAULT_ACCOUNT").result().data
+    )
     assert [t.id for t in listed] == [made.id]
     assert drill.get("/figures")["paid_to_customers_usd"] == "175.00"
 

@@ -6,7 +6,7 @@ import jwt
 import msgspec
 import pytest
 
-from tests.integration.drills.harness import COLD, THIEF, Drill, OtherSide, Received
+from tests.integration.drills.harness import COLD, THIEF, Drill, OtherSide, Received, public_pem
 
 
 def is_callback(request: Received) -> bool:
@@ -23,7 +23,12 @@ def test_approved_transfer_is_signed_as_shown(drill: Drill, other_side: OtherSid
     made = drill.transfer(10**16)
     told = drill.wait_status(made, "COMPLETED")
     asked = claims_of(other_side.wait_for(is_callback)[0], drill)
-    assert (asked["txId"], asked["sourceType"], asked["sourceId"], asked["destType"]) == (made, "VAULT", "0", "UNMANAGED")
+    assert (asked["txId"], asked["sourceType"], asked["sourceId"], asked["destType"]) == (
+        made,
+        "VAULT",
+        "0",
+        "UNMANAGED",
+    )
     assert (asked["amountStr"], asked["destAddressType"]) == ("0.010000000000000000", "ONE_TIME")
     assert asked["destinations"][0]["displayDstAddress"] == asked["destAddress"] == told["destinationAddress"]
     assert asked["rawTx"][0]["rawTx"].startswith("02")
@@ -73,11 +78,7 @@ def test_answer_to_another_request_never_signs(
 def test_retries_run_out(make_drill: Any, other_side: OtherSide) -> None:
     other_side.decide = lambda _claims: "RETRY"
     callback = {"base_url": other_side.url + "/cosigner", "retry_interval_s": 0.0, "retry_max": 2}
-    pem = other_side.key.public_key()
-    from tests.integration.drills.harness import public_pem  # noqa: PLC0415
-
     drill = make_drill(callback=callback | {"public_key_pem": public_pem(other_side.key)})
-    assert pem is not None
     assert drill.wait_status(drill.transfer(), "FAILED")["subStatus"] == "TIMEOUT"
     assert len(drill.get("/callbacks")) == 3
 

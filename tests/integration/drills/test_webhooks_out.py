@@ -68,16 +68,11 @@ def test_v1_signature_verifies(make_drill: Any, other_side: OtherSide) -> None:
 def test_retry_rules(drill: Drill, other_side: OtherSide, statuses: list[int], state: str, tries: list[int]) -> None:
     other_side.statuses = list(statuses)
     webhooks = drill.server.emulator.running().webhooks
-    loop = webhooks_loop(drill)
-    loop.call_soon_threadsafe(webhooks.emit, "transaction.alert.stuck", "t-1", {})
+    drill.server.loop.call_soon_threadsafe(webhooks.emit, "transaction.alert.stuck", "t-1", {})
     other_side.wait_for(is_v2, len(tries))
     found = wait_delivery(drill, state)
     assert found["tries"] == tries
     assert len({r.body for r in other_side.received}) == 1
-
-
-def webhooks_loop(drill: Drill) -> Any:
-    return drill.server.loop
 
 
 def wait_delivery(drill: Drill, state: str) -> dict[str, Any]:

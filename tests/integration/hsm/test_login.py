@@ -1,6 +1,5 @@
 """Logging in: refused PINs stay refused, processes take turns, a fork does not inherit a token."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +12,11 @@ from hsm.errors import (
     PinLockedError,
     PinRefusedError,
     TokenNotFoundError,
+    TokenUnavailableError,
 )
+from hsm.p256 import verify
 from hsm.pkcs11 import session as session_module
+from hsm.pkcs11.authority import AuthorityToken
 from hsm.pkcs11.config import TokenConfig
 from hsm.pkcs11.module import load_module
 from hsm.pkcs11.pin import PinRecord
@@ -149,10 +151,49 @@ def test_a_session_the_token_dropped_is_replaced(make_token: MakeToken) -> None:
     token = Token.open(make_token(Power.AUTHORITY, "test-dropped"))
     with token.session() as session:
         session._raw.closeSession()
-    with pytest.raises(Exception, match="CKR_SESSION_HANDLE_INVALID"), token.session() as session:
+    with pytest.raises(TokenUnavailableError, match="CKR_SESSION_HANDLE_INVALID"), token.session() as session:
         session.random(8)
     with token.session() as session:
         assert len(session.random(8)) == 8
-    assert os.getpid() == token._module.process
-    token._open.clear()
     token.close()
+
+
+def test_a_login_the_token_lost_is_made_again(make_token: MakeToken) -> None:
+    token = AuthorityToken.open(make_token(Power.AUTHORITY, "test-reset"))
+    signature = token.sign_vote(b"before")
+    token._token._module.lib.closeAllSessions(token._token.info.slot)
+    with pytest.raises(TokenUnavailableError):
+        token.sign_vote(b"during")
+    verify(token.vote_public_key_pem(), b"before", signature)
+    verify(token.vote_public_key_pem(), b"after", token.sign_vote(b"after"))
+    token.close()
+
+
+def test_a_login_the_token_lost_is_not_made_again_after_a_refusal(make_token: MakeToken) -> None:
+    config = make_token(Power.AUTHORITY, "test-reset-refused")
+    token = Token.open(config)
+    with token.session():
+        token._module.lib.closeAllSessions(token.info.slot)
+    with pytest.raises(TokenUnavailableError), token.session() as session:
+        session.random(8)
+    PinRecord(config.state_dir, config.label).refuse()
+    with pytest.raises(PinRefusedError), token.session():
+        pytest.fail("a session was given")
+    token.close()
+
+
+def test_two_tokens_of_one_label_are_an_error_that_counts_them(softhsm: SoftHsm, tmp_path: Path) -> None:
+    (tmp_path / "tokens").mkdir()
+    conf = write_private(tmp_path / "conf", f"directories.tokendir = {tmp_path}/tokens\n")
+    config = TokenConfig(softhsm.module, "twin", tmp_path, str, conf)
+    body = """
+from hsm.pkcs11.module import load_module, padded
+module = load_module(config.module, config.softhsm_conf)
+for _ in range(2):
+    module.lib.initToken(module.tokens()[-1].slot, "officer", padded("twin"))
+from hsm.pkcs11.session import Token
+Token.open(config)
+"""
+    answer = in_process(config, body)
+    assert answer.error == TokenNotFoundError.code
+    assert "2 tokens are labelled twin" in answer.message

@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -128,6 +129,24 @@ def test_nothing_survives_a_killed_supervisor_and_its_successor_starts(home: Pat
         assert status(home)["parts"]
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_during_the_start_leaves_nothing_behind(home: Path, number: signal.Signals) -> None:
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPT), "up", "--port", "0"],
+        env=environment(home),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    said_until(process, "postgres ")
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(number)
+    said, _ = process.communicate()
+    assert process.returncode == 130, said
+    assert "nothing is left running" in said
+    assert not [child for child in children if child.is_running()]
+
+
 def test_processes_are_apart_where_this_machine_allows_it(home: Path) -> None:
     with running_up(home) as (_, lines):
         if any(line.startswith("isolation missing") for line in lines):
@@ -151,6 +170,23 @@ def test_ones_own_servers_are_used_and_none_is_started(home: Path) -> None:
         with psycopg.connect(url) as connection:
             found = connection.execute("SELECT rolname FROM pg_roles WHERE rolcanlogin AND NOT rolsuper").fetchall()
         assert set(ROLES) <= {role for (role,) in found}
+
+
+def test_a_taken_port_is_refused_with_what_to_do(home: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = portcullis(home, "up", "--port", str(taken.getsockname()[1]))
+    assert done.returncode == 75
+    assert f"pid {os.getpid()} has it): choose another with --port" in done.stderr
+    assert not (home / "postgres").exists()
+
+
+def test_running_one_process_needs_its_settings(home: Path) -> None:
+    unknown = portcullis(home, "run", "everything")
+    assert (unknown.returncode, "one of authority" in unknown.stderr) == (64, True)
+    early = portcullis(home, "run", "api")
+    assert (early.returncode, "up --only-prepare" in early.stderr) == (78, True)
 
 
 @pytest.mark.parametrize(

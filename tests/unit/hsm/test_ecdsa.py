@@ -3,7 +3,7 @@ import os
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature, encode_dss_signature
 from eth_keys import datatypes as eth_keys
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -35,6 +35,11 @@ def test_a_finished_signature_is_low_s_and_recovers_the_key_elsewhere(secret: in
     assert ecdsa.verify(signature, digest, public)
     other = eth_keys.Signature(vrs=(signature.v, signature.r, signature.s))
     assert other.recover_public_key_from_msg_hash(digest).to_compressed_bytes() == public
+
+
+@given(st.integers(1, ORDER - 1), st.integers(1, HALF_ORDER))
+def test_der_is_that_of_an_independent_encoder(r: int, s: int) -> None:
+    assert Signature(r, s, 0).der() == encode_dss_signature(r, s)
 
 
 def test_a_signature_of_another_key_is_a_mismatch() -> None:

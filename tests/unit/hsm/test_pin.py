@@ -86,10 +86,17 @@ def test_a_malformed_pin_file_is_refused_without_its_content(tmp_path: Path, tex
     assert "xxx" not in str(refused.value)
 
 
-def test_a_pin_file_is_not_followed_elsewhere(tmp_path: Path) -> None:
+def test_a_mounted_secret_is_a_link_and_its_target_counts(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(write_pin(tmp_path / "pin", "1234"))
-    with pytest.raises(PinSourceError):
+    assert pin_from_file(tmp_path / "link")() == "1234"
+    (tmp_path / "pin").chmod(0o644)
+    with pytest.raises(PinSourceError, match="chmod 600"):
         pin_from_file(tmp_path / "link")()
+
+
+def test_an_absent_pin_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PinSourceError, match="cannot read the PIN file"):
+        pin_from_file(tmp_path / "pin")()
 
 
 def test_a_configuration_shows_no_pin(tmp_path: Path) -> None:

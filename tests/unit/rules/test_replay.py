@@ -14,7 +14,7 @@ from rules.observation import Observation, encode
 from rules.replay import compare, replay
 from rules.settings import EngineSettings
 from rules.signal import Decision
-from tests.unit.rules.scenario import DAY, HOUR, NOW, SECOND, Desk, observation
+from tests.unit.rules.scenario import DAY, HOUR, NOW, SECOND, Desk, fired, observation
 
 SETTINGS = EngineSettings(salt="replay")
 
@@ -58,7 +58,9 @@ def live() -> Live:
     thief = desk.stranger()
     held = desk.pay("hot-eth-1", NOW - DAY, amount_usd=9e6, balance_usd=41e6, destination=thief)
     assert live.process(held) is Decision.HOLD
-    live.control("incident_opened", msgspec.json.encode({"entities": ["account:main/hot-eth-1", f"destination:{thief}"]}))
+    live.control(
+        "incident_opened", msgspec.json.encode({"entities": ["account:main/hot-eth-1", f"destination:{thief}"]})
+    )
     for one in desk.between(NOW - DAY, NOW - DAY // 2):
         live.process(one)
     live.control("clearance", encode(held))
@@ -143,7 +145,10 @@ class TestRefuses:
         [
             (row(1, "gossip", b"{}"), "gossip"),
             (row(1, "activity", b"{}", "learn"), "event_id"),
-            (row(1, "activity", b'{"event_id":"e","kind":"k","occurred_at_us":0,"received_at_us":0}', "guess"), "guess"),
+            (
+                row(1, "activity", b'{"event_id":"e","kind":"k","occurred_at_us":0,"received_at_us":0}', "guess"),
+                "guess",
+            ),
             (row(1, "incident_opened", b'{"entity":1}'), "entit"),
             (row(1, "verdict", b'{"verdict":"maybe"}'), "maybe"),
             (row(0, "rules", b'{"digest":""}'), "ascend"),
@@ -190,5 +195,7 @@ def test_late_learning_makes_a_cleared_destination_known() -> None:
     held = desk.pay("hot-eth-1", NOW + SECOND, amount_usd=9e6, balance_usd=41e6, destination="new-venue")
     assert live.process(held) is Decision.HOLD
     assert live.process(msgspec.structs.replace(held, event_id="again")) is Decision.HOLD
+    third = msgspec.structs.replace(held, event_id="third", occurred_at_us=NOW + HOUR)
+    assert "drain-large-share" in fired(live.engine.assess(third))
     live.control("clearance", encode(held))
-    assert live.process(msgspec.structs.replace(held, event_id="third", occurred_at_us=NOW + HOUR)) is not Decision.HOLD
+    assert "drain-large-share" not in fired(live.engine.assess(third))

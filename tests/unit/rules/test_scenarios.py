@@ -40,7 +40,8 @@ class TestMustHold:
         assert found.decision is Decision.HOLD
         assert found.playbook == "drain"
         assert "drain-large-share" in fired(found)
-        assert {reason.feature for reason in found.reasons} >= {"amount_usd", "share_of_balance"}
+        named = {reason.feature for signal in found.signals for reason in signal.reasons}
+        assert named >= {"amount_usd", "share_of_balance"}
 
     def test_kucoin_drain_of_several_accounts_is_held_without_balances(self, engine: Engine, desk: Desk) -> None:
         thief = desk.stranger()
@@ -145,6 +146,14 @@ class TestMustHold:
 
 
 class TestMustNotHold:
+    def test_one_large_payment_is_one_fact(self, engine: Engine, desk: Desk) -> None:
+        """Amount, share and value windows all show it; counted three times it held two benign payments in 60,000."""
+        one = desk.pay("hot-busy-1", NOW + HOUR, amount_usd=245_000.0, asset="usdt", balance_usd=43e6)
+        size = {"amount_usd", "share_of_balance", "value_1m", "value_10m", "value_1h", "value_24h"}
+        found = engine.assess(one)
+        assert len([reason for reason in found.reasons if reason.feature in size]) == 1
+        assert found.decision is not Decision.HOLD or found.signals
+
     def test_ordinary_day(self, engine: Engine, desk: Desk) -> None:
         day = desk.between(NOW, NOW + DAY)
         counts = Counter(one.decision for one in run(engine, day))

@@ -1,12 +1,11 @@
 import os
-import socket
 import tempfile
 from pathlib import Path
 
 import psutil
 import pytest
 
-from service.domain.errors import ConfigurationError, ConflictError
+from service.domain.errors import ConfigurationError
 from service.domain.secrets import Secret
 from service.runtime import logs, softhsm
 from service.runtime.accounts import first_closed_folder, myself
@@ -16,7 +15,6 @@ from service.runtime.layout import Layout
 from service.runtime.memory import pss_mb, tree_pss_mb
 from service.runtime.processes import KINDS, POWERS
 from service.runtime.tokens import Token, provide_setup_token, token_environment
-from service.runtime.up import Listen, choose_port
 from service.store.grants import ROLES
 
 
@@ -136,16 +134,3 @@ def test_a_large_log_keeps_one_older_copy(tmp_path: Path, monkeypatch: pytest.Mo
     assert (tmp_path / "api.log.1").read_bytes() == b"first line\n"
     assert logs.tail(path) == "second"
     assert path.stat().st_mode & 0o777 == 0o600
-
-
-def test_a_taken_port_is_refused_with_what_to_do() -> None:
-    family = socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        with pytest.raises(ConflictError, match="choose another with --port"):
-            choose_port(Listen("127.0.0.1", taken.getsockname()[1]))
-
-
-def test_port_zero_takes_a_free_one() -> None:
-    assert choose_port(Listen("127.0.0.1", 0)).port > 0

@@ -6,6 +6,7 @@ import pytest
 
 from service.domain.errors import UnavailableError
 from service.runtime import supervisor as subject
+from service.runtime.errors import StoppedEarlyError
 from service.runtime.layout import Layout
 from service.runtime.parts import Part
 from service.runtime.supervisor import MOST_RESTARTS, PartState, Supervisor, Watch
@@ -75,6 +76,16 @@ def test_a_part_that_never_gets_ready_fails_the_start_and_stops_the_rest(layout:
     with pytest.raises(UnavailableError, match="b ended"):
         supervisor.start()
     assert calls[-2:] == ["stop b", "stop a"]
+
+
+def test_a_stop_during_the_start_is_not_taken_for_success(layout: Layout) -> None:
+    calls: list[str] = []
+    supervisor, said = supervisor_of(layout, FakePart("a", calls))
+    supervisor.tell_to_stop()
+    with pytest.raises(StoppedEarlyError):
+        supervisor.start()
+    assert calls == ["start a", "stop a"]
+    assert said == []
 
 
 def test_a_crashed_part_is_started_again_and_counted(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,104 @@
+"""Errors as RFC 9457 problem details: the only place where an error becomes an HTTP status.
+
+Rules: the type is `urn:portcullis:problem:<code>` and stays stable; `detail` is our own sentence, never an exception's
+from below; an unforeseen error tells nothing but that it happened. A fault of ours is a 503 with Retry-After, because
+custody platforms never send again after a 4xx.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+import structlog
+
+from service.domain.errors import PortcullisError
+
+MEDIA_TYPE: Final = b"application/problem+json"
+TYPE_PREFIX: Final = "urn:portcullis:problem:"
+
+_log = structlog.get_logger(__name__)
+
+STATUS: Final[Mapping[str, int]] = {
+    "invalid_input": 422,
+    "unauthenticated": 401,
+    "forbidden": 403,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "conflict": 409,
+    "too_large": 413,
+    "rate_limited": 429,
+    "unavailable": 503,
+    "unknown_outcome": 502,
+    "refused_by_other_side": 502,
+    "missing_capability": 409,
+    "not_authorised_by_quorum": 403,
+    "stale_fence": 409,
+    "configuration": 500,
+    "internal": 500,
+}
+"""Status by error code; a code without a row is our own fault."""
+
+_TITLES: Final[Mapping[int, str]] = {
+    401: "Not authenticated",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Method not allowed",
+    409: "Conflict",
+    413: "Too large",
+    422: "Invalid input",
+    429: "Too many requests",
+    500: "Internal error",
+    502: "The other side did not answer as needed",
+    503: "Try again later",
+}
+_RETRIED: Final = frozenset({429, 503})
+_DEFAULT_RETRY_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One problem, ready to be sent."""
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+
+
+def details(error: Exception) -> dict[str, object]:
+    """Return the members of the problem document for any exception."""
+    if not isinstance(error, PortcullisError):
+        return {
+            "type": TYPE_PREFIX + "internal",
+            "title": _TITLES[500],
+            "status": 500,
+            "code": "internal",
+            "detail": "an unforeseen error; the log has the particulars",
+        }
+    status = STATUS.get(error.code, 500)
+    found: dict[str, object] = {
+        "type": TYPE_PREFIX + error.code,
+        "title": _TITLES[status],
+        "status": status,
+        "code": error.code,
+        "detail": str(error),
+    }
+    if error.field is not None:
+        found["field"] = error.field
+    return found
+
+
+def problem_of(error: Exception) -> Problem:
+    """Return the problem for any exception; logs one that nobody foresaw."""
+    found = details(error)
+    status = STATUS.get(str(found["code"]), 500)
+    if not isinstance(error, PortcullisError):
+        _log.error("request.failed", error=type(error).__name__, exc_info=error)
+    headers = [(b"content-type", MEDIA_TYPE), (b"cache-control", b"no-store")]
+    if status in _RETRIED:
+        after = error.retry_after_s if isinstance(error, PortcullisError) else None
+        headers.append((b"retry-after", str(max(1, math.ceil(after or _DEFAULT_RETRY_S))).encode()))
+    if status == STATUS["unauthenticated"]:
+        headers.append((b"www-authenticate", b"Bearer"))
+    return Problem(status, tuple(headers), msgspec.json.encode(found))

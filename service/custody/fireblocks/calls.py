@@ -1,0 +1,291 @@
+"""Containment at Fireblocks: API calls signed inside the platform token, and holds of our own gate.
+
+Rules: every request carries `X-API-Key` and a JWT (RS256; uri, nonce, iat, exp = iat + 55 s, sub, bodyHash) signed by a
+key that never leaves the token, and every POST an `Idempotency-Key`, which Fireblocks honours for 24 h. Suspending one
+account *means* that our co-signer callback answers RETRY for it: Fireblocks has no call that stops the outgoing transfers
+of one vault account (freezing a transaction quarantines incoming funds). The calls are those of the official API
+description; freezing the workspace is lifted by Fireblocks support alone.
+"""
+
+import base64
+import hashlib
+import json
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Final
+from urllib.parse import quote
+
+import httpx
+
+from service.custody.base import TIMEOUT, require_url, send
+from service.domain.account import AccountRef
+from service.domain.errors import (
+    ConfigurationError,
+    InputError,
+    MissingCapabilityError,
+    PortcullisError,
+    UnavailableError,
+    UnknownOutcomeError,
+)
+from service.domain.plan import Receipt, Verdict
+from service.ports.custody import Capability, ConnectionConfig, GateHolds, PendingTransfer, Setting, SignHere
+
+CAPABILITIES: Final = frozenset(
+    {
+        Capability.HOLD_OUTGOING,
+        Capability.CANCEL_PENDING,
+        Capability.LOCK_DESTINATION,
+        Capability.FORBID_ONE_TIME_ADDRESSES,
+        Capability.FREEZE_WORKSPACE,
+    }
+)
+MISSING: Final[Mapping[Capability, str]] = {
+    Capability.REVOKE_CREDENTIAL: (
+        "Fireblocks has no API call for revoke_credential: in its console, an admin removes the user or the API user's "
+        "key and resets the user's device"
+    ),
+    Capability.PUBLISH_ADDRESS: (
+        "Fireblocks has no API call for publish_address that works without its own approval flow: whitelist the new "
+        "address in its console and tell who pays in"
+    ),
+}
+SETTINGS: Final = (
+    Setting("api_base_url", required=False, secret=False, opened_by="", help="such as https://api.fireblocks.io/v1"),
+    Setting("api_key", required=False, secret=False, opened_by="", help="id of the API user, sent as X-API-Key"),
+)
+
+_PENDING: Final = (
+    "SUBMITTED",
+    "PENDING_AML_SCREENING",
+    "PENDING_ENRICHMENT",
+    "PENDING_AUTHORIZATION",
+    "QUEUED",
+    "PENDING_SIGNATURE",
+    "PENDING_3RD_PARTY_MANUAL_APPROVAL",
+    "PENDING_3RD_PARTY",
+)
+_CANCELLED: Final = frozenset({"CANCELLED", "CANCELLING", "REJECTED", "BLOCKED", "FAILED", "TIMEOUT"})
+_PAGE: Final = 200
+_TOKEN_LIFE_S: Final = 55
+
+
+def check_settings(settings: Mapping[str, str]) -> None:
+    """Raise InputError naming the setting: base URL and API user come together."""
+    given = [name for name in ("api_base_url", "api_key") if settings.get(name)]
+    if len(given) == 1:
+        other = "api_key" if given[0] == "api_base_url" else "api_base_url"
+        raise InputError(f"{other} is missing: without it nothing at Fireblocks can be cancelled", field=other)
+    if settings.get("api_base_url"):
+        require_url("api_base_url", settings["api_base_url"])
+
+
+class FireblocksCalls:
+    """Implements `ports.custody.ContainmentCalls` for one workspace."""
+
+    def __init__(
+        self, config: ConnectionConfig, sign: SignHere | None, holds: GateHolds, client: httpx.Client | None = None
+    ) -> None:
+        self._config = config
+        self._sign = sign
+        self._holds = holds
+        self._client = client or httpx.Client(timeout=TIMEOUT)
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """Without API access only what our own gate does."""
+        ours = {Capability.HOLD_OUTGOING, Capability.LOCK_DESTINATION}
+        return CAPABILITIES if self._config.settings.get("api_base_url") and self._sign else frozenset(ours)
+
+    def lacks(self, capability: Capability) -> str:
+        """See the port."""
+        if capability in MISSING:
+            return MISSING[capability]
+        return (
+            f"connection {self._config.id} has no API access, so no {capability.value}: do it in the Fireblocks console, "
+            "and register api_base_url, api_key and the API signing key"
+        )
+
+    def settled(self, key: str) -> Verdict:  # noqa: ARG002  Fireblocks cannot be asked by idempotency key
+        """See the port."""
+        return Verdict.CANNOT_TELL
+
+    def hold_outgoing(self, account: AccountRef, *, key: str) -> Receipt:
+        """See the port."""
+        return self._holds.place(account.connection, "account", account.ref, key=key)
+
+    def outgoing_held(self, account: AccountRef) -> Verdict:
+        """See the port."""
+        return self._holds.held(account.connection, "account", account.ref)
+
+    def release_outgoing(self, account: AccountRef, *, key: str) -> Receipt:
+        """See the port."""
+        return self._holds.release(account.connection, "account", account.ref, key=key)
+
+    def pending(self, account: AccountRef) -> Iterator[PendingTransfer]:
+        """See the port."""
+        for status in _PENDING:
+            query = {"status": status, "sourceType": "VAULT_ACCOUNT", "sourceId": account.ref, "limit": str(_PAGE)}
+            found = self._ask("/transactions", query)
+            if not isinstance(found, list):
+                raise UnavailableError(
+                    "Fireblocks answered the list of transactions with something else", retry_after_s=2
+                )
+            yield from (_transfer(one, account.ref) for one in found if isinstance(one, dict))
+
+    def cancel(self, account: AccountRef, transaction: str, *, key: str) -> Receipt:  # noqa: ARG002  known by its id
+        """See the port."""
+        told = self._call("POST", f"/transactions/{quote(transaction, safe='')}/cancel", None, key)
+        if not (isinstance(told, dict) and told.get("success") is True):
+            raise UnknownOutcomeError("Fireblocks answered the cancellation without saying that it succeeded")
+        return Receipt(transaction, {"success": True})
+
+    def cancelled(self, transaction: str) -> Verdict:
+        """See the port."""
+        try:
+            told = self._ask(f"/transactions/{quote(transaction, safe='')}", {})
+        except PortcullisError:
+            return Verdict.CANNOT_TELL
+        status = told.get("status") if isinstance(told, dict) else None
+        if not isinstance(status, str):
+            return Verdict.CANNOT_TELL
+        return Verdict.HOLDS if status in _CANCELLED else Verdict.DOES_NOT_HOLD
+
+    def lock_destination(self, account: AccountRef | None, destination: str, *, key: str) -> Receipt:  # noqa: ARG002  for all
+        """See the port; our gate refuses the destination for every account of the workspace."""
+        return self._holds.place(self._config.id, "destination", destination, key=key)
+
+    def destination_locked(self, destination: str) -> Verdict:
+        """See the port."""
+        return self._holds.held(self._config.id, "destination", destination)
+
+    def unlock_destination(self, account: AccountRef | None, destination: str, *, key: str) -> Receipt:  # noqa: ARG002  for all
+        """See the port."""
+        return self._holds.release(self._config.id, "destination", destination, key=key)
+
+    def revoke_credential(self, account: AccountRef | None, actor: str, *, key: str) -> Receipt:  # noqa: ARG002  no such call
+        """See the port."""
+        raise MissingCapabilityError(MISSING[Capability.REVOKE_CREDENTIAL])
+
+    def credential_revoked(self, actor: str) -> Verdict:  # noqa: ARG002  there is no such call
+        """See the port."""
+        return Verdict.CANNOT_TELL
+
+    def forbid_one_time_addresses(self, *, key: str) -> Receipt:
+        """See the port."""
+        return self._switch_one_time_addresses(enabled=False, key=key)
+
+    def one_time_addresses_forbidden(self) -> Verdict:
+        """See the port."""
+        try:
+            told = self._ask("/management/ota", {})
+        except PortcullisError:
+            return Verdict.CANNOT_TELL
+        enabled = told.get("enabled") if isinstance(told, dict) else None
+        if not isinstance(enabled, bool):
+            return Verdict.CANNOT_TELL
+        return Verdict.DOES_NOT_HOLD if enabled else Verdict.HOLDS
+
+    def allow_one_time_addresses(self, *, key: str) -> Receipt:
+        """See the port."""
+        return self._switch_one_time_addresses(enabled=True, key=key)
+
+    def freeze_workspace(self, *, key: str) -> Receipt:
+        """See the port."""
+        self._call("POST", "/workspace/freeze", None, key)
+        return Receipt(key, {})
+
+    def workspace_frozen(self) -> Verdict:
+        """See the port; the API has no question for it, only the receipt tells."""
+        return Verdict.CANNOT_TELL
+
+    def publish_address(self, account: AccountRef, address: str, *, key: str) -> Receipt:  # noqa: ARG002  no such call
+        """See the port."""
+        raise MissingCapabilityError(MISSING[Capability.PUBLISH_ADDRESS])
+
+    def address_published(self, account: AccountRef, address: str) -> Verdict:  # noqa: ARG002  there is no such call
+        """See the port."""
+        return Verdict.CANNOT_TELL
+
+    def _switch_one_time_addresses(self, *, enabled: bool, key: str) -> Receipt:
+        self._call("PUT", "/management/ota", {"enabled": enabled}, key)
+        return Receipt(key, {"enabled": enabled})
+
+    def _ask(self, path: str, query: Mapping[str, str]) -> object:
+        """GET; a lost answer to a question is no unknown outcome, so it is only unavailable."""
+        request = self._client.build_request("GET", f"{self._base()}{path}", params=dict(query) or None)
+        self._authorise(request, b"")
+        try:
+            return send(self._client, request).json()
+        except (UnknownOutcomeError, ValueError) as error:
+            raise UnavailableError(f"Fireblocks did not answer GET {path}", retry_after_s=2) from error
+
+    def _call(self, method: str, path: str, body: Mapping[str, object] | None, key: str) -> object:
+        content = b"" if body is None else json.dumps(body, separators=(",", ":")).encode()
+        headers = {"Idempotency-Key": hashlib.sha256(key.encode()).hexdigest()[:40]}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        request = self._client.build_request(method, f"{self._base()}{path}", content=content, headers=headers)
+        self._authorise(request, content)
+        answer = send(self._client, request)
+        try:
+            return answer.json() if answer.content else {}
+        except ValueError as error:
+            raise UnknownOutcomeError(f"Fireblocks answered {method} {path} with something that is not JSON") from error
+
+    def _base(self) -> str:
+        base = self._config.settings.get("api_base_url")
+        if not base:
+            raise MissingCapabilityError(
+                f"connection {self._config.id} has no api_base_url: act in the Fireblocks console"
+            )
+        return base.rstrip("/")
+
+    def _authorise(self, request: httpx.Request, body: bytes) -> None:
+        if self._sign is None:
+            raise ConfigurationError(f"connection {self._config.id} has no API signing key in the platform token")
+        api_key = self._config.settings["api_key"]
+        now = int(time.time())
+        claims = {
+            "uri": request.url.raw_path.decode("ascii"),
+            "nonce": str(uuid.uuid4()),
+            "iat": now,
+            "exp": now + _TOKEN_LIFE_S,
+            "sub": api_key,
+            "bodyHash": hashlib.sha256(body).hexdigest(),
+        }
+        signed = f"{_part({'alg': 'RS256', 'typ': 'JWT'})}.{_part(claims)}"
+        signature = _b64url(self._sign(signed.encode("ascii")))
+        request.headers["X-API-Key"] = api_key
+        request.headers["Authorization"] = f"Bearer {signed}.{signature}"
+
+
+def _transfer(told: Mapping[str, object], account: str) -> PendingTransfer:
+    info = told.get("amountInfo")
+    text = info.get("amountUSD") if isinstance(info, dict) else None
+    try:
+        amount = None if text is None else Decimal(str(text))
+    except InvalidOperation:
+        amount = None
+    destination = told.get("destinationAddress")
+    return PendingTransfer(
+        str(told.get("id")),
+        account,
+        destination if isinstance(destination, str) else None,
+        amount,
+        str(told.get("status")),
+    )
+
+
+def _part(claims: Mapping[str, object]) -> str:
+    return _b64url(json.dumps(claims, separators=(",", ":")).encode())
+
+
+def _b64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+
+
+def calls(config: ConnectionConfig, sign: SignHere | None, holds: GateHolds) -> FireblocksCalls:
+    """Return the calls of one workspace; goes into the platform's declaration."""
+    return FireblocksCalls(config, sign, holds)

@@ -1,0 +1,177 @@
+"""What intake works on: items to be stored, what is known of them, and what is answered.
+
+An item is one verified and parsed event. Its outcome is told only after the transaction that stored it has committed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from service.domain.activity import Received
+from service.domain.ids import ActivityId
+
+GATE_PREFIX: Final = "gate:"
+"""Event ids of questions asked before signing: they never collide with the platform's webhook ids."""
+
+
+class Mode(StrEnum):
+    """Live events may alert; history (before an account goes live) is scored and learned and never alerts."""
+
+    LIVE = "live"
+    HISTORY = "history"
+
+
+class Status(StrEnum):
+    """What became of an activity in the store."""
+
+    SCORED = "scored"
+    HISTORY = "history"
+    UNATTRIBUTED = "unattributed"
+    """Speaks of an account that is not registered: stored, neither learned nor acted on (design D9)."""
+    REPEATED = "repeated"
+    """A later activity of a transaction that was counted already (design D10)."""
+    NOTED = "noted"
+    """An event that means nothing to the engine."""
+
+
+class GateDecision(StrEnum):
+    """The answer to a question before signing."""
+
+    APPROVE = "approve"
+    HOLD = "hold"
+    REJECT = "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One event on its way into the store."""
+
+    received: Received
+    mode: Mode = Mode.LIVE
+    question: str | None = None
+    """The request id, when somebody waits for a decision before signing."""
+    payload_digest: bytes | None = None
+    """SHA-256 of what the bytes to be signed would do (chain, to, value, data), where they are known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the engine said, as it is stored and answered."""
+
+    decision: str
+    """allow | alert | hold"""
+    score: float
+    p_value: float
+    history: str
+    reasons: str
+    """JSON list of {feature, observed, usual, share, detector}."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The answer to one item, after the commit."""
+
+    activity_id: ActivityId
+    status: Status
+    repeated: bool = False
+    """The very same event was stored before; this is its first answer."""
+    judged: Judged | None = None
+    gate: GateDecision | None = None
+    decision_id: str | None = None
+
+
+class EventKey(NamedTuple):
+    """What an event is unique on."""
+
+    connection: str
+    event_id: str
+
+
+class AccountKey(NamedTuple):
+    """What a registered account is unique on."""
+
+    connection: str
+    ref: str
+
+
+class TransactionKey(NamedTuple):
+    """What a transaction is unique on."""
+
+    connection: str
+    ref: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event that was stored before."""
+
+    activity_id: ActivityId
+    body_digest: bytes
+    status: Status
+    judged: Judged | None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownAccount:
+    """What intake needs of a registered account."""
+
+    peer_group: str
+    live: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionState:
+    """A transaction as its first activity told it, and where it stands."""
+
+    activity_id: ActivityId
+    account: str | None
+    asset: str | None
+    destination: str | None
+    amount_base_units: int | None
+    amount_usd: Decimal | None
+    payload_digest: bytes | None
+    state: str
+    decision: str
+
+
+@dataclass(frozen=True, slots=True)
+class LearningRequest:
+    """What another process asked to put into the learning sequence."""
+
+    id: int
+    kind: str
+    subject: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What people and plans decided about a question that was held."""
+
+    held: bool
+    """A hold of ours on the account, the destination or the whole connection is in force."""
+    cleared: bool
+    """People let the transaction pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDecision:
+    """A decision as it was first given."""
+
+    id: str
+    decision: GateDecision
+
+
+Answers = Mapping[int, Outcome | Exception]
+"""Outcome or error of each item of a batch, by its position."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The time of one batch, taken once."""
+
+    now: datetime
+    trace_id: str | None = None

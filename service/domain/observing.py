@@ -1,0 +1,154 @@
+"""From a service's activity to what features may read, and from an assessment to what is stored, alerted and answered.
+
+Rules: ids of accounts, actors and devices are made unique by their connection; destinations are CAIP-10 or the platform's
+own and stay as they are, so that two accounts paying one destination are seen together. Missing stays missing.
+"""
+
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from rules.observation import Observation
+from rules.signal import Assessment, Decision, Reason, Signal
+from service.domain.activity import Activity, Family, Received
+from service.domain.ids import AlertId, new_id
+from service.domain.incident import Alert, IncidentKind, Severity
+from service.domain.intake import Judged
+
+_KIND_OF_FAMILY: Final = {
+    Family.WITHDRAWAL: IncidentKind.DRAIN,
+    Family.DEPOSIT: IncidentKind.DRAIN,
+    Family.SIGNING: IncidentKind.SIGNING_TAMPERING,
+    Family.ACCESS: IncidentKind.ACCOUNT_TAKEOVER,
+    Family.GOVERNANCE: IncidentKind.INSIDER_POLICY_CHANGE,
+}
+_SEVERITY: Final = {
+    "low": Severity.LOW,
+    "medium": Severity.MEDIUM,
+    "high": Severity.HIGH,
+    "critical": Severity.CRITICAL,
+}
+MICROSECONDS: Final = 1_000_000
+
+
+def observe(received: Received, peer_group: str | None, *, counts: bool) -> Observation:
+    """Return what features may read of an activity. Raises rules.errors.ObservationError when out of range."""
+    activity, signing = received.activity, received.activity.signing
+    here = activity.connection
+    return Observation(
+        event_id=received.activity_id,
+        kind=activity.kind,
+        occurred_at_us=_microseconds(activity.occurred_at),
+        received_at_us=_microseconds(received.received_at),
+        account=_within(here, activity.account),
+        actor=_within(here, activity.actor),
+        destination=activity.destination,
+        destination_kind=activity.destination_kind,
+        asset=activity.asset,
+        transaction=_within(here, activity.transaction),
+        country=activity.country,
+        ip=activity.ip,
+        asn=activity.asn,
+        device=_within(here, activity.device),
+        session=_within(here, activity.session),
+        peer_group=peer_group,
+        amount_usd=None if activity.amount_usd is None else float(activity.amount_usd),
+        balance_usd=None if activity.balance_usd is None else float(activity.balance_usd),
+        counts=counts,
+        delegatecall=None if signing is None else signing.delegatecall,
+        unlimited_approval=None if signing is None else signing.unlimited_approval,
+        governance_call=None if signing is None else signing.governance_call,
+        display_mismatch=None if signing is None else signing.display_mismatch,
+        contract_age_s=None if signing is None else signing.contract_age_s,
+    )
+
+
+def entities_of(activity: Activity) -> tuple[str, ...]:
+    """Return what incidents join on: `account:…`, `actor:…`, `destination:…`, `device:…`."""
+    here = activity.connection
+    named = (
+        ("account", _within(here, activity.account)),
+        ("actor", _within(here, activity.actor)),
+        ("destination", activity.destination),
+        ("device", _within(here, activity.device)),
+    )
+    return tuple(f"{sort}:{name}" for sort, name in named if name)
+
+
+def changed_reason(changed: tuple[str, ...]) -> Reason:
+    """Return the reason for a transaction that is told differently than before."""
+    what = ", ".join(changed)
+    return Reason(feature="transaction_changed", observed=f"{what} differs", usual="as first told", share=0.0)
+
+
+def judged(assessment: Assessment, decision: str, extra: tuple[Reason, ...] = ()) -> Judged:
+    """Return an assessment as it is stored; `decision` may be stronger than the engine's own."""
+    reasons = [*extra, *assessment.reasons]
+    for signal in assessment.signals:
+        reasons.extend(signal.reasons)
+    return Judged(
+        decision=decision,
+        score=assessment.score,
+        p_value=assessment.p_value,
+        history=assessment.history.value,
+        reasons=msgspec.json.encode(reasons).decode(),
+    )
+
+
+def detectors_of(assessment: Assessment) -> list[str]:
+    """Return the ids of the detectors that found something, shadow ones too."""
+    return [signal.detector for signal in assessment.signals]
+
+
+def alert_of(received: Received, assessment: Assessment, decision: str) -> tuple[Alert, str]:
+    """Return the alert for an anomalous activity, and its title."""
+    activity = received.activity
+    kind = _incident_kind(activity, assessment)
+    counting = [signal for signal in assessment.signals if signal.decision is not Decision.ALLOW]
+    alert = Alert(
+        id=AlertId(new_id("alr")),
+        connection=activity.connection,
+        activity_id=received.activity_id,
+        dedup_key=_dedup_key(activity, kind, decision),
+        kind=kind,
+        severity=_severity(counting, decision),
+        decision=decision,
+        score=assessment.score,
+        p_value=assessment.p_value,
+        entities=entities_of(activity),
+        amount_usd=activity.amount_usd,
+        raised_at=received.received_at,
+    )
+    return alert, _title(activity, counting)
+
+
+def _incident_kind(activity: Activity, assessment: Assessment) -> IncidentKind:
+    if assessment.playbook in set(IncidentKind):
+        return IncidentKind(assessment.playbook)
+    return _KIND_OF_FAMILY[activity.family]
+
+
+def _dedup_key(activity: Activity, kind: IncidentKind, decision: str) -> str:
+    """Same kind, decision and entities: one alert. A new destination or a stronger decision is a new one."""
+    whose = activity.account or activity.actor or ""
+    return "|".join((activity.connection, kind.value, decision, whose, activity.destination or ""))
+
+
+def _severity(counting: list[Signal], decision: str) -> Severity:
+    least = Severity.HIGH if decision == "hold" else Severity.MEDIUM
+    return max((_SEVERITY[signal.severity.value] for signal in counting), default=least)
+
+
+def _title(activity: Activity, counting: list[Signal]) -> str:
+    if counting:
+        return max(counting, key=lambda signal: (signal.decision.strength, signal.severity.rank)).title
+    return f"Unusual {activity.kind.replace('.', ' ').replace('_', ' ')}"
+
+
+def _within(connection: str, name: str | None) -> str | None:
+    return f"{connection}/{name}" if name else None
+
+
+def _microseconds(moment: datetime) -> int:
+    return int(moment.timestamp()) * MICROSECONDS + moment.microsecond

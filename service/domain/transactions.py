@@ -1,0 +1,105 @@
+"""A transaction counts once (design D10): what a later activity of it means.
+
+Rules: a value that was not told is never a difference. Failed and cancelled transfers leave the value totals, with the
+amount that was counted. A changed destination, asset, account or payload is what tampering looks like and holds; a
+changed amount alerts. Fees and nonces may change: they are not part of the payload digest.
+"""
+
+import hashlib
+from dataclasses import replace
+from typing import Final, TypeVar
+
+from service.domain.activity import Activity, Family
+from service.domain.decode.evm import EvmTransaction
+from service.domain.ids import ActivityId
+from service.domain.intake import Item, TransactionState
+
+T = TypeVar("T")
+
+GIVEN_UP: Final = frozenset({"failed", "cancelled"})
+_HOLDING: Final = frozenset({"account", "asset", "destination", "payload"})
+_COMPARED: Final = ("account", "asset", "destination", "amount_base_units")
+
+
+def opened(item: Item, decision: str) -> TransactionState:
+    """Return the state that a transaction's first activity gives it."""
+    activity = item.received.activity
+    return TransactionState(
+        activity_id=ActivityId(item.received.activity_id),
+        account=activity.account,
+        asset=activity.asset,
+        destination=activity.destination,
+        amount_base_units=activity.amount_base_units,
+        amount_usd=activity.amount_usd,
+        payload_digest=item.payload_digest,
+        state=state_of(activity),
+        decision=decision,
+    )
+
+
+def moved(state: TransactionState, item: Item, decision: str | None) -> TransactionState:
+    """Return the state after a later activity; what was not known before is filled in, a decision only gets stronger."""
+    activity = item.received.activity
+    return replace(
+        state,
+        account=state.account or activity.account,
+        asset=state.asset or activity.asset,
+        destination=state.destination or activity.destination,
+        amount_base_units=_first(state.amount_base_units, activity.amount_base_units),
+        amount_usd=_first(state.amount_usd, activity.amount_usd),
+        payload_digest=state.payload_digest or item.payload_digest,
+        state=state_of(activity),
+        decision=max(state.decision, decision or "allow", key=("allow", "alert", "hold").index),
+    )
+
+
+def differences(state: TransactionState, item: Item) -> tuple[str, ...]:
+    """Name what a later activity tells differently: account, asset, destination, amount, payload."""
+    activity = item.received.activity
+    found = [
+        name.removesuffix("_base_units")
+        for name in _COMPARED
+        if getattr(state, name) is not None
+        and getattr(activity, name) is not None
+        and getattr(state, name) != getattr(activity, name)
+    ]
+    if None not in (state.payload_digest, item.payload_digest) and state.payload_digest != item.payload_digest:
+        found.append("payload")
+    return tuple(found)
+
+
+def decision_for(changed: tuple[str, ...]) -> str:
+    """Return what a changed transaction decides by itself."""
+    if not changed:
+        return "allow"
+    return "hold" if _HOLDING & set(changed) else "alert"
+
+
+def says_more(state: TransactionState, item: Item) -> bool:
+    """Say whether an activity is the first to show the bytes, and they do something that a plain transfer does not."""
+    signing = item.received.activity.signing
+    if signing is None or state.payload_digest is not None:
+        return False
+    return bool(
+        signing.delegatecall or signing.unlimited_approval or signing.governance_call or signing.display_mismatch
+    )
+
+
+def gives_up(state: TransactionState, activity: Activity) -> bool:
+    """Say whether the activity takes a counted transfer out of the value totals."""
+    return state_of(activity) in GIVEN_UP and state.state not in GIVEN_UP
+
+
+def state_of(activity: Activity) -> str:
+    """Return the transaction state that an activity stands for."""
+    return "requested" if activity.family is Family.SIGNING else activity.kind.partition(".")[2]
+
+
+def payload_digest(transaction: EvmTransaction) -> bytes:
+    """Return SHA-256 of what a transaction would do, without its fees and nonce."""
+    text = f"{transaction.chain_id}|{transaction.to}|{transaction.value}|{transaction.data.hex()}"
+    return hashlib.sha256(b"portcullis/payload/v1\0" + text.encode()).digest()
+
+
+def _first(old: T | None, new: T | None) -> T | None:
+    return new if old is None else old

@@ -1,0 +1,352 @@
+"""Incident → plan: which playbook, which targets, what may go at once and what people must approve.
+
+Rules (design D4):
+
+- Tightening steps are ready at once, all of them in parallel, as far as the hour's blast radius per connection goes.
+- Everything else waits for approval; one action document lists all of a plan's waiting steps, so it costs one vote.
+- A plan is frozen: its digest covers every step. A wider incident gets one more plan, for what is new.
+- An incident is contained when every tightening step holds or is impossible for a stated reason, nothing is unknown, and,
+  where keys are lost, everything they could move has been swept: suspending alone does not stop who holds the keys.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from service.actions.base import ContainmentAction
+from service.domain.approval import MAX_ITEMS, ActionDocument, ApprovalState, Draft, step_item
+from service.domain.canonical import canonical, digest
+from service.domain.compromise import deepest, explained
+from service.domain.errors import ApprovalError, InputError
+from service.domain.events import (
+    ApprovalRequested,
+    Event,
+    IncidentContained,
+    PlanProposed,
+    StepFailed,
+    StepReady,
+)
+from service.domain.ids import ApprovalId, IncidentId, PlanId, StepId, new_id
+from service.domain.incident import Incident, IncidentState
+from service.domain.plan import FINISHED, Effect, Plan, Step, StepState
+from service.domain.requests import requested_entry
+from service.domain.timeline import Entry
+from service.playbooks.model import Playbook, Playbooks, StepTemplate
+from service.playbooks.planner import document, planned, undoing
+from service.playbooks.scene import Look, look
+from service.ports.store.unit import Database, UnitOfWork
+
+PLAN_TAG: Final = "portcullis/plan/v1"
+RECOVER: Final = "recover"
+"""What people ask for to loosen everything that an incident tightened."""
+_GOING: Final = frozenset({ApprovalState.APPROVED, ApprovalState.EXECUTED})
+_ENDED: Final = frozenset({StepState.FAILED, StepState.REFUSED, StepState.EXPIRED})
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What planning works with."""
+
+    db: Database
+    actions: Mapping[str, ContainmentAction]
+    playbooks: Playbooks
+    votes_key_pem: Callable[[], bytes]
+    """Reads the authority's pinned vote key: the policy's limits are believed only when signed by it."""
+
+
+def plan(desk: Desk, incident_id: IncidentId) -> None:
+    """Make an incident's first plan; safe to repeat."""
+    with desk.db.begin() as uow:
+        incident = uow.incidents.lock_incident(incident_id)
+        if incident.state is not IncidentState.CLOSED and not uow.plans.of_incident(incident_id):
+            _propose(desk, uow, incident, even_empty=True)
+
+
+def extend(desk: Desk, incident_id: IncidentId) -> None:
+    """Plan what a wider incident adds: new targets, deeper loss of keys, higher severity; safe to repeat."""
+    with desk.db.begin() as uow:
+        incident = uow.incidents.lock_incident(incident_id)
+        if incident.state is not IncidentState.CLOSED:
+            _propose(desk, uow, incident, even_empty=not uow.plans.of_incident(incident_id))
+
+
+def request(desk: Desk, incident_id: IncidentId, action: str, requester: str) -> None:
+    """Plan what a person asks for: `recover`, or one action again on all targets its playbook gives it.
+
+    Raises InputError for an action that the incident's playbook does not have.
+    """
+    with desk.db.begin() as uow:
+        incident = uow.incidents.lock_incident(incident_id)
+        playbook, playbook_digest = desk.playbooks.for_incident(incident.kind)
+        plan_id = PlanId(new_id("pln"))
+        seen = look(uow, incident, playbook, desk.votes_key_pem(), again=True)
+        if action == RECOVER:
+            steps = undoing(seen.scene.existing, desk.actions, plan_id)
+        else:
+            templates = [t for t in playbook.every_step if t.action == action]
+            if not templates:
+                raise InputError(f"the playbook {playbook.playbook} has no action {action!r}", field="action")
+            steps = planned(templates, seen.scene, desk.actions, plan_id)
+        if steps:
+            _store(desk, uow, incident, _Proposal(plan_id, playbook, playbook_digest, seen, steps, requester))
+
+
+def advance(desk: Desk, step_id: StepId) -> None:
+    """After a step ended: let go what waited for it, plan the rotation when its addresses are known, note the times."""
+    with desk.db.begin() as uow:
+        incident = uow.incidents.lock_incident(uow.plans.step(step_id).incident_id)
+        steps = uow.plans.steps_of(incident.id)
+        _unblock(uow, steps)
+        _undo_undone(desk, uow, steps)
+        if incident.state is IncidentState.CLOSED:
+            return
+        if _rotation_is_due(steps):
+            _propose_rotation(desk, uow, incident)
+        _note_times(uow, incident, uow.plans.steps_of(incident.id))
+
+
+@dataclass(frozen=True, slots=True)
+class _Proposal:
+    plan_id: PlanId
+    playbook: Playbook
+    playbook_digest: str
+    seen: Look
+    steps: tuple[Step, ...]
+    requester: str = "portcullis"
+
+
+def _propose(desk: Desk, uow: UnitOfWork, incident: Incident, *, even_empty: bool) -> None:
+    playbook, playbook_digest = desk.playbooks.for_incident(incident.kind)
+    _plan_templates(desk, uow, incident, (playbook, playbook_digest, playbook.steps), even_empty=even_empty)
+
+
+def _propose_rotation(desk: Desk, uow: UnitOfWork, incident: Incident) -> None:
+    playbook, playbook_digest = desk.playbooks.for_incident(incident.kind)
+    _plan_templates(desk, uow, incident, (playbook, playbook_digest, playbook.rotate_account), even_empty=False)
+
+
+def _plan_templates(
+    desk: Desk,
+    uow: UnitOfWork,
+    incident: Incident,
+    source: tuple[Playbook, str, Sequence[StepTemplate]],
+    *,
+    even_empty: bool,
+) -> None:
+    playbook, playbook_digest, templates = source
+    plan_id = PlanId(new_id("pln"))
+    seen = look(uow, incident, playbook, desk.votes_key_pem())
+    steps = planned(templates, seen.scene, desk.actions, plan_id)
+    if steps or even_empty:
+        _store(desk, uow, incident, _Proposal(plan_id, playbook, playbook_digest, seen, steps))
+
+
+def _store(desk: Desk, uow: UnitOfWork, incident: Incident, proposal: _Proposal) -> None:
+    lost, policy = proposal.seen.lost, proposal.seen.policy
+    head = {
+        "tag": PLAN_TAG,
+        "id": proposal.plan_id,
+        "incident": incident.id,
+        "playbook": proposal.playbook.playbook,
+        "playbook_digest": proposal.playbook_digest,
+        "policy_digest": "" if policy is None else policy.digest,
+        "compromised": deepest(lost).value,
+        "because": explained(lost),
+    }
+    body = document(head, proposal.steps)
+    plan_digest = digest(PLAN_TAG, body)
+    steps, requests = _ask(desk, uow, incident, plan_digest, proposal)
+    made = Plan(
+        id=proposal.plan_id,
+        incident_id=incident.id,
+        playbook=proposal.playbook.playbook,
+        playbook_digest=proposal.playbook_digest,
+        policy_digest=head["policy_digest"],
+        compromised=head["compromised"],
+        digest=plan_digest,
+        created_at=uow.now,
+        steps=steps,
+    )
+    uow.plans.add(made, canonical(body).decode())
+    _record(desk, uow, incident, made, head["because"])
+    for asked in requests:
+        uow.record(requested_entry(asked), ApprovalRequested(asked.id))
+    if incident.state is IncidentState.CONTAINED and any(_tightens(s) and s.state not in FINISHED for s in steps):
+        uow.incidents.reopen(incident.id)
+
+
+def _ask(
+    desk: Desk, uow: UnitOfWork, incident: Incident, plan_digest: str, proposal: _Proposal
+) -> tuple[tuple[Step, ...], list[ActionDocument]]:
+    """Ask for one approval of everything that needs it; what nobody can approve is refused, and says so."""
+    needing = [s for s in proposal.steps if _needs_approval(s)]
+    answers: dict[StepId, Step] = {}
+    requests: list[ActionDocument] = []
+    for start in range(0, len(needing), MAX_ITEMS):
+        part = needing[start : start + MAX_ITEMS]
+        try:
+            asked = uow.approvals.propose(_draft(desk, incident, plan_digest, proposal, part))
+        except (ApprovalError, InputError) as error:
+            reason = f"no approval can be asked for: {error}"
+            answers |= {s.id: replace(s, state=StepState.REFUSED, reason=reason) for s in part}
+        else:
+            requests.append(asked)
+            answers |= {s.id: replace(s, approval_id=asked.id) for s in part}
+    return tuple(answers.get(s.id, s) for s in proposal.steps), requests
+
+
+def _draft(desk: Desk, incident: Incident, plan_digest: str, proposal: _Proposal, steps: Sequence[Step]) -> Draft:
+    balances = proposal.seen.scene.balances
+    sweeps = [s for s in steps if s.action == "sweep_to_safe"]
+    named = {s.target.value: f"account:{s.target.connection}/{s.target.value}" for s in sweeps}
+    return Draft(
+        what=[step_item(s, _sentence(desk, s)) for s in steps],
+        why=f"{incident.title} ({incident.severity.word}); {explained(proposal.seen.lost)}",
+        requester=proposal.requester,
+        incident=incident.id,
+        plan_digest=plan_digest,
+        amounts={f"last told balance of {ref} in USD": str(balances.get(entity, 0)) for ref, entity in named.items()},
+        preconditions=[f"incident {incident.id} is not closed and the step has not been changed since"],
+    )
+
+
+def _sentence(desk: Desk, step: Step) -> str:
+    text = desk.actions[step.action].title.format(target=step.target.value)
+    for one in step.params.get("destinations") or ():  # type: ignore[attr-defined]  # our own planner's list
+        text += f"; to {one['descriptor']} on {one['chain']}"
+    if address := step.params.get("address"):
+        text += f"; the address is {address}"
+    return text
+
+
+def _record(desk: Desk, uow: UnitOfWork, incident: Incident, made: Plan, because: str) -> None:
+    going = [s for s in made.steps if s.state is StepState.READY]
+    refused = [s for s in made.steps if s.state is StepState.REFUSED]
+    waiting = len(made.steps) - len(going) - len(refused)
+    entry = Entry(
+        kind="plan.proposed",
+        at=uow.now,
+        subject=made.id,
+        sentence=(
+            f"Plan by playbook {made.playbook}: {len(going)} steps go at once, {waiting} wait, "
+            f"{len(refused)} cannot be done. {because}"
+        ),
+        incident_id=incident.id,
+        facts={"digest": made.digest, "compromised": made.compromised, "steps": [s.id for s in made.steps]},
+    )
+    events: list[Event] = [PlanProposed(made.id, incident.id)]
+    events += [StepReady(s.id, s.lane.value) for s in going]
+    uow.record(entry, *events)
+    for step in refused:
+        uow.record(
+            _entry(desk, uow, step, "step.refused", f"Not done: {step.reason}"), StepFailed(step.id, incident.id)
+        )
+
+
+def _needs_approval(step: Step) -> bool:
+    if step.state is StepState.REFUSED:
+        return False
+    return step.effect is not Effect.TIGHTENS or step.state is StepState.WAITING_APPROVAL
+
+
+def _tightens(step: Step) -> bool:
+    return step.effect is Effect.TIGHTENS
+
+
+def _unblock(uow: UnitOfWork, steps: Sequence[Step]) -> None:
+    by_id = {step.id: step for step in steps}
+    for step in steps:
+        if step.state is not StepState.WAITING_STEP:
+            continue
+        before = [by_id[one] for one in step.after if one in by_id]
+        ended = next((one for one in before if one.state in _ENDED), None)
+        if ended is not None:
+            reason = f"{ended.action} on {ended.target.value} comes first and was not done: {ended.reason}"
+            by_id[step.id] = uow.plans.move(step.id, StepState.REFUSED, reason=reason)
+            uow.record(_plain(uow, step, "step.refused", f"Not done: {step.action}: {reason}"), _failed(step))
+        elif all(one.state is StepState.DONE for one in before):
+            _let_go(uow, step)
+
+
+def _let_go(uow: UnitOfWork, step: Step) -> None:
+    state = StepState.READY if step.approval_id is None else _by_approval(uow, step.approval_id)
+    reason = "its approval ended" if state is StepState.EXPIRED else None
+    uow.plans.move(step.id, state, reason=reason)
+    if state is StepState.READY:
+        entry = _plain(uow, step, "step.ready", f"May go now: {step.action} on {step.target.value}")
+        uow.record(entry, StepReady(step.id, step.lane.value))
+
+
+def _by_approval(uow: UnitOfWork, approval_id: ApprovalId) -> StepState:
+    uow.lock(f"approval:{approval_id}")
+    state = uow.approvals.row(approval_id).state
+    if state in _GOING:
+        return StepState.READY
+    return StepState.WAITING_APPROVAL if state is ApprovalState.WAITING else StepState.EXPIRED
+
+
+def _undo_undone(desk: Desk, uow: UnitOfWork, steps: Sequence[Step]) -> None:
+    """A loosening step that holds ends the tightening step it loosens."""
+    loosened = [s for s in steps if s.effect is Effect.LOOSENS and s.state is StepState.DONE]
+    for old in steps:
+        back = desk.actions[old.action].undone_by
+        if old.state is StepState.DONE and any(
+            s.action == back and s.target == old.target and (s.plan_id, s.position) > (old.plan_id, old.position)
+            for s in loosened
+        ):
+            uow.plans.move(old.id, StepState.UNDONE)
+
+
+def _rotation_is_due(steps: Sequence[Step]) -> bool:
+    """Every preparation has ended and one gave a new address that no plan publishes yet."""
+    prepared = [s for s in steps if s.action == "prepare_rotation"]
+    published = {s.target for s in steps if s.action in {"publish_address", "retire_key"}}
+    return all(s.state in FINISHED for s in prepared) and any(
+        s.state is StepState.DONE and s.target not in published for s in prepared
+    )
+
+
+def _note_times(uow: UnitOfWork, incident: Incident, steps: Sequence[Step]) -> None:
+    if any(s.action == "suspend_withdrawals" and s.state is StepState.DONE for s in steps):
+        uow.incidents.note(incident.id, held_at=uow.now)
+    suspended = [s for s in steps if s.action == "suspend_withdrawals"]
+    if suspended and all(s.state is StepState.UNDONE for s in suspended):
+        uow.incidents.note(incident.id, recovered_at=uow.now)
+    if incident.state is IncidentState.OPEN and _contained(steps):
+        uow.incidents.note(incident.id, contained_at=uow.now)
+        uow.incidents.set_state(incident.id, IncidentState.CONTAINED)
+        entry = Entry(
+            kind="incident.contained",
+            at=uow.now,
+            subject=incident.id,
+            sentence="Contained: everything that tightens holds, and what lost keys could move has been swept",
+            incident_id=incident.id,
+            facts={"steps": [s.id for s in steps if s.state is StepState.DONE]},
+        )
+        uow.record(entry, IncidentContained(incident.id))
+
+
+def _contained(steps: Sequence[Step]) -> bool:
+    counted = [s for s in steps if _tightens(s) or s.action == "sweep_to_safe"]
+    held = [s for s in counted if s.state in {StepState.DONE, StepState.UNDONE}]
+    impossible = [s for s in counted if s.state is StepState.REFUSED and _tightens(s) and s.approval_id is None]
+    return bool(held) and len(held) + len(impossible) == len(counted)
+
+
+def _failed(step: Step) -> StepFailed:
+    return StepFailed(step.id, step.incident_id)
+
+
+def _entry(desk: Desk, uow: UnitOfWork, step: Step, kind: str, sentence: str) -> Entry:
+    return replace(_plain(uow, step, kind, sentence), sentence=f"{sentence} ({_sentence(desk, step)})")
+
+
+def _plain(uow: UnitOfWork, step: Step, kind: str, sentence: str) -> Entry:
+    return Entry(
+        kind=kind,
+        at=uow.now,
+        subject=step.id,
+        sentence=sentence,
+        incident_id=step.incident_id,
+        facts={"action": step.action, "target": step.target.value, "reason": step.reason or ""},
+    )

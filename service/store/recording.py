@@ -1,0 +1,36 @@
+"""How one transition is written down: the audit entry's exact bytes, with personal fields as salted commitments.
+
+Both writers of the audit log use this one function: the unit of work, and intake's group commit.
+"""
+
+from dataclasses import dataclass
+
+from service.domain.canonical import canonical, commit, new_salt
+from service.domain.timeline import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What is stored of an entry: its RFC 8785 body, and (field, salt, value) of each personal field."""
+
+    body: str
+    personal: tuple[tuple[str, bytes, str], ...]
+
+
+def recorded(entry: Entry) -> Recorded:
+    """Return the stored form of an entry. Raises InputError when a fact is not JSON."""
+    personal = tuple((name, new_salt(), value) for name, value in sorted(entry.personal.items()))
+    body = canonical(
+        {
+            "v": 1,
+            "kind": entry.kind,
+            "at": entry.at.isoformat(),
+            "subject": entry.subject,
+            "incident": entry.incident_id,
+            "by": entry.by,
+            "sentence": entry.sentence,
+            "facts": dict(entry.facts),
+            "personal": {name: commit(value, salt) for name, salt, value in personal},
+        }
+    )
+    return Recorded(body.decode(), personal)
