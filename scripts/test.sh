@@ -1,12 +1,18 @@
 #!/bin/sh
-# Run all tests in parallel with branch coverage, combined over processes. Usage: scripts/test.sh [JOBS]
+# Run all tests in parallel and report branch coverage over every process they start. Usage: scripts/test.sh [JOBS]
 set -eu
 cd "$(dirname "$0")/.."
 python=.venv/bin/python
 
+# Coverage starts itself in each Python process that finds these two, pytest-xdist's workers among them.
+COVERAGE_PROCESS_START=$PWD/pyproject.toml
+COVERAGE_FILE=$PWD/.coverage
+export COVERAGE_PROCESS_START COVERAGE_FILE
+
 rm -f .coverage .coverage.*
 status=0
-"$python" -m coverage run -m pytest -n "${1:-2}" --dist loadscope -m 'not contract' || status=$?
-"$python" -m coverage combine --quiet 2>/dev/null || echo 'coverage: not measured'
-"$python" -m coverage report | tail -n 40 || true
+"$python" -m pytest -n "${1:-2}" --dist loadscope -m 'not contract' || status=$?
+unset COVERAGE_PROCESS_START
+echo '== branch coverage'
+"$python" -m coverage combine --quiet && "$python" -m coverage report || echo 'not measured: see the message above'
 exit "$status"

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from service.domain.errors import PortcullisError
+from service.domain.errors import NotFoundError, PortcullisError
 
 MEDIA_TYPE: Final = b"application/problem+json"
 TYPE_PREFIX: Final = "urn:portcullis:problem:"
@@ -102,3 +102,16 @@ def problem_of(error: Exception) -> Problem:
     if status == STATUS["unauthenticated"]:
         headers.append((b"www-authenticate", b"Bearer"))
     return Problem(status, tuple(headers), msgspec.json.encode(found))
+
+
+def problem_of_status(status: int) -> Problem:
+    """Return the problem for an error of the web framework's own: no such route, or not this method."""
+    if status == STATUS["method_not_allowed"]:
+        return problem_of(_MethodNotAllowedError("this path takes another method: see /v1/openapi.json"))
+    return problem_of(NotFoundError("there is no such path: see /v1/openapi.json"))
+
+
+class _MethodNotAllowedError(PortcullisError):
+    """The path is known, the method is not for it."""
+
+    code = "method_not_allowed"

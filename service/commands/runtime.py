@@ -43,7 +43,7 @@ def up(
     """
     from service.runtime.up import Listen, run_up  # noqa: PLC0415  --help must not pay for the database driver
 
-    run_up(layout(), Listen(host, port), lambda line: print(line, flush=True), only_prepare=only_prepare)  # noqa: T201
+    run_up(layout(), Listen(host, port), typer.echo, only_prepare=only_prepare)
 
 
 def run(name: Annotated[str, typer.Argument(help="authority, containment, keys, schedule or api.")]) -> None:

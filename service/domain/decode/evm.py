@@ -70,7 +70,7 @@ def from_hex(text: str, *, field: str, max_bytes: int = MAX_RAW_BYTES) -> bytes:
     digits = text[2:] if text[:2] in {"0x", "0X"} else text
     if len(digits) > 2 * max_bytes:
         raise InputError(f"{field} has at most {max_bytes} bytes", field=field)
-    if not digits.isascii() or not digits.isalnum() and digits:
+    if not digits.isascii() or (not digits.isalnum() and digits):
         raise InputError(f"{field} must be hex digits", field=field)
     try:
         return bytes.fromhex(digits)

@@ -28,6 +28,22 @@ outbox = Table(
     when("created_at", nullable=False),
     when("published_at"),
     Index("ix_outbox_waiting", "id", postgresql_where=text("published_at IS NULL")),
+    Index("ix_outbox_published", "published_at"),
+)
+
+# The relay sleeps until a commit wakes it: whoever writes an event, by whatever driver, needs to know nothing of it.
+event.listen(
+    outbox,
+    "after_create",
+    DDL(
+        "CREATE FUNCTION outbox_wake() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN PERFORM pg_notify('outbox', ''); RETURN NULL; END $$"
+    ),
+)
+event.listen(
+    outbox,
+    "after_create",
+    DDL("CREATE TRIGGER outbox_wake AFTER INSERT ON outbox FOR EACH STATEMENT EXECUTE FUNCTION outbox_wake()"),
 )
 
 handled = Table(

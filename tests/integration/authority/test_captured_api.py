@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from psycopg import errors, sql
 
+from service.authority import enrolment
 from service.authority.changes import carry_out, settle, tighten
 from service.authority.votes import cast
 from service.domain.approval import ActionDocument, ApprovalState, Draft, Item, PolicyRef, check_code, parse, step_item
@@ -43,10 +44,6 @@ class Attacker:
         with psycopg.connect(url_of_role(self.house.superuser_url, API)) as connection:
             connection.execute(statement.encode(), values)
 
-    def cannot(self, statement: str, *values: object) -> None:
-        with pytest.raises(errors.InsufficientPrivilege):
-            self.runs(statement, *values)
-
     def inserts_approval(self, document: ActionDocument, state: str) -> None:
         self.runs(
             "INSERT INTO approvals (id, subject, document, digest, requester, state, created_at, approve_by, execute_by)"
@@ -60,7 +57,9 @@ class Attacker:
             return policy_in_force(uow.registry.policy(), self.house.office.public_key_pem)
 
     def document(self, *items: Item) -> ActionDocument:
-        return build(Draft(what=items, why="All is well.", requester="portcullis"), self.policy(), self.house.clock.now())
+        return build(
+            Draft(what=items, why="All is well.", requester="portcullis"), self.policy(), self.house.clock.now()
+        )
 
     def evidence(self, document: ActionDocument) -> Evidence:
         with self.house.database("portcullis_keys").begin() as uow:
@@ -74,6 +73,11 @@ class Attacker:
         except ApprovalError:
             return False
         return True
+
+
+def denied(superuser_url: str, statement: str) -> None:
+    with psycopg.connect(url_of_role(superuser_url, API)) as connection, pytest.raises(errors.InsufficientPrivilege):
+        connection.execute(statement.encode())
 
 
 @pytest.fixture
@@ -97,11 +101,11 @@ def test_the_attack_would_be_noticed_if_it_worked(attacker: Attacker) -> None:
     ["votes", "people", "factors", "factor_attempts", "policies", "connections", "connection_secrets", "channels"]
     + ["setup", "mandates"],
 )
-def test_the_tables_of_who_decides_are_out_of_reach(attacker: Attacker, table: str) -> None:
+def test_the_tables_of_who_decides_are_out_of_reach(postgres_url: str, table: str) -> None:
     name = sql.Identifier(table).as_string()
-    attacker.cannot(f"INSERT INTO {name} DEFAULT VALUES")  # noqa: S608  a constant of this test, quoted
-    attacker.cannot(f"DELETE FROM {name}")  # noqa: S608  as above
-    attacker.cannot(f"TRUNCATE {name}")
+    denied(postgres_url, f"INSERT INTO {name} DEFAULT VALUES")  # noqa: S608  a constant of this test, quoted
+    denied(postgres_url, f"DELETE FROM {name}")  # noqa: S608  as above
+    denied(postgres_url, f"TRUNCATE {name}")
 
 
 @pytest.mark.parametrize(
@@ -130,8 +134,8 @@ def test_the_tables_of_who_decides_are_out_of_reach(attacker: Attacker, table: s
         "UPDATE audit_entries SET body = ''",
     ],
 )
-def test_what_is_decided_or_planned_cannot_be_rewritten(attacker: Attacker, statement: str) -> None:
-    attacker.cannot(statement)
+def test_what_is_decided_or_planned_cannot_be_rewritten(postgres_url: str, statement: str) -> None:
+    denied(postgres_url, statement)
 
 
 def test_a_row_that_calls_itself_approved_moves_nothing(attacker: Attacker) -> None:
@@ -291,18 +295,16 @@ def test_the_authority_tightens_at_once_but_loosens_for_nobody(attacker: Attacke
 def test_the_attacker_cannot_lock_everybody_out_either(attacker: Attacker) -> None:
     """Suspending is a tightening, but not down to where no quorum could be won again."""
     house = attacker.house
-    for person in list(house.phones)[:3]:
-        try:
+    first, *others = house.phones
+    tighten(house.office, "change.person.suspend", {"person": first}, "per_admin")
+    for person in others:
+        with pytest.raises(ForbiddenError, match="takes a quorum"):
             tighten(house.office, "change.person.suspend", {"person": person}, "per_admin")
-        except ForbiddenError as error:
-            assert "takes a quorum" in str(error)  # noqa: PT017  the second is refused, whichever it is
     with house.database(API).begin() as uow:
         assert len(uow.registry.eligible()) == 3
 
 
 def test_nobody_enrols_a_factor_for_somebody_who_has_one(attacker: Attacker) -> None:
-    from service.authority import enrolment  # noqa: PLC0415
-
     person = next(iter(attacker.house.phones))
     for attempt in (enrolment.begin, enrolment.begin_in_setup):
         with pytest.raises(PortcullisError, match="quorum"):

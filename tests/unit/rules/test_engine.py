@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rules
+from rules.baseline.layout import AMOUNT
 from rules.engine import Engine
 from rules.errors import EvaluationError, StateFormatError
 from rules.features.trial import trial
@@ -146,10 +147,9 @@ class TestLearning:
             subject.process(one, history=True)
         for n in range(5):
             subject.process(desk.pay("hot-eth-1", NOW + n * DAY, amount_usd=1e9), history=True)
-        reasons = {
-            one.feature: one for one in subject.assess(desk.pay("hot-eth-1", NOW + 6 * DAY, amount_usd=5e6)).reasons
-        }
-        assert float(reasons["amount_usd"].usual.split()[0].replace(",", "")) < 20_000
+        (account,) = [one for one in subject.snapshot() if (one.kind, one.entity) == (1, "main/hot-eth-1")]
+        usual_usd = 10.0 ** memoryview(account.state).cast("d")[AMOUNT + 1]
+        assert 6_000 < usual_usd < 12_000
 
 
 class TestDetectors:

@@ -160,6 +160,12 @@ class TestMustNotHold:
         assert counts[Decision.HOLD] == 0
         assert counts[Decision.ALERT] <= 0.004 * len(day)
 
+    @pytest.mark.parametrize("seed", [1, 5])
+    def test_two_ordinary_days_of_seeds_that_were_once_held(self, seed: int) -> None:
+        desk, engine = learned(seed)
+        counts = Counter(one.decision for one in run(engine, desk.between(NOW, NOW + 2 * DAY)))
+        assert counts[Decision.HOLD] == 0
+
     def test_top_up(self, engine: Engine, desk: Desk) -> None:
         (found,) = run(engine, [desk.top_up(NOW + 10 * HOUR)])
         assert found.decision is Decision.ALLOW

@@ -1,0 +1,25 @@
+"""The jobs of the `delivery` queue: writing messages and handing them over."""
+
+from collections.abc import Callable, Mapping
+
+from service.domain.ids import ApprovalId, IncidentId, MessageId, StepId
+from service.flow import notify
+from service.ports.notify import Channel
+from service.ports.store.unit import Database
+from workers.jobs import Jobs
+
+
+def jobs(
+    db: Database, channels: Callable[[], Mapping[str, Channel]], votes_key_pem: Callable[[], bytes], owner: str
+) -> Jobs:
+    """Return the functions behind the names."""
+    return {
+        "notify.incident": lambda p: notify.incident(db, IncidentId(p["incident_id"])),
+        "notify.contained": lambda p: notify.contained(db, IncidentId(p["incident_id"])),
+        "notify.step": lambda p: notify.step(db, StepId(p["step_id"])),
+        "notify.approvers": lambda p: notify.approvers(db, ApprovalId(p["approval_id"])),
+        "notify.released": lambda p: notify.released(db, ApprovalId(p["approval_id"])),
+        "notify.deliver": lambda p: notify.deliver(
+            db, channels(), votes_key_pem(), MessageId(p["message_id"]), owner
+        ),
+    }

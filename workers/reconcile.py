@@ -1,0 +1,139 @@
+"""The sweeper: finds what is late and sends its job again; on every worker, one at a time.
+
+It looks at rows only: steps that are due or whose lease ran out, timers, messages, overdue requests, accounts without
+keys, audit entries without a place in the tree, and events whose jobs nobody noted as handled. So a flushed broker, a
+killed worker or a schedule that stands still delays work and loses none. What was just sent is left alone for a while.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Final
+
+import structlog
+from sqlalchemy import Connection, Text, column, exists, func, select, text, values
+
+from service.domain.errors import PortcullisError
+from service.domain.events import StepReady
+from service.domain.plan import Lane
+from service.flow.routes import JOBS_OF, jobs_of
+from service.store.database import SqlDatabase
+from service.store.tables.proof import handled, outbox
+from workers.publish import CeleryQueue, Waiting
+
+LOCK: Final = 0x706F7274_00000002
+"""The advisory lock's number: `port` and 2."""
+SWEEP_EVERY_S: Final = 1.0
+QUIET_S: Final = 15.0
+"""How long a job that was just sent is not sent again."""
+UNHANDLED_AFTER: Final = timedelta(seconds=30)
+UNHANDLED_FOR: Final = timedelta(days=1)
+BATCH: Final = 200
+_MOST_REMEMBERED: Final = 10_000
+
+log = structlog.get_logger(__name__)
+
+
+class Sweeper:
+    """Runs in a thread until `stop` is set."""
+
+    def __init__(
+        self, db: SqlDatabase, queue: CeleryQueue, stop: threading.Event, fork_guard: threading.Lock
+    ) -> None:
+        self._db = db
+        self._queue = queue
+        self._stop = stop
+        self._fork_guard = fork_guard
+        self._sent: dict[str, float] = {}
+
+    def run(self) -> None:
+        """Sweep until stopped; errors are logged and the next round tries again."""
+        while not self._stop.wait(SWEEP_EVERY_S):
+            try:
+                with self._fork_guard:
+                    self.sweep()
+            except PortcullisError as error:
+                log.warning("sweep.failed", error_code=error.code, message=str(error))
+            except Exception as error:
+                log.exception("sweep.failed", error=type(error).__name__)
+
+    def sweep(self) -> int:
+        """Look once; return how many jobs were sent. Does nothing while another worker looks."""
+        with self._db.begin() as uow:
+            if not uow.connection.execute(text("SELECT pg_try_advisory_xact_lock(:n)"), {"n": LOCK}).scalar_one():
+                return 0
+            due = uow.plans.due(limit=BATCH, lanes=tuple(Lane))
+            late = [
+                *((f"{step.id}@{step.due_at}", _step_job(step.lane), {"step_id": step.id}) for step in due),
+                *((f"timer:{t}", "escalate.timer", {"timer_id": t}) for t in uow.attention.due_timers(BATCH)),
+                *((f"message:{m}", "notify.deliver", {"message_id": m}) for m in uow.attention.due_messages(BATCH)),
+                *_rest(uow.connection, overdue=bool(uow.approvals.overdue(1))),
+            ]
+            lost = _unhandled(uow.connection)
+        sent = [self._again(key, job, payload) for key, job, payload in late]
+        sent += [self._again_event(waiting, settled) for waiting, settled in lost]
+        return sum(sent)
+
+    def _again(self, key: str, job: str, payload: dict[str, str]) -> bool:
+        if not self._is_quiet(key):
+            return False
+        self._queue.publish(job, payload)
+        return True
+
+    def _again_event(self, waiting: Waiting, settled: frozenset[str]) -> bool:
+        if not self._is_quiet(f"event:{waiting.number}"):
+            return False
+        self._queue.publish_event(waiting, leave_out=settled)
+        return True
+
+    def _is_quiet(self, key: str) -> bool:
+        now = time.monotonic()
+        if now - self._sent.get(key, -QUIET_S) < QUIET_S:
+            return False
+        if len(self._sent) >= _MOST_REMEMBERED:
+            self._sent = {k: at for k, at in self._sent.items() if now - at < QUIET_S}
+        self._sent[key] = now
+        return True
+
+
+def _step_job(lane: Lane) -> str:
+    return "keys.step" if lane is Lane.KEYS else "contain.step"
+
+
+def _rest(connection: Connection, *, overdue: bool) -> Iterator[tuple[str, str, dict[str, str]]]:
+    if overdue:
+        yield "approvals", "approve.expire", {}
+    waiting = "SELECT 1 FROM audit_entries WHERE leaf_index IS NULL AND at < now() - interval '1 second' LIMIT 1"
+    if connection.execute(text(waiting)).first() is not None:
+        yield "audit", "audit.sequence", {}
+    pending = (
+        "SELECT id FROM accounts WHERE provisioning = 'pending' AND created_at < now() - interval '10 seconds' "
+        "ORDER BY id LIMIT 50"
+    )
+    for row in connection.execute(text(pending)):
+        yield f"account:{row.id}", "keys.provision", {"account_id": row.id}
+
+
+def _unhandled(connection: Connection) -> list[tuple[Waiting, frozenset[str]]]:
+    """Events that went out a while ago and of which a job is not noted as handled, with the jobs that are."""
+    jobs = values(column("event", Text), column("lane", Text), column("job", Text), name="jobs").data(_routes())
+    noted = exists().where(handled.c.key == func.concat("job:", outbox.c.id, ":", jobs.c.job))
+    query = (
+        select(outbox.c.id, outbox.c.event, outbox.c.payload, outbox.c.trace_id, func.array_agg(jobs.c.job).label("lost"))
+        .join(jobs, (jobs.c.event == outbox.c.event) & (jobs.c.lane.in_(["", outbox.c.payload["lane"].astext])))
+        .where(outbox.c.published_at < func.now() - UNHANDLED_AFTER, outbox.c.published_at > func.now() - UNHANDLED_FOR)
+        .where(~noted)
+        .group_by(outbox.c.id)
+        .order_by(outbox.c.id)
+        .limit(BATCH)
+    )
+    rows = [(Waiting(r.id, r.event, r.payload, r.trace_id), r.lost) for r in connection.execute(query)]
+    return [(waiting, frozenset(waiting.jobs) - frozenset(lost)) for waiting, lost in rows]
+
+
+def _routes() -> list[tuple[str, str, str]]:
+    """The table of routes as rows of (event, lane or nothing, job)."""
+    rows = [(event, "", job) for event, jobs in JOBS_OF.items() for job in jobs if event != StepReady.name]
+    lanes = [(StepReady.name, lane.value, jobs_of(StepReady.name, {"lane": lane.value})[0]) for lane in Lane]
+    return [*rows, *lanes]

@@ -1,0 +1,164 @@
+"""The composition roots: one per process kind, built in each pool child after the fork.
+
+Rules (design D7): a root opens exactly one kind of token with its own PIN source; the containment worker has platform
+keys and no wallet keys, the key worker wallet keys and no platform keys. Secrets of connections and channels are
+unsealed inside the token on demand and kept nowhere.
+"""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from hsm.pkcs11.config import TokenConfig
+from hsm.pkcs11.custodian import TokenCustodian
+from hsm.pkcs11.platform import PlatformToken
+from service.actions.base import actions_in
+from service.chain.evm import JsonRpcChain
+from service.clock import SystemClock
+from service.config import Settings
+from service.discovery import declarations
+from service.domain.errors import ConfigurationError, NotFoundError
+from service.domain.ids import ConnectionId
+from service.domain.plan import Lane
+from service.domain.setup import channel_aad, secret_aad
+from service.flow.contain import Hands
+from service.flow.respond import Desk
+from service.notifiers import registry
+from service.playbooks.loader import load
+from service.ports.custody import ConnectionConfig, ContainmentCalls, PlatformDeclaration
+from service.ports.notify import Channel
+from service.store.database import SqlDatabase, create
+from service.store.gate_holds import SqlGateHolds
+from service.vault.keys import Vault
+from service.vault.parts import VaultParts
+from workers import containment, delivery, incidents, keys
+from workers.jobs import Jobs
+from workers.leases import keeper
+
+ACTIONS = "service.actions"
+PLATFORMS = "service.custody"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRoot:
+    """One child's wiring; `close` gives everything back."""
+
+    db: SqlDatabase
+    jobs: Jobs
+    token: PlatformToken | TokenCustodian
+
+    def close(self) -> None:
+        """Log out of the token and close the pool."""
+        self.token.close()
+        self.db.engine.dispose()
+
+
+def containment_root(settings: Settings) -> WorkerRoot:
+    """Wire the containment worker. Raises ConfigurationError, and HsmError when the token does not open."""
+    db, owner = _database(settings), _owner()
+    token = PlatformToken.open(_token(settings))
+    actions = actions_in(ACTIONS)
+    pem = partial(_votes_key, settings)
+    hands = Hands(
+        db=db,
+        clock=SystemClock(),
+        owner=owner,
+        lane=Lane.CONTAINMENT,
+        actions=actions,
+        votes_key_pem=pem,
+        keep=keeper(db),
+        platform=partial(_calls, db, token, declarations(PLATFORMS, "PLATFORM", PlatformDeclaration)),
+    )
+    desk = Desk(db, actions, load(actions, settings.extra_playbooks), pem)
+    jobs = {
+        **incidents.jobs(db, desk),
+        **containment.jobs(hands),
+        **delivery.jobs(db, partial(_channels, db, token), pem, owner),
+    }
+    return WorkerRoot(db, jobs, token)
+
+
+def keys_root(settings: Settings) -> WorkerRoot:
+    """Wire the key worker. Raises ConfigurationError, and HsmError when the token does not open."""
+    db = _database(settings)
+    token = TokenCustodian.open(_token(settings))
+    chains = {chain: JsonRpcChain(endpoint) for chain, endpoint in settings.chains.items()}
+    vault = Vault(VaultParts(db, token, chains, _votes_key(settings), SystemClock()))
+    hands = Hands(
+        db=db,
+        clock=SystemClock(),
+        owner=_owner(),
+        lane=Lane.KEYS,
+        actions=actions_in(ACTIONS),
+        votes_key_pem=partial(_votes_key, settings),
+        keep=keeper(db),
+        vault=vault,
+    )
+    return WorkerRoot(db, keys.jobs(hands, vault), token)
+
+
+def check_declarations(settings: Settings) -> None:
+    """Load what is declared once, before anything starts. Raises ConfigurationError that names the file."""
+    actions = actions_in(ACTIONS)
+    load(actions, settings.extra_playbooks)
+    declarations(PLATFORMS, "PLATFORM", PlatformDeclaration)
+
+
+def _database(settings: Settings) -> SqlDatabase:
+    return SqlDatabase(create(settings.database_url, pool_size=3), SystemClock())
+
+
+def _owner() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def _token(settings: Settings) -> TokenConfig:
+    if settings.token is None:
+        raise ConfigurationError("PORTCULLIS_TOKEN_URI is not set: this worker cannot act without its token")
+    return TokenConfig.from_uri(settings.token.uri, settings.token.softhsm_conf)
+
+
+def _votes_key(settings: Settings) -> bytes:
+    path = settings.public / "authority-votes.pem"
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: without it no approval can be verified") from error
+
+
+def _calls(
+    db: SqlDatabase,
+    token: PlatformToken,
+    platforms: Mapping[str, PlatformDeclaration],
+    connection_id: ConnectionId,
+) -> ContainmentCalls:
+    with db.begin() as uow:
+        row = uow.registry.connection(connection_id)
+        sealed = {s.name: s.sealed for s in uow.registry.secrets(connection_id, "containment")}
+    platform = platforms.get(row.platform)
+    if platform is None:
+        raise ConfigurationError(f"connection {connection_id} names the platform {row.platform!r}, which is not installed")
+
+    def secret(name: str) -> bytes:
+        if name not in sealed:
+            raise NotFoundError(f"connection {connection_id} has no secret {name!r} for the containment worker")
+        return token.secrets.unseal(sealed[name], secret_aad(connection_id, name))
+
+    config = ConnectionConfig(connection_id, row.platform, row.settings, secret, tuple(sealed))
+    sign = partial(token.sign, connection_id) if token.has_api_key(connection_id) else None
+    return platform.calls(config, sign, SqlGateHolds(db))
+
+
+def _channels(db: SqlDatabase, token: PlatformToken) -> Mapping[str, Channel]:
+    with db.begin() as uow:
+        rows = [registry.ChannelRow(r.id, r.kind, r.config, r.sealed_secret) for r in uow.registry.channels()]
+    found: dict[str, Channel] = {}
+    for row in rows:
+        found |= registry.channels_from([row], partial(_unseal_for, token, row.id))
+    return found
+
+
+def _unseal_for(token: PlatformToken, channel: str, sealed: bytes, _aad: bytes) -> bytes:
+    return token.secrets.unseal(sealed, channel_aad(channel))
