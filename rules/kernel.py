@@ -8,7 +8,7 @@ Rules enforced here:
 - Calibration counts every score once, except that skipped ones count once per entity and hour: an attack of a thousand
   transfers must not make its own size ordinary.
 
-Plain Python over flat float64 vectors was chosen for version 1: no compile pause, 30 MB less memory in the API process,
+Plain Python over flat float64 vectors was chosen for version 1: no compile pause, no compiler loaded in the API process
 and no cache directory that a service user cannot write. The price is speed: about 90 microseconds of one core for an
 activity, above the 50 aimed at. Functions mostly index and assign, so that a compiled kernel can take the same records.
 """

@@ -17,7 +17,18 @@ from starlette.exceptions import HTTPException
 
 from service.api.deps import ApiParts
 from service.api.problems import problem_of, problem_of_status
-from service.api.routers import activities, alerts, approvals, incidents, live, people, registry, setup, tokens
+from service.api.routers import (
+    activities,
+    alerts,
+    approvals,
+    incidents,
+    live,
+    people,
+    registry,
+    setup,
+    steps,
+    tokens,
+)
 from service.domain.errors import InputError
 
 Scope = MutableMapping[str, Any]
@@ -47,7 +58,7 @@ def create_api(parts: ApiParts) -> FastAPI:
     )
     api.state.parts = parts
     api.state.listeners = set()
-    for module in (alerts, incidents, activities, registry, approvals, people, setup, tokens, live):
+    for module in (alerts, incidents, steps, activities, registry, approvals, people, setup, tokens, live):
         api.include_router(module.router)
     api.add_exception_handler(RequestValidationError, _invalid)
     api.add_exception_handler(HTTPException, _framework)

@@ -42,6 +42,8 @@ class Settings:
     pool_size: int = 5
     extra_detectors: Path | None = None
     extra_playbooks: Path | None = None
+    chains: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """JSON-RPC endpoint by CAIP-2 chain; not shown, because endpoints carry keys in their paths."""
     tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -85,4 +87,18 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         listen_port=int(port),
         extra_detectors=path_or_none("DETECTORS"),
         extra_playbooks=path_or_none("PLAYBOOKS"),
+        chains=_chains(env.get(PREFIX + "CHAINS", "")),
     )
+
+
+def _chains(text: str) -> dict[str, str]:
+    """Read `eip155:1=https://…,eip155:137=https://…`."""
+    found: dict[str, str] = {}
+    for number, one in enumerate(filter(None, (part.strip() for part in text.split(","))), 1):
+        chain, separator, endpoint = one.partition("=")
+        if not separator or ":" not in chain or not endpoint.startswith(("https://", "http://")):
+            raise ConfigurationError(
+                f"{PREFIX}CHAINS: entry {number} is not CAIP-2=URL, such as eip155:1=https://node.example"
+            )
+        found[chain] = endpoint
+    return found

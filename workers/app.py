@@ -11,7 +11,7 @@ from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 from celery import Celery
-from kombu import Queue
+from kombu.entity import Queue
 
 from service.domain.secrets import Secret
 
@@ -37,7 +37,8 @@ def make_app(redis_url: Secret, queues: Iterable[str] = ()) -> Celery:
     """Return the application, consuming `queues` when it is started as a worker."""
     app = Celery("portcullis", broker=broker_url(redis_url), set_as_current=False)
     app.conf.update(_SETTINGS)
-    app.conf.task_queues = [Queue(name, routing_key=name) for name in queues]
+    make: Any = Queue
+    app.conf.task_queues = [make(name, routing_key=name) for name in queues]
     return app
 
 

@@ -19,7 +19,5 @@ def jobs(
         "notify.step": lambda p: notify.step(db, StepId(p["step_id"])),
         "notify.approvers": lambda p: notify.approvers(db, ApprovalId(p["approval_id"])),
         "notify.released": lambda p: notify.released(db, ApprovalId(p["approval_id"])),
-        "notify.deliver": lambda p: notify.deliver(
-            db, channels(), votes_key_pem(), MessageId(p["message_id"]), owner
-        ),
+        "notify.deliver": lambda p: notify.deliver(db, channels(), votes_key_pem(), MessageId(p["message_id"]), owner),
     }

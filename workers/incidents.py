@@ -1,30 +1,31 @@
 """The jobs of the `flow` queue: from an alert to its incident, plan, escalation, release and review."""
 
+from collections.abc import Callable
+
 from service.domain.ids import AlertId, ApprovalId, IncidentId, StepId
-from service.flow import approve, escalate, respond, review, triage
+from service.flow import approve, closure, escalate, respond, review, triage
 from service.flow.respond import Desk
 from service.store.audit import sequence
 from service.store.database import SqlDatabase
 from workers.jobs import Jobs
 
 
-def jobs(db: SqlDatabase, desk: Desk) -> Jobs:
+def jobs(db: SqlDatabase, desk: Desk, votes_key_pem: Callable[[], bytes]) -> Jobs:
     """Return the functions behind the names."""
     return {
         "triage.alert": lambda p: triage.triage(db, AlertId(p["alert_id"])),
         "respond.plan": lambda p: respond.plan(desk, IncidentId(p["incident_id"])),
         "respond.extend": lambda p: respond.extend(desk, IncidentId(p["incident_id"])),
-        "respond.request": lambda p: respond.request(
-            desk, IncidentId(p["incident_id"]), p["action"], p["requester"]
-        ),
+        "respond.request": lambda p: respond.request(desk, IncidentId(p["incident_id"]), p["action"], p["requester"]),
         "respond.advance": lambda p: respond.advance(desk, StepId(p["step_id"])),
         "escalate.start": lambda p: escalate.start(db, IncidentId(p["incident_id"])),
         "escalate.acknowledged": lambda p: escalate.acknowledged(db, IncidentId(p["incident_id"])),
         "escalate.timer": lambda p: escalate.timer(db, p["timer_id"]),
-        "escalate.released": lambda p: escalate.released(db, ApprovalId(p["approval_id"])),
+        "escalate.released": lambda p: escalate.released(db, votes_key_pem(), ApprovalId(p["approval_id"])),
         "approve.release": lambda p: approve.release(db, ApprovalId(p["approval_id"])),
         "approve.expire": lambda _: approve.expire(db),
         "approve.ended": lambda p: approve.ended(db, ApprovalId(p["approval_id"])),
+        "review.close": lambda p: closure.released(db, votes_key_pem(), ApprovalId(p["approval_id"])),
         "review.write": lambda p: review.write(db, IncidentId(p["incident_id"])),
         "audit.sequence": lambda _: _sequence(db),
     }

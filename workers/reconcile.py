@@ -38,9 +38,7 @@ log = structlog.get_logger(__name__)
 class Sweeper:
     """Runs in a thread until `stop` is set."""
 
-    def __init__(
-        self, db: SqlDatabase, queue: CeleryQueue, stop: threading.Event, fork_guard: threading.Lock
-    ) -> None:
+    def __init__(self, db: SqlDatabase, queue: CeleryQueue, stop: threading.Event, fork_guard: threading.Lock) -> None:
         self._db = db
         self._queue = queue
         self._stop = stop
@@ -64,10 +62,13 @@ class Sweeper:
             if not uow.connection.execute(text("SELECT pg_try_advisory_xact_lock(:n)"), {"n": LOCK}).scalar_one():
                 return 0
             due = uow.plans.due(limit=BATCH, lanes=tuple(Lane))
-            late = [
-                *((f"{step.id}@{step.due_at}", _step_job(step.lane), {"step_id": step.id}) for step in due),
+            late: list[tuple[str, str, dict[str, str]]] = [
+                *((f"{step.id}@{step.due_at}", _step_job(step.lane), {"step_id": str(step.id)}) for step in due),
                 *((f"timer:{t}", "escalate.timer", {"timer_id": t}) for t in uow.attention.due_timers(BATCH)),
-                *((f"message:{m}", "notify.deliver", {"message_id": m}) for m in uow.attention.due_messages(BATCH)),
+                *(
+                    (f"message:{m}", "notify.deliver", {"message_id": str(m)})
+                    for m in uow.attention.due_messages(BATCH)
+                ),
                 *_rest(uow.connection, overdue=bool(uow.approvals.overdue(1))),
             ]
             lost = _unhandled(uow.connection)
@@ -120,7 +121,9 @@ def _unhandled(connection: Connection) -> list[tuple[Waiting, frozenset[str]]]:
     jobs = values(column("event", Text), column("lane", Text), column("job", Text), name="jobs").data(_routes())
     noted = exists().where(handled.c.key == func.concat("job:", outbox.c.id, ":", jobs.c.job))
     query = (
-        select(outbox.c.id, outbox.c.event, outbox.c.payload, outbox.c.trace_id, func.array_agg(jobs.c.job).label("lost"))
+        select(
+            outbox.c.id, outbox.c.event, outbox.c.payload, outbox.c.trace_id, func.array_agg(jobs.c.job).label("lost")
+        )
         .join(jobs, (jobs.c.event == outbox.c.event) & (jobs.c.lane.in_(["", outbox.c.payload["lane"].astext])))
         .where(outbox.c.published_at < func.now() - UNHANDLED_AFTER, outbox.c.published_at > func.now() - UNHANDLED_FOR)
         .where(~noted)

@@ -32,7 +32,7 @@ from service.ports.notify import Channel
 from service.store.database import SqlDatabase, create
 from service.store.gate_holds import SqlGateHolds
 from service.vault.keys import Vault
-from service.vault.parts import VaultParts
+from service.vault.parts import VaultParts, token_calls
 from workers import containment, delivery, incidents, keys
 from workers.jobs import Jobs
 from workers.leases import keeper
@@ -73,7 +73,7 @@ def containment_root(settings: Settings) -> WorkerRoot:
     )
     desk = Desk(db, actions, load(actions, settings.extra_playbooks), pem)
     jobs = {
-        **incidents.jobs(db, desk),
+        **incidents.jobs(db, desk, pem),
         **containment.jobs(hands),
         **delivery.jobs(db, partial(_channels, db, token), pem, owner),
     }
@@ -85,7 +85,7 @@ def keys_root(settings: Settings) -> WorkerRoot:
     db = _database(settings)
     token = TokenCustodian.open(_token(settings))
     chains = {chain: JsonRpcChain(endpoint) for chain, endpoint in settings.chains.items()}
-    vault = Vault(VaultParts(db, token, chains, _votes_key(settings), SystemClock()))
+    vault = Vault(VaultParts(db, token, token.statements, chains, _votes_key(settings), SystemClock()))
     hands = Hands(
         db=db,
         clock=SystemClock(),
@@ -139,16 +139,24 @@ def _calls(
         sealed = {s.name: s.sealed for s in uow.registry.secrets(connection_id, "containment")}
     platform = platforms.get(row.platform)
     if platform is None:
-        raise ConfigurationError(f"connection {connection_id} names the platform {row.platform!r}, which is not installed")
+        raise ConfigurationError(
+            f"connection {connection_id} names the platform {row.platform!r}, which is not installed"
+        )
 
     def secret(name: str) -> bytes:
         if name not in sealed:
             raise NotFoundError(f"connection {connection_id} has no secret {name!r} for the containment worker")
-        return token.secrets.unseal(sealed[name], secret_aad(connection_id, name))
+        with token_calls():
+            return token.secrets.unseal(sealed[name], secret_aad(connection_id, name))
+
+    def sign(message: bytes) -> bytes:
+        with token_calls():
+            return token.sign(connection_id, message)
 
     config = ConnectionConfig(connection_id, row.platform, row.settings, secret, tuple(sealed))
-    sign = partial(token.sign, connection_id) if token.has_api_key(connection_id) else None
-    return platform.calls(config, sign, SqlGateHolds(db))
+    with token_calls():
+        has_key = token.has_api_key(connection_id)
+    return platform.calls(config, sign if has_key else None, SqlGateHolds(db))
 
 
 def _channels(db: SqlDatabase, token: PlatformToken) -> Mapping[str, Channel]:

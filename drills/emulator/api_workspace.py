@@ -7,7 +7,7 @@ import msgspec
 
 from drills.emulator import evm
 from drills.emulator.emulator import Running
-from drills.emulator.errors import FieldError, NotFoundError, StateError
+from drills.emulator.errors import FieldError, NotFoundError
 from drills.emulator.records import ExternalWallet
 from drills.emulator.reply import Call, Reply, ok
 from drills.emulator.wire import external_wallet
@@ -62,7 +62,7 @@ async def put_ota(running: Running, call: Call) -> Reply:
     """PUT /management/ota: forbidding is immediate; allowing asks the callback handler first, where there is one."""
     wanted = call.read(OneTimeAddresses).enabled
     if wanted == running.world.ota_enabled:
-        raise StateError(f"one-time addresses are {'enabled' if wanted else 'disabled'} already")
+        return Reply(202, {"message": "nothing to change"})
     cosigner = running.custody.cosigner
     if wanted and cosigner is not None:
         verdict = await cosigner.ask_config_change("ENABLE_ONE_TIME_ADDRESS", {})

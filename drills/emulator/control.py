@@ -154,6 +154,7 @@ def _delivery(delivery: Delivery) -> dict[str, object]:
         "resource_id": delivery.resource_id,
         "state": delivery.state,
         "tries": delivery.tries,
+        "delivered_at_ms": delivery.delivered_at_ms,
     }
 
 
@@ -161,7 +162,7 @@ def callbacks(emulator: Emulator, _call: Call) -> Reply:
     """GET /emulator/callbacks: every exchange with the callback handler."""
     cosigner = emulator.running().custody.cosigner
     exchanges = [] if cosigner is None else cosigner.exchanges
-    return ok([{"request_id": e.request_id, "path": e.path, "result": e.result} for e in exchanges])
+    return ok([{"request_id": e.request_id, "path": e.path, "result": e.result, "at_ms": e.at_ms} for e in exchanges])
 
 
 def transfer(emulator: Emulator, call: Call) -> Reply:

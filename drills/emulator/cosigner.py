@@ -16,6 +16,7 @@ import jwt
 import msgspec
 
 from drills.emulator import evm
+from drills.emulator.clock import now_ms
 from drills.emulator.evm import EvmTransaction
 from drills.emulator.keys import PlatformKeys
 from drills.emulator.money import full_text, short_text, to_decimal, usd
@@ -53,6 +54,7 @@ class Asked:
     request_id: str
     path: str
     result: str
+    at_ms: int
 
 
 class Cosigner:
@@ -68,7 +70,7 @@ class Cosigner:
 
     async def ask_transaction(self, tx: Transaction, unsigned: EvmTransaction, stopped: asyncio.Event) -> Verdict:
         """Ask for one transaction until it is decided or `stopped`."""
-        return await self._ask(TX_PATH, tx.request_id, self._claims(tx, unsigned), is_open)
+        return await self._ask(TX_PATH, tx.request_id, self._claims(tx, unsigned), stopped)
 
     async def ask_config_change(self, kind: str, extra_info: Mapping[str, object]) -> Verdict:
         """Ask for a change of the workspace's configuration."""
@@ -106,7 +108,7 @@ class Cosigner:
         result: CallbackAnswer | str = "TIMEOUT"
         if answer.status is not None:
             result = self._read(answer.status, answer.body, request_id)
-        self.exchanges.append(Asked(request_id, path, result if isinstance(result, str) else result.action))
+        self.exchanges.append(Asked(request_id, path, result if isinstance(result, str) else result.action, now_ms()))
         return result
 
     def _read(self, status: int, body: bytes, request_id: str) -> CallbackAnswer | str:

@@ -28,7 +28,7 @@ Sign = Callable[[bytes], Mapping[str, str]]
 
 @dataclass(slots=True)
 class Delivery:
-    """One event to one target, with the status of each try (None: no answer)."""
+    """One event to one target, with the status of each try (None: no answer) and when it was answered with 2xx."""
 
     id: str
     event_id: str
@@ -39,6 +39,7 @@ class Delivery:
     sign: Sign = field(repr=False)
     state: State = "pending"
     tries: list[int | None] = field(default_factory=list)
+    delivered_at_ms: int | None = None
 
 
 def standard_signature(secret: str, event_id: str, timestamp: int, body: bytes) -> str:
@@ -120,7 +121,7 @@ class Webhooks:
             status = await self._try(delivery)
             delivery.tries.append(status)
             if status is not None and OK_FIRST <= status <= OK_LAST:
-                delivery.state = "delivered"
+                delivery.state, delivery.delivered_at_ms = "delivered", now_ms()
                 return
             if status is not None and status < SERVER_ERROR and status not in RETRIED:
                 delivery.state = "refused"

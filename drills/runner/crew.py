@@ -30,7 +30,7 @@ class Member:
 
     @property
     def mail(self) -> str:
-        """This person's address at the drill's own mail receiver."""
+        """The person's address at the drill's own mail receiver."""
         return f"{self.key}@{MAIL_DOMAIN}"
 
 

@@ -40,7 +40,7 @@ from rules.baseline.statistics import (
     usual,
     words,
 )
-from rules.features.declared import declare, hour_of_week, plain, yes_no
+from rules.features.declared import Shown, declare, hour_of_week, plain, yes_no
 from rules.features.frame import US, Frame
 
 FAILED = "access.login_failed"
@@ -83,8 +83,7 @@ ACTOR_HOUR = declare(
     reads="event time against the actor's hours and days",
     null_when="no actor",
     group="hour",
-    show=hour_of_week,
-    show_usual=lambda hour: f"mostly around {int(hour):02d}h UTC",
+    show=Shown(hour_of_week, lambda hour: f"mostly around {int(hour):02d}h UTC"),
 )
 _PLACES = (
     (COUNTRY_NEW, COUNTRIES, COUNTRY_SLOTS, ACTOR_NEW_COUNTRY, NEW_COUNTRY),

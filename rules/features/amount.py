@@ -23,7 +23,7 @@ from rules.baseline.layout import (
     SHARE,
 )
 from rules.baseline.statistics import CAP, absorb
-from rules.features.declared import declare, dollars, from_log10, percent, plain, yes_no
+from rules.features.declared import UNSCORED, Shown, declare, dollars, from_log10, percent, plain, yes_no
 from rules.features.frame import DAY_S, US, Frame
 from rules.features.weighing import weigh
 
@@ -42,15 +42,14 @@ AMOUNT_USD = declare(
     reads="amount_usd, or amount_units times the asset's recent USD per unit",
     null_when="neither is known",
     group="size",
-    show=dollars,
-    show_usual=from_log10(dollars),
+    show=Shown(dollars, from_log10(dollars)),
 )
 OVER_LARGEST = declare(
     "amount_over_largest",
     unit="ratio",
     reads="the amount and the largest amount learned of the account",
     null_when="the amount is null or nothing was learned",
-    scored=False,
+    group=UNSCORED,
 )
 SHARE_OF_BALANCE = declare(
     "share_of_balance",
@@ -58,8 +57,7 @@ SHARE_OF_BALANCE = declare(
     reads="the amount and balance_usd",
     null_when="either is unknown, or the balance is 0",
     group="size",
-    show=percent,
-    show_usual=from_log10(percent),
+    show=Shown(percent, from_log10(percent)),
 )
 UNPRICED = declare(
     "unpriced",

@@ -10,7 +10,7 @@ Rules enforced here:
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 _GROUPED_FROM: Final = 1000.0
 _MINUTE_S: Final = 60.0
@@ -116,32 +116,44 @@ def from_log10(show: Callable[[float], str], less: float = 0.0) -> Callable[[flo
     return lambda mean: show(max(0.0, 10.0**mean - less))
 
 
-def declare(  # noqa: PLR0913 -- one keyword per column of the feature table
+UNSCORED: Final = ""
+"""The group of features that only rules read."""
+
+
+class Shown(NamedTuple):
+    """How to put a feature's value, and its usual value, into words."""
+
+    value: Callable[[float], str]
+    usual: Callable[[float], str]
+
+
+def declare(
     name: str,
     *,
     unit: str,
     reads: str,
     null_when: str,
     group: str | None = None,
-    scored: bool = True,
-    show: Callable[[float], str] = plain,
-    show_usual: Callable[[float], str] | None = None,
+    show: Callable[[float], str] | Shown = plain,
 ) -> int:
-    """Declare a feature and return its index in every vector of values."""
+    """Declare a feature and return its index in every vector of values.
+
+    ``group`` is the feature's own name unless given. ``show`` alone also shows the usual value, which for a fact
+    (``yes_no``) is how often it is so.
+    """
     if any(feature.name == name for feature in DECLARED):
         raise ValueError(f"feature {name} is declared twice")
-    if show_usual is None:
-        show_usual = seen_in if show is yes_no else show
+    shown = show if isinstance(show, Shown) else Shown(show, seen_in if show is yes_no else show)
     feature = Feature(
         index=len(DECLARED),
         name=name,
         unit=unit,
         reads=reads,
         null_when=null_when,
-        group=group or name,
-        scored=scored,
-        show=show,
-        show_usual=show_usual,
+        group=name if group is None else group,
+        scored=group != UNSCORED,
+        show=shown.value,
+        show_usual=shown.usual,
     )
     DECLARED.append(feature)
     return feature.index

@@ -32,7 +32,7 @@ from rules.baseline.layout import (
 )
 from rules.baseline.statistics import CAP, imprint, move_rate, rate_surprisal, recall, words
 from rules.baseline.tables import fingerprint
-from rules.features.declared import declare, dollars, duration, plain, yes_no
+from rules.features.declared import UNSCORED, declare, dollars, duration, plain, yes_no
 from rules.features.frame import DAY_S, HOUR_S, US, Frame
 from rules.features.linkage import CHANGE_AGE
 
@@ -44,6 +44,8 @@ _RATE_OF_FAN_IN = 0.02
 _TRUSTED_WEIGHT = 0.2
 _PAIR = 2
 _LOOK_CHARACTERS = 4
+_SHORTEST_ADDRESS = 24
+_SHARED_PREFIXES = ("0x", "bc1q", "bc1p", "tb1q", "tb1p", "ltc1q")
 
 NEW = declare(
     "destination_new",
@@ -57,7 +59,7 @@ AGE = declare(
     unit="s",
     reads="time since any account first paid the destination",
     null_when="no destination",
-    scored=False,
+    group=UNSCORED,
     show=duration,
 )
 FAN = declare(
@@ -72,7 +74,7 @@ DESTINATION_VALUE = declare(
     unit="USD, decayed",
     reads="amounts all accounts paid the destination, time constant 1 h",
     null_when="no destination, or the amount is null",
-    scored=False,
+    group=UNSCORED,
     show=dollars,
 )
 DUST = declare(
@@ -101,7 +103,7 @@ TRUSTED = declare(
     unit="yes or no",
     reads="destination_kind, and changes of credentials, whitelist or policy within a week",
     null_when="never, when money moves",
-    scored=False,
+    group=UNSCORED,
     show=yes_no,
 )
 
@@ -171,10 +173,31 @@ def _measure_new(frame: Frame) -> None:
         frame.surprise[LOOKALIKE] = CAP
 
 
+def look_of(destination: str) -> str | None:
+    """The first and last four characters that a person compares, or ``None`` for ids too short to be an address.
+
+    Prefixes that all addresses of a chain share (BIP-173, BIP-350, EIP-55) do not count as characters compared.
+
+    >>> look_of("eip155:1:0xabcd000000000000000000000000000000009876")
+    'abcd 9876'
+    >>> look_of("bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4")
+    'w508 f3t4'
+    >>> look_of("main/warm-1") is None
+    True
+    """
+    address = destination[destination.rfind(":") + 1 :].lower()
+    for prefix in _SHARED_PREFIXES:
+        address = address.removeprefix(prefix)
+    if len(address) < _SHORTEST_ADDRESS:
+        return None
+    return address[:_LOOK_CHARACTERS] + " " + address[-_LOOK_CHARACTERS:]
+
+
 def _looks_known(frame: Frame) -> bool:
-    address = frame.observation.destination or ""
-    address = address[address.rfind(":") + 1 :].removeprefix("0x").lower()
-    frame.look_key = fingerprint(address[:_LOOK_CHARACTERS] + " " + address[-_LOOK_CHARACTERS:], frame.salt)
+    look = look_of(frame.observation.destination or "")
+    if look is None:
+        return False
+    frame.look_key = fingerprint(look, frame.salt)
     at = LOOKS + _PAIR * (int(frame.look_key) % LOOK_SETS)
     return frame.account[at] == frame.look_key or frame.account[at + 1] == frame.look_key
 
@@ -238,7 +261,7 @@ def learn(frame: Frame, rate: float) -> None:
     if frame.destination_key:
         move_rate(account, NEW_DESTINATION, values[NEW], rate)
         imprint(account, KNOWN_DESTINATIONS + _PAIR * _set(frame), _PAIR, frame.destination_key)
-        if values[NEW] == 1.0:
+        if frame.look_key:
             imprint(account, LOOKS + _PAIR * (int(frame.look_key) % LOOK_SETS), _PAIR, frame.look_key)
     if frame.asset_key:
         move_rate(account, NEW_ASSET, values[ASSET_NEW], rate)

@@ -4,7 +4,7 @@ from math import exp
 
 from rules.baseline.layout import ACTOR_GOVERNANCE, CHANGE_COUNT, CHANGE_US, GOVERNANCE, LEARNED, View
 from rules.baseline.statistics import move_rate, rate_surprisal
-from rules.features.declared import declare, plain, seen_in, yes_no
+from rules.features.declared import UNSCORED, Shown, declare, plain, seen_in, yes_no
 from rules.features.frame import DAY_S, US, Frame
 
 PREFIX = "governance."
@@ -15,15 +15,14 @@ UNUSUAL_ACTOR = declare(
     unit="yes or no",
     reads="the actor's share of activities that change rules",
     null_when="the activity changes no rule, or no actor",
-    show=yes_no,
-    show_usual=seen_in,
+    show=Shown(yes_no, seen_in),
 )
 CHANGES_24H = declare(
     "governance_changes_24h",
     unit="changes, decayed",
     reads="times of the actor's changes of rules, time constant 24 h",
     null_when="the activity changes no rule, or no actor",
-    scored=False,
+    group=UNSCORED,
     show=plain,
 )
 

@@ -1,7 +1,7 @@
 """How much is known: learned events of the account and of the actor. Rules read them; the score does not."""
 
 from rules.baseline.layout import LEARNED
-from rules.features.declared import declare, plain
+from rules.features.declared import UNSCORED, declare, plain
 from rules.features.frame import Frame
 
 ACCOUNT_LEARNED = declare(
@@ -9,7 +9,7 @@ ACCOUNT_LEARNED = declare(
     unit="events",
     reads="events learned of the account",
     null_when="no account",
-    scored=False,
+    group=UNSCORED,
     show=plain,
 )
 ACTOR_LEARNED = declare(
@@ -17,7 +17,7 @@ ACTOR_LEARNED = declare(
     unit="events",
     reads="events learned of the actor",
     null_when="no actor",
-    scored=False,
+    group=UNSCORED,
     show=plain,
 )
 

@@ -20,7 +20,7 @@ from rules.baseline.layout import (
     View,
 )
 from rules.baseline.statistics import CAP, move_rate, rate_surprisal, words
-from rules.features.declared import declare, duration, plain, yes_no
+from rules.features.declared import UNSCORED, declare, duration, plain, yes_no
 from rules.features.frame import DAY_S, US, Frame
 
 CHANGES: Final = {
@@ -54,7 +54,7 @@ CHANGE_AGE = declare(
     unit="s",
     reads="time since the latest such change",
     null_when="none within 7 days",
-    scored=False,
+    group=UNSCORED,
     show=duration,
 )
 NEW_ACCESS = declare(

@@ -4,7 +4,7 @@ from math import log10
 
 from rules.baseline.layout import DAYS, GAP, HOURS, OUT_US
 from rules.baseline.statistics import hour_surprisal, learn_hour, words
-from rules.features.declared import declare, duration, from_log10, hour_of_week
+from rules.features.declared import Shown, declare, duration, from_log10, hour_of_week
 from rules.features.frame import DAY_S, US, Frame
 from rules.features.weighing import weigh
 
@@ -16,8 +16,7 @@ SINCE_LAST = declare(
     unit="s",
     reads="the account's own event time; surprising only when it was dormant for a week or more",
     null_when="the account never paid before",
-    show=duration,
-    show_usual=from_log10(duration, less=1.0),
+    show=Shown(duration, from_log10(duration, less=1.0)),
 )
 HOUR = declare(
     "hour_of_week",
@@ -25,8 +24,7 @@ HOUR = declare(
     reads="event time against the account's hours and days",
     null_when="no account",
     group="hour",
-    show=hour_of_week,
-    show_usual=lambda hour: f"mostly around {int(hour):02d}h UTC",
+    show=Shown(hour_of_week, lambda hour: f"mostly around {int(hour):02d}h UTC"),
 )
 
 

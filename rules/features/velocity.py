@@ -18,7 +18,7 @@ from rules.baseline.layout import (
     WINDOW_VALUES,
 )
 from rules.baseline.statistics import words
-from rules.features.declared import declare, dollars, duration, from_log10, plain
+from rules.features.declared import Shown, declare, dollars, duration, from_log10, plain
 from rules.features.frame import DAY_S, HOUR_S, US, Frame
 from rules.features.weighing import weigh
 
@@ -35,7 +35,7 @@ COUNT = [
         reads=f"times of the account's transfers, time constant {duration(seconds)}",
         null_when="no account",
         group="velocity_count",
-        show_usual=from_log10(plain),
+        show=Shown(plain, from_log10(plain)),
     )
     for name, seconds in zip(_NAMES, WINDOWS_S, strict=True)
 ]
@@ -46,8 +46,7 @@ VALUE = [
         reads=f"amounts and times of the account's transfers, time constant {duration(seconds)}",
         null_when="no account, or the amount is null",
         group="size",
-        show=dollars,
-        show_usual=from_log10(dollars, less=1.0),
+        show=Shown(dollars, from_log10(dollars, less=1.0)),
     )
     for name, seconds in zip(_NAMES, WINDOWS_S, strict=True)
 ]
@@ -56,7 +55,7 @@ ASSETS_10M = declare(
     unit="distinct assets, up to 16",
     reads="assets of the account's transfers within 10 minutes",
     null_when="no account or no asset",
-    show_usual=from_log10(plain),
+    show=Shown(plain, from_log10(plain)),
 )
 
 

@@ -114,8 +114,11 @@ class FirstSetup:
 
     def policy(self, token: str, changes: Mapping[str, object]) -> Policy:
         """Lay changes over the policy so far (at first the declared defaults), sign and store it."""
+        return self._put_policy(token, changes, only_accounts=False)
+
+    def _put_policy(self, token: str, changes: Mapping[str, object], *, only_accounts: bool) -> Policy:
         with self.office.db.begin() as uow:
-            self._require_alive(uow, token)
+            self._require_alive(uow, token, only_accounts=only_accounts)
             before = uow.registry.policy()
         if before is None:
             policy = default_policy(self.declared, changes)
@@ -124,7 +127,7 @@ class FirstSetup:
             policy = parse_policy({**laid_over(msgspec.to_builtins(old), changes), "version": old.version + 1})
         signed = self.office.sign(policy.text)
         with self.office.db.begin() as uow:
-            self._require_alive(uow, token)
+            self._require_alive(uow, token, only_accounts=only_accounts)
             DecidedRecords(uow.connection, uow.now).add_policy(policy, signed)
             shown = f"Policy {policy.version} is in force"
             uow.record(self._entry(uow, "policy.set_up", policy.digest, shown))
@@ -161,7 +164,7 @@ class FirstSetup:
             self._require_alive(uow, token, only_accounts=True)
             has_policy = uow.registry.policy() is not None
         if not has_policy:
-            self.policy(token, {})
+            self._put_policy(token, {}, only_accounts=True)  # the declared defaults, nothing of the caller's
         with self.office.db.begin() as uow:
             policy = policy_in_force(uow.registry.policy(), self.office.public_key_pem)
             require_winnable(policy, holders(uow))

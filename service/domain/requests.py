@@ -50,6 +50,8 @@ def escalation_item(incident_id: str, level: int) -> Item:
         params={"level": level},
         sentence=f"Page on-call level {level} about incident {incident_id}.",
     )
+
+
 def false_closure_item(incident_id: str) -> Item:
     """Return the item that asks to close a critical incident as a false positive."""
     return Item(
@@ -60,5 +62,3 @@ def false_closure_item(incident_id: str) -> Item:
         params={"verdict": "false_positive"},
         sentence=f"Close critical incident {incident_id} as a false positive; the engine learns from it.",
     )
-
-

@@ -17,6 +17,8 @@ from service.domain.intake import Item, TransactionState
 T = TypeVar("T")
 
 GIVEN_UP: Final = frozenset({"failed", "cancelled"})
+_RANK: Final = ("requested", "approved", "signed", "broadcast", "failed", "cancelled", "confirmed")
+"""Deliveries come in any order: a state only ever moves to the right."""
 _HOLDING: Final = frozenset({"account", "asset", "destination", "payload"})
 _COMPARED: Final = ("account", "asset", "destination", "amount_base_units")
 
@@ -48,7 +50,7 @@ def moved(state: TransactionState, item: Item, decision: str | None) -> Transact
         amount_base_units=_first(state.amount_base_units, activity.amount_base_units),
         amount_usd=_first(state.amount_usd, activity.amount_usd),
         payload_digest=state.payload_digest or item.payload_digest,
-        state=state_of(activity),
+        state=max(state.state, state_of(activity), key=_RANK.index),
         decision=max(state.decision, decision or "allow", key=("allow", "alert", "hold").index),
     )
 
@@ -87,7 +89,7 @@ def says_more(state: TransactionState, item: Item) -> bool:
 
 def gives_up(state: TransactionState, activity: Activity) -> bool:
     """Say whether the activity takes a counted transfer out of the value totals."""
-    return state_of(activity) in GIVEN_UP and state.state not in GIVEN_UP
+    return state_of(activity) in GIVEN_UP and state.state not in {*GIVEN_UP, "confirmed"}
 
 
 def state_of(activity: Activity) -> str:

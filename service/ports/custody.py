@@ -16,6 +16,7 @@ from service.domain.account import AccountRef
 from service.domain.activity import Activity
 from service.domain.ids import ConnectionId
 from service.domain.plan import Receipt, Verdict
+from service.ports.gate import GateDoor
 
 
 class Capability(StrEnum):
@@ -49,6 +50,8 @@ class Delivery:
 
     event_id: str
     activity: Activity | None
+    event_type: str = ""
+    """The platform's own word for the event, kept when it means nothing to the engine."""
 
 
 class WebhookReceiver(Protocol):
@@ -59,6 +62,13 @@ class WebhookReceiver(Protocol):
 
         Raises UnauthenticatedError (signature, timestamp, workspace), InputError (verified but malformed; names the
         field), UnavailableError (our own fault, e.g. a key set that cannot be fetched).
+        """
+        ...
+
+    def prepare(self, headers: Mapping[bytes, bytes], *, now_s: float) -> Callable[[], None] | None:
+        """Return what must be fetched before `receive` can verify this delivery: a call that may block; else None.
+
+        Decided from headers that nobody has verified yet, so it is bounded in how often it fetches and from where.
         """
         ...
 
@@ -172,3 +182,5 @@ class PlatformDeclaration:
     calls: Callable[[ConnectionConfig, SignHere | None, GateHolds], ContainmentCalls]
     check_settings: Callable[[Mapping[str, str]], None]
     """Raises InputError naming the setting."""
+    gate: Callable[[ConnectionConfig], GateDoor] | None = None
+    """Where the platform asks before it signs; None where it cannot."""

@@ -55,7 +55,8 @@ _OURS: Final = (
 
 
 @contextmanager
-def _unavailable() -> Iterator[None]:
+def unavailable() -> Iterator[None]:
+    """Turn the driver's errors that are our own fault into UnavailableError."""
     try:
         yield
     except _OURS as error:
@@ -67,7 +68,7 @@ def _unavailable() -> Iterator[None]:
 
 async def connect(url: Secret, *, size: int = 4) -> "PostgresIntakeStore":
     """Open the pool. Raises UnavailableError when the database is not there."""
-    with _unavailable():
+    with unavailable():
         pool = await asyncpg.create_pool(
             url.reveal(),
             min_size=1,
@@ -85,6 +86,11 @@ class PostgresIntakeStore:
     def __init__(self, pool: Any) -> None:
         self._pool = pool
 
+    @property
+    def pool(self) -> Any:
+        """The asyncpg pool, for other readers on the hot path."""
+        return self._pool
+
     async def close(self) -> None:
         """Close the pool."""
         await self._pool.close()
@@ -92,37 +98,15 @@ class PostgresIntakeStore:
     @asynccontextmanager
     async def begin(self) -> AsyncIterator["PostgresIntakeTransaction"]:
         """See the port."""
-        with _unavailable():
+        with unavailable():
             async with self._pool.acquire(timeout=5) as connection, connection.transaction():
                 yield PostgresIntakeTransaction(connection)
-
-    async def control_rows(self) -> Mapping[str, bytes]:
-        """See the port."""
-        query = (
-            "SELECT DISTINCT ON (kind) kind, payload FROM learning WHERE kind IN ('settings', 'rules') ORDER BY kind, seq DESC"
-        )
-        with _unavailable():
-            return {row["kind"]: row["payload"] for row in await self._pool.fetch(query)}
-
-    async def baselines(self) -> AsyncIterator[StateChange]:
-        """See the port."""
-        with _unavailable():
-            async with self._pool.acquire(timeout=5) as connection, connection.transaction(readonly=True):
-                async for row in connection.cursor(
-                    "SELECT entity, kind, state FROM baselines ORDER BY kind, entity", prefetch=_FETCH
-                ):
-                    yield StateChange(row["kind"], row["entity"], row["state"])
-
-    async def last_sequence(self) -> int:
-        """See the port."""
-        with _unavailable():
-            return int(await self._pool.fetchval("SELECT coalesce(max(seq), 0) FROM learning"))
 
     async def standing(
         self, connection: str, account: str | None, destination: str | None, transaction: str | None
     ) -> Standing:
         """See the port."""
-        with _unavailable():
+        with unavailable():
             row = await self._pool.fetchrow(
                 """
                 SELECT EXISTS (SELECT FROM gate_holds WHERE connection_id = $1 AND released_at IS NULL AND (
@@ -137,7 +121,7 @@ class PostgresIntakeStore:
 
     async def let_pass(self, connection: str, request_id: str) -> None:
         """See the port."""
-        with _unavailable():
+        with unavailable():
             await self._pool.execute(
                 "UPDATE decisions SET decision = 'approve'"
                 " WHERE connection_id = $1 AND request_id = $2 AND decision = 'hold'",
@@ -157,20 +141,33 @@ class PostgresIntakeTransaction:
         await self._connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", LOCK)
         return int(await self._connection.fetchval("SELECT coalesce(max(seq), 0) FROM learning"))
 
+    async def control_rows(self) -> Mapping[str, bytes]:
+        """See the port."""
+        rows = await self._connection.fetch(
+            "SELECT DISTINCT ON (kind) kind, payload FROM learning WHERE kind IN ('settings', 'rules')"
+            " ORDER BY kind, seq DESC"
+        )
+        return {row["kind"]: row["payload"] for row in rows}
+
+    async def baselines(self) -> AsyncIterator[StateChange]:
+        """See the port."""
+        query = "SELECT entity, kind, state FROM baselines ORDER BY kind, entity"
+        async for row in self._connection.cursor(query, prefetch=_FETCH):
+            yield StateChange(row["kind"], row["entity"], row["state"])
+
     async def rows_after(self, seq: int) -> Sequence[LearningRecord]:
         """See the port."""
         rows = await self._connection.fetch("SELECT * FROM learning WHERE seq > $1 ORDER BY seq", seq)
         return [
-            LearningRecord(
-                r["seq"], r["kind"], r["operation"], r["payload"], r["engine_version"], r["settings_digest"]
-            )
+            LearningRecord(r["seq"], r["kind"], r["operation"], r["payload"], r["engine_version"], r["settings_digest"])
             for r in rows
         ]
 
     async def requests(self) -> Sequence[LearningRequest]:
         """See the port."""
         rows = await self._connection.fetch(
-            "SELECT id, kind, subject, payload FROM learning_requests WHERE seq IS NULL ORDER BY id LIMIT $1", MAX_REQUESTS
+            "SELECT id, kind, subject, payload FROM learning_requests WHERE seq IS NULL ORDER BY id LIMIT $1",
+            MAX_REQUESTS,
         )
         return [LearningRequest(*row) for row in rows]
 

@@ -169,7 +169,11 @@ async def _record(connection: Any, entry: Entry, events: Sequence[Event], *, tim
     )
     for name, salt, value in written.personal:
         await connection.execute(
-            "INSERT INTO audit_personal (entry_id, field, salt, value) VALUES ($1, $2, $3, $4)", entry_id, name, salt, value
+            "INSERT INTO audit_personal (entry_id, field, salt, value) VALUES ($1, $2, $3, $4)",
+            entry_id,
+            name,
+            salt,
+            value,
         )
     if timeline:
         await connection.execute(
@@ -179,9 +183,10 @@ async def _record(connection: Any, entry: Entry, events: Sequence[Event], *, tim
         )  # fmt: skip
     for event in events:
         await connection.execute(
-            "INSERT INTO outbox (event, payload, created_at) VALUES ($1, $2::jsonb, $3)",
+            "INSERT INTO outbox (event, payload, trace_id, created_at) VALUES ($1, $2::jsonb, $3, $4)",
             event.name,
             json.dumps(event.payload()),
+            entry.facts.get("activity"),
             entry.at,
         )
 

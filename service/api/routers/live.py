@@ -16,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from service.api.deps import ApiParts, Parts, Reader
 from service.domain.errors import PortcullisError, RateLimitedError
 from service.store.queries import reading
+from service.store.queries.pages import Record
 
 router = APIRouter(prefix="/v1", tags=["live"])
 
@@ -78,6 +79,6 @@ async def _stream(request: Request, parts: ApiParts, after: int) -> AsyncIterato
         listening.discard(me)
 
 
-def _read(parts: ApiParts, after: int) -> list[reading.Record]:
+def _read(parts: ApiParts, after: int) -> list[Record]:
     with parts.database.begin() as uow:
         return list(reading.events_after(uow.connection, after, _BATCH))

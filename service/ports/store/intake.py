@@ -86,6 +86,14 @@ class IntakeTransaction(Protocol):
         """Wait for the turn and return the last sequence number."""
         ...
 
+    async def control_rows(self) -> Mapping[str, bytes]:
+        """The newest payload of each kind of settings and rules row; empty before the first start."""
+        ...
+
+    def baselines(self) -> AsyncIterator[StateChange]:
+        """Every stored baseline."""
+        ...
+
     async def rows_after(self, seq: int) -> Sequence[LearningRecord]:
         """Rows that other processes added since."""
         ...
@@ -123,16 +131,6 @@ class IntakeStore(Protocol):
     def begin(self) -> AbstractAsyncContextManager[IntakeTransaction]:
         """Begin a batch; commit when the block ends, roll back when it raises."""
         ...
-
-    async def control_rows(self) -> Mapping[str, bytes]:
-        """The newest payload of each kind of settings and rules row; empty before the first start."""
-        ...
-
-    def baselines(self) -> AsyncIterator[StateChange]:
-        """Every stored baseline; call within nothing else running."""
-        ...
-
-    async def last_sequence(self) -> int: ...
 
     async def standing(
         self, connection: str, account: str | None, destination: str | None, transaction: str | None

@@ -1,6 +1,7 @@
 """The hand-over between steps (outbox) and the proof of what happened (timeline, audit tree)."""
 
 from sqlalchemy import (
+    DDL,
     BigInteger,
     Column,
     DateTime,
@@ -11,6 +12,7 @@ from sqlalchemy import (
     LargeBinary,
     Table,
     Text,
+    event,
     func,
     text,
 )
@@ -35,7 +37,7 @@ outbox = Table(
 event.listen(
     outbox,
     "after_create",
-    DDL(
+    DDL(  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
         "CREATE FUNCTION outbox_wake() RETURNS trigger LANGUAGE plpgsql AS "
         "$$ BEGIN PERFORM pg_notify('outbox', ''); RETURN NULL; END $$"
     ),
@@ -43,7 +45,9 @@ event.listen(
 event.listen(
     outbox,
     "after_create",
-    DDL("CREATE TRIGGER outbox_wake AFTER INSERT ON outbox FOR EACH STATEMENT EXECUTE FUNCTION outbox_wake()"),
+    DDL(  # type: ignore[no-untyped-call]  # as above
+        "CREATE TRIGGER outbox_wake AFTER INSERT ON outbox FOR EACH STATEMENT EXECUTE FUNCTION outbox_wake()"
+    ),
 )
 
 handled = Table(

@@ -108,7 +108,7 @@ def test_dropping_a_stuck_transaction(make_drill: Any) -> None:
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "Bearer \xff"}])
 def test_control_needs_its_token(drill: Drill, headers: dict[str, str]) -> None:
-    raw = {k: v.encode("latin-1") for k, v in headers.items()}
+    raw = {k.encode(): v.encode("latin-1") for k, v in headers.items()}
     for path in ("/emulator/figures", "/emulator/ledger"):
         assert httpx.get(drill.server.url + path, headers=raw, trust_env=False).status_code == 401
     assert httpx.post(drill.server.url + "/emulator/steal", headers=raw, trust_env=False).status_code == 401

@@ -1,6 +1,7 @@
 """Containment actions of a `standard` platform: signed, idempotent, acting on the same ledger."""
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,7 +19,13 @@ def platform(make_drill: Any, other_side: OtherSide) -> Drill:
     return make_drill(accounts=accounts, webhooks=targets)  # type: ignore[no-any-return]
 
 
-def act(drill: Drill, body: dict[str, object], secret: str = SECRET, age_s: int = 0, **headers: str) -> httpx.Response:
+def act(
+    drill: Drill,
+    body: Mapping[str, object],
+    secret: str = SECRET,
+    age_s: int = 0,
+    headers: Mapping[str, str] | None = None,
+) -> httpx.Response:
     raw = json.dumps(body)
     at = datetime.now(UTC) - timedelta(seconds=age_s)
     signed = {
@@ -26,7 +33,7 @@ def act(drill: Drill, body: dict[str, object], secret: str = SECRET, age_s: int 
         "webhook-timestamp": str(int(at.timestamp())),
         "webhook-signature": Webhook(secret).sign(str(body["id"]), at, raw),
     }
-    return drill.http.post("/standard/action", content=raw, headers=signed | headers)
+    return drill.http.post("/standard/action", content=raw, headers=signed | dict(headers or {}))
 
 
 def state(drill: Drill, action_id: str) -> str:
@@ -93,7 +100,7 @@ def test_what_cannot_be_done_is_refused_with_the_reason(platform: Drill) -> None
     ],
 )
 def test_malformed_signatures_are_refused(platform: Drill, headers: dict[str, str]) -> None:
-    assert act(platform, {"id": "x", "action": "hold_outgoing", "account": "0"}, **headers).status_code == 401
+    assert act(platform, {"id": "x", "action": "hold_outgoing", "account": "0"}, headers=headers).status_code == 401
 
 
 def test_old_and_foreign_signatures_are_refused(platform: Drill) -> None:

@@ -1,7 +1,7 @@
 """Bytes of EVM transactions against the official vector and an independent implementation."""
 
 import pytest
-from eth_abi import decode
+from eth_abi.abi import decode
 from eth_account import Account as EthAccount
 from hypothesis import given
 from hypothesis import strategies as st

@@ -204,6 +204,17 @@ class TestMustNotHold:
         ]
         assert Decision.HOLD not in {one.decision for one in run(engine, chain)}
 
+    @pytest.mark.parametrize(
+        "pair",
+        [
+            ("bc1q" + "w508d6qe" * 4 + "f3t4", "bc1q" + "zz9pq7rt" * 4 + "f3t4"),
+            ("main/cold-1a", "main/hold-1a"),
+        ],
+    )
+    def test_a_shared_prefix_is_no_imitation(self, engine: Engine, desk: Desk, pair: tuple[str, str]) -> None:
+        found = run(engine, [desk.pay("hot-btc-1", NOW + n * HOUR, destination=to) for n, to in enumerate(pair, 1)])
+        assert "lookalike-destination" not in fired(found[1])
+
     def test_customer_tests_an_address_first(self, engine: Engine, desk: Desk) -> None:
         to = desk.stranger()
         pair = [

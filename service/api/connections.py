@@ -1,0 +1,155 @@
+"""Connections as the hot path uses them: opened once, looked at again every five seconds.
+
+Rules: an opened connection is kept as long as its row and its sealed secrets stay the same, so that key sets and rate
+buckets live on. Its inbound secrets are unsealed when it is opened and live in this process's memory only. An unknown
+connection is remembered as unknown for a second, in a bounded table.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from hsm.errors import HsmError
+from service.domain.errors import ConfigurationError, NotFoundError, RateLimitedError, UnavailableError
+from service.domain.ids import ConnectionId
+from service.domain.setup import secret_aad
+from service.ports.custody import ConnectionConfig, PlatformDeclaration, WebhookReceiver
+from service.ports.gate import GateDoor
+from service.store.connections import StoredConnection
+
+CACHE_S: Final = 5.0
+UNKNOWN_S: Final = 1.0
+DEFAULT_RATE: Final = 2000.0
+RATE_SETTING: Final = "rate_per_s"
+"""Deliveries a second that a connection may send, at most; twice that in one burst."""
+PAUSED_RETRY_S: Final = 60.0
+_MAX_UNKNOWN: Final = 1000
+_MAX_NAME: Final = 64
+
+Load = Callable[[str], Awaitable[StoredConnection | None]]
+Unseal = Callable[[bytes, bytes], bytes]
+"""Opens a sealed secret for its use; may block; raises HsmError."""
+
+
+class Bucket:
+    """A token bucket: `rate` a second, twice the rate at once."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._level = 2 * rate
+        self._at = time.monotonic()
+
+    def take(self) -> None:
+        """Take one. Raises RateLimitedError that says when the next is there."""
+        now = time.monotonic()
+        self._level = min(2 * self._rate, self._level + (now - self._at) * self._rate)
+        self._at = now
+        if self._level < 1:
+            raise RateLimitedError(
+                "this connection sends faster than its rate; slow down", retry_after_s=max(1.0, 1 / self._rate)
+            )
+        self._level -= 1
+
+
+@dataclass(frozen=True, slots=True)
+class OpenConnection:
+    """One connection, ready to verify."""
+
+    config: ConnectionConfig
+    receiver: WebhookReceiver
+    door: GateDoor | None
+    bucket: Bucket
+    fingerprint: bytes
+
+
+class Connections:
+    """Opens connections by id."""
+
+    def __init__(self, load: Load, unseal: Unseal, platforms: Mapping[str, PlatformDeclaration]) -> None:
+        self._load = load
+        self._unseal = unseal
+        self._platforms = platforms
+        self._open: dict[str, tuple[float, OpenConnection]] = {}
+        self._unknown: dict[str, float] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def get(self, name: str) -> OpenConnection:
+        """Return a connection.
+
+        Raises NotFoundError, UnavailableError (database away, or the connection is paused), ConfigurationError.
+        """
+        now = time.monotonic()
+        cached = self._open.get(name)
+        if cached is not None and cached[0] > now:
+            return cached[1]
+        if not 0 < len(name) <= _MAX_NAME or self._unknown.get(name, 0.0) > now:
+            raise _unknown()
+        async with self._locks.setdefault(name, asyncio.Lock()):
+            cached = self._open.get(name)
+            if cached is not None and cached[0] > time.monotonic():
+                return cached[1]
+            return await self._reload(name, None if cached is None else cached[1])
+
+    async def _reload(self, name: str, before: OpenConnection | None) -> OpenConnection:
+        stored = await self._load(name)
+        if stored is None:
+            self._open.pop(name, None)
+            self._locks.pop(name, None)
+            if len(self._unknown) >= _MAX_UNKNOWN:
+                self._unknown.clear()
+            self._unknown[name] = time.monotonic() + UNKNOWN_S
+            raise _unknown()
+        if stored.state != "active":
+            self._open.pop(name, None)
+            raise UnavailableError("this connection is paused; send it again later", retry_after_s=PAUSED_RETRY_S)
+        mark = _fingerprint(stored)
+        if before is None or before.fingerprint != mark:
+            before = await asyncio.to_thread(self._opened, stored, mark)
+        self._open[name] = (time.monotonic() + CACHE_S, before)
+        return before
+
+    def _opened(self, stored: StoredConnection, mark: bytes) -> OpenConnection:
+        platform = self._platforms.get(stored.platform)
+        if platform is None:
+            raise ConfigurationError(f"connection {stored.id} names the unknown platform {stored.platform!r}")
+
+        def secret(name: str) -> bytes:
+            if name not in stored.sealed:
+                raise NotFoundError(f"connection {stored.id} has no secret {name}", field=name)
+            try:
+                return self._unseal(stored.sealed[name], secret_aad(stored.id, name))
+            except HsmError as error:
+                raise ConfigurationError(f"secret {name} of connection {stored.id} does not open: {error}") from error
+
+        config = ConnectionConfig(
+            ConnectionId(stored.id), stored.platform, stored.settings, secret, tuple(sorted(stored.sealed))
+        )
+        return OpenConnection(
+            config=config,
+            receiver=platform.receiver(config),
+            door=None if platform.gate is None else platform.gate(config),
+            bucket=Bucket(_rate(stored.settings.get(RATE_SETTING, ""))),
+            fingerprint=mark,
+        )
+
+
+def _rate(text: str) -> float:
+    try:
+        return min(max(float(text), 0.1), 1e6) if text else DEFAULT_RATE
+    except ValueError as error:
+        raise ConfigurationError(f"{RATE_SETTING} must be a number of deliveries a second", field=RATE_SETTING) from error
+
+
+def _fingerprint(stored: StoredConnection) -> bytes:
+    """What changes whenever the connection or one of its secrets does."""
+    digest = hashlib.sha256(f"{stored.platform}|{stored.version}|{sorted(stored.settings.items())}".encode())
+    for name in sorted(stored.sealed):
+        digest.update(f"|{name}|".encode() + hashlib.sha256(stored.sealed[name]).digest())
+    return digest.digest()
+
+
+def _unknown() -> NotFoundError:
+    return NotFoundError("there is no such connection")

@@ -1,0 +1,183 @@
+"""One worker process: its Celery pool, and the relay and sweeper threads beside it.
+
+Rules: the token and the pool of each child are opened after the fork (`worker_process_init`), because PKCS#11 does not
+survive one; a child whose root does not open ends the whole process with a message, instead of a pool that looks ready and
+can do nothing; forks happen only while relay and sweeper are idle. On ready the process writes its pid to
+home/run/ready/<process>, as every process does.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from celery import Celery, signals
+
+from hsm.errors import HsmError
+from service.clock import SystemClock
+from service.config import Settings
+from service.domain.errors import PortcullisError, UnavailableError
+from service.store.database import SqlDatabase, create
+from workers.app import make_app
+from workers.jobs import Root, register
+from workers.publish import CeleryQueue
+from workers.reconcile import Sweeper
+from workers.relay import Relay
+
+START_S: Final = 60.0
+"""How long a child may take to open its token and pool."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerKind:
+    """What one kind of worker consumes and how it is wired."""
+
+    queues: tuple[str, ...]
+    jobs: tuple[str, ...]
+    children: int
+    root: Callable[[Settings], Root]
+
+
+class Child:
+    """The root of this pool child; empty in the parent."""
+
+    def __init__(self, settings: Settings, build: Callable[[Settings], Root]) -> None:
+        self._settings = settings
+        self._build = build
+        self._root: Root | None = None
+
+    def open(self) -> None:
+        """Build the root. Raises what the composition root raises."""
+        self._root = self._build(self._settings)
+
+    def root(self) -> Root:
+        """Return the root. Raises UnavailableError before it is open."""
+        if self._root is None:
+            raise UnavailableError("this worker is still starting", retry_after_s=1)
+        return self._root
+
+    def close(self) -> None:
+        """Close what was opened."""
+        if self._root is not None:
+            self._root.close()
+
+
+def run(settings: Settings, kind: WorkerKind) -> int:
+    """Run until told to stop; return the exit code."""
+    app = make_app(settings.redis_url, kind.queues)
+    app.conf.worker_proc_alive_timeout = START_S
+    child = Child(settings, kind.root)
+    register(app, kind.jobs, child.root)
+    failed, failing = os.pipe()
+    os.set_blocking(failed, False)
+    threads = _Threads(settings, app)
+    _connect(settings, child, threads, failing)
+    worker = app.Worker(
+        hostname=f"{settings.process}@portcullis",
+        pool="prefork",
+        concurrency=kind.children,
+        queues=list(kind.queues),
+        loglevel="WARNING",
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        optimization="fair",
+        quiet=True,
+    )
+    try:
+        worker.start()
+    finally:
+        threads.stop()
+        _ready_file(settings).unlink(missing_ok=True)
+    return 1 if _has_failed(failed) else int(worker.exitcode or 0)
+
+
+class _Threads:
+    """Relay and sweeper, which every worker has and of which one each is at work."""
+
+    def __init__(self, settings: Settings, app: Celery) -> None:
+        self._stop = threading.Event()
+        self._guard = threading.Lock()
+        queue = CeleryQueue(app)
+        self._db = SqlDatabase(create(settings.database_url, pool_size=1), SystemClock())
+        self._threads = [
+            threading.Thread(target=work, name=name, daemon=True)
+            for name, work in (
+                ("relay", Relay(settings.database_url, queue, self._stop, self._guard).run),
+                ("sweeper", Sweeper(self._db, queue, self._stop, self._guard).run),
+            )
+        ]
+
+    def start(self) -> None:
+        """Start both; from now on the pool forks only while neither works."""
+        # A fork copies only its own thread: another one in mid-work would leave its locks taken in the child for ever.
+        os.register_at_fork(
+            before=self._guard.acquire, after_in_parent=self._guard.release, after_in_child=self._guard.release
+        )
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Stop both and wait for them."""
+        self._stop.set()
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(timeout=10)
+        self._db.engine.dispose()
+
+
+def _connect(settings: Settings, child: Child, threads: _Threads, failing: int) -> None:
+    """Tie our parts to Celery's signals; strong references, because signals keep weak ones."""
+
+    def opened(**_: Any) -> None:
+        try:
+            child.open()
+        except (PortcullisError, HsmError) as error:
+            log.critical("worker.cannot_start", error_code=error.code, message=str(error))
+            os.write(failing, b"x")
+            os.kill(os.getppid(), signal.SIGTERM)
+
+    def closed(**_: Any) -> None:
+        child.close()
+
+    def ready(**_: Any) -> None:
+        threads.start()
+        path = _ready_file(settings)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{os.getpid()}\n", encoding="ascii")
+        log.info("worker.ready", pid=os.getpid())
+
+    def keep_our_logging(**_: Any) -> None:
+        """Its presence keeps Celery from configuring logging."""
+
+    for moment, action in (
+        (signals.worker_process_init, opened),
+        (signals.worker_process_shutdown, closed),
+        (signals.worker_ready, ready),
+        (signals.setup_logging, keep_our_logging),
+    ):
+        moment.connect(action, weak=False)
+
+
+def _ready_file(settings: Settings) -> Path:
+    return settings.home / "run" / "ready" / settings.process
+
+
+def _has_failed(pipe: int) -> bool:
+    try:
+        return bool(os.read(pipe, 1))
+    except BlockingIOError:
+        return False
+
+
+def refuse(message: str) -> int:
+    """Print why the process cannot start; return its exit code."""
+    print(message, file=sys.stderr)  # noqa: T201  a process that cannot start tells whoever started it
+    return 2
