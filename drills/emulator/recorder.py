@@ -1,6 +1,7 @@
 """Writes every exchange of the REST interface to a file, one JSON line each, for a later check against the API description.
 
-The bearer token is replaced, so that the file holds no credential; everything else is as it was on the wire.
+A line is written before the answer leaves, so that whoever has an answer finds its line. The bearer token is
+replaced, so that the file holds no credential; everything else is as it was on the wire.
 """
 
 import base64
@@ -37,11 +38,12 @@ class Recorder:
                 start.update(status=message["status"], headers=_texts(message.get("headers", [])))
             else:
                 answered.extend(message.get("body", b""))
+                if not message.get("more_body", False):
+                    request: dict[str, object] = {"headers": _texts(scope["headers"]), "body": _text(asked)}
+                    self._write(scope, request, {**start, "body": _text(answered)})
             await send(message)
 
         await self._app(scope, listen, speak)
-        request: dict[str, object] = {"headers": _texts(scope["headers"]), "body": _text(asked)}
-        self._write(scope, request, {**start, "body": _text(answered)})
 
     def _write(self, scope: Scope, request: dict[str, object], response: dict[str, object]) -> None:
         line = {

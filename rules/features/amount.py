@@ -3,6 +3,8 @@
 A missing USD amount is priced from the asset's own recent ratio and is itself a reason; an amount that cannot be priced
 is a reason too, because "cannot tell" is not "small". A ratio off by three is a signal of a broken or forged price.
 
+An amount above 1e18 USD counts as that much: a forged number must not overflow what is remembered.
+
 Amount, share and the value windows of ``velocity`` are one group: one large payment is one fact, however many scales
 show it.
 
@@ -30,6 +32,7 @@ from rules.features.weighing import weigh
 _FLOOR = 0.2
 _PRICED_AFTER = 5.0
 _OFF = 3.0
+_LARGEST_USD = 1e18
 _FAMILIAR_PAYMENTS = 2.0
 _FAMILIAR_DAYS = 7.0
 _FAMILIAR_GROWTH = 1.5
@@ -130,14 +133,15 @@ def _price(frame: Frame) -> None:
     values[UNPRICED] = values[PRICED_FROM_ASSET] = 0.0
     known = asset[RATIO] >= _PRICED_AFTER and asset[FINGERPRINT] > 0.0
     if usd is not None:
-        frame.usd = usd
+        frame.usd = min(usd, _LARGEST_USD)
         if known and units and usd > 0.0:
-            off = abs(log10(usd / units) - asset[RATIO + 1])
+            off = abs(log10(usd) - log10(units) - asset[RATIO + 1])
             values[PRICE_RATIO_OFF] = 10.0 ** min(off, 300.0)
             frame.usual[PRICE_RATIO_OFF] = 1.0
             frame.surprise[PRICE_RATIO_OFF] = min(CAP, 4.0 * off) if values[PRICE_RATIO_OFF] >= _OFF else 0.0
     elif units is not None and known:
-        frame.usd = units * 10.0 ** asset[RATIO + 1]
+        size = log10(units) + asset[RATIO + 1] if units > 0.0 else -300.0
+        frame.usd = 10.0 ** max(-300.0, min(size, log10(_LARGEST_USD)))
         values[PRICED_FROM_ASSET] = 1.0
         frame.usual[PRICED_FROM_ASSET] = 0.0
         frame.surprise[PRICED_FROM_ASSET] = 1.0
@@ -156,5 +160,5 @@ def learn(frame: Frame, rate: float) -> None:
     faded = account[LARGEST_USD] * (1.0 - 0.1 * rate)
     account[LARGEST_USD] = max(faded, usd)
     if frame.observation.amount_usd and units and asset[FINGERPRINT] > 0.0:
-        absorb(asset, RATIO, log10(usd / units), 0.05)
+        absorb(asset, RATIO, log10(frame.observation.amount_usd) - log10(units), 0.05)
         asset[LEARNED] += 1.0

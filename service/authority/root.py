@@ -6,6 +6,8 @@ not carried out is carried out before the first request.
 """
 
 import os
+import signal
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -66,7 +68,12 @@ def main() -> None:
         timeout_graceful_shutdown=8,
     )
     _log.info("the authority serves", socket=str(settings.authority_socket))
-    _Server(config, settings.home / "run" / "ready" / "authority").run()
+    # uvicorn ends its work at SIGTERM and then raises the signal again: a stop that was asked for is no failure.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
+    try:
+        _Server(config, settings.home / "run" / "ready" / "authority").run()
+    finally:
+        office.db.engine.dispose()
 
 
 def open_office(settings: Settings) -> Office:

@@ -114,3 +114,12 @@ class StaleFenceError(PortcullisError):
     """Another worker took the step over; whatever this one still does must not be recorded."""
 
     code = "stale_fence"
+
+
+def from_code(code: str, message: str, *, field: str | None, retry_after_s: float | None) -> PortcullisError:
+    """Return the error of a stable code, as another of our processes told it; an unknown code is UnavailableError."""
+    kinds = [PortcullisError]
+    for kind in kinds:
+        kinds.extend(kind.__subclasses__())
+    found = next((kind for kind in kinds if kind.code == code), UnavailableError)
+    return found(message, field=field, retry_after_s=retry_after_s)

@@ -137,9 +137,10 @@ def policy_in_force(signed: Signed | None, public_key_pem: bytes) -> Policy:
 def default_policy(declared: Mapping[str, Approval], changes: Mapping[str, object] | None = None) -> Policy:
     """Return version 1: every action's declared quorum, with `changes` laid over it field by field.
 
-    `declared` maps action names to what their declarations demand. Raises InputError naming a wrong field of `changes`.
+    `declared` maps action names to what their declarations demand; a pre-authorised action has the quorum that it needs
+    once the hour's blast radius is used up. Raises InputError naming a wrong field of `changes`.
     """
-    own = {name: a for name, a in declared.items() if isinstance(a, Quorum)}
+    own = {name: a if isinstance(a, Quorum) else a.beyond_limit for name, a in declared.items()}
     fields: dict[str, object] = {
         "tag": TAG,
         "version": 1,

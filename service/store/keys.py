@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, union, update
+from sqlalchemy import Connection, Row, insert, or_, select, union, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
@@ -108,20 +108,27 @@ class KeyRepository:
         found = self._connection.execute(select(accounts.c.assets).where(accounts.c.id == account_id)).scalar()
         return [str(asset) for asset in found or []]
 
-    def provisioned(self, account_id: AccountId, addresses: Sequence[str]) -> None:
+    def provisioned(self, account_id: AccountId, addresses: Sequence[str]) -> bool:
         """Mark an account as ready."""
-        self._connection.execute(
-            update(accounts).where(accounts.c.id == account_id).values(addresses=list(addresses), provisioning="ready")
+        changed = self._connection.execute(
+            update(accounts)
+            .where(
+                accounts.c.id == account_id,
+                or_(accounts.c.provisioning != "ready", accounts.c.addresses != list(addresses)),
+            )
+            .values(addresses=list(addresses), provisioning="ready")
+            .returning(accounts.c.id)
         )
+        return changed.first() is not None
 
-    def sign_destination(self, account_id: AccountId, chain: str, descriptor: str, signature: bytes) -> None:
+    def sign_destination(self, account_id: AccountId, chain: str, active_from: datetime, signature: bytes) -> None:
         """Store the vault's signature."""
         self._connection.execute(
             update(safe_destinations)
             .where(
                 safe_destinations.c.account_id == account_id,
                 safe_destinations.c.chain == chain,
-                safe_destinations.c.descriptor == descriptor,
+                safe_destinations.c.active_from == active_from,
             )
             .values(signature=signature)
         )

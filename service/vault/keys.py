@@ -1,20 +1,27 @@
 """The vault as containment uses it; implements `ports.keys.VaultKeys`.
 
-Rules: every method may be repeated; what it says holds is asked of the token and the chain, not only of our rows.
+Rules: every method may be repeated, also after later ones; what it says holds is asked of the token and the chain, not
+only of our rows. What is restricted and swept is every key that may sign, except the new key of a rotation that has not
+replaced the old ones yet.
 """
+
+from collections.abc import Sequence
 
 from hsm.custodian import KeyRef
 from hsm.errors import KeyNotFoundError
 from hsm.keypath import DerivationPath
 from hsm.restrictions import KeyState
 from hsm.rotation import Destroy, Publish, Retire, State, Sweep
-from service.domain.errors import ConflictError, MissingCapabilityError, NotFoundError
+from service.domain.errors import ConflictError, MissingCapabilityError, NotFoundError, PortcullisError
 from service.domain.ids import AccountId
 from service.domain.plan import Receipt, Verdict
 from service.domain.timeline import Entry
-from service.domain.vault import VaultKey
+from service.domain.vault import RotationRecord, SweepState, VaultKey
+from service.ports.store.unit import UnitOfWork
 from service.vault import provision, rotations, sweeper
 from service.vault.parts import VaultParts, token_calls
+
+_SIGNING = frozenset({KeyState.ACTIVE.value, KeyState.RESTRICTED.value})
 
 
 class Vault:
@@ -29,38 +36,33 @@ class Vault:
 
     def restrict(self, account: AccountId, *, key: str) -> Receipt:
         """Let the account's keys sign only sweeps and same-nonce cancels."""
-        old, _ = self._split(account)
-        self._move(account, [k for k in old if k.state == KeyState.ACTIVE.value], KeyState.RESTRICTED, key)
-        return Receipt(account, {"keys": [k.id for k in old]})
+        exposed = self._exposed(account)
+        self._move(account, exposed, KeyState.ACTIVE, KeyState.RESTRICTED, key)
+        return Receipt(account, {"keys": [k.id for k in exposed]})
 
     def restricted(self, account: AccountId) -> Verdict:
-        """Ask whether no old key may sign freely."""
-        old, _ = self._split(account)
-        return Verdict.DOES_NOT_HOLD if any(k.state == KeyState.ACTIVE.value for k in old) else Verdict.HOLDS
+        """Ask whether no exposed key may sign freely."""
+        free = any(k.state == KeyState.ACTIVE.value for k in self._exposed(account))
+        return Verdict.DOES_NOT_HOLD if free else Verdict.HOLDS
 
     def lift_restriction(self, account: AccountId, *, key: str) -> Receipt:
         """Let restricted keys sign again; retired ones stay retired."""
-        old, _ = self._split(account)
-        self._move(account, [k for k in old if k.state == KeyState.RESTRICTED.value], KeyState.ACTIVE, key)
-        return Receipt(account, {"keys": [k.id for k in old]})
+        exposed = self._exposed(account)
+        self._move(account, exposed, KeyState.RESTRICTED, KeyState.ACTIVE, key)
+        return Receipt(account, {"keys": [k.id for k in exposed]})
 
     def prepare_rotation(self, account: AccountId, scope: str, *, key: str) -> Receipt:
         """Generate and verify new keys; work out, do not send, the sweep."""
+        keys = self._parts.keys_of(account)
         record = rotations.open_rotation(self._parts, account, scope)
-        chain = self._parts.keys_of(account)[0].chain
-        new = rotations.generate(self._parts, record, chain)
-        old, _ = self._split(account)
-        prepared = sweeper.holdings(self._parts, account, old)
-        return Receipt(record.id, {"address": f"{chain}:{new.address}", "sweep": prepared, "step": key})
+        new = rotations.generate(self._parts, record, keys[0].chain)
+        facts = {"address": f"{new.chain}:{new.address}", "sweep": self._prepared(account), "step": key}
+        return Receipt(record.id, facts)
 
     def rotation_prepared(self, account: AccountId) -> Verdict:
         """Ask whether the new key is in the token and answered to its xpub."""
-        try:
-            record = rotations.find_rotation(self._parts, account)
-        except NotFoundError:
-            return Verdict.DOES_NOT_HOLD
-        _, new = self._split(account)
-        if new is None or State(record.state) in (State.PROPOSED, State.GENERATED, State.FAILED):
+        record, _, new = self._split(account)
+        if record is None or new is None or State(record.state) in (State.PROPOSED, State.GENERATED, State.FAILED):
             return Verdict.DOES_NOT_HOLD
         with token_calls():
             there = self._parts.token.exists(_ref(new))
@@ -68,86 +70,118 @@ class Vault:
 
     def rotation_address(self, account: AccountId) -> str:
         """Return the CAIP-10 address of the new key."""
-        _, new = self._split(account)
+        _, _, new = self._split(account)
         if new is None:
             raise NotFoundError(f"account {account} has no prepared rotation: prepare it first")
         return f"{new.chain}:{new.address}"
 
     def sweep(self, account: AccountId, *, key: str) -> Receipt:
-        """Send everything the old keys hold to the verified safe destination."""
-        old, _ = self._split(account)
-        hashes = sweeper.sweep(self._parts, account, self._usable(old), key)
-        return Receipt(key, {"transactions": list(hashes)})
+        """Send everything the exposed keys hold to the verified safe destination."""
+        exposed = self._exposed(account)
+        if not exposed and self.swept(account) is not Verdict.HOLDS:
+            raise MissingCapabilityError("every old key is retired: nothing can be swept from its address any more")
+        sweeper.sweep(self._parts, account, exposed, key)
+        return Receipt(key, {"transactions": list(self._hashes(account))})
 
     def swept(self, account: AccountId) -> Verdict:
         """Ask the chain whether every sweep is final and nothing is left."""
-        old, _ = self._split(account)
-        return sweeper.swept(self._parts, account, self._usable(old))
+        return sweeper.swept(self._parts, account, self._emptied(account))
 
     def retire(self, account: AccountId, *, key: str) -> Receipt:
         """Make the new keys current and the old ones unable to sign."""
-        record = rotations.find_rotation(self._parts, account)
-        old, new = self._split(account)
-        if new is None:
+        record, old, new = self._split(account)
+        if record is None or new is None:
             raise ConflictError(f"account {account} has no new key yet: prepare the rotation first")
+        address = {"address": f"{new.chain}:{new.address}"}
+        if rotations.is_over(record):
+            return Receipt(record.id, address)
         if self.swept(account) is not Verdict.HOLDS:
             raise ConflictError(f"the old addresses of {account} are not empty yet: sweep them first")
-        record = rotations.advance(self._parts, record, Publish(key))
-        with self._parts.db.begin() as uow:
-            hashes = [s.transaction_hash for s in uow.keys.sweeps(account)]
-        record = rotations.advance(self._parts, record, Sweep(key, ",".join(hashes) or "nothing was left"))
+        rotations.advance(self._parts, account, Publish(key))
+        rotations.advance(self._parts, account, Sweep(key, ",".join(self._hashes(account)) or "nothing was left"))
         with token_calls():
             for leaf in old:
-                self._parts.token.disable(_ref(leaf))
-        self._move(account, old, KeyState.RETIRED, key)
-        rotations.advance(self._parts, record, Retire(key))
-        with self._parts.db.begin() as uow:
-            uow.keys.reserve_path(account, record.new_wallet_id, record.new_path)
-            uow.keys.provisioned(account, [f"{new.chain}:{new.address}"])
-        return Receipt(record.id, {"address": f"{new.chain}:{new.address}"})
+                if self._parts.token.exists(_ref(leaf)):
+                    self._parts.token.disable(_ref(leaf))
+
+        def replace_keys(uow: UnitOfWork, now: RotationRecord) -> None:
+            for leaf in old:
+                if leaf.state in _SIGNING:
+                    uow.keys.set_key_state(leaf.id, KeyState.RETIRED.value)
+            chains = provision.chains_of(uow.keys.assets(account))
+            uow.keys.reserve_path(account, now.new_wallet_id, now.new_path)
+            uow.keys.provisioned(account, [f"{chain}:{new.address}" for chain in chains])
+
+        record = rotations.advance(self._parts, account, Retire(key), replace_keys)
+        return Receipt(record.id, address)
 
     def retired(self, account: AccountId) -> Verdict:
         """Ask the token whether any old key could still sign."""
-        old, new = self._split(account)
-        if new is None:
+        record, old, new = self._split(account)
+        if record is None or new is None or not rotations.is_over(record):
             return Verdict.DOES_NOT_HOLD
         with token_calls():
             able = any(self._able(leaf) for leaf in old)
         return Verdict.DOES_NOT_HOLD if able else Verdict.HOLDS
 
     def destroy(self, account: AccountId, *, key: str) -> Receipt:
-        """Destroy the retired keys."""
-        record = rotations.find_rotation(self._parts, account)
-        old, _ = self._split(account)
-        if any(k.state not in (KeyState.RETIRED.value, KeyState.DESTROYED.value) for k in old):
-            raise ConflictError(f"account {account} has keys that are not retired: retire them first")
+        """Destroy the retired keys, also those of an earlier rotation."""
+        keys = self._parts.keys_of(account)
+        retired = tuple(k for k in keys if k.state == KeyState.RETIRED.value)
+        gone = tuple(k for k in keys if k.state == KeyState.DESTROYED.value)
+        if not retired and not gone:
+            raise ConflictError(f"account {account} has no retired keys: retire them first")
         with token_calls():
-            for leaf in old:
+            for leaf in retired:
                 self._parts.token.destroy(_ref(leaf))
-        self._move(account, old, KeyState.DESTROYED, key)
-        rotations.advance(self._parts, record, Destroy(key))
-        return Receipt(record.id, {"keys": [k.id for k in old]})
+        self._move(account, retired, KeyState.RETIRED, KeyState.DESTROYED, key)
+        record = rotations.find_rotation(self._parts, account)
+        if State(record.state) is State.RETIRED:
+            rotations.advance(self._parts, account, Destroy(key))
+        return Receipt(record.id, {"keys": [k.id for k in (*retired, *gone)]})
 
     def destroyed(self, account: AccountId) -> Verdict:
-        """Ask the token whether any old key is still there."""
-        old, _ = self._split(account)
+        """Ask the token whether any replaced key is still there."""
+        record, old, _ = self._split(account)
+        if record is None or not rotations.is_over(record):
+            return Verdict.DOES_NOT_HOLD
         with token_calls():
             there = any(self._parts.token.exists(_ref(leaf)) for leaf in old)
         return Verdict.DOES_NOT_HOLD if there else Verdict.HOLDS
 
-    def _split(self, account: AccountId) -> tuple[tuple[VaultKey, ...], VaultKey | None]:
+    def _split(self, account: AccountId) -> tuple[RotationRecord | None, tuple[VaultKey, ...], VaultKey | None]:
         keys = self._parts.keys_of(account)
-        try:
-            record = rotations.find_rotation(self._parts, account)
-        except NotFoundError:
-            return keys, None
-        return rotations.split(record, keys)
+        with self._parts.db.begin() as uow:
+            record = uow.keys.rotation(account)
+        return record, *rotations.split(record, keys)
 
-    def _usable(self, keys: tuple[VaultKey, ...]) -> tuple[VaultKey, ...]:
-        usable = tuple(k for k in keys if k.state in (KeyState.ACTIVE.value, KeyState.RESTRICTED.value))
-        if not usable:
-            raise MissingCapabilityError("every old key is retired: nothing can be swept from its address any more")
-        return usable
+    def _exposed(self, account: AccountId) -> tuple[VaultKey, ...]:
+        """Return the keys that an attacker may hold and that may still sign."""
+        return tuple(k for k in self._emptied(account) if k.state in _SIGNING)
+
+    def _emptied(self, account: AccountId) -> tuple[VaultKey, ...]:
+        """Return the keys whose addresses must be empty after a sweep."""
+        record, old, new = self._split(account)
+        if record is not None and not rotations.is_over(record):
+            return old
+        signing = tuple(k for k in (*old, *([new] if new else [])) if k.state in _SIGNING)
+        return old if record is not None and self._answered(account, record) else signing
+
+    def _answered(self, account: AccountId, record: RotationRecord) -> bool:
+        """Say whether the newest sweep of the account belongs to a rotation that is over: its keys are the old ones."""
+        _, new = rotations.split(record, self._parts.keys_of(account))
+        return new is not None and new.state == KeyState.ACTIVE.value
+
+    def _prepared(self, account: AccountId) -> dict[str, object]:
+        try:
+            return {"holds": sweeper.holdings(self._parts, account, self._exposed(account))}
+        except PortcullisError as error:
+            # New keys are worth having even where nothing can be said of the old ones' balances.
+            return {"lacking": str(error)}
+
+    def _hashes(self, account: AccountId) -> Sequence[str]:
+        with self._parts.db.begin() as uow:
+            return [s.transaction_hash for s in uow.keys.sweeps(account) if s.state is not SweepState.FAILED]
 
     def _able(self, leaf: VaultKey) -> bool:
         try:
@@ -155,19 +189,22 @@ class Vault:
         except KeyNotFoundError:
             return False
 
-    def _move(self, account: AccountId, keys: list[VaultKey] | tuple[VaultKey, ...], state: KeyState, by: str) -> None:
-        if not keys:
+    def _move(
+        self, account: AccountId, keys: Sequence[VaultKey], before: KeyState, after: KeyState, by: str
+    ) -> None:
+        moved = [k.id for k in keys if k.state == before.value]
+        if not moved:
             return
         with self._parts.db.begin() as uow:
-            for leaf in keys:
-                uow.keys.set_key_state(leaf.id, state.value)
+            for key_id in moved:
+                uow.keys.set_key_state(key_id, after.value)
             uow.record(
                 Entry(
-                    kind=f"keys.{state.value}",
+                    kind=f"keys.{after.value}",
                     at=uow.now,
                     subject=account,
-                    sentence=f"Keys of account {account} are now {state.value}",
-                    facts={"keys": [k.id for k in keys], "step": by},
+                    sentence=f"Keys of account {account} are now {after.value}",
+                    facts={"keys": moved, "step": by},
                 )
             )
 

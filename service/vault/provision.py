@@ -1,19 +1,24 @@
 """A registered account gets its wallet, its leaf and its signed safe destinations.
 
 Rules: a wallet's seed is drawn once, whoever asks first; an account path is given out once per wallet, never again, not
-even after a rotation; a safe destination is signed by the vault only when the authority's signature over the same
-account, chain, descriptor and time verifies against the pinned key.
+even after a rotation; nothing new is derived from a wallet that counts as compromised; a safe destination is signed by
+the vault only when the authority's signature over the same account, chain, descriptor and time verifies against the
+pinned key.
 """
+
+from collections.abc import Sequence
+from typing import Final
 
 import structlog
 
 from hsm.custodian import SealedSeed
 from hsm.derivation import evm_address
+from hsm.errors import StatementError
 from hsm.keypath import DerivationPath
 from hsm.restrictions import KeyState
 from hsm.statements import SafeDestination
-from service.domain.account import Account, Holder
-from service.domain.errors import ApprovalError
+from service.domain.account import Holder
+from service.domain.errors import ApprovalError, ConflictError
 from service.domain.ids import AccountId, new_id
 from service.domain.plan import Receipt
 from service.domain.setup import registered_destination
@@ -23,57 +28,74 @@ from service.ports.store.registry import DestinationRow
 from service.vault.parts import VaultParts, token_calls
 
 _log = structlog.get_logger()
-_PURPOSE = 44
-_ETHER = 60
+_PURPOSE: Final = 44
+_ETHER: Final = 60
+DEFAULT_CHAIN: Final = "eip155:1"
 
 
 def provision(parts: VaultParts, account_id: AccountId) -> Receipt:
     """Provision one account; safe to repeat at any point."""
     with parts.db.begin() as uow:
         account = uow.registry.account(account_id)
-        assets = uow.keys.assets(account_id)
-    chains = sorted({asset.partition("/")[0] for asset in assets if asset.startswith("eip155:")})
+        chains = chains_of(uow.keys.assets(account_id))
     addresses: tuple[str, ...] = account.addresses
     if account.holder is Holder.VAULT_KEY:
-        wallet_id, path = _reserve(parts, account)
-        key = make_leaf(parts, account_id, wallet_id, path, chains[0] if chains else "eip155:1")
-        addresses = tuple(f"{chain}:{key.address}" for chain in chains or [key.chain])
+        wallet_id, path = _reserve(parts, account_id)
+        key = make_leaf(parts, account_id, wallet_id, path, chains[0])
+        addresses = tuple(f"{chain}:{key.address}" for chain in chains)
     signed = _sign_destinations(parts, account_id)
     with parts.db.begin() as uow:
-        uow.keys.provisioned(account_id, addresses)
-        uow.record(
-            Entry(
-                kind="account.provisioned",
-                at=uow.now,
-                subject=account_id,
-                sentence=f"Account {account.at.ref} has its keys and {signed} signed safe destinations",
-                facts={"addresses": list(addresses), "destinations": signed},
+        if uow.keys.provisioned(account_id, addresses):
+            uow.record(
+                Entry(
+                    kind="account.provisioned",
+                    at=uow.now,
+                    subject=account_id,
+                    sentence=f"Account {account.at.ref} has its keys and {signed} signed safe destinations",
+                    facts={"addresses": list(addresses), "destinations": signed},
+                )
             )
-        )
     return Receipt(account_id, {"addresses": list(addresses)})
 
 
+def chains_of(assets: Sequence[str]) -> tuple[str, ...]:
+    """Return the EVM chains (CAIP-2) of CAIP-19 assets, sorted; Ethereum where none is named."""
+    named = sorted({asset.partition("/")[0] for asset in assets if asset.startswith("eip155:")})
+    return tuple(named) or (DEFAULT_CHAIN,)
+
+
 def ensure_wallet(parts: VaultParts, wallet_id: str) -> Wallet:
-    """Return a wallet, drawing its seed in the token if it is not there yet."""
+    """Return a wallet, drawing its seed in the token if it is not there yet.
+
+    Raises ConflictError for a wallet that is no longer active: its seed counts as lost.
+    """
     with parts.db.begin() as uow:
         wallet = uow.keys.wallet(wallet_id)
-    if wallet is not None:
-        return wallet
-    with token_calls():
-        sealed = parts.token.create_wallet(wallet_id)
-    with parts.db.begin() as uow:
-        uow.lock(f"wallet:{wallet_id}")
-        wallet = uow.keys.wallet(wallet_id)
-        if wallet is None:
-            wallet = Wallet(wallet_id, sealed.envelope, WalletState.ACTIVE)
-            uow.keys.add_wallet(wallet)
+    if wallet is None:
+        with token_calls():
+            sealed = parts.token.create_wallet(wallet_id)
+        with parts.db.begin() as uow:
+            uow.lock(wallet_lock(wallet_id))
+            wallet = uow.keys.wallet(wallet_id)
+            if wallet is None:
+                wallet = Wallet(wallet_id, sealed.envelope, WalletState.ACTIVE)
+                uow.keys.add_wallet(wallet)
+    if wallet.state is not WalletState.ACTIVE:
+        raise ConflictError(f"wallet {wallet_id} is {wallet.state.value}: nothing new is derived from its seed")
     return wallet
 
 
 def make_leaf(parts: VaultParts, account_id: AccountId, wallet_id: str, path: str, chain: str) -> VaultKey:
-    """Put the first leaf below an account path into the token and store its public side."""
-    wallet = ensure_wallet(parts, wallet_id)
+    """Put the account's first leaf into the token and into our records; returns what is recorded.
+
+    Raises ConflictError when the path belongs to another account.
+    """
     leaf_path = DerivationPath.parse(path).leaf(0, 0)
+    with parts.db.begin() as uow:
+        found = _recorded(uow.keys.keys_of(account_id), wallet_id, str(leaf_path))
+    if found is not None:
+        return found
+    wallet = ensure_wallet(parts, wallet_id)
     with token_calls():
         leaf = parts.token.leaf(SealedSeed(wallet.sealed_seed), wallet_id, leaf_path)
     address = evm_address(leaf.public_key)
@@ -82,7 +104,10 @@ def make_leaf(parts: VaultParts, account_id: AccountId, wallet_id: str, path: st
     )
     with parts.db.begin() as uow:
         uow.keys.add_key(key)
-        return next(k for k in uow.keys.keys_of(account_id) if (k.wallet_id, k.path) == (wallet_id, str(leaf_path)))
+        found = _recorded(uow.keys.keys_of(account_id), wallet_id, str(leaf_path))
+    if found is None:
+        raise ConflictError(f"{path} of wallet {wallet_id} belongs to another account: register {account_id} anew")
+    return found
 
 
 def free_path(taken: set[str]) -> str:
@@ -93,14 +118,30 @@ def free_path(taken: set[str]) -> str:
     return str(path)
 
 
-def _reserve(parts: VaultParts, account: Account) -> tuple[str, str]:
-    wallet_id = account.wallet_id or f"wallet-{account.id.lower()}"
-    if account.account_path is not None:
-        return wallet_id, account.account_path
+def wallet_lock(wallet_id: str) -> str:
+    """Return the name of the lock under which a wallet's seed is drawn and its paths are given out."""
+    return f"wallet:{wallet_id}"
+
+
+def destination_of(row: DestinationRow) -> SafeDestination:
+    """Return the statement that the vault signs for a row: every asset of the chain."""
+    return SafeDestination(row.account_id, row.chain, "*", row.descriptor, row.active_from)
+
+
+def _recorded(keys: Sequence[VaultKey], wallet_id: str, leaf_path: str) -> VaultKey | None:
+    return next((k for k in keys if (k.wallet_id, k.path) == (wallet_id, leaf_path)), None)
+
+
+def _reserve(parts: VaultParts, account_id: AccountId) -> tuple[str, str]:
     with parts.db.begin() as uow:
-        uow.lock(f"wallet:{wallet_id}")
+        account = uow.registry.account(account_id)
+        wallet_id = account.wallet_id or f"wallet-{account_id.lower()}"
+        uow.lock(wallet_lock(wallet_id))
+        account = uow.registry.account(account_id)
+        if account.account_path is not None:
+            return wallet_id, account.account_path
         path = free_path(set(uow.keys.account_paths(wallet_id)))
-        uow.keys.reserve_path(account.id, wallet_id, path)
+        uow.keys.reserve_path(account_id, wallet_id, path)
     return wallet_id, path
 
 
@@ -110,7 +151,7 @@ def _sign_destinations(parts: VaultParts, account_id: AccountId) -> int:
     signed = 0
     for row in rows:
         try:
-            if row.signature is None:
+            if not _is_signed(parts, row):
                 _sign_destination(parts, row)
         except ApprovalError as error:
             # A row that somebody slipped in must not stop the genuine ones; it is never signed.
@@ -118,6 +159,16 @@ def _sign_destinations(parts: VaultParts, account_id: AccountId) -> int:
         else:
             signed += 1
     return signed
+
+
+def _is_signed(parts: VaultParts, row: DestinationRow) -> bool:
+    if row.signature is None:
+        return False
+    try:
+        parts.statements.verify_statement(destination_of(row).to_bytes(), row.signature)
+    except StatementError:
+        return False
+    return True
 
 
 def _sign_destination(parts: VaultParts, row: DestinationRow) -> None:
@@ -128,7 +179,7 @@ def _sign_destination(parts: VaultParts, row: DestinationRow) -> None:
     with token_calls():
         signature = parts.statements.sign_statement(destination_of(row).to_bytes())
     with parts.db.begin() as uow:
-        uow.keys.sign_destination(row.account_id, row.chain, row.descriptor, signature)
+        uow.keys.sign_destination(row.account_id, row.chain, row.active_from, signature)
         uow.record(
             Entry(
                 kind="safe_destination.signed",
@@ -138,8 +189,3 @@ def _sign_destination(parts: VaultParts, row: DestinationRow) -> None:
                 facts={"chain": row.chain, "descriptor": row.descriptor, "active_from": row.active_from.isoformat()},
             )
         )
-
-
-def destination_of(row: DestinationRow) -> SafeDestination:
-    """Return the statement that the vault signs for a row: every asset of the chain."""
-    return SafeDestination(row.account_id, row.chain, "*", row.descriptor, row.active_from)

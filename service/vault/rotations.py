@@ -1,16 +1,20 @@
 """Rotating an account to new keys, step by step, resumable at every point; the states are `hsm/rotation.py`'s.
 
-Rules: every event is committed before the next step begins, and repeating a step gives the same event; a lost leaf is
-answered with a new hardened account of the same seed, a lost account key or seed with a new seed, which all accounts
-under the old one share; the new keys are current only once the old addresses are empty.
+Rules: every event is committed before the next step begins, under a lock on the rotation, and repeating a step gives the
+same event; a lost leaf is answered with a new hardened account of the same seed, a lost account key or seed with a new
+seed, which all accounts under the old one share; from the moment a seed counts as lost nothing new is derived from it;
+the new keys are current only once the old addresses are empty.
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Final
 
 from hsm.custodian import KeyRef, SealedSeed
 from hsm.derivation import ExtendedKey
 from hsm.ecdsa import verify
+from hsm.errors import RotationError
 from hsm.keypath import DerivationPath
 from hsm.rotation import (
     Destroy,
@@ -27,15 +31,26 @@ from hsm.rotation import (
     replay,
 )
 from service.domain.account import Account
-from service.domain.errors import MissingCapabilityError, NotFoundError, RefusedByOtherSideError
+from service.domain.errors import ConflictError, MissingCapabilityError, NotFoundError, RefusedByOtherSideError
 from service.domain.ids import AccountId, new_id
 from service.domain.timeline import Entry
 from service.domain.vault import RotationRecord, VaultKey, WalletState
+from service.ports.store.unit import UnitOfWork
 from service.vault.parts import VaultParts, token_calls
-from service.vault.provision import ensure_wallet, free_path, make_leaf
+from service.vault.provision import ensure_wallet, free_path, make_leaf, wallet_lock
 
-_EVENTS: dict[str, type[Event]] = {cls.__name__: cls for cls in (Generate, Verify, Publish, Sweep, Retire, Destroy)}
-_OVER = (State.DESTROYED.value, State.FAILED.value)
+_EVENTS: Final[dict[str, type[Event]]] = {
+    cls.__name__: cls for cls in (Generate, Verify, Publish, Sweep, Retire, Destroy)
+}
+_OVER: Final = frozenset({State.RETIRED, State.DESTROYED, State.FAILED})
+"""From `retired` on the new keys are the current ones: the next loss is answered with a rotation of its own."""
+Also = Callable[[UnitOfWork, RotationRecord], None]
+"""What must be written in the same transaction as an event."""
+
+
+def is_over(record: RotationRecord) -> bool:
+    """Say whether the new keys of a rotation are the account's current ones, or it was given up."""
+    return State(record.state) in _OVER
 
 
 def open_rotation(parts: VaultParts, account_id: AccountId, scope: str) -> RotationRecord:
@@ -44,11 +59,14 @@ def open_rotation(parts: VaultParts, account_id: AccountId, scope: str) -> Rotat
         account = uow.registry.account(account_id)
         if account.wallet_id is None or account.account_path is None:
             raise MissingCapabilityError(f"account {account_id} has no vault keys: its platform or signers rotate it")
-        uow.lock(f"wallet:{account.wallet_id}")
+        uow.lock(wallet_lock(account.wallet_id))
         record = uow.keys.rotation(account_id)
-        if record is None or record.state in _OVER:
-            record = _propose(account, scope, set(uow.keys.account_paths(account.wallet_id)))
+        if record is None or is_over(record):
+            record = _propose(uow, account, Loss(scope))
             uow.keys.add_rotation(record)
+            if record.new_wallet_id != record.old_wallet_id:
+                uow.keys.set_wallet_state(record.old_wallet_id, WalletState.COMPROMISED)
+            uow.record(_entry(uow, record, {"scope": record.scope, "new_path": record.new_path}))
     return record
 
 
@@ -68,35 +86,37 @@ def generate(parts: VaultParts, record: RotationRecord, chain: str) -> VaultKey:
         public = parts.token.open_account(
             SealedSeed(wallet.sealed_seed), wallet.id, DerivationPath.parse(record.new_path)
         )
-    record = advance(parts, record, Generate(public.xpub))
+    advance(parts, record.account_id, Generate(public.xpub))
     key = make_leaf(parts, record.account_id, record.new_wallet_id, record.new_path, chain)
     _challenge(parts, key, public.xpub)
-    advance(parts, record, Verify(public.xpub))
-    if record.new_wallet_id != record.old_wallet_id:
-        with parts.db.begin() as uow:
-            uow.keys.set_wallet_state(record.old_wallet_id, WalletState.COMPROMISED)
+    advance(parts, record.account_id, Verify(public.xpub))
     return key
 
 
-def advance(parts: VaultParts, record: RotationRecord, event: Event) -> RotationRecord:
-    """Apply one event and commit it; an event that happened already changes nothing."""
-    rotation = machine(record)
-    if event in rotation.events or type(event) in {type(e) for e in rotation.events}:
-        return record
-    after = apply(rotation, event)
-    fields = {name: str(getattr(event, name)) for name in event.__dataclass_fields__}
-    record = replace(record, state=after.state.value, events=(*record.events, (type(event).__name__, fields)))
+def advance(parts: VaultParts, account_id: AccountId, event: Event, also: Also | None = None) -> RotationRecord:
+    """Apply one event to the account's newest rotation and commit it, with `also` in the same transaction.
+
+    An event of a kind that happened already changes nothing, except that new keys cannot become others: that, and an
+    event out of turn, raise ConflictError.
+    """
     with parts.db.begin() as uow:
+        record = uow.keys.rotation(account_id)
+        if record is None:
+            raise NotFoundError(f"account {account_id} has no rotation: prepare one first")
+        rotation = machine(record)
+        past = next((e for e in rotation.events if type(e) is type(event)), None)
+        if past == event or (past is not None and not isinstance(event, Generate | Verify)):
+            return record
+        try:
+            after = apply(rotation, event)
+        except RotationError as error:
+            raise ConflictError(f"the rotation of account {account_id}: {error}") from error
+        fields = {name: str(getattr(event, name)) for name in event.__dataclass_fields__}
+        record = replace(record, state=after.state.value, events=(*record.events, (type(event).__name__, fields)))
         uow.keys.save_rotation(record)
-        uow.record(
-            Entry(
-                kind=f"rotation.{after.state.value}",
-                at=uow.now,
-                subject=record.id,
-                sentence=f"Rotation of account {record.account_id}: {after.state.value}",
-                facts={"account": record.account_id, **fields},
-            )
-        )
+        uow.record(_entry(uow, record, fields))
+        if also is not None:
+            also(uow, record)
     return record
 
 
@@ -112,7 +132,7 @@ def machine(record: RotationRecord) -> Rotation:
 
 
 def split(record: RotationRecord | None, keys: tuple[VaultKey, ...]) -> tuple[tuple[VaultKey, ...], VaultKey | None]:
-    """Return (the keys to be emptied, the new key): without a rotation all keys are old."""
+    """Return (the keys that are replaced, the new key) of a rotation: without one, all keys are old."""
     if record is None:
         return keys, None
     prefix = f"{record.new_path}/"
@@ -121,27 +141,48 @@ def split(record: RotationRecord | None, keys: tuple[VaultKey, ...]) -> tuple[tu
     return old, (new[0] if new else None)
 
 
-def _propose(account: Account, scope: str, taken: set[str]) -> RotationRecord:
+def _entry(uow: UnitOfWork, record: RotationRecord, facts: dict[str, str]) -> Entry:
+    return Entry(
+        kind=f"rotation.{record.state}",
+        at=uow.now,
+        subject=record.id,
+        sentence=f"Rotation of account {record.account_id}: {record.state}",
+        facts={"account": record.account_id, **facts},
+    )
+
+
+def _propose(uow: UnitOfWork, account: Account, loss: Loss) -> RotationRecord:
     old_wallet, old_path = str(account.wallet_id), str(account.account_path)
-    loss = Loss(scope)
-    if loss is Loss.LEAF:
-        new_wallet, new_path = old_wallet, free_path(taken)
-    else:
-        stem, _, number = old_wallet.rpartition(".")
-        numbered = stem and number.isdigit()
-        new_wallet = f"{stem}.{int(number) + 1}" if numbered else f"{old_wallet}.2"
-        new_path = old_path
+    lost = uow.keys.wallet(old_wallet)
+    if loss is Loss.LEAF and lost is not None and lost.state is not WalletState.ACTIVE:
+        loss = Loss.SEED
+    new_wallet = old_wallet if loss is Loss.LEAF else _next_wallet(uow, old_wallet)
+    if new_wallet != old_wallet:
+        uow.lock(wallet_lock(new_wallet))
+    taken = set(uow.keys.account_paths(new_wallet))
     return RotationRecord(
         id=new_id("rot"),
         account_id=account.id,
-        scope=scope,
+        scope=loss.value,
         old_wallet_id=old_wallet,
         old_path=old_path,
         new_wallet_id=new_wallet,
-        new_path=new_path,
+        new_path=free_path(taken) if loss is Loss.LEAF or old_path in taken else old_path,
         state=State.PROPOSED.value,
         events=(),
     )
+
+
+def _next_wallet(uow: UnitOfWork, wallet_id: str) -> str:
+    """Return the wallet that follows a lost one: the first of `name.2`, `name.3` … that is not lost itself."""
+    stem, _, digits = wallet_id.rpartition(".")
+    number = int(digits) if stem and digits.isdigit() else 1
+    stem = stem if number > 1 else wallet_id
+    while True:
+        number += 1
+        found = uow.keys.wallet(f"{stem}.{number}")
+        if found is None or found.state is WalletState.ACTIVE:
+            return f"{stem}.{number}"
 
 
 def _challenge(parts: VaultParts, key: VaultKey, xpub: str) -> None:

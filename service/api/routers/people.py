@@ -62,6 +62,12 @@ def list_people(parts: Parts, _reader: Reader) -> dict[str, object]:
     }
 
 
+@router.get("/me", summary="Whom my token speaks for")
+def me(reader: Reader) -> dict[str, object]:
+    """Return the caller's person and role."""
+    return {"id": _person(reader), "role": reader.role.value}
+
+
 @router.post("", summary="Ask for a person to be added", status_code=201)
 def add(body: NewPersonIn, parts: Parts, admin: Admin) -> dict[str, object]:
     """Open a request to add a person; the answer names the id he will have."""
@@ -115,15 +121,15 @@ def new_factor(person: str, body: WhyIn, parts: Parts, admin: Admin) -> dict[str
 
 
 @router.post("/me/enrol", summary="Show my enrolment code, once")
-def enrol(parts: Parts, me: Voter) -> dict[str, object]:
+def enrol(parts: Parts, voter: Voter) -> dict[str, object]:
     """Begin the caller's own enrolment."""
-    return dict(parts.authority.call("/enrol/totp", {"person": _person(me)}))
+    return dict(parts.authority.call("/enrol/totp", {"person": _person(voter)}))
 
 
 @router.post("/me/enrol/confirm", summary="Confirm my factor by its first code")
-def confirm(body: CodeIn, parts: Parts, me: Voter) -> dict[str, object]:
+def confirm(body: CodeIn, parts: Parts, voter: Voter) -> dict[str, object]:
     """Confirm the caller's own factor."""
-    return dict(parts.authority.call("/enrol/confirm", {"person": _person(me), "code": body.code}))
+    return dict(parts.authority.call("/enrol/confirm", {"person": _person(voter), "code": body.code}))
 
 
 def _person(principal: Principal) -> str:

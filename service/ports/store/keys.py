@@ -1,6 +1,7 @@
 """The vault's records in the store; written by the key worker alone."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Protocol
 
 from service.domain.ids import AccountId
@@ -46,12 +47,12 @@ class KeyStore(Protocol):
         """Return the CAIP-19 ids that a sweep of the account must carry."""
         ...
 
-    def provisioned(self, account_id: AccountId, addresses: Sequence[str]) -> None:
-        """Write an account's addresses and mark it ready."""
+    def provisioned(self, account_id: AccountId, addresses: Sequence[str]) -> bool:
+        """Write an account's addresses and mark it ready; False when it was so already."""
         ...
 
-    def sign_destination(self, account_id: AccountId, chain: str, descriptor: str, signature: bytes) -> None:
-        """Store the vault's signature of a registered safe destination."""
+    def sign_destination(self, account_id: AccountId, chain: str, active_from: datetime, signature: bytes) -> None:
+        """Store the vault's signature of the safe destination that is registered for this chain from this moment."""
         ...
 
     def rotation(self, account_id: AccountId) -> RotationRecord | None:

@@ -9,12 +9,12 @@ import httpx
 import pytest
 
 from drills.emulator.server import EmulatorServer
-from tests.integration.drills.harness import Drill, OtherSide, Received, new_key, seed_of
+from tests.integration.drills.harness import Drill, OtherSide, Received, key_of, seed_of
 
 
 @pytest.fixture
 def other_side() -> Iterator[OtherSide]:
-    side = OtherSide(new_key())
+    side = OtherSide(key_of("callback"))
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -49,7 +49,7 @@ def make_drill(other_side: OtherSide, tmp_path: Path) -> Iterator[Callable[..., 
             base_url=server.url, headers={"Authorization": f"Bearer {server.emulator.token}"}, trust_env=False
         )
         started.append((server, http))
-        api_key = new_key()
+        api_key = key_of("api user")
         drill = Drill(server, http, api_key, {})
         drill.seeded = drill.post("/seed", seed_of(other_side, api_key) | changes)
         return drill

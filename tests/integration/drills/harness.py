@@ -1,5 +1,6 @@
 """What the emulator tests share: a receiver that plays the other side, a seed, and a hand on the control calls."""
 
+import functools
 import threading
 import uuid
 from collections.abc import Callable, Mapping
@@ -25,7 +26,9 @@ API_KEY = "11111111-2222-3333-4444-555555555555"
 WAIT_S = 20.0
 
 
-def new_key() -> rsa.RSAPrivateKey:
+@functools.cache
+def key_of(_owner: str) -> rsa.RSAPrivateKey:
+    """One key for each owner in a test process: making RSA keys is the slowest part of these tests."""
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 

@@ -21,7 +21,8 @@ def world_of(make_drill: Any, owner: Any, **changes: object) -> Drill:
     hot = {"id": "0", "name": "hot-eth-1", "addresses": [f"eip155:1:{owner.address}"], "key_stolen": True}
     balances = {"ETH": str(10 * ETHER), "USDT_ERC20": "5000000"}
     cold = {"id": "1", "name": "cold-eth-1", "addresses": [COLD], "balances": {"ETH": "0"}}
-    return make_drill(accounts=[hot | {"balances": balances}, cold], **changes)  # type: ignore[no-any-return]
+    made: Drill = make_drill(accounts=[hot | {"balances": balances}, cold], **changes)
+    return made
 
 
 def sign(owner: Any, **fields: object) -> str:

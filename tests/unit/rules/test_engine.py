@@ -233,6 +233,17 @@ class TestUnknown:
         assert (found.score, found.decision) == (0.0, Decision.ALLOW)
 
 
+@pytest.mark.parametrize(("usd", "units"), [(2e-309, 9e14), (1.0, 2e-313), (1e300, 1e-300), (1e308, 1e308), (0.0, 0.0)])
+def test_forged_amounts_neither_stop_the_engine_nor_spoil_its_state(usd: float, units: float) -> None:
+    subject = engine()
+    for n in range(8):
+        told = {"amount_usd": usd} if n < 6 else {}
+        one = observation("withdrawal.requested", NOW + n * SECOND, account="a", asset="x", amount_units=units, **told)
+        assert math.isfinite(subject.process(one, history=True)[0].score)
+    for change in subject.snapshot():
+        assert all(math.isfinite(word) for word in memoryview(change.state).cast("d"))
+
+
 class TestState:
     def test_unload_forgets_all(self) -> None:
         subject = engine()

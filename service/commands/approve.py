@@ -1,0 +1,119 @@
+"""`portcullis approvals` and `portcullis approve`: read the stored document and vote on exactly that.
+
+Rules: the digest, the check code and the sentences are computed here from the document's own bytes, whatever the API says
+they are; the two must agree or nothing is sent. Where the authority's public key is at hand, the signed vote that comes
+back is checked against what was read: a code that was used for another document is noticed at once.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from service.commands.client import ApiClient, api_token
+from service.domain.approval import ActionDocument, check_code, is_check_code, parse, sentences
+from service.domain.authorisation import opened_vote
+from service.domain.errors import ApprovalError, ConfigurationError, ConflictError, InputError
+from service.domain.signed import Signed
+
+KEY_VARIABLE: Final = "PORTCULLIS_AUTHORITY_KEY"
+
+
+def approvals(
+    *,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Not only what waits.")] = False,
+) -> None:
+    """List the requests that wait for votes.
+
+    Example: `portcullis approvals`
+    """
+    with ApiClient(api_token()) as api:
+        found = api.get("/v1/approvals") if everything else api.get("/v1/approvals", state="waiting")
+    console = Console()
+    if json:
+        console.print_json(data=found)
+        return
+    table = Table("request", "state", "asks for", "until", title="Approvals")
+    for row in found["items"]:
+        table.add_row(row["id"], row["state"], ", ".join(row["actions"]), row["approve_by"])
+    console.print(table)
+
+
+def approve(
+    approval: Annotated[str, typer.Argument(help="The request's id, apr_…")],
+    *,
+    code: Annotated[str | None, typer.Option(help="One-time code, for scripts; asked for otherwise.")] = None,
+    check: Annotated[str | None, typer.Option(help="Check code, for scripts; asked for otherwise.")] = None,
+    deny: Annotated[bool, typer.Option("--deny", help="Vote against it: one denial ends it.")] = False,
+    key: Annotated[Path | None, typer.Option(help="The authority's public key, to check the signed vote.")] = None,
+) -> None:
+    """Read one request and vote on it.
+
+    Example: `portcullis approve apr_01JD2Z5Q8Z6W9X4V7T3S1R0Q8P`
+    """
+    console = Console()
+    with ApiClient(api_token()) as api:
+        document, person = read_document(api, approval)
+        show(console, document, person)
+        typed = check or typer.prompt("Type the check code")
+        if not is_check_code(typed, document.digest, person):
+            raise InputError("this is not the check code of this document: read it again", field="check_code")
+        body = {
+            "decision": "deny" if deny else "approve",
+            "check_code": typed,
+            "code": code or typer.prompt("One-time code", hide_input=True),
+        }
+        answer = api.post(f"/v1/approvals/{document.id}/votes", body)
+    told = checked_vote(document, person, body["decision"], answer, pinned_key(key))
+    console.print(f"{told} The request is now: [bold]{answer['state']}[/bold].")
+
+
+def read_document(api: ApiClient, approval: str) -> tuple[ActionDocument, str]:
+    """Return a request's document and the caller's person id.
+
+    Raises ConflictError when the API's own account of the document does not agree with the document.
+    """
+    found = api.get(f"/v1/approvals/{approval}")
+    document = parse(str(found["document"]))
+    person = str(api.get("/v1/people/me")["id"])
+    if document.id != approval or found["digest"] != document.digest:
+        raise ConflictError("the API shows another document than the stored one: do not vote, and raise the alarm")
+    if found.get("check_code") != check_code(document.digest, person):
+        raise ConflictError("the API shows another check code than this document has: do not vote, raise the alarm")
+    return document, person
+
+
+def show(console: Console, document: ActionDocument, person: str) -> None:
+    """Print the document's sentences, as plain text, and the check code of this person."""
+    text = Text("\n".join(sentences(document)))
+    console.print(Panel(text, title=f"Request {document.id}", subtitle=f"digest {document.digest[:16]}…"))
+    console.print(f"Check code for you: [bold]{check_code(document.digest, person)}[/bold]")
+
+
+def pinned_key(path: Path | None) -> bytes | None:
+    """Return the authority's public key from the option or the environment; None when neither names one."""
+    named = path or (Path(os.environ[KEY_VARIABLE]) if os.environ.get(KEY_VARIABLE) else None)
+    if named is None:
+        return None
+    try:
+        return named.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{named} cannot be read: give the authority's public key") from error
+
+
+def checked_vote(
+    document: ActionDocument, person: str, decision: str, answer: dict[str, Any], key: bytes | None
+) -> str:
+    """Return a sentence about the stored vote. Raises ApprovalError when the signed vote is not the one that was meant."""
+    if key is None:
+        return f"Your vote is stored; it was not checked here, because {KEY_VARIABLE} names no key."
+    vote = opened_vote(Signed(str(answer["statement"]), bytes.fromhex(str(answer["signature"]))), key)
+    if (vote.digest, vote.person, vote.decision) != (document.digest, person, decision):
+        raise ApprovalError("your code was used for something else than you read: raise the alarm at once")
+    return "Your vote is stored, and the authority signed exactly what you read."

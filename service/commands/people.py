@@ -1,0 +1,97 @@
+"""`portcullis people`: who decides, asking for more of them, and enrolling one's own factor.
+
+Rules: the enrolment code is drawn in the terminal and kept nowhere; adding a person opens a request that a quorum decides.
+"""
+
+import io
+from typing import Annotated
+
+import segno
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from service.commands.client import ApiClient, api_token
+from service.domain.quorum import Role
+
+app = typer.Typer(help="People who decide: list, add, enrol.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_people(*, json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List everybody.
+
+    Example: `portcullis people list`
+    """
+    with ApiClient(api_token()) as api:
+        found = api.get("/v1/people")
+    console = Console()
+    if json:
+        console.print_json(data=found)
+        return
+    table = Table("id", "name", "roles", "state", "on call", "votes", title="People")
+    for row in found["items"]:
+        level = str(row["oncall_level"] or "")
+        table.add_row(
+            row["id"], row["name"], ", ".join(row["roles"]), row["state"], level, "yes" if row["votes"] else "no"
+        )
+    console.print(table)
+
+
+@app.command()
+def add(
+    name: str,
+    *,
+    email: Annotated[str, typer.Option(help="Where this person is reached.")],
+    role: Annotated[list[Role], typer.Option(help="A role; repeat it for more.")],
+    oncall_level: Annotated[int | None, typer.Option(min=1, max=3, help="1 is paged first.")] = None,
+    why: Annotated[str, typer.Option(help="What the approvers read.")] = "A new colleague.",
+) -> None:
+    """Ask for a person to be added.
+
+    Example: `portcullis people add Ada --email ada@example.org --role responder`
+    """
+    body: dict[str, object] = {"name": name, "email": email, "roles": [r.value for r in role], "why": why}
+    if oncall_level is not None:
+        body["oncall_level"] = oncall_level
+    with ApiClient(api_token()) as api:
+        told = api.post("/v1/people", body)
+    Console().print(
+        f"{name} will be {told['person']}, once request [bold]{told['approval']['id']}[/bold] is approved: "
+        f"portcullis approve {told['approval']['id']}"
+    )
+
+
+@app.command()
+def suspend(person: str) -> None:
+    """Suspend a person at once.
+
+    Example: `portcullis people suspend per_01JD2Z5Q8Z6W9X4V7T3S1R0Q8P`
+    """
+    with ApiClient(api_token()) as api:
+        api.post(f"/v1/people/{person}/suspend")
+    Console().print(f"{person} is suspended; restoring takes a quorum.")
+
+
+@app.command()
+def enrol(*, code: Annotated[str | None, typer.Option(help="First code, for scripts.")] = None) -> None:
+    """Enrol my factor: scan the code, then type the first number.
+
+    Example: `portcullis people enrol`
+    """
+    console = Console()
+    with ApiClient(api_token()) as api:
+        if code is None:
+            uri = str(api.post("/v1/people/me/enrol")["otpauth_uri"])
+            console.print("Scan this with your authenticator; it is shown this once.")
+            typer.echo(terminal_code(uri))
+            code = str(typer.prompt("First code"))
+        api.post("/v1/people/me/enrol/confirm", {"code": code})
+    console.print("Your factor is confirmed. One that was enrolled after set-up counts after 24 hours.")
+
+
+def terminal_code(uri: str) -> str:
+    """Return a URI as a QR code made of block characters (ISO/IEC 18004, error correction M)."""
+    out = io.StringIO()
+    segno.make_qr(uri, error="m").terminal(out=out, compact=True)
+    return out.getvalue()

@@ -1,0 +1,179 @@
+"""In-memory platform and vault that implement the ports: what they hold is asked of them, not of the caller."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from service.domain.account import AccountRef
+from service.domain.errors import MissingCapabilityError, NotFoundError, UnknownOutcomeError
+from service.domain.ids import AccountId
+from service.domain.plan import Receipt, Verdict
+from service.ports.custody import Capability, PendingTransfer
+
+
+def verdict(holds: bool) -> Verdict:  # noqa: FBT001  a truth value is what it turns
+    return Verdict.HOLDS if holds else Verdict.DOES_NOT_HOLD
+
+
+@dataclass
+class Ledger:
+    """Effects by name, and every call that came."""
+
+    holding: set[str] = field(default_factory=set)
+    keys: set[str] = field(default_factory=set)
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    lose_next_answer: bool = False
+    blind: bool = False
+    """Cannot be asked."""
+    deaf: bool = False
+    """A lost call did not even arrive."""
+
+    def do(self, effect: str, key: str, *, holds: bool = True) -> Receipt:
+        self.calls.append((effect, key))
+        if self.lose_next_answer:
+            self.lose_next_answer = False
+            if not self.deaf:
+                self._apply(effect, key, holds=holds)
+            raise UnknownOutcomeError("the answer was lost")
+        self._apply(effect, key, holds=holds)
+        return Receipt(f"receipt of {key}", {})
+
+    def _apply(self, effect: str, key: str, *, holds: bool) -> None:
+        if key in self.keys:
+            return
+        self.keys.add(key)
+        (self.holding.add if holds else self.holding.discard)(effect)
+
+    def ask(self, effect: str) -> Verdict:
+        return Verdict.CANNOT_TELL if self.blind else verdict(effect in self.holding)
+
+
+class FakePlatform:
+    """Implements `ports.custody.ContainmentCalls`."""
+
+    def __init__(self, ledger: Ledger, capabilities: frozenset[Capability] = frozenset(Capability)) -> None:
+        self.ledger = ledger
+        self._capabilities = capabilities
+        self.waiting: list[PendingTransfer] = []
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        return self._capabilities
+
+    def lacks(self, capability: Capability) -> str:
+        return f"the fake has no {capability.value}: do it by hand"
+
+    def settled(self, key: str) -> Verdict:
+        return Verdict.CANNOT_TELL if self.ledger.blind else verdict(key in self.ledger.keys)
+
+    def hold_outgoing(self, account: AccountRef, *, key: str) -> Receipt:
+        return self.ledger.do(f"hold {account.entity}", key)
+
+    def outgoing_held(self, account: AccountRef) -> Verdict:
+        return self.ledger.ask(f"hold {account.entity}")
+
+    def release_outgoing(self, account: AccountRef, *, key: str) -> Receipt:
+        return self.ledger.do(f"hold {account.entity}", key, holds=False)
+
+    def pending(self, account: AccountRef) -> Iterator[PendingTransfer]:
+        yield from (t for t in self.waiting if t.account == account.ref)
+
+    def cancel(self, account: AccountRef, transaction: str, *, key: str) -> Receipt:
+        return self.ledger.do(f"cancel {account.entity} {transaction}", key)
+
+    def cancelled(self, transaction: str) -> Verdict:
+        done = any(effect.endswith(f" {transaction}") for effect in self.ledger.holding)
+        return Verdict.CANNOT_TELL if self.ledger.blind else verdict(done)
+
+    def lock_destination(self, account: AccountRef | None, destination: str, *, key: str) -> Receipt:
+        return self.ledger.do(f"lock {destination}", key)
+
+    def destination_locked(self, destination: str) -> Verdict:
+        return self.ledger.ask(f"lock {destination}")
+
+    def unlock_destination(self, account: AccountRef | None, destination: str, *, key: str) -> Receipt:
+        return self.ledger.do(f"lock {destination}", key, holds=False)
+
+    def revoke_credential(self, account: AccountRef | None, actor: str, *, key: str) -> Receipt:
+        return self.ledger.do(f"revoke {actor}", key)
+
+    def credential_revoked(self, actor: str) -> Verdict:
+        return self.ledger.ask(f"revoke {actor}")
+
+    def forbid_one_time_addresses(self, *, key: str) -> Receipt:
+        return self.ledger.do("no one-time addresses", key)
+
+    def one_time_addresses_forbidden(self) -> Verdict:
+        return self.ledger.ask("no one-time addresses")
+
+    def allow_one_time_addresses(self, *, key: str) -> Receipt:
+        return self.ledger.do("no one-time addresses", key, holds=False)
+
+    def freeze_workspace(self, *, key: str) -> Receipt:
+        return self.ledger.do("frozen", key)
+
+    def workspace_frozen(self) -> Verdict:
+        return self.ledger.ask("frozen")
+
+    def publish_address(self, account: AccountRef, address: str, *, key: str) -> Receipt:
+        return self.ledger.do(f"publish {account.entity} {address}", key)
+
+    def address_published(self, account: AccountRef, address: str) -> Verdict:
+        return self.ledger.ask(f"publish {account.entity} {address}")
+
+
+class PlatformWithout(FakePlatform):
+    """Lacks everything and says so when called."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        super().__init__(ledger, frozenset())
+
+    def hold_outgoing(self, account: AccountRef, *, key: str) -> Receipt:
+        raise MissingCapabilityError(self.lacks(Capability.HOLD_OUTGOING))
+
+
+class FakeVault:
+    """Implements `ports.keys.VaultKeys`."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+
+    def provision(self, account: AccountId) -> Receipt:
+        return self.ledger.do(f"provision {account}", f"provision {account}")
+
+    def restrict(self, account: AccountId, *, key: str) -> Receipt:
+        return self.ledger.do(f"restrict {account}", key)
+
+    def restricted(self, account: AccountId) -> Verdict:
+        return self.ledger.ask(f"restrict {account}")
+
+    def lift_restriction(self, account: AccountId, *, key: str) -> Receipt:
+        return self.ledger.do(f"restrict {account}", key, holds=False)
+
+    def prepare_rotation(self, account: AccountId, scope: str, *, key: str) -> Receipt:
+        return self.ledger.do(f"prepare {account}", key)
+
+    def rotation_prepared(self, account: AccountId) -> Verdict:
+        return self.ledger.ask(f"prepare {account}")
+
+    def rotation_address(self, account: AccountId) -> str:
+        if f"prepare {account}" not in self.ledger.holding:
+            raise NotFoundError("no rotation is prepared")
+        return f"eip155:1:0xnew-{account}"
+
+    def sweep(self, account: AccountId, *, key: str) -> Receipt:
+        return self.ledger.do(f"sweep {account}", key)
+
+    def swept(self, account: AccountId) -> Verdict:
+        return self.ledger.ask(f"sweep {account}")
+
+    def retire(self, account: AccountId, *, key: str) -> Receipt:
+        return self.ledger.do(f"retire {account}", key)
+
+    def retired(self, account: AccountId) -> Verdict:
+        return self.ledger.ask(f"retire {account}")
+
+    def destroy(self, account: AccountId, *, key: str) -> Receipt:
+        return self.ledger.do(f"destroy {account}", key)
+
+    def destroyed(self, account: AccountId) -> Verdict:
+        return self.ledger.ask(f"destroy {account}")

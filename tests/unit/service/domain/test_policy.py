@@ -1,0 +1,85 @@
+"""The policy: no zero, no unknown, no unwinnable quorum; and a signature that is checked first."""
+
+from datetime import timedelta
+
+import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+from service.domain.errors import ApprovalError, ConfigurationError, InputError
+from service.domain.policy import TAG, default_policy, parse_policy_text, policy_in_force, require_winnable
+from service.domain.quorum import PreAuthorised, Quorum, Role
+from service.domain.signed import Signed, opened
+
+DECLARED = {"sweep_to_safe": Quorum.of(2, Role.APPROVER), "lock": PreAuthorised(timedelta(hours=1))}
+KEY = ec.generate_private_key(ec.SECP256R1())
+PEM = KEY.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def sign(text: str) -> Signed:
+    r, s = decode_dss_signature(KEY.sign(text.encode(), ec.ECDSA(hashes.SHA256())))
+    return Signed(text, r.to_bytes(32, "big") + s.to_bytes(32, "big"))
+
+
+def test_the_default_takes_quorums_from_the_declarations() -> None:
+    policy = default_policy(DECLARED)
+    assert policy.quorum("sweep_to_safe") == Quorum.of(2, Role.APPROVER)
+    assert policy.quorum("change.person.add") == Quorum.of(2, Role.ADMIN)
+    with pytest.raises(ApprovalError, match="no quorum for lock"):
+        policy.quorum("lock")
+    assert parse_policy_text(policy.text) == policy
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"quorums": {"sweep_to_safe": [[0, "approver"]]}}, "quorums.sweep_to_safe"),
+        ({"quorums": {"sweep_to_safe": []}}, "quorums.sweep_to_safe"),
+        ({"quorums": {"sweep_to_safe": [[21, "approver"]]}}, "quorums.sweep_to_safe"),
+        ({"quorums": {"sweep_to_safe": [[1, "viewer"]]}}, "quorums.sweep_to_safe"),
+        ({"quorums": {"sweep_to_safe": [[1, "king"]]}}, "policy"),
+        ({"approve_within_s": 1}, "approve_within_s"),
+        ({"execute_within_s": 10**9}, "execute_within_s"),
+        ({"blast_radius": {"value_usd_per_hour": "lots"}}, "blast_radius.value_usd_per_hour"),
+        ({"blast_radius": {"value_usd_per_hour": "-1"}}, "blast_radius.value_usd_per_hour"),
+        ({"blast_radius": {"accounts_per_hour": 0}}, "blast_radius.accounts_per_hour"),
+        ({"version": 9}, "version"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_a_wrong_policy_is_refused_by_field(changes: dict[str, object], field: str) -> None:
+    with pytest.raises(InputError) as refused:
+        default_policy(DECLARED, changes)
+    assert refused.value.field == field
+
+
+def test_an_unwinnable_quorum_is_named() -> None:
+    policy = default_policy({}, {"quorums": {"message": [[3, "approver"]]}})
+    both = frozenset({Role.APPROVER, Role.ADMIN})
+    with pytest.raises(ConfigurationError, match="message") as refused:
+        require_winnable(policy, {"a": both, "b": both, "c": both})
+    assert refused.value.field == "quorums.message"
+    require_winnable(policy, {"a": both, "b": both, "c": both, "d": both})
+
+
+def test_a_policy_counts_only_with_the_pinned_keys_signature() -> None:
+    signed = sign(default_policy(DECLARED).text)
+    assert policy_in_force(signed, PEM).version == 1
+    for wrong in (
+        Signed(signed.body.replace('"version":1', '"version":2'), signed.signature),
+        Signed(signed.body, bytes(64)),
+        Signed(signed.body, signed.signature[:-1]),
+    ):
+        with pytest.raises(ApprovalError, match="pinned key"):
+            policy_in_force(wrong, PEM)
+    with pytest.raises(ApprovalError, match="no policy"):
+        policy_in_force(None, PEM)
+    with pytest.raises(ConfigurationError):
+        policy_in_force(signed, b"no key")
+
+
+@pytest.mark.parametrize("body", ['{"tag": "portcullis/policy/v1"}', '{"tag":"other"}', "[]"])
+def test_a_signed_text_of_another_kind_or_spelling_is_refused(body: str) -> None:
+    with pytest.raises(ApprovalError):
+        opened(sign(body), TAG, PEM)
