@@ -111,6 +111,16 @@ def seed(emulator: Emulator, call: Call) -> Reply:
     )
 
 
+def keys(emulator: Emulator, _call: Call) -> Reply:
+    """GET /emulator/keys: with which keys the platform signs; answers before the world is built."""
+    return ok(
+        {
+            "webhook_v1_public_key_pem": emulator.keys.webhook.public_pem(),
+            "cosigner_public_key_pem": emulator.keys.cosigner.public_pem(),
+        }
+    )
+
+
 def figures(emulator: Emulator, _call: Call) -> Reply:
     """GET /emulator/figures."""
     return ok(emulator.running().world.figures.report())
@@ -283,6 +293,7 @@ def unfreeze(emulator: Emulator, _call: Call) -> Reply:
 
 ROUTES: list[tuple[str, str, Handler]] = [
     ("POST", "/seed", seed),
+    ("GET", "/keys", keys),
     ("GET", "/figures", figures),
     ("GET", "/ledger", ledger),
     ("GET", "/transactions", transactions),

@@ -13,6 +13,7 @@ from drills.scenario_form import Person
 STAND_INS = 6
 MOST_LEVELS = 3
 MAIL_DOMAIN = "drill.example"
+BY_STRENGTH = ("admin", "responder", "approver", "treasury", "analyst", "viewer")
 STAND_IN_ROLES = ("approver", "treasury", "responder", "admin")
 
 
@@ -27,6 +28,11 @@ class Member:
     person: str = ""
     token: str = field(default="", repr=False)
     phone: Phone | None = field(default=None, repr=False)
+
+    @property
+    def strongest(self) -> str:
+        """The role that this person's API token has."""
+        return next(role for role in BY_STRENGTH if role in self.roles)
 
     @property
     def mail(self) -> str:

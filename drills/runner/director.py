@@ -32,12 +32,15 @@ from drills.runner.watch import Watch
 from drills.scenario_form import Scenario
 
 TICK_S = 0.1
+SCRIPT_TIMEOUT_S = 900.0
 SETTLE_TIMEOUT_S = 60.0
 QUIET_AFTER_S = 3.0
 REVIEW_TIMEOUT_S = 30.0
 PARTS_OF_UP = 8
 NOT_FOUND = 404
-OPEN_STATES = frozenset({"SUBMITTED", "PENDING_AUTHORIZATION", "QUEUED", "PENDING_SIGNATURE", "BROADCASTING", "CONFIRMING"})
+OPEN_STATES = frozenset(
+    {"SUBMITTED", "PENDING_AUTHORIZATION", "QUEUED", "PENDING_SIGNATURE", "BROADCASTING", "CONFIRMING"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +64,15 @@ class Stage:
     home: Path
 
     def token(self, role: str) -> str:
-        """Return the token of somebody whose strongest role is this one, else of anybody who has it."""
-        return next(m.token for m in self.crew if role in m.roles and "admin" not in m.roles or role == "admin" and role in m.roles)
+        """Return the token of somebody whose token has this role."""
+        return next(m.token for m in self.crew if m.strongest == role)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cast:
+    stage: Stage
+    watch: Watch
+    attack: Attack
 
 
 class Director:
@@ -125,12 +135,18 @@ class Director:
         setting_up.complete()
         stage = Stage(service, platform, crew, {}, 0, home)
         total = len(scenario.accounts)
-        made = setting_up.await_addresses(crew[0].token, lambda n: self._screen.progress("keys made in the vault", n, total))
+        made = setting_up.await_addresses(
+            crew[0].token, lambda n: self._screen.progress("keys made in the vault", n, total)
+        )
         stage.accounts = addresses.of_accounts(scenario, made)
         places = Places(service.url, (home / "public" / "gate-callback.pem").read_text())
         seed_platform(platform, scenario, stage.accounts, credentials, places)
         stage.history = send_history(
-            service, scenario, stage.accounts, setting_up.ingest, lambda n, m: self._screen.progress("history learned", n, m)
+            service,
+            scenario,
+            stage.accounts,
+            setting_up.ingest,
+            lambda n, m: self._screen.progress("history learned", n, m),
         )
         setting_up.go_live(stage.token("admin"))
         return stage
@@ -143,15 +159,17 @@ class Director:
         attack = Attack(self._scenario, stage.accounts, stage.platform, self._story)
         running.callback(attack.stop)
         attack.start()
-        self._until(lambda: attack.is_over, watch, attack, stage, timeout_s=SETTLE_TIMEOUT_S + 1000)
-        self._until(lambda: self._is_settled(watch, stage), watch, attack, stage, timeout_s=SETTLE_TIMEOUT_S)
+        cast = _Cast(stage, watch, attack)
+        self._until(lambda: attack.is_over, cast, quiet_s=0, timeout_s=SCRIPT_TIMEOUT_S)
+        self._until(lambda: self._is_settled(watch, stage), cast, quiet_s=QUIET_AFTER_S, timeout_s=SETTLE_TIMEOUT_S)
         self._screen.heading("Closing: verdict, review, figures, proofs")
         incident = self._main_incident(watch)
         review = self._close(watch, stage)
         return self._sum_up(stage, attack, incident, review, approvers.votes)
 
-    def _until(self, done: Callable[[], bool], watch: Watch, attack: Attack, stage: Stage, *, timeout_s: float) -> None:
-        """Watch, vote and acknowledge until `done` has been so for a moment, or the time is over."""
+    def _until(self, done: Callable[[], bool], cast: _Cast, *, quiet_s: float, timeout_s: float) -> None:
+        """Watch, vote and acknowledge until `done` has been so for `quiet_s`, or the time is over."""
+        watch, attack, stage = cast.watch, cast.attack, cast.stage
         end = time.monotonic() + timeout_s
         since: float | None = None
         while time.monotonic() < end:
@@ -161,7 +179,7 @@ class Director:
             self._acknowledge(watch, stage)
             self._try_a_held_account(watch, stage)
             since = None if not done() else since or time.monotonic()
-            if since is not None and time.monotonic() - since > QUIET_AFTER_S:
+            if since is not None and time.monotonic() - since >= quiet_s:
                 return
             time.sleep(TICK_S)
 
@@ -263,9 +281,7 @@ class Director:
             checks=found,
         )
 
-    def _evidence(
-        self, stage: Stage, attack: Attack, incident: Json | None, review: str, when: Moments
-    ) -> Evidence:
+    def _evidence(self, stage: Stage, attack: Attack, incident: Json | None, review: str, when: Moments) -> Evidence:
         reader = stage.crew[0].token
         anomalous = stage.service.pages("/v1/activities", reader, anomalous="true")
         answers = [p.answer for p in attack.played if p.answer is not None]

@@ -26,6 +26,11 @@ class Platform:
         found: dict[str, Any] = self._ask("POST", "/emulator/seed", world)
         return found
 
+    def keys(self) -> dict[str, str]:
+        """Return the public keys that the platform signs with."""
+        found: dict[str, str] = self._ask("GET", "/emulator/keys")
+        return found
+
     def call(self, path: str, body: Mapping[str, object]) -> dict[str, Any]:
         """Make one control call of a scenario's move."""
         found: dict[str, Any] = self._ask("POST", path, body)

@@ -98,10 +98,10 @@ class Address:
     token: str = field(repr=False)
 
 
-def start_emulator(folder: Path, record: Path | None, hear: Hear) -> Program:
-    """Start the emulated platform; `await_emulator` tells where it is."""
+def start_emulator(folder: Path, record: Path | None, port: int, hear: Hear) -> Program:
+    """Start the emulated platform on a port (0: any free one); `await_emulator` tells where it is."""
     (folder / "emulator.json").unlink(missing_ok=True)
-    arguments = ["-m", "drills.emulator", "--port", "0", "--state", str(folder / "emulator.json")]
+    arguments = ["-m", "drills.emulator", "--port", str(port), "--state", str(folder / "emulator.json")]
     return Program("the emulator", [*arguments, *(["--record", str(record)] if record else [])], {}, hear)
 
 

@@ -168,6 +168,7 @@ def _person(member: Member) -> Json:
         "name": member.name,
         "email": member.mail,
         "roles": list(member.roles),
+        "token_role": member.strongest,
         "oncall_level": member.oncall_level,
         "channels": [{"channel": MAIL, "recipient": member.mail}],
     }

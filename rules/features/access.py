@@ -95,7 +95,7 @@ _PLACES = (
 def measure(frame: Frame) -> None:
     """Weigh place, device, hour and failed logins.
 
-    >>> from rules.features.trial import trial
+    >>> from rules.trial import trial
     >>> trial("access.login_succeeded", actor="alice", country="SG")["new_country"]
     1.0
     """

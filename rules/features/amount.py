@@ -88,7 +88,7 @@ PRICE_RATIO_OFF = declare(
 def measure(frame: Frame) -> None:
     """Price the amount, then weigh it and its share of the balance.
 
-    >>> from rules.features.trial import trial
+    >>> from rules.trial import trial
     >>> trial("withdrawal.requested", amount_usd=10.0, balance_usd=100.0)["share_of_balance"]
     0.1
     """

@@ -111,7 +111,7 @@ TRUSTED = declare(
 def measure(frame: Frame) -> None:
     """Weigh the destination and the asset.
 
-    >>> from rules.features.trial import trial
+    >>> from rules.trial import trial
     >>> trial("withdrawal.requested", destination="eip155:1:0xabc")["destination_new"]
     1.0
     """

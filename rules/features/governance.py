@@ -30,7 +30,7 @@ CHANGES_24H = declare(
 def measure(frame: Frame) -> None:
     """Weigh a change of rules.
 
-    >>> from rules.features.trial import trial
+    >>> from rules.trial import trial
     >>> trial("governance.policy_changed", actor="bob")["governance_rare_for_actor"]
     1.0
     """

@@ -25,7 +25,7 @@ ACTOR_LEARNED = declare(
 def measure(frame: Frame) -> None:
     """Read both counts.
 
-    >>> from rules.features.trial import trial
+    >>> from rules.trial import trial
     >>> trial("withdrawal.requested")["account_learned"]
     0.0
     """

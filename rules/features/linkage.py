@@ -69,7 +69,7 @@ NEW_ACCESS = declare(
 def measure(frame: Frame) -> None:
     """Look back at the last day and week.
 
-    >>> from rules.features.trial import trial
+    >>> from rules.trial import trial
     >>> trial("withdrawal.requested")["credential_changes_24h"]
     0.0
     """

@@ -50,7 +50,7 @@ CONTRACT_AGE = declare(
 def measure(frame: Frame) -> None:
     """Weigh the facts that the custody platform told.
 
-    >>> from rules.features.trial import trial
+    >>> from rules.trial import trial
     >>> trial("signing.requested", delegatecall=True)["delegatecall"]
     1.0
     """

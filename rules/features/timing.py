@@ -31,7 +31,7 @@ HOUR = declare(
 def measure(frame: Frame) -> None:
     """Weigh the gap and the hour.
 
-    >>> from rules.features.trial import trial
+    >>> from rules.trial import trial
     >>> trial("withdrawal.requested", occurred_at_us=0)["hour_of_week"]
     72.0
     """

@@ -68,7 +68,7 @@ def decayed(frame: Frame) -> list[float]:
 def measure(frame: Frame) -> None:
     """Weigh the windows with this transfer counted in.
 
-    >>> from rules.features.trial import trial
+    >>> from rules.trial import trial
     >>> trial("withdrawal.requested", amount_usd=5.0)["value_1h"]
     5.0
     """

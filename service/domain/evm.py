@@ -15,7 +15,9 @@ from service.domain.errors import InputError
 
 NATIVE_GAS: Final = 21_000
 TOKEN_GAS: Final = 100_000
-"""Gas limit for an ERC-20 transfer when the chain's estimate cannot be had."""
+"""Gas limit for an ERC-20 transfer; what a token does not use is not charged."""
+MAX_UNITS: Final = 2**256 - 1
+"""The largest amount a word of the EVM holds."""
 _TRANSFER: Final = keccak(b"transfer(address,uint256)")[:4]
 _BALANCE_OF: Final = keccak(b"balanceOf(address)")[:4]
 _ADDRESS_BYTES: Final = 20
@@ -32,6 +34,10 @@ class Fee:
     def raised(self) -> "Fee":
         """Return caps an eighth higher: nodes replace a pending transaction only for at least 10 % more."""
         return Fee(self.max_fee * 9 // 8 + 1, self.priority_fee * 9 // 8 + 1)
+
+    def times(self, factor: int) -> "Fee":
+        """Return both caps multiplied."""
+        return Fee(self.max_fee * factor, self.priority_fee * factor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +91,9 @@ def address_bytes(address: str) -> bytes:
 
 
 def transfer_data(to: str, amount_base_units: int) -> bytes:
-    """Return the calldata of an ERC-20 transfer (EIP-20)."""
+    """Return the calldata of an ERC-20 transfer (EIP-20). Raises InputError for an amount that no token can have."""
+    if not 0 <= amount_base_units <= MAX_UNITS:
+        raise InputError("an amount is 0 to 2^256 - 1 base units", field="amount_base_units")
     return _TRANSFER + address_bytes(to).rjust(_WORD, b"\0") + amount_base_units.to_bytes(_WORD, "big")
 
 

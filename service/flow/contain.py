@@ -73,6 +73,10 @@ class Hands:
 def step(hands: Hands, step_id: StepId) -> None:
     """Work on one step as far as it goes now; safe to call at any time, twice or at once from two workers."""
     with hands.db.begin() as uow:
+        found = uow.plans.step(step_id)
+        if found.lane is not hands.lane or found.action not in hands.actions:
+            log.error("step.not_mine", step_id=step_id, lane=found.lane.value, action=found.action)
+            return
         claim = uow.plans.claim(step_id, owner=hands.owner, lease=LEASE)
         if claim is None:
             return
@@ -105,6 +109,11 @@ class _Attempt:
 
     def run(self) -> None:
         """Do what the step's state asks for."""
+        if (self._step.effect, self._step.lane) != (self._action.effect, self._action.lane):
+            # A row that calls a loosening action tightening would otherwise need no approval.
+            reason = f"the row says {self._step.effect.value}, but {self._step.action} {self._action.effect.value}"
+            self._refuse("step.not_authorised", f"not authorised: {reason}, so it needs its own quorum", {})
+            return
         if self._step.attempt >= 2 * MOST_ATTEMPTS:
             self._stop_dying()
             return
@@ -177,7 +186,7 @@ class _Attempt:
 
     def _authorised(self) -> bool:
         planned = self._step
-        if planned.effect is Effect.TIGHTENS and planned.approval_id is None:
+        if self._action.effect is Effect.TIGHTENS and planned.approval_id is None:
             return True
         try:
             with self._hands.db.begin() as uow:

@@ -38,16 +38,16 @@ class EvmChain(Protocol):
         """Return fee caps under which a transaction is mined soon."""
         ...
 
-    def estimate_gas(self, sender: str, to: str, data: bytes) -> int:
-        """Return the gas a call needs."""
-        ...
-
     def send(self, raw: bytes) -> str:
         """Send a signed transaction and return its hash; one that the chain has already is sent.
 
         Raises RefusedByOtherSideError for a clear no (nonce used, funds lacking), UnknownOutcomeError when the answer
         was lost, UnavailableError when it was never sent.
         """
+        ...
+
+    def knows(self, transaction_hash: str) -> bool:
+        """Say whether the chain has the transaction, pending or in a block."""
         ...
 
     def mined(self, transaction_hash: str) -> Mined | None:

@@ -12,7 +12,7 @@ from hsm.errors import KeyNotFoundError
 from hsm.keypath import DerivationPath
 from hsm.restrictions import KeyState
 from hsm.rotation import Destroy, Publish, Retire, State, Sweep
-from service.domain.errors import ConflictError, MissingCapabilityError, NotFoundError, PortcullisError
+from service.domain.errors import ConflictError, NotFoundError, PortcullisError
 from service.domain.ids import AccountId
 from service.domain.plan import Receipt, Verdict
 from service.domain.timeline import Entry
@@ -77,10 +77,12 @@ class Vault:
 
     def sweep(self, account: AccountId, *, key: str) -> Receipt:
         """Send everything the exposed keys hold to the verified safe destination."""
-        exposed = self._exposed(account)
-        if not exposed and self.swept(account) is not Verdict.HOLDS:
-            raise MissingCapabilityError("every old key is retired: nothing can be swept from its address any more")
-        sweeper.sweep(self._parts, account, exposed, key)
+        record, _, _ = self._split(account)
+        with self._parts.db.begin() as uow:
+            begun = any(s.step_key == key for s in uow.keys.sweeps(account))
+        if not (begun and record is not None and rotations.is_over(record)):
+            # A late repeat after the rotation must not empty the new keys.
+            sweeper.sweep(self._parts, account, self._exposed(account), key)
         return Receipt(key, {"transactions": list(self._hashes(account))})
 
     def swept(self, account: AccountId) -> Verdict:
@@ -160,17 +162,11 @@ class Vault:
         return tuple(k for k in self._emptied(account) if k.state in _SIGNING)
 
     def _emptied(self, account: AccountId) -> tuple[VaultKey, ...]:
-        """Return the keys whose addresses must be empty after a sweep."""
+        """Return the keys whose addresses a sweep must empty: all that count as the account's, in whatever state."""
         record, old, new = self._split(account)
         if record is not None and not rotations.is_over(record):
             return old
-        signing = tuple(k for k in (*old, *([new] if new else [])) if k.state in _SIGNING)
-        return old if record is not None and self._answered(account, record) else signing
-
-    def _answered(self, account: AccountId, record: RotationRecord) -> bool:
-        """Say whether the newest sweep of the account belongs to a rotation that is over: its keys are the old ones."""
-        _, new = rotations.split(record, self._parts.keys_of(account))
-        return new is not None and new.state == KeyState.ACTIVE.value
+        return tuple(k for k in (*old, *([new] if new else [])) if k.state in _SIGNING)
 
     def _prepared(self, account: AccountId) -> dict[str, object]:
         try:

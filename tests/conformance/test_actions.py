@@ -128,9 +128,7 @@ def test_a_missing_capability_is_named_with_what_to_do(action: ContainmentAction
 @every_action
 def test_a_parameter_that_the_plan_lacks_is_unmet(action: ContainmentAction) -> None:
     full = context(action, Ledger())
-    bare = ActionContext(
-        full.target, {}, full.key, full.clock, full.account_id, custody=full.custody, vault=full.vault
-    )
+    bare = ActionContext(full.target, {}, full.key, full.clock, full.account_id, custody=full.custody, vault=full.vault)
     assert [u.sentence for u in action.preconditions(bare)] == list(action.params.values())
 
 

@@ -22,7 +22,9 @@ def add_connection(at: Connection, identity: str = CONNECTION, platform: str = "
     )
 
 
-def add_account(at: Connection, ref: str, *, holder: str = "platform", wallet: str | None = None, path: str = "") -> str:
+def add_account(
+    at: Connection, ref: str, *, holder: str = "platform", wallet: str | None = None, path: str = ""
+) -> str:
     identity = new_id("acc")
     at.execute(
         insert(accounts).values(

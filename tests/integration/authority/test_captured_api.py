@@ -32,6 +32,10 @@ from tests.support.servers import url_of_role
 pytestmark = pytest.mark.servers
 
 API = "portcullis_api"
+TABLES = (
+    *("votes", "people", "factors", "factor_attempts", "policies", "mandates"),
+    *("connections", "connection_secrets", "channels", "setup"),
+)
 
 
 class Attacker:
@@ -96,21 +100,7 @@ def test_the_attack_would_be_noticed_if_it_worked(attacker: Attacker) -> None:
     assert attacker.gets(document, step)
 
 
-@pytest.mark.parametrize(
-    "table",
-    [
-        "votes",
-        "people",
-        "factors",
-        "factor_attempts",
-        "policies",
-        "connections",
-        "connection_secrets",
-        "channels",
-        "setup",
-        "mandates",
-    ],
-)
+@pytest.mark.parametrize("table", TABLES)
 def test_the_tables_of_who_decides_are_out_of_reach(postgres_url: str, table: str) -> None:
     name = sql.Identifier(table).as_string()
     denied(postgres_url, f"INSERT INTO {name} DEFAULT VALUES")

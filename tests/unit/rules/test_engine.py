@@ -12,7 +12,7 @@ import rules
 from rules.baseline.layout import AMOUNT
 from rules.engine import Engine
 from rules.errors import EvaluationError, StateFormatError
-from rules.features.trial import trial
+from rules.trial import trial
 from rules.learning import Operation
 from rules.loader import DEFAULT_DIRECTORY, DetectorSet, load_directory, parse
 from rules.observation import Observation

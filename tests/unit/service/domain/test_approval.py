@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -27,7 +28,7 @@ from service.domain.approval import (
 )
 from service.domain.canonical import canonical
 from service.domain.errors import ApprovalError, InputError
-from service.domain.plan import Effect
+from service.domain.plan import Effect, Step
 from service.domain.policy import default_policy
 from service.domain.quorum import Quorum, Role
 from service.domain.requests import escalation_item, message_item
@@ -80,7 +81,7 @@ def test_two_documents_for_the_same_are_two_documents() -> None:
         lambda text: "x" * 300_000,
     ],
 )
-def test_any_other_spelling_or_content_is_refused(spoil) -> None:  # type: ignore[no-untyped-def]  # a lambda
+def test_any_other_spelling_or_content_is_refused(spoil: Callable[[str], str]) -> None:
     text = propose(Draft([an_item()], "It drains.", "portcullis"), POLICY, NOW).text
     spoiled = spoil(text)
     assert spoiled != text
@@ -135,7 +136,7 @@ def test_the_check_code_is_the_documented_hash() -> None:
         a_step(params={}),
     ],
 )
-def test_an_item_says_no_other_step(other) -> None:  # type: ignore[no-untyped-def]  # a step
+def test_an_item_says_no_other_step(other: Step) -> None:
     step = a_step()
     item = step_item(step, "Sweep.")
     assert says(item, step)

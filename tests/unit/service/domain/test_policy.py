@@ -1,5 +1,6 @@
 """The policy: no zero, no unknown, no unwinnable quorum; and a signature that is checked first."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 import pytest
@@ -9,10 +10,13 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from service.domain.errors import ApprovalError, ConfigurationError, InputError
 from service.domain.policy import TAG, default_policy, parse_policy_text, policy_in_force, require_winnable
-from service.domain.quorum import PreAuthorised, Quorum, Role
+from service.domain.quorum import Approval, PreAuthorised, Quorum, Role
 from service.domain.signed import Signed, opened
 
-DECLARED = {"sweep_to_safe": Quorum.of(2, Role.APPROVER), "lock": PreAuthorised(timedelta(hours=1))}
+DECLARED: Mapping[str, Approval] = {
+    "sweep_to_safe": Quorum.of(2, Role.APPROVER),
+    "lock": PreAuthorised(timedelta(hours=1)),
+}
 KEY = ec.generate_private_key(ec.SECP256R1())
 PEM = KEY.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
@@ -26,8 +30,9 @@ def test_the_default_takes_quorums_from_the_declarations() -> None:
     policy = default_policy(DECLARED)
     assert policy.quorum("sweep_to_safe") == Quorum.of(2, Role.APPROVER)
     assert policy.quorum("change.person.add") == Quorum.of(2, Role.ADMIN)
-    with pytest.raises(ApprovalError, match="no quorum for lock"):
-        policy.quorum("lock")
+    assert policy.quorum("lock") == PreAuthorised(timedelta(hours=1)).beyond_limit
+    with pytest.raises(ApprovalError, match="no quorum for unheard_of"):
+        policy.quorum("unheard_of")
     assert parse_policy_text(policy.text) == policy
 
 
