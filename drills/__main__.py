@@ -10,12 +10,15 @@ import os
 import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
 
-from drills.runner.director import Director, Target
+from drills.runner.director import Director
 from drills.runner.errors import DrillError
+from drills.runner.homes import demo_folder
+from drills.runner.opening import Target, Wish
 from drills.runner.report import console, show
 from drills.runner.screen import open_screen
 from drills.runner.story import Story
@@ -25,6 +28,7 @@ from drills.scenario_form import Scenario
 RECORD_VARIABLE = "PORTCULLIS_DRILL_RECORD"
 DEMO = "kucoin-2020"
 ROOT = Path(".portcullis")
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 NOT_SO, IMPOSSIBLE, INTERRUPTED = 1, 2, 130
 
 app = typer.Typer(
@@ -82,22 +86,23 @@ def _target(url: str, setup_token: str, home: Path) -> Target:
 
 
 def _carry_out(scenario: Scenario, target: Target | None, *, as_json: bool, emulator_port: int = 0) -> int:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in INTERRUPTS:
+        signal.signal(number, _interrupt)
     record = os.environ.get(RECORD_VARIABLE)
+    folder = demo_folder(ROOT)
+    wish = Wish(folder, target, Path(record) if record else None, emulator_port)
     story = Story()
     screen = open_screen(story, as_json=as_json)
     story.listen = screen.line
     try:
         with screen:
-            summary = Director(scenario, ROOT, story, screen).run(
-                target, Path(record) if record else None, emulator_port
-            )
+            summary = Director(scenario, wish, story, screen).run()
     except DrillError as error:
         return _refuse(error)
     except KeyboardInterrupt:
         sys.stderr.write("\ndrill: interrupted; everything that was started has been stopped\n")
         return INTERRUPTED
-    path = ROOT / "demo" / "summary.json"
+    path = folder / "summary.json"
     path.write_text(json.dumps(summary.as_json(), indent=1) + "\n")
     if as_json:
         typer.echo(json.dumps(summary.as_json()))
@@ -105,6 +110,13 @@ def _carry_out(scenario: Scenario, target: Target | None, *, as_json: bool, emul
         show(console(), scenario, summary)
         typer.echo(f"Summary: {path}")
     return 0 if summary.succeeded else NOT_SO
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    """End the drill once; a second Ctrl-C must not break off the stopping."""
+    for number in INTERRUPTS:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _refuse(error: Exception) -> int:

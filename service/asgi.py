@@ -1,22 +1,27 @@
 """The API as one ASGI application: the raw intake app in front, FastAPI behind it.
 
-Rules: what a custody platform calls never passes FastAPI; every answer carries the trace id and plain security headers;
-every error leaves as an RFC 9457 problem, the framework's own included; no page loads anything from elsewhere.
+Rules: what a custody platform calls never passes FastAPI; every error leaves as an RFC 9457 problem, the framework's own
+included; no page loads anything from elsewhere; a path means one thing, with or without nothing after it: there are no
+redirects.
 """
 
-import re
-import secrets
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, Final
 
-import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from sqlalchemy.exc import DataError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from service.api.deps import ApiParts
-from service.api.problems import problem_of, problem_of_status
+from service.api.feed import GAP_S, Feed
+from service.api.front import Front
+from service.api.problems import Problem, problem_of, problem_of_status
+from service.api.raw import Receive, Scope, Send
 from service.api.routers import (
     activities,
     alerts,
@@ -29,25 +34,23 @@ from service.api.routers import (
     steps,
     tokens,
 )
-from service.domain.errors import InputError
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+from service.api.schemas.common import Problem as ProblemShown
+from service.domain.errors import InputError, PortcullisError, UnavailableError
+from service.store.queries import reading
+from service.store.queries.pages import Record
 
 _INTAKE: Final = ("/webhooks/", "/cosigner/")
 _INTAKE_POSTS: Final = frozenset({"/v1/activities", "/v1/decisions"})
-_TRACEPARENT: Final = re.compile(rb"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
-_HEADERS: Final = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
-)
+_MODULES: Final = (alerts, incidents, steps, activities, registry, approvals, people, setup, tokens, live)
+_PROBLEM: Final[dict[str, Any]] = {
+    "description": "A problem (RFC 9457).",
+    "content": {"application/problem+json": {"schema": {"$ref": f"#/components/schemas/{ProblemShown.__name__}"}}},
+}
+_MAX_FIELD: Final = 200
 
 
 def create_api(parts: ApiParts) -> FastAPI:
-    """Return the FastAPI half: everything for people and their tools."""
+    """Return the FastAPI half: everything for people and their tools. Its `state.feed.close()` ends the streams."""
     api = FastAPI(
         title="Portcullis",
         version="1",
@@ -55,39 +58,37 @@ def create_api(parts: ApiParts) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/v1/openapi.json",
+        redirect_slashes=False,
+        responses={"default": {**_PROBLEM, "model": ProblemShown}, 422: _PROBLEM},
     )
     api.state.parts = parts
-    api.state.listeners = set()
-    for module in (alerts, incidents, steps, activities, registry, approvals, people, setup, tokens, live):
+    api.state.feed = _feed(parts)
+    for module in _MODULES:
         api.include_router(module.router)
     api.add_exception_handler(RequestValidationError, _invalid)
     api.add_exception_handler(HTTPException, _framework)
+    api.add_exception_handler(PortcullisError, _problem)
+    api.add_exception_handler(DataError, _unstorable)
+    api.add_exception_handler(PoolTimeoutError, _busy)
     api.add_exception_handler(Exception, _problem)
     return api
 
 
 class Portcullis:
-    """Sends intake to the raw app and the rest to FastAPI, under one trace id."""
+    """Sends intake to the raw app and the rest to FastAPI, each behind the same front."""
 
-    def __init__(self, intake: AsgiApp, api: AsgiApp) -> None:
-        self._intake = intake
-        self._api = api
+    def __init__(self, intake: Any, api: Any) -> None:
+        self._intake = Front(intake, bounded=False)
+        self._api = Front(api, bounded=True)
+        self._lifespan = api
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection event."""
         if scope["type"] != "http":
-            await self._api(scope, receive, send)
+            await self._lifespan(scope, receive, send)
             return
-        trace_id = _trace_id(scope)
-        structlog.contextvars.bind_contextvars(trace_id=trace_id)
-
-        async def send_marked(message: MutableMapping[str, Any]) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *_HEADERS, (b"x-trace-id", trace_id.encode())]
-            await send(message)
-
         app = self._intake if _is_intake(scope) else self._api
-        await app(scope, receive, send_marked)
+        await app(scope, receive, send)
 
 
 def _is_intake(scope: Scope) -> bool:
@@ -95,31 +96,50 @@ def _is_intake(scope: Scope) -> bool:
     return path.startswith(_INTAKE) or (scope["method"] == "POST" and path in _INTAKE_POSTS)
 
 
-def _trace_id(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if name == b"traceparent" and (found := _TRACEPARENT.fullmatch(value)):
-            return found[1].decode()
-    return secrets.token_hex(16)
+def _feed(parts: ApiParts) -> Feed:
+    def read(after: int, missing: Sequence[int], limit: int) -> Sequence[Record]:
+        with parts.database.begin() as uow:
+            return reading.events_after(uow.connection, after, missing, limit, uow.now - timedelta(seconds=GAP_S))
+
+    def newest() -> int:
+        with parts.database.begin() as uow:
+            return reading.newest_event(uow.connection)
+
+    async def read_aside(after: int, missing: Sequence[int], limit: int) -> Sequence[Record]:
+        return await run_in_threadpool(read, after, missing, limit)
+
+    async def newest_aside() -> int:
+        return await run_in_threadpool(newest)
+
+    return Feed(read_aside, newest_aside)
 
 
-def _answer(error: Exception) -> Response:
-    problem = problem_of(error)
+def _answer(problem: Problem, **more: str) -> Response:
     headers = {name.decode(): value.decode() for name, value in problem.headers}
-    return Response(problem.body, status_code=problem.status, headers=headers)
+    return Response(problem.body, status_code=problem.status, headers=headers | more)
 
 
 async def _problem(_request: Request, error: Exception) -> Response:
-    return _answer(error)
+    return _answer(problem_of(error))
 
 
 async def _invalid(_request: Request, error: Exception) -> Response:
     first = error.errors()[0] if isinstance(error, RequestValidationError) else {"loc": (), "msg": str(error)}
-    field = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
-    return _answer(InputError(f"{field or 'the body'}: {first['msg']}", field=field or None))
+    parts = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
+    field = ".".join(parts)[:_MAX_FIELD]
+    return _answer(problem_of(InputError(f"{field or 'the body'}: {first['msg']}", field=field or None)))
 
 
 async def _framework(_request: Request, error: Exception) -> Response:
-    status = error.status_code if isinstance(error, HTTPException) else 0
-    problem = problem_of_status(status)
-    headers = {name.decode(): value.decode() for name, value in problem.headers}
-    return Response(problem.body, status_code=problem.status, headers=headers)
+    if not isinstance(error, HTTPException):
+        return _answer(problem_of(error))
+    allow = (error.headers or {}).get("Allow")
+    return _answer(problem_of_status(error.status_code), **({"allow": allow} if allow else {}))
+
+
+async def _unstorable(_request: Request, _error: Exception) -> Response:
+    return _answer(problem_of(InputError("a value cannot be stored: look for a NUL character or a number too large")))
+
+
+async def _busy(_request: Request, _error: Exception) -> Response:
+    return _answer(problem_of(UnavailableError("every connection to the database is in use; try again")))

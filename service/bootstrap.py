@@ -1,7 +1,7 @@
 """The API process, put together: what it opens and nothing more (design D7).
 
 Opened: the database under the API's role; the gate token, which signs callback answers and unseals webhook secrets; the
-engine with its detectors. Not here: platform keys, wallet keys, TOTP seeds.
+engine's detectors. Not here: platform keys, wallet keys, TOTP seeds.
 """
 
 from dataclasses import dataclass
@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from hsm.errors import HsmError
 from hsm.pkcs11.config import TokenConfig
 from hsm.pkcs11.gate import GateSigner
-from rules.engine import Engine
 from rules.errors import RulesError
-from rules.loader import DEFAULT_DIRECTORY, load_directory
-from rules.settings import EngineSettings
+from rules.loader import DEFAULT_DIRECTORY, DetectorSet, load_directory
 from service.clock import SystemClock
 from service.config import Settings
 from service.domain.errors import ConfigurationError
@@ -27,7 +25,7 @@ class Opened:
     clock: SystemClock
     database: SqlDatabase
     gate: GateSigner
-    engine: Engine
+    detectors: DetectorSet
 
     def close(self) -> None:
         """Close the token and the database."""
@@ -49,4 +47,4 @@ def open_api(settings: Settings) -> Opened:
         raise ConfigurationError(str(error)) from error
     clock = SystemClock()
     database = SqlDatabase(create(settings.database_url, pool_size=settings.pool_size), clock)
-    return Opened(settings, clock, database, gate, Engine(EngineSettings(), detectors))
+    return Opened(settings, clock, database, gate, detectors)

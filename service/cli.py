@@ -12,7 +12,7 @@ from typing import Final
 import typer
 
 from hsm import cli as hsm_cli
-from service.commands import runtime
+from service.commands import approve, audit, people, replay, runtime, setup
 from service.domain.errors import PortcullisError
 
 EXIT_CODES: Final[Mapping[str, int]] = {
@@ -41,6 +41,12 @@ app.command()(runtime.run)
 app.command()(runtime.down)
 app.command()(runtime.status)
 app.command()(runtime.doctor)
+app.command()(setup.setup)
+app.command()(replay.replay)
+app.command()(approve.approvals)
+app.command()(approve.approve)
+app.add_typer(people.app, name="people")
+app.add_typer(audit.app, name="audit")
 app.add_typer(hsm_cli.app, name="hsm")
 
 

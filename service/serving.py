@@ -7,6 +7,7 @@ only once requests are answered, because `portcullis up` believes it.
 import gc
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import uvicorn
@@ -18,12 +19,16 @@ class ReadyServer(uvicorn.Server):
     """Writes its pid to `ready_file` once it listens, after freezing what start-up allocated.
 
     A full garbage collection over everything that was loaded would pause the gate for tens of milliseconds; frozen
-    objects are never looked at again.
+    objects are never looked at again. `on_stop` runs before open connections are waited for: it ends what never ends by
+    itself, such as streams of events.
     """
 
-    def __init__(self, config: uvicorn.Config, ready_file: Path) -> None:
+    def __init__(
+        self, config: uvicorn.Config, ready_file: Path, on_stop: Callable[[], None] = lambda: None
+    ) -> None:
         super().__init__(config)
         self._ready_file = ready_file
+        self._on_stop = on_stop
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then say so."""
@@ -33,6 +38,11 @@ class ReadyServer(uvicorn.Server):
             gc.freeze()
             self._ready_file.parent.mkdir(parents=True, exist_ok=True)
             self._ready_file.write_text(f"{os.getpid()}\n")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, let what is being answered finish."""
+        self._on_stop()
+        await super().shutdown(sockets)
 
 
 def bind(host: str, port: int) -> socket.socket:

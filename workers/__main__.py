@@ -12,7 +12,7 @@ from service.domain.errors import ConfigurationError
 from service.flow.routes import JOBS_OF, QUEUES, jobs_of
 from workers.app import make_app
 from workers.process import WorkerKind, refuse, run
-from workers.roots import check_declarations, containment_root, keys_root
+from workers.roots import check_actions, check_all, containment_root, keys_root
 from workers.schedule import REMINDERS, make_beat
 
 JOBS: Final = frozenset(job for jobs in JOBS_OF.values() for job in jobs) | frozenset(
@@ -27,8 +27,8 @@ def _jobs_in(*queues: str) -> tuple[str, ...]:
 
 _CONTAINMENT_QUEUES: Final = ("flow", "delivery", "containment")
 KINDS: Final[Mapping[str, WorkerKind]] = {
-    "containment": WorkerKind(_CONTAINMENT_QUEUES, _jobs_in(*_CONTAINMENT_QUEUES), 3, containment_root),
-    "keys": WorkerKind(("keys",), _jobs_in("keys"), 2, keys_root),
+    "containment": WorkerKind(_CONTAINMENT_QUEUES, _jobs_in(*_CONTAINMENT_QUEUES), 3, containment_root, check_all),
+    "keys": WorkerKind(("keys",), _jobs_in("keys"), 2, keys_root, check_actions),
 }
 
 
@@ -41,10 +41,9 @@ def main(arguments: list[str]) -> int:
         log.configure(settings.process)
         if arguments[0] == "schedule":
             return _schedule(settings)
-        check_declarations(settings)
+        return run(settings, KINDS[arguments[0]])
     except ConfigurationError as error:
         return refuse(f"{error.code}: {error}")
-    return run(settings, KINDS[arguments[0]])
 
 
 def _schedule(settings: Settings) -> int:

@@ -18,6 +18,6 @@ def jobs(
         "notify.contained": lambda p: notify.contained(db, IncidentId(p["incident_id"])),
         "notify.step": lambda p: notify.step(db, StepId(p["step_id"])),
         "notify.approvers": lambda p: notify.approvers(db, ApprovalId(p["approval_id"])),
-        "notify.released": lambda p: notify.released(db, ApprovalId(p["approval_id"])),
+        "notify.released": lambda p: notify.released(db, votes_key_pem(), ApprovalId(p["approval_id"])),
         "notify.deliver": lambda p: notify.deliver(db, channels(), votes_key_pem(), MessageId(p["message_id"]), owner),
     }

@@ -20,7 +20,7 @@ def jobs(db: SqlDatabase, desk: Desk, votes_key_pem: Callable[[], bytes]) -> Job
         "respond.advance": lambda p: respond.advance(desk, StepId(p["step_id"])),
         "escalate.start": lambda p: escalate.start(db, IncidentId(p["incident_id"])),
         "escalate.acknowledged": lambda p: escalate.acknowledged(db, IncidentId(p["incident_id"])),
-        "escalate.timer": lambda p: escalate.timer(db, p["timer_id"]),
+        "escalate.timer": lambda p: escalate.timer(db, votes_key_pem(), p["timer_id"]),
         "escalate.released": lambda p: escalate.released(db, votes_key_pem(), ApprovalId(p["approval_id"])),
         "approve.release": lambda p: approve.release(db, ApprovalId(p["approval_id"])),
         "approve.expire": lambda _: approve.expire(db),

@@ -43,6 +43,8 @@ class WorkerKind:
     jobs: tuple[str, ...]
     children: int
     root: Callable[[Settings], Root]
+    check: Callable[[Settings], None]
+    """Raises ConfigurationError for what would stop every child, before any is started."""
 
 
 class Child:
@@ -70,7 +72,8 @@ class Child:
 
 
 def run(settings: Settings, kind: WorkerKind) -> int:
-    """Run until told to stop; return the exit code."""
+    """Run until told to stop; return the exit code. Raises ConfigurationError when it cannot even start."""
+    kind.check(settings)
     app = make_app(settings.redis_url, kind.queues)
     app.conf.worker_proc_alive_timeout = START_S
     child = Child(settings, kind.root)

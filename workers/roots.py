@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from hsm.errors import HsmInputError
 from hsm.pkcs11.config import TokenConfig
 from hsm.pkcs11.custodian import TokenCustodian
 from hsm.pkcs11.platform import PlatformToken
@@ -22,7 +23,7 @@ from service.discovery import declarations
 from service.domain.errors import ConfigurationError, NotFoundError
 from service.domain.ids import ConnectionId
 from service.domain.plan import Lane
-from service.domain.setup import channel_aad, secret_aad
+from service.domain.setup import secret_aad
 from service.flow.contain import Hands
 from service.flow.respond import Desk
 from service.notifiers import registry
@@ -39,6 +40,8 @@ from workers.leases import keeper
 
 ACTIONS = "service.actions"
 PLATFORMS = "service.custody"
+API_KEY = "api_private_key"
+"""The secret that signs our calls to a platform: RSA, PEM, unencrypted inside its seal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +102,14 @@ def keys_root(settings: Settings) -> WorkerRoot:
     return WorkerRoot(db, keys.jobs(hands, vault), token)
 
 
-def check_declarations(settings: Settings) -> None:
-    """Load what is declared once, before anything starts. Raises ConfigurationError that names the file."""
-    actions = actions_in(ACTIONS)
-    load(actions, settings.extra_playbooks)
+def check_actions(settings: Settings) -> None:
+    """Load what the key worker needs declared, before anything starts. Raises ConfigurationError naming the file."""
+    load(actions_in(ACTIONS), settings.extra_playbooks)
+
+
+def check_all(settings: Settings) -> None:
+    """Load actions, playbooks and platforms, before anything starts. Raises ConfigurationError naming the file."""
+    check_actions(settings)
     declarations(PLATFORMS, "PLATFORM", PlatformDeclaration)
 
 
@@ -154,19 +161,31 @@ def _calls(
             return token.sign(connection_id, message)
 
     config = ConnectionConfig(connection_id, row.platform, row.settings, secret, tuple(sealed))
-    with token_calls():
-        has_key = token.has_api_key(connection_id)
+    has_key = _has_api_key(token, config)
     return platform.calls(config, sign if has_key else None, SqlGateHolds(db))
+
+
+def _has_api_key(token: PlatformToken, config: ConnectionConfig) -> bool:
+    """Say whether the connection can sign; a key that was handed in enters the token at its first use and stays there."""
+    with token_calls():
+        if token.has_api_key(config.id):
+            return True
+        if API_KEY not in config.secret_names:
+            return False
+        try:
+            token.import_api_key(config.id, config.secret(API_KEY))
+        except HsmInputError:
+            if not token.has_api_key(config.id):  # another child was not quicker: the key itself is wrong
+                raise
+        return True
 
 
 def _channels(db: SqlDatabase, token: PlatformToken) -> Mapping[str, Channel]:
     with db.begin() as uow:
-        rows = [registry.ChannelRow(r.id, r.kind, r.config, r.sealed_secret) for r in uow.registry.channels()]
-    found: dict[str, Channel] = {}
-    for row in rows:
-        found |= registry.channels_from([row], partial(_unseal_for, token, row.id))
-    return found
+        rows = uow.registry.channels()
 
+    def unseal(sealed: bytes, aad: bytes) -> bytes:
+        with token_calls():
+            return token.secrets.unseal(sealed, aad)
 
-def _unseal_for(token: PlatformToken, channel: str, sealed: bytes, _aad: bytes) -> bytes:
-    return token.secrets.unseal(sealed, channel_aad(channel))
+    return registry.channels_from(rows, unseal)

@@ -46,10 +46,14 @@ class Approvers:
         if len(document.sentences) > 3:  # noqa: PLR2004 - the number shown above
             self.story.tell("people", f"… and {len(document.sentences) - 3} more in the same document")
 
+    @property
+    def waiting(self) -> list[Reviewed]:
+        """The documents that were not decided yet."""
+        return [d for d in self.reviewed.values() if d.id not in self.done]
+
     def vote(self) -> None:
         """Cast what votes can be cast now."""
-        waiting = [d for d in self.reviewed.values() if d.id not in self.done]
-        for document in sorted(waiting, key=lambda d: not d.is_about(URGENT)):
+        for document in sorted(self.waiting, key=lambda d: not d.is_about(URGENT)):
             self._vote_on(document)
 
     def _vote_on(self, document: Reviewed) -> None:

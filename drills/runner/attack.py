@@ -33,12 +33,13 @@ class Played:
 
 @dataclass(slots=True)
 class Attack:
-    """The script of one drill; `start` begins it, `join` waits for its end."""
+    """The script of one drill, begun by `start`. `speed_up`: in place of the scenario's compression."""
 
     scenario: Scenario
     accounts: Mapping[str, str]
     platform: Platform
     story: Story
+    speed_up: int | None = None
     played: list[Played] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
@@ -68,7 +69,7 @@ class Attack:
     def _run(self) -> None:
         try:
             begun = time.monotonic()
-            for call in calls(self.scenario, self.accounts):
+            for call in calls(self.scenario, self.accounts, self.speed_up):
                 if self._stop.wait(max(0.0, begun + call.at_s - time.monotonic())):
                     return
                 self.played.append(self._play(call))

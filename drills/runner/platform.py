@@ -63,6 +63,10 @@ class Platform:
         found: list[dict[str, Any]] = self._ask("GET", "/emulator/callbacks")
         return found
 
+    def rpc_url(self) -> str:
+        """Return where the emulated chain answers JSON-RPC."""
+        return f"{self.url}/chain/rpc"
+
     def jwks_url(self) -> str:
         """Return where the platform publishes its webhook keys."""
         return f"{self.url}/.well-known/jwks.json"

@@ -120,7 +120,8 @@ class Installation:
         self.home = home
         self._url = ""
         self._heard = hear
-        environment = {"PORTCULLIS_HOME": str(home), "PORTCULLIS_CHAINS": json.dumps(dict(chains))}
+        told = ",".join(f"{chain}={url}" for chain, url in chains.items())
+        environment = {"PORTCULLIS_HOME": str(home), "PORTCULLIS_CHAINS": told}
         self.program = Program("portcullis up", ["-m", "service.cli", "up", "--port", "0"], environment, self._hear)
 
     def _hear(self, line: str) -> None:

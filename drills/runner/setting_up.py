@@ -5,6 +5,7 @@ is in the vault shares one wallet, so that two stolen leaves mean the seed; set-
 """
 
 import base64
+import json
 import secrets
 import time
 import uuid
@@ -104,6 +105,7 @@ class SetUp:
 
     def connections(self, other: OtherSide, credentials: Credentials) -> None:
         """Register the custody platform, and its access log as a connection of our own wire schema."""
+        assets = {a.id: {"caip19": a.caip19, "decimals": a.decimals} for a in self.scenario.assets}
         custody = {
             "id": CUSTODY,
             "platform": "fireblocks",
@@ -115,6 +117,7 @@ class SetUp:
                 "tenant_id": credentials.tenant_id,
                 "jwks_url": other.jwks_url,
                 "cosigner_public_key": other.cosigner_pem,
+                "assets": json.dumps(assets),
             },
             "secrets": [{"name": "api_private_key", "value": credentials.private_pem}],
         }

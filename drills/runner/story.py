@@ -34,16 +34,19 @@ class Line:
 
 @dataclass(slots=True)
 class Story:
-    """All lines so far. `listen` is called for each, from whichever thread tells it."""
+    """All lines so far. `listen` is called for each, from whichever thread tells it; `names` stand in for ids."""
 
     listen: Callable[[Line], None] = lambda _line: None
     first_harm_s: float | None = None
+    names: dict[str, str] = field(default_factory=dict)
     lines: list[Line] = field(default_factory=list)
     _known: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def tell(self, tone: Tone, sentence: str, at_s: float | None = None) -> None:
         """Add a line."""
+        for known, name in self.names.items():
+            sentence = sentence.replace(known, name)
         line = Line(time.time() if at_s is None else at_s, tone, sentence)
         with self._lock:
             self.lines.append(line)

@@ -24,6 +24,7 @@ class SweepToSafe(ContainmentAction):
     blast_radius = OneAccount()
     deadline = timedelta(minutes=30)
     lane = Lane.KEYS
+    repeats = True
     params: ClassVar[Mapping[str, str]] = {
         "destinations": "the account has no active safe destination: register one by quorum, then ask for the sweep again"
     }

@@ -140,7 +140,9 @@ def _rate(text: str) -> float:
     try:
         return min(max(float(text), 0.1), 1e6) if text else DEFAULT_RATE
     except ValueError as error:
-        raise ConfigurationError(f"{RATE_SETTING} must be a number of deliveries a second", field=RATE_SETTING) from error
+        raise ConfigurationError(
+            f"{RATE_SETTING} must be a number of deliveries a second", field=RATE_SETTING
+        ) from error
 
 
 def _fingerprint(stored: StoredConnection) -> bytes:

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from service.domain.errors import NotFoundError, PortcullisError
+from service.domain.errors import InputError, NotFoundError, PortcullisError
 
 MEDIA_TYPE: Final = b"application/problem+json"
 TYPE_PREFIX: Final = "urn:portcullis:problem:"
@@ -55,6 +55,7 @@ _TITLES: Final[Mapping[int, str]] = {
 }
 _RETRIED: Final = frozenset({429, 503})
 _DEFAULT_RETRY_S: Final = 5.0
+_BAD_REQUEST: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +106,11 @@ def problem_of(error: Exception) -> Problem:
 
 
 def problem_of_status(status: int) -> Problem:
-    """Return the problem for an error of the web framework's own: no such route, or not this method."""
+    """Return the problem for an error of the web framework's own: no such route, not this method, an unreadable body."""
     if status == STATUS["method_not_allowed"]:
         return problem_of(_MethodNotAllowedError("this path takes another method: see /v1/openapi.json"))
+    if status == _BAD_REQUEST:
+        return problem_of(InputError("the body is no JSON document that we can read", field="body"))
     return problem_of(NotFoundError("there is no such path: see /v1/openapi.json"))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final
 
 import msgspec
+import structlog
 
 from service.api.problems import problem_of
 from service.domain.errors import InputError, TooLargeError
@@ -50,7 +51,7 @@ async def _read(receive: Receive, limit: int) -> bytes:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGoneError
-        part = message.get("body", b"")
+        part: bytes = message.get("body", b"")
         size += len(part)
         if size > limit:
             raise _too_large(limit)
@@ -81,3 +82,9 @@ async def answer_problem(send: Send, error: Exception) -> None:
 
 def _too_large(limit: int) -> TooLargeError:
     return TooLargeError(f"the body is over {limit} bytes", field="body")
+
+
+def trace_id() -> str | None:
+    """Return the trace id that was bound to this request, if any."""
+    found = structlog.contextvars.get_contextvars().get("trace_id")
+    return found if isinstance(found, str) else None

@@ -6,8 +6,6 @@ not carried out is carried out before the first request.
 """
 
 import os
-import signal
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -68,8 +66,6 @@ def main() -> None:
         timeout_graceful_shutdown=8,
     )
     _log.info("the authority serves", socket=str(settings.authority_socket))
-    # uvicorn ends its work at SIGTERM and then raises the signal again: a stop that was asked for is no failure.
-    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
     try:
         _Server(config, settings.home / "run" / "ready" / "authority").run()
     finally:
@@ -117,6 +113,5 @@ def setup_token_file(settings: Settings, environ: Mapping[str, str]) -> Path:
 
 def declared_approvals() -> dict[str, Approval]:
     """Return what each containment action demands by its own declaration."""
-    # mypy takes an abstract base for a class that cannot be asked for; it is only compared with.
-    found = subclasses("service.actions", ContainmentAction)  # type: ignore[type-abstract]
+    found = subclasses("service.actions", ContainmentAction)  # type: ignore[type-abstract]  # it is only compared with
     return {name: action.approval for name, action in found.items()}

@@ -67,6 +67,18 @@ class Reachable:
     roles: tuple[str, ...]
     oncall_level: int | None
     routes: tuple[tuple[str, str], ...]
+    last_resort: tuple[str, str] | None = None
+    """His e-mail, when it is none of the routes and there is a mail channel."""
+
+
+@dataclass(frozen=True, slots=True)
+class StandingMandate:
+    """An approval in advance, as its row says; only the votes of its approval lend it authority."""
+
+    id: str
+    scope: str
+    limits: Mapping[str, tuple[str, ...]]
+    approval_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,4 +107,6 @@ def patience(severity: Severity) -> timedelta:
 
 
 RETRY_AFTER_S: Final = (2, 5, 15, 60, 300, 900, 1800)
-"""Pauses between delivery attempts, in seconds; after the last the message has failed."""
+"""Pauses between delivery attempts, in seconds; after the last the message is tried once more, then it has failed."""
+FALL_BACK_AFTER: Final = 3
+"""After so many attempts over one channel a person is also reached over his next one."""

@@ -30,6 +30,8 @@ class GateQuestion:
     facts: bytes
     """The canonical bytes of what was asked, redacted: kept, and what `request_id` is held against."""
     payload_digest: bytes | None = None
+    doubt: str | None = None
+    """Why what is shown could not be held against the bytes: the question is held until people clear it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ They sort by creation time, are unguessable enough to be harmless in logs, and n
 
 import secrets
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Final, NewType
 
 ConnectionId = NewType("ConnectionId", str)
@@ -20,11 +21,24 @@ MessageId = NewType("MessageId", str)
 
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _ULID_LENGTH: Final = 26
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def new_id(kind: str) -> str:
     """Return a fresh identifier such as `inc_01JD…`; `kind` is three lower-case letters."""
-    number = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
+    return _written(kind, (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80))
+
+
+def first_id_at(kind: str, moment: datetime) -> str:
+    """Return the lowest identifier of a kind that may be made at `moment`, for looking up a span of time.
+
+    A moment before 1970 counts as 1970, one beyond the year 10889 as the last that fits.
+    """
+    milliseconds = (moment - _EPOCH) // timedelta(milliseconds=1)
+    return _written(kind, max(0, min(milliseconds, (1 << 48) - 1)) << 80)
+
+
+def _written(kind: str, number: int) -> str:
     digits = [_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5)]
     return f"{kind}_{''.join(digits)}"
 

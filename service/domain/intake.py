@@ -3,9 +3,7 @@
 An item is one verified and parsed event. Its outcome is told only after the transaction that stored it has committed.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -55,6 +53,8 @@ class Item:
     """The request id, when somebody waits for a decision before signing."""
     payload_digest: bytes | None = None
     """SHA-256 of what the bytes to be signed would do (chain, to, value, data), where they are known."""
+    trace_id: str | None = None
+    """Of the request that brought it; goes with the alert's event to every job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,15 +163,3 @@ class StoredDecision:
 
     id: str
     decision: GateDecision
-
-
-Answers = Mapping[int, Outcome | Exception]
-"""Outcome or error of each item of a batch, by its position."""
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """The time of one batch, taken once."""
-
-    now: datetime
-    trace_id: str | None = None

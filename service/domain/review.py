@@ -2,7 +2,8 @@
 
 All times are counted in seconds from the moment the first harmful activity was received. Value lost is what our own
 records saw leave (transfers that were broadcast or confirmed and belong to the incident's alerts); value saved is what
-was in reach at that moment less what was lost. Both are our view; a platform's ledger may differ, and the review says so.
+was in reach at that moment less what was lost; an incident that turned out to be none lost nothing. Both are our view; a
+platform's ledger may differ, and the review says so.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from service.domain.incident import Alert, Incident
+from service.domain.incident import Alert, CaseVerdict, Incident
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class Facts:
 def build(facts: Facts, written_at: datetime) -> dict[str, object]:
     """Return the review as JSON values; amounts are decimal strings, moments RFC 3339, durations seconds or None."""
     incident = facts.incident
+    lost = Decimal(0) if incident.verdict is CaseVerdict.FALSE_POSITIVE else facts.lost_usd
     return {
         "v": 1,
         "incident": {
@@ -62,6 +64,7 @@ def build(facts: Facts, written_at: datetime) -> dict[str, object]:
             "opened_at": incident.opened_at.isoformat(),
             "closed_at": None if incident.closed_at is None else incident.closed_at.isoformat(),
             "entities": list(incident.entities),
+            "acknowledged_by": incident.acknowledged_by,
         },
         "times_s": {
             "detect": _since(incident, incident.detected_at),
@@ -74,8 +77,8 @@ def build(facts: Facts, written_at: datetime) -> dict[str, object]:
         },
         "value_usd": {
             "at_risk": str(incident.value_at_risk_usd),
-            "lost": str(facts.lost_usd),
-            "saved": str(max(incident.value_at_risk_usd - facts.lost_usd, Decimal(0))),
+            "lost": str(lost),
+            "saved": str(max(incident.value_at_risk_usd - lost, Decimal(0))),
             "source": "our records: amounts the platform told us, of transfers that left",
         },
         "alerts": [_alert(a) for a in facts.alerts],

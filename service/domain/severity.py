@@ -1,7 +1,8 @@
 """How bad an incident is, from how sure the engine is and what is at stake.
 
 A hold-level finding is at least high. A million dollars at risk makes a hold critical, a hundred thousand makes an
-alert high. An alert with little at stake is low: seen, joined, but nobody is woken.
+alert high. An alert with little at stake is low: seen, joined, but nobody is woken. Where nothing is known of what is at
+stake, an alert is medium: "cannot tell" is not "little".
 """
 
 from decimal import Decimal
@@ -14,8 +15,14 @@ HIGH_USD: Final = Decimal(100_000)
 LOW_USD: Final = Decimal(1_000)
 
 
-def severity_of(kind: IncidentKind, decision: str, at_risk_usd: Decimal) -> Severity:
-    """Return the severity for an alert of this kind and decision (`alert` or `hold`) with so much at risk."""
+def severity_of(kind: IncidentKind, decision: str, at_risk_usd: Decimal | None) -> Severity:
+    """Return the severity for an alert of this kind and decision (`alert` or `hold`) with so much at risk.
+
+    None means that nothing is known of what is at risk.
+    """
+    if at_risk_usd is None:
+        hold = Severity.CRITICAL if kind is IncidentKind.SIGNING_TAMPERING else Severity.HIGH
+        return hold if decision == "hold" else Severity.MEDIUM
     if decision == "hold":
         sure = at_risk_usd >= CRITICAL_USD or kind is IncidentKind.SIGNING_TAMPERING
         return Severity.CRITICAL if sure else Severity.HIGH

@@ -53,6 +53,8 @@ class RotationRecord:
     """One rotation; its state is what replaying `events` gives (`hsm/rotation.py`)."""
 
     id: str
+    step_key: str
+    """Idempotency key of the step that began it."""
     account_id: AccountId
     scope: str
     """leaf | account_key | seed"""

@@ -17,6 +17,7 @@ from typing import Annotated, Final
 import msgspec
 
 from service.domain.activity import DESTINATION_KINDS, KINDS, MAX_ID_LENGTH, Activity, Family, SigningFacts
+from service.domain.decode.evm import EvmTransaction, decode_transaction, from_hex
 from service.domain.decode.signing import facts_of_call, facts_of_raw
 from service.domain.errors import InputError
 from service.domain.ids import ConnectionId
@@ -126,6 +127,12 @@ def to_activity(wire: WireActivity, connection: ConnectionId, event_id: str) -> 
         user_agent=data.user_agent,
         signing=_signing(data) if wire.type.startswith("signing.") else None,
     )
+
+
+def decoded(wire: WireActivity) -> EvmTransaction | None:
+    """Return the transaction whose bytes the activity shows, if it shows any. Raises InputError."""
+    raw = wire.data.raw_transaction
+    return None if raw is None else decode_transaction(from_hex(raw, field="data.raw_transaction"))
 
 
 def check_event_id(event_id: str, field: str) -> str:

@@ -49,19 +49,31 @@ def expire(db: Database) -> int:
     """End requests past their time, at most a hundred; returns how many. For the sweeper."""
     with db.begin() as uow:
         late = uow.approvals.overdue(BATCH)
-    count = 0
-    for approval_id in late:
-        with db.begin() as uow:
-            row = uow.approvals.row(approval_id)
-            waited = row.state is ApprovalState.WAITING
-            reason = "nobody decided in time" if waited else "it was approved, but not begun in time"
-            if uow.approvals.end(approval_id, ApprovalState.EXPIRED, reason):
-                entry = _entry(uow, row, "approval.expired", approval_id, f"A request has expired: {reason}")
-                uow.record(entry, ApprovalEnded(approval_id))
-                count += 1
-    return count
+    return sum(_expire(db, approval_id) for approval_id in late)
 
 
+def _expire(db: Database, approval_id: ApprovalId) -> bool:
+    with db.begin() as uow:
+        row = uow.approvals.row(approval_id)
+        if row.state is ApprovalState.APPROVED and not _is_unbegun(uow, row):
+            return uow.approvals.end(approval_id, ApprovalState.EXECUTED)
+        waited = row.state is ApprovalState.WAITING
+        reason = "nobody decided in time" if waited else "it was approved, but not begun in time"
+        ended_now = uow.approvals.end(approval_id, ApprovalState.EXPIRED, reason)
+        if ended_now:
+            entry = _entry(uow, row, "approval.expired", approval_id, f"A request has expired: {reason}")
+            uow.record(entry, ApprovalEnded(approval_id))
+        return ended_now
+
+
+def _is_unbegun(uow: UnitOfWork, row: ApprovalRow) -> bool:
+    """Whether anything of an approved request has not begun; what is no plan's step has no progress to look at."""
+    if row.subject is not Subject.STEPS:
+        return True
+    return any(step.state in _NOT_BEGUN for step in uow.plans.steps_of_approval(row.id))
+
+
+_NOT_BEGUN: Final = frozenset({StepState.WAITING_APPROVAL, StepState.WAITING_STEP, StepState.READY})
 _GIVEN_UP_AS: Final = {
     ApprovalState.REFUSED: StepState.REFUSED,
     ApprovalState.VOID: StepState.REFUSED,

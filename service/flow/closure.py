@@ -1,44 +1,53 @@
-"""Closing an incident: by a responder at once, or after a quorum where closing would blind the engine (design D4)."""
+"""Closing an incident: by a responder at once, or after a quorum where closing would blind the engine (design D4).
+
+Rules: calling a critical incident false, or any alert of one, takes a quorum, by whichever way it is said. Timers need no
+cancelling: what fires for a closed incident finds it closed.
+"""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from service.domain.approval import ApprovalState, Subject, lists
 from service.domain.authorisation import check_document
 from service.domain.errors import ConflictError, InputError
 from service.domain.events import IncidentClosed
-from service.domain.ids import ApprovalId, IncidentId
-from service.domain.incident import CaseVerdict, Incident, IncidentState
+from service.domain.ids import AlertId, ApprovalId, IncidentId
+from service.domain.incident import CaseVerdict, Incident, IncidentState, Severity
 from service.domain.requests import false_closure_item
 from service.domain.timeline import Entry
 from service.ports.store.unit import Database, UnitOfWork
 
 
-def close(
-    uow: UnitOfWork, incident: Incident, verdict: CaseVerdict, of_alerts: Mapping[str, CaseVerdict], by: str
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """What an incident is closed as, what single alerts were where that differs, and who says so."""
+
+    verdict: CaseVerdict
+    of_alerts: Mapping[str, CaseVerdict] = field(default_factory=dict)
+    by: str = "portcullis"
+    by_quorum: bool = False
+
+
+def close(uow: UnitOfWork, incident: Incident, closing: Closing) -> None:
     """Close a locked incident; alerts that are not named keep their verdict or take the incident's.
 
-    Raises ConflictError when it is closed already, InputError for an alert that is not its own.
+    Raises ConflictError when it is closed already, InputError for an alert that is not its own, and for a verdict that
+    takes a quorum.
     """
     if incident.state is IncidentState.CLOSED:
         raise ConflictError(f"incident {incident.id} is closed already")
-    alerts = uow.incidents.alerts_of(incident.id)
-    unknown = sorted(set(of_alerts) - {alert.id for alert in alerts})
-    if unknown:
-        raise InputError(f"{unknown[0]} is no alert of this incident", field="alerts")
-    for alert in alerts:
-        uow.incidents.set_verdict(alert.id, of_alerts.get(alert.id, alert.verdict or verdict), by)
-    uow.incidents.close(incident.id, verdict)
-    uow.attention.cancel_timers(incident.id)
+    for alert_id, verdict in _verdicts(uow, incident, closing).items():
+        uow.incidents.set_verdict(alert_id, verdict, closing.by)
+    uow.incidents.close(incident.id, closing.verdict)
     uow.record(
         Entry(
             kind="incident.closed",
             at=uow.now,
             subject=incident.id,
-            sentence=f"Closed: {verdict.value.replace('_', ' ')}",
-            by=by,
+            sentence=f"Closed: {closing.verdict.value.replace('_', ' ')}",
+            by=closing.by,
             incident_id=incident.id,
-            facts={"verdict": verdict.value},
+            facts={"verdict": closing.verdict.value},
         ),
         IncidentClosed(incident.id),
     )
@@ -53,5 +62,26 @@ def released(db: Database, authority_pem: bytes, approval_id: ApprovalId) -> Non
         if not document.incident or not lists(document, false_closure_item(document.incident)):
             return
         incident = uow.incidents.lock_incident(IncidentId(document.incident))
-        if uow.approvals.end(approval_id, ApprovalState.EXECUTED):
-            close(uow, incident, CaseVerdict.FALSE_POSITIVE, {}, document.requester)
+        if incident.state is IncidentState.CLOSED:
+            uow.approvals.end(approval_id, ApprovalState.VOID, "the incident had been closed otherwise")
+        elif uow.approvals.end(approval_id, ApprovalState.EXECUTED):
+            decided = Closing(CaseVerdict.FALSE_POSITIVE, by=document.requester, by_quorum=True)
+            close(uow, incident, decided)
+
+
+def _verdicts(uow: UnitOfWork, incident: Incident, closing: Closing) -> Mapping[AlertId, CaseVerdict]:
+    alerts = uow.incidents.alerts_of(incident.id)
+    unknown = sorted(set(closing.of_alerts) - {alert.id for alert in alerts})
+    if unknown:
+        raise InputError(f"{unknown[0]} is no alert of this incident", field="alerts")
+    if closing.by_quorum:
+        return {alert.id: closing.verdict for alert in alerts}
+    found = {a.id: closing.of_alerts.get(a.id, a.verdict or closing.verdict) for a in alerts}
+    false = sorted(a for a, verdict in found.items() if verdict is CaseVerdict.FALSE_POSITIVE)
+    if incident.severity is Severity.CRITICAL and (false or closing.verdict is CaseVerdict.FALSE_POSITIVE):
+        raise InputError(
+            f"the incident is critical: calling {false[0] if false else 'it'} false takes a quorum; close the whole as "
+            "false_positive to ask for one, or say inconclusive",
+            field="alerts" if false else "verdict",
+        )
+    return found

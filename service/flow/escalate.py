@@ -1,11 +1,13 @@
 """Who is woken, and when the next one is: on-call level by level, with durable timers and acknowledgement.
 
 Rules: level one is paged at once and needs nobody's leave; every later level needs a standing mandate that covers the
-incident, or a quorum (design D4). Paging those who must approve is not an escalation and is done by `notify`. A timer row
-decides when the next level is due, so a restart or a lost message changes nothing. Acknowledging ends it; a tightening
-step that nobody confirms in time stays in force and pages again.
+incident and whose votes verify, or a quorum (design D4, D7). Paging those who must approve is not an escalation and is
+done by `notify`. A timer row decides when the next level is due, so a restart or a lost message changes nothing; an
+incident that grows worse brings it forward. Acknowledging ends it; a tightening step that nobody confirms in time stays
+in force and pages again, one level higher each time.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from service.domain.approval import ApprovalState, Draft, Subject, lists
@@ -15,6 +17,7 @@ from service.domain.errors import ApprovalError
 from service.domain.events import ApprovalRequested, MessageQueued
 from service.domain.ids import ApprovalId, IncidentId, MessageId, new_id
 from service.domain.incident import Incident, IncidentState, Severity
+from service.domain.mandate import require_mandate
 from service.domain.requests import escalation_item, requested_entry
 from service.domain.timeline import Entry
 from service.ports.store.unit import Database, UnitOfWork
@@ -23,22 +26,29 @@ LAST_LEVEL: Final = 3
 
 
 def start(db: Database, incident_id: IncidentId) -> None:
-    """Page level one and set the timer for the next; incidents of low severity wake nobody."""
+    """Page level one and set the timer for the next; again when the incident widened: then only the timer may move.
+
+    Incidents of low severity wake nobody, until something makes them worse.
+    """
     with db.begin() as uow:
         incident = uow.incidents.lock_incident(incident_id)
-        if incident.severity > Severity.LOW and uow.once(f"escalate.start:{incident_id}"):
+        if incident.severity is Severity.LOW or incident.state is IncidentState.CLOSED:
+            return
+        if uow.once(f"escalate.start:{incident_id}"):
             _page(uow, incident, level=1, reason="on_call")
             _set_next(uow, incident, level=2)
+        else:
+            uow.attention.hasten_timers(incident.id, uow.now + patience(incident.severity))
 
 
 def acknowledged(db: Database, incident_id: IncidentId) -> None:
-    """Stop escalating: somebody took it."""
+    """Stop escalating: somebody took it, or it is closed."""
     with db.begin() as uow:
         uow.attention.acknowledge_pages(incident_id)
         uow.attention.cancel_timers(incident_id)
 
 
-def timer(db: Database, timer_id: str) -> None:
+def timer(db: Database, authority_pem: bytes, timer_id: str) -> None:
     """Act on a due timer: the next on-call level, or an unconfirmed step."""
     with db.begin() as uow:
         fired = uow.attention.claim_timer(timer_id)
@@ -47,12 +57,11 @@ def timer(db: Database, timer_id: str) -> None:
         incident = uow.incidents.lock_incident(IncidentId(fired.payload["incident"]))
         if incident.state is IncidentState.CLOSED:
             return
-        if fired.kind == "step.confirm":
-            if not uow.plans.confirmed(fired.subject):
-                _page(uow, incident, level=1, reason=f"unconfirmed:{fired.subject}")
+        if fired.kind.startswith("step.confirm"):
+            _unconfirmed(uow, incident, fired.subject, int(fired.payload.get("level", "1")), authority_pem)
         elif incident.acknowledged_at is None:
             level = int(fired.payload["level"])
-            _raise_to(uow, incident, level)
+            _raise_to(uow, incident, level, f"Nobody acknowledged it at on-call level {level - 1}.", authority_pem)
             if level < LAST_LEVEL:
                 _set_next(uow, incident, level + 1)
 
@@ -65,61 +74,82 @@ def released(db: Database, authority_pem: bytes, approval_id: ApprovalId) -> Non
             return
         document = check_document(uow.approvals.evidence(approval_id), public_key_pem=authority_pem, now=uow.now)
         incident = uow.incidents.lock_incident(IncidentId(document.incident))
-        level = next(n for n in range(2, LAST_LEVEL + 1) if lists(document, escalation_item(incident.id, n)))
-        if uow.approvals.end(approval_id, ApprovalState.EXECUTED):
-            _page(uow, incident, level=level, reason="quorum")
+        levels = [n for n in range(2, LAST_LEVEL + 1) if lists(document, escalation_item(incident.id, n))]
+        if not levels:
+            raise ApprovalError(f"document {approval_id} asks for no on-call level of its own incident")
+        if incident.state is IncidentState.CLOSED:
+            uow.approvals.end(approval_id, ApprovalState.VOID, "the incident was closed before")
+        elif uow.approvals.end(approval_id, ApprovalState.EXECUTED):
+            for level in levels:
+                _page(uow, incident, level=level, reason="quorum")
 
 
-def _raise_to(uow: UnitOfWork, incident: Incident, level: int) -> None:
-    facts = {"kind": incident.kind.value, "severity": incident.severity.word, "level": str(level)}
-    mandate = uow.attention.mandate_in_force("escalation", facts)
+def _unconfirmed(uow: UnitOfWork, incident: Incident, step_id: str, level: int, authority_pem: bytes) -> None:
+    if uow.plans.confirmed(step_id):
+        return
+    if level == 1:
+        _page(uow, incident, level=1, reason=f"unconfirmed:{step_id}")
+    else:
+        _raise_to(uow, incident, level, f"Nobody confirmed step {step_id}, which stays in force.", authority_pem)
+    if level < LAST_LEVEL:
+        uow.attention.set_timer(
+            f"step.confirm.{level + 1}",
+            step_id,
+            uow.now + patience(incident.severity),
+            {"incident": incident.id, "level": str(level + 1)},
+        )
+
+
+def _raise_to(uow: UnitOfWork, incident: Incident, level: int, why: str, authority_pem: bytes) -> None:
+    if not uow.once(f"escalate.level:{incident.id}:{level}"):
+        return
+    mandate = _mandate(uow, incident, level, authority_pem)
     if mandate is not None:
         _page(uow, incident, level=level, reason=f"mandate:{mandate}")
         return
-    draft = Draft(
-        what=[escalation_item(incident.id, level)],
-        why=f"Nobody acknowledged the incident at on-call level {level - 1}.",
-        requester="portcullis",
-        incident=incident.id,
-    )
+    draft = Draft(what=[escalation_item(incident.id, level)], why=why, requester="portcullis", incident=incident.id)
     try:
         document = uow.approvals.propose(draft)
     except ApprovalError as error:
         # Nobody could approve it: whoever was paged before is paged again, louder than silence.
-        uow.record(
-            Entry(
-                kind="approval.impossible",
-                at=uow.now,
-                subject=incident.id,
-                sentence=f"On-call level {level} cannot be asked for: {error}",
-                incident_id=incident.id,
-            )
-        )
+        sentence = f"On-call level {level} cannot be asked for: {error}"
+        uow.record(_entry(uow, incident, "approval.impossible", sentence))
         _page(uow, incident, level=1, reason=f"again:{level}")
     else:
         uow.record(requested_entry(document), ApprovalRequested(document.id))
 
 
+def _mandate(uow: UnitOfWork, incident: Incident, level: int, authority_pem: bytes) -> str | None:
+    facts = {"kind": incident.kind.value, "severity": incident.severity.word, "level": str(level)}
+    for mandate in uow.attention.mandates_in_force("escalation", facts):
+        evidence = uow.approvals.evidence(ApprovalId(mandate.approval_id))
+        try:
+            require_mandate(mandate, evidence, public_key_pem=authority_pem, now=uow.now)
+        except ApprovalError as error:
+            sentence = f"Mandate {mandate.id} does not count: {error}"
+            uow.record(_entry(uow, incident, "mandate.refused", sentence))
+        else:
+            return mandate.id
+    return None
+
+
 def _page(uow: UnitOfWork, incident: Incident, *, level: int, reason: str) -> None:
     on_call = [p for p in uow.attention.reachable() if p.oncall_level == level]
     for person in on_call:
-        page = Page(incident.id, level, person.person_id, reason, uow.now, None)
-        if uow.attention.add_page(page):
+        if uow.attention.add_page(Page(incident.id, level, person.person_id, reason, uow.now, None)):
             _write(uow, incident, person, level, reason)
-    who = ", ".join(p.name for p in on_call) or "nobody: no active person is on call at this level"
-    uow.record(
-        Entry(
-            kind="escalation.paged",
-            at=uow.now,
-            subject=incident.id,
-            sentence=f"On-call level {level} paged: {who}",
-            incident_id=incident.id,
-            facts={"level": level, "reason": reason, "people": [p.person_id for p in on_call]},
-        )
-    )
+    who = ", ".join(p.person_id + ("" if p.routes else " (no channel)") for p in on_call)
+    sentence = f"On-call level {level} paged: {who or 'nobody, no active person is on call at this level'}"
+    facts = {"level": level, "reason": reason, "people": [p.person_id for p in on_call]}
+    uow.record(_entry(uow, incident, "escalation.paged", sentence, facts))
 
 
 def _write(uow: UnitOfWork, incident: Incident, person: Reachable, level: int, reason: str) -> None:
+    text = (
+        f"{incident.title}.\nIncident {incident.id}, {incident.value_at_risk_usd:,.0f} USD in reach.\n"
+        f"What tightens is already being done. Look and acknowledge: portcullis incident {incident.id}\n"
+        f"You are on-call level {level} ({reason.partition(':')[0].replace('_', ' ')})."
+    )
     for channel, recipient in person.routes:
         message = Message(
             id=MessageId(new_id("msg")),
@@ -129,27 +159,15 @@ def _write(uow: UnitOfWork, incident: Incident, person: Reachable, level: int, r
             channel=channel,
             recipient=recipient,
             subject=f"[{incident.severity.word}] {incident.title}",
-            body=(
-                f"{incident.title}.\nIncident {incident.id}, {incident.value_at_risk_usd:,.0f} USD in reach.\n"
-                f"What tightens is already being done. Look and acknowledge: portcullis incident {incident.id}\n"
-                f"You are on-call level {level} ({reason.partition(':')[0].replace('_', ' ')})."
-            ),
+            body=text,
             state=MessageState.QUEUED,
-            idempotency_key=f"page:{incident.id}:{level}:{person.person_id}:{channel}:{reason}",
+            idempotency_key=f"page:{incident.id}:{level}:{reason}:{person.person_id}:{channel}:{recipient}",
             attempt=0,
         )
         if uow.attention.add_message(message):
-            uow.record(
-                Entry(
-                    kind="message.queued",
-                    at=uow.now,
-                    subject=message.id,
-                    sentence=f"Page to {person.name} over {channel}",
-                    incident_id=incident.id,
-                    facts={"channel": channel, "person": person.person_id},
-                ),
-                MessageQueued(message.id),
-            )
+            facts = {"channel": channel, "person": person.person_id, "message": message.id}
+            entry = _entry(uow, incident, "message.queued", f"Page to {person.person_id} over {channel}", facts)
+            uow.record(entry, MessageQueued(message.id))
 
 
 def _set_next(uow: UnitOfWork, incident: Incident, level: int) -> None:
@@ -158,4 +176,12 @@ def _set_next(uow: UnitOfWork, incident: Incident, level: int) -> None:
         incident.id,
         uow.now + patience(incident.severity),
         {"incident": incident.id, "level": str(level)},
+    )
+
+
+def _entry(
+    uow: UnitOfWork, incident: Incident, kind: str, sentence: str, facts: Mapping[str, object] | None = None
+) -> Entry:
+    return Entry(
+        kind=kind, at=uow.now, subject=incident.id, sentence=sentence, incident_id=incident.id, facts=facts or {}
     )

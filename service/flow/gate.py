@@ -36,6 +36,11 @@ _REASONS: Final = {
 }
 
 
+def _trace() -> str | None:
+    found = structlog.contextvars.get_contextvars().get("trace_id")
+    return found if isinstance(found, str) else None
+
+
 class Gate:
     """Answers questions. `submit` stores one item and returns its outcome after the commit."""
 
@@ -76,7 +81,7 @@ class Gate:
             raw=question.facts,
             activity=activity,
         )
-        item = Item(received, question=question.request_id, payload_digest=question.payload_digest)
+        item = Item(received, question=question.request_id, payload_digest=question.payload_digest, trace_id=_trace())
         outcome = await self._submit(item)
         if outcome.gate is None:
             raise PortcullisError("a question was stored without its decision")
@@ -92,7 +97,7 @@ class Gate:
         )
         if standing.held:
             return GateDecision.HOLD
-        if outcome.gate is GateDecision.HOLD and not standing.cleared:
+        if (outcome.gate is GateDecision.HOLD or question.doubt is not None) and not standing.cleared:
             return GateDecision.HOLD
         if outcome.gate is GateDecision.HOLD:
             await self._store.let_pass(activity.connection, question.request_id)

@@ -1,8 +1,9 @@
 """Event → messages for an audience, and their delivery.
 
-Rules: pages to responders and approvers go at once; every message to users is held until a quorum approved its exact
-text (design D4). A delivery whose answer was lost becomes `unknown` and is not sent again blindly (design D5); one that
-was refused or unavailable for too long has failed, and the person is reached over the next channel.
+Rules: pages to responders and approvers go at once, and only over routes that are known as theirs; everything else counts
+as a message to users and is held until a quorum approved its exact text (design D4), whatever its row says. A delivery
+whose answer was lost becomes `unknown` and is not sent again blindly (design D5). A page that failed, is unknown or does
+not get through also goes over the person's next channel.
 """
 
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from typing import Final
 
 from service.domain import letters
 from service.domain.approval import ApprovalState, Draft, Item, Subject, lists, sentences
-from service.domain.attention import RETRY_AFTER_S, Audience, Message, MessageState, Reachable
+from service.domain.attention import FALL_BACK_AFTER, RETRY_AFTER_S, Audience, Message, MessageState, Reachable
 from service.domain.authorisation import check_document
 from service.domain.errors import ApprovalError, RefusedByOtherSideError, UnavailableError, UnknownOutcomeError
 from service.domain.events import ApprovalRequested, MessageQueued
@@ -61,11 +62,12 @@ def contained(db: Database, incident_id: IncidentId) -> None:
             _ask(uow, found.id, held)
 
 
-def released(db: Database, approval_id: ApprovalId) -> None:
+def released(db: Database, authority_pem: bytes, approval_id: ApprovalId) -> None:
     """Queue the messages that an approved document lists; `deliver` checks the votes again before each is sent."""
     with db.begin() as uow:
         if uow.approvals.document(approval_id).subject is not Subject.MESSAGE:
             return
+        check_document(uow.approvals.evidence(approval_id), public_key_pem=authority_pem, now=uow.now)
         queued = uow.attention.release_messages(approval_id)
         if queued and uow.approvals.end(approval_id, ApprovalState.EXECUTED):
             entry = Entry(
@@ -119,8 +121,7 @@ def deliver(
         _settle_abandoned(db, message_id)
         return
     try:
-        if message.audience is Audience.USERS:
-            _require_quorum(db, message, authority_pem)
+        _require_allowed(db, message, authority_pem)
         receipt = _send(channels, message)
     except (ApprovalError, RefusedByOtherSideError) as error:
         _end(db, message, MessageState.FAILED, reason=str(error))
@@ -162,11 +163,16 @@ def _item(message: Message) -> Item:
     )
 
 
-def _require_quorum(db: Database, message: Message, authority_pem: bytes) -> None:
-    """Raise ApprovalError unless verified votes cover exactly this text, channel and recipient."""
-    if message.approval_id is None:
-        raise ApprovalError("a message to users needs an approval, and this one names none")
+def _require_allowed(db: Database, message: Message, authority_pem: bytes) -> None:
+    """Raise ApprovalError unless this goes to staff, or verified votes cover exactly this text, channel and recipient."""
     with db.begin() as uow:
+        if (
+            message.audience is not Audience.USERS
+            and (message.channel, message.recipient) in uow.attention.staff_routes()
+        ):
+            return
+        if message.approval_id is None:
+            raise ApprovalError("a message to others than responders and approvers needs an approval, and has none")
         evidence = uow.approvals.evidence(ApprovalId(message.approval_id))
         now = uow.now
     document = check_document(evidence, public_key_pem=authority_pem, now=now)
@@ -186,12 +192,12 @@ def _send(channels: Mapping[str, Channel], message: Message) -> Mapping[str, str
 
 def _settle_abandoned(db: Database, message_id: MessageId) -> None:
     """Call a message unknown whose sender died with it in hand."""
+    reason = "the worker stopped while it was sending: it may have arrived"
     with db.begin() as uow:
-        message = uow.attention.message(message_id)
-        if message.state is MessageState.SENDING and message_id in uow.attention.due_messages(1000):
-            reason = "the worker stopped while it was sending: it may have arrived"
-            uow.attention.settle_message(message_id, MessageState.UNKNOWN, reason=reason)
+        message = uow.attention.abandon_message(message_id, reason)
+        if message is not None:
             _note(uow, message, MessageState.UNKNOWN, reason)
+            _fall_back(uow, message)
 
 
 def _end(
@@ -205,15 +211,35 @@ def _end(
     with db.begin() as uow:
         uow.attention.settle_message(message.id, state, receipt=receipt, reason=reason)
         _note(uow, message, state, reason)
+        if state is not MessageState.SENT:
+            _fall_back(uow, message)
 
 
 def _try_later(db: Database, message: Message, reason: str) -> None:
-    if message.attempt >= len(RETRY_AFTER_S):
+    if message.attempt > len(RETRY_AFTER_S):
         _end(db, message, MessageState.FAILED, reason=f"gave up after {message.attempt} tries: {reason}")
         return
     with db.begin() as uow:
         due = uow.now + timedelta(seconds=RETRY_AFTER_S[message.attempt - 1])
         uow.attention.settle_message(message.id, MessageState.QUEUED, reason=reason, due_at=due)
+        if message.attempt == FALL_BACK_AFTER:
+            _fall_back(uow, message)
+
+
+def _fall_back(uow: UnitOfWork, message: Message) -> None:
+    """Queue a page over the next channel of whom it was for, if there is one that has not been used for it."""
+    if message.audience is Audience.USERS:
+        return
+    route = (message.channel, message.recipient)
+    base = message.idempotency_key.removesuffix(f":{message.channel}:{message.recipient}")
+    text = (message.subject, message.body)
+    draft = _Draft(message.incident_id, message.audience, text, base)
+    for person in uow.attention.reachable():
+        others = (*person.routes, *((person.last_resort,) if person.last_resort else ()))
+        if route in others:
+            for other in others:
+                if other != route and _queue(uow, draft, other) is not None:
+                    return
 
 
 def _note(uow: UnitOfWork, message: Message, state: MessageState, reason: str | None) -> None:
@@ -234,6 +260,9 @@ def _note(uow: UnitOfWork, message: Message, state: MessageState, reason: str | 
 
 def _to_channels(uow: UnitOfWork, draft: _Draft) -> list[MessageId]:
     routes = uow.attention.channels_for(draft.audience.value)
+    if draft.audience is not Audience.USERS:
+        staff = uow.attention.staff_routes()
+        routes = [route for route in routes if route in staff]
     return [message_id for route in routes if (message_id := _queue(uow, draft, route)) is not None]
 
 

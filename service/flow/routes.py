@@ -10,10 +10,10 @@ from typing import Final
 JOBS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "alert_raised": ("triage.alert",),
     "incident_opened": ("respond.plan", "escalate.start", "notify.incident"),
-    "incident_widened": ("respond.extend",),
+    "incident_widened": ("respond.extend", "escalate.start", "notify.incident"),
     "incident_acknowledged": ("escalate.acknowledged",),
     "incident_contained": ("notify.contained",),
-    "incident_closed": ("review.write",),
+    "incident_closed": ("review.write", "escalate.acknowledged"),
     "plan_proposed": (),
     "action_requested": ("respond.request",),
     "step_ready": ("contain.step",),  # or keys.step, by the event's lane

@@ -1,8 +1,8 @@
 """Alert → incident: join an open one that shares an account, actor, destination or device, or open a new one.
 
 Rules: one alert belongs to one incident; triage of all alerts is serialised, so that two alerts of one attack never open
-two incidents; what joins may only raise severity and value at risk, never lower them; accounts that share the attacked
-account's keys count as attacked.
+two incidents; what joins may only raise severity and value at risk, never lower them, and may move the first harm back;
+accounts that share the attacked account's keys count as attacked; an unknown value at risk is not a small one.
 """
 
 import json
@@ -35,23 +35,35 @@ def triage(db: Database, alert_id: AlertId) -> IncidentId:
         alert = uow.incidents.alert(alert_id)
         if alert.incident_id is not None:
             return alert.incident_id
-        reached, reachable_usd = uow.incidents.reach(alert.entities)
-        at_risk = max(reachable_usd, alert.amount_usd or Decimal(0))
+        reached = uow.incidents.reach(alert.entities)
         entities = tuple(dict.fromkeys([*alert.entities, *reached]))
         matches = uow.incidents.open_sharing(entities, uow.now - JOIN_WINDOW)
         if matches:
-            return _join(uow, alert, matches[0], entities, at_risk)
-        return _open(uow, alert, entities, at_risk)
+            return _join(uow, alert, matches[0], entities)
+        return _open(uow, alert, entities)
 
 
-def _join(uow: UnitOfWork, alert: Alert, incident: Incident, entities: Sequence[str], at_risk: Decimal) -> IncidentId:
+def _at_risk(uow: UnitOfWork, alert: Alert, accounts: Sequence[str], before: Decimal) -> Decimal | None:
+    """Return what an attacker could reach: what was known before, these accounts' balances, the alert's own amount.
+
+    None when nothing is known of any: that is not the same as nothing.
+    """
+    balances = uow.incidents.balances(accounts)
+    known = [before, *balances.values()] if before else list(balances.values())
+    if not known:
+        return alert.amount_usd
+    return max(sum(known, Decimal(0)), alert.amount_usd or Decimal(0))
+
+
+def _join(uow: UnitOfWork, alert: Alert, incident: Incident, entities: Sequence[str]) -> IncidentId:
+    added = [e for e in entities if e not in incident.entities]
+    at_risk = _at_risk(uow, alert, added, incident.value_at_risk_usd)
     severity = severity_of(alert.kind, alert.decision, at_risk)
-    wider = severity > incident.severity or not set(entities) <= set(incident.entities)
+    wider = severity > incident.severity or bool(added)
     uow.incidents.join_alert(alert.id, incident.id)
-    if wider:
-        uow.incidents.widen(incident.id, entities, severity, at_risk)
-        added = sorted(set(entities) - set(incident.entities))
-        uow.incidents.ask_learning("incident_opened", incident.id, _entities_payload(incident.id, added))
+    uow.incidents.widen(incident.id, added, severity, at_risk or Decimal(0), alert.raised_at)
+    if added:
+        uow.incidents.ask_learning("incident_opened", incident.id, _entities_payload(incident.id, sorted(added)))
     entry = Entry(
         kind="alert.joined",
         at=uow.now,
@@ -60,12 +72,12 @@ def _join(uow: UnitOfWork, alert: Alert, incident: Incident, entities: Sequence[
         incident_id=incident.id,
         facts={"activity": alert.activity_id, "wider": wider},
     )
-    events = (IncidentWidened(incident.id, alert.id),) if wider else ()
-    uow.record(entry, *events)
+    uow.record(entry, *((IncidentWidened(incident.id, alert.id),) if wider else ()))
     return incident.id
 
 
-def _open(uow: UnitOfWork, alert: Alert, entities: Sequence[str], at_risk: Decimal) -> IncidentId:
+def _open(uow: UnitOfWork, alert: Alert, entities: Sequence[str]) -> IncidentId:
+    at_risk = _at_risk(uow, alert, entities, Decimal(0))
     incident = Incident(
         id=IncidentId(new_id("inc")),
         kind=alert.kind,
@@ -74,25 +86,26 @@ def _open(uow: UnitOfWork, alert: Alert, entities: Sequence[str], at_risk: Decim
         title=_TITLES[alert.kind],
         opened_at=uow.now,
         first_harm_at=alert.raised_at,
-        detected_at=alert.raised_at,
-        value_at_risk_usd=at_risk,
+        detected_at=uow.now,
+        value_at_risk_usd=at_risk or Decimal(0),
         entities=tuple(entities),
     )
     uow.incidents.add(incident)
     uow.incidents.join_alert(alert.id, incident.id)
     uow.incidents.ask_learning("incident_opened", incident.id, _entities_payload(incident.id, entities))
+    reach = "what is in reach is unknown" if at_risk is None else f"{at_risk:,.0f} USD in reach"
     uow.record(
         Entry(
             kind="incident.opened",
             at=uow.now,
             subject=incident.id,
-            sentence=f"Incident opened ({incident.severity.word}): {incident.title.lower()}, {at_risk:,.0f} USD in reach",
+            sentence=f"Incident opened ({incident.severity.word}): {incident.title.lower()}, {reach}",
             incident_id=incident.id,
             facts={
                 "alert": alert.id,
                 "kind": incident.kind.value,
                 "severity": incident.severity.word,
-                "value_at_risk_usd": str(at_risk),
+                "value_at_risk_usd": None if at_risk is None else str(at_risk),
                 "entities": list(entities),
             },
         ),

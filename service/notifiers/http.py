@@ -14,12 +14,15 @@ from dataclasses import dataclass
 
 import httpx
 
-from service.domain.errors import RefusedByOtherSideError, UnavailableError, UnknownOutcomeError
+from service.domain.errors import ConfigurationError, RefusedByOtherSideError, UnavailableError, UnknownOutcomeError
 from service.domain.secrets import Secret
 from service.ports.notify import Letter
 
 _TIMEOUT = httpx.Timeout(10.0, connect=5.0)
 _LATER = frozenset({408, 425, 429})
+_SLACK_ESCAPES = (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"))
+"""So that a name from outside can neither mention a whole channel nor pass as a link."""
+_KEY_BYTES = range(24, 65)
 
 
 def sign_standard_webhook(secret: bytes, message_id: str, timestamp: int, body: bytes) -> str:
@@ -36,8 +39,10 @@ class SlackChannel:
 
     def deliver(self, letter: Letter) -> Mapping[str, str]:
         """Post the text; see the port for what is raised."""
-        body = json.dumps({"text": f"*{letter.subject}*\n{letter.body}"}).encode()
-        return _post(self.url.reveal(), body, {})
+        text = f"*{letter.subject}*\n{letter.body}"
+        for plain, escaped in _SLACK_ESCAPES:
+            text = text.replace(plain, escaped)
+        return _post(self.url.reveal(), json.dumps({"text": text}).encode(), {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,17 @@ class SignedWebhookChannel:
 
     url: str
     secret: Secret
+
+    def __post_init__(self) -> None:
+        try:
+            key = self._key()
+        except ValueError as error:
+            raise ConfigurationError("the webhook's secret is whsec_ and base64 of 24 to 64 bytes") from error
+        if len(key) not in _KEY_BYTES:
+            raise ConfigurationError("the webhook's secret is whsec_ and base64 of 24 to 64 bytes")
+
+    def _key(self) -> bytes:
+        return base64.b64decode(self.secret.reveal().removeprefix("whsec_"), validate=True)
 
     def deliver(self, letter: Letter) -> Mapping[str, str]:
         """Post the letter as JSON, signed; see the port for what is raised."""
@@ -59,11 +75,10 @@ class SignedWebhookChannel:
             "facts": dict(letter.facts),
         }
         body = json.dumps(content, separators=(",", ":")).encode()
-        key = base64.b64decode(self.secret.reveal().removeprefix("whsec_"))
         headers = {
             "webhook-id": message_id,
             "webhook-timestamp": str(stamp),
-            "webhook-signature": sign_standard_webhook(key, message_id, stamp, body),
+            "webhook-signature": sign_standard_webhook(self._key(), message_id, stamp, body),
         }
         return _post(self.url, body, headers)
 
@@ -74,6 +89,8 @@ def _post(url: str, body: bytes, headers: Mapping[str, str]) -> Mapping[str, str
             answer = client.post(url, content=body, headers={"content-type": "application/json", **headers})
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
         raise UnavailableError(f"the receiver did not answer ({type(error).__name__})") from error
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        raise RefusedByOtherSideError("the receiver's address is no http or https URL: register it anew") from error
     except httpx.HTTPError as error:
         raise UnknownOutcomeError(f"the receiver's answer was lost ({type(error).__name__})") from error
     if answer.is_success:

@@ -1,13 +1,20 @@
-"""Every other service by apprise: one URL a channel, which is the secret. No receipt ids, so nothing pages through it."""
+"""Every other service by apprise: one URL a channel, which is the secret.
 
+Rules: apprise says only yes or no and gives no receipt, so its no is an unknown outcome and is not tried again; it logs
+URLs and is therefore silenced.
+"""
+
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import apprise
 
-from service.domain.errors import RefusedByOtherSideError, UnavailableError
+from service.domain.errors import RefusedByOtherSideError, UnknownOutcomeError
 from service.domain.secrets import Secret
 from service.ports.notify import Letter
+
+logging.getLogger("apprise").disabled = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,5 +29,5 @@ class AppriseChannel:
         if not sender.add(self.url.reveal()):
             raise RefusedByOtherSideError("apprise does not understand the channel's URL: register it anew")
         if not sender.notify(title=letter.subject, body=letter.body):
-            raise UnavailableError("the service behind the channel did not take the message")
+            raise UnknownOutcomeError("the service behind the channel did not say that it took the message")
         return {"service": "apprise"}

@@ -1,83 +1,134 @@
 """Mail over SMTP (RFC 5321): one message a connection, with STARTTLS or TLS where the channel says so.
 
-The Message-ID is made from the idempotency key, so that a mailbox that sees the same mail twice can tell. Losing the
-connection after the message was handed over is an unknown outcome, before it a failure that may be tried again.
+Rules: a password never goes over a connection that is not encrypted. The Message-ID is made from the idempotency key, so
+that a mailbox that sees the same mail twice can tell. Losing the connection once DATA has begun is an unknown outcome,
+before it a failure that may be tried again; after the server took the message nothing can fail any more.
 """
 
 import hashlib
 import smtplib
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
+from typing import Final, Literal
 
-from service.domain.errors import RefusedByOtherSideError, UnavailableError, UnknownOutcomeError
+from service.domain.errors import (
+    ConfigurationError,
+    PortcullisError,
+    RefusedByOtherSideError,
+    UnavailableError,
+    UnknownOutcomeError,
+)
 from service.domain.secrets import Secret
 from service.ports.notify import Letter
+
+Security = Literal["none", "starttls", "tls"]
+_OK: Final = 250
+_ACCEPTED: Final = frozenset({_OK, 251})
 
 
 @dataclass(frozen=True, slots=True)
 class SmtpChannel:
-    """`security`: none (loopback relays only) | starttls | tls."""
+    """`security`: none (a relay that asks for no password) | starttls | tls."""
 
     host: str
     port: int
     sender: str
-    security: str = "starttls"
+    security: Security = "starttls"
     user: str | None = None
     password: Secret | None = None
-    timeout_s: float = 15.0
+    timeout_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.security not in ("none", "starttls", "tls"):
+            raise ConfigurationError(f"security {self.security!r} of the mail server is not none, starttls or tls")
+        if self.security == "none" and self.user:
+            raise ConfigurationError("a mail server that asks for a password needs security starttls or tls")
 
     def deliver(self, letter: Letter) -> Mapping[str, str]:
         """Deliver one mail; see the port for what is raised."""
         mail = self._compose(letter)
-        try:
-            connection = self._connect()
-        except (OSError, smtplib.SMTPException) as error:
-            raise UnavailableError(f"the mail server {self.host}:{self.port} did not answer: {error}") from error
-        try:
-            with connection:
-                refused = connection.send_message(mail)
-        except (smtplib.SMTPRecipientsRefused, smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as error:
-            raise _judge(error) from error
-        except (OSError, smtplib.SMTPServerDisconnected) as error:
-            raise UnknownOutcomeError("the mail server hung up while it had the message") from error
-        if refused:
-            raise RefusedByOtherSideError("the mail server refused the recipient")
+        with _ending(self._open()) as connection:
+            try:
+                self._envelope(connection, letter.recipient)
+            except smtplib.SMTPResponseException as error:
+                raise _judge(error.smtp_code) from error
+            except smtplib.SMTPNotSupportedError as error:
+                raise RefusedByOtherSideError(f"the mail server cannot take this address: {error}") from error
+            except OSError as error:
+                raise UnavailableError("the mail server hung up before it had the message") from error
+            try:
+                code, _ = connection.data(mail.as_bytes())
+            except smtplib.SMTPDataError as error:
+                raise _judge(error.smtp_code) from error
+            except OSError as error:
+                raise UnknownOutcomeError("the mail server hung up while it had the message") from error
+            if code != _OK:
+                raise _judge(code)
         return {"message_id": str(mail["Message-ID"])}
 
     def _compose(self, letter: Letter) -> EmailMessage:
         mail = EmailMessage(policy=SMTP_POLICY)
-        mail["From"] = self.sender
-        mail["To"] = letter.recipient
-        mail["Subject"] = " ".join(letter.subject.split())
-        mail["Message-ID"] = f"<{hashlib.sha256(letter.key.encode()).hexdigest()[:32]}@portcullis>"
-        mail["Auto-Submitted"] = "auto-generated"
-        for name, value in sorted(letter.facts.items()):
-            if value:
-                mail[f"X-Portcullis-{name.title()}"] = value
-        mail.set_content(letter.body)
+        try:
+            mail["From"] = self.sender
+            mail["To"] = letter.recipient
+            mail["Subject"] = " ".join(letter.subject.split())
+            mail["Message-ID"] = f"<{hashlib.sha256(letter.key.encode()).hexdigest()[:32]}@portcullis>"
+            mail["Auto-Submitted"] = "auto-generated"
+            for name, value in sorted(letter.facts.items()):
+                if value:
+                    mail[f"X-Portcullis-{name.title()}"] = value
+            mail.set_content(letter.body)
+        except (ValueError, UnicodeError) as error:
+            raise RefusedByOtherSideError(f"no mail can be made of this: {error}") from error
         return mail
 
-    def _connect(self) -> smtplib.SMTP:
+    def _envelope(self, connection: smtplib.SMTP, recipient: str) -> None:
+        connection.ehlo_or_helo_if_needed()
+        answers = [connection.mail(self.sender), connection.rcpt(recipient)]
+        for code, text in answers:
+            if code not in _ACCEPTED:
+                raise smtplib.SMTPResponseException(code, text)
+
+    def _open(self) -> smtplib.SMTP:
         context = ssl.create_default_context()
         connection: smtplib.SMTP
-        if self.security == "tls":
-            connection = smtplib.SMTP_SSL(self.host, self.port, timeout=self.timeout_s, context=context)
-        else:
-            connection = smtplib.SMTP(self.host, self.port, timeout=self.timeout_s)
+        try:
+            if self.security == "tls":
+                connection = smtplib.SMTP_SSL(self.host, self.port, timeout=self.timeout_s, context=context)
+            else:
+                connection = smtplib.SMTP(self.host, self.port, timeout=self.timeout_s)
+        except OSError as error:
+            raise UnavailableError(f"the mail server {self.host}:{self.port} did not answer: {error}") from error
+        try:
             if self.security == "starttls":
                 connection.starttls(context=context)
-        if self.user and self.password:
-            connection.login(self.user, self.password.reveal())
+            if self.user and self.password:
+                connection.login(self.user, self.password.reveal())
+        except smtplib.SMTPAuthenticationError as error:
+            connection.close()
+            raise _judge(error.smtp_code) from error
+        except OSError as error:
+            connection.close()
+            raise UnavailableError(f"the mail server {self.host}:{self.port} could not be entered: {error}") from error
         return connection
 
 
-def _judge(error: smtplib.SMTPException) -> Exception:
-    code = error.smtp_code if isinstance(error, smtplib.SMTPResponseException) else 0
-    if isinstance(error, smtplib.SMTPRecipientsRefused):
-        code = max((answer[0] for answer in error.recipients.values()), default=550)
+@contextmanager
+def _ending(connection: smtplib.SMTP) -> Iterator[smtplib.SMTP]:
+    """End a connection politely; that the goodbye failed changes nothing about the message."""
+    try:
+        yield connection
+    finally:
+        with suppress(OSError):
+            connection.quit()
+        connection.close()
+
+
+def _judge(code: int) -> PortcullisError:
     if 400 <= code < 500:  # noqa: PLR2004  RFC 5321 4.2.1: a 4yz reply is a transient failure
         return UnavailableError(f"the mail server said not now ({code})")
     return RefusedByOtherSideError(f"the mail server refused the message ({code})")

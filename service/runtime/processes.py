@@ -32,7 +32,7 @@ AUTHORITY: Final = ProcessKind("authority", ("service.authority",), ("authority"
 CONTAINMENT: Final = ProcessKind("containment", ("workers", "containment"), ("platform",), 70, "acts on platforms")
 KEYS: Final = ProcessKind("keys", ("workers", "keys"), ("vault", "guardian"), 70, "signs with wallet keys")
 SCHEDULE: Final = ProcessKind("schedule", ("workers", "schedule"), (), 10, "finds what is late")
-API: Final = ProcessKind("api", ("service.api.serve",), ("gate",), 15, "webhooks, gate, analysts")
+API: Final = ProcessKind("api", ("service.serve",), ("gate",), 15, "webhooks, gate, analysts")
 
 KINDS: Final = (AUTHORITY, CONTAINMENT, KEYS, SCHEDULE, API)
 """In starting order; they stop in reverse, so that intake closes first and nothing new arrives while the rest ends."""

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from service.domain.attention import Audience, Message, MessageState, Page, Reachable, Timer
+from service.domain.attention import Audience, Message, MessageState, Page, Reachable, StandingMandate, Timer
 from service.domain.errors import NotFoundError
 from service.domain.ids import IncidentId, MessageId, new_id
 from service.store.tables.approval import mandates
@@ -60,6 +60,19 @@ class AttentionRepository:
             .values(cancelled_at=self._now)
         )
 
+    def hasten_timers(self, subject: str, due_at: datetime) -> None:
+        """Bring waiting timers forward."""
+        self._connection.execute(
+            update(timers)
+            .where(
+                timers.c.subject == subject,
+                timers.c.fired_at.is_(None),
+                timers.c.cancelled_at.is_(None),
+                timers.c.due_at > due_at,
+            )
+            .values(due_at=due_at)
+        )
+
     def claim_timer(self, timer_id: str) -> Timer | None:
         """Fire a due timer once."""
         row = self._connection.execute(
@@ -91,9 +104,19 @@ class AttentionRepository:
         found = []
         for row in self._connection.execute(select(people).where(people.c.state == "active").order_by(people.c.id)):
             chosen = [(r["channel"], r["recipient"]) for r in row.channels if r.get("channel") in existing]
-            routes = chosen or [(name, row.email) for name in mail[:1]]
-            found.append(Reachable(row.id, row.name, tuple(row.roles), row.oncall_level, tuple(routes)))
+            by_mail = next(((name, row.email) for name in mail), None)
+            routes = chosen or ([by_mail] if by_mail is not None else [])
+            last = None if by_mail in routes else by_mail
+            found.append(Reachable(row.id, row.name, tuple(row.roles), row.oncall_level, tuple(routes), last))
         return found
+
+    def staff_routes(self) -> frozenset[tuple[str, str]]:
+        """Gather the routes of people and of the responders' channels."""
+        people_s = {
+            route for p in self.reachable() for route in (*p.routes, *((p.last_resort,) if p.last_resort else ()))
+        }
+        shared = {*self.channels_for(Audience.RESPONDERS.value), *self.channels_for(Audience.APPROVERS.value)}
+        return frozenset((people_s | shared) - set(self.channels_for(Audience.USERS.value)))
 
     def channels_for(self, audience: str) -> Sequence[tuple[str, str]]:
         """List the channels configured for an audience."""
@@ -136,15 +159,16 @@ class AttentionRepository:
             .values(acknowledged_at=self._now)
         )
 
-    def mandate_in_force(self, scope: str, incident: Mapping[str, str]) -> str | None:
-        """Find a mandate whose every limit the incident meets."""
+    def mandates_in_force(self, scope: str, incident: Mapping[str, str]) -> Sequence[StandingMandate]:
+        """List the mandates whose every limit the incident meets."""
         rows = self._connection.execute(
             select(mandates).where(mandates.c.scope == scope, mandates.c.expires_at > self._now).order_by(mandates.c.id)
         )
-        for row in rows:
-            if all(incident.get(name) in allowed for name, allowed in row.limits.items()):
-                return str(row.id)
-        return None
+        return [
+            StandingMandate(row.id, row.scope, {n: tuple(v) for n, v in row.limits.items()}, row.approval_id)
+            for row in rows
+            if all(incident.get(name) in allowed for name, allowed in row.limits.items())
+        ]
 
     def add_message(self, message: Message) -> bool:
         """Insert a message once."""
@@ -196,6 +220,20 @@ class AttentionRepository:
                 lease_until=until,
                 attempt=messages.c.attempt + 1,
             )
+            .returning(messages)
+        ).first()
+        return None if row is None else message_of(row)
+
+    def abandon_message(self, message_id: MessageId, reason: str) -> Message | None:
+        """Settle a message whose sender is gone."""
+        row = self._connection.execute(
+            update(messages)
+            .where(
+                messages.c.id == message_id,
+                messages.c.state == MessageState.SENDING.value,
+                messages.c.lease_until < self._now,
+            )
+            .values(state=MessageState.UNKNOWN.value, reason=reason, lease_owner=None, lease_until=None)
             .returning(messages)
         ).first()
         return None if row is None else message_of(row)

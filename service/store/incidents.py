@@ -5,7 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, any_, func, insert, literal, or_, select, tuple_, update
+from sqlalchemy import Connection, Row, and_, func, insert, literal, not_, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Text
 
@@ -14,7 +14,7 @@ from service.domain.ids import ActivityId, AlertId, ConnectionId, IncidentId
 from service.domain.incident import Alert, CaseVerdict, Incident, IncidentKind, IncidentState, Severity
 from service.store.tables.activity import activities, learning_requests, transactions
 from service.store.tables.incident import alerts, incidents
-from service.store.tables.keys import accounts
+from service.store.tables.keys import accounts, safe_destinations
 
 
 def alert_of(row: Row[Any]) -> Alert:
@@ -121,7 +121,12 @@ class IncidentRepository:
         self._connection.execute(insert(incidents).values(**values))
 
     def widen(
-        self, incident_id: IncidentId, entities: Sequence[str], severity: Severity, value_at_risk_usd: Decimal
+        self,
+        incident_id: IncidentId,
+        entities: Sequence[str],
+        severity: Severity,
+        value_at_risk_usd: Decimal,
+        harm_at: datetime,
     ) -> None:
         """Add entities; let severity and value at risk rise."""
         current = self.lock_incident(incident_id)
@@ -131,6 +136,7 @@ class IncidentRepository:
             entities=merged,
             severity=max(int(severity), int(current.severity)),
             value_at_risk_usd=max(value_at_risk_usd, current.value_at_risk_usd),
+            first_harm_at=min(harm_at, current.first_harm_at),
         )
 
     def note(self, incident_id: IncidentId, **times: datetime) -> None:
@@ -165,40 +171,35 @@ class IncidentRepository:
             insert(learning_requests).values(kind=kind, subject=subject, payload=payload, created_at=self._now)
         )
 
-    def reach(self, entities: Sequence[str]) -> tuple[Sequence[str], Decimal]:
-        """Follow the accounts' wallets to their other accounts and sum the last told balances."""
-        named = [e.removeprefix("account:").partition("/") for e in entities if e.startswith("account:")]
+    def reach(self, entities: Sequence[str]) -> Sequence[str]:
+        """Follow the accounts' wallets to their other accounts."""
+        named = _accounts_in(entities)
         if not named:
-            return [], Decimal(0)
+            return []
         keys = tuple_(accounts.c.connection_id, accounts.c.ref)
-        here = select(accounts.c.wallet_id).where(
-            keys.in_([(c, r) for c, _, r in named]), accounts.c.wallet_id.is_not(None)
-        )
+        here = select(accounts.c.wallet_id).where(keys.in_(named), accounts.c.wallet_id.is_not(None))
         sharing = select(accounts.c.connection_id, accounts.c.ref).where(accounts.c.wallet_id.in_(here))
-        found = {(c, r) for c, _, r in named}
-        found |= {(row.connection_id, row.ref) for row in self._connection.execute(sharing)}
-        total = sum((self._last_balance(c, r) for c, r in sorted(found)), Decimal(0))
-        return [f"account:{c}/{r}" for c, r in sorted(found)], total
-
-    def _last_balance(self, connection: str, ref: str) -> Decimal:
-        told = (
-            select(activities.c.balance_usd)
-            .where(
-                activities.c.connection_id == connection,
-                activities.c.account == ref,
-                activities.c.balance_usd.is_not(None),
-            )
-            .order_by(activities.c.id.desc())
-            .limit(1)
-        )
-        return Decimal(self._connection.execute(told).scalar() or 0)
+        found = set(named) | {(row.connection_id, row.ref) for row in self._connection.execute(sharing)}
+        return [f"account:{c}/{r}" for c, r in sorted(found)]
 
     def balances(self, entities: Sequence[str]) -> Mapping[str, Decimal]:
         """See the port."""
-        named = [
-            (e, *e.removeprefix("account:").split("/", 1)) for e in entities if e.startswith("account:") and "/" in e
-        ]
-        return {entity: self._last_balance(connection, ref) for entity, connection, ref in named}
+        found = {}
+        for connection, ref in _accounts_in(entities):
+            told = (
+                select(activities.c.balance_usd)
+                .where(
+                    activities.c.connection_id == connection,
+                    activities.c.account == ref,
+                    activities.c.balance_usd.is_not(None),
+                )
+                .order_by(activities.c.id.desc())
+                .limit(1)
+            )
+            balance = self._connection.execute(told).scalar()
+            if balance is not None:
+                found[f"account:{connection}/{ref}"] = Decimal(balance)
+        return found
 
     def reopen(self, incident_id: IncidentId) -> None:
         """See the port."""
@@ -209,7 +210,28 @@ class IncidentRepository:
         )
 
     def moved_usd(self, incident_id: IncidentId) -> Decimal:
-        """Sum the USD of the incident's distinct transactions that were not stopped."""
+        """See the port."""
+        incident = self.incident(incident_id)
+        of_alert = (
+            select(alerts.c.id)
+            .where(
+                alerts.c.activity_id == activities.c.id,
+                alerts.c.incident_id == incident_id,
+                or_(alerts.c.verdict.is_(None), alerts.c.verdict != CaseVerdict.FALSE_POSITIVE.value),
+            )
+            .exists()
+        )
+        found_false = (
+            select(alerts.c.id)
+            .where(alerts.c.activity_id == activities.c.id, alerts.c.verdict == CaseVerdict.FALSE_POSITIVE.value)
+            .exists()
+        )
+        here = tuple_(activities.c.connection_id, activities.c.account).in_(_accounts_in(incident.entities))
+        during = activities.c.received_at.between(incident.first_harm_at, incident.closed_at or self._now)
+        swept = select(safe_destinations.c.descriptor).where(
+            func.lower(safe_destinations.c.descriptor)
+            == func.lower(func.regexp_replace(transactions.c.destination, "^.*:", ""))
+        )
         moved = (
             select(transactions.c.connection_id, transactions.c.ref, func.max(transactions.c.amount_usd).label("usd"))
             .join(
@@ -219,13 +241,18 @@ class IncidentRepository:
                     activities.c.transaction == transactions.c.ref,
                 ),
             )
-            .join(alerts, alerts.c.activity_id == activities.c.id)
             .where(
-                alerts.c.incident_id == incident_id,
-                transactions.c.state == any_(literal(["broadcast", "confirmed"], ARRAY(Text))),
+                or_(of_alert, and_(here, during, activities.c.decision != "allow", not_(found_false))),
+                transactions.c.state.in_(["broadcast", "confirmed"]),
+                not_(swept.exists()),
             )
             .group_by(transactions.c.connection_id, transactions.c.ref)
             .subquery()
         )
-        total = self._connection.execute(select(func.coalesce(func.sum(moved.c.usd), 0))).scalar_one()
-        return Decimal(total)
+        return Decimal(self._connection.execute(select(func.coalesce(func.sum(moved.c.usd), 0))).scalar_one())
+
+
+def _accounts_in(entities: Sequence[str]) -> list[tuple[str, str]]:
+    """Return (connection, ref) of the account entities among these."""
+    named = (e.removeprefix("account:").partition("/") for e in entities if e.startswith("account:"))
+    return [(connection, ref) for connection, _, ref in named if ref]

@@ -81,25 +81,20 @@ async def connect(url: Secret, *, size: int = 4) -> "PostgresIntakeStore":
 
 
 class PostgresIntakeStore:
-    """See the port."""
+    """See the port; `pool` is for other readers on the hot path."""
 
     def __init__(self, pool: Any) -> None:
-        self._pool = pool
-
-    @property
-    def pool(self) -> Any:
-        """The asyncpg pool, for other readers on the hot path."""
-        return self._pool
+        self.pool = pool
 
     async def close(self) -> None:
         """Close the pool."""
-        await self._pool.close()
+        await self.pool.close()
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator["PostgresIntakeTransaction"]:
         """See the port."""
         with unavailable():
-            async with self._pool.acquire(timeout=5) as connection, connection.transaction():
+            async with self.pool.acquire(timeout=5) as connection, connection.transaction():
                 yield PostgresIntakeTransaction(connection)
 
     async def standing(
@@ -107,7 +102,7 @@ class PostgresIntakeStore:
     ) -> Standing:
         """See the port."""
         with unavailable():
-            row = await self._pool.fetchrow(
+            row = await self.pool.fetchrow(
                 """
                 SELECT EXISTS (SELECT FROM gate_holds WHERE connection_id = $1 AND released_at IS NULL AND (
                          scope = 'connection' OR (scope = 'account' AND value = $2) OR (scope = 'destination' AND value = $3)
@@ -122,7 +117,7 @@ class PostgresIntakeStore:
     async def let_pass(self, connection: str, request_id: str) -> None:
         """See the port."""
         with unavailable():
-            await self._pool.execute(
+            await self.pool.execute(
                 "UPDATE decisions SET decision = 'approve'"
                 " WHERE connection_id = $1 AND request_id = $2 AND decision = 'hold'",
                 connection,

@@ -76,10 +76,11 @@ async def write_all(connection: Any, writes: Writes) -> None:
             conflict.received_at,
         )  # fmt: skip
     await _write_alerts(connection, writes)
-    for entry, events in writes.entries:
-        await _record(connection, entry, events, timeline=True)
+    for entry, events, trace_id in writes.entries:
+        await _record(connection, entry)
+        await _hand_over(connection, entry, events, trace_id)
     for entry in writes.audited:
-        await _record(connection, entry, (), timeline=False)
+        await _record(connection, entry)
     for account in sorted(writes.went_live):
         await connection.execute(
             "UPDATE accounts SET live_since = $3 WHERE connection_id = $1 AND ref = $2 AND live_since IS NULL",
@@ -162,7 +163,8 @@ async def _write_alerts(connection: Any, writes: Writes) -> None:
         )
 
 
-async def _record(connection: Any, entry: Entry, events: Sequence[Event], *, timeline: bool) -> None:
+async def _record(connection: Any, entry: Entry) -> None:
+    """Write the audit entry, the counterpart of `SqlUnitOfWork.record` over the same bytes."""
     written = recorded(entry)
     entry_id = await connection.fetchval(
         "INSERT INTO audit_entries (body, at) VALUES ($1, $2) RETURNING id", written.body, entry.at
@@ -175,18 +177,20 @@ async def _record(connection: Any, entry: Entry, events: Sequence[Event], *, tim
             salt,
             value,
         )
-    if timeline:
-        await connection.execute(
-            'INSERT INTO timeline (incident_id, kind, subject, sentence, "by", facts, at)'
-            " VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7)",
-            entry.incident_id, entry.kind, entry.subject, entry.sentence, entry.by, json.dumps(dict(entry.facts)), entry.at,
-        )  # fmt: skip
+
+
+async def _hand_over(connection: Any, entry: Entry, events: Sequence[Event], trace_id: str | None) -> None:
+    await connection.execute(
+        'INSERT INTO timeline (incident_id, kind, subject, sentence, "by", facts, at)'
+        " VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7)",
+        entry.incident_id, entry.kind, entry.subject, entry.sentence, entry.by, json.dumps(dict(entry.facts)), entry.at,
+    )  # fmt: skip
     for event in events:
         await connection.execute(
             "INSERT INTO outbox (event, payload, trace_id, created_at) VALUES ($1, $2::jsonb, $3, $4)",
             event.name,
             json.dumps(event.payload()),
-            entry.facts.get("activity"),
+            trace_id,
             entry.at,
         )
 

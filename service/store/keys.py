@@ -146,6 +146,7 @@ class KeyRepository:
             return None
         return RotationRecord(
             id=row.id,
+            step_key=row.step_key,
             account_id=account_id,
             scope=row.scope,
             old_wallet_id=row.old_wallet_id,
@@ -161,6 +162,7 @@ class KeyRepository:
         self._connection.execute(
             insert(rotations).values(
                 id=record.id,
+                step_key=record.step_key,
                 account_id=record.account_id,
                 scope=record.scope,
                 state=record.state,

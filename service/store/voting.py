@@ -65,7 +65,9 @@ class VotingRecords:
     def factors_of(self, person: PersonId) -> tuple[Factor, ...]:
         """Return the factors that are not revoked, newest first."""
         mine = and_(factors.c.person_id == person, factors.c.revoked_at.is_(None))
-        rows = self._connection.execute(select(factors).where(mine).order_by(factors.c.id.desc()))
+        rows = self._connection.execute(
+            select(factors).where(mine).order_by(factors.c.created_at.desc(), factors.c.id.desc())
+        )
         return tuple(
             Factor(r.id, PersonId(r.person_id), r.last_timecode, r.confirmed_at, r.during_setup, r.seed_shown_at)
             for r in rows

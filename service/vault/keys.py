@@ -54,8 +54,10 @@ class Vault:
     def prepare_rotation(self, account: AccountId, scope: str, *, key: str) -> Receipt:
         """Generate and verify new keys; work out, do not send, the sweep."""
         keys = self._parts.keys_of(account)
-        record = rotations.open_rotation(self._parts, account, scope)
-        new = rotations.generate(self._parts, record, keys[0].chain)
+        record = rotations.open_rotation(self._parts, account, scope, key)
+        _, new = rotations.split(record, keys)
+        if new is None or not rotations.is_over(record):
+            new = rotations.generate(self._parts, record, keys[0].chain)
         facts = {"address": f"{new.chain}:{new.address}", "sweep": self._prepared(account), "step": key}
         return Receipt(record.id, facts)
 
@@ -185,9 +187,7 @@ class Vault:
         except KeyNotFoundError:
             return False
 
-    def _move(
-        self, account: AccountId, keys: Sequence[VaultKey], before: KeyState, after: KeyState, by: str
-    ) -> None:
+    def _move(self, account: AccountId, keys: Sequence[VaultKey], before: KeyState, after: KeyState, by: str) -> None:
         moved = [k.id for k in keys if k.state == before.value]
         if not moved:
             return

@@ -53,16 +53,16 @@ def is_over(record: RotationRecord) -> bool:
     return State(record.state) in _OVER
 
 
-def open_rotation(parts: VaultParts, account_id: AccountId, scope: str) -> RotationRecord:
-    """Return the account's unfinished rotation, or begin one for this scope (leaf | account_key | seed)."""
+def open_rotation(parts: VaultParts, account_id: AccountId, scope: str, key: str) -> RotationRecord:
+    """Return the rotation that this step began, or the unfinished one, or begin one (leaf | account_key | seed)."""
     with parts.db.begin() as uow:
         account = uow.registry.account(account_id)
         if account.wallet_id is None or account.account_path is None:
             raise MissingCapabilityError(f"account {account_id} has no vault keys: its platform or signers rotate it")
         uow.lock(wallet_lock(account.wallet_id))
         record = uow.keys.rotation(account_id)
-        if record is None or is_over(record):
-            record = _propose(uow, account, Loss(scope))
+        if record is None or (is_over(record) and record.step_key != key):
+            record = _propose(uow, account, Loss(scope), key)
             uow.keys.add_rotation(record)
             if record.new_wallet_id != record.old_wallet_id:
                 uow.keys.set_wallet_state(record.old_wallet_id, WalletState.COMPROMISED)
@@ -151,7 +151,7 @@ def _entry(uow: UnitOfWork, record: RotationRecord, facts: dict[str, str]) -> En
     )
 
 
-def _propose(uow: UnitOfWork, account: Account, loss: Loss) -> RotationRecord:
+def _propose(uow: UnitOfWork, account: Account, loss: Loss, key: str) -> RotationRecord:
     old_wallet, old_path = str(account.wallet_id), str(account.account_path)
     lost = uow.keys.wallet(old_wallet)
     if loss is Loss.LEAF and lost is not None and lost.state is not WalletState.ACTIVE:
@@ -162,6 +162,7 @@ def _propose(uow: UnitOfWork, account: Account, loss: Loss) -> RotationRecord:
     taken = set(uow.keys.account_paths(new_wallet))
     return RotationRecord(
         id=new_id("rot"),
+        step_key=key,
         account_id=account.id,
         scope=loss.value,
         old_wallet_id=old_wallet,

@@ -85,7 +85,8 @@ def swept(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey]) -> Ve
     """Say whether every sweep transaction is final and nothing worth its fee is left."""
     with parts.db.begin() as uow:
         sent = [s for s in uow.keys.sweeps(account) if s.state in (SweepState.SIGNED, SweepState.SENT)]
-    if not all([_settle(parts, s) for s in sent]):
+    settled = [_settle(parts, s) for s in sent]
+    if not all(settled):
         # Signed but unknown to the chain: nothing is under way, so the same bytes may be sent.
         lost = any(s.state is SweepState.SIGNED and not parts.chain(s.chain).knows(s.transaction_hash) for s in sent)
         return Verdict.DOES_NOT_HOLD if lost else Verdict.CANNOT_TELL
@@ -144,7 +145,8 @@ def _holdings(source: _Source, fee: Fee) -> _Found:
             if amount > 0:
                 held.append((asset, amount))
     own = fee.max_fee * NATIVE_GAS
-    left = source.chain.balance(source.address) - fee.max_fee * TOKEN_GAS * len(held) - own
+    for_tokens = fee.max_fee * TOKEN_GAS * (len(held) + len(unread))
+    left = source.chain.balance(source.address) - for_tokens - own
     if left >= WORTH * own:
         held.append((source.native, left))
     return _Found(tuple(held), tuple(unread))
@@ -169,7 +171,8 @@ def _round(
     again = [not _send(parts, source, s) for s in mine if s.state is SweepState.SIGNED]
     if any(again):
         return None
-    if not all([_settle(parts, s) for s in mine if s.state in (SweepState.SIGNED, SweepState.SENT)]):
+    settled = [_settle(parts, s) for s in mine if s.state in (SweepState.SIGNED, SweepState.SENT)]
+    if not all(settled):
         return _Found((), ())
     fee = _fee(source).times(2**attempt)
     found = _holdings(source, fee)

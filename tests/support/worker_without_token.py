@@ -25,6 +25,7 @@ from workers import containment, incidents
 from workers.jobs import Jobs
 from workers.leases import keeper
 from workers.process import WorkerKind, run
+from workers.roots import check_actions
 
 SECRET = b"whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 QUEUES = ("flow", "containment")
@@ -78,4 +79,4 @@ def build(base: str, settings: Settings) -> TokenlessRoot:
 if __name__ == "__main__":
     found = read_settings()
     log.configure(found.process)
-    sys.exit(run(found, WorkerKind(QUEUES, JOBS, 2, partial(build, sys.argv[1]))))
+    sys.exit(run(found, WorkerKind(QUEUES, JOBS, 2, partial(build, sys.argv[1]), check_actions)))

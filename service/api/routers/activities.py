@@ -1,74 +1,68 @@
 """Activities with their assessments, and the reviews of incidents."""
 
-import base64
-import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse, Response
-from pydantic import BaseModel, Field
 
-from service.api.deps import JUDGES, Parts, Reader
-from service.api.pagination import decode, envelope
+from service.api.deps import JUDGES, Id, Parts, Reader
+from service.api.pagination import Listing, listing
+from service.api.schemas.activities import ActivitiesAsked, ActivityShown, ActivityWhole
 from service.domain.errors import ForbiddenError
 from service.store.queries import reading
-from service.store.queries.pages import MAX_LIMIT, Page, Record
 
 router = APIRouter(prefix="/v1", tags=["activities"])
 
-
-def _with_reasons(row: Record) -> dict[str, Any]:
-    shown = dict(row)
-    shown["reasons"] = json.loads(shown["reasons"]) if shown["reasons"] else []
-    if "raw" in shown:
-        shown["raw"] = base64.b64encode(shown["raw"]).decode()
-    return shown
-
-
-class Filters(BaseModel):
-    """Which activities to list; what is left out does not matter."""
-
-    connection_id: str | None = Field(default=None, max_length=64, alias="connection")
-    account: str | None = Field(default=None, max_length=200)
-    actor: str | None = Field(default=None, max_length=200)
-    kind: str | None = Field(default=None, max_length=64, examples=["withdrawal.requested"])
-    transaction: str | None = Field(default=None, max_length=200)
-    anomalous: bool = Field(default=False, description="Only what was alerted or held.")
-    cursor: str | None = Field(default=None, max_length=128, description="`next` of the page before.")
-    limit: int = Field(default=50, ge=1, le=MAX_LIMIT)
+_REVIEW: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "The review: times in seconds from the first harmful activity, amounts as strings.",
+        "content": {
+            "application/json": {
+                "schema": {"type": "object"},
+                "example": {
+                    "v": 1,
+                    "incident": {"id": "inc_01JD2Z5Q8Z6W9X4V7T3S1R0Q8R", "verdict": "true_positive"},
+                    "times_s": {"detect": 0.081, "first_hold": 0.59, "contain": 2.4},
+                    "value_usd": {"at_risk": "8400000.00", "lost": "0.00", "saved": "8400000.00"},
+                },
+            }
+        },
+    }
+}
 
 
 @router.get("/activities", summary="List activities with score, decision and reasons, newest first")
-def list_activities(parts: Parts, _reader: Reader, asked: Annotated[Filters, Query()]) -> dict[str, object]:
+def list_activities(
+    parts: Parts, _reader: Reader, asked: Annotated[ActivitiesAsked, Query()]
+) -> Listing[ActivityShown]:
     """Return a page of activities."""
-    filters = asked.model_dump(exclude={"anomalous", "cursor", "limit"}, exclude_none=True)
+    span = asked.span()
     with parts.database.begin() as uow:
-        found = reading.activities_page(
-            uow.connection,
-            filters=filters,
-            anomalous=asked.anomalous,
-            after=decode(asked.cursor),
-            limit=asked.limit,
-        )
-    return envelope(Page([_with_reasons(row) for row in found.rows], found.after))
+        found = reading.activities_page(uow.connection, span, asked.filters(), anomalous=asked.anomalous)
+    return listing(found, ActivityShown)
 
 
 @router.get("/activities/{activity_id}", summary="One activity with its assessment")
 def get_activity(
-    activity_id: str,
+    activity_id: Id,
     parts: Parts,
     reader: Reader,
     body: Annotated[bool, Query(description="With the raw body, base64; for those who judge.")] = False,  # noqa: FBT002  a query flag
-) -> dict[str, object]:
+) -> ActivityWhole:
     """Return one activity."""
     if body and reader.role not in JUDGES:
         raise ForbiddenError("raw bodies are for analysts, responders and admins")
     with parts.database.begin() as uow:
-        return _with_reasons(reading.activity(uow.connection, activity_id, with_body=body))
+        return ActivityWhole.model_validate(reading.activity(uow.connection, activity_id, with_body=body))
 
 
-@router.get("/reviews/{incident_id}", summary="The review of a closed incident, as JSON")
-def get_review(incident_id: str, parts: Parts, _reader: Reader) -> Response:
+@router.get(
+    "/reviews/{incident_id}",
+    summary="The review of a closed incident, as JSON",
+    response_class=Response,
+    responses=_REVIEW,
+)
+def get_review(incident_id: Id, parts: Parts, _reader: Reader) -> Response:
     """Return the stored review."""
     with parts.database.begin() as uow:
         found = reading.review(uow.connection, incident_id)
@@ -78,7 +72,7 @@ def get_review(incident_id: str, parts: Parts, _reader: Reader) -> Response:
 @router.get(
     "/reviews/{incident_id}/page", summary="The review of a closed incident, as a page", response_class=HTMLResponse
 )
-def get_review_page(incident_id: str, parts: Parts, _reader: Reader) -> HTMLResponse:
+def get_review_page(incident_id: Id, parts: Parts, _reader: Reader) -> HTMLResponse:
     """Return the stored page; it loads nothing from anywhere."""
     with parts.database.begin() as uow:
         return HTMLResponse(reading.review(uow.connection, incident_id)["html"])

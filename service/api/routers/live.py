@@ -1,84 +1,132 @@
 """Health, and the stream of events: names and ids only; whoever listens re-reads under his own rights.
 
-The stream is read from the outbox, so that it misses nothing and needs no Redis; `Last-Event-ID` continues where a
-connection broke. The number of listeners is bounded.
+Rules: the stream is read from the outbox, so that it misses nothing and needs no Redis; `Last-Event-ID` continues where a
+connection broke; a listener's token is checked again every few seconds, and the stream of a revoked one ends. Health
+answers anybody with one word; what waits is for those who may read.
 """
 
 import asyncio
-import json
-from collections.abc import AsyncIterator
-from typing import Annotated, Final
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Annotated, Any, Final, cast
 
 from fastapi import APIRouter, Header, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
+from starlette.types import Receive, Scope, Send
 
-from service.api.deps import ApiParts, Parts, Reader
-from service.domain.errors import PortcullisError, RateLimitedError
-from service.store.queries import reading
-from service.store.queries.pages import Record
+from service.api.auth import Principal
+from service.api.deps import READERS, Parts, Reader, require
+from service.api.feed import Feed
+from service.api.schemas.access import HealthShown, StateShown
+from service.domain.errors import PortcullisError
+from service.store.queries import waiting
 
 router = APIRouter(prefix="/v1", tags=["live"])
 
-MAX_LISTENERS: Final = 100
-POLL_S: Final = 0.25
-HEARTBEAT_POLLS: Final = 60
-_BATCH: Final = 500
+RECHECK_S: Final = 5.0
+BACKLOG_S: Final = 60.0
+"""An event that no worker took for so long means that the workers are not doing their work."""
+
+_DEGRADED: Final[dict[int | str, dict[str, Any]]] = {
+    503: {"model": HealthShown, "description": "The database is away."}
+}
+_STREAM: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "`text/event-stream`",
+        "content": {
+            "text/event-stream": {
+                "schema": {"type": "string"},
+                "example": 'id: 4711\nevent: incident_opened\ndata: {"event": "incident_opened", "ids": '
+                '{"incident_id": "inc_01JD2Z5Q8Z6W9X4V7T3S1R0Q8R"}}\n\n',
+            }
+        },
+    }
+}
 
 
-@router.get("/health", summary="Whether the service can do its work; answers anybody, and tells no details")
+@router.get(
+    "/health",
+    summary="Whether the service can do its work; answers anybody, and tells no details",
+    response_model=HealthShown,
+    responses=_DEGRADED,
+)
 def health(parts: Parts) -> JSONResponse:
-    """Return ok, or degraded with 503 when the database is not there."""
+    """Return ok; degraded when events wait for their workers; degraded with 503 when the database is not there."""
     try:
         with parts.database.begin() as uow:
-            reading.newest_event(uow.connection)
+            since = waiting.waiting_since(uow.connection)
+            late = since is not None and (uow.now - since).total_seconds() > BACKLOG_S
     except PortcullisError:
         return JSONResponse({"status": "degraded"}, status_code=503)
-    return JSONResponse({"status": "ok"})
+    return JSONResponse({"status": "degraded" if late else "ok"})
 
 
-@router.get("/events", summary="Server-sent events: what happened, by name and ids", response_class=StreamingResponse)
+@router.get("/health/details", summary="What waits: events, incidents, unknown steps, approvals, messages")
+def health_details(request: Request, parts: Parts, _reader: Reader) -> StateShown:
+    """Return the counts."""
+    with parts.database.begin() as uow:
+        since = waiting.waiting_since(uow.connection)
+        waits_s = 0.0 if since is None else max(0.0, (uow.now - since).total_seconds())
+        counts = waiting.counts(uow.connection)
+    return StateShown(
+        status="degraded" if waits_s > BACKLOG_S else "ok",
+        oldest_event_waits_s=round(waits_s, 3),
+        listeners=feed_of(request).listeners,
+        **counts,
+    )
+
+
+@router.get(
+    "/events",
+    summary="Server-sent events: what happened, by name and ids",
+    response_class=StreamingResponse,
+    responses=_STREAM,
+)
 async def events(
     request: Request,
-    parts: Parts,
-    _reader: Reader,
-    last_event_id: Annotated[str | None, Header(pattern=r"^\d{1,18}$")] = None,
+    reader: Reader,
+    last_event_id: Annotated[str | None, Header(pattern=r"^[0-9]{1,18}$")] = None,
 ) -> StreamingResponse:
     """Stream events from now on, or from after `Last-Event-ID`."""
-    listening: set[int] = request.app.state.listeners
-    if len(listening) >= MAX_LISTENERS:
-        raise RateLimitedError("too many listeners: close one, or try again later", retry_after_s=10)
-    start = int(last_event_id) if last_event_id else await run_in_threadpool(_newest, parts)
-    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-    return StreamingResponse(_stream(request, parts, start), media_type="text/event-stream", headers=headers)
+    check = require(READERS)
+    after = None if last_event_id is None else int(last_event_id)
+    return EventStream(feed_of(request), reader, after, lambda: check(request))
 
 
-def _newest(parts: ApiParts) -> int:
-    with parts.database.begin() as uow:
-        return reading.newest_event(uow.connection)
+def feed_of(request: Request) -> Feed:
+    """Return this process's stream of events."""
+    return cast("Feed", request.app.state.feed)
 
 
-async def _stream(request: Request, parts: ApiParts, after: int) -> AsyncIterator[bytes]:
-    listening: set[int] = request.app.state.listeners
-    me = id(asyncio.current_task())
-    listening.add(me)
-    try:
-        silent = 0
+class EventStream(StreamingResponse):
+    """A stream that holds its listener's seat for exactly as long as it is sent."""
+
+    def __init__(self, feed: Feed, listener: Principal, after: int | None, check: Callable[[], Principal]) -> None:
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        super().__init__(self._lines(after), media_type="text/event-stream", headers=headers)
+        self._feed = feed
+        self._listener = listener
+        self._check = check
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send; see the ASGI specification."""
+        with self._feed.seat(self._listener.token_id):
+            await super().__call__(scope, receive, send)
+
+    async def _lines(self, after: int | None) -> AsyncIterator[bytes]:
         yield b"retry: 2000\n\n"
-        while not await request.is_disconnected():
-            rows = await run_in_threadpool(_read, parts, after)
-            for row in rows:
-                after = row["id"]
-                body = json.dumps({"event": row["event"], "ids": row["payload"]})
-                yield f"id: {after}\nevent: {row['event']}\ndata: {body}\n\n".encode()
-            silent = 0 if rows else silent + 1
-            if silent and silent % HEARTBEAT_POLLS == 0:
-                yield b": still here\n\n"
-            await asyncio.sleep(POLL_S)
-    finally:
-        listening.discard(me)
+        checked_at = self._now()
+        try:
+            async with aclosing(self._feed.follow(after, RECHECK_S)) as told:
+                async for one in told:
+                    if self._now() - checked_at >= RECHECK_S or one is None:
+                        await run_in_threadpool(self._check)
+                        checked_at = self._now()
+                    yield b": still here\n\n" if one is None else one.encoded()
+        except PortcullisError:
+            # Refused from now on, or nobody can tell: the stream ends, and coming back gets the reason.
+            return
 
-
-def _read(parts: ApiParts, after: int) -> list[Record]:
-    with parts.database.begin() as uow:
-        return list(reading.events_after(uow.connection, after, _BATCH))
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()

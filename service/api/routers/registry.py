@@ -1,40 +1,49 @@
-"""Accounts and connections. A connection's settings and secrets never leave; adding one takes a quorum after set-up."""
+"""Accounts and connections. A connection's settings and secrets never leave; adding one takes a quorum after set-up.
+
+Rules: registering an account only widens what is watched and held, so an administrator may; its safe destinations take a
+quorum (`change.destination.register`), and nothing is swept before they are signed.
+"""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from service.api.deps import Admin, Parts, Reader, name_of
-from service.api.pagination import Cursor, Limit, decode, envelope
+from service.api.deps import Admin, Id, Parts, Reader, name_of
+from service.api.pagination import Listing, listing
+from service.api.schemas.registry import (
+    AccountsAsked,
+    AccountShown,
+    AccountWhole,
+    ConnectionsAsked,
+    ConnectionShown,
+)
 from service.domain.timeline import Entry
 from service.store.queries import reading
 from service.store.tables.keys import accounts
+from service.store.unit_of_work import SqlUnitOfWork
 
 router = APIRouter(prefix="/v1", tags=["registry"])
 
 
 @router.get("/accounts", summary="List registered accounts")
-def list_accounts(
-    parts: Parts,
-    _reader: Reader,
-    connection: Annotated[str | None, Query(max_length=64)] = None,
-    cursor: Cursor = None,
-    limit: Limit = 50,
-) -> dict[str, object]:
+def list_accounts(parts: Parts, _reader: Reader, asked: Annotated[AccountsAsked, Query()]) -> Listing[AccountShown]:
     """Return a page of accounts."""
+    span = asked.span()
+    filters = {"connection_id": asked.connection, "ref": asked.ref}
+    live = None if asked.live is None else asked.live == "yes"
     with parts.database.begin() as uow:
-        return envelope(reading.accounts_page(uow.connection, of=connection, after=decode(cursor), limit=limit))
+        return listing(reading.accounts_page(uow.connection, span, filters, live=live), AccountShown)
 
 
 @router.get("/accounts/{account_id}", summary="One account with its safe destinations")
-def get_account(account_id: str, parts: Parts, _reader: Reader) -> dict[str, object]:
+def get_account(account_id: Id, parts: Parts, _reader: Reader) -> AccountWhole:
     """Return one account."""
     with parts.database.begin() as uow:
-        return dict(reading.account(uow.connection, account_id))
+        return _account(uow, account_id)
 
 
 @router.post("/accounts/{account_id}/go-live", summary="End the history phase: from now on alerts are raised")
-def go_live(account_id: str, parts: Parts, admin: Admin) -> dict[str, object]:
+def go_live(account_id: Id, parts: Parts, admin: Admin) -> AccountWhole:
     """Mark an account as live; repeating it changes nothing."""
     with parts.database.begin() as uow:
         reading.account(uow.connection, account_id)
@@ -53,11 +62,25 @@ def go_live(account_id: str, parts: Parts, admin: Admin) -> dict[str, object]:
                     by=name_of(admin),
                 )
             )
-        return dict(reading.account(uow.connection, account_id))
+        return _account(uow, account_id)
 
 
 @router.get("/connections", summary="List connections")
-def list_connections(parts: Parts, _reader: Reader) -> dict[str, object]:
-    """Return every connection: id, platform, name, state."""
+def list_connections(
+    parts: Parts, _reader: Reader, asked: Annotated[ConnectionsAsked, Query()]
+) -> Listing[ConnectionShown]:
+    """Return a page of connections: id, platform, name, state."""
+    span = asked.span()
     with parts.database.begin() as uow:
-        return {"items": reading.connections_list(uow.connection), "next": None}
+        return listing(reading.connections_page(uow.connection, span), ConnectionShown)
+
+
+@router.get("/connections/{connection_id}", summary="One connection")
+def get_connection(connection_id: Id, parts: Parts, _reader: Reader) -> ConnectionShown:
+    """Return one connection."""
+    with parts.database.begin() as uow:
+        return ConnectionShown.model_validate(reading.connection_row(uow.connection, connection_id))
+
+
+def _account(uow: SqlUnitOfWork, account_id: str) -> AccountWhole:
+    return AccountWhole.model_validate(reading.account(uow.connection, account_id))

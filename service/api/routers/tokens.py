@@ -1,69 +1,52 @@
-"""API tokens: shown once, stored as a hash, bound to a role and where it applies to a person or a connection."""
+"""API tokens: shown once, stored as a hash, bound to a role and where it applies to a person or a connection.
 
-import hashlib
-import secrets
-from datetime import timedelta
+Rules: an ingest token belongs to a connection that exists, a person's token to an active person who has the role: a token
+never gives what the registry does not. Every token made and revoked is in the audit log with who did it.
+"""
 
-from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from typing import Annotated
 
-from service.api.deps import Admin, Parts, name_of
+from fastapi import APIRouter, Query
+
+from service.api.deps import Admin, Id, Parts, name_of
+from service.api.issued import Grant, issue_token
+from service.api.pagination import Listing, listing
+from service.api.schemas.access import TokenIn, TokenMade, TokensAsked, TokenShown
 from service.domain.errors import InputError
-from service.domain.ids import new_id
+from service.domain.ids import ConnectionId, PersonId
+from service.domain.person import PersonState
 from service.domain.quorum import Role
 from service.domain.timeline import Entry
+from service.store.queries import reading
 from service.store.tables.access import api_tokens
+from service.store.unit_of_work import SqlUnitOfWork
 
 router = APIRouter(prefix="/v1/tokens", tags=["tokens"])
 
 
-class TokenIn(BaseModel):
-    """A token to make. An ingest token belongs to one connection."""
-
-    label: str = Field(min_length=1, max_length=100, examples=["batch loader"])
-    role: Role = Field(examples=["ingest"])
-    connection: str | None = Field(default=None, max_length=64)
-    person: str | None = Field(default=None, max_length=64)
-    valid_days: int = Field(default=90, ge=1, le=366)
+@router.get("", summary="List tokens, without what they are")
+def list_tokens(parts: Parts, _admin: Admin, asked: Annotated[TokensAsked, Query()]) -> Listing[TokenShown]:
+    """Return a page of tokens."""
+    span = asked.span()
+    with parts.database.begin() as uow:
+        return listing(reading.tokens_page(uow.connection, span, uow.now if asked.usable else None), TokenShown)
 
 
 @router.post("", summary="Make a token; it is shown this once", status_code=201)
-def make_token(body: TokenIn, parts: Parts, admin: Admin) -> dict[str, str]:
+def make_token(body: TokenIn, parts: Parts, admin: Admin) -> TokenMade:
     """Make a token for a role."""
-    if (body.role is Role.INGEST) != (body.connection is not None):
-        raise InputError("an ingest token belongs to one connection, others to none", field="connection")
-    token_id = new_id("tok")
-    token = f"pcl_{token_id.removeprefix('tok_')}_{secrets.token_urlsafe(32)}"
     with parts.database.begin() as uow:
-        uow.connection.execute(
-            api_tokens.insert().values(
-                id=token_id,
-                token_hash=hashlib.sha256(token.encode()).digest(),
-                role=body.role.value,
-                person_id=body.person,
-                connection_id=body.connection,
-                label=body.label,
-                created_at=uow.now,
-                expires_at=uow.now + timedelta(days=body.valid_days),
-            )
-        )
-        uow.record(
-            Entry(
-                kind="token.made",
-                at=uow.now,
-                subject=token_id,
-                sentence=f"API token {body.label} made for role {body.role.value}",
-                by=name_of(admin),
-                facts={"role": body.role.value, "connection": body.connection},
-            )
-        )
-    return {"id": token_id, "token": token}
+        _check(uow, body)
+        grant = Grant(body.role, body.label, name_of(admin), body.person, body.connection, body.valid_days)
+        token = issue_token(uow, grant)
+    return TokenMade(id=f"tok_{token.split('_')[1]}", token=token)
 
 
 @router.delete("/{token_id}", summary="Revoke a token", status_code=204)
-def revoke_token(token_id: str, parts: Parts, admin: Admin) -> None:
+def revoke_token(token_id: Id, parts: Parts, admin: Admin) -> None:
     """Revoke a token; it stops working within seconds in every process."""
     with parts.database.begin() as uow:
+        reading.token(uow.connection, token_id)
         changed = uow.connection.execute(
             api_tokens.update()
             .where(api_tokens.c.id == token_id, api_tokens.c.revoked_at.is_(None))
@@ -74,4 +57,21 @@ def revoke_token(token_id: str, parts: Parts, admin: Admin) -> None:
                 Entry(
                     kind="token.revoked", at=uow.now, subject=token_id, sentence="API token revoked", by=name_of(admin)
                 )
+            )
+
+
+def _check(uow: SqlUnitOfWork, wanted: TokenIn) -> None:
+    if (wanted.role is Role.INGEST) != (wanted.connection is not None):
+        raise InputError("an ingest token belongs to one connection, others to none", field="connection")
+    if wanted.connection is not None:
+        if wanted.person is not None:
+            raise InputError("an ingest token belongs to a connection, not to a person", field="person")
+        uow.registry.connection(ConnectionId(wanted.connection))
+    if wanted.person is not None:
+        person = uow.registry.person(PersonId(wanted.person))
+        if person.state is not PersonState.ACTIVE or wanted.role not in person.roles:
+            raise InputError(
+                f"{person.id} is {person.state.value} with the roles {', '.join(sorted(person.roles))}: a token has one "
+                "of the roles of an active person",
+                field="role",
             )

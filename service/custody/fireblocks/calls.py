@@ -54,6 +54,9 @@ MISSING: Final[Mapping[Capability, str]] = {
 SETTINGS: Final = (
     Setting("api_base_url", required=False, secret=False, opened_by="", help="such as https://api.fireblocks.io/v1"),
     Setting("api_key", required=False, secret=False, opened_by="", help="id of the API user, sent as X-API-Key"),
+    Setting(
+        "api_private_key", required=False, secret=True, opened_by="containment", help="the API user's RSA key, as PEM"
+    ),
 )
 
 _PENDING: Final = (

@@ -22,7 +22,7 @@ from service.domain.wire import check_event_id, parse_wire, to_activity
 from service.ports.custody import ConnectionConfig, Delivery
 
 TOLERANCE_S: Final = 300
-SECRET_PREFIX: Final = "webhook_secret"
+SECRET_PREFIX: Final = "webhook_secret"  # noqa: S105  the name of secrets, not one
 """Secrets of this name, with any suffix (`webhook_secret.0`), verify; all of them are in force."""
 PUBLIC_KEYS: Final = "webhook_public_keys"
 """Setting: `whpk_` keys, separated by spaces."""
@@ -89,16 +89,17 @@ def symmetric_key(secret: bytes, name: str) -> bytes:
     except (UnicodeDecodeError, binascii.Error):
         key, text = b"", ""
     if not text.startswith("whsec_") or not _MIN_SECRET <= len(key) <= _MAX_SECRET:
-        raise ConfigurationError(f"{name} must be whsec_ and base64 of {_MIN_SECRET} to {_MAX_SECRET} bytes", field=name)
+        raise ConfigurationError(
+            f"{name} must be whsec_ and base64 of {_MIN_SECRET} to {_MAX_SECRET} bytes", field=name
+        )
     return key
 
 
 def public_key(text: str) -> Ed25519PublicKey:
     """Return the key of a `whpk_` text. Raises InputError."""
+    prefix, _, rest = text.partition("_")
     try:
-        if not text.startswith("whpk_"):
-            raise ValueError
-        return Ed25519PublicKey.from_public_bytes(base64.b64decode(text.removeprefix("whpk_"), validate=True))
+        return Ed25519PublicKey.from_public_bytes(base64.b64decode(rest if prefix == "whpk" else "", validate=True))
     except ValueError as error:
         raise InputError(f"{PUBLIC_KEYS} must be whpk_ and base64 of 32 bytes each", field=PUBLIC_KEYS) from error
 

@@ -123,7 +123,7 @@ class Intake:
             await transaction.write(writes)
         if refused:
             _log.error("intake.requests_refused", requests=refused)
-        self._hand_over([event for _, events in writes.entries for event in events])
+        self._hand_over([event for _, events, _ in writes.entries for event in events])
         return answers
 
     def _hand_over(self, events: Sequence[Event]) -> None:

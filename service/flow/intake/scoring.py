@@ -66,6 +66,35 @@ class Facts:
     live: frozenset[str] = frozenset()
 
 
+@dataclass(frozen=True, slots=True)
+class _Raised:
+    """One anomalous item of this batch."""
+
+    alert: Alert
+    title: str
+    found: Judged
+    trace_id: str | None
+
+    def entry(self) -> Entry:
+        """Return what the audit log keeps of a new alert."""
+        alert, found = self.alert, self.found
+        return Entry(
+            kind="alert.raised",
+            at=alert.raised_at,
+            subject=alert.id,
+            sentence=f"{self.title} ({found.decision}, score {found.score:.1f})",
+            facts={
+                "activity": alert.activity_id,
+                "decision": found.decision,
+                "score": f"{found.score:.6g}",
+                "p_value": f"{found.p_value:.6g}",
+                "kind": alert.kind.value,
+                "severity": alert.severity.word,
+            },
+            personal={"entities": " ".join(alert.entities)},
+        )
+
+
 class Batch:
     """Takes the items of one batch one by one; afterwards `finish` completes the writes."""
 
@@ -73,7 +102,7 @@ class Batch:
         self._engine = engine
         self._facts = facts
         self._writes = writes
-        self._alerts: list[tuple[Alert, str, Judged]] = []
+        self._alerts: list[_Raised] = []
         self._allowed: list[bytes] = []
         self._settings_digest = engine.settings.digest()
 
@@ -124,7 +153,8 @@ class Batch:
             amount_usd=None,
             raised_at=item.received.received_at,
         )
-        self._alerts.append((alert, "One event id came with two bodies", Judged("alert", 0.0, 1.0, "enough", "[]")))
+        found = Judged("alert", 0.0, 1.0, "enough", "[]")
+        self._alerts.append(_Raised(alert, "One event id came with two bodies", found, item.trace_id))
 
     def _new(self, item: Item) -> Outcome | PortcullisError:
         activity = item.received.activity
@@ -180,7 +210,8 @@ class Batch:
         if decision == _ALLOW:
             self._allowed.append(_leaf(item, found))
         else:
-            self._alerts.append((*alert_of(item.received, assessment, decision), found))
+            alert, title = alert_of(item.received, assessment, decision)
+            self._alerts.append(_Raised(alert, title, found, item.trace_id))
         status = Status.HISTORY if item.mode is Mode.HISTORY else Status.SCORED
         row = ActivityRow(item.received, status, found, tuple(detectors_of(assessment)), seq)
         return self._answer(item, row, _gate_decision(decision))
@@ -227,18 +258,19 @@ class Batch:
     @property
     def alert_keys(self) -> list[str]:
         """The deduplication keys of this batch's alerts."""
-        return sorted({alert.dedup_key for alert, _, _ in self._alerts})
+        return sorted({raised.alert.dedup_key for raised in self._alerts})
 
     def finish(self, standing: dict[str, str]) -> None:
         """Complete the writes; `standing` are the ids of alerts that still stand, by key."""
-        for alert, title, found in self._alerts:
+        for raised in self._alerts:
+            alert = raised.alert
             known = standing.get(alert.dedup_key)
             if known is not None:
                 self._writes.repeated_alerts[known] = self._writes.repeated_alerts.get(known, 0) + 1
                 continue
             standing[alert.dedup_key] = alert.id
-            self._writes.alerts.append((alert, title))
-            self._writes.entries.append((_raised(alert, title, found), (AlertRaised(alert.id),)))
+            self._writes.alerts.append((alert, raised.title))
+            self._writes.entries.append((raised.entry(), (AlertRaised(alert.id),), raised.trace_id))
         if self._allowed:
             self._writes.audited.append(self._batch_entry())
         self._writes.baselines = self._engine.take_changes()
@@ -263,21 +295,3 @@ def _leaf(item: Item, found: Judged) -> bytes:
     """The audit tree's leaf of one allowed activity: id, digest of its raw body, decision."""
     received = item.received
     return leaf_hash(f"{received.activity_id}|{received.body_digest.hex()}|{found.decision}".encode())
-
-
-def _raised(alert: Alert, title: str, found: Judged) -> Entry:
-    return Entry(
-        kind="alert.raised",
-        at=alert.raised_at,
-        subject=alert.id,
-        sentence=f"{title} ({found.decision}, score {found.score:.1f})",
-        facts={
-            "activity": alert.activity_id,
-            "decision": found.decision,
-            "score": f"{found.score:.6g}",
-            "p_value": f"{found.p_value:.6g}",
-            "kind": alert.kind.value,
-            "severity": alert.severity.word,
-        },
-        personal={"entities": " ".join(alert.entities)},
-    )

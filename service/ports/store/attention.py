@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from service.domain.attention import Message, MessageState, Page, Reachable, Timer
+from service.domain.attention import Message, MessageState, Page, Reachable, StandingMandate, Timer
 from service.domain.ids import IncidentId, MessageId
 
 
@@ -17,6 +17,10 @@ class AttentionStore(Protocol):
 
     def cancel_timers(self, subject: str) -> None:
         """Cancel every timer of a subject that has not fired."""
+        ...
+
+    def hasten_timers(self, subject: str, due_at: datetime) -> None:
+        """Bring a subject's waiting timers forward to this moment; never back."""
         ...
 
     def claim_timer(self, timer_id: str) -> Timer | None:
@@ -36,7 +40,7 @@ class AttentionStore(Protocol):
         ...
 
     def add_page(self, page: Page) -> bool:
-        """Note that a person was paged; False when he was already at this level."""
+        """Note that a person was paged; False when he already was, at this level and for this reason."""
         ...
 
     def pages(self, incident_id: IncidentId) -> Sequence[Page]:
@@ -47,8 +51,11 @@ class AttentionStore(Protocol):
         """Mark all pages of an incident as answered."""
         ...
 
-    def mandate_in_force(self, scope: str, incident: Mapping[str, str]) -> str | None:
-        """Return the id of an unexpired mandate that covers this scope and incident (kind, severity)."""
+    def mandates_in_force(self, scope: str, incident: Mapping[str, str]) -> Sequence[StandingMandate]:
+        """Return the unexpired mandates whose rows cover this scope and incident (kind, severity).
+
+        A row is no authority: whoever acts on one checks the votes of its approval.
+        """
         ...
 
     def add_message(self, message: Message) -> bool:
@@ -61,6 +68,14 @@ class AttentionStore(Protocol):
 
     def messages_of(self, incident_id: IncidentId) -> Sequence[Message]:
         """Every message about an incident, oldest first."""
+        ...
+
+    def staff_routes(self) -> frozenset[tuple[str, str]]:
+        """Every (channel, recipient) that reaches responders and approvers, and no channel that users read."""
+        ...
+
+    def abandon_message(self, message_id: MessageId, reason: str) -> Message | None:
+        """Call a message unknown whose lease ran out while it was sent; None when it is in any other state."""
         ...
 
     def claim_message(self, message_id: MessageId, owner: str, until: datetime) -> Message | None:

@@ -45,9 +45,14 @@ class IncidentStore(Protocol):
         ...
 
     def widen(
-        self, incident_id: IncidentId, entities: Sequence[str], severity: Severity, value_at_risk_usd: Decimal
+        self,
+        incident_id: IncidentId,
+        entities: Sequence[str],
+        severity: Severity,
+        value_at_risk_usd: Decimal,
+        harm_at: datetime,
     ) -> None:
-        """Add entities; severity and value at risk only ever rise here."""
+        """Add entities; severity and value at risk only ever rise here, and the first harm only moves back."""
         ...
 
     def note(self, incident_id: IncidentId, **times: datetime) -> None:
@@ -70,15 +75,15 @@ class IncidentStore(Protocol):
         """Ask intake to put a control row (incident_opened, incident_closed, verdict, clearance …) into the sequence."""
         ...
 
-    def reach(self, entities: Sequence[str]) -> tuple[Sequence[str], Decimal]:
-        """Return what the holder of these accounts' keys could reach: account entities, and their balance in USD.
+    def reach(self, entities: Sequence[str]) -> Sequence[str]:
+        """Return the account entities that the holder of these accounts' keys could reach.
 
-        That is the accounts named and every registered account of the same vault wallet, each at its last told balance.
+        That is the accounts named and every registered account of the same vault wallet.
         """
         ...
 
     def balances(self, entities: Sequence[str]) -> Mapping[str, Decimal]:
-        """Return the last told balance in USD of each account entity, zero where none was told."""
+        """Return the last told balance in USD of each account entity for which one was told."""
         ...
 
     def reopen(self, incident_id: IncidentId) -> None:
@@ -86,5 +91,10 @@ class IncidentStore(Protocol):
         ...
 
     def moved_usd(self, incident_id: IncidentId) -> Decimal:
-        """Sum of the USD amounts of the incident's distinct alerted transactions, failed and cancelled left out."""
+        """Sum of the USD amounts of the distinct anomalous transactions that left the incident's accounts.
+
+        Counted are those of its alerts, and what the same deduplicated alert stands for: every anomalous transaction of
+        its accounts between first harm and closing. Failed and cancelled ones, alerts found false, and transfers to a
+        registered safe destination are left out.
+        """
         ...

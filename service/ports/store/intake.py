@@ -69,8 +69,8 @@ class Writes:
     """New alerts with their titles."""
     repeated_alerts: dict[str, int] = field(default_factory=dict)
     """How often each standing alert happened again, by its id."""
-    entries: list[tuple[Entry, tuple[Event, ...]]] = field(default_factory=list)
-    """Transitions for the audit log and the timeline, with the events that hand them over."""
+    entries: list[tuple[Entry, tuple[Event, ...], str | None]] = field(default_factory=list)
+    """Transitions for the audit log and the timeline, with the events that hand them over and their trace id."""
     audited: list[Entry] = field(default_factory=list)
     """Entries for the audit log alone: the roots of batches."""
     went_live: set[AccountKey] = field(default_factory=set)

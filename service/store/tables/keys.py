@@ -65,6 +65,7 @@ rotations = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("account_id", Text, ForeignKey("accounts.id"), nullable=False),
+    Column("step_key", Text, nullable=False),  # idempotency key of the step that began it
     Column("scope", Text, nullable=False),  # leaf | account_key | seed
     Column("state", Text, nullable=False),
     Column("old_wallet_id", Text, nullable=False),

@@ -19,6 +19,8 @@ import pyotp
 import pytest
 import typer
 import uvicorn
+from fastapi import FastAPI, Request, Response
+from sqlalchemy import text
 from typer.testing import CliRunner
 
 from hsm.power import Power
@@ -26,15 +28,19 @@ from hsm.uri import Pkcs11Uri
 from service.api.auth import Authenticator, stored_tokens
 from service.api.authority_client import UnixSocketAuthority
 from service.api.deps import ApiParts
-from service.asgi import create_api
+from service.api.problems import problem_of
+from service.api.routers import approvals as approval_routes
+from service.api.routers import people as people_routes
+from service.api.routers import setup as setup_routes
 from service.clock import SystemClock
 from service.commands import approve, people
 from service.config import Settings
 from service.domain.approval import Draft, check_code, parse, step_item
 from service.domain.authorisation import check
-from service.domain.errors import UnavailableError
-from service.domain.ids import ApprovalId
+from service.domain.errors import PortcullisError, UnavailableError
+from service.domain.ids import AccountId, ApprovalId
 from service.domain.secrets import Secret
+from service.domain.setup import destination_in_force
 from service.runtime.accounts import myself
 from service.store.database import SqlDatabase, create
 from tests.integration.hsm.tokens import set_up
@@ -48,6 +54,12 @@ COMMANDS.command()(approve.approve)
 COMMANDS.command()(approve.approvals)
 START_TIMEOUT_S = 60.0
 LABEL = "authority-process"
+BODY = {
+    "people": [{"name": "M", "email": "m@example.org", "roles": ["admin"]}],
+    "decision": "approve",
+    "check_code": "AAAAAAAA",
+    "code": "123456",
+}
 
 
 @dataclass
@@ -104,6 +116,21 @@ def authority_process(home: Path, url: str, uri: str, conf: Path) -> Iterator[No
         assert process.wait(timeout=20) == 0, log.read_text()
 
 
+def routes_of(parts: ApiParts) -> FastAPI:
+    """The three routers of this part alone, with errors told as the whole API tells them."""
+    api = FastAPI()
+    api.state.parts = parts
+    for module in (approval_routes, people_routes, setup_routes):
+        api.include_router(module.router)
+
+    async def told(_request: Request, error: Exception) -> Response:
+        problem = problem_of(error)
+        return Response(problem.body, status_code=problem.status, media_type="application/problem+json")
+
+    api.add_exception_handler(PortcullisError, told)
+    return api
+
+
 @contextmanager
 def api_in_thread(settings: Settings) -> Iterator[str]:
     database = SqlDatabase(create(settings.database_url, pool_size=3), SystemClock())
@@ -115,7 +142,7 @@ def api_in_thread(settings: Settings) -> Iterator[str]:
         authority=authority,
         clock=SystemClock(),
     )
-    server = uvicorn.Server(uvicorn.Config(create_api(parts), log_config=None, lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(routes_of(parts), log_config=None, lifespan="off"))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
@@ -151,6 +178,15 @@ def installation(fresh_postgres_url: str, softhsm: SoftHsm) -> Iterator[Installa
         with authority_process(home, role_url, uri, softhsm.configuration), api_in_thread(settings) as url:
             found.api_url = url
             yield found
+
+
+@pytest.fixture(scope="module")
+def shared_api(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The API's routes without an authority: for callers who must not get that far."""
+    home = tmp_path_factory.mktemp("home")
+    url = Secret(url_of_role(postgres_url, "portcullis_api"))
+    with api_in_thread(Settings("api", home, url, Secret("redis://unused"), home / "nobody.sock", None)) as address:
+        yield address
 
 
 def set_up_people(installation: Installation) -> list[str]:
@@ -225,6 +261,50 @@ def test_people_and_changes_over_http(installation: Installation, monkeypatch: p
     assert [p["votes"] for p in listed if p["name"] == "Ada"] == [False]
     refused = installation.post(f"/v1/people/{two}/suspend", installation.tokens[one], {})
     assert refused.json()["code"] == "forbidden"
+
+
+def test_accounts_are_registered_with_signed_destinations(installation: Installation) -> None:
+    set_up_people(installation)
+    connection = {"id": "main", "platform": "standard", "name": "Main", "settings": {}}
+    authority = UnixSocketAuthority(installation.settings.authority_socket)
+    authority.call("/setup/connections", {"token": SETUP_TOKEN, "connections": [connection]})
+    authority.close()
+    safe = {"chain": "eip155:1", "descriptor": "0x" + "ab" * 20}
+    account = {"connection": "main", "ref": "hot-1", "holder": "vault_key", "safe_destinations": [safe]}
+    registered = installation.post("/v1/setup/accounts", SETUP_TOKEN, {"accounts": [account]})
+    assert registered.status_code == 200, registered.text
+    account_id = registered.json()["accounts"][0]["id"]
+    assert installation.post("/v1/setup/accounts", SETUP_TOKEN, {"accounts": [account]}).status_code == 409
+    assert installation.post("/v1/setup/complete", SETUP_TOKEN, {}).status_code == 200
+
+    worker = Secret(url_of_role(installation.superuser_url, "portcullis_keys"))
+    database = SqlDatabase(create(worker, pool_size=1), SystemClock())
+    pinned = (installation.home / "public" / "authority-votes.pem").read_bytes()
+    with database.begin() as uow:
+        statements = [row.registered for row in uow.registry.destinations(AccountId(account_id))]
+        found = destination_in_force(statements, account_id, "eip155:1", public_key_pem=pinned, now=uow.now)
+        events = uow.connection.execute(text("SELECT payload FROM outbox WHERE event = 'account_registered'")).scalars()
+        assert [payload["account_id"] for payload in events] == [account_id]
+    database.engine.dispose()
+    assert found is not None
+    assert found.descriptor == safe["descriptor"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/setup/people"),
+        ("POST", "/v1/setup/complete"),
+        ("GET", "/v1/approvals"),
+        ("POST", "/v1/approvals/apr_1/votes"),
+        ("GET", "/v1/people"),
+        ("POST", "/v1/people/per_1/suspend"),
+        ("POST", "/v1/people/me/enrol"),
+    ],
+)
+def test_the_anonymous_caller_gets_nothing(shared_api: str, method: str, path: str) -> None:
+    answer = httpx.request(method, shared_api + path, json=BODY)
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
 
 
 def test_an_authority_that_is_not_there_is_unavailable(tmp_path: Path) -> None:

@@ -37,13 +37,15 @@ class Scene:
     ledger: Ledger
     platform: FakePlatform
     votes_key_pem: Callable[[], bytes] = no_key
+    keys_db: SqlDatabase | None = None
+    """The key worker's own role, where a test has roles."""
 
     def hands(self, lane: Lane = Lane.CONTAINMENT, owner: str = "one") -> Hands:
         def platform(_: ConnectionId) -> ContainmentCalls:
             return self.platform
 
         return Hands(
-            db=self.db,
+            db=self.keys_db or self.db if lane is Lane.KEYS else self.db,
             clock=self.clock,
             owner=owner,
             lane=lane,

@@ -126,6 +126,8 @@ def test_kill_9_in_mid_step_neither_loses_nor_repeats_the_effect(
     for action in ("suspend_withdrawals", "lock_destination"):
         until(lambda action=action: state_of(db, action) == "done", action)  # type: ignore[misc]  # bound now
     assert sorted(action for _, action in platform.effects) == ["hold_outgoing", "lock_destination"]
+    asked = [request["id"] for request in platform.requests]
+    assert len(asked) == len(set(asked)), "whoever took over asked first and did not call again"
     with db.begin() as uow:
         sentences = uow.connection.execute(
             text("SELECT count(*) FROM timeline WHERE kind = 'step.verified'")

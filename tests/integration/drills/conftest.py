@@ -1,41 +1,19 @@
 """A running emulator, and a receiver that plays the other side: webhooks and co-signer callbacks."""
 
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
 import pytest
 
 from drills.emulator.server import EmulatorServer
-from tests.integration.drills.harness import Drill, OtherSide, Received, key_of, seed_of
+from tests.integration.drills.harness import Drill, OtherSide, key_of, other_side_listening, seed_of
 
 
 @pytest.fixture
 def other_side() -> Iterator[OtherSide]:
-    side = OtherSide(key_of("callback"))
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            status, answer = side.answer(Received(self.path, dict(self.headers), body))
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the base class's
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    side.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    yield side
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with other_side_listening() as side:
+        yield side
 
 
 @pytest.fixture

@@ -51,11 +51,12 @@ class Fake:
     @contextmanager
     def begin(self) -> Iterator[object]:
         approvals = SimpleNamespace(row=lambda _id: self.row_now, overdue=lambda _limit: [ID], end=self.end)
-        plans = SimpleNamespace(release=lambda _id: (self.step,), give_up=self.give_up)
-        attention = SimpleNamespace(drop_messages=lambda _id, reason: self.dropped.append(reason) or ["msg_1"])
+        one = (self.step,)
+        plans = SimpleNamespace(release=lambda _id: one, give_up=self.give_up, steps_of_approval=lambda _id: one)
+        attention = SimpleNamespace(drop_messages=self.drop)
         yield SimpleNamespace(now=NOW, approvals=approvals, plans=plans, attention=attention, record=self.record)
 
-    def end(self, _id: str, state: ApprovalState, reason: str) -> bool:
+    def end(self, _id: str, state: ApprovalState, reason: str | None = None) -> bool:
         changed = self.row_now.state is not state
         self.row_now = replace(self.row_now, state=state, reason=reason)
         return changed
@@ -63,6 +64,10 @@ class Fake:
     def give_up(self, _id: str, state: StepState, _reason: str) -> tuple[Step, ...]:
         self.given_up.append(state)
         return (self.step,)
+
+    def drop(self, _id: str, reason: str) -> list[str]:
+        self.dropped.append(reason)
+        return ["msg_1"]
 
     def record(self, _entry: Entry, *events: Event) -> None:
         self.events.extend(events)
@@ -115,3 +120,10 @@ def test_silence_expires_and_never_approves(state: ApprovalState) -> None:
     assert fake.row_now.state is ApprovalState.EXPIRED
     assert fake.events == [ApprovalEnded(ID)]
     assert approve.expire(fake.database) == 0
+
+
+def test_what_was_carried_out_does_not_expire() -> None:
+    fake = Fake(ROW, step=replace(a_step(), state=StepState.DONE))
+    assert approve.expire(fake.database) == 1
+    assert fake.row_now.state is ApprovalState.EXECUTED
+    assert fake.events == []

@@ -1,0 +1,175 @@
+"""`POST /v1/activities`: NDJSON in, one answer line per input line, in order, while the rest still arrives.
+
+Rules: a token of role ingest speaks for its one connection; a bad line is answered as a problem and spoils nothing else;
+at most 256 lines are under way at once, and reading stops while too many answers wait for a slow client. Answers go out
+while the body is still arriving; a client that reads nothing before it has sent everything is served too, up to a bound.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
+from urllib.parse import parse_qs
+
+import msgspec
+
+from service.api.auth import Authenticator, Principal
+from service.api.problems import details
+from service.api.raw import ClientGoneError, Receive, Scope, Send, trace_id
+from service.domain.activity import Received
+from service.domain.errors import ForbiddenError, InputError, PortcullisError, TooLargeError
+from service.domain.ids import ActivityId, new_id
+from service.domain.intake import Item, Mode, Outcome
+from service.domain.quorum import Role
+from service.domain.wire import MAX_BODY_BYTES, check_event_id, parse_wire, to_activity
+from service.ports.clock import Clock
+
+UNDER_WAY: Final = 256
+MAX_UNREAD_BYTES: Final = 32 * 1024 * 1024
+
+Submit = Callable[[Item], Awaitable[Outcome]]
+
+
+async def ingest_principal(authenticator: Authenticator, scope: Scope) -> Principal:
+    """Return the ingest token's principal. Raises UnauthenticatedError, ForbiddenError."""
+    principal = await asyncio.to_thread(authenticator.authenticate, scope["headers"])
+    if principal.role is not Role.INGEST or principal.connection_id is None:
+        raise ForbiddenError("this needs a token of role ingest, which is bound to one connection")
+    return principal
+
+
+class Batches:
+    """Takes NDJSON requests."""
+
+    def __init__(self, submit: Submit, authenticator: Authenticator, clock: Clock) -> None:
+        self._submit = submit
+        self._authenticator = authenticator
+        self._clock = clock
+
+    async def take(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, line by line."""
+        principal = await ingest_principal(self._authenticator, scope)
+        mode = _mode(scope)
+        headers = [(b"content-type", b"application/x-ndjson"), (b"x-accel-buffering", b"no")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        writer = _Writer(send)
+        try:
+            await self._lines(principal, mode, receive, writer)
+        finally:
+            await writer.close()
+
+    async def _lines(self, principal: Principal, mode: Mode, receive: Receive, writer: "_Writer") -> None:
+        under_way: list[asyncio.Task[bytes]] = []
+        try:
+            async for lines in split_lines(receive):
+                under_way.extend(asyncio.ensure_future(self._line(principal, mode, line)) for line in lines)
+                while len(under_way) > UNDER_WAY or (under_way and under_way[0].done()):
+                    await writer.put(await under_way.pop(0))
+            while under_way:
+                await writer.put(await under_way.pop(0))
+        finally:
+            for task in under_way:
+                task.cancel()
+
+    async def _line(self, principal: Principal, mode: Mode, line: bytes | None) -> bytes:
+        told = None
+        try:
+            if line is None:
+                raise TooLargeError(f"a line is over {MAX_BODY_BYTES} bytes", field="line")
+            wire = parse_wire(line)
+            if wire.id is None:
+                raise InputError("id is required on every line", field="id")
+            told = check_event_id(wire.id, "id")
+            connection = principal.connection_id
+            if connection is None:
+                raise ForbiddenError("the token is bound to no connection")
+            received = Received(
+                activity_id=ActivityId(new_id("act")),
+                received_at=self._clock.now(),
+                body_digest=hashlib.sha256(line).digest(),
+                raw=line,
+                activity=to_activity(wire, connection, told),
+            )
+            outcome = await self._submit(Item(received, mode, trace_id=trace_id()))
+        except PortcullisError as error:
+            return msgspec.json.encode({"id": told, "status": "refused", "problem": details(error)}) + b"\n"
+        answer = {"id": told, "status": outcome.status, "activity_id": outcome.activity_id}
+        return msgspec.json.encode(answer) + b"\n"
+
+
+class _Writer:
+    """Sends answer lines from a task of its own, so that reading goes on while the client is slow to read."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._waiting: list[bytes] = []
+        self._size = 0
+        self._changed = asyncio.Condition()
+        self._closing = False
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def put(self, line: bytes) -> None:
+        """Queue one line; waits while too much is unread. Raises ClientGoneError once nobody listens."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._size < MAX_UNREAD_BYTES or self._task.done())
+            if self._task.done():
+                raise ClientGoneError
+            self._waiting.append(line)
+            self._size += len(line)
+            self._changed.notify_all()
+
+    async def close(self) -> None:
+        """Send what is queued and end the answer."""
+        async with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        await self._task
+
+    async def _run(self) -> None:
+        while True:
+            async with self._changed:
+                await self._changed.wait_for(lambda: bool(self._waiting) or self._closing)
+                body, self._waiting = b"".join(self._waiting), []
+                last = self._closing
+            await self._send({"type": "http.response.body", "body": body, "more_body": not last})
+            async with self._changed:
+                self._size -= len(body)
+                self._changed.notify_all()
+            if last:
+                return
+
+
+async def split_lines(receive: Receive) -> AsyncIterator[list[bytes | None]]:
+    """Yield the lines of each chunk as it arrives; None stands for a line over the limit. Empty lines are passed over."""
+    rest = b""
+    skipping = False
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        more = message.get("more_body", False)
+        *whole, rest = (rest + message.get("body", b"")).split(b"\n")
+        found: list[bytes | None] = []
+        for line in whole:
+            found.extend([] if skipping or not line.strip() else [_bounded(line)])
+            skipping = False
+        if len(rest) > MAX_BODY_BYTES:
+            found.extend([] if skipping else [None])
+            skipping, rest = True, b""
+        if not more and rest.strip() and not skipping:
+            found.append(_bounded(rest))
+        if found:
+            yield found
+
+
+def _bounded(line: bytes) -> bytes | None:
+    return line if len(line) <= MAX_BODY_BYTES else None
+
+
+def _mode(scope: Scope) -> Mode:
+    told = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("mode", ["live"])
+    try:
+        return Mode(told[-1])
+    except ValueError as error:
+        raise InputError("mode must be live or history", field="mode") from error

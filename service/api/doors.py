@@ -1,0 +1,126 @@
+"""Who asks before signing: `POST /v1/decisions`, and co-signer callbacks at `/cosigner/{connection}/v2/…`.
+
+Rules: a callback is answered within 20 of the platform's 30 seconds, signed, whatever happens to us; a fault of ours is
+a signed hold. Only when signing itself fails is there a 503, which the platform takes as a refusal. Without a verified
+question there is nothing to answer: 401, 422 or 503.
+"""
+
+import asyncio
+import time
+from typing import Final
+
+import msgspec
+
+from service.api.auth import Authenticator
+from service.api.batches import ingest_principal
+from service.api.connections import Connections, OpenConnection
+from service.api.raw import Receive, Scope, Send, answer, answer_json, read_body
+from service.domain.errors import (
+    ConfigurationError,
+    ConflictError,
+    InputError,
+    NotFoundError,
+    PortcullisError,
+    UnavailableError,
+)
+from service.domain.gate import HOLD_RETRY_S, GateAnswer, GateQuestion, QuestionKind
+from service.domain.ids import ConnectionId
+from service.domain.intake import GATE_PREFIX, GateDecision
+from service.domain.transactions import payload_digest
+from service.domain.wire import MAX_BODY_BYTES, WireActivity, check_event_id, decoded, parse_wire, to_activity
+from service.flow.gate import Gate
+from service.ports.gate import GateDoor, Signer
+
+DEADLINE_SETTING: Final = "gate_deadline_s"
+DEFAULT_DEADLINE_S: Final = 20.0
+_LATEST_S: Final = 25.0
+_SIGN_TIMEOUT_S: Final = 4.0
+_KINDS: Final = {
+    "v2/tx_sign_request": QuestionKind.SIGNING,
+    "v2/config_change_sign_request": QuestionKind.CONFIGURATION,
+}
+_TEXT: Final = b"text/plain; charset=utf-8"
+
+
+class Doors:
+    """Takes questions."""
+
+    def __init__(self, connections: Connections, gate: Gate, authenticator: Authenticator, signer: Signer) -> None:
+        self._connections = connections
+        self._gate = gate
+        self._authenticator = authenticator
+        self._signer = signer
+
+    async def callback(self, rest: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a co-signer's callback; `rest` is `{connection}/v2/…`."""
+        began = time.monotonic()
+        name, _, what = rest.partition("/")
+        kind = _KINDS.get(what)
+        if kind is None:
+            raise NotFoundError("a co-signer asks at v2/tx_sign_request or v2/config_change_sign_request")
+        connection = await self._connections.get(name)
+        if connection.door is None:
+            raise NotFoundError("this connection's platform does not ask before it signs")
+        connection.bucket.take()
+        body = await read_body(scope, receive, MAX_BODY_BYTES)
+        question = connection.door.question(kind, body, now_s=time.time())
+        left = _deadline(connection) - (time.monotonic() - began)
+        answered = await self._decided(question, max(0.0, left))
+        await answer(send, await self._signed(connection.door, question.request_id, answered), _TEXT)
+
+    async def decision(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer `POST /v1/decisions`."""
+        principal = await ingest_principal(self._authenticator, scope)
+        body = await read_body(scope, receive, MAX_BODY_BYTES)
+        wire = parse_wire(body)
+        if wire.id is None or wire.deadline_ms is None:
+            missing = "id" if wire.id is None else "deadline_ms"
+            raise InputError(f"{missing} is required", field=missing)
+        question = _question(wire, principal.connection_id or ConnectionId(""), wire.id, body)
+        answered = await self._gate.decide(question, deadline_s=wire.deadline_ms / 1000)
+        judged = answered.judged
+        await answer_json(
+            send,
+            {
+                "decision_id": answered.decision_id,
+                "decision": answered.decision,
+                "score": None if judged is None else judged.score,
+                "p_value": None if judged is None else judged.p_value,
+                "reasons": [] if judged is None else msgspec.Raw(judged.reasons.encode()),
+                "retry_after_s": HOLD_RETRY_S if answered.decision is GateDecision.HOLD else None,
+            },
+        )
+
+    async def _decided(self, question: GateQuestion, deadline_s: float) -> GateAnswer:
+        try:
+            return await self._gate.decide(question, deadline_s=deadline_s)
+        except ConflictError:
+            return GateAnswer(GateDecision.HOLD, "held: this request id was asked with other facts")
+
+    async def _signed(self, door: GateDoor, request_id: str, answered: GateAnswer) -> bytes:
+        try:
+            async with asyncio.timeout(_SIGN_TIMEOUT_S):
+                return await asyncio.to_thread(door.answer, request_id, answered, self._signer)
+        except PortcullisError:
+            raise
+        except Exception as error:
+            raise UnavailableError("the answer could not be signed", retry_after_s=5) from error
+
+
+def _question(wire: WireActivity, connection: ConnectionId, request_id: str, body: bytes) -> GateQuestion:
+    told = check_event_id(request_id, "id")
+    transaction = decoded(wire)
+    return GateQuestion(
+        request_id=told,
+        activity=to_activity(wire, connection, GATE_PREFIX + told),
+        facts=body,
+        payload_digest=None if transaction is None else payload_digest(transaction),
+    )
+
+
+def _deadline(connection: OpenConnection) -> float:
+    text = connection.config.settings.get(DEADLINE_SETTING, "")
+    try:
+        return min(max(float(text), 0.1), _LATEST_S) if text else DEFAULT_DEADLINE_S
+    except ValueError as error:
+        raise ConfigurationError(f"{DEADLINE_SETTING} must be a number of seconds", field=DEADLINE_SETTING) from error

@@ -1,0 +1,58 @@
+"""Counting failed proofs of identity, in this process alone: a brake on guessing, never the lock itself.
+
+Rules: memory is bounded, the longest-silent key goes first; counts end with their window; nobody who has shown a right
+token here before is ever braked by what others get wrong (`auth.py`), so that failing on purpose locks nobody out. IPv6
+clients are counted by /64, because one client has all of it.
+"""
+
+import ipaddress
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+LIMIT: Final = 20
+"""Failures within a window that are answered at once."""
+WINDOW_S: Final = 60.0
+MAX_KEYS: Final = 10_000
+_IPV6_PREFIX: Final = 64
+
+
+class Failures:
+    """Failures by key within a fixed window; safe to share between threads."""
+
+    def __init__(self, *, limit: int = LIMIT, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._limit = limit
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._counts: OrderedDict[str, tuple[float, int]] = OrderedDict()
+
+    def note(self, key: str) -> None:
+        """Count one failure."""
+        now = self._monotonic()
+        with self._lock:
+            until, count = self._counts.pop(key, (0.0, 0))
+            self._counts[key] = (until, count + 1) if until > now else (now + WINDOW_S, 1)
+            if len(self._counts) > MAX_KEYS:
+                self._counts.popitem(last=False)
+
+    def wait_s(self, key: str) -> float:
+        """Return for how many seconds nothing new is looked at for this key; 0 below the limit."""
+        with self._lock:
+            until, count = self._counts.get(key, (0.0, 0))
+        return max(0.0, until - self._monotonic()) if count >= self._limit else 0.0
+
+
+def address_of(scope: Mapping[str, Any]) -> str:
+    """Return what a client is counted by: its IPv4 address, its IPv6 /64, or nothing when the server does not tell."""
+    client = scope.get("client")
+    if not client:
+        return ""
+    try:
+        address = ipaddress.ip_address(client[0])
+    except ValueError:
+        return str(client[0])
+    if address.version == 4 or (address.ipv4_mapped is not None):  # noqa: PLR2004  the IP version
+        return str(getattr(address, "ipv4_mapped", None) or address)
+    return str(ipaddress.ip_network((address, _IPV6_PREFIX), strict=False))

@@ -1,0 +1,129 @@
+"""The hot path as a bare ASGI app beside FastAPI: webhooks, batches, decisions, co-signer callbacks.
+
+Rules: the raw bytes are verified before anything is parsed; the answer comes after the commit. What the sender did wrong
+is a 4xx, which platforms never send again; whatever is our own fault is a 503 with Retry-After (design D3, D9).
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from service.api.auth import Authenticator
+from service.api.batches import Batches
+from service.api.connections import Connections, OpenConnection
+from service.api.doors import Doors
+from service.api.raw import (
+    ClientGoneError,
+    Receive,
+    Scope,
+    Send,
+    answer_json,
+    answer_problem,
+    headers_of,
+    read_body,
+    trace_id,
+)
+from service.domain.activity import Activity, Received
+from service.domain.errors import NotFoundError, PortcullisError
+from service.domain.ids import ActivityId, new_id
+from service.domain.intake import Item, Outcome
+from service.domain.wire import MAX_BODY_BYTES
+from service.flow.gate import Gate
+from service.ports.clock import Clock
+from service.ports.custody import Delivery
+from service.ports.gate import Signer
+
+WEBHOOKS: Final = "/webhooks/"
+COSIGNER: Final = "/cosigner/"
+ACTIVITIES: Final = "/v1/activities"
+DECISIONS: Final = "/v1/decisions"
+
+Submit = Callable[[Item], Awaitable[Outcome]]
+
+
+class MethodError(PortcullisError):
+    """The path is there, for another method."""
+
+    code = "method_not_allowed"
+
+
+class IntakeApp:
+    """Mount it before FastAPI's router for every path that `handles` says."""
+
+    def __init__(
+        self,
+        connections: Connections,
+        submit: Submit,
+        gate: Gate,
+        authenticator: Authenticator,
+        signer: Signer,
+        clock: Clock,
+    ) -> None:
+        self._connections = connections
+        self._submit = submit
+        self._clock = clock
+        self._batches = Batches(submit, authenticator, clock)
+        self._doors = Doors(connections, gate, authenticator, signer)
+
+    @staticmethod
+    def handles(method: str, path: str) -> bool:
+        """Say whether a request is for this app; GET /v1/activities is not."""
+        return path.startswith((WEBHOOKS, COSIGNER)) or (method == "POST" and path in {ACTIVITIES, DECISIONS})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+        try:
+            await self._route(scope, receive, send)
+        except ClientGoneError:
+            return
+        except Exception as error:  # noqa: BLE001  every error becomes a problem, in the one place that knows how
+            await answer_problem(send, error)
+
+    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path: str = scope["path"]
+        if scope["method"] != "POST":
+            raise MethodError("send this with POST")
+        if path.startswith(WEBHOOKS):
+            await self._webhook(path.removeprefix(WEBHOOKS), scope, receive, send)
+        elif path.startswith(COSIGNER):
+            await self._doors.callback(path.removeprefix(COSIGNER), scope, receive, send)
+        elif path == ACTIVITIES:
+            await self._batches.take(scope, receive, send)
+        elif path == DECISIONS:
+            await self._doors.decision(scope, receive, send)
+        else:
+            raise NotFoundError("there is nothing here")
+
+    async def _webhook(self, name: str, scope: Scope, receive: Receive, send: Send) -> None:
+        connection = await self._connections.get(name)
+        connection.bucket.take()
+        body = await read_body(scope, receive, MAX_BODY_BYTES)
+        delivery = await _verified(connection, headers_of(scope), body)
+        outcome = await self._submit(Item(self._received(connection, delivery, body), trace_id=trace_id()))
+        await answer_json(send, {"activity_id": outcome.activity_id, "status": outcome.status})
+
+    def _received(self, connection: OpenConnection, delivery: Delivery, body: bytes) -> Received:
+        now = self._clock.now()
+        activity = delivery.activity or Activity(
+            connection=connection.config.id,
+            event_id=delivery.event_id,
+            kind=f"other.{delivery.event_type}",
+            occurred_at=now,
+        )
+        return Received(
+            activity_id=ActivityId(new_id("act")),
+            received_at=now,
+            body_digest=hashlib.sha256(body).digest(),
+            raw=body,
+            activity=activity,
+        )
+
+
+async def _verified(connection: OpenConnection, headers: Mapping[bytes, bytes], body: bytes) -> Delivery:
+    now_s = time.time()
+    fetch = connection.receiver.prepare(headers, now_s=now_s)
+    if fetch is not None:
+        await asyncio.to_thread(fetch)
+    return connection.receiver.receive(headers, body, now_s=now_s)

@@ -1,0 +1,92 @@
+"""API tokens and health, as they are shown."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from service.api.pagination import Asked
+from service.api.schemas.common import Body, Shown, Words, shows
+from service.domain.quorum import Role
+
+
+class TokenIn(Body):
+    """A token to make. An ingest token belongs to one connection; a person's token has one of his own roles."""
+
+    label: Words = Field(min_length=1, max_length=100, examples=["batch loader"])
+    role: Role = Field(examples=["ingest"])
+    connection: str | None = Field(default=None, max_length=64, examples=["main"])
+    person: str | None = Field(default=None, max_length=64)
+    valid_days: int = Field(default=90, ge=1, le=366)
+
+
+class TokenMade(Shown):
+    """A new token, shown this once."""
+
+    model_config = shows({"id": "tok_01JD2Z5Q8Z6W9X4V7T3S1R0Q8W", "token": "pcl_…"})
+
+    id: str
+    token: str
+
+
+class TokenShown(Shown):
+    """One token; nobody can read it again."""
+
+    model_config = shows(
+        {
+            "id": "tok_01JD2Z5Q8Z6W9X4V7T3S1R0Q8W",
+            "role": "viewer",
+            "person_id": None,
+            "connection_id": None,
+            "label": "wall display",
+            "created_at": "2026-01-05T09:00:00Z",
+            "expires_at": "2026-04-05T09:00:00Z",
+            "revoked_at": None,
+        }
+    )
+
+    id: str
+    role: Role
+    person_id: str | None
+    connection_id: str | None
+    label: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+class TokensAsked(Asked):
+    """Which tokens to list."""
+
+    usable: bool = Field(default=False, description="Only those that are neither revoked nor expired.")
+
+
+class HealthShown(Shown):
+    """Whether the service can do its work."""
+
+    model_config = shows({"status": "ok"})
+
+    status: Literal["ok", "degraded"]
+
+
+class StateShown(HealthShown):
+    """The same with what waits: for those who may read."""
+
+    model_config = shows(
+        {
+            "status": "ok",
+            "oldest_event_waits_s": 0.2,
+            "open_incidents": 1,
+            "steps_unknown": 0,
+            "approvals_waiting": 2,
+            "messages_undelivered": 0,
+            "listeners": 1,
+        }
+    )
+
+    oldest_event_waits_s: float = Field(description="Age of the oldest event that no worker has taken; 0 for none.")
+    open_incidents: int
+    steps_unknown: int = Field(description="Steps whose outcome nobody knows yet: a person should look.")
+    approvals_waiting: int
+    messages_undelivered: int
+    listeners: int

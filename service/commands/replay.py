@@ -1,0 +1,129 @@
+"""`portcullis replay`: rebuild the baselines from the learning sequence alone, and hold them against the stored ones.
+
+Rules: one snapshot of the database (REPEATABLE READ), so that intake may go on meanwhile; only the sequence is read, no
+clock, no file. The report goes to standard output; a difference ends non-zero.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final
+
+import typer
+
+from service.domain.errors import ConfigurationError, PortcullisError, UnavailableError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from rules.learning import LearningRecord
+
+SHOWN: Final = 20
+
+
+class BaselineDifferenceError(PortcullisError):
+    """The stored baselines are not what the sequence gives."""
+
+    code: ClassVar[str] = "baselines_differ"
+
+
+@dataclass(slots=True)
+class Report:
+    """What a replay found."""
+
+    rows: int = 0
+    sequence: int = 0
+    baselines: int = 0
+    seconds: float = 0.0
+    differences: tuple[str, ...] | None = None
+    """None when nothing was compared."""
+
+
+def replay(
+    verify: Annotated[bool, typer.Option("--verify", help="Compare with the stored baselines, byte for byte.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of sentences.")] = False,
+) -> None:
+    """Rebuild the engine's baselines from the learning sequence.
+
+    Reads PORTCULLIS_DATABASE_URL, or what `portcullis up` wrote for the schedule. Ends with 1 when something differs.
+    Example: portcullis replay --verify
+    """
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415  --help must not pay for the database driver
+
+    from rules.errors import RulesError  # noqa: PLC0415  as above
+    from service.commands.place import database_url  # noqa: PLC0415  as above
+    from service.domain.secrets import Secret  # noqa: PLC0415  as above
+    from service.store.database import create  # noqa: PLC0415  as above
+
+    engine = create(Secret(database_url()), pool_size=1)
+    try:
+        snapshot = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        with snapshot.connect() as connection:
+            report = replayed(connection, verify=verify)
+    except RulesError as error:
+        raise ConfigurationError(f"the sequence cannot be replayed: {error}") from error
+    except SQLAlchemyError as error:
+        raise UnavailableError(f"the sequence could not be read ({type(error).__name__}): is PostgreSQL up?") from error
+    finally:
+        engine.dispose()
+    _tell(report, as_json=as_json)
+
+
+def replayed(connection: "Connection", *, verify: bool) -> Report:
+    """Replay what the connection's snapshot holds. Raises RulesError for a row that this version cannot apply."""
+    from rules.loader import DetectorSet  # noqa: PLC0415  as above
+    from rules.replay import compare  # noqa: PLC0415  as above
+    from rules.replay import replay as replay_rows  # noqa: PLC0415  as above
+    from rules.settings import EngineSettings  # noqa: PLC0415  as above
+    from service.store import learning  # noqa: PLC0415  as above
+
+    report = Report()
+    began = time.perf_counter()
+
+    def counted() -> "Iterator[LearningRecord]":
+        for row in learning.records(connection):
+            report.rows += 1
+            yield row
+
+    # The settings in force are rows of the sequence, and rules only decide operations, which are recorded.
+    engine = replay_rows(counted(), EngineSettings(), DetectorSet((), ""))
+    report.sequence = engine.sequence
+    report.baselines = sum(1 for _ in engine.snapshot()) if report.rows else 0
+    if verify and report.rows:
+        found = compare(engine, learning.stored_baselines(connection))
+        report.differences = tuple(_sentence(d.kind, d.entity, d.problem, d.at_byte) for d in found)
+    elif verify:
+        report.differences = tuple(f"{change.entity}: stored, but the sequence is empty" for change in
+                                   learning.stored_baselines(connection))  # fmt: skip
+    report.seconds = time.perf_counter() - began
+    return report
+
+
+def _sentence(kind: int, entity: str, problem: str, at_byte: int) -> str:
+    place = f" from byte {at_byte}" if at_byte >= 0 else ""
+    return f"record {entity} of kind {kind}: {problem}{place}"
+
+
+def _tell(report: Report, *, as_json: bool) -> None:
+    differences = report.differences
+    if as_json:
+        told = {
+            "rows": report.rows,
+            "sequence": report.sequence,
+            "baselines": report.baselines,
+            "seconds": round(report.seconds, 3),
+            "verified": differences is not None,
+            "differences": list(differences or ()),
+        }
+        typer.echo(json.dumps(told))
+    else:
+        typer.echo(f"{report.rows} rows give {report.baselines} baselines in {report.seconds:.2f} s")
+        for difference in (differences or ())[:SHOWN]:
+            typer.secho(difference, fg="red")
+        if differences == ():
+            typer.secho("The stored baselines are equal, byte for byte.", fg="green")
+    if differences:
+        raise BaselineDifferenceError(
+            f"{len(differences)} baselines differ: keep a copy of the database before anybody repairs it"
+        )

@@ -1,0 +1,95 @@
+"""Fireblocks asset ids as CAIP-19, with their decimals.
+
+Rules: an asset that is not known keeps its platform id as `fireblocks:<id>`, has no decimals and no chain: an amount in
+base units is then unknown, never guessed. The connection's setting `assets` adds to and overrides what stands here:
+`{"ETH": {"caip19": "eip155:1/slip44:60", "decimals": 18}}`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Annotated, Final
+
+import msgspec
+
+from service.domain.errors import InputError
+
+ASSETS_SETTING: Final = "assets"
+_MAX_DIGITS: Final = 78
+_MAX_ID: Final = 180
+
+
+class Asset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What an asset id stands for."""
+
+    caip19: Annotated[
+        str, msgspec.Meta(pattern=r"^[-a-z0-9]{3,8}:[-_a-zA-Z0-9]{1,32}/[-a-z0-9]{3,8}:[-.%a-zA-Z0-9]{1,128}\Z")
+    ]
+    decimals: Annotated[int, msgspec.Meta(ge=0, le=36)]
+
+    @property
+    def chain(self) -> str:
+        """CAIP-2 id of its chain."""
+        return self.caip19.partition("/")[0]
+
+    @property
+    def contract(self) -> str | None:
+        """The ERC-20 contract, lower-case 0x hex; None for a native coin."""
+        kind, _, reference = self.caip19.partition("/")[2].partition(":")
+        return reference.lower() if kind == "erc20" else None
+
+
+KNOWN: Final[Mapping[str, Asset]] = {
+    "BTC": Asset("bip122:000000000019d6689c085ae165831e93/slip44:0", 8),
+    "ETH": Asset("eip155:1/slip44:60", 18),
+    "ETH_TEST5": Asset("eip155:11155111/slip44:60", 18),
+    "USDC": Asset("eip155:1/erc20:0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48", 6),
+    "USDT_ERC20": Asset("eip155:1/erc20:0xdac17f958d2ee523a2206206994597c13d831ec7", 6),
+    "DAI": Asset("eip155:1/erc20:0x6b175474e89094c44da98b954eedeac495271d0f", 18),
+    "WETH": Asset("eip155:1/erc20:0xc02aaa39b223fe8d0a0e5c4f27ead9083c756cc2", 18),
+}
+"""The assets that most workspaces hold; everything else is told by the connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assets:
+    """The assets of one connection."""
+
+    table: Mapping[str, Asset]
+
+    def name(self, asset_id: str | None) -> str | None:
+        """Return the CAIP-19 id, or `fireblocks:<id>` for an asset that nobody described."""
+        if not asset_id:
+            return None
+        known = self.table.get(asset_id)
+        return f"fireblocks:{asset_id[:_MAX_ID]}" if known is None else known.caip19
+
+    def base_units(self, asset_id: str | None, amount: Decimal | None) -> int | None:
+        """Return an amount in base units; None when it is unknown, negative or not a whole number of them."""
+        known = self.table.get(asset_id or "")
+        if known is None or amount is None or not amount.is_finite() or amount < 0:
+            return None
+        units = amount.scaleb(known.decimals)
+        if units.adjusted() >= _MAX_DIGITS or units != units.to_integral_value():
+            return None
+        return int(units)
+
+    def place(self, asset_id: str | None, address: str | None) -> str | None:
+        """Return where an address of this asset's chain is, as CAIP-10 where the chain is known."""
+        if not address:
+            return None
+        known = self.table.get(asset_id or "")
+        plain = address.lower() if address[:2] in {"0x", "0X"} else address
+        return plain if known is None else f"{known.chain}:{plain}"
+
+
+def read_assets(settings: Mapping[str, str]) -> Assets:
+    """Return the connection's assets. Raises InputError naming the setting."""
+    text = settings.get(ASSETS_SETTING, "")
+    if not text:
+        return Assets(KNOWN)
+    try:
+        own = msgspec.json.decode(text.encode(), type=dict[str, Asset])
+    except msgspec.MsgspecError as error:
+        raise InputError(f"{ASSETS_SETTING}: {error}", field=ASSETS_SETTING) from error
+    return Assets({**KNOWN, **own})

@@ -1,0 +1,134 @@
+"""What you see is what you sign: the bytes to be signed beside what the co-signer shows (design part 4).
+
+Rules: the payload must be keccak-256 of the raw transaction; a native transfer must go to the shown address with the shown
+amount and no calldata; a token transfer must be exactly `transfer(shown address, shown amount)` at the asset's contract; a
+contract call must go to the shown address with the shown value. Anything else is a mismatch. What cannot be compared (an
+EVM transaction that does not decode, an asset of unknown decimals) is a doubt: held, never waved through. Only EVM
+transactions are decoded; of other chains nothing is claimed.
+"""
+
+import hmac
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Annotated, Final
+
+import msgspec
+from eth_hash.auto import keccak
+
+from service.custody.fireblocks.assets import Asset, Assets
+from service.domain.activity import MAX_ID_LENGTH, SigningFacts
+from service.domain.decode.calldata import decode_call
+from service.domain.decode.evm import EvmTransaction, decode_transaction, from_hex
+from service.domain.decode.signing import facts_of
+from service.domain.errors import InputError
+from service.domain.transactions import payload_digest
+
+CONTRACT_CALL: Final = "CONTRACT_CALL"
+TRANSFER: Final = "TRANSFER"
+MAX_RAW: Final = 20
+
+Id = Annotated[str, msgspec.Meta(max_length=MAX_ID_LENGTH)]
+Hex = Annotated[str, msgspec.Meta(max_length=250_000)]
+
+
+class RawTx(msgspec.Struct, frozen=True, rename="camel"):
+    """One message to sign: the transaction's bytes and the digest that the key gets."""
+
+    raw_tx: Hex = ""
+    payload: Hex = ""
+
+
+class ShownDestination(msgspec.Struct, frozen=True, rename={"amount_native_str": "amountNativeStr",
+                                                            "amount_usd": "amountUSD",
+                                                            "dst_address_type": "dstAddressType",
+                                                            "dst_type": "dstType",
+                                                            "display_dst_address": "displayDstAddress"}):  # fmt: skip
+    """What signers are shown."""
+
+    amount_native_str: Id = ""
+    amount_usd: Decimal | None = None
+    dst_address_type: Id = ""
+    dst_type: Id = ""
+    display_dst_address: Id = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the signers see of one request."""
+
+    operation: str
+    asset_id: str
+    destinations: tuple[ShownDestination, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the comparison found."""
+
+    facts: SigningFacts | None
+    recipient: str | None
+    """The decoded recipient as 0x hex, where it differs from the one shown."""
+    payload_digest: bytes | None
+    doubt: str | None
+
+
+def compare(shown: Shown, raw: tuple[RawTx, ...], assets: Assets) -> Seen:
+    """Compare every message to be signed with what is shown. Raises InputError for bytes that are not even hex."""
+    asset = assets.table.get(shown.asset_id)
+    evm = asset is not None and asset.chain.startswith("eip155:")
+    if not raw:
+        return Seen(None, None, None, "the bytes to be signed were not sent" if evm else None)
+    if len(raw) > MAX_RAW:
+        raise InputError(f"rawTx has at most {MAX_RAW} entries", field="rawTx")
+    found = [_compare_one(shown, entry, asset if evm else None) for entry in raw]
+    worst = [seen for seen in found if seen.facts is not None and seen.facts.display_mismatch]
+    doubts = [seen for seen in found if seen.doubt is not None]
+    return (worst or doubts or found)[0]
+
+
+def _compare_one(shown: Shown, entry: RawTx, asset: Asset | None) -> Seen:
+    raw = from_hex(entry.raw_tx, field="rawTx.rawTx")
+    try:
+        transaction = decode_transaction(raw)
+    except InputError:
+        return Seen(None, None, None, None if asset is None else "the bytes to be signed cannot be decoded")
+    signed = from_hex(entry.payload, field="rawTx.payload", max_bytes=64)
+    digest = payload_digest(transaction)
+    if not hmac.compare_digest(signed, keccak(raw)):
+        return Seen(facts_of(transaction, display_mismatch=True), recipient(transaction, asset), digest, None)
+    if asset is None:
+        return Seen(facts_of(transaction), None, digest, "the asset is not known: what is shown cannot be compared")
+    same = _as_shown(shown, transaction, asset)
+    going_to = None if same else recipient(transaction, asset)
+    return Seen(facts_of(transaction, display_mismatch=not same), going_to, digest, None)
+
+
+def _as_shown(shown: Shown, transaction: EvmTransaction, asset: Asset) -> bool:
+    if len(shown.destinations) != 1 or transaction.chain != asset.chain:
+        return False
+    place, amount = shown.destinations[0].display_dst_address.lower(), _units(shown.destinations[0], asset)
+    if amount is None or not place:
+        return False
+    if shown.operation == CONTRACT_CALL:
+        return transaction.to == place and transaction.value == (amount if asset.contract is None else 0)
+    if asset.contract is None:
+        return transaction.to == place and transaction.value == amount and not transaction.data
+    call = decode_call(transaction.data)
+    exact = call.name == "transfer" and call.recipient == place and call.amount == amount
+    return exact and transaction.to == asset.contract and transaction.value == 0
+
+
+def recipient(transaction: EvmTransaction, asset: Asset | None) -> str | None:
+    """Return who would really be paid: of a token transfer its recipient, of a Safe call the inner target."""
+    call = decode_call(transaction.data)
+    if call.name == "transfer" and (asset is None or transaction.to == asset.contract or asset.contract is None):
+        return call.recipient
+    return call.recipient if call.inner is not None else transaction.to
+
+
+def _units(shown: ShownDestination, asset: Asset) -> int | None:
+    try:
+        amount = Decimal(shown.amount_native_str)
+    except ArithmeticError:
+        return None
+    return Assets({"it": asset}).base_units("it", amount)

@@ -1,0 +1,107 @@
+"""The API process: `python -m service.serve`. One event loop, one intake owner, one gate token.
+
+Rules: the port is bound before anything is opened, so that a taken one is said at once; what was accepted is committed
+before the process ends; nothing here decides anything.
+"""
+
+import asyncio
+import sys
+from functools import partial
+
+import structlog
+import uvicorn
+import uvloop
+
+from service.api.auth import Authenticator, stored_tokens
+from service.api.authority_client import UnixSocketAuthority
+from service.api.connections import Connections
+from service.api.deps import ApiParts
+from service.api.intake import IntakeApp
+from service.asgi import Portcullis, create_api
+from service.bootstrap import Opened, open_api
+from service.config import read_settings
+from service.discovery import declarations
+from service.domain.errors import PortcullisError
+from service.flow.gate import Gate
+from service.flow.intake.batcher import Intake
+from service.flow.intake.keeper import EngineKeeper
+from service.log import configure
+from service.ports.custody import PlatformDeclaration
+from service.serving import ReadyServer, bind
+from service.store.connections import load_connection
+from service.store.intake import PostgresIntakeStore, connect
+
+GRACE_S = 10
+"""How long open requests may take to end once we are told to stop."""
+_log = structlog.get_logger(__name__)
+
+
+def main() -> int:
+    """Run until told to stop; return the exit code."""
+    configure("api")
+    try:
+        settings = read_settings()
+        listener = bind(settings.listen_host, settings.listen_port)
+        opened = open_api(settings)
+    except PortcullisError as error:
+        _log.error("api.not_started", reason=str(error))
+        sys.stderr.write(f"portcullis api: {error}\n")
+        return 1
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, listener:
+            runner.run(_serve(opened, partial(_server, opened), listener))
+    finally:
+        opened.close()
+    return 0
+
+
+async def _serve(opened: Opened, server_for: "partial[ReadyServer]", listener: object) -> None:
+    store = await connect(opened.settings.database_url)
+    intake = Intake(store, EngineKeeper(opened.detectors), opened.clock)
+    committing = asyncio.create_task(intake.run())
+    try:
+        await server_for(_application(opened, store, intake)).serve(sockets=[listener])  # type: ignore[list-item]  # a socket
+    finally:
+        committing.cancel()
+        await asyncio.gather(committing, return_exceptions=True)
+        await store.close()
+
+
+def _application(opened: Opened, store: PostgresIntakeStore, intake: Intake) -> Portcullis:
+    authenticator = Authenticator(stored_tokens(opened.database.engine))
+    platforms = declarations("service.custody", "PLATFORM", PlatformDeclaration)
+    taking = IntakeApp(
+        Connections(partial(load_connection, store.pool), opened.gate.secrets.unseal, platforms),
+        intake.submit,
+        Gate(intake.submit, store, opened.clock),
+        authenticator,
+        opened.gate.sign,
+        opened.clock,
+    )
+    parts = ApiParts(
+        settings=opened.settings,
+        database=opened.database,
+        authenticator=authenticator,
+        authority=UnixSocketAuthority(opened.settings.authority_socket),
+        clock=opened.clock,
+    )
+    return Portcullis(taking, create_api(parts))
+
+
+def _server(opened: Opened, app: Portcullis) -> ReadyServer:
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        h11_max_incomplete_event_size=64 * 1024,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    return ReadyServer(config, opened.settings.home / "run" / "ready" / "api")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,174 @@
+"""What the broker forgets, the rows remember: relay and sweeper against a real Valkey that is flushed or away."""
+
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+
+import psycopg
+import pytest
+import redis
+from celery import Celery
+from sqlalchemy import func, select, update
+
+from service.clock import SystemClock
+from service.domain.errors import UnavailableError
+from service.domain.events import AlertRaised, IncidentOpened, StepReady
+from service.domain.ids import IncidentId, new_id
+from service.domain.secrets import Secret
+from service.domain.timeline import Entry
+from service.flow import respond
+from service.store.database import SqlDatabase, create
+from service.store.tables.proof import outbox
+from tests.integration.containment.conftest import ACTIONS, PLAYBOOKS, no_key
+from tests.support.incidents import CONNECTION, add_account, add_connection, add_incident
+from workers.app import make_app
+from workers.publish import CeleryQueue, done_key
+from workers.reconcile import LOCK, Sweeper
+from workers.relay import Relay
+
+pytestmark = pytest.mark.servers
+
+
+@pytest.fixture
+def db(fresh_postgres_url: str) -> Iterator[SqlDatabase]:
+    database = SqlDatabase(create(Secret(fresh_postgres_url), pool_size=2), SystemClock())
+    yield database
+    database.engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def application(valkey_url: str) -> Celery:
+    """One for the module: kombu keeps its pools per URL for the life of the process."""
+    return make_app(Secret(valkey_url))
+
+
+@pytest.fixture
+def app(application: Celery, redis_url: str) -> Celery:
+    assert redis_url
+    return application
+
+
+@pytest.fixture
+def sweeper(db: SqlDatabase, app: Celery) -> Sweeper:
+    return Sweeper(db, CeleryQueue(app), threading.Event(), threading.Lock())
+
+
+def relay_once(url: str, queue: CeleryQueue) -> None:
+    relay = Relay(Secret(url), queue, threading.Event(), threading.Lock())
+    with psycopg.connect(url, autocommit=True) as connection:
+        relay.publish_waiting(connection)
+
+
+def raise_alert(db: SqlDatabase) -> None:
+    with db.begin() as uow:
+        entry = Entry(kind="alert.raised", at=uow.now, subject="alr_1", sentence="An alert")
+        uow.record(entry, AlertRaised("alr_1"))
+
+
+def unpublished(db: SqlDatabase) -> int:
+    with db.begin() as uow:
+        query = "SELECT count(*) FROM outbox WHERE published_at IS NULL"
+        return int(uow.connection.exec_driver_sql(query).scalar_one())
+
+
+def waiting(url: str, queue: str = "flow") -> int:
+    with redis.Redis.from_url(url) as client:
+        length = client.llen(queue)
+    assert isinstance(length, int)
+    return length
+
+
+def age_outbox(db: SqlDatabase, by: timedelta) -> None:
+    with db.begin() as uow:
+        uow.connection.execute(update(outbox).values(published_at=func.now() - by))
+
+
+def test_an_event_is_published_once_and_marked(
+    db: SqlDatabase, app: Celery, fresh_postgres_url: str, redis_url: str
+) -> None:
+    raise_alert(db)
+    for _ in range(2):
+        relay_once(fresh_postgres_url, CeleryQueue(app))
+    assert (waiting(redis_url), unpublished(db)) == (1, 0)
+
+
+def test_a_broker_that_is_away_delays_and_loses_nothing(db: SqlDatabase, app: Celery, fresh_postgres_url: str) -> None:
+    raise_alert(db)
+    away = make_app(Secret("redis://127.0.0.1:1/0"))
+    with pytest.raises(UnavailableError):
+        relay_once(fresh_postgres_url, CeleryQueue(away))
+    assert unpublished(db) == 1
+    relay_once(fresh_postgres_url, CeleryQueue(app))
+    assert unpublished(db) == 0
+
+
+def test_an_event_that_nobody_knows_does_not_stop_the_relay(
+    db: SqlDatabase, app: Celery, fresh_postgres_url: str, redis_url: str
+) -> None:
+    with db.begin() as uow:
+        uow.connection.exec_driver_sql(
+            "INSERT INTO outbox (event, payload, created_at) VALUES ('no_such_event', '{}', now())"
+        )
+    raise_alert(db)
+    relay_once(fresh_postgres_url, CeleryQueue(app))
+    assert (waiting(redis_url), unpublished(db)) == (1, 0)
+
+
+def test_a_commit_wakes_whoever_listens(db: SqlDatabase, fresh_postgres_url: str) -> None:
+    with psycopg.connect(fresh_postgres_url, autocommit=True) as connection:
+        connection.execute("LISTEN outbox")
+        raise_alert(db)
+        assert next(connection.notifies(timeout=5, stop_after=1), None) is not None
+
+
+def test_jobs_that_a_flushed_broker_forgot_are_sent_again_until_noted(
+    db: SqlDatabase, app: Celery, sweeper: Sweeper, fresh_postgres_url: str, redis_url: str
+) -> None:
+    with db.begin() as uow:
+        entry = Entry(kind="incident.opened", at=uow.now, subject="inc_1", sentence="opened")
+        uow.record(entry, IncidentOpened(new_id("inc")))
+    relay_once(fresh_postgres_url, CeleryQueue(app))
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+    assert sweeper.sweep() == 0, "it went out a moment ago"
+    age_outbox(db, timedelta(minutes=1))
+    with db.begin() as uow:
+        number = uow.connection.exec_driver_sql("SELECT id FROM outbox").scalar_one()
+        uow.once(done_key(number, "respond.plan"))
+    assert sweeper.sweep() == 1
+    assert (waiting(redis_url), waiting(redis_url, "delivery")) == (1, 1), "escalate.start and notify.incident"
+    assert sweeper.sweep() == 0, "it is left alone for a while"
+
+
+def test_a_noted_event_is_left_alone(db: SqlDatabase, app: Celery, sweeper: Sweeper, fresh_postgres_url: str) -> None:
+    with db.begin() as uow:
+        entry = Entry(kind="step.ready", at=uow.now, subject="stp_1", sentence="ready")
+        uow.record(entry, StepReady("stp_1", "keys"))
+    relay_once(fresh_postgres_url, CeleryQueue(app))
+    age_outbox(db, timedelta(minutes=1))
+    with db.begin() as uow:
+        number = uow.connection.exec_driver_sql("SELECT id FROM outbox").scalar_one()
+        uow.once(done_key(number, "keys.step"))
+    assert sweeper.sweep() == 0
+
+
+def test_a_ready_step_that_no_job_reached_is_found(db: SqlDatabase, sweeper: Sweeper, redis_url: str) -> None:
+    with db.begin() as uow:
+        add_connection(uow.connection)
+        add_account(uow.connection, "hot-1")
+        incident = add_incident(uow.connection, (f"account:{CONNECTION}/hot-1",))
+    respond.plan(respond.Desk(db, ACTIONS, PLAYBOOKS, no_key), IncidentId(incident))
+    assert waiting(redis_url, "containment") == 0
+    assert sweeper.sweep() == 0, "its event has a few seconds"
+    with db.begin() as uow:
+        uow.connection.exec_driver_sql("UPDATE steps SET ready_at = now() - interval '6 s'")
+    assert sweeper.sweep() == waiting(redis_url, "containment") > 0
+
+
+def test_one_sweeper_works_at_a_time(db: SqlDatabase, sweeper: Sweeper) -> None:
+    raise_alert(db)
+    age_outbox(db, timedelta(minutes=1))
+    with db.begin() as uow:
+        uow.connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
+        assert sweeper.sweep() == 0
+    assert sweeper.sweep() == 1

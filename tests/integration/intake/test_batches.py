@@ -1,0 +1,147 @@
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.support.intake import (
+    SECRET,
+    TOKEN,
+    add_account,
+    add_connection,
+    encoded,
+    running,
+    seed,
+    signed,
+    withdrawal,
+)
+
+pytestmark = pytest.mark.servers
+AUTH = {"authorization": f"Bearer {TOKEN}"}
+
+
+@pytest.fixture
+def url(fresh_postgres_url: str) -> str:
+    add_connection(fresh_postgres_url, "std", "standard", {}, {"webhook_secret": SECRET})
+    add_account(fresh_postgres_url, "std", "hot-1")
+    return fresh_postgres_url
+
+
+def line(number: int, **changes: object) -> bytes:
+    told = withdrawal(number, **{"timestamp": "2026-01-01T00:00:00Z", **changes})
+    return encoded(told | {"id": f"e-{number}"}) + b"\n"
+
+
+def test_a_bad_line_spoils_nothing_and_answers_keep_the_order(url: str) -> None:
+    lines = [
+        line(1),
+        b"not json\n",
+        line(2, asset=None),
+        b"x" * 300_000 + b"\n",
+        line(3),
+        line(1),
+        line(1, asset="other"),
+    ]
+
+    async def chunks() -> AsyncIterator[bytes]:
+        whole = b"".join(lines)
+        for start in range(0, len(whole), 70_001):
+            yield whole[start : start + 70_001]
+
+    async def play() -> None:
+        async with running(url) as world:
+            answer = await world.client.post("/v1/activities", content=chunks(), headers=AUTH)
+            told = [json.loads(text) for text in answer.text.splitlines()]
+            assert [one["status"] for one in told] == [
+                "scored", "refused", "refused", "refused", "scored", "scored", "refused",
+            ]  # fmt: skip
+            assert told[2]["problem"]["field"] == "data.asset"
+            assert told[3]["problem"]["code"] == "too_large"
+            assert told[5]["activity_id"] == told[0]["activity_id"]
+            assert told[6]["problem"]["code"] == "conflict"
+            assert world.count("activities") == 2
+
+    asyncio.run(play())
+
+
+def test_history_never_alerts_and_ends_when_the_account_is_live(url: str) -> None:
+    async def play() -> None:
+        async with running(url) as world:
+            huge = line(1, amount_usd="900000000.00", balance_usd="900000001.00")
+            first = await world.client.post("/v1/activities?mode=history", content=huge, headers=AUTH)
+            assert json.loads(first.text)["status"] == "history"
+            assert world.count("alerts") == 0
+            body = encoded(withdrawal(2))
+            await world.client.post("/webhooks/std", content=body, headers=signed("m", body))
+            late = await world.client.post("/v1/activities?mode=history", content=line(3), headers=AUTH)
+            assert json.loads(late.text)["problem"]["code"] == "forbidden"
+            wrong = await world.client.post("/v1/activities?mode=both", content=line(3), headers=AUTH)
+            assert (wrong.status_code, wrong.json()["field"]) == (422, "mode")
+
+    asyncio.run(play())
+
+
+def test_only_an_ingest_token_may_send(url: str) -> None:
+    async def play() -> None:
+        async with running(url) as world:
+            for headers in ({}, {"authorization": "Bearer x"}, {"authorization": f"Bearer {TOKEN}x"}):
+                answer = await world.client.post("/v1/activities", content=line(1), headers=headers)
+                assert answer.status_code == 401
+            assert world.count("activities") == 0
+
+    asyncio.run(play())
+
+
+def test_a_decision_is_stored_repeated_and_looked_up_again(url: str) -> None:
+    async def play() -> None:
+        async with running(url) as world:
+
+            async def ask(number: int, **changes: object) -> dict[str, object]:
+                body = encoded(withdrawal(number, **changes) | {"id": f"q-{number}", "deadline_ms": 20_000})
+                answer = await world.client.post("/v1/decisions", content=body, headers=AUTH)
+                assert answer.status_code == 200, answer.text
+                found: dict[str, object] = answer.json()
+                return found
+
+            stamp = "2026-01-01T00:00:00Z"
+            first = await ask(1, timestamp=stamp)
+            assert first["decision"] == "approve"
+            assert await ask(1, timestamp=stamp) == first
+            seed(
+                url,
+                [
+                    (
+                        "INSERT INTO gate_holds (id, connection_id, scope, value, idempotency_key, placed_at)"
+                        " VALUES ('h', 'std', 'account', 'hot-1', 'k', now())",
+                        (),
+                    )
+                ],
+            )
+            assert (await ask(1, timestamp=stamp))["decision"] == "hold"
+            assert (await ask(2, timestamp=stamp))["decision"] == "hold"
+            seed(url, [("UPDATE gate_holds SET released_at = now()", ())])
+            assert (await ask(2, timestamp=stamp))["decision"] == "approve"
+            other = encoded(withdrawal(9) | {"id": "q-1", "deadline_ms": 20_000})
+            assert (await world.client.post("/v1/decisions", content=other, headers=AUTH)).status_code == 409
+            unlisted = await ask(3, account="nobody")
+            assert unlisted["decision"] == "hold"
+            assert world.count("decisions") == 3
+
+    asyncio.run(play())
+
+
+def test_a_held_question_passes_once_people_cleared_its_transaction(url: str) -> None:
+    async def play() -> None:
+        async with running(url) as world:
+            first = encoded(withdrawal(1))
+            await world.client.post("/webhooks/std", content=first, headers=signed("m", first))
+            changed = withdrawal(1, destination="eip155:1:0x" + "7" * 40) | {"id": "q-1", "deadline_ms": 20_000}
+            body = encoded(changed)
+            answer = await world.client.post("/v1/decisions", content=body, headers=AUTH)
+            assert answer.json()["decision"] == "hold"
+            seed(url, [("UPDATE transactions SET cleared_by = 'apr_1'", ())])
+            answer = await world.client.post("/v1/decisions", content=body, headers=AUTH)
+            assert answer.json()["decision"] == "approve"
+            assert world.rows("SELECT decision FROM decisions")[0]["decision"] == "approve"
+
+    asyncio.run(play())

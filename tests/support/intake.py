@@ -1,0 +1,178 @@
+"""A whole intake on a real PostgreSQL, without HTTP servers: the ASGI app is called directly."""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import psycopg
+
+from rules.loader import load_directory
+from rules.settings import EngineSettings
+from service.api.auth import Authenticator, Principal, StoredToken
+from service.api.connections import Connections
+from service.api.intake import IntakeApp
+from service.clock import SystemClock
+from service.custody.fireblocks.platform import PLATFORM as FIREBLOCKS
+from service.custody.standard.platform import PLATFORM as STANDARD
+from service.domain.ids import ConnectionId, PersonId
+from service.domain.quorum import Role
+from service.domain.secrets import Secret
+from service.flow.gate import Gate
+from service.flow.intake.batcher import Intake
+from service.flow.intake.keeper import EngineKeeper
+from service.ports.custody import ConnectionConfig as Config
+from service.ports.custody import ContainmentCalls, GateHolds, PlatformDeclaration, SignHere
+from service.ports.gate import Signer
+from service.store.connections import load_connection
+from service.store.grants import API
+from service.store.intake import PostgresIntakeStore, connect
+from tests.support.servers import url_of_role
+
+KEY = bytes(range(32))
+SECRET = b"whsec_" + base64.b64encode(KEY)
+OTHER_SECRET = b"whsec_" + base64.b64encode(bytes(range(1, 33)))
+TOKEN_ID = "tok_01ARZ3NDEKTSV4RRFFQ69G5FAV"
+TOKEN = "pcl_01ARZ3NDEKTSV4RRFFQ69G5FAV_test-secret"
+ETH = "eip155:1/slip44:60"
+DETECTORS = load_directory()
+
+
+PLATFORMS = {platform.name: platform for platform in (STANDARD, FIREBLOCKS)}
+
+
+@dataclass
+class World:
+    """What a test holds: the app's client, the intake, and the database's superuser URL."""
+
+    client: httpx.AsyncClient
+    intake: Intake
+    store: PostgresIntakeStore
+    url: str
+    published: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
+
+    def rows(self, query: str, *parameters: object) -> list[dict[str, Any]]:
+        """Query as superuser."""
+        with psycopg.connect(self.url, row_factory=psycopg.rows.dict_row) as connection:
+            return connection.execute(query, parameters or None).fetchall()
+
+    def count(self, table: str, where: str = "true") -> int:
+        """Count rows."""
+        return int(self.rows(f"SELECT count(*) AS n FROM {table} WHERE {where}")[0]["n"])  # noqa: S608  test literals
+
+
+def seed(url: str, statements: Sequence[tuple[str, tuple[object, ...]]]) -> None:
+    """Run statements as superuser."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        for statement, parameters in statements:
+            connection.execute(statement, parameters)
+
+
+def add_connection(
+    url: str, name: str, platform: str, settings: Mapping[str, str], secrets: Mapping[str, bytes]
+) -> None:
+    """Insert a connection; its secrets are 'sealed' as they are."""
+    rows: list[tuple[str, tuple[object, ...]]] = [
+        (
+            """INSERT INTO connections (id, platform, name, config, state, created_at)
+            VALUES (%s, %s, %s, %s, 'active', now())""",
+            (name, platform, name, json.dumps(dict(settings))),
+        )
+    ]
+    rows += [
+        (
+            """INSERT INTO connection_secrets (connection_id, name, opened_by, sealed, created_at)
+            VALUES (%s, %s, 'api', %s, now())""",
+            (name, secret, value),
+        )
+        for secret, value in secrets.items()
+    ]
+    seed(url, rows)
+
+
+def add_account(url: str, connection: str, ref: str) -> None:
+    """Register an account."""
+    seed(
+        url,
+        [
+            (
+                "INSERT INTO accounts (id, connection_id, ref, holder, created_at) VALUES (%s, %s, %s, 'platform', now())",
+                (f"acc-{connection}-{ref}", connection, ref),
+            )
+        ],
+    )
+
+
+@asynccontextmanager
+async def running(
+    url: str, *, signer: Signer = lambda message: message, connection: str = "std"
+) -> AsyncIterator[World]:
+    """Run an intake under the API's database role."""
+    store = await connect(Secret(url_of_role(url, API)))
+    published: list[tuple[str, Mapping[str, str]]] = []
+    keeper = EngineKeeper(DETECTORS, EngineSettings(salt="test"))
+    intake = Intake(store, keeper, SystemClock(), lambda name, payload: published.append((name, payload)))
+    connections = Connections(lambda name: load_connection(store.pool, name), lambda sealed, _aad: sealed, PLATFORMS)
+    app = IntakeApp(
+        connections, intake.submit, Gate(intake.submit, store, SystemClock()), tokens(connection), signer, SystemClock()
+    )
+    task = asyncio.create_task(intake.run())
+    client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
+    try:
+        yield World(client, intake, store, url, published)
+    finally:
+        await client.aclose()
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        await store.close()
+
+
+def tokens(connection: str) -> Authenticator:
+    """One ingest token, bound to a connection."""
+    principal = Principal(TOKEN_ID, Role.INGEST, PersonId("") or None, ConnectionId(connection))
+    stored = StoredToken(principal, hashlib.sha256(TOKEN.encode()).digest(), None, None)
+    return Authenticator(lambda token_id: stored if token_id == TOKEN_ID else None)
+
+
+def signed(event_id: str, body: bytes, *, key: bytes = KEY, at: float | None = None) -> dict[str, str]:
+    """Standard Webhooks headers."""
+    stamp = str(int(time.time() if at is None else at))
+    mac = hmac.digest(key, f"{event_id}.{stamp}.".encode() + body, "sha256")
+    return {
+        "webhook-id": event_id,
+        "webhook-timestamp": stamp,
+        "webhook-signature": "v1," + base64.b64encode(mac).decode(),
+    }
+
+
+def withdrawal(number: int, **changes: object) -> dict[str, object]:
+    """One withdrawal in our wire schema."""
+    data: dict[str, object] = {
+        "account": "hot-1",
+        "actor": "ops",
+        "transaction": f"tx-{number}",
+        "asset": ETH,
+        "amount_base_units": str(10**16 * (1 + number % 7)),
+        "amount_usd": f"{30 * (1 + number % 7)}.00",
+        "balance_usd": "1000000.00",
+        "destination": f"eip155:1:0x{number % 50:040x}",
+        "destination_kind": "one_time",
+    }
+    data.update(changes)
+    kind = data.pop("type", "withdrawal.requested")
+    stamp = data.pop("timestamp", datetime.now(UTC).isoformat())
+    return {"type": kind, "timestamp": stamp, "data": {k: v for k, v in data.items() if v is not None}}
+
+
+def encoded(document: object) -> bytes:
+    """JSON bytes."""
+    return json.dumps(document).encode()

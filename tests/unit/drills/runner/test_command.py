@@ -1,0 +1,54 @@
+"""What the command line says about what cannot be carried out."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from drills.__main__ import app
+from drills.runner.homes import demo_folder, fresh_home
+from drills.scenario import FOLDER
+
+
+def test_an_unknown_scenario_names_the_known_ones() -> None:
+    done = CliRunner().invoke(app, ["run", "mt-gox"])
+
+    assert done.exit_code == 2
+    assert "choose one of benign-day, bybit-2025, kucoin-2020" in done.stderr
+
+
+def test_a_missing_field_is_named(tmp_path: Path) -> None:
+    text = (FOLDER / "kucoin-2020.yaml").read_text()
+    broken = tmp_path / "kucoin-2020.yaml"
+    broken.write_text(text.replace("random_seed: 20200926\n", ""))
+
+    done = CliRunner().invoke(app, ["run", str(broken)])
+
+    assert done.exit_code == 2
+    assert "kucoin-2020.yaml: field `random_seed` is missing; add it" in done.stderr
+
+
+def test_a_running_installation_needs_its_set_up_token(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["run", "benign-day", "--url", "http://127.0.0.1:1", "--home", str(tmp_path)])
+
+    assert done.exit_code == 2
+    assert "setup-token cannot be read" in done.stderr
+
+
+def test_the_scenarios_are_listed() -> None:
+    done = CliRunner().invoke(app, ["list"])
+
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["benign-day", "bybit-2025", "kucoin-2020"]
+
+
+def test_old_homes_are_cleared_away_but_not_running_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = demo_folder(tmp_path)
+    for name in ("home-old", "home-running"):
+        (folder / name).mkdir()
+        (folder / name / "lock").touch()
+    monkeypatch.setattr("drills.runner.homes.is_running", lambda home: home.name == "home-running")
+
+    home = fresh_home(folder)
+
+    assert not home.exists()
+    assert [p.name for p in folder.iterdir()] == ["home-running"]

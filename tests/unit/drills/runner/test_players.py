@@ -1,0 +1,154 @@
+"""The approvers and the script, against stand-ins for the two sides."""
+
+import hashlib
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import pyotp
+import pytest
+import rfc8785
+
+from drills import addresses
+from drills.runner.approvers import Approvers
+from drills.runner.attack import Attack
+from drills.runner.crew import Member
+from drills.runner.documents import TAG, check_code
+from drills.runner.errors import ApiError, DrillError
+from drills.runner.phones import Phone
+from drills.runner.platform import Platform
+from drills.runner.processes import Address
+from drills.runner.service import Service
+from drills.runner.story import Line, Story
+from drills.scenario import load_named
+
+SEED = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+
+
+def document(approval_id: str, action: str, *, requester: str = "portcullis") -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "tag": TAG,
+        "id": approval_id,
+        "incident": "inc_1",
+        "requester": requester,
+        "quorum": {action: [[2, "approver"]]},
+        "what": [{"action": action, "sentence": f"{action}, please"}],
+    }
+    text = rfc8785.dumps(fields).decode()
+    return {"document": text, "digest": hashlib.sha256(TAG.encode() + b"\0" + text.encode()).hexdigest()}
+
+
+class Desk(Service):
+    """Answers for approvals and keeps the votes."""
+
+    def __init__(self, documents: Mapping[str, dict[str, Any]]) -> None:
+        super().__init__("http://127.0.0.1:1")
+        self.documents = documents
+        self.votes: list[tuple[str, str, dict[str, Any]]] = []
+
+    def get(self, path: str, token: str, **query: str) -> dict[str, Any]:
+        return self.documents[path.rpartition("/")[2]]
+
+    def post(self, path: str, token: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
+        approval_id = path.split("/")[3]
+        self.votes.append((approval_id, token, dict(body or {})))
+        cast = sum(one[0] == approval_id for one in self.votes)
+        return {"state": "approved" if cast == 2 else "waiting"}
+
+
+def people(count: int) -> list[Member]:
+    return [
+        Member(f"p{n}", f"p{n}", ("approver",), None, person=f"per_{n}", token=f"tok{n}", phone=Phone(pyotp.TOTP(SEED)))
+        for n in range(count)
+    ]
+
+
+def test_a_sweep_is_voted_on_first_by_two_people_with_their_own_codes() -> None:
+    desk = Desk({"apr_a": document("apr_a", "retire_key"), "apr_b": document("apr_b", "sweep_to_safe")})
+    approvers = Approvers(desk, people(4), Story())
+    for approval_id in ("apr_a", "apr_b", "apr_a"):
+        approvers.heard(approval_id)
+    before = time.time()
+    approvers.vote()
+    approvers.vote()
+
+    assert [one[0] for one in desk.votes] == ["apr_b", "apr_b", "apr_a", "apr_a"]
+    assert len({one[1] for one in desk.votes}) == 4
+    person, vote = desk.votes[0][1].replace("tok", "per_"), desk.votes[0][2]
+    assert vote["check_code"] == check_code(str(desk.documents["apr_b"]["digest"]), person)
+    assert vote["code"] in {pyotp.TOTP(SEED).at(int(t)) for t in (before, before + 1)}
+    assert approvers.waiting == []
+
+
+def test_votes_wait_for_fresh_codes_when_people_are_few() -> None:
+    desk = Desk({a: document(a, "sweep_to_safe") for a in ("apr_a", "apr_b")})
+    approvers = Approvers(desk, people(2), Story())
+    for approval_id in desk.documents:
+        approvers.heard(approval_id)
+    approvers.vote()
+
+    assert len(desk.votes) == 2
+    assert len(approvers.waiting) == 1
+
+
+def test_the_requester_does_not_vote() -> None:
+    desk = Desk({"apr_a": document("apr_a", "sweep_to_safe", requester="per_0")})
+    approvers = Approvers(desk, people(3), Story())
+    approvers.heard("apr_a")
+    approvers.vote()
+
+    assert {one[1] for one in desk.votes} == {"tok1", "tok2"}
+
+
+def test_another_requests_document_is_not_voted_on() -> None:
+    desk = Desk({"apr_a": document("apr_b", "sweep_to_safe")})
+
+    with pytest.raises(DrillError, match="shows the document of apr_b"):
+        Approvers(desk, people(2), Story()).heard("apr_a")
+
+
+class Victim(Platform):
+    """Refuses thefts of fixed amounts, as when there is less left, and of one asset altogether."""
+
+    def __init__(self) -> None:
+        super().__init__(Address("http://127.0.0.1:1", "secret"))
+        self.calls: list[Mapping[str, object]] = []
+
+    def call(self, path: str, body: Mapping[str, object]) -> dict[str, Any]:
+        self.calls.append(body)
+        if body.get("asset") == "OCEAN" or "amount_base_units" in body:
+            raise ApiError("too late", 409)
+        return {"tx_hash": "0x01", "amount_base_units": "1000000"}
+
+
+def test_a_thief_takes_what_is_left_and_late_moves_are_told() -> None:
+    told: list[Line] = []
+    scenario = load_named("kucoin-2020")
+    hurried = Attack(
+        scenario, addresses.of_accounts(scenario, {}), Victim(), Story(listen=told.append), speed_up=10_000
+    )
+    hurried.start()
+    while not hurried.is_over:
+        time.sleep(0.01)
+    hurried.check()
+
+    assert len(hurried.played) == len(scenario.script)
+    late = [p for p in hurried.played if p.answer is None]
+    assert {getattr(p.call.move, "asset", "") for p in late} == {"OCEAN"}
+    assert any("came too late" in line.sentence for line in told)
+    assert "1 USDT_ERC20, about $1" in " ".join(line.sentence for line in told)
+
+
+def test_a_script_that_breaks_off_says_so() -> None:
+    class Gone(Victim):
+        def call(self, path: str, body: Mapping[str, object]) -> dict[str, Any]:
+            raise ApiError("the emulator did not answer", 0)
+
+    scenario = load_named("kucoin-2020")
+    attack = Attack(scenario, addresses.of_accounts(scenario, {}), Gone(), Story(), speed_up=10_000)
+    attack.start()
+    while not attack.is_over:
+        time.sleep(0.01)
+
+    with pytest.raises(DrillError, match="broke off"):
+        attack.check()

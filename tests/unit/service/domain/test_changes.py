@@ -1,0 +1,126 @@
+"""Registry changes: every one is read strictly, and what the authority states about destinations holds."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from service.domain.changes import (
+    CHANGES,
+    TIGHTENING,
+    NewDestination,
+    NewPerson,
+    PersonNamed,
+    change_of,
+    check_destination,
+    sentence,
+)
+from service.domain.errors import ApprovalError, InputError
+from service.domain.plan import Effect
+from service.domain.quorum import Role
+from service.domain.setup import (
+    BY_SETUP,
+    DESTINATION_TAG,
+    RegisteredDestination,
+    destination_in_force,
+    registered_destination,
+)
+from service.domain.signed import Signed
+from tests.unit.service.domain.test_policy import PEM, sign
+
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+PERSON = {"id": "per_1", "name": "Ada", "email": "ada@example.org", "roles": ["responder"]}
+
+
+def stated(descriptor: str, active_from: datetime, account: str = "acc_1") -> Signed:
+    return sign(
+        RegisteredDestination(
+            tag=DESTINATION_TAG,
+            account=account,
+            connection="main",
+            ref="hot",
+            chain="eip155:1",
+            descriptor=descriptor,
+            active_from=active_from,
+            approval=BY_SETUP,
+        ).text
+    )
+
+
+def in_force(*statements: Signed) -> str | None:
+    found = destination_in_force(statements, "acc_1", "eip155:1", public_key_pem=PEM, now=NOW)
+    return None if found is None else found.descriptor
+
+
+def test_a_change_comes_back_from_its_item() -> None:
+    person = NewPerson(id="per_1", name="Ada", email="ada@example.org", roles=(Role.RESPONDER,))
+    item = person.item("change.person.add", sentence("change.person.add", person))
+    assert change_of(item.action, item.params) == person
+    assert item.effect is Effect.LOOSENS
+    assert PersonNamed(person="per_1").item("change.person.suspend", "x").effect is Effect.TIGHTENS
+
+
+def test_only_taking_away_is_a_tightening() -> None:
+    assert {"change.person.suspend", "change.person.role_remove", "change.factor.revoke"} == TIGHTENING
+    assert set(CHANGES) > TIGHTENING
+
+
+@pytest.mark.parametrize(
+    ("action", "params"),
+    [
+        ("change.everything", {}),
+        ("change.person.add", {**PERSON, "roles": []}),
+        ("change.person.add", {**PERSON, "roles": ["king"]}),
+        ("change.person.add", {**PERSON, "email": "nobody"}),
+        ("change.person.add", {**PERSON, "name": "a\nb"}),
+        ("change.person.add", {**PERSON, "oncall_level": 4}),
+        ("change.person.add", {**PERSON, "channels": [{"channel": "mail"}]}),
+        ("change.person.add", {**PERSON, "surprise": 1}),
+        ("change.connection.put", {"id": "Main!", "platform": "standard", "name": "M", "settings": {}}),
+        (
+            "change.connection.put",
+            {
+                "id": "main",
+                "platform": "standard",
+                "name": "M",
+                "settings": {},
+                "secrets": [{"name": "s", "opened_by": "api", "sealed": "not base64!"}],
+            },
+        ),
+        (
+            "change.destination.register",
+            {"account": "a", "connection": "c", "ref": "r", "chain": "x", "descriptor": "y"},
+        ),
+        ("change.person.suspend", {}),
+        ("change.person.suspend", []),
+    ],
+)
+def test_a_malformed_change_is_refused(action: str, params: object) -> None:
+    with pytest.raises(InputError):
+        change_of(action, params)
+
+
+@pytest.mark.parametrize("descriptor", ["", "a b", "a\nb", "x" * 1001, "\u202e0x"])
+def test_a_descriptor_is_one_printable_word(descriptor: str) -> None:
+    with pytest.raises(InputError):
+        check_destination("eip155:1", descriptor)
+
+
+def test_a_destinations_sentence_names_it_in_full() -> None:
+    new = NewDestination(account="acc_1", connection="c", ref="r", chain="eip155:1", descriptor="0x" + "ab" * 20)
+    assert "0x" + "ab" * 20 in sentence("change.destination.register", new)
+
+
+def test_the_newest_active_destination_counts() -> None:
+    old, new = stated("0xold", NOW - timedelta(days=9)), stated("0xnew", NOW - timedelta(days=1))
+    later = stated("0xlater", NOW + timedelta(seconds=1))
+    assert in_force(later, old, new) == "0xnew"
+    assert in_force(later) is None
+
+
+def test_a_false_row_neither_redirects_nor_hides() -> None:
+    genuine = stated("0xsafe", NOW - timedelta(days=1))
+    forged = Signed(genuine.body.replace("0xsafe", "0xthief"), genuine.signature)
+    elsewhere = stated("0xother", NOW, account="acc_2")
+    assert in_force(forged, Signed("{", b""), elsewhere, genuine) == "0xsafe"
+    with pytest.raises(ApprovalError):
+        registered_destination(forged, PEM)
