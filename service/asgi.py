@@ -5,19 +5,20 @@ included; no page loads anything from elsewhere; a path means one thing, with or
 redirects.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from fastapi.routing import APIRoute
 from sqlalchemy.exc import DataError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from service.api.deps import ApiParts
+from service.api.deps import ApiParts, Require
 from service.api.feed import GAP_S, Feed
 from service.api.front import Front
 from service.api.problems import Problem, problem_of, problem_of_status
@@ -36,12 +37,13 @@ from service.api.routers import (
 )
 from service.api.schemas.common import Problem as ProblemShown
 from service.domain.errors import InputError, PortcullisError, UnavailableError
+from service.domain.quorum import Role
 from service.store.queries import reading
 from service.store.queries.pages import Record
 
 _INTAKE: Final = ("/webhooks/", "/cosigner/")
 _INTAKE_POSTS: Final = frozenset({"/v1/activities", "/v1/decisions"})
-_MODULES: Final = (alerts, incidents, steps, activities, registry, approvals, people, setup, tokens, live)
+MODULES: Final = (alerts, incidents, steps, activities, registry, approvals, people, setup, tokens, live)
 _PROBLEM: Final[dict[str, Any]] = {
     "description": "A problem (RFC 9457).",
     "content": {"application/problem+json": {"schema": {"$ref": f"#/components/schemas/{ProblemShown.__name__}"}}},
@@ -63,7 +65,7 @@ def create_api(parts: ApiParts) -> FastAPI:
     )
     api.state.parts = parts
     api.state.feed = _feed(parts)
-    for module in _MODULES:
+    for module in MODULES:
         api.include_router(module.router)
     api.add_exception_handler(RequestValidationError, _invalid)
     api.add_exception_handler(HTTPException, _framework)
@@ -72,6 +74,26 @@ def create_api(parts: ApiParts) -> FastAPI:
     api.add_exception_handler(PoolTimeoutError, _busy)
     api.add_exception_handler(Exception, _problem)
     return api
+
+
+def routes() -> Iterator[tuple[str, APIRoute]]:
+    """Yield every route of the FastAPI half with its method, in the order in which they are looked at."""
+    for module in MODULES:
+        for route in module.router.routes:
+            if isinstance(route, APIRoute):
+                for method in sorted(route.methods):
+                    yield method, route
+
+
+def roles_of(route: APIRoute) -> frozenset[Role] | None:
+    """Return the roles of which a caller must have one; None when a route asks for no token with a role."""
+    waiting = [route.dependant]
+    while waiting:
+        dependant = waiting.pop()
+        if isinstance(dependant.call, Require):
+            return dependant.call.roles
+        waiting += dependant.dependencies
+    return None
 
 
 class Portcullis:

@@ -14,6 +14,7 @@ from rules.loader import DEFAULT_DIRECTORY, DetectorSet, load_directory
 from service.clock import SystemClock
 from service.config import Settings
 from service.domain.errors import ConfigurationError
+from service.pins import require_pinned
 from service.store.database import SqlDatabase, create
 
 
@@ -45,6 +46,8 @@ def open_api(settings: Settings) -> Opened:
         detectors = load_directory(settings.extra_detectors or DEFAULT_DIRECTORY)
     except (HsmError, RulesError) as error:
         raise ConfigurationError(str(error)) from error
+    require_pinned(settings.public / "gate-callback.pem", gate.public_key_pem())
+    require_pinned(settings.public / "api-seal.pem", gate.secrets.public_key_pem())
     clock = SystemClock()
     database = SqlDatabase(create(settings.database_url, pool_size=settings.pool_size), clock)
     return Opened(settings, clock, database, gate, detectors)

@@ -27,6 +27,7 @@ from service.domain.setup import secret_aad
 from service.flow.contain import Hands
 from service.flow.respond import Desk
 from service.notifiers import registry
+from service.pins import require_pinned
 from service.playbooks.loader import load
 from service.ports.custody import ConnectionConfig, ContainmentCalls, PlatformDeclaration
 from service.ports.notify import Channel
@@ -62,6 +63,7 @@ def containment_root(settings: Settings) -> WorkerRoot:
     """Wire the containment worker. Raises ConfigurationError, and HsmError when the token does not open."""
     db, owner = _database(settings), _owner()
     token = PlatformToken.open(_token(settings))
+    require_pinned(settings.public / "containment-seal.pem", token.secrets.public_key_pem())
     actions = actions_in(ACTIONS)
     pem = partial(_votes_key, settings)
     hands = Hands(

@@ -25,7 +25,8 @@ class EmulatorServer:
 
     def __init__(self, *, port: int = 0, token: str | None = None, record: Path | None = None) -> None:
         self.emulator = Emulator(token)
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        # asyncio sends small answers at once (TCP_NODELAY) only on a socket that says it is TCP.
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.bind((HOST, port))
         self._socket.listen()

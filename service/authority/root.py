@@ -26,6 +26,7 @@ from service.discovery import subclasses
 from service.domain.errors import ConfigurationError
 from service.domain.quorum import Approval
 from service.log import configure
+from service.pins import require_pinned
 from service.store.database import SqlDatabase, create
 
 SETUP_FILE_VARIABLE: Final = "PORTCULLIS_SETUP_TOKEN_FILE"
@@ -81,28 +82,6 @@ def open_office(settings: Settings) -> Office:
     require_pinned(settings.public / PUBLIC_KEY, pem)
     clock = SystemClock()
     return Office(SqlDatabase(create(settings.database_url, pool_size=POOL_SIZE), clock), token, clock, pem)
-
-
-def require_pinned(path: Path, pem: bytes) -> None:
-    """Check that the file others have pinned holds the token's own key; write it on the first start.
-
-    Raises ConfigurationError when it holds another key or cannot be written.
-    """
-    try:
-        pinned = path.read_bytes()
-    except FileNotFoundError:
-        try:
-            path.write_bytes(pem)
-        except OSError as error:
-            raise ConfigurationError(
-                f"{path} cannot be written ({error.strerror}): run `portcullis hsm init`"
-            ) from error
-        return
-    if pinned.strip() != pem.strip():
-        raise ConfigurationError(
-            f"{path} is not the public key of this authority's token: votes would count for nobody; "
-            "restore the token or the file from the same backup"
-        )
 
 
 def setup_token_file(settings: Settings, environ: Mapping[str, str]) -> Path:

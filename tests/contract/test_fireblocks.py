@@ -107,6 +107,7 @@ def test_every_call_of_the_adapter_keeps_the_description(description: Descriptio
         assert adapter.cancelled(held) is Verdict.HOLDS
         adapter.forbid_one_time_addresses(key="k-2")
         assert adapter.one_time_addresses_forbidden() is Verdict.HOLDS
+        side.decide = lambda _claims: "APPROVE"
         adapter.allow_one_time_addresses(key="k-3")
         adapter.freeze_workspace(key="k-4")
         exchanges = read_exchanges(record)

@@ -56,6 +56,14 @@ class Assets:
     """The assets of one connection."""
 
     table: Mapping[str, Asset]
+    own: frozenset[str] = frozenset()
+    """The ids that the connection itself named."""
+
+    def on(self, chain: str) -> tuple[str, ...]:
+        """Return the ids that a new address of this CAIP-2 chain is for: its native coin and the connection's own."""
+        here = {name for name, asset in self.table.items() if asset.chain == chain}
+        coins = {name for name in here if self.table[name].caip19.partition("/")[2].startswith("slip44:")}
+        return (*sorted(coins & self.own or coins), *sorted((here & self.own) - coins))
 
     def name(self, asset_id: str | None) -> str | None:
         """Return the CAIP-19 id, or `fireblocks:<id>` for an asset that nobody described."""
@@ -92,4 +100,4 @@ def read_assets(settings: Mapping[str, str]) -> Assets:
         own = msgspec.json.decode(text.encode(), type=dict[str, Asset])
     except msgspec.MsgspecError as error:
         raise InputError(f"{ASSETS_SETTING}: {error}", field=ASSETS_SETTING) from error
-    return Assets({**KNOWN, **own})
+    return Assets({**KNOWN, **own}, frozenset(own))

@@ -1,17 +1,10 @@
 """Containment at Fireblocks: API calls signed inside the platform token, and holds of our own gate.
 
-Rules: every request carries `X-API-Key` and a JWT (RS256; uri, nonce, iat, exp = iat + 55 s, sub, bodyHash) signed by a
-key that never leaves the token, and every POST an `Idempotency-Key`, which Fireblocks honours for 24 h. Suspending one
-account *means* that our co-signer callback answers RETRY for it: Fireblocks has no call that stops the outgoing transfers
-of one vault account (freezing a transaction quarantines incoming funds). The calls are those of the official API
-description; freezing the workspace is lifted by Fireblocks support alone.
+Rules: suspending one account *means* that our co-signer callback answers RETRY for it: Fireblocks has no call that stops
+the outgoing transfers of one vault account (freezing a transaction quarantines incoming funds). The calls are those of
+the official API description; freezing the workspace is lifted by Fireblocks support alone.
 """
 
-import base64
-import hashlib
-import json
-import time
-import uuid
 from collections.abc import Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Final
@@ -19,10 +12,12 @@ from urllib.parse import quote
 
 import httpx
 
-from service.custody.base import TIMEOUT, require_url, send
+from service.custody.base import require_url
+from service.custody.fireblocks.api import FireblocksApi
+from service.custody.fireblocks.assets import read_assets
+from service.custody.fireblocks.wallets import InternalWallets
 from service.domain.account import AccountRef
 from service.domain.errors import (
-    ConfigurationError,
     InputError,
     MissingCapabilityError,
     PortcullisError,
@@ -39,16 +34,13 @@ CAPABILITIES: Final = frozenset(
         Capability.LOCK_DESTINATION,
         Capability.FORBID_ONE_TIME_ADDRESSES,
         Capability.FREEZE_WORKSPACE,
+        Capability.PUBLISH_ADDRESS,
     }
 )
 MISSING: Final[Mapping[Capability, str]] = {
     Capability.REVOKE_CREDENTIAL: (
         "Fireblocks has no API call for revoke_credential: in its console, an admin removes the user or the API user's "
         "key and resets the user's device"
-    ),
-    Capability.PUBLISH_ADDRESS: (
-        "Fireblocks has no API call for publish_address that works without its own approval flow: whitelist the new "
-        "address in its console and tell who pays in"
     ),
 }
 SETTINGS: Final = (
@@ -71,7 +63,7 @@ _PENDING: Final = (
 )
 _CANCELLED: Final = frozenset({"CANCELLED", "CANCELLING", "REJECTED", "BLOCKED", "FAILED", "TIMEOUT"})
 _PAGE: Final = 200
-_TOKEN_LIFE_S: Final = 55
+_FROZEN: Final = "FROZEN"
 
 
 def check_settings(settings: Mapping[str, str]) -> None:
@@ -91,15 +83,15 @@ class FireblocksCalls:
         self, config: ConnectionConfig, sign: SignHere | None, holds: GateHolds, client: httpx.Client | None = None
     ) -> None:
         self._config = config
-        self._sign = sign
         self._holds = holds
-        self._client = client or httpx.Client(timeout=TIMEOUT)
+        self._api = FireblocksApi(config, sign, client)
+        self._wallets = InternalWallets(self._api, read_assets(config.settings))
 
     @property
     def capabilities(self) -> frozenset[Capability]:
         """Without API access only what our own gate does."""
         ours = {Capability.HOLD_OUTGOING, Capability.LOCK_DESTINATION}
-        return CAPABILITIES if self._config.settings.get("api_base_url") and self._sign else frozenset(ours)
+        return CAPABILITIES if self._api.reachable else frozenset(ours)
 
     def lacks(self, capability: Capability) -> str:
         """See the port."""
@@ -130,7 +122,7 @@ class FireblocksCalls:
         """See the port."""
         for status in _PENDING:
             query = {"status": status, "sourceType": "VAULT_ACCOUNT", "sourceId": account.ref, "limit": str(_PAGE)}
-            found = self._ask("/transactions", query)
+            found = self._api.ask("/transactions", query)
             if not isinstance(found, list):
                 raise UnavailableError(
                     "Fireblocks answered the list of transactions with something else", retry_after_s=2
@@ -139,7 +131,7 @@ class FireblocksCalls:
 
     def cancel(self, account: AccountRef, transaction: str, *, key: str) -> Receipt:  # noqa: ARG002  known by its id
         """See the port."""
-        told = self._call("POST", f"/transactions/{quote(transaction, safe='')}/cancel", None, key)
+        told = self._api.call("POST", f"/transactions/{quote(transaction, safe='')}/cancel", None, key)
         if not (isinstance(told, dict) and told.get("success") is True):
             raise UnknownOutcomeError("Fireblocks answered the cancellation without saying that it succeeded")
         return Receipt(transaction, {"success": True})
@@ -147,7 +139,7 @@ class FireblocksCalls:
     def cancelled(self, transaction: str) -> Verdict:
         """See the port."""
         try:
-            told = self._ask(f"/transactions/{quote(transaction, safe='')}", {})
+            told = self._api.ask(f"/transactions/{quote(transaction, safe='')}")
         except PortcullisError:
             return Verdict.CANNOT_TELL
         status = told.get("status") if isinstance(told, dict) else None
@@ -182,7 +174,7 @@ class FireblocksCalls:
     def one_time_addresses_forbidden(self) -> Verdict:
         """See the port."""
         try:
-            told = self._ask("/management/ota", {})
+            told = self._api.ask("/management/ota")
         except PortcullisError:
             return Verdict.CANNOT_TELL
         enabled = told.get("enabled") if isinstance(told, dict) else None
@@ -196,72 +188,32 @@ class FireblocksCalls:
 
     def freeze_workspace(self, *, key: str) -> Receipt:
         """See the port."""
-        self._call("POST", "/workspace/freeze", None, key)
+        self._api.call("POST", "/workspace/freeze", None, key)
         return Receipt(key, {})
 
     def workspace_frozen(self) -> Verdict:
-        """See the port; the API has no question for it, only the receipt tells."""
-        return Verdict.CANNOT_TELL
+        """See the port; the question is not open to every workspace, and of its answers only this one is plain."""
+        try:
+            told = self._api.ask("/management/workspace_status")
+        except PortcullisError:
+            return Verdict.CANNOT_TELL
+        frozen = isinstance(told, dict) and told.get("status") == _FROZEN
+        return Verdict.HOLDS if frozen else Verdict.CANNOT_TELL
 
-    def publish_address(self, account: AccountRef, address: str, *, key: str) -> Receipt:  # noqa: ARG002  no such call
+    def publish_address(self, account: AccountRef, address: str, *, key: str) -> Receipt:
         """See the port."""
-        raise MissingCapabilityError(MISSING[Capability.PUBLISH_ADDRESS])
+        return self._wallets.publish(account, address, key=key)
 
-    def address_published(self, account: AccountRef, address: str) -> Verdict:  # noqa: ARG002  there is no such call
+    def address_published(self, account: AccountRef, address: str) -> Verdict:
         """See the port."""
-        return Verdict.CANNOT_TELL
+        try:
+            return self._wallets.published(account, address)
+        except PortcullisError:
+            return Verdict.CANNOT_TELL
 
     def _switch_one_time_addresses(self, *, enabled: bool, key: str) -> Receipt:
-        self._call("PUT", "/management/ota", {"enabled": enabled}, key)
+        self._api.call("PUT", "/management/ota", {"enabled": enabled}, key)
         return Receipt(key, {"enabled": enabled})
-
-    def _ask(self, path: str, query: Mapping[str, str]) -> object:
-        """GET; a lost answer to a question is no unknown outcome, so it is only unavailable."""
-        request = self._client.build_request("GET", f"{self._base()}{path}", params=dict(query) or None)
-        self._authorise(request, b"")
-        try:
-            return send(self._client, request).json()
-        except (UnknownOutcomeError, ValueError) as error:
-            raise UnavailableError(f"Fireblocks did not answer GET {path}", retry_after_s=2) from error
-
-    def _call(self, method: str, path: str, body: Mapping[str, object] | None, key: str) -> object:
-        content = b"" if body is None else json.dumps(body, separators=(",", ":")).encode()
-        headers = {"Idempotency-Key": hashlib.sha256(key.encode()).hexdigest()[:40]}
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-        request = self._client.build_request(method, f"{self._base()}{path}", content=content, headers=headers)
-        self._authorise(request, content)
-        answer = send(self._client, request)
-        try:
-            return answer.json() if answer.content else {}
-        except ValueError as error:
-            raise UnknownOutcomeError(f"Fireblocks answered {method} {path} with something that is not JSON") from error
-
-    def _base(self) -> str:
-        base = self._config.settings.get("api_base_url")
-        if not base:
-            raise MissingCapabilityError(
-                f"connection {self._config.id} has no api_base_url: act in the Fireblocks console"
-            )
-        return base.rstrip("/")
-
-    def _authorise(self, request: httpx.Request, body: bytes) -> None:
-        if self._sign is None:
-            raise ConfigurationError(f"connection {self._config.id} has no API signing key in the platform token")
-        api_key = self._config.settings["api_key"]
-        now = int(time.time())
-        claims = {
-            "uri": request.url.raw_path.decode("ascii"),
-            "nonce": str(uuid.uuid4()),
-            "iat": now,
-            "exp": now + _TOKEN_LIFE_S,
-            "sub": api_key,
-            "bodyHash": hashlib.sha256(body).hexdigest(),
-        }
-        signed = f"{_part({'alg': 'RS256', 'typ': 'JWT'})}.{_part(claims)}"
-        signature = _b64url(self._sign(signed.encode("ascii")))
-        request.headers["X-API-Key"] = api_key
-        request.headers["Authorization"] = f"Bearer {signed}.{signature}"
 
 
 def _transfer(told: Mapping[str, object], account: str) -> PendingTransfer:
@@ -279,14 +231,6 @@ def _transfer(told: Mapping[str, object], account: str) -> PendingTransfer:
         amount,
         str(told.get("status")),
     )
-
-
-def _part(claims: Mapping[str, object]) -> str:
-    return _b64url(json.dumps(claims, separators=(",", ":")).encode())
-
-
-def _b64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
 
 
 def calls(config: ConnectionConfig, sign: SignHere | None, holds: GateHolds) -> FireblocksCalls:

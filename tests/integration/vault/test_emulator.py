@@ -17,7 +17,6 @@ from tests.support.vault import VaultHouse, vault_house
 
 ACCOUNTS = 20
 ETHER = 10**18
-LIMIT_S = 60.0
 
 
 @pytest.fixture

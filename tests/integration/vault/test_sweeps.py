@@ -28,10 +28,12 @@ def test_the_thief_uses_the_nonce_first_and_loses_all_the_same(
 ) -> None:
     chain.rushed = 2
     house.vault.sweep(account, key="s")
+    assert house.vault.swept(account) is NOT, "the fee was raised so high that what it left over is worth a second look"
+    house.vault.sweep(account, key="s")
     assert house.vault.swept(account) is HOLDS
     assert chain.tokens[USDT, SAFE] == 7
-    assert sorted(s.state for s in house.sweeps(account)) == ["failed", "failed", "final", "final"]
-    assert [t.nonce for t in chain.executed] == [2, 3]
+    assert sorted(s.state for s in house.sweeps(account)) == ["failed", "failed", "final", "final", "final"]
+    assert [t.nonce for t in chain.executed] == [2, 3, 4]
 
 
 def test_a_thief_s_pending_transaction_is_outbid_at_its_nonce(
@@ -43,6 +45,8 @@ def test_a_thief_s_pending_transaction_is_outbid_at_its_nonce(
     chain.pool[address, 0] = Sent(address, 0, "0x" + "bd" * 20, ETHER // 2, b"", 21_000, fee, "0xbad")
     house.vault.sweep(account, key="s")
     chain.mine()
+    chain.mines = True
+    house.vault.sweep(account, key="s")
     assert house.vault.swept(account) is HOLDS
     assert "0xbad" not in chain.receipts
     assert chain.coins["0x" + "bd" * 20] == 0
