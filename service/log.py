@@ -32,6 +32,10 @@ _SECRET_VALUES: Final = re.compile(
 _PLAIN_NAMES: Final = frozenset({"problem_code", "exit_code", "status_code"})
 _OF_THE_FORMATTER: Final = frozenset({"_record", "_from_structlog", "exc_info", "stack_info"})
 """What structlog passes along to itself; turned into text and cleaned before it is written."""
+_QUIET: Final = (
+    "httpx", "httpcore", "uvicorn.access", "alembic", "celery.worker.strategy", "celery.app.trace", "celery.beat",
+)  # fmt: skip
+"""Libraries that would write a line for each request or job, without our ids; their warnings stay."""
 _DEEPEST: Final = 12
 
 
@@ -90,6 +94,6 @@ def configure(process: str, *, level: int = logging.INFO) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for quiet in ("httpx", "httpcore", "uvicorn.access", "alembic"):
+    for quiet in _QUIET:
         logging.getLogger(quiet).setLevel(logging.WARNING)
     structlog.contextvars.bind_contextvars(process=process)

@@ -19,6 +19,7 @@ def jobs(db: SqlDatabase, desk: Desk, votes_key_pem: Callable[[], bytes]) -> Job
         "respond.request": lambda p: respond.request(desk, IncidentId(p["incident_id"]), p["action"], p["requester"]),
         "respond.advance": lambda p: respond.advance(desk, StepId(p["step_id"])),
         "escalate.start": lambda p: escalate.start(db, IncidentId(p["incident_id"])),
+        "escalate.everyone": lambda p: escalate.everyone(db, IncidentId(p["incident_id"])),
         "escalate.acknowledged": lambda p: escalate.acknowledged(db, IncidentId(p["incident_id"])),
         "escalate.timer": lambda p: escalate.timer(db, votes_key_pem(), p["timer_id"]),
         "escalate.released": lambda p: escalate.released(db, votes_key_pem(), ApprovalId(p["approval_id"])),

@@ -151,11 +151,6 @@ def delete_wallet_asset(running: Running, call: Call) -> Reply:
     return Reply(201)
 
 
-def list_internal_wallets(_running: Running, _call: Call) -> Reply:
-    """GET /internal_wallets: the emulated workspace has none."""
-    return ok([])
-
-
 def list_users(running: Running, _call: Call) -> Reply:
     """GET /management/users."""
     users = []

@@ -69,10 +69,17 @@ class Custody:
             if wallet is None or wallet.address is None or wallet.status != "APPROVED":
                 raise NotFoundError(f"external wallet {reference!r} does not exist or has no approved address")
             return Peer(kind, wallet.id, wallet.name, "External", wallet.address)
+        if kind == "INTERNAL_WALLET":
+            own = world.internal_wallets.get(reference)
+            approved = [] if own is None else [a for a in own.assets.values() if a.status == "APPROVED"]
+            if own is None or not approved:
+                raise NotFoundError(f"internal wallet {reference!r} does not exist or has no approved address")
+            return Peer(kind, own.id, own.name, "Internal", approved[0].address)
         if kind == "ONE_TIME_ADDRESS":
             return Peer(kind, "", "N/A", "", evm.to_caip10(reference, world.chain.chain_id))
         raise FieldError(
-            f"destination.type {kind!r} is not emulated; use VAULT_ACCOUNT, EXTERNAL_WALLET or ONE_TIME_ADDRESS"
+            f"destination.type {kind!r} is not emulated; use VAULT_ACCOUNT, INTERNAL_WALLET, EXTERNAL_WALLET or "
+            "ONE_TIME_ADDRESS"
         )
 
     def submit(self, order: Order) -> Transaction:

@@ -157,6 +157,23 @@ class ExternalWallet:
     status: str = "APPROVED"
 
 
+@dataclass(slots=True)
+class InternalWallet:
+    """A whitelisted wallet of the workspace's own: an address and an approval for each asset."""
+
+    id: str
+    name: str
+    assets: dict[str, "WhitelistedAsset"] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class WhitelistedAsset:
+    """One asset of an internal wallet; it may be paid only while `status` is APPROVED."""
+
+    address: str
+    status: str = "WAITING_FOR_APPROVAL"
+
+
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
     """One line of the platform's own audit log."""

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from drills.emulator import api_transactions, api_vault, api_workspace
+from drills.emulator import api_internal_wallets, api_transactions, api_vault, api_workspace
 from drills.emulator.emulator import Emulator, Running
 from drills.emulator.errors import EmulatorError, TooLargeError
 from drills.emulator.idempotency import digest_of
@@ -51,7 +51,13 @@ ROUTES: list[tuple[str, str, Handler]] = [
     ("DELETE", "/external_wallets/{wallet}", api_workspace.delete_wallet),
     ("POST", "/external_wallets/{wallet}/{asset}", api_workspace.add_address),
     ("DELETE", "/external_wallets/{wallet}/{asset}", api_workspace.delete_wallet_asset),
-    ("GET", "/internal_wallets", api_workspace.list_internal_wallets),
+    ("GET", "/internal_wallets", api_internal_wallets.listing),
+    ("POST", "/internal_wallets", api_internal_wallets.create),
+    ("GET", "/internal_wallets/{wallet}", api_internal_wallets.get),
+    ("DELETE", "/internal_wallets/{wallet}", api_internal_wallets.delete),
+    ("GET", "/internal_wallets/{wallet}/{asset}", api_internal_wallets.get_asset),
+    ("POST", "/internal_wallets/{wallet}/{asset}", api_internal_wallets.add_asset),
+    ("DELETE", "/internal_wallets/{wallet}/{asset}", api_internal_wallets.delete_asset),
 ]
 
 

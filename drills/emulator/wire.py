@@ -8,7 +8,15 @@ from decimal import Decimal
 
 from drills.emulator import evm
 from drills.emulator.money import short_text, to_decimal, usd
-from drills.emulator.records import Account, Asset, ExternalWallet, Transaction, TxStatus
+from drills.emulator.records import (
+    Account,
+    Asset,
+    ExternalWallet,
+    InternalWallet,
+    Transaction,
+    TxStatus,
+    WhitelistedAsset,
+)
 from drills.emulator.world import World
 
 Json = dict[str, object]
@@ -121,4 +129,16 @@ def external_wallet(wallet: ExternalWallet) -> Json:
     assets: list[Mapping[str, object]] = [
         {"id": asset_id, "status": wallet.status, "address": address, "tag": ""} for asset_id in wallet.asset_ids
     ]
+    return {"id": wallet.id, "name": wallet.name, "assets": assets}
+
+
+def wallet_asset(asset_id: str, told: WhitelistedAsset) -> Json:
+    """WalletAsset."""
+    address = evm.checksum_address(evm.from_caip10(told.address))
+    return {"id": asset_id, "balance": "0", "status": told.status, "address": address, "tag": ""}
+
+
+def internal_wallet(wallet: InternalWallet) -> Json:
+    """UnmanagedWallet of the workspace's own."""
+    assets = [wallet_asset(asset_id, told) for asset_id, told in wallet.assets.items()]
     return {"id": wallet.id, "name": wallet.name, "assets": assets}

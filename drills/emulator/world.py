@@ -16,6 +16,7 @@ from drills.emulator.records import (
     AuditEntry,
     Destination,
     ExternalWallet,
+    InternalWallet,
     Transaction,
     User,
 )
@@ -33,6 +34,7 @@ class World:
     webhook_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     users: dict[str, User] = field(default_factory=dict)
     wallets: dict[str, ExternalWallet] = field(default_factory=dict)
+    internal_wallets: dict[str, InternalWallet] = field(default_factory=dict)
     transactions: dict[str, Transaction] = field(default_factory=dict)
     audit: list[AuditEntry] = field(default_factory=list)
     locked_destinations: set[str] = field(default_factory=set)

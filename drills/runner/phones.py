@@ -1,6 +1,6 @@
 """An approver's phone: real TOTP codes (RFC 6238: HMAC-SHA-1, 30 s, 6 digits), each shown for one purpose only.
 
-Rule: the code that confirms an enrolment is used up like any other, so a phone is free again in the next time step.
+Rule: the code that confirms an enrolment is used up like any other, so a phone is free again from the next code on.
 """
 
 import math
@@ -12,6 +12,8 @@ import pyotp
 from drills.runner.errors import DrillError
 
 STEP_S = 30
+LATE_S = 3.0
+"""How long a call may be under way."""
 
 
 @dataclass(slots=True)
@@ -33,8 +35,19 @@ class Phone:
         """Return the code shown now and mark it as used; DrillError when it was used before."""
         if not self.is_free(now_s):
             raise DrillError(f"this phone's code was used; a fresh one comes in {self.wait_s(now_s):.0f} s")
-        self.last_step = _step(now_s)
-        return self.totp.at(math.floor(now_s))
+        return self._show(_step(now_s))
+
+    def code_shown_before(self, now_s: float) -> str:
+        """Return the code of the time step before, typed late as RFC 6238 section 5.2 allows, and mark it as used.
+
+        So the code shown now stays fresh. Close to the end of a step, where typing late is too late, it is that of now.
+        """
+        ending = now_s % STEP_S > STEP_S - LATE_S
+        return self._show(_step(now_s) - (0 if ending else 1))
+
+    def _show(self, step: int) -> str:
+        self.last_step = step
+        return self.totp.at(step * STEP_S)
 
 
 def from_uri(uri: str) -> Phone:

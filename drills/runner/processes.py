@@ -106,9 +106,10 @@ def start_emulator(folder: Path, record: Path | None, port: int, hear: Hear) -> 
 
 
 def await_emulator(program: Program, folder: Path) -> Address:
-    """Wait until the emulator has written where it is."""
+    """Wait until the emulator has written where it is; the file holds its token and is removed at once."""
     state = folder / "emulator.json"
     found = _await(program, EMULATOR_TIMEOUT_S, lambda: state.read_text() if state.exists() else "")
+    state.unlink(missing_ok=True)
     told = json.loads(found)
     return Address(str(told["url"]), str(told["token"]))
 

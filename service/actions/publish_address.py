@@ -11,7 +11,10 @@ from service.ports.custody import Capability
 
 
 class PublishAddress(ContainmentAction):
-    """Publish a prepared rotation's new address. Runbook: docs/runbooks/action/publish_address.md."""
+    """Publish a prepared rotation's new address. Runbook: docs/runbooks/action/publish_address.md.
+
+    The platform's own approvers may have to agree to it first, so it has a day to hold.
+    """
 
     name = "publish_address"
     title = "Publish the new address of account {target} at its platform"
@@ -21,7 +24,7 @@ class PublishAddress(ContainmentAction):
     target_kinds = frozenset({"account"})
     approval = Quorum.of(2, Role.APPROVER)
     blast_radius = OneAccount()
-    deadline = timedelta(minutes=10)
+    deadline = timedelta(hours=24)
     params: ClassVar[Mapping[str, str]] = {
         "address": "the plan holds no new address: prepare the rotation, then ask for approval"
     }

@@ -78,9 +78,13 @@ class Tail:
         for row_id, until in list(self._missing.items()):
             if until <= now:
                 del self._missing[row_id]
-        for row in rows:
-            self._pass(int(row["id"]), now, settled=bool(row["settled"]))
-        return [Told(int(row["id"]), self.floor, str(row["event"]), dict(row["payload"])) for row in rows]
+        return [self._told(row, now) for row in rows]
+
+    def _told(self, row: Record, now: float) -> Told:
+        # The number is taken before the next row of the batch is: a listener may leave between the two.
+        row_id = int(row["id"])
+        self._pass(row_id, now, settled=bool(row["settled"]))
+        return Told(row_id, self.floor, str(row["event"]), dict(row["payload"]))
 
     def _pass(self, row_id: int, now: float, *, settled: bool) -> None:
         self._missing.pop(row_id, None)

@@ -66,6 +66,15 @@ class PlanProposed(Event):
 
 
 @dataclass(frozen=True)
+class BlastLimitReached(Event):
+    """A plan has tightening steps that the hour's blast radius no longer covers: they wait for people."""
+
+    name: ClassVar[str] = "blast_limit_reached"
+    plan_id: str
+    incident_id: str
+
+
+@dataclass(frozen=True)
 class ActionRequested(Event):
     """A person asks for an action of an incident's playbook once more, or for `recover`: loosen what was tightened."""
 

@@ -45,6 +45,8 @@ MOST_ATTEMPTS: Final = 5
 LEASE: Final = timedelta(seconds=10)
 """A living worker renews it; a dead one is noticed when it ends."""
 _LONGEST_GAP: Final = timedelta(seconds=15)
+_ASKED_AT_LEAST: Final = 100
+"""How often an effect is asked for within its deadline; a long deadline is not spent on asking every 15 seconds."""
 _LONGEST_DOUBT: Final = timedelta(minutes=5)
 
 log = structlog.get_logger(__name__)
@@ -320,7 +322,8 @@ class _Attempt:
     def _later(self, wanted_s: float | None) -> datetime:
         elapsed = self._hands.clock.now() - self._began
         pause = timedelta(seconds=wanted_s) if wanted_s is not None else elapsed / 4
-        return self._hands.clock.now() + min(max(pause, timedelta(seconds=0.3)), _LONGEST_GAP)
+        longest = max(_LONGEST_GAP, self._action.deadline / _ASKED_AT_LEAST)
+        return self._hands.clock.now() + min(max(pause, timedelta(seconds=0.3)), longest)
 
     @property
     def sentence(self) -> str:

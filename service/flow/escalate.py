@@ -1,13 +1,14 @@
 """Who is woken, and when the next one is: on-call level by level, with durable timers and acknowledgement.
 
 Rules: level one is paged at once and needs nobody's leave; every later level needs a standing mandate that covers the
-incident and whose votes verify, or a quorum (design D4, D7). Paging those who must approve is not an escalation and is
-done by `notify`. A timer row decides when the next level is due, so a restart or a lost message changes nothing; an
+incident and whose votes verify, or a quorum (design D4, D7). One exception: when the hour's blast radius is used up,
+everyone on call is paged, whatever the level, once per incident (D4). Paging those who must approve is not an escalation
+and is done by `notify`. A timer row decides when the next level is due, so a restart or a lost message changes nothing; an
 incident that grows worse brings it forward. Acknowledging ends it; a tightening step that nobody confirms in time stays
 in force and pages again, one level higher each time.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from service.domain.approval import ApprovalState, Draft, Subject, lists
@@ -23,6 +24,15 @@ from service.domain.timeline import Entry
 from service.ports.store.unit import Database, UnitOfWork
 
 LAST_LEVEL: Final = 3
+BLAST_LIMIT: Final = "blast_limit"
+"""The reason of a page to everyone on call."""
+_USUAL: Final = "What tightens is already being done."
+_SITUATION: Final[Mapping[str, str]] = {
+    BLAST_LIMIT: (
+        "The hour's blast radius is used up: nothing wider runs by itself. The gate keeps holding every flagged transfer; "
+        "what else must stop waits for approval."
+    )
+}
 
 
 def start(db: Database, incident_id: IncidentId) -> None:
@@ -39,6 +49,28 @@ def start(db: Database, incident_id: IncidentId) -> None:
             _set_next(uow, incident, level=2)
         else:
             uow.attention.hasten_timers(incident.id, uow.now + patience(incident.severity))
+
+
+def everyone(db: Database, incident_id: IncidentId) -> None:
+    """Page every person on call, of whatever level: the blast radius is used up, so nothing wider runs by itself.
+
+    Once per incident, also when somebody has acknowledged it: what must be decided now is more than he took on.
+    """
+    with db.begin() as uow:
+        incident = uow.incidents.lock_incident(incident_id)
+        if incident.state is IncidentState.CLOSED or not uow.once(f"escalate.everyone:{incident_id}"):
+            return
+        on_call = [p for p in uow.attention.reachable() if p.oncall_level is not None]
+        _page_people(uow, incident, on_call, BLAST_LIMIT)
+        who = _names(on_call) or "nobody, no active person is on call"
+        entry = _entry(
+            uow,
+            incident,
+            "escalation.everyone_paged",
+            f"Everyone on call paged, the hour's blast radius is used up: {who}",
+            {"reason": BLAST_LIMIT, "people": [p.person_id for p in on_call]},
+        )
+        uow.record(entry)
 
 
 def acknowledged(db: Database, incident_id: IncidentId) -> None:
@@ -135,19 +167,28 @@ def _mandate(uow: UnitOfWork, incident: Incident, level: int, authority_pem: byt
 
 def _page(uow: UnitOfWork, incident: Incident, *, level: int, reason: str) -> None:
     on_call = [p for p in uow.attention.reachable() if p.oncall_level == level]
-    for person in on_call:
-        if uow.attention.add_page(Page(incident.id, level, person.person_id, reason, uow.now, None)):
-            _write(uow, incident, person, level, reason)
-    who = ", ".join(p.person_id + ("" if p.routes else " (no channel)") for p in on_call)
-    sentence = f"On-call level {level} paged: {who or 'nobody, no active person is on call at this level'}"
+    _page_people(uow, incident, on_call, reason)
+    who = _names(on_call) or "nobody, no active person is on call at this level"
+    sentence = f"On-call level {level} paged: {who}"
     facts = {"level": level, "reason": reason, "people": [p.person_id for p in on_call]}
     uow.record(_entry(uow, incident, "escalation.paged", sentence, facts))
+
+
+def _page_people(uow: UnitOfWork, incident: Incident, people: Sequence[Reachable], reason: str) -> None:
+    for person in people:
+        level = person.oncall_level or 0
+        if uow.attention.add_page(Page(incident.id, level, person.person_id, reason, uow.now, None)):
+            _write(uow, incident, person, level, reason)
+
+
+def _names(people: Sequence[Reachable]) -> str:
+    return ", ".join(p.person_id + ("" if p.routes else " (no channel)") for p in people)
 
 
 def _write(uow: UnitOfWork, incident: Incident, person: Reachable, level: int, reason: str) -> None:
     text = (
         f"{incident.title}.\nIncident {incident.id}, {incident.value_at_risk_usd:,.0f} USD in reach.\n"
-        f"What tightens is already being done. Look and acknowledge: portcullis incident {incident.id}\n"
+        f"{_SITUATION.get(reason, _USUAL)} Look and acknowledge: portcullis incident {incident.id}\n"
         f"You are on-call level {level} ({reason.partition(':')[0].replace('_', ' ')})."
     )
     for channel, recipient in person.routes:

@@ -2,7 +2,8 @@
 
 Rules (design D4):
 
-- Tightening steps are ready at once, all of them in parallel, as far as the hour's blast radius per connection goes.
+- Tightening steps are ready at once, all of them in parallel, as far as the hour's blast radius per connection goes;
+  beyond it they wait for approval, and everyone on call is paged.
 - Everything else waits for approval; one action document lists all of a plan's waiting steps, so it costs one vote.
 - A plan is frozen: its digest covers every step. A wider incident gets one more plan, for what is new.
 - An incident is contained when every tightening step holds or is impossible for a stated reason, nothing is unknown, and,
@@ -20,6 +21,7 @@ from service.domain.compromise import deepest, explained
 from service.domain.errors import ApprovalError, InputError
 from service.domain.events import (
     ApprovalRequested,
+    BlastLimitReached,
     Event,
     IncidentContained,
     PlanProposed,
@@ -32,7 +34,7 @@ from service.domain.plan import FINISHED, Effect, Plan, Step, StepState
 from service.domain.requests import requested_entry
 from service.domain.timeline import Entry
 from service.playbooks.model import Playbook, Playbooks, StepTemplate
-from service.playbooks.planner import document, planned, undoing
+from service.playbooks.planner import OVER_LIMIT, document, planned, undoing
 from service.playbooks.scene import Look, look
 from service.ports.store.unit import Database, UnitOfWork
 
@@ -169,6 +171,7 @@ def _store(desk: Desk, uow: UnitOfWork, incident: Incident, proposal: _Proposal)
     )
     uow.plans.add(made, canonical(body).decode())
     _record(desk, uow, incident, made, head["because"])
+    _record_limit(uow, made, [s for s in proposal.steps if s.reason == OVER_LIMIT])
     for asked in requests:
         uow.record(requested_entry(asked), ApprovalRequested(asked.id))
     if incident.state is IncidentState.CONTAINED and any(_tightens(s) and s.state not in FINISHED for s in steps):
@@ -241,6 +244,25 @@ def _record(desk: Desk, uow: UnitOfWork, incident: Incident, made: Plan, because
         uow.record(
             _entry(desk, uow, step, "step.refused", f"Not done: {step.reason}"), StepFailed(step.id, incident.id)
         )
+
+
+def _record_limit(uow: UnitOfWork, made: Plan, over: Sequence[Step]) -> None:
+    """Say that the hour's blast radius is used up, so that everyone on call is paged (design D4)."""
+    if not over:
+        return
+    connections = sorted({s.target.connection for s in over})
+    entry = Entry(
+        kind="plan.blast_limit_reached",
+        at=uow.now,
+        subject=made.id,
+        sentence=(
+            f"The hour's blast radius of {', '.join(connections)} is used up: {len(over)} steps do not run by themselves, "
+            "the gate keeps holding every flagged transfer"
+        ),
+        incident_id=made.incident_id,
+        facts={"connections": connections, "steps": [s.id for s in over]},
+    )
+    uow.record(entry, BlastLimitReached(made.id, made.incident_id))
 
 
 def _needs_approval(step: Step) -> bool:

@@ -15,6 +15,7 @@ JOBS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "incident_contained": ("notify.contained",),
     "incident_closed": ("review.write", "escalate.acknowledged"),
     "plan_proposed": (),
+    "blast_limit_reached": ("escalate.everyone",),
     "action_requested": ("respond.request",),
     "step_ready": ("contain.step",),  # or keys.step, by the event's lane
     "step_verified": ("respond.advance",),

@@ -8,8 +8,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import apprise
-
 from service.domain.errors import RefusedByOtherSideError, UnknownOutcomeError
 from service.domain.secrets import Secret
 from service.ports.notify import Letter
@@ -25,6 +23,8 @@ class AppriseChannel:
 
     def deliver(self, letter: Letter) -> Mapping[str, str]:
         """Deliver through apprise; see the port for what is raised."""
+        import apprise  # noqa: PLC0415  a worker without such a channel saves its memory
+
         sender = apprise.Apprise()
         if not sender.add(self.url.reveal()):
             raise RefusedByOtherSideError("apprise does not understand the channel's URL: register it anew")

@@ -21,6 +21,8 @@ from service.domain.plan import FINISHED, Effect, Step, StepState, Target
 from service.playbooks.model import Selector, StepTemplate
 
 STEP_TAG: Final = "portcullis/step/v1"
+OVER_LIMIT: Final = "over the hour's blast radius: the gate keeps holding, people must approve this"
+"""Why a tightening step waits for approval."""
 _ENDED_WITHOUT_EFFECT: Final = FINISHED - {StepState.DONE}
 
 
@@ -188,8 +190,7 @@ def _step(
     if action.effect is not Effect.TIGHTENS:
         return made
     if not _affordable(target, scene):
-        reason = "over the hour's blast radius: the gate keeps holding, people must approve this"
-        return _with_state(made, StepState.WAITING_APPROVAL, reason)
+        return _with_state(made, StepState.WAITING_APPROVAL, OVER_LIMIT)
     return _with_state(made, StepState.WAITING_STEP if after else StepState.READY, None)
 
 

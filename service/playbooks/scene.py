@@ -6,7 +6,7 @@ address of ours or a registered safe destination is never locked: a sweep would 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
@@ -19,6 +19,7 @@ from service.domain.plan import Step, StepState, Target
 from service.domain.policy import BlastLimits, Policy, policy_in_force
 from service.playbooks.model import Playbook
 from service.playbooks.planner import Allowance, Scene
+from service.ports.store.registry import DestinationRow
 from service.ports.store.unit import UnitOfWork
 
 WINDOW: Final = timedelta(hours=1)
@@ -44,6 +45,8 @@ def look(uow: UnitOfWork, incident: Incident, playbook: Playbook, votes_key_pem:
     exposed, scopes = _exposed(uow, harmed, lost)
     connections = tuple(dict.fromkeys([*(a.connection for a in alerts), *(a.at.connection for a in exposed)]))
     behind = {connection: uow.registry.accounts_of(connection) for connection in connections}
+    every = {a.id for accounts in (*behind.values(), exposed) for a in accounts}
+    registered = uow.registry.destinations_of(every)
     existing = uow.plans.steps_of(incident.id)
     policy = _policy(uow, votes_key_pem)
     balances = uow.incidents.balances(
@@ -55,12 +58,12 @@ def look(uow: UnitOfWork, incident: Incident, playbook: Playbook, votes_key_pem:
         accounts=harmed,
         exposed=exposed,
         scopes=scopes,
-        destinations=_destinations(uow, alerts, harmed, behind),
+        destinations=_destinations(alerts, harmed, behind, _ours(behind, registered)),
         actors=_actors(alerts, harmed, behind),
         connections=connections,
         behind={connection: [a.at.ref for a in accounts] for connection, accounts in behind.items()},
         balances=balances,
-        safe={account.id: _safe(uow, account) for account in exposed},
+        safe={account.id: _safe(registered.get(account.id, ()), uow.now) for account in exposed},
         addresses=_addresses(exposed, existing),
         existing=existing,
         allowances={c: _allowance(uow, c, policy, balances) for c in connections},
@@ -107,17 +110,22 @@ def _exposed(
     return tuple(found.values()), scopes
 
 
+def _ours(
+    behind: Mapping[ConnectionId, Sequence[Account]], registered: Mapping[AccountId, Sequence[DestinationRow]]
+) -> frozenset[str]:
+    """Return every address of ours and every safe destination, in lower case, with and without its chain."""
+    addresses = {address.lower() for accounts in behind.values() for a in accounts for address in a.addresses}
+    rows = [row for rows in registered.values() for row in rows]
+    safe = {text.lower() for row in rows for text in (row.descriptor, f"{row.chain}:{row.descriptor}")}
+    return frozenset(addresses | safe)
+
+
 def _destinations(
-    uow: UnitOfWork,
     alerts: Sequence[Alert],
     harmed: Sequence[Account],
     behind: Mapping[ConnectionId, Sequence[Account]],
+    ours: frozenset[str],
 ) -> tuple[Target, ...]:
-    ours = {address.lower() for accounts in behind.values() for a in accounts for address in a.addresses}
-    for accounts in behind.values():
-        for account in accounts:
-            for row in uow.registry.destinations(account.id):
-                ours |= {row.descriptor.lower(), f"{row.chain}:{row.descriptor}".lower()}
     pairs = dict.fromkeys(
         (alert.connection, entity.removeprefix("destination:"))
         for alert in alerts
@@ -153,9 +161,8 @@ def _actors(
     )
 
 
-def _safe(uow: UnitOfWork, account: Account) -> list[dict[str, str]]:
-    rows = uow.registry.destinations(account.id)
-    active = [row for row in rows if row.signature is not None and row.active_from <= uow.now]
+def _safe(rows: Sequence[DestinationRow], now: datetime) -> list[dict[str, str]]:
+    active = [row for row in rows if row.signature is not None and row.active_from <= now]
     return [{"chain": row.chain, "descriptor": row.descriptor} for row in sorted(active, key=lambda row: row.chain)]
 
 

@@ -1,6 +1,6 @@
 """Opening units of work on PostgreSQL with synchronous SQLAlchemy Core.
 
-One `begin()` block is one transaction. After its commit the recorded events are published at once if a publisher is at
+One `begin()` block is one transaction. After its commit its transitions are logged and the recorded events published at once if a publisher is at
 hand; whatever that misses, the relay finds in the outbox. A database that cannot be reached is UnavailableError.
 """
 
@@ -15,6 +15,7 @@ from service.domain.errors import PortcullisError, UnavailableError
 from service.domain.secrets import Secret
 from service.ports.clock import Clock
 from service.store.migrate import driver_url
+from service.store.recording import announce
 from service.store.unit_of_work import SqlUnitOfWork
 
 Publish = Callable[[str, Mapping[str, str]], None]
@@ -58,6 +59,7 @@ class SqlDatabase:
                 f"the database did not answer ({type(error.orig).__name__}): nothing was stored, try again",
                 retry_after_s=2,
             ) from error
+        announce(uow.transitions)
         if self._publish is not None:
             # Speed only: the relay sends whatever is not marked as published.
             with suppress(PortcullisError):

@@ -14,6 +14,7 @@ import asyncpg
 
 from rules.learning import LearningRecord, StateChange
 from service.domain.errors import UnavailableError
+from service.domain.events import Event
 from service.domain.ids import ActivityId
 from service.domain.intake import (
     AccountKey,
@@ -30,8 +31,10 @@ from service.domain.intake import (
     TransactionState,
 )
 from service.domain.secrets import Secret
+from service.domain.timeline import Entry
 from service.ports.store.intake import Writes
 from service.store.intake_writes import write_all
+from service.store.recording import announce
 
 LOCK: Final = "portcullis/intake"
 MAX_REQUESTS: Final = 500
@@ -47,7 +50,7 @@ _OURS: Final = (
     asyncpg.OperatorInterventionError,
     asyncpg.PostgresSystemError,
     asyncpg.ReadOnlySQLTransactionError,
-    asyncpg.LockNotAvailableError,
+    asyncpg.ObjectNotInPrerequisiteStateError,
     asyncpg.TransactionRollbackError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
@@ -95,7 +98,10 @@ class PostgresIntakeStore:
         """See the port."""
         with unavailable():
             async with self.pool.acquire(timeout=5) as connection, connection.transaction():
-                yield PostgresIntakeTransaction(connection)
+                transaction = PostgresIntakeTransaction(connection)
+                yield transaction
+        for entry, _, trace_id in transaction.written:
+            announce([entry], trace_id=trace_id)
 
     async def standing(
         self, connection: str, account: str | None, destination: str | None, transaction: str | None
@@ -130,6 +136,7 @@ class PostgresIntakeTransaction:
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
+        self.written: list[tuple[Entry, Sequence[Event], str | None]] = []
 
     async def lock(self) -> int:
         """See the port."""
@@ -234,6 +241,7 @@ class PostgresIntakeTransaction:
     async def write(self, writes: Writes) -> None:
         """See the port."""
         await write_all(self._connection, writes)
+        self.written.extend(writes.entries)
 
     async def _pairs(self, query: str, keys: Sequence[tuple[str, str]]) -> Sequence[Any]:
         if not keys:

@@ -34,3 +34,11 @@ def recorded(entry: Entry) -> Recorded:
         }
     )
     return Recorded(body.decode(), personal)
+
+
+def announce(entries: Iterable[Entry], *, trace_id: str | None = None) -> None:
+    """Log committed transitions by their ids, never their sentences, which may speak of people."""
+    for entry in entries:
+        ids = {"incident_id": entry.incident_id, "activity_id": entry.facts.get("activity"), "trace_id": trace_id}
+        known = {name: value for name, value in ids.items() if value is not None}
+        _log.info("transition", kind=entry.kind, subject=entry.subject, **known)

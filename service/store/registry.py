@@ -1,11 +1,12 @@
 """People, connections, accounts, policy on PostgreSQL; implements `ports.store.registry.RegistryStore`."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import Row, and_, insert, or_, select
+from sqlalchemy import Row, Text, and_, any_, insert, literal, or_, select
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from service.domain.account import Account, AccountRef, Holder
@@ -46,6 +47,19 @@ def person_of(row: Row[Any]) -> Person:
         state=PersonState(row.state),
         oncall_level=row.oncall_level,
         channels=tuple(row.channels),
+    )
+
+
+def destination_of(row: Row[Any]) -> DestinationRow:
+    """Build a safe destination from its row."""
+    return DestinationRow(
+        account_id=AccountId(row.account_id),
+        chain=row.chain,
+        descriptor=row.descriptor,
+        active_from=row.active_from,
+        registered=Signed(row.statement, row.statement_signature),
+        signature=row.signature,
+        approval_id=row.approval_id,
     )
 
 
@@ -115,23 +129,19 @@ class RegistryRepository:
 
     def destinations(self, account_id: AccountId) -> Sequence[DestinationRow]:
         """List an account's safe destinations, newest first."""
+        return self.destinations_of([account_id]).get(account_id, [])
+
+    def destinations_of(self, account_ids: Collection[AccountId]) -> Mapping[AccountId, Sequence[DestinationRow]]:
+        """List many accounts' safe destinations, each account's newest first."""
         wanted = (
             select(safe_destinations)
-            .where(safe_destinations.c.account_id == account_id)
+            .where(safe_destinations.c.account_id == any_(literal(list(account_ids), ARRAY(Text))))
             .order_by(safe_destinations.c.chain, safe_destinations.c.active_from.desc())
         )
-        return [
-            DestinationRow(
-                account_id=AccountId(row.account_id),
-                chain=row.chain,
-                descriptor=row.descriptor,
-                active_from=row.active_from,
-                registered=Signed(row.statement, row.statement_signature),
-                signature=row.signature,
-                approval_id=row.approval_id,
-            )
-            for row in self._connection.execute(wanted)
-        ]
+        found: dict[AccountId, list[DestinationRow]] = {}
+        for row in self._connection.execute(wanted):
+            found.setdefault(AccountId(row.account_id), []).append(destination_of(row))
+        return found
 
     def connection(self, connection_id: ConnectionId) -> Connection:
         """Read one connection."""

@@ -29,6 +29,7 @@ class SqlUnitOfWork:
         self.connection = connection
         self.now = now
         self.recorded: list[Event] = []
+        self.transitions: list[Entry] = []
 
     @cached_property
     def registry(self) -> RegistryRepository:
@@ -87,6 +88,7 @@ class SqlUnitOfWork:
                 insert(outbox).values(event=event.name, payload=event.payload(), trace_id=trace_id, created_at=self.now)
             )
         self.recorded.extend(events)
+        self.transitions.append(entry)
 
     def once(self, key: str) -> bool:
         """Return True for the first transaction that asks for `key`, False for ever after once that one committed."""

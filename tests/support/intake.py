@@ -29,8 +29,6 @@ from service.domain.secrets import Secret
 from service.flow.gate import Gate
 from service.flow.intake.batcher import Intake
 from service.flow.intake.keeper import EngineKeeper
-from service.ports.custody import ConnectionConfig as Config
-from service.ports.custody import ContainmentCalls, GateHolds, PlatformDeclaration, SignHere
 from service.ports.gate import Signer
 from service.store.connections import load_connection
 from service.store.grants import API

@@ -6,7 +6,7 @@ that chain that the connection's setting `assets` names. It is published once ea
 people at Fireblocks. A wallet of our name with another address is somebody else's work: it is refused, never paid into.
 """
 
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final
 from urllib.parse import quote
 
 import msgspec
@@ -29,7 +29,6 @@ _ENDED: Final = frozenset({"CANCELLED", "REJECTED", "FAILED"})
 _MAX_NAME: Final = 200
 
 Id = Annotated[str, msgspec.Meta(min_length=1)]
-T = TypeVar("T")
 
 
 class WalletAsset(msgspec.Struct, frozen=True):
@@ -67,8 +66,9 @@ class InternalWallets:
         for asset in wanted:
             there = _of(wallet, asset)
             if there is None:
-                there = self._enter(wallet, asset, plain, key)
-            _require_ours(there, plain, name)
+                self._enter(wallet, asset, plain, key)
+            else:
+                _require_ours(there, plain, name)
         return Receipt(wallet.id, {"wallet": name, "assets": list(wanted), "address": plain})
 
     def published(self, account: AccountRef, address: str) -> Verdict:
@@ -101,23 +101,20 @@ class InternalWallets:
         return next((wallet for wallet in wallets if wallet.name == name), None)
 
     def _made(self, name: str, key: str) -> Wallet:
-        return _read(self._api.call("POST", _WALLETS, {"name": name}, f"{key}:wallet"), Wallet)
+        told = self._api.call("POST", _WALLETS, {"name": name}, f"{key}:wallet")
+        try:
+            return msgspec.convert(told, Wallet)
+        except msgspec.ValidationError as error:
+            raise UnknownOutcomeError(f"Fireblocks answered the new wallet with something else: {error}") from error
 
-    def _enter(self, wallet: Wallet, asset: str, address: str, key: str) -> WalletAsset:
+    def _enter(self, wallet: Wallet, asset: str, address: str, key: str) -> None:
         path = f"{_WALLETS}/{quote(wallet.id, safe='')}/{quote(asset, safe='')}"
-        return _read(self._api.call("POST", path, {"address": address}, f"{key}:{asset}"), WalletAsset)
+        self._api.call("POST", path, {"address": address}, f"{key}:{asset}")
 
 
 def wallet_name(account: AccountRef, address: str) -> str:
     """Return the name by which people and we find the wallet of one account's address."""
-    return f"Portcullis {account.ref} {address}"[:_MAX_NAME]
-
-
-def _read(told: object, kind: type[T]) -> T:
-    try:
-        return msgspec.convert(told, kind)
-    except msgspec.ValidationError as error:
-        raise UnknownOutcomeError(f"Fireblocks answered with something else than it says: {error}") from error
+    return f"Portcullis {address} for {account.ref}"[:_MAX_NAME]
 
 
 def _of(wallet: Wallet, asset: str) -> WalletAsset | None:

@@ -4,7 +4,7 @@ People, factors, policies, connections, channels and safe destinations after set
 (`store/decided.py`); the database's grants hold that line.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -101,6 +101,10 @@ class RegistryStore(Protocol):
 
     def destinations(self, account_id: AccountId) -> Sequence[DestinationRow]:
         """Every registered safe destination of an account, newest `active_from` first; the reader checks signatures."""
+        ...
+
+    def destinations_of(self, account_ids: Collection[AccountId]) -> Mapping[AccountId, Sequence[DestinationRow]]:
+        """The same of many accounts by one query; an account without any is not in the answer."""
         ...
 
     def connection(self, connection_id: ConnectionId) -> Connection:

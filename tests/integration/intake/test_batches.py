@@ -111,8 +111,10 @@ def test_a_decision_is_stored_repeated_and_looked_up_again(url: str) -> None:
                 url,
                 [
                     (
-                        "INSERT INTO gate_holds (id, connection_id, scope, value, idempotency_key, placed_at)"
-                        " VALUES ('h', 'std', 'account', 'hot-1', 'k', now())",
+                        (
+                            "INSERT INTO gate_holds (id, connection_id, scope, value, idempotency_key, placed_at)"
+                            " VALUES ('h', 'std', 'account', 'hot-1', 'k', now())"
+                        ),
                         (),
                     )
                 ],

@@ -91,7 +91,9 @@ def test_v2_webhooks_are_verified_and_mapped(url: str, keys: KeyServer) -> None:
     async def script(world: World) -> None:
         for status, event in (("SUBMITTED", "e-1"), ("COMPLETED", "e-2")):
             body = envelope(status, event=event)
-            answer = await world.client.post("/webhooks/fb", content=body, headers=v2_headers(body, key=rsa_key("webhook")))
+            answer = await world.client.post(
+                "/webhooks/fb", content=body, headers=v2_headers(body, key=rsa_key("webhook"))
+            )
             assert answer.status_code == 200, answer.text
         row = world.rows("SELECT * FROM activities WHERE event_id = 'e-1'")[0]
         assert row["kind"] == "withdrawal.requested"
@@ -145,7 +147,9 @@ def test_v1_webhooks_and_events_that_mean_nothing(url: str) -> None:
     async def script(world: World) -> None:
         answer = await world.client.post("/webhooks/fb", content=old, headers=v1_headers(old, key=rsa_key("webhook")))
         assert answer.json()["status"] == "scored"
-        answer = await world.client.post("/webhooks/fb", content=other, headers=v2_headers(other, key=rsa_key("webhook")))
+        answer = await world.client.post(
+            "/webhooks/fb", content=other, headers=v2_headers(other, key=rsa_key("webhook"))
+        )
         assert answer.json()["status"] == "noted"
         assert world.count("learning", "kind = 'activity'") == 1
 
@@ -158,7 +162,9 @@ def test_keys_that_cannot_be_fetched_are_our_own_fault(url: str, keys: KeyServer
 
     async def script(world: World) -> None:
         for _ in range(3):
-            answer = await world.client.post("/webhooks/fb", content=body, headers=v2_headers(body, key=rsa_key("webhook")))
+            answer = await world.client.post(
+                "/webhooks/fb", content=body, headers=v2_headers(body, key=rsa_key("webhook"))
+            )
             assert answer.status_code == 503
             assert int(answer.headers["retry-after"]) >= 1
         assert keys.asked == 1
@@ -234,8 +240,10 @@ def test_holds_and_doubts_are_retried(url: str) -> None:
             url,
             [
                 (
-                    "INSERT INTO gate_holds (id, connection_id, scope, value, idempotency_key, placed_at)"
-                    " VALUES ('h', 'fb', 'account', '0', 'k', now())",
+                    (
+                        "INSERT INTO gate_holds (id, connection_id, scope, value, idempotency_key, placed_at)"
+                        " VALUES ('h', 'fb', 'account', '0', 'k', now())"
+                    ),
                     (),
                 )
             ],

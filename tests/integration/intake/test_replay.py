@@ -75,7 +75,7 @@ def test_replay_is_equal_after_history_live_alerts_incidents_failures_and_a_rest
     assert report.differences == ()
     engine = create_engine(driver_url(url))
     with engine.begin() as connection:
-        operations = dict(
+        operations: dict[str, int] = dict(
             connection.execute(
                 text("SELECT operation, count(*) FROM learning WHERE kind = 'activity' GROUP BY 1")
             ).all()

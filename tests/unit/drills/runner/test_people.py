@@ -30,6 +30,20 @@ def test_the_code_is_that_of_rfc_6238_and_used_once() -> None:
     assert mine.code(1_000_020) == pyotp.TOTP(SEED).at(1_000_020)
 
 
+def test_a_code_typed_late_leaves_the_one_shown_now() -> None:
+    mine = phone()
+
+    assert mine.code_shown_before(1_000_005.0) == pyotp.TOTP(SEED).at(999_975)
+    assert mine.code(1_000_005.0) == pyotp.TOTP(SEED).at(1_000_005)
+
+
+def test_at_the_end_of_a_step_the_code_shown_now_is_used() -> None:
+    mine = phone()
+
+    assert mine.code_shown_before(1_000_019.0) == pyotp.TOTP(SEED).at(1_000_019)
+    assert mine.wait_s(1_000_019.0) == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize("uri", ["https://example.org", pyotp.HOTP(SEED).provisioning_uri(name="x")])
 def test_a_link_that_is_no_totp_is_refused(uri: str) -> None:
     with pytest.raises(DrillError, match="enrolment link"):

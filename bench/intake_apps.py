@@ -1,0 +1,242 @@
+"""The three servers that bench/intake.py compares, each a factory for uvicorn, configured by environment.
+
+- `ours`: the intake app as it runs in production, webhooks of a standard connection, engine and detectors included.
+- `bare`: the floor. Bare ASGI: verify the HMAC, decode, and a natural group commit that writes the activity, a learning row
+  and as many changed state bytes as ours. No deduplication, no scoring, no alerts, no audit.
+- `naive`: what one writes first: FastAPI, a pydantic body, state in Redis, one commit per request.
+"""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import os
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import asyncpg
+import msgspec
+import redis.asyncio
+from fastapi import FastAPI, Request
+from pydantic import BaseModel
+
+from rules.loader import load_directory
+from service.api.auth import Authenticator
+from service.api.connections import Connections
+from service.api.intake import IntakeApp
+from service.clock import SystemClock
+from service.custody.standard.platform import PLATFORM
+from service.domain.ids import new_id
+from service.domain.secrets import Secret
+from service.domain.wire import WireActivity
+from service.flow.gate import Gate
+from service.flow.intake.batcher import Intake
+from service.flow.intake.keeper import EngineKeeper
+from service.store.connections import load_connection
+from service.store.intake import PostgresIntakeStore, PostgresIntakeTransaction, connect
+
+KEY = bytes(range(32))
+SECRET = b"whsec_" + base64.b64encode(KEY)
+STATE_BYTES = 3500
+"""Changed baseline bytes an event, as ours writes them: account, actor, asset, destination."""
+INSERT = (
+    "INSERT INTO bench_events SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::bytea[], $5::bytea[])"
+    " ON CONFLICT DO NOTHING"
+)
+UPSERT = (
+    "INSERT INTO bench_state SELECT * FROM unnest($1::text[], $2::bytea[])"
+    " ON CONFLICT (entity) DO UPDATE SET state = excluded.state"
+)
+
+
+class TimedStore(PostgresIntakeStore):
+    """Counts the seconds that each statement of the batches takes, and the batches."""
+
+    def __init__(self, pool: Any) -> None:
+        super().__init__(pool)
+        self.seconds: dict[str, float] = defaultdict(float)
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[PostgresIntakeTransaction]:
+        began = time.perf_counter()
+        async with super().begin() as transaction:
+            for name in ("lock", "requests", "events", "accounts", "transactions", "write"):
+                setattr(transaction, name, self._timed(name, getattr(transaction, name)))
+            yield transaction
+            committing = time.perf_counter()
+        self.seconds["commit"] += time.perf_counter() - committing
+        self.seconds["batches"] += 1
+        self.seconds["in batches"] += time.perf_counter() - began
+
+    def _timed(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        async def timed(*arguments: object) -> Any:
+            began = time.perf_counter()
+            try:
+                return await call(*arguments)
+            finally:
+                self.seconds[name] += time.perf_counter() - began
+
+        return timed
+
+
+def unsigned(message: bytes) -> bytes:
+    """Nobody asks before signing here."""
+    raise AssertionError(message)
+
+
+def ours() -> Any:
+    """The intake app."""
+    state: dict[str, Any] = {}
+
+    async def start() -> None:
+        store = TimedStore((await connect(Secret(os.environ["BENCH_DATABASE"]))).pool)
+        clock = SystemClock()
+        intake = Intake(store, EngineKeeper(load_directory()), clock)
+        connections = Connections(
+            partial(load_connection, store.pool), lambda sealed, _aad: sealed, {"standard": PLATFORM}
+        )
+        state["app"] = IntakeApp(
+            connections,
+            intake.submit,
+            Gate(intake.submit, store, clock),
+            Authenticator(lambda _: None),
+            unsigned,
+            clock,
+        )
+        state["task"] = asyncio.create_task(intake.run())
+        state["seconds"], state["cpu"] = store.seconds, time.process_time()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await state["app"](scope, receive, send)
+
+    def timings() -> dict[str, float]:
+        return {**state["seconds"], "cpu": time.process_time() - state["cpu"]}
+
+    return _with_lifespan(app, start, timings)
+
+
+def bare() -> Any:
+    """The floor."""
+    waiting: list[tuple[tuple[Any, ...], asyncio.Future[None]]] = []
+    work = asyncio.Event()
+    decoder = msgspec.json.Decoder(WireActivity)
+    state: dict[str, Any] = {}
+
+    async def commit() -> None:
+        while True:
+            await work.wait()
+            work.clear()
+            batch, waiting[:] = list(waiting), []
+            if not batch:
+                continue
+            columns = [list(column) for column in zip(*(row for row, _ in batch), strict=True)]
+            changed = {row[1]: row[4] for row, _ in batch}
+            async with state["connection"].transaction():
+                await state["connection"].execute(INSERT, *columns)
+                await state["connection"].execute(UPSERT, list(changed), list(changed.values()))
+            for _, future in batch:
+                future.set_result(None)
+            if waiting:
+                work.set()
+
+    async def app(_scope: Any, receive: Any, send: Any) -> None:
+        body = (await receive())["body"]
+        headers = dict(_scope["headers"])
+        content = headers[b"webhook-id"] + b"." + headers[b"webhook-timestamp"] + b"." + body
+        given = base64.b64decode(headers[b"webhook-signature"][3:])
+        if not hmac.compare_digest(hmac.digest(KEY, content, "sha256"), given):
+            raise PermissionError
+        wire = decoder.decode(body)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        blob = body[:100] * (STATE_BYTES // 100)
+        key = headers[b"webhook-id"].decode()
+        row = (key, wire.data.account, datetime.now(UTC), body, blob)
+        waiting.append((row, future))
+        work.set()
+        await future
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    async def start() -> None:
+        state["connection"] = await asyncpg.connect(os.environ["BENCH_DATABASE"])
+        state["task"] = asyncio.create_task(commit())
+
+    return _with_lifespan(app, start, dict)
+
+
+class Data(BaseModel):
+    """The wire schema, as pydantic."""
+
+    account: str
+    transaction: str
+    asset: str
+    amount_base_units: str
+    destination: str
+    amount_usd: str | None = None
+
+
+class Body(BaseModel):
+    """One activity."""
+
+    type: str
+    timestamp: datetime
+    data: Data
+
+
+def naive() -> Any:
+    """What one writes first."""
+    state: dict[str, Any] = {}
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        state["pool"] = await asyncpg.create_pool(os.environ["BENCH_DATABASE"], min_size=1, max_size=10)
+        state["redis"] = redis.asyncio.Redis.from_url(os.environ["BENCH_REDIS"])
+        yield
+        await state["pool"].close()
+        await state["redis"].aclose()
+
+    app = FastAPI(lifespan=lifespan)
+
+    @app.post("/webhooks/std")
+    async def take(request: Request, told: Body) -> dict[str, str]:
+        body = await request.body()
+        key = request.headers["webhook-id"]
+        content = f"{key}.{request.headers['webhook-timestamp']}.".encode() + body
+        given = base64.b64decode(request.headers["webhook-signature"][3:])
+        if not hmac.compare_digest(hmac.digest(KEY, content, "sha256"), given):
+            raise PermissionError
+        cache: Any = state["redis"]
+        before = await cache.get(f"state:{told.data.account}") or b""
+        blob = hashlib.sha256(before + body).digest() * (STATE_BYTES // 32)
+        await cache.set(f"state:{told.data.account}", blob)
+        async with state["pool"].acquire() as connection, connection.transaction():
+            await connection.execute(
+                "INSERT INTO bench_events VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+                key, told.data.account, datetime.now(UTC), body, blob,
+            )  # fmt: skip
+        return {"activity_id": new_id("act")}
+
+    return app
+
+
+def _with_lifespan(
+    app: Callable[..., Any], start: Callable[[], Any], timings: Callable[[], Mapping[str, float]]
+) -> Any:
+    async def served(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "lifespan":
+            await app(scope, receive, send)
+            return
+        await receive()
+        await start()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        print(json.dumps(dict(timings())), flush=True)
+        await send({"type": "lifespan.shutdown.complete"})
+
+    return served

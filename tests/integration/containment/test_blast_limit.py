@@ -1,0 +1,182 @@
+"""At the hour's blast radius everyone on call is paged, once; and looking at a scene costs the same for any number."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import event, insert, select, update
+
+from service.domain.ids import IncidentId
+from service.flow import escalate, respond
+from service.flow.routes import jobs_of
+from service.store.tables.attention import escalations, messages
+from service.store.tables.incident import incidents
+from service.store.tables.keys import safe_destinations
+from service.store.tables.proof import outbox, timeline
+from service.store.tables.registry import channels, people
+from tests.integration.containment.conftest import Scene
+from tests.support.incidents import CONNECTION, THIEF, add_account, add_alert, add_connection, add_incident
+
+pytestmark = pytest.mark.servers
+LIMIT = 10
+ON_CALL = {"per_1": 1, "per_2": 2, "per_3": 3, "per_also_1": 1}
+
+
+def a_drain(scene: Scene, count: int) -> IncidentId:
+    refs = [f"hot-{n:02}" for n in range(count)]
+    with scene.db.begin() as uow:
+        add_connection(uow.connection)
+        for ref in refs:
+            add_account(uow.connection, ref)
+        entities = (*(f"account:{CONNECTION}/{ref}" for ref in refs), f"destination:{THIEF}")
+        incident = IncidentId(add_incident(uow.connection, entities))
+    respond.plan(scene.desk, incident)
+    return incident
+
+
+def add_people(scene: Scene) -> None:
+    now = scene.clock.now()
+    everybody: dict[str, int | None] = {**ON_CALL, "per_off": None}
+    with scene.db.begin() as uow:
+        uow.connection.execute(insert(channels).values(id="page", kind="webhook", config={}, created_at=now))
+        for person, level in everybody.items():
+            uow.connection.execute(
+                insert(people).values(
+                    id=person,
+                    name=person,
+                    email=f"{person}@example.org",
+                    roles=["responder"],
+                    oncall_level=level,
+                    channels=[{"channel": "page", "recipient": f"pager of {person}"}],
+                    state="active",
+                    created_at=now,
+                )
+            )
+
+
+def reached(scene: Scene) -> list[dict[str, str]]:
+    with scene.db.begin() as uow:
+        wanted = select(outbox.c.payload).where(outbox.c.event == "blast_limit_reached")
+        return list(uow.connection.execute(wanted).scalars())
+
+
+def paged(scene: Scene) -> list[tuple[str, int, str]]:
+    with scene.db.begin() as uow:
+        found = uow.connection.execute(select(escalations).order_by(escalations.c.person_id))
+        return [(row.person_id, row.level, row.reason) for row in found]
+
+
+def told(scene: Scene, kind: str) -> int:
+    with scene.db.begin() as uow:
+        return len(uow.connection.execute(select(timeline.c.id).where(timeline.c.kind == kind)).all())
+
+
+def test_within_the_limit_nobody_more_is_paged(scene: Scene) -> None:
+    a_drain(scene, LIMIT)
+    assert reached(scene) == []
+    assert told(scene, "plan.blast_limit_reached") == 0
+
+
+def test_a_plan_beyond_the_limit_says_so_once_and_its_event_pages(scene: Scene) -> None:
+    incident = a_drain(scene, LIMIT + 4)
+    (payload,) = reached(scene)
+    assert payload["incident_id"] == incident
+    assert jobs_of("blast_limit_reached", payload) == ("escalate.everyone",)
+    assert told(scene, "plan.blast_limit_reached") == 1
+
+
+def test_everyone_on_call_is_paged_whatever_the_level_and_once(scene: Scene) -> None:
+    add_people(scene)
+    incident = a_drain(scene, LIMIT + 1)
+    for _ in range(3):
+        escalate.everyone(scene.db, incident)
+    assert paged(scene) == [(person, level, escalate.BLAST_LIMIT) for person, level in sorted(ON_CALL.items())]
+    assert told(scene, "escalation.everyone_paged") == 1
+    with scene.db.begin() as uow:
+        sent = uow.connection.execute(select(messages)).all()
+    assert sorted(m.recipient for m in sent) == sorted(f"pager of {person}" for person in ON_CALL)
+    assert {m.state for m in sent} == {"queued"}
+    assert all("blast radius is used up" in m.body for m in sent)
+
+
+def test_who_was_paged_as_level_one_is_paged_for_this_too(scene: Scene) -> None:
+    add_people(scene)
+    incident = a_drain(scene, LIMIT + 1)
+    escalate.start(scene.db, incident)
+    escalate.everyone(scene.db, incident)
+    reasons = {reason for person, _, reason in paged(scene) if person == "per_1"}
+    assert reasons == {"on_call", escalate.BLAST_LIMIT}
+
+
+def test_acknowledging_before_does_not_keep_it_quiet_but_closing_does(scene: Scene) -> None:
+    add_people(scene)
+    incident = a_drain(scene, LIMIT + 1)
+    with scene.db.begin() as uow:
+        uow.connection.execute(update(incidents).values(state="closed", acknowledged_at=uow.now))
+    escalate.everyone(scene.db, incident)
+    assert paged(scene) == []
+    with scene.db.begin() as uow:
+        uow.connection.execute(update(incidents).values(state="open"))
+    escalate.everyone(scene.db, incident)
+    assert len(paged(scene)) == len(ON_CALL)
+
+
+def test_with_nobody_on_call_that_is_said(scene: Scene) -> None:
+    incident = a_drain(scene, LIMIT + 1)
+    escalate.everyone(scene.db, incident)
+    with scene.db.begin() as uow:
+        wanted = select(timeline.c.sentence).where(timeline.c.kind == "escalation.everyone_paged")
+        assert "nobody" in uow.connection.execute(wanted).scalar_one()
+
+
+@contextmanager
+def counted(scene: Scene) -> Iterator[list[str]]:
+    statements: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    event.listen(scene.db.engine, "before_cursor_execute", note)
+    try:
+        yield statements
+    finally:
+        event.remove(scene.db.engine, "before_cursor_execute", note)
+
+
+def statements_to_extend(scene: Scene, behind: int) -> int:
+    """Let as many more accounts stand behind the connection and count what it takes to look at them."""
+    with scene.db.begin() as uow:
+        for n in range(behind):
+            account = add_account(uow.connection, f"behind-{behind}-{n}")
+            uow.connection.execute(
+                insert(safe_destinations).values(
+                    id=f"dst-{behind}-{n}",
+                    account_id=account,
+                    chain="eip155:1",
+                    descriptor=f"0xsafe{behind}{n}",
+                    active_from=uow.now - timedelta(hours=1),
+                    statement="{}",
+                    statement_signature=b"s",
+                    created_at=uow.now,
+                )
+            )
+    with scene.db.begin() as uow:
+        (incident,) = uow.connection.execute(select(incidents.c.id)).scalars()
+    with counted(scene) as statements:
+        respond.extend(scene.desk, IncidentId(incident))
+    return len(statements)
+
+
+def test_looking_costs_as_many_queries_for_thirty_accounts_as_for_three(scene: Scene) -> None:
+    a_drain(scene, 1)
+    assert statements_to_extend(scene, 3) == statements_to_extend(scene, 30)
+
+
+def test_a_safe_destination_of_an_account_that_is_not_harmed_is_never_locked(scene: Scene) -> None:
+    incident = a_drain(scene, 1)
+    statements_to_extend(scene, 1)
+    with scene.db.begin() as uow:
+        add_alert(uow.connection, incident, (f"account:{CONNECTION}/hot-00", "destination:eip155:1:0xSAFE10"))
+    respond.extend(scene.desk, incident)
+    assert {target for action, target in scene.steps(incident) if action == "lock_destination"} == {THIEF}

@@ -1,0 +1,132 @@
+import asyncio
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from rules.engine import Engine
+from rules.observation import Observation
+from tests.integration.intake.test_replay import verified
+from tests.support.intake import SECRET, World, add_account, add_connection, encoded, running, signed, withdrawal
+
+pytestmark = pytest.mark.servers
+
+
+@pytest.fixture
+def url(fresh_postgres_url: str) -> str:
+    add_connection(fresh_postgres_url, "std", "standard", {}, {"webhook_secret": SECRET})
+    add_account(fresh_postgres_url, "std", "hot-1")
+    return fresh_postgres_url
+
+
+async def send(world: World, number: int, **changes: object) -> int:
+    body = encoded(withdrawal(number, **changes))
+    answer = await world.client.post("/webhooks/std", content=body, headers=signed(f"m-{number}", body))
+    if answer.status_code == 503:
+        assert int(answer.headers["retry-after"]) >= 1
+    return answer.status_code
+
+
+def test_one_event_that_breaks_scoring_does_not_sink_the_others(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    genuine = Engine.process
+
+    def process(self: Engine, observation: Observation, **options: bool) -> Any:
+        if observation.transaction == "std/tx-7":
+            raise RuntimeError("broken")
+        return genuine(self, observation, **options)
+
+    monkeypatch.setattr(Engine, "process", process)
+
+    async def play() -> None:
+        async with running(url) as world:
+            statuses = await asyncio.gather(*(send(world, i) for i in range(20)))
+            assert [i for i, status in enumerate(statuses) if status != 200] == [7]
+            assert statuses[7] == 503
+            assert world.count("activities") == 19
+
+    asyncio.run(play())
+    monkeypatch.undo()
+    assert verified(url).differences == ()
+
+
+def test_a_database_that_is_gone_is_a_503_and_nothing_is_lost_when_it_is_back(url: str) -> None:
+    name = str(psycopg.conninfo.conninfo_to_dict(url)["dbname"])
+    server = psycopg.conninfo.make_conninfo(url, dbname="postgres")
+
+    def allow(*, connections: bool) -> None:
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(
+                sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}").format(
+                    sql.Identifier(name), sql.SQL("true" if connections else "false")
+                )
+            )
+            if not connections:
+                connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+
+    async def play() -> None:
+        async with running(url) as world:
+            assert await send(world, 1) == 200
+            allow(connections=False)
+            try:
+                assert await asyncio.gather(*(send(world, i) for i in range(2, 6))) == [503] * 4
+            finally:
+                allow(connections=True)
+            assert await asyncio.gather(*(send(world, i) for i in range(2, 6))) == [200] * 4
+            assert world.count("activities") == 5
+
+    asyncio.run(play())
+    assert verified(url).differences == ()
+
+
+def test_a_full_disk_is_a_503_and_the_engine_is_not_ahead(url: str) -> None:
+    async def play() -> None:
+        async with running(url) as world:
+            assert await send(world, 1) == 200
+            with psycopg.connect(url, autocommit=True) as connection:
+                connection.execute(
+                    "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS"
+                    " $$ BEGIN RAISE EXCEPTION 'no space left' USING ERRCODE = '53100'; END $$"
+                )
+                connection.execute(
+                    "CREATE TRIGGER full_disk BEFORE INSERT ON learning FOR EACH ROW EXECUTE FUNCTION full_disk()"
+                )
+                assert await send(world, 2) == 503
+                connection.execute("DROP TRIGGER full_disk ON learning")
+            assert await send(world, 2) == 200
+            assert world.count("activities") == 2
+
+    asyncio.run(play())
+    assert verified(url).differences == ()
+
+
+def test_a_connection_that_sends_too_fast_is_slowed_and_a_paused_one_waits(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute('UPDATE connections SET config = \'{"rate_per_s": "0.5"}\'')
+
+    async def play() -> None:
+        async with running(url) as world:
+            assert [await send(world, i) for i in range(2)] == [200, 429]
+
+    asyncio.run(play())
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("UPDATE connections SET state = 'paused'")
+
+    async def paused() -> None:
+        async with running(url) as world:
+            assert await send(world, 5) == 503
+
+    asyncio.run(paused())
+
+
+def test_a_secret_of_the_wrong_form_is_our_fault_and_named(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("UPDATE connection_secrets SET sealed = 'whsec_short'")
+
+    async def play() -> None:
+        async with running(url) as world:
+            answer = await world.client.post("/webhooks/std", content=b"{}")
+            assert answer.status_code == 500
+            assert answer.json()["field"] == "webhook_secret"
+
+    asyncio.run(play())

@@ -1,0 +1,94 @@
+"""Real receivers on loopback: a mail server and an HTTP server that a test can make refuse, stall or hang up."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP
+
+
+@dataclass
+class Mailbox:
+    """What arrived, and how the server answers RCPT and DATA; `hang_up` closes the connection after DATA."""
+
+    port: int = 0
+    mails: list[tuple[str, str]] = field(default_factory=list)
+    rcpt_answer: str = "250 OK"
+    data_answer: str = "250 OK"
+    hang_up: bool = False
+
+    async def handle_RCPT(  # noqa: N802  aiosmtpd's name
+        self, server: SMTP, session: object, envelope: Any, address: str, options: list[str]
+    ) -> str:
+        if self.rcpt_answer.startswith("250"):
+            envelope.rcpt_tos.append(address)
+        return self.rcpt_answer
+
+    async def handle_DATA(self, server: SMTP, session: object, envelope: Any) -> str:  # noqa: N802  as above
+        if self.data_answer.startswith("250"):
+            self.mails.append((envelope.rcpt_tos[0], envelope.content.decode()))
+        if self.hang_up:
+            server.transport.abort()
+        return self.data_answer
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running_mailbox() -> Iterator[Mailbox]:
+    box = Mailbox(port=free_port())
+    controller = Controller(box, hostname="127.0.0.1", port=box.port)
+    controller.start()
+    try:
+        yield box
+    finally:
+        controller.stop()
+
+
+@dataclass
+class Inbox:
+    """Requests that arrived, and the statuses to answer; -1 hangs up without an answer."""
+
+    url: str = ""
+    requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    statuses: list[int] = field(default_factory=list)
+
+
+@contextmanager
+def running_inbox() -> Iterator[Inbox]:
+    box = Inbox()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            box.requests.append(({k.lower(): v for k, v in self.headers.items()}, body))
+            status = box.statuses.pop(0) if box.statuses else 200
+            if status < 0:
+                self.close_connection = True
+                return
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the name is the base class's
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    box.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield box
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,76 @@
+import json
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.domain.errors import InputError
+from service.domain.ids import ConnectionId
+from service.domain.wire import parse_wire, to_activity
+from tests.support.intake import encoded, withdrawal
+
+
+def test_every_field_arrives() -> None:
+    body = encoded(
+        withdrawal(1, ip="203.0.113.7", country="SG", asn=64500, device="d", timestamp="2020-09-25T20:51:00+02:00")
+    )
+    found = to_activity(parse_wire(body), ConnectionId("c"), "e")
+    assert found.occurred_at.isoformat() == "2020-09-25T18:51:00+00:00"
+    assert (found.amount_base_units, found.amount_usd) == (2 * 10**16, Decimal("60.00"))
+    assert (found.ip, found.country, found.asn, found.device) == ("203.0.113.7", "SG", 64500, "d")
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"account": None}, "data.account"),
+        ({"account": ""}, "data.account"),
+        ({"account": "x" * 201}, "data.account"),
+        ({"account": "a\0b"}, "data.account"),
+        ({"amount_base_units": "-1"}, "data.amount_base_units"),
+        ({"amount_base_units": "1\n"}, "data.amount_base_units"),
+        ({"amount_base_units": 5}, "data.amount_base_units"),
+        ({"amount_base_units": "9" * 79}, "data.amount_base_units"),
+        ({"amount_usd": "1e9"}, "data.amount_usd"),
+        ({"amount_usd": "NaN"}, "data.amount_usd"),
+        ({"destination_kind": "friend"}, "data.destination_kind"),
+        ({"asn": -1}, "data.asn"),
+        ({"type": "withdrawal.exploded"}, "type"),
+        ({"timestamp": "2020-09-25T18:51:00"}, "timestamp"),
+        ({"timestamp": "1969-09-25T18:51:00Z"}, "timestamp"),
+        ({"type": "signing.requested"}, "data.raw_transaction"),
+        ({"type": "signing.requested", "raw_transaction": "zz"}, "data.raw_transaction"),
+        ({"type": "access.login_failed", "actor": None}, "data.actor"),
+    ],
+)
+def test_a_wrong_field_is_named(changes: dict[str, object], field: str) -> None:
+    with pytest.raises(InputError) as refused:
+        to_activity(parse_wire(encoded(withdrawal(1, **changes))), ConnectionId("c"), "e")
+    assert refused.value.field == field
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"\xff", b"null", b'"x"', b"[" * 5000, b"{"])
+def test_what_is_no_object_is_refused(body: bytes) -> None:
+    with pytest.raises(InputError) as refused:
+        parse_wire(body)
+    assert refused.value.field == "body"
+
+
+def test_unknown_fields_are_no_error() -> None:
+    told = withdrawal(1)
+    told["more"] = {"x": 1}
+    assert parse_wire(encoded(told)).type == "withdrawal.requested"
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["type", "timestamp", "data"]), inner),
+    max_leaves=8,
+)
+
+
+@given(_JSON)
+def test_no_json_raises_anything_else(document: object) -> None:
+    with pytest.raises(InputError):
+        parse_wire(json.dumps(document).encode())
