@@ -9,19 +9,14 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import Response
+from fastapi import FastAPI
 from fastapi.routing import APIRoute
-from sqlalchemy.exc import DataError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
 
 from service.api.deps import ApiParts, Require
 from service.api.feed import GAP_S, Feed
 from service.api.front import Front
-from service.api.problems import Problem, problem_of, problem_of_status
+from service.api.problems import HANDLERS, ProblemShown
 from service.api.raw import Receive, Scope, Send
 from service.api.routers import (
     activities,
@@ -35,8 +30,6 @@ from service.api.routers import (
     steps,
     tokens,
 )
-from service.api.schemas.common import Problem as ProblemShown
-from service.domain.errors import InputError, PortcullisError, UnavailableError
 from service.domain.quorum import Role
 from service.store.queries import reading
 from service.store.queries.pages import Record
@@ -48,7 +41,6 @@ _PROBLEM: Final[dict[str, Any]] = {
     "description": "A problem (RFC 9457).",
     "content": {"application/problem+json": {"schema": {"$ref": f"#/components/schemas/{ProblemShown.__name__}"}}},
 }
-_MAX_FIELD: Final = 200
 
 
 def create_api(parts: ApiParts) -> FastAPI:
@@ -61,18 +53,13 @@ def create_api(parts: ApiParts) -> FastAPI:
         redoc_url=None,
         openapi_url="/v1/openapi.json",
         redirect_slashes=False,
+        exception_handlers=dict(HANDLERS),
         responses={"default": {**_PROBLEM, "model": ProblemShown}, 422: _PROBLEM},
     )
     api.state.parts = parts
     api.state.feed = _feed(parts)
     for module in MODULES:
         api.include_router(module.router)
-    api.add_exception_handler(RequestValidationError, _invalid)
-    api.add_exception_handler(HTTPException, _framework)
-    api.add_exception_handler(PortcullisError, _problem)
-    api.add_exception_handler(DataError, _unstorable)
-    api.add_exception_handler(PoolTimeoutError, _busy)
-    api.add_exception_handler(Exception, _problem)
     return api
 
 
@@ -81,7 +68,7 @@ def routes() -> Iterator[tuple[str, APIRoute]]:
     for module in MODULES:
         for route in module.router.routes:
             if isinstance(route, APIRoute):
-                for method in sorted(route.methods):
+                for method in sorted(route.methods or ()):
                     yield method, route
 
 
@@ -134,34 +121,3 @@ def _feed(parts: ApiParts) -> Feed:
         return await run_in_threadpool(newest)
 
     return Feed(read_aside, newest_aside)
-
-
-def _answer(problem: Problem, **more: str) -> Response:
-    headers = {name.decode(): value.decode() for name, value in problem.headers}
-    return Response(problem.body, status_code=problem.status, headers=headers | more)
-
-
-async def _problem(_request: Request, error: Exception) -> Response:
-    return _answer(problem_of(error))
-
-
-async def _invalid(_request: Request, error: Exception) -> Response:
-    first = error.errors()[0] if isinstance(error, RequestValidationError) else {"loc": (), "msg": str(error)}
-    parts = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
-    field = ".".join(parts)[:_MAX_FIELD]
-    return _answer(problem_of(InputError(f"{field or 'the body'}: {first['msg']}", field=field or None)))
-
-
-async def _framework(_request: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):
-        return _answer(problem_of(error))
-    allow = (error.headers or {}).get("Allow")
-    return _answer(problem_of_status(error.status_code), **({"allow": allow} if allow else {}))
-
-
-async def _unstorable(_request: Request, _error: Exception) -> Response:
-    return _answer(problem_of(InputError("a value cannot be stored: look for a NUL character or a number too large")))
-
-
-async def _busy(_request: Request, _error: Exception) -> Response:
-    return _answer(problem_of(UnavailableError("every connection to the database is in use; try again")))

@@ -12,7 +12,7 @@ from typing import Final
 import typer
 
 from hsm import cli as hsm_cli
-from service.commands import approve, audit, people, replay, runtime, setup
+from service.commands import approve, audit, docs, findings, incidents, people, replay, runtime, setup, tokens
 from service.domain.errors import PortcullisError
 
 EXIT_CODES: Final[Mapping[str, int]] = {
@@ -45,6 +45,19 @@ app.command()(setup.setup)
 app.command()(replay.replay)
 app.command()(approve.approvals)
 app.command()(approve.approve)
+app.command()(incidents.incidents)
+app.command()(incidents.incident)
+app.command()(incidents.ack)
+app.command()(incidents.assign)
+app.command()(incidents.comment)
+app.command()(incidents.close)
+app.command()(incidents.confirm)
+app.command()(incidents.request)
+app.command()(findings.alerts)
+app.command()(findings.verdict)
+app.command()(findings.activities)
+app.command()(docs.docs)
+app.add_typer(tokens.app, name="tokens")
 app.add_typer(people.app, name="people")
 app.add_typer(audit.app, name="audit")
 app.add_typer(hsm_cli.app, name="hsm")

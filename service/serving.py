@@ -23,9 +23,7 @@ class ReadyServer(uvicorn.Server):
     itself, such as streams of events.
     """
 
-    def __init__(
-        self, config: uvicorn.Config, ready_file: Path, on_stop: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, config: uvicorn.Config, ready_file: Path, on_stop: Callable[[], None] = lambda: None) -> None:
         super().__init__(config)
         self._ready_file = ready_file
         self._on_stop = on_stop

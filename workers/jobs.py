@@ -13,7 +13,7 @@ from celery import Celery
 
 from service.ports.store.unit import Database
 from workers.publish import done_key
-from workers.retry import MOST_RETRIES, is_final, log_failure, pause_before_retry
+from workers.retry import is_final, log_failure, pause_before_retry, try_again
 
 Job = Callable[[Mapping[str, str]], object]
 Jobs = Mapping[str, Job]
@@ -35,7 +35,7 @@ class Root(Protocol):
 def register(app: Celery, names: Iterable[str], root: Callable[[], Root]) -> None:
     """Make the application know these jobs; each looks its function up in the child's own root."""
     for name in names:
-        app.task(_runner(name, root), name=name, bind=True, max_retries=MOST_RETRIES)
+        app.task(_runner(name, root), name=name, bind=True)
 
 
 def _runner(name: str, root: Callable[[], Root]) -> Callable[..., None]:
@@ -44,11 +44,11 @@ def _runner(name: str, root: Callable[[], Root]) -> Callable[..., None]:
         with structlog.contextvars.bound_contextvars(job=name, trace_id=trace_id, **ids):
             try:
                 root().jobs[name](payload)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  every failure is judged in one place
                 pause = pause_before_retry(error, task.request.retries)
                 log_failure(name, error, pause)
                 if pause is not None:
-                    raise task.retry(countdown=pause, exc=error) from error
+                    try_again(task, error, pause)
                 if not is_final(error):
                     return
             if outbox_id is not None:

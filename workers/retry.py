@@ -5,7 +5,7 @@ because repeating cannot help or must not happen blindly. Giving up loses nothin
 sweeper finds what is late.
 """
 
-from typing import Final
+from typing import Any, Final, NoReturn
 
 import structlog
 
@@ -23,6 +23,11 @@ def pause_before_retry(error: Exception, retries: int) -> float | None:
         return None
     wanted = error.retry_after_s if error.retry_after_s is not None else 2.0**retries
     return min(max(wanted, 0.5), float(LONGEST_WAIT_S))
+
+
+def try_again(task: Any, error: Exception, pause_s: float) -> NoReturn:
+    """Send the running job's message once more, after a pause in seconds."""
+    raise task.retry(countdown=pause_s, exc=error, max_retries=MOST_RETRIES) from error
 
 
 def is_final(error: Exception) -> bool:

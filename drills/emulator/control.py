@@ -44,7 +44,9 @@ class Transfer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     amount_base_units: BaseUnits
     destination: Text
     user: Text
-    destination_type: Literal["ONE_TIME_ADDRESS", "EXTERNAL_WALLET", "VAULT_ACCOUNT"] = "ONE_TIME_ADDRESS"
+    destination_type: Literal["ONE_TIME_ADDRESS", "EXTERNAL_WALLET", "INTERNAL_WALLET", "VAULT_ACCOUNT"] = (
+        "ONE_TIME_ADDRESS"
+    )
     operation: Literal["TRANSFER", "CONTRACT_CALL"] = "TRANSFER"
     raw_call: RawCall | None = None
     external_id: str = ""
@@ -67,6 +69,7 @@ class FaultOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     mode: Mode
     count: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1
     delay_s: Seconds = 0.0
+    method: Literal["", "GET", "POST", "PUT", "DELETE"] = ""
 
 
 class ConfigChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -217,7 +220,7 @@ def steal(emulator: Emulator, call: Call) -> Reply:
 def faults(emulator: Emulator, call: Call) -> Reply:
     """POST /emulator/faults: arm one."""
     wanted = call.read(FaultOrder)
-    emulator.faults.arm(Fault(wanted.path_prefix, wanted.mode, wanted.count, wanted.delay_s))
+    emulator.faults.arm(Fault(wanted.path_prefix, wanted.mode, wanted.count, wanted.delay_s, wanted.method))
     return Reply(204)
 
 

@@ -22,7 +22,7 @@ class FaultInjection:
         if scope["type"] != "http" or scope["path"].startswith("/emulator/"):
             await self._app(scope, receive, send)
             return
-        fault = self._faults.take(scope["path"])
+        fault = self._faults.take(scope["path"], scope["method"])
         if fault is None:
             await self._app(scope, receive, send)
         else:
@@ -33,8 +33,9 @@ class FaultInjection:
             case Mode.DROP:
                 abort(scope)
             case Mode.DELAY:
+                body = await _whole(receive)  # a caller who gives up meanwhile does not take it back
                 await asyncio.sleep(fault.delay_s)
-                await self._app(scope, receive, send)
+                await self._app(scope, _replay(body), send)
             case Mode.DUPLICATE:
                 body = await _whole(receive)
                 await self._app(scope, _replay(body), send)

@@ -21,12 +21,16 @@ class Mode(StrEnum):
 
 @dataclass(slots=True)
 class Fault:
-    """One armed fault: it applies to the next `left` requests whose path starts with `path_prefix`."""
+    """One armed fault: it applies to the next `left` requests whose path starts with `path_prefix`.
+
+    With a method, requests of other methods pass by.
+    """
 
     path_prefix: str
     mode: Mode
     left: int
     delay_s: float
+    method: str = ""
 
 
 class Faults:
@@ -43,10 +47,10 @@ class Faults:
         """Forget all faults."""
         self._armed.clear()
 
-    def take(self, path: str) -> Fault | None:
+    def take(self, path: str, method: str = "POST") -> Fault | None:
         """The fault for a request to a path, using it up once."""
         for fault in self._armed:
-            if path.startswith(fault.path_prefix):
+            if path.startswith(fault.path_prefix) and fault.method in {"", method}:
                 fault.left -= 1
                 if fault.left <= 0:
                     self._armed.remove(fault)

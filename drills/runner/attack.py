@@ -19,6 +19,7 @@ from drills.scenario_form import AccessEvent, ConfigChange, PlatformTransfer, Sc
 
 TOO_LATE = 409
 AMOUNT = "amount_base_units"
+DUST_USD = Decimal(100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,8 @@ class Attack:
             )
             return Played(call, at_s, None, str(error))
         if not _is_repetition(call, self.played):
-            self.story.tell(tone, f"{_what(call)}{_taken(self.scenario, call, answer)}", at_s)
+            taken, told = _taken(self.scenario, call, answer)
+            self.story.tell("good" if taken is not None and taken < DUST_USD else tone, f"{_what(call)}{told}", at_s)
         return Played(call, at_s, answer)
 
     def _make(self, call: ControlCall) -> Mapping[str, Any]:
@@ -128,10 +130,14 @@ def _what(call: ControlCall) -> str:
             return f"{move.actor}: {move.type}"
 
 
-def _taken(scenario: Scenario, call: ControlCall, answer: Mapping[str, Any]) -> str:
+def _taken(scenario: Scenario, call: ControlCall, answer: Mapping[str, Any]) -> tuple[Decimal | None, str]:
+    """Return the value that a theft took in USD, None for any other move, and how it is told."""
     move = call.move
     if not isinstance(move, StolenKey) or AMOUNT not in answer:
-        return ""
+        return None, ""
     asset = scenario.asset(move.asset)
     amount = Decimal(answer[AMOUNT]).scaleb(-asset.decimals)
-    return f" — {amount:,.0f} {move.asset}, about ${amount * Decimal(asset.price_usd):,.0f}"
+    value = amount * Decimal(asset.price_usd)
+    if value < DUST_USD:
+        return value, ": nothing but dust was left"
+    return value, f" — {amount:,.0f} {move.asset}, about ${value:,.0f}"

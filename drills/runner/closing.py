@@ -7,7 +7,7 @@ from pathlib import Path
 
 from drills.runner.attack import Played
 from drills.runner.errors import ApiError, DrillError
-from drills.runner.figures import Summary, moments
+from drills.runner.figures import Summary, lost_since_usd, moments
 from drills.runner.opening import Stage
 from drills.runner.outcomes import Check, Evidence, Json, checks
 from drills.runner.proofs import prove
@@ -78,6 +78,10 @@ def _evidence(ending: Ending, review: str) -> Evidence:
         incident = stage.service.get(f"/v1/incidents/{ending.incident}", stage.reader)
     answers = [p.answer for p in ending.played if p.answer is not None]
     anomalous = stage.service.pages("/v1/activities", stage.reader, anomalous="true")
+    when = moments(ending.story.first_harm_s, incident)
+    late = None
+    if when.contained is not None:
+        late = lost_since_usd(ending.scenario, stage.platform.ledger(), when.contained)
     return Evidence(
         scenario=ending.scenario,
         figures=stage.platform.figures(),
@@ -85,7 +89,8 @@ def _evidence(ending: Ending, review: str) -> Evidence:
         callbacks=stage.platform.callbacks(),
         incident=incident,
         decisions=tuple(str(a["decision"]) for a in anomalous),
-        moments=moments(ending.story.first_harm_s, incident),
+        moments=when,
+        lost_late_usd=late,
         probe=ending.probe,
         ordered=tuple(str(a["transaction"]) for a in answers if "transaction" in a),
         review=review,

@@ -6,10 +6,13 @@ came first; a service that knew before it answered was detected at zero; nothing
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from decimal import Decimal
 from typing import Any
 
+from drills import addresses
 from drills.runner.attack import Played
 from drills.runner.watch import seconds
+from drills.scenario_form import Scenario
 
 Json = dict[str, Any]
 MILLISECONDS = 1000.0
@@ -86,6 +89,18 @@ def moments(first_harm: float | None, incident: Mapping[str, Any] | None) -> Mom
         min(holds, default=None),
         None if contained is None else seconds(contained),
     )
+
+
+def lost_since_usd(scenario: Scenario, ledger: Json, at_s: float) -> Decimal:
+    """Return what reached attackers' addresses after a moment, by the ledger's movements at the scenario's prices."""
+    known = addresses.of_destinations(scenario)
+    attackers = {known[d.id] for d in scenario.destinations if d.kind == "attacker"}
+    total = Decimal(0)
+    for moved in ledger["movements"]:
+        if moved["to"] in attackers and moved["at_ms"] > at_s * MILLISECONDS:
+            asset = scenario.asset(str(moved["asset"]))
+            total += Decimal(moved["amount_base_units"]).scaleb(-asset.decimals) * Decimal(asset.price_usd)
+    return total
 
 
 def exchanges_of(transaction_id: str, callbacks: Iterable[Json]) -> list[str]:

@@ -33,6 +33,8 @@ class Evidence:
     decisions: tuple[str, ...]
     """The service's decisions on what it found anomalous."""
     moments: Moments
+    lost_late_usd: Decimal | None
+    """What was lost after containment; None when it was never contained."""
     probe: str | None
     ordered: tuple[str, ...]
     """Ids of the transactions that the script ordered at the platform."""
@@ -86,9 +88,8 @@ def _contained(evidence: Evidence) -> Iterator[Check]:
     at_risk = Decimal(str(figures["value_at_risk_usd"] or 0))
     left, swept = Decimal(str(figures["value_left_usd"])), Decimal(str(figures["value_swept_usd"]))
     yield "what was saved arrived at the safe destination", swept > 0 and left <= at_risk * DUST_SHARE
-    contained, last = evidence.moments.contained, figures["last_loss_at_ms"]
-    quiet = contained is not None and (last is None or last / 1000 <= contained)
-    yield "nothing was lost after containment", quiet
+    late = evidence.lost_late_usd
+    yield "nothing but dust was lost after containment", late is not None and late <= at_risk * DUST_SHARE
 
 
 def _done(steps: list[Json], action: str) -> set[str]:

@@ -41,6 +41,11 @@ class Platform:
         found: dict[str, Any] = self._ask("GET", "/emulator/figures")
         return found
 
+    def ledger(self) -> dict[str, Any]:
+        """Return every holding and every movement."""
+        found: dict[str, Any] = self._ask("GET", "/emulator/ledger")
+        return found
+
     def transactions(self) -> list[dict[str, Any]]:
         """Return every transaction as the platform keeps it."""
         found: list[dict[str, Any]] = self._ask("GET", "/emulator/transactions")

@@ -22,6 +22,8 @@ from drills.runner.story import Story, tone_of
 QUIET_S = 1.5
 REOPEN_S = 0.3
 SILENT_KINDS = ("step.started", "step.ready", "message.queued", "message.held", "approval.requested")
+TOLD_ONCE = ("message.sent", "alert.joined")
+"""Kinds that come again and again: each of their sentences, up to its first comma, is told once."""
 FINISHED = frozenset({"done", "failed", "refused", "expired", "undone"})
 
 
@@ -83,9 +85,10 @@ class Watch:
         incident = self.service.get(f"/v1/incidents/{incident_id}", self.reader)
         self.incidents[incident_id] = incident
         for entry in incident["timeline"]:
-            if entry["kind"] not in SILENT_KINDS:
-                at_s = seconds(entry["at"])
-                self.story.tell_once(str(entry["id"]), tone_of(str(entry["kind"])), str(entry["sentence"]), at_s)
+            kind, sentence = str(entry["kind"]), str(entry["sentence"])
+            if kind not in SILENT_KINDS:
+                key = sentence.partition(",")[0] if kind in TOLD_ONCE else str(entry["id"])
+                self.story.tell_once(f"{incident_id}/{key}", tone_of(kind), sentence, seconds(entry["at"]))
 
     def _listen(self) -> None:
         last = ""

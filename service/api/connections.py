@@ -85,7 +85,10 @@ class Connections:
         cached = self._open.get(name)
         if cached is not None and cached[0] > now:
             return cached[1]
-        if not 0 < len(name) <= _MAX_NAME or self._unknown.get(name, 0.0) > now:
+        if (
+            not (0 < len(name) <= _MAX_NAME and name.isascii() and name.isprintable())
+            or self._unknown.get(name, 0.0) > now
+        ):
             raise _unknown()
         async with self._locks.setdefault(name, asyncio.Lock()):
             cached = self._open.get(name)

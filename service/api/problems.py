@@ -2,18 +2,26 @@
 
 Rules: the type is `urn:portcullis:problem:<code>` and stays stable; `detail` is our own sentence, never an exception's
 from below; an unforeseen error tells nothing but that it happened. A fault of ours is a 503 with Retry-After, because
-custody platforms never send again after a 4xx.
+custody platforms never send again after a 4xx. The web framework's own errors, values that the database cannot take and a
+pool without a free connection go the same way.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import structlog
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy.exc import DataError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.exceptions import HTTPException
 
-from service.domain.errors import InputError, NotFoundError, PortcullisError
+from service.domain.errors import InputError, NotFoundError, PortcullisError, UnavailableError
 
 MEDIA_TYPE: Final = b"application/problem+json"
 TYPE_PREFIX: Final = "urn:portcullis:problem:"
@@ -56,6 +64,34 @@ _TITLES: Final[Mapping[int, str]] = {
 _RETRIED: Final = frozenset({429, 503})
 _DEFAULT_RETRY_S: Final = 5.0
 _BAD_REQUEST: Final = 400
+_MAX_FIELD: Final = 200
+
+Handler = Callable[[Request, Any], Coroutine[Any, Any, Response]]
+
+
+class ProblemShown(BaseModel):
+    """An error (RFC 9457). `code` is stable; `field` names the offending input where there is one."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "urn:portcullis:problem:not_found",
+                    "title": "Not found",
+                    "status": 404,
+                    "code": "not_found",
+                    "detail": "there is no alert alr_01JD2Z5Q8Z6W9X4V7T3S1R0Q8P",
+                }
+            ]
+        }
+    )
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    field: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,3 +154,46 @@ class _MethodNotAllowedError(PortcullisError):
     """The path is known, the method is not for it."""
 
     code = "method_not_allowed"
+
+
+def _answer(problem: Problem, allow: str | None = None) -> Response:
+    headers = {name.decode(): value.decode() for name, value in problem.headers}
+    if allow is not None:
+        headers["allow"] = allow
+    return Response(problem.body, status_code=problem.status, headers=headers)
+
+
+async def _any(_request: Request, error: Exception) -> Response:
+    return _answer(problem_of(error))
+
+
+async def _invalid(_request: Request, error: Exception) -> Response:
+    first = error.errors()[0] if isinstance(error, RequestValidationError) else {"loc": (), "msg": str(error)}
+    parts = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
+    field = ".".join(parts)[:_MAX_FIELD]
+    return _answer(problem_of(InputError(f"{field or 'the body'}: {first['msg']}", field=field or None)))
+
+
+async def _framework(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        return _answer(problem_of(error))
+    return _answer(problem_of_status(error.status_code), (error.headers or {}).get("Allow"))
+
+
+async def _unstorable(_request: Request, _error: Exception) -> Response:
+    return _answer(problem_of(InputError("a value cannot be stored: look for a NUL character or a number too large")))
+
+
+async def _busy(_request: Request, _error: Exception) -> Response:
+    return _answer(problem_of(UnavailableError("every connection to the database is in use; try again")))
+
+
+HANDLERS: Final[Mapping[int | type[Exception], Handler]] = {
+    RequestValidationError: _invalid,
+    HTTPException: _framework,
+    PortcullisError: _any,
+    DataError: _unstorable,
+    PoolTimeoutError: _busy,
+    Exception: _any,
+}
+"""What the web framework does with each kind of exception."""

@@ -94,6 +94,11 @@ def _check_names(given: ConnectionIn, declared: dict[str, Setting]) -> None:
 
 
 def _sealed(public: Path, connection: str, secret: SecretIn, setting: Setting) -> SealedValue:
+    if setting.check is not None:
+        try:
+            setting.check(secret.value.get_secret_value().encode(), secret.name)
+        except ConfigurationError as error:
+            raise InputError(str(error), field=f"secrets.{secret.name}") from error
     sealed = _seal(public, setting.opened_by, secret.value, secret_aad(connection, secret.name))
     return SealedValue(name=secret.name, opened_by=setting.opened_by, sealed=sealed)
 

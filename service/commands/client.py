@@ -59,6 +59,10 @@ class ApiClient:
         """POST a JSON object. Raises as `get`, and UnknownOutcomeError when the answer was lost."""
         return self._send("POST", path, json=dict(body or {}))
 
+    def delete(self, path: str) -> dict[str, Any]:
+        """DELETE. Raises as `post`."""
+        return self._send("DELETE", path)
+
     def _send(self, method: str, path: str, **rest: Any) -> dict[str, Any]:
         try:
             answer = self._client.request(method, path, **rest)

@@ -39,7 +39,7 @@ def approval_request(incident_id: str | None, approval_id: str, sentences: Seque
         f"  portcullis approve {approval_id}\n"
         "The check code is shown there, worked out from the document itself; it is never sent by mail."
     )
-    return f"[approve] your vote is asked for{about}", body
+    return f"[approve] your vote is needed{about}", body
 
 
 def step_trouble(incident_id: str, sentence: str) -> tuple[str, str]:

@@ -5,8 +5,10 @@ Rules: written once, from what is stored at that moment; the page loads nothing 
 
 import json
 import math
+from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
+from typing import Final
 
 from jinja2 import Environment, StrictUndefined, Template
 
@@ -15,6 +17,9 @@ from service.domain.ids import IncidentId
 from service.domain.review import Facts, StepLine, build
 from service.domain.timeline import Entry
 from service.ports.store.unit import Database, UnitOfWork
+
+_MINUTE: Final = 60
+_HOUR: Final = 3_600
 
 
 def write(db: Database, incident_id: IncidentId) -> None:
@@ -58,9 +63,29 @@ def _gather(uow: UnitOfWork, incident_id: IncidentId) -> Facts:
     )
 
 
+def _clock(moment: str) -> str:
+    """Return the time of day of an RFC 3339 moment, in UTC to the millisecond."""
+    return datetime.fromisoformat(moment).astimezone(UTC).strftime("%H:%M:%S.%f")[:-3]
+
+
+def _day(moment: str) -> str:
+    return datetime.fromisoformat(moment).astimezone(UTC).strftime("%Y-%m-%d")
+
+
+def _duration(seconds: float | None) -> str:
+    """Return a duration as people read it: 0.4 s, 2 min 5 s, 3 h 20 min."""
+    if seconds is None:
+        return "—"
+    if seconds < _MINUTE:
+        return f"{seconds:.1f} s"
+    if seconds < _HOUR:
+        return f"{seconds // _MINUTE:.0f} min {seconds % _MINUTE:.0f} s"
+    return f"{seconds // _HOUR:,.0f} h {seconds % _HOUR // _MINUTE:.0f} min"
+
+
 @cache
 def _page() -> Template:
     text = (files("service.flow") / "templates" / "review.html").read_text()
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["log10_of"] = math.log10
+    environment.filters |= {"log10_of": math.log10, "clock": _clock, "day": _day, "duration": _duration}
     return environment.from_string(text)

@@ -160,6 +160,8 @@ class Setting:
     opened_by: str
     """api | containment: which process unseals it (secrets only)."""
     help: str
+    check: Callable[[bytes, str], object] | None = None
+    """Called with a secret and its name before it is sealed; raises ConfigurationError when the form is wrong."""
 
 
 class SignHere(Protocol):

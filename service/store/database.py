@@ -1,7 +1,8 @@
 """Opening units of work on PostgreSQL with synchronous SQLAlchemy Core.
 
-One `begin()` block is one transaction. After its commit its transitions are logged and the recorded events published at once if a publisher is at
-hand; whatever that misses, the relay finds in the outbox. A database that cannot be reached is UnavailableError.
+One `begin()` block is one transaction. After its commit its transitions are logged, and the recorded events are
+published at once if a publisher is at hand; whatever that misses, the relay finds in the outbox. A database that cannot
+be reached is UnavailableError.
 """
 
 from collections.abc import Callable, Iterator, Mapping

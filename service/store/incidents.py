@@ -5,7 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, func, insert, literal, not_, or_, select, tuple_, update
+from sqlalchemy import Connection, Row, and_, func, insert, literal, not_, or_, select, true, tuple_, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Text
 
@@ -184,22 +184,23 @@ class IncidentRepository:
 
     def balances(self, entities: Sequence[str]) -> Mapping[str, Decimal]:
         """See the port."""
-        found = {}
-        for connection, ref in _accounts_in(entities):
-            told = (
-                select(activities.c.balance_usd)
-                .where(
-                    activities.c.connection_id == connection,
-                    activities.c.account == ref,
-                    activities.c.balance_usd.is_not(None),
-                )
-                .order_by(activities.c.id.desc())
-                .limit(1)
+        asked = list(dict.fromkeys(_accounts_in(entities)))
+        columns = (literal([a[i] for a in asked], ARRAY(Text)) for i in range(2))
+        wanted = func.unnest(*columns).table_valued("connection", "ref").render_derived()
+        told = (
+            select(activities.c.balance_usd)
+            .where(
+                activities.c.connection_id == wanted.c.connection,
+                activities.c.account == wanted.c.ref,
+                activities.c.balance_usd.is_not(None),
             )
-            balance = self._connection.execute(told).scalar()
-            if balance is not None:
-                found[f"account:{connection}/{ref}"] = Decimal(balance)
-        return found
+            .order_by(activities.c.id.desc())
+            .limit(1)
+            .lateral("told")
+        )
+        query = select(wanted.c.connection, wanted.c.ref, told.c.balance_usd).select_from(wanted.join(told, true()))
+        rows = self._connection.execute(query)
+        return {f"account:{row.connection}/{row.ref}": Decimal(row.balance_usd) for row in rows}
 
     def reopen(self, incident_id: IncidentId) -> None:
         """See the port."""

@@ -3,10 +3,15 @@
 Both writers of the audit log use this one function: the unit of work, and intake's group commit.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+import structlog
 
 from service.domain.canonical import canonical, commit, new_salt
 from service.domain.timeline import Entry
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,7 @@ class Description:
     def faults(self, exchange: Exchange) -> Iterator[str]:
         """Yield what of an exchange does not keep the description, one sentence each."""
         asked = _Asked(exchange)
-        problems = [("request", error) for error in self._api.iter_request_errors(asked)]
+        problems: list[tuple[str, object]] = [("request", error) for error in self._api.iter_request_errors(asked)]
         if not problems:
             known = self._query_names(exchange)
             unknown = sorted({name for name, _ in parse_qsl(exchange.query, keep_blank_values=True)} - known)

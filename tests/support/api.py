@@ -106,9 +106,7 @@ def api_on(url: str, clock: Clock, folder: Path, authority: Any = None) -> ApiWo
         clock=clock,
     )
     api = create_api(parts)
-    return ApiWorld(
-        parts, api, Portcullis(no_intake, api), SqlDatabase(create(Secret(url), pool_size=2), clock)
-    )
+    return ApiWorld(parts, api, Portcullis(no_intake, api), SqlDatabase(create(Secret(url), pool_size=2), clock))
 
 
 def problem(answer: httpx.Response) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import psycopg
+from sqlalchemy import create_engine
 
 from rules.loader import load_directory
 from rules.settings import EngineSettings
@@ -21,6 +22,7 @@ from service.api.auth import Authenticator, Principal, StoredToken
 from service.api.connections import Connections
 from service.api.intake import IntakeApp
 from service.clock import SystemClock
+from service.commands.replay import Report, replayed
 from service.custody.fireblocks.platform import PLATFORM as FIREBLOCKS
 from service.custody.standard.platform import PLATFORM as STANDARD
 from service.domain.ids import ConnectionId, PersonId
@@ -33,6 +35,7 @@ from service.ports.gate import Signer
 from service.store.connections import load_connection
 from service.store.grants import API
 from service.store.intake import PostgresIntakeStore, connect
+from service.store.migrate import driver_url
 from tests.support.servers import url_of_role
 
 KEY = bytes(range(32))
@@ -174,3 +177,13 @@ def withdrawal(number: int, **changes: object) -> dict[str, object]:
 def encoded(document: object) -> bytes:
     """JSON bytes."""
     return json.dumps(document).encode()
+
+
+def verified(url: str) -> Report:
+    """Replay the learning sequence and hold it against the stored baselines."""
+    engine = create_engine(driver_url(url))
+    try:
+        with engine.connect() as connection:
+            return replayed(connection, verify=True)
+    finally:
+        engine.dispose()

@@ -1,5 +1,6 @@
 """Real receivers on loopback: a mail server and an HTTP server that a test can make refuse, stall or hang up."""
 
+import asyncio
 import socket
 import threading
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ class Mailbox:
         if self.data_answer.startswith("250"):
             self.mails.append((envelope.rcpt_tos[0], envelope.content.decode()))
         if self.hang_up:
+            assert isinstance(server.transport, asyncio.Transport)
             server.transport.abort()
         return self.data_answer
 

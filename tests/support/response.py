@@ -69,9 +69,7 @@ def equip(house: House) -> IncidentId:
 
 def deliver_all(house: House, found: Mapping[str, FakeChannel]) -> None:
     for row in rows(house, messages, state="queued"):
-        notify.deliver(
-            house.database(CONTAINMENT), found, house.office.public_key_pem, MessageId(row.id), "worker-1"
-        )
+        notify.deliver(house.database(CONTAINMENT), found, house.office.public_key_pem, MessageId(row.id), "worker-1")
 
 
 def fake_channels() -> dict[str, FakeChannel]:

@@ -95,6 +95,30 @@ class Stack:
         signed = standard_headers(self.secrets[f"{connection} webhook secret"], event_id, body)
         return self.http.post(f"/webhooks/{connection}", content=body, headers=signed | headers)
 
+    def pending_transfer(self, account: str, destination: str) -> str:
+        """Order a transfer at the platform that waits there, because the account is held for a moment; returns its id."""
+        self._act("hold_outgoing", account)
+        order = {
+            "account": account,
+            "asset": "ETH",
+            "amount_base_units": str(10**18),
+            "user": "signer",
+            "destination": destination.rpartition(":")[2],
+        }
+        return str(self.platform.call("/emulator/transfer", order)["transaction"])
+
+    def attack(self, account: str, event_id: str, **headers: str) -> httpx.Response:
+        """Tell of a first delegatecall of an account: held at once, and an incident of kind signing_tampering."""
+        number = VAULTS.index(account)
+        destination = f"eip155:1:0x{0xBAD000 + number:040x}"
+        transaction = self.pending_transfer(account, destination)
+        return self.deliver(GUARDED, event_id, tampered_signing(number, transaction, destination), **headers)
+
+    def _act(self, action: str, account: str) -> None:
+        body = json.dumps({"id": f"test-{action}-{account}", "action": action, "account": account}).encode()
+        headers = standard_headers(self.secrets["action secret"], f"test-{action}-{account}", body)
+        httpx.post(f"{self.platform.url}/standard/action", content=body, headers=headers).raise_for_status()
+
     def incident_of(self, account: str, timeout_s: float = WAIT_S) -> dict[str, Any]:
         """Wait for the incident about an account of GUARDED to be contained; returns it."""
         found: dict[str, Any] = {}
@@ -190,9 +214,7 @@ def _connections(
     ]
 
 
-def _connection(
-    name: str, platform: str, settings: Mapping[str, str], known: Mapping[str, str]
-) -> dict[str, object]:
+def _connection(name: str, platform: str, settings: Mapping[str, str], known: Mapping[str, str]) -> dict[str, object]:
     told = [{"name": one, "value": value} for one, value in known.items()]
     return {"id": name, "platform": platform, "name": name, "settings": dict(settings), "secrets": told}
 
@@ -218,6 +240,7 @@ def _world(workspace_id: str, tenant_id: str, action_secret: str) -> dict[str, o
         "tenant_id": tenant_id,
         "assets": [{"id": "ETH", "caip19": ETH, "decimals": 18, "price_usd": "350.00"}],
         "accounts": accounts,
+        "users": [{"id": "signer", "name": "Signer"}],
         "standard_action_secret": action_secret,
     }
 
@@ -237,18 +260,22 @@ def withdrawal(number: int) -> bytes:
     return encoded("withdrawal.requested", data)
 
 
-def tampered_signing(account: str) -> bytes:
-    """A first delegatecall of an account: held at once, without any history, and an incident of kind signing_tampering."""
-    number = VAULTS.index(account)
+def tampered_signing(number: int, transaction: str, destination: str) -> bytes:
+    """A request to sign a delegatecall, which no account of GUARDED ever made."""
     data = {
-        "account": account,
+        "account": VAULTS[number],
         "actor": f"signer-{number}",
-        "transaction": f"safe-{number}",
+        "transaction": transaction,
         "asset": ETH,
         "amount_base_units": str(400 * 10**18),
         "amount_usd": "140000.00",
-        "destination": f"eip155:1:0x{0xBAD000 + number:040x}",
-        "contract_call": {"to": f"0x{0xBAD000 + number:040x}", "operation": 1, "method": "transfer", "data": "0xa9059cbb"},
+        "destination": destination,
+        "contract_call": {
+            "to": destination.rpartition(":")[2],
+            "operation": 1,
+            "method": "transfer",
+            "data": "0xa9059cbb",
+        },
     }
     return encoded("signing.requested", data)
 

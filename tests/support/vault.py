@@ -121,7 +121,7 @@ class VaultHouse:
         chains = {name: Mortal(chain, reaper) for name, chain in self.parts.chains.items()}
         token, statements = Mortal(self.parts.token, reaper), Mortal(self.parts.statements, reaper)
         db = MortalDatabase(self.superuser, reaper)
-        return Vault(replace(self.parts, db=db, token=token, statements=statements, chains=chains))  # type: ignore[arg-type]  # wrapped
+        return Vault(replace(self.parts, db=db, token=token, statements=statements, chains=chains))
 
     def account(
         self, *, wallet: str | None = None, assets: tuple[str, ...] = (COIN, TOKEN), holder: str = "vault_key"

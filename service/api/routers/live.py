@@ -11,7 +11,7 @@ from contextlib import aclosing
 from typing import Annotated, Any, Final, cast
 
 from fastapi import APIRouter, Header, Request
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
@@ -19,7 +19,7 @@ from service.api.auth import Principal
 from service.api.deps import READERS, Parts, Reader, require
 from service.api.feed import Feed
 from service.api.schemas.access import HealthShown, StateShown
-from service.domain.errors import PortcullisError
+from service.domain.errors import PortcullisError, UnavailableError
 from service.store.queries import waiting
 
 router = APIRouter(prefix="/v1", tags=["live"])
@@ -28,9 +28,6 @@ RECHECK_S: Final = 5.0
 BACKLOG_S: Final = 60.0
 """An event that no worker took for so long means that the workers are not doing their work."""
 
-_DEGRADED: Final[dict[int | str, dict[str, Any]]] = {
-    503: {"model": HealthShown, "description": "The database is away."}
-}
 _STREAM: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "`text/event-stream`",
@@ -48,18 +45,16 @@ _STREAM: Final[dict[int | str, dict[str, Any]]] = {
 @router.get(
     "/health",
     summary="Whether the service can do its work; answers anybody, and tells no details",
-    response_model=HealthShown,
-    responses=_DEGRADED,
 )
-def health(parts: Parts) -> JSONResponse:
-    """Return ok; degraded when events wait for their workers; degraded with 503 when the database is not there."""
+def health(parts: Parts) -> HealthShown:
+    """Return ok, or degraded when events wait for their workers. Raises UnavailableError without a database."""
     try:
         with parts.database.begin() as uow:
             since = waiting.waiting_since(uow.connection)
             late = since is not None and (uow.now - since).total_seconds() > BACKLOG_S
-    except PortcullisError:
-        return JSONResponse({"status": "degraded"}, status_code=503)
-    return JSONResponse({"status": "degraded" if late else "ok"})
+    except PortcullisError as error:
+        raise UnavailableError("degraded: the database is away", retry_after_s=5) from error
+    return HealthShown(status="degraded" if late else "ok")
 
 
 @router.get("/health/details", summary="What waits: events, incidents, unknown steps, approvals, messages")

@@ -1,7 +1,9 @@
 """Accounts and connections. A connection's settings and secrets never leave; adding one takes a quorum after set-up.
 
 Rules: registering an account only widens what is watched and held, so an administrator may; its safe destinations take a
-quorum (`change.destination.register`), and nothing is swept before they are signed.
+quorum (`change.destination.register`), and nothing is swept before they are signed. It says no addresses: one of ours is
+never locked as a destination, so naming an attacker's would blind us (design D4); the vault's own are written by the key
+worker.
 """
 
 from typing import Annotated
@@ -11,13 +13,18 @@ from fastapi import APIRouter, Query
 from service.api.deps import Admin, Id, Parts, Reader, name_of
 from service.api.pagination import Listing, listing
 from service.api.schemas.registry import (
+    AccountNew,
     AccountsAsked,
     AccountShown,
     AccountWhole,
     ConnectionsAsked,
     ConnectionShown,
 )
+from service.domain.account import Account, AccountRef
+from service.domain.events import AccountRegistered
+from service.domain.ids import AccountId, ConnectionId, new_id
 from service.domain.timeline import Entry
+from service.ports.store.registry import NewAccount
 from service.store.queries import reading
 from service.store.tables.keys import accounts
 from service.store.unit_of_work import SqlUnitOfWork
@@ -40,6 +47,34 @@ def get_account(account_id: Id, parts: Parts, _reader: Reader) -> AccountWhole:
     """Return one account."""
     with parts.database.begin() as uow:
         return _account(uow, account_id)
+
+
+@router.post("/accounts", summary="Register an account to watch and guard", status_code=201)
+def register_account(body: AccountNew, parts: Parts, admin: Admin) -> AccountWhole:
+    """Register an account; the key worker makes its wallet when the vault holds its key."""
+    account = Account(
+        id=AccountId(new_id("acc")),
+        at=AccountRef(ConnectionId(body.connection), body.ref),
+        holder=body.holder,
+        addresses=(),
+        peer_group=body.peer_group,
+        live_since=None,
+    )
+    with parts.database.begin() as uow:
+        uow.registry.connection(account.at.connection)
+        uow.registry.register_account(
+            NewAccount(account=account, name=body.name or "", assets=tuple(body.assets), destinations=())
+        )
+        entry = Entry(
+            kind="account.registered",
+            at=uow.now,
+            subject=account.id,
+            sentence=f"Account {account.at.entity} was registered",
+            by=name_of(admin),
+            facts={"holder": account.holder.value, "chains": []},
+        )
+        uow.record(entry, AccountRegistered(account.id))
+        return _account(uow, account.id)
 
 
 @router.post("/accounts/{account_id}/go-live", summary="End the history phase: from now on alerts are raised")

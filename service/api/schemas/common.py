@@ -29,31 +29,6 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Problem(BaseModel):
-    """An error (RFC 9457). `code` is stable; `field` names the offending input where there is one."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "type": "urn:portcullis:problem:not_found",
-                    "title": "Not found",
-                    "status": 404,
-                    "code": "not_found",
-                    "detail": "there is no alert alr_01JD2Z5Q8Z6W9X4V7T3S1R0Q8P",
-                }
-            ]
-        }
-    )
-
-    type: str
-    title: str
-    status: int
-    code: str
-    detail: str
-    field: str | None = None
-
-
 def shows(example: dict[str, Any]) -> ConfigDict:
     """Return the configuration of a class whose OpenAPI schema carries an example; a test holds that it is a valid one."""
     return ConfigDict(json_schema_extra={"examples": [example]})

@@ -6,7 +6,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from service.api.pagination import Asked, Paged
-from service.api.schemas.common import Shown, shows
+from service.api.schemas.common import Body, Shown, Words, shows
+from service.domain.account import Holder
 
 _ACCOUNT: dict[str, Any] = {
     "id": "acc_01JD2Z5Q8Z6W9X4V7T3S1R0Q8U",
@@ -43,6 +44,17 @@ class AccountShown(Shown):
     provisioning: str = Field(description="pending | ready | failed")
     live_since: datetime | None
     created_at: datetime
+
+
+class AccountNew(Body):
+    """An account to watch and guard, after set-up. Its addresses and safe destinations are not said here."""
+
+    connection: str = Field(min_length=1, max_length=64, examples=["main"])
+    ref: Words = Field(min_length=1, max_length=200, examples=["hot-eth-2"], description="The platform's own id.")
+    name: Words | None = Field(default=None, max_length=200, examples=["Second hot wallet"])
+    holder: Holder = Field(examples=["platform"])
+    assets: list[str] = Field(default_factory=list, max_length=200, description="CAIP-19 ids that a sweep carries.")
+    peer_group: Words = Field(default="default", min_length=1, max_length=100)
 
 
 class SafeDestinationShown(Shown):

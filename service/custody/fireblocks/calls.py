@@ -11,6 +11,9 @@ from typing import Final
 from urllib.parse import quote
 
 import httpx
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from service.custody.base import require_url
 from service.custody.fireblocks.api import FireblocksApi
@@ -18,6 +21,7 @@ from service.custody.fireblocks.assets import read_assets
 from service.custody.fireblocks.wallets import InternalWallets
 from service.domain.account import AccountRef
 from service.domain.errors import (
+    ConfigurationError,
     InputError,
     MissingCapabilityError,
     PortcullisError,
@@ -26,6 +30,21 @@ from service.domain.errors import (
 )
 from service.domain.plan import Receipt, Verdict
 from service.ports.custody import Capability, ConnectionConfig, GateHolds, PendingTransfer, Setting, SignHere
+
+_MIN_BITS: Final = 2048
+
+
+def check_private_key(pem: bytes, name: str) -> None:
+    """Raise ConfigurationError naming the secret when it is no RSA private key of at least 2048 bits in PEM."""
+    try:
+        key = serialization.load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, RSAPrivateKey) or key.key_size < _MIN_BITS:
+        raise ConfigurationError(
+            f"{name} must be an RSA private key of at least {_MIN_BITS} bits as PEM, without a passphrase", field=name
+        )
+
 
 CAPABILITIES: Final = frozenset(
     {
@@ -47,7 +66,12 @@ SETTINGS: Final = (
     Setting("api_base_url", required=False, secret=False, opened_by="", help="such as https://api.fireblocks.io/v1"),
     Setting("api_key", required=False, secret=False, opened_by="", help="id of the API user, sent as X-API-Key"),
     Setting(
-        "api_private_key", required=False, secret=True, opened_by="containment", help="the API user's RSA key, as PEM"
+        "api_private_key",
+        required=False,
+        secret=True,
+        opened_by="containment",
+        help="the API user's RSA key, as PEM",
+        check=check_private_key,
     ),
 )
 

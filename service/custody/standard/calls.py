@@ -18,6 +18,7 @@ from urllib.parse import quote
 import httpx
 
 from service.custody.base import TIMEOUT, require_url, send
+from service.custody.standard.webhooks import symmetric_key
 from service.domain.account import AccountRef
 from service.domain.errors import (
     InputError,
@@ -54,7 +55,14 @@ SETTINGS: Final = (
     Setting(
         "status_url", required=False, secret=False, opened_by="", help="asked as status_url/{id} for an action's state"
     ),
-    Setting(ACTION_SECRET, required=False, secret=True, opened_by="containment", help="whsec_…: signs our actions"),
+    Setting(
+        ACTION_SECRET,
+        required=False,
+        secret=True,
+        opened_by="containment",
+        help="whsec_…: signs our actions",
+        check=symmetric_key,
+    ),
 )
 
 _VERDICTS: Final = {"done": Verdict.HOLDS, "pending": Verdict.DOES_NOT_HOLD, "refused": Verdict.DOES_NOT_HOLD}

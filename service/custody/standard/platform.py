@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from service.custody.standard import calls
-from service.custody.standard.webhooks import PUBLIC_KEYS, SECRET_PREFIX, StandardReceiver, public_key
+from service.custody.standard.webhooks import PUBLIC_KEYS, SECRET_PREFIX, StandardReceiver, public_key, symmetric_key
 from service.ports.custody import ConnectionConfig, PlatformDeclaration, Setting, WebhookReceiver
 
 
@@ -30,6 +30,7 @@ PLATFORM: Final = PlatformDeclaration(
             secret=True,
             opened_by="api",
             help="whsec_…; add .0, .1 … to rotate without a gap",
+            check=symmetric_key,
         ),
         Setting(PUBLIC_KEYS, required=False, secret=False, opened_by="", help="whpk_… keys of v1a signatures"),
         Setting("rate_per_s", required=False, secret=False, opened_by="", help="deliveries a second, 2000 unless told"),

@@ -43,6 +43,6 @@ def world(postgres_url: str, house: House, tmp_path_factory: pytest.TempPathFact
     found = api_on(postgres_url, house.clock, folder)
     with found.database.begin() as uow:
         add_connection(uow.connection)
-        uow.connection.execute(text("UPDATE connections SET config = '{\"api_secret_path\": \"hidden-setting\"}'"))
+        uow.connection.execute(text('UPDATE connections SET config = \'{"api_secret_path": "hidden-setting"}\''))
     yield found
     found.close()

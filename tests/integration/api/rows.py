@@ -95,6 +95,9 @@ def add_message(at: Connection, incident: str) -> str:
 def add_review(at: Connection, incident: str) -> None:
     at.execute(
         insert(reviews).values(
-            incident_id=incident, body='{"v": 1}', html="<!doctype html><title>Review</title>", created_at=datetime.now(UTC)
+            incident_id=incident,
+            body='{"v": 1}',
+            html="<!doctype html><title>Review</title>",
+            created_at=datetime.now(UTC),
         )
     )

@@ -70,7 +70,7 @@ def test_a_wrong_token_is_not_made(world: ApiWorld, body: dict[str, Any], code: 
 
 
 def test_a_person_s_token_has_one_of_his_own_roles(world: ApiWorld, house: House) -> None:
-    person = sorted(house.phones)[0]
+    person = min(house.phones)
     assert problem(make(world, person=person, role="viewer"))["field"] == "role"
     assert make(world, person=person, role="treasury").status_code == 201
     told = problem(make(world, person=person, role="ingest", connection="con-a"))

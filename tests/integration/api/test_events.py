@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,7 +27,7 @@ class Stream:
     lines: asyncio.Queue[bytes | None] = field(default_factory=asyncio.Queue)
     gone: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def send(self, message: dict[str, Any]) -> None:
+    async def send(self, message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             self.headers = dict(message["headers"])
@@ -78,6 +78,12 @@ async def listening(world: ApiWorld, token: str, after: str | None = None) -> As
         await asyncio.wait_for(task, WAIT_S)
 
 
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while not true():  # noqa: ASYNC110  what is waited for has no event to wait on
+            await asyncio.sleep(0.01)
+
+
 @pytest.fixture
 def alone(world: ApiWorld, postgres_url: str, tmp_path: Any) -> Any:
     """An API process of its own: a feed belongs to one event loop."""
@@ -89,7 +95,9 @@ def alone(world: ApiWorld, postgres_url: str, tmp_path: Any) -> Any:
 def tell(world: ApiWorld, name: str) -> int:
     query = "INSERT INTO outbox (event, payload, created_at) VALUES (:n, :p, now()) RETURNING id"
     with world.database.begin() as uow:
-        return int(uow.connection.execute(text(query), {"n": name, "p": json.dumps({"incident_id": name})}).scalar_one())
+        return int(
+            uow.connection.execute(text(query), {"n": name, "p": json.dumps({"incident_id": name})}).scalar_one()
+        )
 
 
 def test_a_listener_hears_what_is_committed_from_now_on(alone: ApiWorld) -> None:
@@ -99,8 +107,7 @@ def test_a_listener_hears_what_is_committed_from_now_on(alone: ApiWorld) -> None
     async def scene() -> None:
         async with listening(alone, token) as stream:
             await stream.opened()
-            while alone.api.state.feed._reader is None:
-                await asyncio.sleep(0.01)
+            await until(lambda: alone.api.state.feed._reader is not None)
             number = await asyncio.to_thread(tell, alone, "after")
             assert await stream.told() == (number, "after", {"incident_id": "after"})
             assert (stream.status, stream.headers[b"content-type"]) == (200, b"text/event-stream; charset=utf-8")
@@ -132,8 +139,7 @@ def test_an_event_that_commits_late_is_told_late_and_never_lost(alone: ApiWorld)
     async def scene() -> None:
         async with listening(alone, token) as stream:
             await stream.opened()
-            while alone.api.state.feed._reader is None:
-                await asyncio.sleep(0.01)
+            await until(lambda: alone.api.state.feed._reader is not None)
             with alone.database.engine.connect() as connection:
                 slow = connection.execute(text(query)).scalar_one()
                 quick = await asyncio.to_thread(tell, alone, "quick")
@@ -170,8 +176,7 @@ def test_the_number_of_listeners_is_bounded(alone: ApiWorld, monkeypatch: pytest
         async with listening(alone, token) as stream:
             await stream.opened()
             async with listening(alone, token) as other:
-                while not other.status:
-                    await asyncio.sleep(0.01)
+                await until(lambda: other.status != 0)
                 assert other.status == 429
 
     asyncio.run(scene())
@@ -183,8 +188,7 @@ def test_closing_the_feed_ends_every_stream(alone: ApiWorld) -> None:
     async def scene() -> None:
         async with listening(alone, token) as stream:
             await stream.opened()
-            while alone.api.state.feed._reader is None:
-                await asyncio.sleep(0.01)
+            await until(lambda: alone.api.state.feed._reader is not None)
             alone.api.state.feed.close()
             assert await stream.told() is None
 

@@ -227,7 +227,9 @@ def test_every_change_is_in_the_audit_log_with_who_did_it(world: ApiWorld, house
     known = incident(world, severity=3)
     world.call("POST", f"/v1/incidents/{known}/acknowledge", Role.RESPONDER, person=person(house))
     world.call("POST", f"/v1/incidents/{known}/close", Role.RESPONDER, json={"verdict": "true_positive"})
-    query = "SELECT body::json->>'kind' AS kind, body::json->>'by' AS by FROM audit_entries WHERE body LIKE :i ORDER BY id"
+    query = (
+        "SELECT body::json->>'kind' AS kind, body::json->>'by' AS by FROM audit_entries WHERE body LIKE :i ORDER BY id"
+    )
     entries = [(row.kind, row.by) for row in rows(world, query, i=f"%{known}%")]
     assert entries[0] == ("incident.acknowledged", person(house))
     assert entries[1][0] == "incident.closed"

@@ -13,6 +13,10 @@ from tests.support.api import ApiWorld, problem
 from tests.support.incidents import add_account, add_alert, add_incident
 
 
+def query(name: str, value: str) -> dict[str, Any]:
+    return {name: value}
+
+
 def ids(found: Any) -> list[str]:
     return [item["id"] for item in found["items"]]
 
@@ -35,7 +39,7 @@ def test_activities_are_filtered_and_amounts_are_exact(world: ApiWorld) -> None:
         add_activity(uow.connection, account="filtered", kind="access.login_failed", decision=None, score=None)
     assert ids(world.get("/v1/activities", account="filtered", anomalous="true")) == [held]
     for name, value in (("actor", "ada"), ("destination", "d1"), ("kind", "withdrawal.requested")):
-        assert ids(world.get("/v1/activities", account="filtered", **{name: value})) == [held]
+        assert ids(world.get("/v1/activities", account="filtered", **query(name, value))) == [held]
     assert ids(world.get("/v1/activities", account="filtered", connection="other")) == []
     found = world.get(f"/v1/activities/{held}")
     assert found["amount_base_units"] == "1" + "0" * 40
@@ -84,7 +88,9 @@ def test_alerts_are_filtered(world: ApiWorld) -> None:
 def test_incidents_are_filtered_by_state_kind_and_least_severity(world: ApiWorld) -> None:
     with world.database.begin() as uow:
         low = add_incident(uow.connection, ("account:con-a/y",), kind="signing_tampering", severity=1)
-        high = add_incident(uow.connection, ("account:con-a/y",), kind="signing_tampering", severity=3, state="contained")
+        high = add_incident(
+            uow.connection, ("account:con-a/y",), kind="signing_tampering", severity=3, state="contained"
+        )
     assert ids(world.get("/v1/incidents", kind="signing_tampering")) == [high, low]
     assert ids(world.get("/v1/incidents", kind="signing_tampering", severity="medium")) == [high]
     assert ids(world.get("/v1/incidents", kind="signing_tampering", state="open")) == [low]
@@ -100,6 +106,21 @@ def test_accounts_and_connections_show_no_settings(world: ApiWorld) -> None:
         assert "hidden-setting" not in str(found)
         assert "config" not in str(found)
     assert problem(world.call("GET", "/v1/connections/none", Role.VIEWER))["code"] == "not_found"
+
+
+def test_an_account_is_registered_without_addresses_and_once(world: ApiWorld) -> None:
+    body = {"connection": "con-a", "ref": "hot-new", "holder": "platform"}
+    made = world.call("POST", "/v1/accounts", Role.ADMIN, json=body)
+    assert made.status_code == 201, made.text
+    assert made.json() | {"ref": "hot-new", "addresses": [], "live_since": None, "provisioning": "ready"} == made.json()
+    assert problem(world.call("POST", "/v1/accounts", Role.ADMIN, json=body))["code"] == "conflict"
+    for field, value, code in (
+        ("addresses", ["eip155:1:0x00"], "invalid_input"),
+        ("safe_destinations", [], "invalid_input"),
+        ("connection", "none", "not_found"),
+    ):
+        answer = world.call("POST", "/v1/accounts", Role.ADMIN, json=body | {"ref": "hot-new-2", field: value})
+        assert (problem(answer)["code"], problem(answer)["field"]) == (code, field)
 
 
 def test_an_account_goes_live_once(world: ApiWorld) -> None:

@@ -151,7 +151,6 @@ def statements_to_extend(scene: Scene, behind: int) -> int:
             account = add_account(uow.connection, f"behind-{behind}-{n}")
             uow.connection.execute(
                 insert(safe_destinations).values(
-                    id=f"dst-{behind}-{n}",
                     account_id=account,
                     chain="eip155:1",
                     descriptor=f"0xsafe{behind}{n}",

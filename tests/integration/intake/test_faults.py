@@ -7,8 +7,17 @@ from psycopg import sql
 
 from rules.engine import Engine
 from rules.observation import Observation
-from tests.integration.intake.test_replay import verified
-from tests.support.intake import SECRET, World, add_account, add_connection, encoded, running, signed, withdrawal
+from tests.support.intake import (
+    SECRET,
+    World,
+    add_account,
+    add_connection,
+    encoded,
+    running,
+    signed,
+    verified,
+    withdrawal,
+)
 
 pytestmark = pytest.mark.servers
 

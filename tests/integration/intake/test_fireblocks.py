@@ -196,8 +196,8 @@ def test_the_official_vector_is_approved_and_counted_once(url: str) -> None:
 
 
 def tampered() -> list[dict[str, object]]:
-    other = [dict(sign_request()["destinations"][0], displayDstAddress="0x" + "1" * 40)]  # type: ignore[index]
-    more = [dict(sign_request()["destinations"][0], amountNativeStr="0.02")]  # type: ignore[index]
+    other = [dict(sign_request()["destinations"][0], displayDstAddress="0x" + "1" * 40)]  # type: ignore[index]  # the sample is a plain dict
+    more = [dict(sign_request()["destinations"][0], amountNativeStr="0.02")]  # type: ignore[index]  # the sample is a plain dict
     delegatecall = (
         "6a761202" + "00" * 12 + "96" * 20 + "00" * 32 + f"{320:064x}" + f"{1:064x}" + "00" * 192
         + f"{4:064x}" + "a9059cbb" + "00" * 28

@@ -4,9 +4,19 @@ import json
 import pytest
 from sqlalchemy import create_engine, text
 
-from service.commands.replay import Report, replayed
 from service.store.migrate import driver_url
-from tests.support.intake import SECRET, TOKEN, add_account, add_connection, encoded, running, seed, signed, withdrawal
+from tests.support.intake import (
+    SECRET,
+    TOKEN,
+    add_account,
+    add_connection,
+    encoded,
+    running,
+    seed,
+    signed,
+    verified,
+    withdrawal,
+)
 
 pytestmark = pytest.mark.servers
 
@@ -16,15 +26,6 @@ def url(fresh_postgres_url: str) -> str:
     add_connection(fresh_postgres_url, "std", "standard", {}, {"webhook_secret": SECRET})
     add_account(fresh_postgres_url, "std", "hot-1")
     return fresh_postgres_url
-
-
-def verified(url: str) -> Report:
-    engine = create_engine(driver_url(url))
-    try:
-        with engine.connect() as connection:
-            return replayed(connection, verify=True)
-    finally:
-        engine.dispose()
 
 
 def ask(url: str, kind: str, payload: object) -> None:

@@ -185,7 +185,8 @@ def test_a_worker_that_dies_with_a_message_in_hand_leaves_it_unknown(
             raise KeyboardInterrupt
 
     page = paged(ready, incident)
-    db, dead = ready.database(CONTAINMENT), {**channels, "page": Dying()}
+    db = ready.database(CONTAINMENT)
+    dead: dict[str, Any] = {**channels, "page": Dying()}
     with pytest.raises(KeyboardInterrupt):
         notify.deliver(db, dead, b"", MessageId(page.id), "worker-1")
     notify.deliver(db, channels, b"", MessageId(page.id), "worker-2")
@@ -226,7 +227,13 @@ def test_a_staff_message_over_a_channel_that_users_read_is_not_sent(
 def add() -> Callable[..., None]:
     def insert_message(house: House, incident: IncidentId, **columns: object) -> None:
         now = house.clock.now()
-        values = {"id": new_id("msg"), "incident_id": incident, "subject": "s", "body": "b", "state": "queued"}
+        values: dict[str, object] = {
+            "id": new_id("msg"),
+            "incident_id": incident,
+            "subject": "s",
+            "body": "b",
+            "state": "queued",
+        }
         values |= {"idempotency_key": new_id("key"), "created_at": now, "due_at": now}
         superuser_do(house, messages.insert().values(**{**values, **columns}))
 

@@ -88,7 +88,7 @@ def test_the_alerts_of_one_attack_in_parallel_are_one_incident(room: Room) -> No
     shared = "destination:0xthief"
     raised = [room.alert(f"account:{CONNECTION}/hot-{n}", shared) for n in range(8)]
     found: list[IncidentId] = []
-    threads = [threading.Thread(target=lambda a=a: found.append(room.triage(a))) for a in raised]  # type: ignore[misc]  # bound per turn
+    threads = [threading.Thread(target=lambda a=a: found.append(room.triage(a))) for a in raised]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -1,4 +1,4 @@
-"""The real token against the drills' chain: JSON-RPC, real signatures, a thief who races, and how long twenty sweeps take."""
+"""The real token against the drills' chain: real signatures, a thief who races, and how long twenty sweeps take."""
 
 import secrets
 import time

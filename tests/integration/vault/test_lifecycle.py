@@ -162,11 +162,12 @@ def test_an_account_that_the_platform_holds_has_no_keys_here(house: VaultHouse) 
     house.destination(account)
     house.vault.provision(account)
     assert house.keys(account) == []
-    for act in (
+    refused: tuple[Callable[[], object], ...] = (
         lambda: house.vault.restrict(account, key="k"),
         lambda: house.vault.prepare_rotation(account, "leaf", key="k"),
         lambda: house.vault.sweep(account, key="k"),
-    ):
+    )
+    for act in refused:
         with pytest.raises(MissingCapabilityError):
             act()
 

@@ -230,8 +230,8 @@ def test_one_destination_registered_twice_is_signed_twice(house: VaultHouse, acc
 def test_the_chain_s_no_is_not_taken_for_a_lost_answer(
     house: VaultHouse, chain: MemoryChain, account: AccountId
 ) -> None:
-    def refuse(_: bytes) -> str:
-        raise RefusedByOtherSideError("replacement transaction underpriced")
+    def refuse(raw: bytes) -> str:
+        raise RefusedByOtherSideError(f"{len(raw)} bytes are underpriced")
 
     chain.send = refuse  # type: ignore[method-assign]  # never takes anything
     house.vault.sweep(account, key="s")

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from drills import addresses
 from drills.moves import ControlCall
 from drills.runner.attack import Played, first_harmful
-from drills.runner.figures import Moments, first_answer_s, moments
+from drills.runner.figures import Moments, first_answer_s, lost_since_usd, moments
 from drills.runner.outcomes import Evidence, checks
 from drills.scenario import load_named
 
@@ -39,7 +40,6 @@ def figures(**over: object) -> dict[str, Any]:
         "value_at_risk_usd": "139000000.00",
         "value_left_usd": "120.00",
         "value_swept_usd": "135000000.00",
-        "last_loss_at_ms": (START + 8) * 1000,
         **over,
     }
 
@@ -53,6 +53,7 @@ def evidence(**over: Any) -> Evidence:
         incident=incident(),
         decisions=("hold",),
         moments=moments(START, incident()),
+        lost_late_usd=Decimal(2),
         probe="t-probe",
         ordered=(),
         review="<!doctype html><html></html>",
@@ -76,7 +77,8 @@ def test_a_contained_drain_passes() -> None:
         ({"figures": figures(conserved=False)}, "accounted for"),
         ({"figures": figures(value_left_usd="1000000.00")}, "safe destination"),
         ({"figures": figures(value_swept_usd="0.00")}, "safe destination"),
-        ({"figures": figures(last_loss_at_ms=(START + 10) * 1000)}, "after containment"),
+        ({"lost_late_usd": Decimal(1_000_000)}, "after containment"),
+        ({"lost_late_usd": None}, "after containment"),
         ({"callbacks": []}, "kept from being signed"),
         ({"callbacks": [{"request_id": "t-probe", "result": "APPROVE"}]}, "kept from being signed"),
         ({"transactions": [{"id": "t-probe", "status": "COMPLETED"}]}, "kept from being signed"),
@@ -162,6 +164,15 @@ def test_the_first_answer_is_the_earliest_2xx_of_the_first_harmful_move() -> Non
     assert first_answer_s(moves[1], transactions, deliveries, [{"request_id": "t-1", "at_ms": 1500}]) == 1.5
     assert first_answer_s(moves[1], transactions, deliveries[1:], []) is None
     assert first_answer_s(None, transactions, deliveries, []) is None
+
+
+def test_what_was_lost_late_is_what_reached_attackers_after_the_moment() -> None:
+    scenario = load_named("kucoin-2020")
+    thief, safe = (addresses.of_destinations(scenario)[name] for name in ("thief-1", "cold-safe-1"))
+    moved = {"asset": "ETH", "amount_base_units": str(10**18), "at_ms": 2000}
+    ledger = {"movements": [{**moved, "to": thief}, {**moved, "to": safe}, {**moved, "to": thief, "at_ms": 500}]}
+
+    assert lost_since_usd(scenario, ledger, 1.0) == Decimal(350)
 
 
 def test_value_at_risk_is_a_number_of_the_scenario() -> None:

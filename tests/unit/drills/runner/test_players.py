@@ -118,7 +118,7 @@ class Victim(Platform):
         self.calls.append(body)
         if body.get("asset") == "OCEAN" or "amount_base_units" in body:
             raise ApiError("too late", 409)
-        return {"tx_hash": "0x01", "amount_base_units": "1000000"}
+        return {"tx_hash": "0x01", "amount_base_units": "1000000000"}
 
 
 def test_a_thief_takes_what_is_left_and_late_moves_are_told() -> None:
@@ -136,7 +136,8 @@ def test_a_thief_takes_what_is_left_and_late_moves_are_told() -> None:
     late = [p for p in hurried.played if p.answer is None]
     assert {getattr(p.call.move, "asset", "") for p in late} == {"OCEAN"}
     assert any("came too late" in line.sentence for line in told)
-    assert "1 USDT_ERC20, about $1" in " ".join(line.sentence for line in told)
+    assert any("nothing but dust" in line.sentence for line in told)
+    assert "1,000 USDT_ERC20, about $1,000" in " ".join(line.sentence for line in told)
 
 
 def test_a_script_that_breaks_off_says_so() -> None:

@@ -50,4 +50,7 @@ def test_whoever_comes_back_with_a_number_has_missed_nothing(order: list[int], s
 
 def test_an_event_is_encoded_on_single_lines() -> None:
     encoded = Told(7, 6, "incident_opened", {"incident_id": "a\nb"}).encoded()
-    assert encoded == b'id: 6\nevent: incident_opened\ndata: {"event": "incident_opened", "ids": {"incident_id": "a\\nb"}}\n\n'
+    assert (
+        encoded
+        == b'id: 6\nevent: incident_opened\ndata: {"event": "incident_opened", "ids": {"incident_id": "a\\nb"}}\n\n'
+    )

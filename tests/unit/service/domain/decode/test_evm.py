@@ -1,8 +1,8 @@
+import sys
 from contextlib import suppress
 
 import pytest
 import rlp
-from eth_account import Account
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +11,11 @@ from service.domain.decode.evm import decode_transaction, from_hex
 from service.domain.decode.signing import facts_of, facts_of_call
 from service.domain.errors import InputError
 from tests.support.fireblocks import PAYLOAD, RAW_TX
+
+_limit = sys.getrecursionlimit()
+from eth_account import Account  # noqa: E402  a library below it raises the recursion limit for the whole process
+
+sys.setrecursionlimit(_limit)
 
 TO = "0x" + "12" * 20
 KEY = "0x" + "11" * 32

@@ -1,0 +1,99 @@
+"""The reference pages: actions, platforms' capabilities, detectors, API routes. Written from the declarations alone."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
+from typing import Final
+
+from rules.loader import load_directory
+from service import discovery
+from service.actions.base import OneAccount, actions_in
+from service.asgi import roles_of, routes
+from service.domain.quorum import Approval, PreAuthorised, Role
+from service.ports.custody import Capability, PlatformDeclaration
+
+_NOTE: Final = "<!-- written by `make docs` from the declarations; change those, not this file -->\n"
+_ROLES: Final = (Role.VIEWER, Role.ANALYST, Role.RESPONDER, Role.APPROVER, Role.TREASURY, Role.ADMIN)
+
+
+def pages() -> dict[str, str]:
+    """Return every generated page by file name."""
+    return {
+        "actions.md": _actions(),
+        "api.md": _api(),
+        "capabilities.md": _capabilities(),
+        "detectors.md": _detectors(),
+    }
+
+
+def _actions() -> str:
+    rows = []
+    for name, cls in sorted(actions_in("service.actions").items()):
+        effect = cls.effect.value + (f": {cls.irreversible_because}" if cls.irreversible_because else "")
+        radius = "one account" if isinstance(cls.blast_radius, OneAccount) else "workspace"
+        needs = ", ".join(sorted(c.value for c in cls.needs)) or "—"
+        undone = f"`{cls.undone_by}`" if cls.undone_by else "—"
+        link = f"[`{name}`](../runbooks/action/{name}.md)"
+        rows.append((link, effect, _demand(cls.approval), needs, radius, cls.lane.value, undone))
+    heads = ("action", "effect", "approval", "platform needs", "blast radius", "worker", "undone by")
+    return _page("Containment actions", heads, rows)
+
+
+def _capabilities() -> str:
+    platforms = discovery.declarations("service.custody", "PLATFORM", PlatformDeclaration)
+    rows = [
+        (f"`{capability.value}`", *("✓" if capability in p.capabilities else "✗" for p in platforms.values()))
+        for capability in Capability
+    ]
+    table = _page("What each custody platform can do for us", ("capability", *platforms), rows)
+    return table + "\n" + "\n".join(_missing(platforms.values())) + "\n"
+
+
+def _missing(platforms: Iterable[PlatformDeclaration]) -> Iterator[str]:
+    for platform in platforms:
+        for capability, why in sorted(platform.missing.items()):
+            yield f"- **{platform.name}** has no `{capability.value}`: {why}"
+
+
+def _detectors() -> str:
+    rows = [
+        (
+            f"[`{d.id}`](../runbooks/detector/{d.id}.md)",
+            d.declaration.title,
+            d.declaration.status.value,
+            d.declaration.severity.value,
+            d.declaration.decision,
+            ", ".join(d.declaration.tags) or "—",
+        )
+        for d in sorted(load_directory(), key=lambda d: d.id)
+    ]
+    return _page("Detectors", ("detector", "what it says", "status", "severity", "decision", "technique"), rows)
+
+
+def _api() -> str:
+    rows = []
+    for method, route in sorted(routes(), key=lambda found: (found[1].path, found[0])):
+        roles = roles_of(route)
+        if roles is None:
+            marks = ["set-up" if route.path.startswith("/v1/setup") else "✓"] * len(_ROLES)
+        else:
+            marks = ["✓" if role in roles else "—" for role in _ROLES]
+        rows.append((f"`{method} {route.path}`", route.summary or "", *marks))
+    heads = ("call", "what it does", *(role.value for role in _ROLES))
+    return _page("API calls and who may make them", heads, rows)
+
+
+def _demand(approval: Approval) -> str:
+    if isinstance(approval, PreAuthorised):
+        return f"none before; confirmed within {_words(approval.confirm_within)}"
+    return " and ".join(f"{group.count} x {group.role.value}" for group in approval.groups)
+
+
+def _words(time: timedelta) -> str:
+    minutes = int(time.total_seconds()) // 60
+    return f"{minutes // 60} h" if minutes % 60 == 0 else f"{minutes} min"
+
+
+def _page(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    lines += [f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in rows]
+    return f"{_NOTE}# {title}\n\n" + "\n".join(lines) + "\n"

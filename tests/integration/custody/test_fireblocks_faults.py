@@ -1,0 +1,224 @@
+"""Lost, late, doubled and failed answers of a workspace: settled by asking, and every effect is there exactly once."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from service.actions.base import ActionContext, ContainmentAction, actions_in
+from service.domain.errors import UnknownOutcomeError
+from service.domain.ids import ConnectionId, IncidentId
+from service.domain.plan import Lane, Receipt, Step, StepState, Target, Verdict
+from service.flow import contain, respond
+from service.flow.contain import Hands
+from service.flow.respond import Desk
+from service.playbooks.loader import load
+from service.ports.custody import ContainmentCalls
+from tests.integration.custody.conftest import HOT, Workspace
+from tests.support.incidents import CONNECTION, add_account, add_connection, add_incident
+
+pytestmark = pytest.mark.servers
+ACTIONS = actions_in("service.actions")
+PLAYBOOKS = load(ACTIONS)
+NEW = "eip155:1:0x9e00000000000000000000000000000000000a9e"
+IMPATIENT = httpx.Timeout(5, read=0.3)
+LATE_S = 1.0
+
+
+@dataclass(frozen=True)
+class Case:
+    """One action, the request of it that is disturbed, and how often its effect is in the workspace."""
+
+    action: str
+    target: Target
+    method: str
+    path: str
+    effects: Callable[[Workspace], int]
+
+
+CASES = {
+    "forbid": Case(
+        "forbid_one_time_addresses",
+        Target("connection", HOT.connection, CONNECTION),
+        "PUT",
+        "/v1/management/ota",
+        lambda w: w.logged("OTA_DISABLED"),
+    ),
+    "freeze": Case(
+        "freeze_workspace",
+        Target("connection", HOT.connection, CONNECTION),
+        "POST",
+        "/v1/workspace/freeze",
+        lambda w: w.logged("WORKSPACE_FROZEN"),
+    ),
+    "publish, the wallet": Case(
+        "publish_address",
+        Target("account", HOT.connection, HOT.ref),
+        "POST",
+        "/v1/internal_wallets",
+        lambda w: len(w.world.internal_wallets),
+    ),
+    "publish, an address": Case(
+        "publish_address",
+        Target("account", HOT.connection, HOT.ref),
+        "POST",
+        "/v1/internal_wallets/",
+        lambda w: w.logged("INTERNAL_WALLET_ASSET_ADDED") - 1,  # the other of its two assets is not disturbed
+    ),
+}
+every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+
+
+def context(case: Case, calls: ContainmentCalls, workspace: Workspace) -> ActionContext:
+    action = ACTIONS[case.action]
+    params = dict.fromkeys(action.params, NEW)
+    return ActionContext(case.target, params, "step-key", workspace.clock, None, custody=calls)
+
+
+def attempted(action: ContainmentAction, ctx: ActionContext) -> Receipt | None:
+    """The receipt, or None when the answer was lost."""
+    try:
+        return action.execute(ctx)
+    except UnknownOutcomeError:
+        return None
+
+
+@every_case
+@pytest.mark.parametrize("mode", ["drop", "error_before_effect", "error_after_effect"])
+def test_a_lost_answer_is_told_as_lost_and_repeating_under_the_key_has_one_effect(
+    workspace: Workspace, case: Case, mode: str
+) -> None:
+    action, calls = ACTIONS[case.action], workspace.calls()
+    ctx = context(case, calls, workspace)
+    workspace.arm(mode, case.path, case.method)
+    assert attempted(action, ctx) is None
+    if mode != "error_after_effect":
+        assert action.verify(ctx, None) is not Verdict.HOLDS
+    receipt = action.execute(ctx)
+    workspace.until(lambda: action.verify(ctx, receipt) is Verdict.HOLDS)
+    assert case.effects(workspace) == 1
+
+
+@every_case
+def test_a_request_that_arrives_twice_has_one_effect(workspace: Workspace, case: Case) -> None:
+    action, calls = ACTIONS[case.action], workspace.calls()
+    ctx = context(case, calls, workspace)
+    workspace.arm("duplicate", case.path, case.method)
+    receipt = action.execute(ctx)
+    workspace.until(lambda: action.verify(ctx, receipt) is Verdict.HOLDS)
+    assert case.effects(workspace) == 1
+
+
+@every_case
+def test_a_request_that_arrives_after_its_repeat_has_no_second_effect(workspace: Workspace, case: Case) -> None:
+    action = ACTIONS[case.action]
+    workspace.arm("delay", case.path, case.method, LATE_S)
+    assert attempted(action, context(case, workspace.calls(IMPATIENT), workspace)) is None
+    ctx = context(case, workspace.calls(), workspace)
+    receipt = action.execute(ctx)
+    requests = 2 if case.path[-1] != "/" else 3
+    workspace.until(lambda: workspace.arrived(case.method, case.path) >= requests)
+    workspace.until(lambda: action.verify(ctx, receipt) is Verdict.HOLDS)
+    assert case.effects(workspace) == 1
+
+
+@dataclass
+class Response:
+    """A plan for one drained account of the workspace, worked on by one worker."""
+
+    workspace: Workspace
+    incident: IncidentId
+    calls: ContainmentCalls
+
+    @classmethod
+    def planned(cls, workspace: Workspace, calls: ContainmentCalls) -> "Response":
+        with workspace.db.begin() as uow:
+            add_connection(uow.connection, platform="fireblocks")
+            add_account(uow.connection, HOT.ref)
+            incident = IncidentId(add_incident(uow.connection, (f"account:{HOT.entity}",)))
+        respond.plan(Desk(workspace.db, ACTIONS, PLAYBOOKS, lambda: b"no key"), incident)
+        return cls(workspace, incident, calls)
+
+    def step(self, action: str) -> Step:
+        with self.workspace.db.begin() as uow:
+            return next(s for s in uow.plans.steps_of(self.incident) if s.action == action)
+
+    def work(self, action: str) -> StepState:
+        """Let the worker have one go at a step, a while after the last, and say where it is then."""
+
+        def platform(_: ConnectionId) -> ContainmentCalls:
+            return self.calls
+
+        hands = Hands(
+            db=self.workspace.db,
+            clock=self.workspace.clock,
+            owner="one",
+            lane=Lane.CONTAINMENT,
+            actions=ACTIONS,
+            votes_key_pem=lambda: b"no key",
+            keep=lambda _step, _fence: nullcontext(),
+            platform=platform,
+        )
+        self.workspace.clock.pass_by(timedelta(seconds=20))
+        contain.step(hands, self.step(action).id)
+        return self.step(action).state
+
+
+@pytest.mark.parametrize(
+    ("mode", "states"),
+    [
+        ("error_after_effect", [StepState.DONE]),
+        ("drop", [StepState.RUNNING, StepState.DONE]),
+        ("error_before_effect", [StepState.RUNNING, StepState.DONE]),
+        ("duplicate", [StepState.DONE]),
+    ],
+)
+def test_a_step_whose_answer_was_lost_ends_done_with_one_effect(
+    workspace: Workspace, mode: str, states: list[StepState]
+) -> None:
+    found = Response.planned(workspace, workspace.calls())
+    workspace.arm(mode, "/v1/management/ota", "PUT")
+    assert [found.work("forbid_one_time_addresses") for _ in states] == states
+    assert workspace.logged("OTA_DISABLED") == 1
+
+
+def test_a_step_that_cannot_be_verified_is_unknown_and_not_repeated_until_it_can(workspace: Workspace) -> None:
+    found = Response.planned(workspace, workspace.calls())
+    workspace.arm("error_after_effect", "/v1/management/ota", "PUT")
+    workspace.arm("error_before_effect", "/v1/management/ota", "GET")
+    assert found.work("forbid_one_time_addresses") is StepState.UNKNOWN
+    assert found.work("forbid_one_time_addresses") is StepState.DONE
+    assert workspace.arrived("PUT", "/v1/management/ota") == 1
+    assert workspace.logged("OTA_DISABLED") == 1
+
+
+@pytest.mark.parametrize("mode", ["drop", "error_before_effect", "error_after_effect", "duplicate"])
+def test_pending_transfers_are_cancelled_whatever_becomes_of_the_answer(workspace: Workspace, mode: str) -> None:
+    transaction = workspace.held_transfer()
+    found = Response.planned(workspace, workspace.calls())
+    workspace.arm(mode, f"/v1/transactions/{transaction}/cancel", "POST")
+    for _ in range(3):
+        if found.work("cancel_pending") is StepState.DONE:
+            break
+    assert found.step("cancel_pending").state is StepState.DONE
+    assert workspace.drill.status(transaction)["status"] == "CANCELLED"
+
+
+def test_a_list_of_transfers_that_cannot_be_read_is_not_an_empty_one(workspace: Workspace) -> None:
+    transaction = workspace.held_transfer()
+    found = Response.planned(workspace, workspace.calls())
+    workspace.arm("drop", "/v1/transactions", "GET")
+    assert found.work("cancel_pending") is not StepState.DONE
+    assert workspace.drill.status(transaction)["status"] != "CANCELLED"
+    assert found.work("cancel_pending") is StepState.DONE
+    assert workspace.drill.status(transaction)["status"] == "CANCELLED"
+
+
+def test_suspending_needs_nothing_of_a_workspace_that_does_not_answer(workspace: Workspace) -> None:
+    found = Response.planned(workspace, workspace.calls())
+    workspace.drill.post("/faults", {"path_prefix": "/v1", "mode": "drop", "count": 1000}, expect=204)
+    assert found.work("suspend_withdrawals") is StepState.DONE
+    assert workspace.calls().outgoing_held(HOT) is Verdict.HOLDS

@@ -1,0 +1,140 @@
+"""Closing: by the API's own role, with a quorum where it would blind the engine, and the review that follows."""
+
+import json
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from sqlalchemy import insert, update
+
+from service.domain.errors import ApprovalError, ConflictError, InputError
+from service.domain.ids import IncidentId, new_id
+from service.domain.incident import CaseVerdict
+from service.domain.requests import false_closure_item
+from service.flow import closure, escalate, review
+from service.flow.routes import JOBS_OF
+from service.store.tables.activity import activities, learning_requests, transactions
+from service.store.tables.attention import reviews
+from service.store.tables.incident import alerts, incidents
+from service.store.tables.keys import safe_destinations
+from tests.support.authority import House
+from tests.support.incidents import CONNECTION, add_account
+from tests.support.response import CONTAINMENT, equip, rows, superuser_do, waiting_timers
+
+
+@pytest.fixture
+def incident(ready: House) -> IncidentId:
+    return equip(ready)
+
+
+def close(
+    house: House, incident: IncidentId, verdict: CaseVerdict = CaseVerdict.TRUE_POSITIVE, **of: CaseVerdict
+) -> None:
+    with house.database("portcullis_api").begin() as uow:
+        closure.close(uow, uow.incidents.lock_incident(incident), closure.Closing(verdict, of, "per_ada"))
+
+
+def movement(house: House, incident: IncidentId, usd: int, **columns: Any) -> None:
+    """A transaction that left hot-1 while it was attacked."""
+    now, ref, activity = house.clock.now(), new_id("txn"), new_id("act")
+    shared = {"connection_id": CONNECTION, "account": "hot-1", "amount_usd": Decimal(usd), "destination": "0xthief"}
+    shared |= {name: columns.pop(name) for name in tuple(columns) if name in shared}
+    row = {**shared, "id": activity, "event_id": ref, "body_digest": b"", "kind": "withdrawal", "status": "scored",
+           "occurred_at": now, "received_at": now, "transaction": ref, "decision": "hold", "raw": b""}  # fmt: skip
+    row |= {name: columns.pop(name) for name in ("decision", "received_at") if name in columns}
+    state = {"activity_id": activity, "ref": ref, "state": "confirmed", "decision": row["decision"], "updated_at": now}
+    superuser_do(house, insert(activities).values(row))
+    superuser_do(house, insert(transactions).values({**shared, **state, **columns}))
+
+
+def test_the_api_s_role_can_close_and_the_jobs_do_the_rest(ready: House, incident: IncidentId) -> None:
+    db = ready.database(CONTAINMENT)
+    escalate.start(db, incident)
+    close(ready, incident)
+    with pytest.raises(ConflictError):
+        close(ready, incident)
+    assert JOBS_OF["incident_closed"] == ("review.write", "escalate.acknowledged")
+    review.write(db, incident)
+    review.write(db, incident)
+    escalate.acknowledged(db, incident)
+    assert waiting_timers(ready) == {}
+    (written,) = rows(ready, reviews)
+    body = json.loads(written.body)
+    assert body["incident"]["verdict"] == "true_positive"
+    assert [line["kind"] for line in body["timeline"]][-1] == "incident.closed"
+    assert "escalation.paged" in [line["kind"] for line in body["timeline"]]
+    assert written.html.startswith("<!doctype html>")
+    assert [r.kind for r in rows(ready, learning_requests)] == ["verdict", "incident_closed"]
+
+
+def test_each_alert_takes_its_own_verdict_or_the_incident_s(ready: House, incident: IncidentId) -> None:
+    with pytest.raises(InputError, match="no alert of this incident"):
+        close(ready, incident, alr_other=CaseVerdict.FALSE_POSITIVE)
+    (alert,) = rows(ready, alerts)
+    for by in ({"verdict": CaseVerdict.FALSE_POSITIVE}, {alert.id: CaseVerdict.FALSE_POSITIVE}):
+        with pytest.raises(InputError):
+            close(ready, incident, **by)
+    close(ready, incident, **{alert.id: CaseVerdict.INCONCLUSIVE})
+    assert rows(ready, alerts)[0].verdict == "inconclusive"
+
+
+def test_closing_as_false_takes_votes_not_a_row(ready: House, incident: IncidentId) -> None:
+    db, pem = ready.database(CONTAINMENT), ready.office.public_key_pem
+    with db.begin() as uow:
+        from service.domain.approval import Draft  # noqa: PLC0415  beside its only use
+
+        draft = Draft(what=[false_closure_item(incident)], why="A drill.", requester="portcullis", incident=incident)
+        document = uow.approvals.propose(draft)
+    with pytest.raises(ApprovalError, match="lacks"):
+        closure.released(db, pem, document.id)
+    assert rows(ready, incidents)[0].state == "open"
+    for person in list(ready.phones)[:2]:
+        ready.vote(document, person)
+    closure.released(db, pem, document.id)
+    closure.released(db, pem, document.id)
+    (row,) = rows(ready, incidents)
+    assert (row.state, row.verdict) == ("closed", "false_positive")
+
+
+def test_a_quorum_that_comes_after_the_closing_is_void(ready: House, incident: IncidentId) -> None:
+    from service.domain.approval import Draft  # noqa: PLC0415  as above
+    from service.store.tables.approval import approvals  # noqa: PLC0415  as above
+
+    db = ready.database(CONTAINMENT)
+    with db.begin() as uow:
+        draft = Draft(what=[false_closure_item(incident)], why="A drill.", requester="portcullis", incident=incident)
+        document = uow.approvals.propose(draft)
+    for person in list(ready.phones)[:2]:
+        ready.vote(document, person)
+    close(ready, incident)
+    closure.released(db, ready.office.public_key_pem, document.id)
+    assert rows(ready, approvals)[0].state == "void"
+    assert rows(ready, incidents)[0].verdict == "true_positive"
+
+
+def test_what_was_lost_is_what_left_and_was_anomalous(ready: House, incident: IncidentId) -> None:
+    with ready.databases["superuser"].begin() as uow:
+        account = add_account(uow.connection, "hot-1")
+    now = ready.clock.now()
+    superuser_do(
+        ready,
+        insert(safe_destinations).values(
+            account_id=account, chain="eip155:1", active_from=now, descriptor="0xSafe", statement="{}",
+            statement_signature=b"", created_at=now,
+        ),
+    )  # fmt: skip
+    superuser_do(ready, update(incidents).values(first_harm_at=now - timedelta(seconds=5)))
+    movement(ready, incident, 1_000)
+    movement(ready, incident, 200, state="broadcast")
+    movement(ready, incident, 40_000, state="cancelled")
+    movement(ready, incident, 40_000, state="failed")
+    movement(ready, incident, 40_000, decision="allow")
+    movement(ready, incident, 40_000, account="hot-2")
+    movement(ready, incident, 40_000, received_at=now - timedelta(hours=1))
+    movement(ready, incident, 40_000, destination="eip155:1:0xsafe")
+    with ready.database(CONTAINMENT).begin() as uow:
+        assert uow.incidents.moved_usd(incident) == 1_200
+    close(ready, incident)
+    review.write(ready.database(CONTAINMENT), incident)
+    assert json.loads(rows(ready, reviews)[0].body)["value_usd"]["lost"] == "1200.00"

@@ -1,0 +1,102 @@
+"""The chain client: which failure is a no, which is a lost answer, and that no message shows the endpoint's key."""
+
+import json
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from service.chain.evm import JsonRpcChain
+from service.domain.errors import RefusedByOtherSideError, UnavailableError, UnknownOutcomeError
+from service.domain.evm import transaction_hash
+
+ENDPOINT = "https://node.example/v3/SECRETKEY"
+RAW = b"\x02\xc0"
+Handler = Callable[[httpx.Request], httpx.Response]
+
+
+def chain(handler: Handler) -> JsonRpcChain:
+    made = JsonRpcChain(ENDPOINT)
+    made.close()
+    made._client = httpx.Client(transport=httpx.MockTransport(handler))
+    return made
+
+
+def answers(**body: object) -> Handler:
+    return lambda _request: httpx.Response(200, json={"jsonrpc": "2.0", "id": 1, **body})
+
+
+def fails(error: type[httpx.HTTPError]) -> Handler:
+    def handle(request: httpx.Request) -> httpx.Response:
+        raise error(f"failed for {request.url}")
+
+    return handle
+
+
+def test_what_is_asked() -> None:
+    seen: list[dict[str, object]] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        seen.append(json.loads(request.content))
+        return httpx.Response(200, json={"result": "0x10"})
+
+    client = chain(handle)
+    assert client.balance("0xab") == client.next_nonce("0xab") == 16
+    assert client.fee().max_fee == 32 + 10**9
+    assert [call["method"] for call in seen] == [
+        "eth_getBalance", "eth_getTransactionCount", "eth_gasPrice", "eth_maxPriorityFeePerGas",
+    ]  # fmt: skip
+    assert seen[1]["params"] == ["0xab", "pending"]
+
+
+@pytest.mark.parametrize("result", [None, "0x", "many", 16, "-0x1", "0x1" + "0" * 64, {"a": 1}])
+def test_what_is_no_number_is_not_taken_for_one(result: object) -> None:
+    with pytest.raises(UnavailableError):
+        chain(answers(result=result)).balance("0xab")
+
+
+@pytest.mark.parametrize(
+    ("handler", "error"),
+    [
+        (fails(httpx.ConnectError), UnavailableError),
+        (fails(httpx.ConnectTimeout), UnavailableError),
+        (fails(httpx.ReadTimeout), UnknownOutcomeError),
+        (fails(httpx.RemoteProtocolError), UnknownOutcomeError),
+        (lambda _: httpx.Response(502), UnknownOutcomeError),
+        (lambda _: httpx.Response(200, content=b"<html>"), UnknownOutcomeError),
+        (lambda _: httpx.Response(200, content=b"[" + b"0," * 600_000 + b"0]"), UnknownOutcomeError),
+        (answers(error={"code": -32000, "message": "nonce too low"}), RefusedByOtherSideError),
+    ],
+)
+def test_after_sending_only_a_clear_no_is_a_no(handler: Handler, error: type[Exception]) -> None:
+    with pytest.raises(error) as raised:
+        chain(handler).send(RAW)
+    assert "SECRETKEY" not in str(raised.value)
+
+
+@pytest.mark.parametrize("handler", [fails(httpx.ReadTimeout), lambda _: httpx.Response(401)])
+def test_no_message_of_a_query_shows_the_endpoint(handler: Handler) -> None:
+    with pytest.raises(UnavailableError) as raised:
+        chain(handler).balance("0xab")
+    assert "SECRETKEY" not in str(raised.value)
+    assert raised.value.__cause__ is None
+
+
+def test_already_known_is_sent() -> None:
+    sent = chain(answers(error={"code": -32000, "message": "already known"})).send(RAW)
+    assert sent == transaction_hash(RAW)
+
+
+def test_receipts() -> None:
+    good = chain(answers(result={"blockNumber": "0x2", "status": "0x1", "logs": []})).mined("0x1")
+    assert good is not None
+    assert (good.succeeded, good.block) == (True, 2)
+    bad = chain(answers(result={"blockNumber": "0x2", "status": "0x0"})).mined("0x1")
+    assert bad is not None
+    assert not bad.succeeded
+    assert chain(answers(result=None)).mined("0x1") is None
+    assert not chain(answers(result=None)).knows("0x1")
+    assert chain(answers(result={"hash": "0x1"})).knows("0x1")
+    for malformed in ({"status": "0x1"}, {"blockNumber": "x", "status": "0x1"}, "0x1"):
+        with pytest.raises(UnavailableError, match="receipt"):
+            chain(answers(result=malformed)).mined("0x1")
