@@ -1,6 +1,7 @@
 """Fixtures every test may ask for. Servers start only when a test asks, once per pytest process."""
 
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,21 @@ from tests.support.servers import (
     running_valkey,
     softhsm_folder,
 )
+
+
+def _keep_recursion_limit() -> None:
+    """Import eth-account once and undo what it does to the process.
+
+    A library below it raises the recursion limit to 100,000, where hostile nesting ends in a crash of the interpreter
+    instead of the RecursionError that users get.
+    """
+    limit = sys.getrecursionlimit()
+    import eth_account  # noqa: F401, PLC0415  imported for its side effect, which is undone here
+
+    sys.setrecursionlimit(limit)
+
+
+_keep_recursion_limit()
 
 
 @pytest.fixture(scope="session")

@@ -5,14 +5,19 @@ neither an ERC-20 transfer nor a Safe execTransaction moves nothing here. The si
 implementation that shares no code with the one under test.
 """
 
+import sys
 from dataclasses import dataclass
 
 import rlp
-from eth_account import Account as EthAccount
 from eth_hash.auto import keccak
 
 from drills.emulator.errors import FieldError, RpcError
 from drills.emulator.records import EvmCall
+
+_limit = sys.getrecursionlimit()
+from eth_account import Account as EthAccount  # noqa: E402  its dependency raises the recursion limit; put it back
+
+sys.setrecursionlimit(_limit)
 
 TYPE_1559 = 2
 UNSIGNED_FIELDS = 9

@@ -17,7 +17,7 @@ from typing import Final, TypeAlias
 View: TypeAlias = "memoryview[float]"
 """One record: a writable view of its words."""
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 
 class Kind(IntEnum):
@@ -36,7 +36,7 @@ class Kind(IntEnum):
 
 
 WIDTH: Final = {
-    Kind.ACCOUNT: 208,
+    Kind.ACCOUNT: 256,
     Kind.DESTINATION: 32,
     Kind.ACTOR: 96,
     Kind.ASSET: 16,
@@ -83,15 +83,21 @@ HOURS: Final = 64
 DAYS: Final = 88
 HOURS_TOTAL: Final = 95
 
-# Account: learned destinations, remembered assets (fingerprint, time), learned looks of destinations.
+# Account: learned destinations, remembered assets (fingerprint, time), learned assets, learned looks of destinations
+# (fingerprints of look and destination), remembered balances (asset, time told, USD told, USD left since).
 KNOWN_DESTINATIONS: Final = 96
 KNOWN_DESTINATION_SETS: Final = 24
 RECENT_ASSETS: Final = 144
 RECENT_ASSET_SLOTS: Final = 16
-LOOKS: Final = 176
-LOOK_SETS: Final = 8
-KNOWN_ASSETS: Final = 192
+KNOWN_ASSETS: Final = 176
 KNOWN_ASSET_SLOTS: Final = 16
+LOOKS: Final = 192
+LOOK_SETS: Final = 16
+BALANCE_ASSETS: Final = 224
+BALANCE_TOLD_US: Final = 232
+BALANCE_TOLD_USD: Final = 240
+BALANCE_LEFT_USD: Final = 248
+BALANCE_SLOTS: Final = 8
 
 # Population and peer group only: learned rates across entities.
 FAN_IN: Final = 96

@@ -20,8 +20,7 @@ class Frame:
     """One observation beside the records of its entities.
 
     ``now_us`` is the account's (or actor's) own monotone event time. ``prior`` is what the account is shrunk towards:
-    its peer group's record, or the population's. ``values``, X
-    """
+PLACEHOLDER    """
 
     __slots__ = (
         "account",
@@ -30,6 +29,8 @@ class Frame:
         "actor_key",
         "asset",
         "asset_key",
+        "balance_told_us",
+        "balance_usd",
         "country_key",
         "destination",
         "destination_key",
@@ -63,6 +64,8 @@ class Frame:
         self.usual: list[float] = [nan] * size
         self.measured: list[tuple[int, float, float, float]] = []
         self.usd = nan
+        self.balance_usd = nan
+        self.balance_told_us = nan
         self.trusted = False
         self.late = False
         self.left: list[float] = []

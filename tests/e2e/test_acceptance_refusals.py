@@ -74,7 +74,7 @@ MALFORMED = [
     {"webhook-signature": "v1,"},
     {"webhook-signature": ","},
     {"webhook-signature": ""},
-    {"webhook-signature": "v1,AAAA " * 200},
+    {"webhook-signature": "v1,AAAA" + " v1,AAAA" * 200},
     {"webhook-timestamp": "nan"},
     {"webhook-timestamp": "1e99"},
     {"webhook-timestamp": "-1"},

@@ -95,6 +95,10 @@ class Stack:
         signed = standard_headers(self.secrets[f"{connection} webhook secret"], event_id, body)
         return self.http.post(f"/webhooks/{connection}", content=body, headers=signed | headers)
 
+    def processes(self) -> dict[str, dict[str, Any]]:
+        """What `portcullis status --json` says of every process, by name."""
+        return {part["name"]: part for part in status(self.home)["parts"]}
+
     def pending_transfer(self, account: str, destination: str) -> str:
         """Order a transfer at the platform that waits there, because the account is held for a moment; returns its id."""
         self._act("hold_outgoing", account)
@@ -134,7 +138,7 @@ class Stack:
 
 
 @contextmanager
-def running_stack(**environment: str) -> Iterator[Stack]:
+def running_stack() -> Iterator[Stack]:
     """Start and set up a whole installation; stop it cleanly at the end."""
     with ExitStack() as running:
         folder = running.enter_context(short_folder(myself()))
@@ -142,7 +146,6 @@ def running_stack(**environment: str) -> Iterator[Stack]:
         receivers = running.enter_context(Receivers())
         emulator = running.enter_context(start_emulator(folder, None, 0, _unheard))
         platform = running.enter_context(Platform(await_emulator(emulator, folder)))
-        running.enter_context(_set(environment))
         installation = Installation(folder / "home", {}, _unheard)
         running.enter_context(installation.program)
         told = installation.wait()
@@ -166,6 +169,7 @@ class Places:
 def _set_up(service: Service, token: str, platform: Platform, receivers: Receivers, places: Places) -> Stack:
     known = {f"{c} webhook secret": _whsec() for c in (INTAKE, GUARDED)}
     known |= {"second intake secret": _whsec(), "action secret": _whsec(), "set-up token": token}
+    known["API signing key"] = _private_pem(rsa.generate_private_key(public_exponent=65537, key_size=2048))
     workspace_id, tenant_id = str(uuid.uuid4()), str(uuid.uuid4())
     crew = crew_of([])
     setting_up = SetUp(service, token, load_named("kucoin-2020"))
@@ -204,11 +208,17 @@ def _connections(
     )
     acting = {"action_url": f"{platform}/standard/action", "status_url": f"{platform}/standard/status"}
     both = {"webhook_secret.0": known[f"{INTAKE} webhook secret"], "webhook_secret.1": known["second intake secret"]}
+    custody = {
+        "workspace_id": owner[0],
+        "jwks_url": places.jwks_url,
+        "api_base_url": f"{platform}/v1",
+        "api_key": str(uuid.uuid4()),
+    }
     guarded = {"webhook_secret.0": known[f"{GUARDED} webhook secret"], "action_secret": known["action secret"]}
     return [
         _connection(INTAKE, "standard", {}, both),
         _connection(GUARDED, "standard", acting, guarded),
-        _connection(CUSTODY, "fireblocks", {"workspace_id": owner[0], "jwks_url": places.jwks_url}, {}),
+        _connection(CUSTODY, "fireblocks", custody, {"api_private_key": known["API signing key"]}),
         _connection(LEGACY, "fireblocks", {"tenant_id": owner[1], "webhook_public_key": pem.decode()}, {}),
         _connection(DARK, "fireblocks", {"workspace_id": owner[0], "jwks_url": "http://127.0.0.1:1/jwks.json"}, {}),
     ]
@@ -314,6 +324,14 @@ def portcullis(home: Path, *arguments: str, **environment: str) -> "subprocess.C
     )
 
 
+def status(home: Path) -> dict[str, Any]:
+    """What `portcullis status --json` says."""
+    done = portcullis(home, "status", "--json")
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
 def wait_until(
     done: Callable[[], bool], what: str, timeout_s: float = WAIT_S, shown: Callable[[], object] = lambda: ""
 ) -> None:
@@ -328,21 +346,13 @@ def _whsec() -> str:
     return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
+def _private_pem(key: rsa.RSAPrivateKey) -> str:
+    form, none = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    return key.private_bytes(serialization.Encoding.PEM, form, none).decode()
+
+
 def _unheard(_line: str) -> None:
     """What a program prints is kept by the program for when it fails."""
-
-
-@contextmanager
-def _set(environment: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in environment}
-    os.environ.update(environment)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
 
 
 @contextmanager
