@@ -18,6 +18,7 @@ import msgspec
 
 from rules.errors import EvaluationError
 from rules.expression import NUMBERS, TEXTS, Expression
+from rules.features.amount import SHARE_OF_BALANCE, balance_note
 from rules.features.catalogue import BY_NAME, Family, family_of
 from rules.features.frame import Frame
 from rules.signal import Decision, Reason, Severity, Signal
@@ -179,7 +180,7 @@ def reason_for(frame: Frame, index: int, share: float, detector: str | None) -> 
     known = usual == usual  # noqa: PLR0124 -- false only for NaN
     return Reason(
         feature=feature.name,
-        observed=feature.show(frame.values[index]),
+        observed=feature.show(frame.values[index]) + (balance_note(frame) if index == SHARE_OF_BALANCE else ""),
         usual=feature.show_usual(usual) if known else "no history",
         share=share,
         detector=detector,

@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from rules import kernel
-from rules.baseline.layout import LEARNED, Kind
+from rules.baseline.layout import Kind
 from rules.baseline.state import State
 from rules.detector import reason_for
 from rules.errors import LearningRecordError
@@ -38,7 +38,7 @@ from rules.observation import Observation, decode
 from rules.settings import EngineSettings as EngineSettings  # noqa: PLC0414 -- part of this module's interface
 from rules.signal import Assessment, Decision, History, Signal, stronger
 
-ENGINE_VERSION: Final = "1.0"
+ENGINE_VERSION: Final = "1.1"
 """Changes whenever the same sequence would give other bytes or scores."""
 
 _MAX_REASONS: Final = 8
@@ -107,7 +107,7 @@ class Engine:
 
     def _assess(self, frame: Frame, parts: list[tuple[float, int]], raw: float) -> Assessment:
         p_value, tail, calibrated = kernel.raw_p_value(self._state, frame, raw)
-        history = self._history(frame)
+        history = History.ENOUGH if kernel.has_history(self._state, frame) else History.NOT_ENOUGH
         shares = {index: part / raw for part, index in parts} if raw > 0.0 else {}
         signals = self._signals(frame, shares)
         decision = self._level(frame, raw, p_value, history) if calibrated else Decision.ALLOW
@@ -131,11 +131,6 @@ class Engine:
             tail=tail,
             calibrated=calibrated,
         )
-
-    def _history(self, frame: Frame) -> History:
-        of_money = family_of(frame.observation.kind) in {Family.MONEY, Family.SIGNING, Family.OTHER}
-        view = frame.account if of_money and frame.account_key else frame.actor
-        return History.ENOUGH if view[LEARNED] >= self.settings.enough_events else History.NOT_ENOUGH
 
     def _level(self, frame: Frame, raw: float, p_value: float, history: History) -> Decision:
         settings = self.settings

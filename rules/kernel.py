@@ -5,6 +5,9 @@ Rules enforced here:
   settings. Neither knows a clock, a rule or an incident.
 - Event time is monotone per account (per actor where there is no account) and at most five minutes ahead of receipt.
 - What happened is always remembered; what is usual is learned only on LEARN and LATE_LEARN. Learned values are clipped.
+- A score is calibrated against scores of its own class (Mondrian conformal prediction, Vovk et al. 2005, section 4.5):
+  entities with enough history among themselves, newcomers among themselves once they are many. The wide scores of first
+  weeks would otherwise make a later theft look ordinary.
 - Calibration counts every score once, except that skipped ones count once per entity and hour: an attack of a thousand
   transfers must not make its own size ordinary.
 
@@ -29,10 +32,11 @@ from rules.baseline.layout import (
     Kind,
     View,
 )
-from rules.baseline.state import State
+from rules.baseline.state import CALIBRATIONS, NEWCOMERS, State
 from rules.baseline.statistics import absorb_all
 from rules.baseline.tables import blank, fingerprint
 from rules.features.access import FAILED_10M
+from rules.features.balance import receive
 from rules.features.catalogue import LEARNS, LEARNS_POPULATION, MEASURES, REMEMBERS, Family, family_of
 from rules.features.frame import DAY_S, HOUR_S, US, Frame
 from rules.features.velocity import give_back
@@ -113,10 +117,24 @@ def raw_p_value(state: State, frame: Frame, raw: float) -> tuple[float, bool, bo
     family = family_of(frame.observation.kind)
     if family is Family.OTHER:
         return 1.0, False, False
-    view = state.calibrations[family.value]
+    enough = state.settings.min_scores
+    view = state.calibrations[_calibration_of(state, frame, family)]
+    if calibration.scores_seen(view) < enough:
+        view = state.calibrations[family.value]
     half_life_us = state.settings.half_life_days * DAY_S * US
     p_value, tail = calibration.p_value(view, raw, frame.now_us, half_life_us)
-    return p_value, tail, calibration.scores_seen(view) >= state.settings.min_scores
+    return p_value, tail, calibration.scores_seen(view) >= enough
+
+
+def has_history(state: State, frame: Frame) -> bool:
+    """Whether the entity that the score is about was learned often enough for the score to be its own."""
+    of_access = family_of(frame.observation.kind) in {Family.ACCESS, Family.GOVERNANCE}
+    view = frame.actor if of_access or not frame.account_key else frame.account
+    return view[LEARNED] >= state.settings.enough_events
+
+
+def _calibration_of(state: State, frame: Frame, family: Family) -> str:
+    return family.value if has_history(state, frame) else family.value + NEWCOMERS
 
 
 def commit(state: State, frame: Frame, operation: Operation, raw: float) -> None:
@@ -148,6 +166,9 @@ def _settle(state: State, frame: Frame) -> None:
     if known and kind in {"withdrawal.failed", "withdrawal.cancelled"}:
         _claim_account(state, frame)
         give_back(frame)
+    elif known and kind == "deposit.confirmed" and frame.observation.counts:
+        _claim_account(state, frame)
+        receive(frame)
 
 
 def _claim_account(state: State, frame: Frame) -> None:
@@ -186,8 +207,9 @@ def _calibrate(state: State, frame: Frame, operation: Operation, family: Family,
                 return
             view[word] = frame.now_us
     half_life_us = state.settings.half_life_days * DAY_S * US
-    calibration.count(state.calibrations[family.value], raw, frame.now_us, half_life_us)
-    state.dirty.add((Kind.CALIBRATION, list(state.calibrations).index(family.value)))
+    name = _calibration_of(state, frame, family)
+    calibration.count(state.calibrations[name], raw, frame.now_us, half_life_us)
+    state.dirty.add((Kind.CALIBRATION, CALIBRATIONS.index(name)))
 
 
 def _rate(state: State, view: View, now_us: float) -> float:

@@ -44,7 +44,7 @@ _PROBLEM: Final[dict[str, Any]] = {
 
 
 def create_api(parts: ApiParts) -> FastAPI:
-    """Return the FastAPI half: everything for people and their tools. Its `state.feed.close()` ends the streams."""
+    """Return the FastAPI half: everything for people and their tools."""
     api = FastAPI(
         title="Portcullis",
         version="1",
@@ -86,18 +86,22 @@ def roles_of(route: APIRoute) -> frozenset[Role] | None:
 class Portcullis:
     """Sends intake to the raw app and the rest to FastAPI, each behind the same front."""
 
-    def __init__(self, intake: Any, api: Any) -> None:
+    def __init__(self, intake: Any, api: FastAPI) -> None:
         self._intake = Front(intake, bounded=False)
         self._api = Front(api, bounded=True)
-        self._lifespan = api
+        self._fastapi = api
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection event."""
         if scope["type"] != "http":
-            await self._lifespan(scope, receive, send)
+            await self._fastapi(scope, receive, send)
             return
         app = self._intake if _is_intake(scope) else self._api
         await app(scope, receive, send)
+
+    def end_streams(self) -> None:
+        """End the streams of events, so that a server that stops need not wait for their listeners."""
+        self._fastapi.state.feed.close()
 
 
 def _is_intake(scope: Scope) -> bool:

@@ -12,7 +12,7 @@ from typing import Final
 import typer
 
 from hsm import cli as hsm_cli
-from service.commands import approve, audit, docs, findings, incidents, people, replay, runtime, setup, tokens
+from service.commands import approve, audit, docs, drill, findings, incidents, people, replay, runtime, setup, tokens
 from service.domain.errors import PortcullisError
 
 EXIT_CODES: Final[Mapping[str, int]] = {
@@ -42,6 +42,7 @@ app.command()(runtime.down)
 app.command()(runtime.status)
 app.command()(runtime.doctor)
 app.command()(setup.setup)
+app.command()(drill.drill)
 app.command()(replay.replay)
 app.command()(approve.approvals)
 app.command()(approve.approve)

@@ -100,7 +100,7 @@ def _server(opened: Opened, app: Portcullis) -> ReadyServer:
         h11_max_incomplete_event_size=64 * 1024,
         timeout_graceful_shutdown=GRACE_S,
     )
-    return ReadyServer(config, opened.settings.home / "run" / "ready" / "api")
+    return ReadyServer(config, opened.settings.home / "run" / "ready" / "api", app.end_streams)
 
 
 if __name__ == "__main__":

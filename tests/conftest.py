@@ -3,9 +3,11 @@
 import os
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from tests.support.one_stack import OneStackScheduling
 from tests.support.servers import (
     PostgresForTests,
     SoftHsm,
@@ -87,3 +89,9 @@ def softhsm() -> Iterator[SoftHsm]:
             del os.environ["SOFTHSM2_CONF"]
         else:
             os.environ["SOFTHSM2_CONF"] = before
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneStackScheduling | None:
+    """Under `--dist loadscope`, keep what shares one installation together."""
+    return OneStackScheduling(config, log) if config.getoption("dist", "no") == "loadscope" else None

@@ -11,7 +11,7 @@ from service.config import Settings, read_settings
 from service.domain.errors import ConfigurationError
 from service.flow.routes import JOBS_OF, QUEUES, jobs_of
 from workers.app import make_app
-from workers.process import WorkerKind, refuse, run
+from workers.process import WorkerKind, refuse, run, withdraw
 from workers.roots import check_actions, check_all, containment_root, keys_root
 from workers.schedule import REMINDERS, make_beat
 
@@ -60,7 +60,7 @@ def _schedule(settings: Settings) -> int:
     try:
         beat.start()
     finally:
-        path.unlink(missing_ok=True)
+        withdraw(path)
     return 0
 
 

@@ -6,6 +6,7 @@ can do nothing; forks happen only while relay and sweeper are idle. On ready the
 home/run/ready/<process>, as every process does.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -98,7 +99,7 @@ def run(settings: Settings, kind: WorkerKind) -> int:
         worker.start()
     finally:
         threads.stop()
-        _ready_file(settings).unlink(missing_ok=True)
+        withdraw(_ready_file(settings))
     return 1 if _has_failed(failed) else int(worker.exitcode or 0)
 
 
@@ -171,6 +172,12 @@ def _connect(settings: Settings, child: Child, threads: _Threads, failing: int) 
 
 def _ready_file(settings: Settings) -> Path:
     return settings.home / "run" / "ready" / settings.process
+
+
+def withdraw(ready_file: Path) -> None:
+    """Take back that a process is ready. The file stays: its folder is closed to the process that writes it."""
+    with contextlib.suppress(FileNotFoundError):
+        os.truncate(ready_file, 0)
 
 
 def _has_failed(pipe: int) -> bool:

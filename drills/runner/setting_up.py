@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from drills import addresses
 from drills.runner.crew import Member
-from drills.runner.errors import DrillError
+from drills.runner.errors import ApiError, DrillError
 from drills.runner.phones import from_uri
 from drills.runner.receivers import LOOPBACK, Receivers
 from drills.runner.service import Json, Service
@@ -30,6 +30,7 @@ USERS = "status-page"
 API_KEY_BITS = 2048
 PROVISION_TIMEOUT_S = 60.0
 POLL_S = 0.1
+UNAUTHENTICATED = 401
 READY, FAILED = "ready", "failed"
 
 
@@ -163,7 +164,15 @@ class SetUp:
             self.service.post(f"/v1/accounts/{account}/go-live", admin)
 
     def _post(self, path: str, body: Mapping[str, object]) -> Json:
-        return self.service.post(f"/v1/setup/{path}", self.token, body)
+        try:
+            return self.service.post(f"/v1/setup/{path}", self.token, body)
+        except ApiError as error:
+            if error.status != UNAUTHENTICATED:
+                raise
+            raise DrillError(
+                "the set-up token was not accepted: this installation has been set up before, or the token is another's; "
+                "a drill needs a fresh one, which it starts by itself without --url"
+            ) from None
 
 
 def _person(member: Member) -> Json:

@@ -16,6 +16,7 @@ from rules.baseline.layout import (
     FAN_IN,
     GAP,
     GOVERNANCE,
+    LEARNED,
     NEW_COUNTRY,
     NEW_DESTINATION,
     NEW_DEVICE,
@@ -31,6 +32,9 @@ from rules.learning import StateChange
 from rules.settings import EngineSettings
 
 FAMILIES: Final = ("access", "governance", "money", "signing")
+NEWCOMERS: Final = "/not_enough"
+"""Follows a family's name in the name of the calibration of its entities without enough history."""
+CALIBRATIONS: Final = tuple(sorted(family + suffix for family in FAMILIES for suffix in ("", NEWCOMERS)))
 _SETS: Final = {Kind.DESTINATION: 16_384, Kind.ACTOR: 4096, Kind.ASSET: 1024, Kind.PEER_GROUP: 256}
 _MAX_DETECTORS: Final = 10_000
 _PSEUDO_EVENTS: Final = 20.0
@@ -82,7 +86,7 @@ class State:
         self.verdicts = Roster(Kind.VERDICT, _MAX_DETECTORS)
         self.tables = {kind: Table(kind, sets) for kind, sets in _SETS.items()}
         self.population = unlearned_population()
-        self.calibrations = {family: blank(Kind.CALIBRATION) for family in FAMILIES}
+        self.calibrations = {family: blank(Kind.CALIBRATION) for family in CALIBRATIONS}
         self.frozen: dict[str, int] = {}
         self.memberships: dict[str, str] = {}
         self.dirty: set[tuple[Kind, int]] = {(Kind.POPULATION, 0)}
@@ -97,7 +101,7 @@ class State:
         if kind is Kind.POPULATION:
             return StateChange(kind, "population", self.population.tobytes())
         if kind is Kind.CALIBRATION:
-            return StateChange(kind, FAMILIES[slot], self.calibrations[FAMILIES[slot]].tobytes())
+            return StateChange(kind, CALIBRATIONS[slot], self.calibrations[CALIBRATIONS[slot]].tobytes())
         pool = self._pool(kind)
         return StateChange(kind, pool.entity(slot), pool.view(slot).tobytes())
 
@@ -120,7 +124,11 @@ class State:
             self._change(kind, slot) for kind in (Kind.ACCOUNT, *_SETS, Kind.VERDICT) for slot in self._slots(kind)
         ]
         every.append(self._change(Kind.POPULATION, 0))
-        every += [self._change(Kind.CALIBRATION, at) for at, name in enumerate(FAMILIES) if self.calibrations[name][4]]
+        every += [
+            self._change(Kind.CALIBRATION, at)
+            for at, name in enumerate(CALIBRATIONS)
+            if self.calibrations[name][LEARNED]
+        ]
         every += [self._named(Kind.FROZEN, name) for name in self.frozen]
         every += [self._named(Kind.MEMBERSHIP, name) for name in self.memberships]
         return iter(sorted(every))

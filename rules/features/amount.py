@@ -25,7 +25,8 @@ from rules.baseline.layout import (
     SHARE,
 )
 from rules.baseline.statistics import CAP, absorb
-from rules.features.declared import UNSCORED, Shown, declare, dollars, from_log10, percent, plain, yes_no
+from rules.features.balance import recall_balance
+from rules.features.declared import UNSCORED, Shown, declare, dollars, duration, from_log10, percent, plain, yes_no
 from rules.features.frame import DAY_S, US, Frame
 from rules.features.weighing import weigh
 
@@ -57,7 +58,7 @@ OVER_LARGEST = declare(
 SHARE_OF_BALANCE = declare(
     "share_of_balance",
     unit="share of 1",
-    reads="the amount and balance_usd",
+    reads="the amount and balance_usd, or else the balance of the asset told last within 30 days, moved since",
     null_when="either is unknown, or the balance is 0",
     group="size",
     show=Shown(percent, from_log10(percent)),
@@ -103,8 +104,9 @@ def measure(frame: Frame) -> None:
     familiar = _familiar(frame)
     size = log10(max(0.01, usd))
     weigh(frame, AMOUNT_USD, AMOUNT, size, _FLOOR)
-    balance = frame.observation.balance_usd
-    if balance:
+    recall_balance(frame)
+    balance = frame.balance_usd
+    if balance > 0.0:
         share = min(_LARGEST_SHARE, max(_SMALLEST_SHARE, usd / balance))
         values[SHARE_OF_BALANCE] = share
         weigh(frame, SHARE_OF_BALANCE, SHARE, log10(share), _FLOOR)
@@ -116,6 +118,14 @@ def measure_if_told(frame: Frame) -> None:
     """As ``measure``, for activities that need not move money: without any amount nothing is said."""
     if frame.observation.amount_usd is not None or frame.observation.amount_units is not None:
         measure(frame)
+
+
+def balance_note(frame: Frame) -> str:
+    """What a share is a share of, when that balance was not told with the activity but remembered; else nothing."""
+    if isnan(frame.balance_told_us):
+        return ""
+    ago = duration(max(0.0, frame.now_us - frame.balance_told_us) / US)
+    return f" of about {dollars(frame.balance_usd)}, as last told {ago} before and moved since"
 
 
 def _familiar(frame: Frame) -> bool:

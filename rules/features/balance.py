@@ -37,10 +37,9 @@ def recall_balance(frame: Frame) -> None:
     slot = _slot(frame)
     if slot < 0 or frame.now_us - frame.account[BALANCE_TOLD_US + slot] > _USABLE_US:
         return
-    left = frame.account[BALANCE_LEFT_USD + slot]
-    if left > 0.0:
-        frame.balance_usd = max(left, _LEAST_LEFT * frame.account[BALANCE_TOLD_USD + slot])
-        frame.balance_told_us = frame.account[BALANCE_TOLD_US + slot]
+    told_usd = frame.account[BALANCE_TOLD_USD + slot]
+    frame.balance_usd = max(frame.account[BALANCE_LEFT_USD + slot], _LEAST_LEFT * told_usd)
+    frame.balance_told_us = frame.account[BALANCE_TOLD_US + slot]
 
 
 def remember(frame: Frame) -> None:

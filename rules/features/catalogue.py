@@ -13,7 +13,7 @@ from math import fsum
 from typing import Final
 
 from rules.baseline.layout import View
-from rules.features import access, amount, destination, governance, history, linkage, signing, timing, velocity
+from rules.features import access, amount, balance, destination, governance, history, linkage, signing, timing, velocity
 from rules.features.declared import DECLARED, Feature
 from rules.features.frame import Frame
 
@@ -86,8 +86,8 @@ MEASURES: Final[dict[Family, tuple[Measure, ...]]] = {
 }
 
 REMEMBERS: Final[dict[Family, tuple[Measure, ...]]] = {
-    Family.MONEY: (velocity.remember, destination.remember, access.remember),
-    Family.SIGNING: (velocity.remember, destination.remember, access.remember),
+    Family.MONEY: (velocity.remember, balance.remember, destination.remember, access.remember),
+    Family.SIGNING: (velocity.remember, balance.remember, destination.remember, access.remember),
     Family.ACCESS: (linkage.remember_change, access.remember),
     Family.GOVERNANCE: (linkage.remember_change, access.remember, governance.remember),
     Family.OTHER: (),

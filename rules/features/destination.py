@@ -1,7 +1,9 @@
 """Where to: how new a destination is for this account, who else pays it, dust tests, look-alikes, never used assets.
 
 Newness is measured against how often this account pays new destinations: for a hot wallet that pays strangers all day
-it says nothing, for a cold wallet it says a lot. Fan-in counts accounts that paid a young destination within an hour.
+it says nothing, for a cold wallet it says a lot. A destination stays new for a day after anyone first paid it, whether
+that payment was learned or not, unless people cleared one: a thief's first transfer must not vouch for his second.
+Fan-in counts accounts that paid a young destination within an hour.
 A destination that the platform itself vouches for (internal; or whitelisted, with no change of credentials, whitelist
 or policy near it within a week) is trusted: it lowers the weight of the score, and the score alone never holds it.
 """
@@ -9,6 +11,7 @@ or policy near it within a week) is trusted: it lowers the weight of the score, 
 from math import exp, isnan, log10
 
 from rules.baseline.layout import (
+    CLEARED,
     FAN_IN,
     FIRST_US,
     KNOWN_ASSET_SLOTS,
@@ -50,7 +53,7 @@ _SHARED_PREFIXES = ("0x", "bc1q", "bc1p", "tb1q", "tb1p", "ltc1q")
 NEW = declare(
     "destination_new",
     unit="yes or no",
-    reads="destinations learned of the account, against its rate of new ones",
+    reads="destinations learned of the account, and their age (new for a day unless cleared), against its rate of new ones",
     null_when="no account or no destination",
     show=yes_no,
 )
@@ -160,13 +163,15 @@ def _measure_destination(frame: Frame) -> None:
 def _measure_new(frame: Frame) -> None:
     account, values = frame.account, frame.values
     at = KNOWN_DESTINATIONS + _PAIR * _set(frame)
-    new = frame.destination_key not in {account[at], account[at + 1]}
+    known = frame.destination_key in {account[at], account[at + 1]}
+    young = values[AGE] * US < _YOUNG_US and not frame.destination[CLEARED]
+    new = not known or young
     values[NEW] = 1.0 if new else 0.0
     frame.usual[NEW] = account[NEW_DESTINATION]
     if new:
         prior = min(0.9, max(0.05, frame.prior[NEW_DESTINATION]))
         frame.surprise[NEW] = rate_surprisal(account[LEARNED], account[NEW_DESTINATION], prior)
-    look = new and _looks_known(frame)
+    look = not known and _imitates(frame)
     values[LOOKALIKE] = 1.0 if look else 0.0
     frame.usual[LOOKALIKE] = 0.0
     if look:
@@ -193,13 +198,14 @@ def look_of(destination: str) -> str | None:
     return address[:_LOOK_CHARACTERS] + " " + address[-_LOOK_CHARACTERS:]
 
 
-def _looks_known(frame: Frame) -> bool:
+def _imitates(frame: Frame) -> bool:
+    """Whether the account learned another destination that looks the same."""
     look = look_of(frame.observation.destination or "")
     if look is None:
         return False
     frame.look_key = fingerprint(look, frame.salt)
     at = LOOKS + _PAIR * (int(frame.look_key) % LOOK_SETS)
-    return frame.account[at] == frame.look_key or frame.account[at + 1] == frame.look_key
+    return frame.account[at] == frame.look_key and frame.account[at + 1] != frame.destination_key
 
 
 def _set(frame: Frame) -> int:
@@ -254,6 +260,8 @@ def learn(frame: Frame, rate: float) -> None:
         if destination[LEARNED] == 0.0:
             destination[LEARNED_FIRST_US] = frame.now_us
         destination[LEARNED] += 1.0
+        if frame.late:
+            destination[CLEARED] = 1.0
         if not isnan(frame.usd):
             destination[LEARNED_LARGEST_USD] = max(frame.usd, destination[LEARNED_LARGEST_USD])
     if not frame.account_key:
@@ -262,7 +270,8 @@ def learn(frame: Frame, rate: float) -> None:
         move_rate(account, NEW_DESTINATION, values[NEW], rate)
         imprint(account, KNOWN_DESTINATIONS + _PAIR * _set(frame), _PAIR, frame.destination_key)
         if frame.look_key:
-            imprint(account, LOOKS + _PAIR * (int(frame.look_key) % LOOK_SETS), _PAIR, frame.look_key)
+            at = LOOKS + _PAIR * (int(frame.look_key) % LOOK_SETS)
+            account[at], account[at + 1] = frame.look_key, frame.destination_key
     if frame.asset_key:
         move_rate(account, NEW_ASSET, values[ASSET_NEW], rate)
         imprint(account, KNOWN_ASSETS, KNOWN_ASSET_SLOTS, frame.asset_key)

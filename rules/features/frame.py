@@ -20,7 +20,11 @@ class Frame:
     """One observation beside the records of its entities.
 
     ``now_us`` is the account's (or actor's) own monotone event time. ``prior`` is what the account is shrunk towards:
-PLACEHOLDER    """
+    its peer group's record, or the population's. ``values``, ``surprise`` and ``usual`` stand by feature index; NaN is
+    "cannot tell". ``usd`` is the amount as priced. ``balance_usd`` is what the account held before, NaN when unknown;
+    ``balance_told_us`` is when that was told, NaN when it came with this observation. ``measured`` holds (word, value,
+    usual, spread) of each statistic to learn.
+    """
 
     __slots__ = (
         "account",

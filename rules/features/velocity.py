@@ -18,6 +18,7 @@ from rules.baseline.layout import (
     WINDOW_VALUES,
 )
 from rules.baseline.statistics import words
+from rules.features.balance import put_back
 from rules.features.declared import Shown, declare, dollars, duration, from_log10, plain
 from rules.features.frame import DAY_S, HOUR_S, US, Frame
 from rules.features.weighing import weigh
@@ -125,7 +126,7 @@ def _remember_asset(frame: Frame) -> None:
 
 
 def give_back(frame: Frame) -> None:
-    """Take a failed or cancelled transfer out of the value windows, as far as it is still in them."""
+    """Take a failed or cancelled transfer out of the value windows, as far as it is still in them; it did not leave."""
     amount, account = frame.observation.amount_usd, frame.account
     if amount is None or not frame.account_key:
         return
@@ -133,5 +134,6 @@ def give_back(frame: Frame) -> None:
     for index, left in enumerate(elapsed):
         account[WINDOW_COUNTS + index] *= left
         account[WINDOW_VALUES + index] = max(0.0, account[WINDOW_VALUES + index] * left - amount)
+    put_back(frame, amount)
     account[OUT_US] = max(account[OUT_US], frame.now_us)
     account[LAST_US] = max(account[LAST_US], frame.now_us)

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from service.api.auth import Authenticator, Principal
+from service.api.failures import address_of
 from service.api.problems import details
 from service.api.raw import ClientGoneError, Receive, Scope, Send, trace_id
 from service.domain.activity import Received
@@ -32,7 +33,7 @@ Submit = Callable[[Item], Awaitable[Outcome]]
 
 async def ingest_principal(authenticator: Authenticator, scope: Scope) -> Principal:
     """Return the ingest token's principal. Raises UnauthenticatedError, ForbiddenError."""
-    principal = await asyncio.to_thread(authenticator.authenticate, scope["headers"])
+    principal = await asyncio.to_thread(authenticator.authenticate, scope["headers"], address_of(scope))
     if principal.role is not Role.INGEST or principal.connection_id is None:
         raise ForbiddenError("this needs a token of role ingest, which is bound to one connection")
     return principal

@@ -1,8 +1,10 @@
 """A transaction counts once (design D10): what a later activity of it means.
 
-Rules: a value that was not told is never a difference. Failed and cancelled transfers leave the value totals, with the
-amount that was counted. A changed destination, asset, account or payload is what tampering looks like and holds; a
-changed amount alerts. Fees and nonces may change: they are not part of the payload digest.
+Rules: a value that was not told is never a difference; but a value that is told for the first time was never weighed, so
+it is scored then, and nobody gets a question answered by an assessment that did not know the destination. To be asked to
+sign what was told as failed or cancelled is a contradiction and holds. Failed and cancelled transfers leave the value
+totals, with the amount that was counted. A changed destination, asset, account or payload is what tampering looks like and
+holds; a changed amount alerts. Fees and nonces may change: they are not part of the payload digest.
 """
 
 import hashlib
@@ -19,8 +21,9 @@ T = TypeVar("T")
 GIVEN_UP: Final = frozenset({"failed", "cancelled"})
 _RANK: Final = ("requested", "approved", "signed", "broadcast", "failed", "cancelled", "confirmed")
 """Deliveries come in any order: a state only ever moves to the right."""
-_HOLDING: Final = frozenset({"account", "asset", "destination", "payload"})
+_HOLDING: Final = frozenset({"account", "asset", "destination", "payload", "state"})
 _COMPARED: Final = ("account", "asset", "destination", "amount_base_units")
+_WEIGHED: Final = (*_COMPARED, "amount_usd")
 
 
 def opened(item: Item, decision: str) -> TransactionState:
@@ -56,7 +59,7 @@ def moved(state: TransactionState, item: Item, decision: str | None) -> Transact
 
 
 def differences(state: TransactionState, item: Item) -> tuple[str, ...]:
-    """Name what a later activity tells differently: account, asset, destination, amount, payload."""
+    """Name what a later activity tells differently: account, asset, destination, amount, payload, state."""
     activity = item.received.activity
     found = [
         name.removesuffix("_base_units")
@@ -67,6 +70,8 @@ def differences(state: TransactionState, item: Item) -> tuple[str, ...]:
     ]
     if None not in (state.payload_digest, item.payload_digest) and state.payload_digest != item.payload_digest:
         found.append("payload")
+    if item.question is not None and state.state in GIVEN_UP:
+        found.append("state")
     return tuple(found)
 
 
@@ -78,8 +83,15 @@ def decision_for(changed: tuple[str, ...]) -> str:
 
 
 def says_more(state: TransactionState, item: Item) -> bool:
-    """Say whether an activity is the first to show the bytes, and they do something that a plain transfer does not."""
-    signing = item.received.activity.signing
+    """Say whether an activity tells what was never weighed.
+
+    That is an account, asset, destination or amount that was not known, or the first bytes, where they do something that
+    a plain transfer does not.
+    """
+    activity = item.received.activity
+    if any(getattr(state, name) is None and getattr(activity, name) is not None for name in _WEIGHED):
+        return True
+    signing = activity.signing
     if signing is None or state.payload_digest is not None:
         return False
     return bool(

@@ -1,10 +1,13 @@
 """Which process runs as whom, and what isolation this machine cannot give.
 
 Rules enforced here: as root every process kind gets its own user; when the program, its interpreter or the home cannot
-be reached by other users, processes stay root and the message names the folder to open; nothing is opened for them.
+be reached by other users, processes stay root and the message names the folder to open; nothing is opened for them. No
+two processes may write to one folder: a name that another could set would lead who opens it to a file of the other's
+choice. Only the API may reach the authority's socket.
 """
 
 import os
+import stat
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,7 +62,7 @@ def plan_isolation(layout: Layout) -> Isolation:
 
 
 def hand_out_folders(layout: Layout, isolation: Isolation) -> None:
-    """Give each process the folders that are its own, and the common group the ones they meet in."""
+    """Give each process the folders and the ready file that are its own, and the API the way to the authority."""
     layout.ready.mkdir(exist_ok=True)
     layout.authority_socket.parent.mkdir(exist_ok=True)
     authority = isolation.accounts["authority"]
@@ -67,16 +70,32 @@ def hand_out_folders(layout: Layout, isolation: Isolation) -> None:
         layout.ready.chmod(0o700)
         layout.authority_socket.parent.chmod(0o700)
     else:
-        os.chown(layout.ready, 0, isolation.group)
-        layout.ready.chmod(0o1770)  # sticky: nobody removes another's file
+        os.chown(layout.ready, 0, 0)
+        layout.ready.chmod(0o711)
         owner = 0 if authority.uid is None else authority.uid
-        os.chown(layout.authority_socket.parent, owner, isolation.group)
+        os.chown(layout.authority_socket.parent, owner, isolation.accounts["api"].gid)
         layout.authority_socket.parent.chmod(0o2750)  # the socket inherits the group, and only the authority makes it
     for kind in KINDS:
         account = isolation.accounts[kind.name]
+        _provide_ready_file(layout.ready / kind.name, account)
         for folder in (layout.scratch(kind.name), *(layout.token(power) for power in kind.powers)):
             folder.mkdir(mode=0o700, exist_ok=True)
             account.own(folder)
+
+
+def _provide_ready_file(path: Path, account: Account) -> None:
+    """Make the file that a process writes its pid to; one that is there and its own is left alone."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        pass
+    else:
+        owner = os.geteuid() if account.uid is None else account.uid
+        if stat.S_ISREG(found.st_mode) and found.st_uid == owner and found.st_nlink == 1:
+            return
+        path.unlink()
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640))
+    account.own(path)
 
 
 def _closed_to_others(layout: Layout) -> tuple[str, Path] | None:

@@ -4,7 +4,9 @@ Rules enforced here: a process counts as ready only when it says so itself (its 
 when it also answers `GET /v1/health`; a child that ends before it is ready fails the start with the end of its log.
 """
 
+import contextlib
 import http.client
+import os
 import subprocess
 import sys
 import time
@@ -139,7 +141,7 @@ class ProcessPart:
 
     def start(self) -> None:
         plan = self._plan
-        plan.ready_file.unlink(missing_ok=True)
+        withdraw(plan.ready_file)
         with open_log(plan.log) as log:
             self._process = subprocess.Popen(  # noqa: S603  our own modules
                 plan.account.command([sys.executable, *plan.arguments]),
@@ -165,7 +167,7 @@ class ProcessPart:
 
     def stop(self) -> None:
         process, self._process = self._process, None
-        self._plan.ready_file.unlink(missing_ok=True)
+        withdraw(self._plan.ready_file)
         if process is None or process.poll() is not None:
             return
         process.terminate()
@@ -177,6 +179,12 @@ class ProcessPart:
 
     def _told(self, what: str) -> str:
         return f"{self.name} {what}. The end of {self._plan.log}:\n{tail(self._plan.log)}"
+
+
+def withdraw(ready_file: Path) -> None:
+    """Take back that a process is ready. The file stays: its folder is closed to the process that writes it."""
+    with contextlib.suppress(FileNotFoundError):
+        os.truncate(ready_file, 0)
 
 
 def answers_health(host: str, port: int) -> bool:

@@ -11,6 +11,7 @@ from typing import NoReturn
 from service.domain.errors import ConfigurationError, InputError
 from service.runtime.environment import read_environment
 from service.runtime.layout import Layout
+from service.runtime.parts import withdraw
 from service.runtime.processes import KINDS
 
 
@@ -26,6 +27,6 @@ def become(layout: Layout, name: str) -> NoReturn:
             f" run this as the user {kind.user}"
         )
     os.umask(0o027 if kind.user == pwd.getpwuid(os.getuid()).pw_name else 0o077)
-    (layout.ready / name).unlink(missing_ok=True)
+    withdraw(layout.ready / name)
     os.chdir(layout.scratch(name))
     os.execve(sys.executable, [sys.executable, "-P", "-m", *kind.module], settings)  # noqa: S606  no shell is meant

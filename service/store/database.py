@@ -8,11 +8,12 @@ be reached is UnavailableError.
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, RootTransaction, create_engine
 from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool
 
-from service.domain.errors import PortcullisError, UnavailableError
+from service.domain.errors import PortcullisError, UnavailableError, UnknownOutcomeError
 from service.domain.secrets import Secret
 from service.ports.clock import Clock
 from service.store.migrate import driver_url
@@ -52,13 +53,14 @@ class SqlDatabase:
     def begin(self) -> Iterator[SqlUnitOfWork]:
         """Begin a transaction; see the port."""
         try:
-            with self.engine.begin() as connection:
+            with self.engine.connect() as connection:
+                transaction = connection.begin()
                 uow = SqlUnitOfWork(connection, self._clock.now())
                 yield uow
-        except (OperationalError, InterfaceError) as error:
+                _commit(transaction)
+        except (OperationalError, InterfaceError, PoolTimeoutError) as error:
             raise UnavailableError(
-                f"the database did not answer ({type(error.orig).__name__}): nothing was stored, try again",
-                retry_after_s=2,
+                f"the database did not answer ({type(error).__name__}): nothing was stored, try again", retry_after_s=2
             ) from error
         announce(uow.transitions)
         if self._publish is not None:
@@ -66,3 +68,13 @@ class SqlDatabase:
             with suppress(PortcullisError):
                 for event in uow.recorded:
                     self._publish(event.name, event.payload())
+
+
+def _commit(transaction: RootTransaction) -> None:
+    """Commit. A lost answer is an unknown outcome: the server may have committed before the connection broke."""
+    try:
+        transaction.commit()
+    except (OperationalError, InterfaceError) as error:
+        raise UnknownOutcomeError(
+            "the database's answer to the commit was lost: look whether it was stored before trying again"
+        ) from error

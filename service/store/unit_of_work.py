@@ -3,11 +3,12 @@
 `record` is the only writer of the audit entries, the timeline and the outbox.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
 
 import structlog
-from sqlalchemy import Connection, insert, text
+from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from service.domain.events import Event
@@ -89,6 +90,12 @@ class SqlUnitOfWork:
             )
         self.recorded.extend(events)
         self.transitions.append(entry)
+
+    def handed_over(self, number: int) -> tuple[str, Mapping[str, str]] | None:
+        """Read one event of the outbox; see the port."""
+        query = select(outbox.c.event, outbox.c.payload).where(outbox.c.id == number)
+        row = self.connection.execute(query).one_or_none()
+        return None if row is None else (row.event, row.payload)
 
     def once(self, key: str) -> bool:
         """Return True for the first transaction that asks for `key`, False for ever after once that one committed."""

@@ -4,6 +4,8 @@ import json
 import re
 import secrets
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -22,18 +24,32 @@ def lines_of(stack: Stack, process: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
 
-def test_one_trace_leads_from_the_webhook_to_the_step(stack: Stack) -> None:
+@dataclass(frozen=True)
+class Told:
+    """One incident from its webhook to its containment."""
+
+    trace: str
+    activity_id: str
+    incident: Mapping[str, Any]
+
+
+@pytest.fixture(scope="module")
+def told(stack: Stack) -> Told:
     trace = secrets.token_hex(16)
-    told = stack.attack(VAULT, "logged-1", traceparent=f"00-{trace}-{'ab' * 8}-01")
-    assert told.headers["x-trace-id"] == trace
-    incident = stack.incident_of(VAULT)
+    answer = stack.attack(VAULT, "logged-1", traceparent=f"00-{trace}-{'ab' * 8}-01")
+    assert answer.headers["x-trace-id"] == trace
+    return Told(trace, answer.json()["activity_id"], stack.incident_of(VAULT))
+
+
+def test_one_trace_leads_from_the_webhook_to_the_step(stack: Stack, told: Told) -> None:
+    incident, trace = told.incident, told.trace
     step = next(s for s in incident["steps"] if s["action"] == "suspend_withdrawals")
 
     def of_this_trace(process: str) -> list[dict[str, Any]]:
         return [line for line in lines_of(stack, process) if line.get("trace_id") == trace]
 
     raised = [line for line in of_this_trace("api") if line.get("kind") == "alert.raised"]
-    assert [line["activity_id"] for line in raised] == [told.json()["activity_id"]]
+    assert [line["activity_id"] for line in raised] == [told.activity_id]
     worked = of_this_trace("containment")
     opened = [line for line in worked if line.get("kind") == "incident.opened"]
     assert [line["incident_id"] for line in opened] == [incident["id"]]
@@ -42,7 +58,8 @@ def test_one_trace_leads_from_the_webhook_to_the_step(stack: Stack) -> None:
     assert [(line["incident_id"], line["step_id"]) for line in verified] == [(incident["id"], step["id"])]
 
 
-def test_no_secret_stands_in_any_log(stack: Stack) -> None:
+def test_no_secret_stands_in_any_log(stack: Stack, told: Told) -> None:
+    assert told.incident["steps"]
     refused = stack.http.get("/v1/incidents", headers={"Authorization": f"Bearer {stack.reader}x"})
     assert refused.status_code == 401
     wait_until(lambda: bool(lines_of(stack, "api")), "the API logs")

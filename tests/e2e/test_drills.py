@@ -62,7 +62,7 @@ def test_ctrl_c_stops_everything(tmp_path: Path) -> None:
     )
     assert process.stdout is not None
     for line in process.stdout:
-        if line.startswith("starting: 2/"):
+        if line.startswith("parts started: 2/"):
             break
     os.kill(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=100)

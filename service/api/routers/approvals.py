@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from service.api.auth import Principal
-from service.api.deps import Admin, ApiParts, Parts, Reader, Voter, name_of
+from service.api.deps import Admin, ApiParts, Parts, Reader, Voter, requester_of
 from service.api.pagination import Cursor, Limit, decode, encode
 from service.api.sealed import ChannelIn, ConnectionIn, channel_setting, connection_setting
 from service.domain.approval import ApprovalState, Draft, check_code, parse, sentences
@@ -120,7 +120,7 @@ def vote(approval_id: str, body: VoteIn, parts: Parts, voter: Voter) -> dict[str
 
 def propose(parts: ApiParts, action: str, change: Change, why: str, asker: Principal) -> dict[str, object]:
     """Store a request for one change and hand it to the approvers."""
-    draft = Draft(what=[change.item(action, sentence(action, change))], why=why, requester=name_of(asker))
+    draft = Draft(what=[change.item(action, sentence(action, change))], why=why, requester=requester_of(asker))
     with parts.database.begin() as uow:
         document = uow.approvals.propose(draft)
         uow.record(requested_entry(document), ApprovalRequested(document.id))

@@ -7,7 +7,7 @@ base units is then unknown, never guessed. The connection's setting `assets` add
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Annotated, Final
 
 import msgspec
@@ -17,6 +17,8 @@ from service.domain.errors import InputError
 ASSETS_SETTING: Final = "assets"
 _MAX_DIGITS: Final = 78
 _MAX_ID: Final = 180
+_EXACT: Final = Context(prec=_MAX_DIGITS)
+"""Keeps every digit that PostgreSQL's numeric(78, 0) keeps; the default context would round after 28."""
 
 
 class Asset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,10 +79,12 @@ class Assets:
         known = self.table.get(asset_id or "")
         if known is None or amount is None or not amount.is_finite() or amount < 0:
             return None
-        units = amount.scaleb(known.decimals)
-        if units.adjusted() >= _MAX_DIGITS or units != units.to_integral_value():
+        if amount == 0:
+            return 0
+        if not 0 <= amount.adjusted() + known.decimals < _MAX_DIGITS or len(amount.as_tuple().digits) > _MAX_DIGITS:
             return None
-        return int(units)
+        units = _EXACT.scaleb(amount, known.decimals)
+        return int(units) if units == units.to_integral_value() else None
 
     def place(self, asset_id: str | None, address: str | None) -> str | None:
         """Return where an address of this asset's chain is, as CAIP-10 where the chain is known."""

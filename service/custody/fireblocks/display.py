@@ -3,19 +3,20 @@
 Rules: the payload must be keccak-256 of the raw transaction; a native transfer must go to the shown address with the shown
 amount and no calldata; a token transfer must be exactly `transfer(shown address, shown amount)` at the asset's contract; a
 contract call must go to the shown address with the shown value. Anything else is a mismatch. What cannot be compared (an
-EVM transaction that does not decode, an asset of unknown decimals) is a doubt: held, never waved through. Only EVM
-transactions are decoded; of other chains nothing is claimed.
+EVM transaction that does not decode, an asset that nobody described, several EVM transactions behind one that is shown) is
+a doubt: held, never waved through. Only EVM transactions are decoded; of assets described as another chain's nothing is
+claimed.
 """
 
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Annotated, Final
 
 import msgspec
 from eth_hash.auto import keccak
 
-from service.custody.fireblocks.assets import Asset, Assets
+from service.custody.fireblocks.assets import ASSETS_SETTING, Asset, Assets
 from service.domain.activity import MAX_ID_LENGTH, SigningFacts
 from service.domain.decode.calldata import decode_call
 from service.domain.decode.evm import EvmTransaction, decode_transaction, from_hex
@@ -77,13 +78,18 @@ def compare(shown: Shown, raw: tuple[RawTx, ...], assets: Assets) -> Seen:
     asset = assets.table.get(shown.asset_id)
     evm = asset is not None and asset.chain.startswith("eip155:")
     if not raw:
-        return Seen(None, None, None, "the bytes to be signed were not sent" if evm else None)
+        return Seen(None, None, None, "the bytes to be signed were not sent" if evm or asset is None else None)
     if len(raw) > MAX_RAW:
         raise InputError(f"rawTx has at most {MAX_RAW} entries", field="rawTx")
     found = [_compare_one(shown, entry, asset if evm else None) for entry in raw]
     worst = [seen for seen in found if seen.facts is not None and seen.facts.display_mismatch]
     doubts = [seen for seen in found if seen.doubt is not None]
-    return (worst or doubts or found)[0]
+    seen = (worst or doubts or found)[0]
+    if seen.doubt is None and asset is None:
+        return replace(seen, doubt=f"{ASSETS_SETTING} does not describe the asset: nothing can be compared")
+    if seen.doubt is None and evm and len(raw) > 1:
+        return replace(seen, doubt="several transactions are to be signed and one is shown")
+    return seen
 
 
 def _compare_one(shown: Shown, entry: RawTx, asset: Asset | None) -> Seen:

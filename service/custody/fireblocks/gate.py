@@ -4,7 +4,8 @@ Rules (Fireblocks callback handler documentation): the body is a JWT, RS256, sig
 200 with a JWT, RS256, of the callback key, whose claims are action, requestId (echoed whole: for a batched transaction it
 has a suffix that txId lacks) and rejectionReason. RETRY holds: the co-signer asks again with the same facts. REJECT is
 final. An API key inside a configuration change is cut out before anything is kept. A transfer whose bytes are what is
-shown is weighed as the withdrawal it is; everything else as a signing.
+shown is weighed as the withdrawal it is; everything else as a signing. A request that names no vault account, so that no
+hold of ours could be looked up for it, that pays several destinations at once, or that tells two amounts, is a doubt: held.
 """
 
 import base64
@@ -119,7 +120,7 @@ class FireblocksDoor:
         shown = Shown(request.operation, request.asset, request.destinations)
         seen = compare(shown, request.raw_tx, self._assets)
         activity = self._signing_activity(request, seen, at)
-        return GateQuestion(request.request_id, activity, facts, seen.payload_digest, seen.doubt)
+        return GateQuestion(request.request_id, activity, facts, seen.payload_digest, seen.doubt or _doubt(request))
 
     def _signing_activity(self, request: SignRequest, seen: Seen, at: datetime) -> Activity:
         first = request.destinations[0] if request.destinations else ShownDestination()
@@ -130,10 +131,10 @@ class FireblocksDoor:
             event_id=GATE_PREFIX + check_event_id(request.request_id, "requestId"),
             kind="withdrawal.requested" if plain else "signing.requested",
             occurred_at=at,
-            account=request.source_id if request.source_type == "VAULT" else None,
+            account=_account(request),
             transaction=request.tx_id,
             asset=self._assets.name(request.asset),
-            amount_base_units=self._assets.base_units(request.asset, _decimal(request.amount_str)),
+            amount_base_units=self._assets.base_units(request.asset, _amount(request, first)),
             amount_usd=dollars(first.amount_usd),
             destination=self._assets.place(request.asset, place),
             destination_kind=destination_kind(_peer(request.dest_type), request.dest_address_type),
@@ -153,6 +154,26 @@ class FireblocksDoor:
         return GateQuestion(request.request_id, activity, facts)
 
 
+def _account(request: SignRequest) -> str | None:
+    return (request.source_id or None) if request.source_type == "VAULT" else None
+
+
+def _amount(request: SignRequest, first: ShownDestination) -> Decimal | None:
+    return _decimal(request.amount_str or first.amount_native_str)
+
+
+def _doubt(request: SignRequest) -> str | None:
+    """Return why a request cannot be weighed as one transfer out of one account of ours, if so."""
+    if _account(request) is None:
+        return "the request names no vault account"
+    if len(request.destinations) > 1:
+        return "the request pays several destinations at once"
+    told = _decimal(request.amount_str)
+    if told is not None and any(_decimal(d.amount_native_str) not in {None, told} for d in request.destinations):
+        return "the request tells two amounts"
+    return None
+
+
 def _is_plain(facts: SigningFacts | None) -> bool:
     """Say whether the bytes do what a transfer does and nothing else, or are not of a chain that we decode."""
     if facts is None:
@@ -170,9 +191,10 @@ def _peer(dest_type: str) -> str:
 
 def _decimal(text: str | None) -> Decimal | None:
     try:
-        return None if text is None else Decimal(text)
+        found = None if text is None else Decimal(text)
     except ArithmeticError:
         return None
+    return found if found is not None and found.is_finite() else None
 
 
 def _read(payload: bytes, kind: type[T]) -> T:

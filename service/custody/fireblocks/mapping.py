@@ -7,7 +7,7 @@ vault account from outside count once they are completed.
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Annotated, Final
 
 import msgspec
@@ -20,6 +20,9 @@ from service.domain.ids import ConnectionId
 
 VAULT: Final = "VAULT_ACCOUNT"
 MAX_USD: Final = Decimal(10) ** 18
+_USD_DIGITS: Final = 18
+_FINEST: Final = Decimal(1).scaleb(-_USD_DIGITS)
+_USD: Final = Context(prec=40)
 _MILLISECONDS_FROM: Final = 100_000_000_000
 _LATEST_MS: Final = 4_102_444_800_000
 
@@ -125,10 +128,10 @@ def destination_kind(peer_type: str, address_type: str | None) -> str | None:
 
 
 def dollars(value: Decimal | None) -> Decimal | None:
-    """Return a USD amount that can be stored, or None: negative and absurd ones are untold."""
+    """Return a USD amount that can be stored, rounded to 10^-18, or None: negative and absurd ones are untold."""
     if value is None or not value.is_finite() or not 0 <= value < MAX_USD:
         return None
-    return value
+    return value if int(value.as_tuple().exponent) >= -_USD_DIGITS else value.quantize(_FINEST, context=_USD)
 
 
 def moment(stamp: int, field: str) -> datetime:

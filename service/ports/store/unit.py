@@ -4,7 +4,7 @@ Repositories' protocols stand beside this file, one per noun. `record` writes th
 outbox rows of one transition in the same transaction as the change itself (design D2); nothing else writes those tables.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol
@@ -59,6 +59,10 @@ class UnitOfWork(Protocol):
         """Write the audit entry and timeline line of a transition, and the events that hand it over."""
         ...
 
+    def handed_over(self, number: int) -> tuple[str, Mapping[str, str]] | None:
+        """Read one event of the outbox by its number: its name and payload; None when there is none."""
+        ...
+
     def once(self, key: str) -> bool:
         """Return True for the first transaction that asks for `key`, False for ever after once that one committed."""
         ...
@@ -75,7 +79,8 @@ class Database(Protocol):
         """Begin a transaction; commit when the block ends, roll back when it raises.
 
         After the commit the recorded events' jobs are published at once where a queue is at hand.
-        Raises UnavailableError when the database is not there.
+        Raises UnavailableError when the database is not there (nothing was stored), UnknownOutcomeError when the answer
+        to the commit was lost.
         """
         ...
 

@@ -182,14 +182,14 @@ def test_the_number_of_listeners_is_bounded(alone: ApiWorld, monkeypatch: pytest
     asyncio.run(scene())
 
 
-def test_closing_the_feed_ends_every_stream(alone: ApiWorld) -> None:
+def test_a_server_that_stops_ends_every_stream(alone: ApiWorld) -> None:
     token = alone.token(Role.VIEWER)
 
     async def scene() -> None:
         async with listening(alone, token) as stream:
             await stream.opened()
             await until(lambda: alone.api.state.feed._reader is not None)
-            alone.api.state.feed.close()
+            alone.app.end_streams()
             assert await stream.told() is None
 
     asyncio.run(scene())

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -104,24 +105,35 @@ def platform_token(softhsm: SoftHsm, tmp_path_factory: pytest.TempPathFactory) -
     token.close()
 
 
-@pytest.fixture
-def workspace(
-    platform_token: tuple[PlatformToken, str], fresh_postgres_url: str, tmp_path: Path
-) -> Iterator[Workspace]:
-    token, public = platform_token
-    record = tmp_path / "exchanges.jsonl"
+@contextmanager
+def working(url: str, token: tuple[PlatformToken, str], record: Path) -> Iterator[Workspace]:
+    """Run a workspace beside a database."""
     clock = MovedClock()
-    db = SqlDatabase(create(Secret(fresh_postgres_url), pool_size=3), clock)
+    db = SqlDatabase(create(Secret(url), pool_size=3), clock)
     with other_side_listening() as side, EmulatorServer(record=record) as server:
         headers = {"Authorization": f"Bearer {server.emulator.token}"}
         with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=PATIENT) as http:
             drill = Drill(server, http, key_of("api user"), {})
-            users = [{"api_key": API_KEY, "public_key_pem": public}]
+            users = [{"api_key": API_KEY, "public_key_pem": token[1]}]
             seed = seed_of(side, drill.api_key)
             callback = seed["callback"] | {"retry_interval_s": 0.05, "retry_max": 10_000}  # RETRY holds for long
             drill.seeded = drill.post("/seed", seed | {"api_users": users, "callback": callback})
-            found = Workspace(drill, side, token, db, clock, record)
+            found = Workspace(drill, side, token[0], db, clock, record)
             yield found
             for client in found.clients:
                 client.close()
     db.engine.dispose()
+
+
+@pytest.fixture
+def workspace(postgres_url: str, platform_token: tuple[PlatformToken, str], tmp_path: Path) -> Iterator[Workspace]:
+    """A workspace of the test's own; its rows are those of the module."""
+    with working(postgres_url, platform_token, tmp_path / "exchanges.jsonl") as found:
+        yield found
+
+
+@pytest.fixture
+def alone(fresh_postgres_url: str, platform_token: tuple[PlatformToken, str], tmp_path: Path) -> Iterator[Workspace]:
+    """The same with rows of its own."""
+    with working(fresh_postgres_url, platform_token, tmp_path / "exchanges.jsonl") as found:
+        yield found

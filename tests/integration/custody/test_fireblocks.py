@@ -36,10 +36,10 @@ def test_a_held_account_is_held_by_our_gate_until_released(workspace: Workspace)
 
 def test_a_destination_is_locked_and_unlocked(workspace: Workspace) -> None:
     calls = workspace.calls()
-    calls.lock_destination(HOT, THIEF, key="k-1")
+    calls.lock_destination(HOT, THIEF, key="k-3")
     assert calls.destination_locked(THIEF) is Verdict.HOLDS
     assert calls.destination_locked(CUSTOMER) is Verdict.DOES_NOT_HOLD
-    calls.unlock_destination(None, THIEF, key="k-2")
+    calls.unlock_destination(None, THIEF, key="k-4")
     assert calls.destination_locked(THIEF) is Verdict.DOES_NOT_HOLD
 
 

@@ -177,48 +177,48 @@ class Response:
     ],
 )
 def test_a_step_whose_answer_was_lost_ends_done_with_one_effect(
-    workspace: Workspace, mode: str, states: list[StepState]
+    alone: Workspace, mode: str, states: list[StepState]
 ) -> None:
-    found = Response.planned(workspace, workspace.calls())
-    workspace.arm(mode, "/v1/management/ota", "PUT")
+    found = Response.planned(alone, alone.calls())
+    alone.arm(mode, "/v1/management/ota", "PUT")
     assert [found.work("forbid_one_time_addresses") for _ in states] == states
-    assert workspace.logged("OTA_DISABLED") == 1
+    assert alone.logged("OTA_DISABLED") == 1
 
 
-def test_a_step_that_cannot_be_verified_is_unknown_and_not_repeated_until_it_can(workspace: Workspace) -> None:
-    found = Response.planned(workspace, workspace.calls())
-    workspace.arm("error_after_effect", "/v1/management/ota", "PUT")
-    workspace.arm("error_before_effect", "/v1/management/ota", "GET")
+def test_a_step_that_cannot_be_verified_is_unknown_and_not_repeated_until_it_can(alone: Workspace) -> None:
+    found = Response.planned(alone, alone.calls())
+    alone.arm("error_after_effect", "/v1/management/ota", "PUT")
+    alone.arm("error_before_effect", "/v1/management/ota", "GET")
     assert found.work("forbid_one_time_addresses") is StepState.UNKNOWN
     assert found.work("forbid_one_time_addresses") is StepState.DONE
-    assert workspace.arrived("PUT", "/v1/management/ota") == 1
-    assert workspace.logged("OTA_DISABLED") == 1
+    assert alone.arrived("PUT", "/v1/management/ota") == 1
+    assert alone.logged("OTA_DISABLED") == 1
 
 
 @pytest.mark.parametrize("mode", ["drop", "error_before_effect", "error_after_effect", "duplicate"])
-def test_pending_transfers_are_cancelled_whatever_becomes_of_the_answer(workspace: Workspace, mode: str) -> None:
-    transaction = workspace.held_transfer()
-    found = Response.planned(workspace, workspace.calls())
-    workspace.arm(mode, f"/v1/transactions/{transaction}/cancel", "POST")
+def test_pending_transfers_are_cancelled_whatever_becomes_of_the_answer(alone: Workspace, mode: str) -> None:
+    transaction = alone.held_transfer()
+    found = Response.planned(alone, alone.calls())
+    alone.arm(mode, f"/v1/transactions/{transaction}/cancel", "POST")
     for _ in range(3):
         if found.work("cancel_pending") is StepState.DONE:
             break
     assert found.step("cancel_pending").state is StepState.DONE
-    assert workspace.drill.status(transaction)["status"] == "CANCELLED"
+    assert alone.drill.status(transaction)["status"] == "CANCELLED"
 
 
-def test_a_list_of_transfers_that_cannot_be_read_is_not_an_empty_one(workspace: Workspace) -> None:
-    transaction = workspace.held_transfer()
-    found = Response.planned(workspace, workspace.calls())
-    workspace.arm("drop", "/v1/transactions", "GET")
+def test_a_list_of_transfers_that_cannot_be_read_is_not_an_empty_one(alone: Workspace) -> None:
+    transaction = alone.held_transfer()
+    found = Response.planned(alone, alone.calls())
+    alone.arm("drop", "/v1/transactions", "GET")
     assert found.work("cancel_pending") is not StepState.DONE
-    assert workspace.drill.status(transaction)["status"] != "CANCELLED"
+    assert alone.drill.status(transaction)["status"] != "CANCELLED"
     assert found.work("cancel_pending") is StepState.DONE
-    assert workspace.drill.status(transaction)["status"] == "CANCELLED"
+    assert alone.drill.status(transaction)["status"] == "CANCELLED"
 
 
-def test_suspending_needs_nothing_of_a_workspace_that_does_not_answer(workspace: Workspace) -> None:
-    found = Response.planned(workspace, workspace.calls())
-    workspace.drill.post("/faults", {"path_prefix": "/v1", "mode": "drop", "count": 1000}, expect=204)
+def test_suspending_needs_nothing_of_a_workspace_that_does_not_answer(alone: Workspace) -> None:
+    found = Response.planned(alone, alone.calls())
+    alone.drill.post("/faults", {"path_prefix": "/v1", "mode": "drop", "count": 1000}, expect=204)
     assert found.work("suspend_withdrawals") is StepState.DONE
-    assert workspace.calls().outgoing_held(HOT) is Verdict.HOLDS
+    assert alone.calls().outgoing_held(HOT) is Verdict.HOLDS

@@ -256,6 +256,67 @@ def test_holds_and_doubts_are_retried(url: str) -> None:
     play(url, script)
 
 
+def first_destination(**changes: object) -> dict[str, object]:
+    return dict(sign_request()["destinations"][0], **changes)  # type: ignore[index]  # the sample is a plain dict
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sourceType": "VAULT_ACCOUNT"},
+        {"sourceType": "EXCHANGE"},
+        {"sourceId": ""},
+        {"sourceId": None},
+        {"amountStr": "0.001"},
+        {
+            "asset": "BTC",
+            "rawTx": [],
+            "destinations": [first_destination(), first_destination(displayDstAddress="bc1q")],
+        },
+        {"asset": "NOBODY_KNOWS", "rawTx": []},
+    ],
+)
+def test_what_cannot_be_weighed_as_one_transfer_of_ours_is_held(url: str, changes: dict[str, object]) -> None:
+    async def script(world: World) -> None:
+        assert (await ask(world, sign_request(**changes)))["action"] == "RETRY"
+        assert (await ask(world, sign_request(**changes)))["action"] == "RETRY"
+
+    play(url, script)
+
+
+def test_a_destination_that_is_told_only_at_the_gate_is_weighed_there(url: str) -> None:
+    async def script(world: World) -> None:
+        early = envelope(destinationAddress="", id=str(sign_request()["txId"]))
+        headers = v2_headers(early, key=rsa_key("webhook"))
+        assert (await world.client.post("/webhooks/fb", content=early, headers=headers)).json()["status"] == "scored"
+        await ask(world, sign_request())
+        rows = world.rows("SELECT status, destination FROM activities ORDER BY received_at")
+        assert [row["status"] for row in rows] == ["scored", "scored"]
+        assert rows[1]["destination"] is not None
+
+    play(url, script)
+
+
+def test_a_forged_failure_does_not_open_the_gate(url: str) -> None:
+    async def script(world: World) -> None:
+        failed = envelope("FAILED", id=str(sign_request()["txId"]))
+        headers = v2_headers(failed, key=rsa_key("webhook"))
+        assert (await world.client.post("/webhooks/fb", content=failed, headers=headers)).json()["status"] == "noted"
+        assert (await ask(world, sign_request()))["action"] == "RETRY"
+
+    play(url, script)
+
+
+@pytest.mark.parametrize("amounts", [{"amount": "1e999999"}, {"amount": "1", "amountUSD": "1e-99999999"}])
+def test_an_absurd_amount_is_stored_without_a_fault(url: str, amounts: dict[str, str]) -> None:
+    async def script(world: World) -> None:
+        body = envelope(amountInfo=amounts)
+        answer = await world.client.post("/webhooks/fb", content=body, headers=v2_headers(body, key=rsa_key("webhook")))
+        assert answer.status_code == 200, answer.text
+
+    play(url, script)
+
+
 def test_configuration_changes_are_activities_without_their_secrets(url: str) -> None:
     async def script(world: World) -> None:
         change = {"requestId": "c-1", "type": "EXCHANGE", "extraInfo": {"apiKey": "hunter2", "accountName": "x"}}

@@ -9,6 +9,7 @@ from jwt.algorithms import RSAAlgorithm
 from service.custody.fireblocks.assets import Assets, read_assets
 from service.custody.fireblocks.display import RawTx, Seen, Shown, ShownDestination, compare
 from service.custody.fireblocks.keyset import KeySet
+from service.custody.fireblocks.mapping import dollars
 from service.domain.decode.calldata import selector
 from service.domain.errors import InputError, UnauthenticatedError, UnavailableError
 from tests.support.fireblocks import rsa_key
@@ -69,6 +70,28 @@ def test_what_cannot_be_compared_is_a_doubt() -> None:
     assert compare(shown("ETH", "1"), (RawTx("ff", "00"),), ASSETS).doubt is not None
     assert compare(shown("NEW", "1"), raw(THERE, 1, b""), ASSETS).doubt is not None
     assert compare(shown("BTC", "1"), (RawTx("0100", "00"),), ASSETS).doubt is None
+    assert compare(shown("NEW", "1"), (RawTx("0400", "00"),), ASSETS).doubt is not None
+    assert compare(shown("NEW", "1"), (), ASSETS).doubt is not None
+
+
+def test_two_transactions_behind_one_that_is_shown_are_a_doubt() -> None:
+    once = raw(THERE, 10**18, b"")
+    seen = compare(shown("ETH", "1"), once + once, ASSETS)
+    assert mismatch(seen) is False
+    assert seen.doubt is not None
+    assert compare(shown("ETH", "1"), once, ASSETS).doubt is None
+
+
+@pytest.mark.parametrize("text", ["1e999999", "1e999990", "0." + "1" * 200_000, "1e-999999999", "1e77"])
+def test_an_absurd_amount_is_unknown_and_no_fault(text: str) -> None:
+    assert ASSETS.base_units("ETH", Decimal(text)) is None
+    stored = dollars(Decimal(text))
+    assert stored is None or len(str(stored)) <= 20 or stored == 0
+
+
+def test_amounts_keep_every_digit() -> None:
+    whole = "123456789012345678901234567890.000000000000000001"
+    assert ASSETS.base_units("ETH", Decimal(whole)) == int(whole.replace(".", ""))
 
 
 def test_assets_are_exact_and_can_be_added() -> None:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -73,3 +74,20 @@ def test_only_a_counted_transfer_is_given_back_and_only_once() -> None:
     assert gives_up(state, failed)
     assert not gives_up(moved(state, item(kind="withdrawal.failed"), None), failed)
     assert not gives_up(moved(state, item(kind="withdrawal.confirmed"), None), failed)
+
+
+@pytest.mark.parametrize("name", ["account", "asset", "destination", "amount_base_units", "amount_usd"])
+def test_what_is_told_for_the_first_time_was_never_weighed(name: str) -> None:
+    untold = opened(item(None, **{name: None}), "allow")
+    assert says_more(untold, item())
+    assert not says_more(untold, item(None, **{name: None}))
+    assert not says_more(opened(item(), "allow"), item(None, **{name: None}))
+
+
+@pytest.mark.parametrize("kind", ["withdrawal.failed", "withdrawal.cancelled"])
+def test_to_be_asked_for_what_was_given_up_holds(kind: str) -> None:
+    state = opened(item(None, kind=kind), "allow")
+    assert differences(state, replace(item(), question="q")) == ("state",)
+    assert decision_for(("state",)) == "hold"
+    assert differences(state, item()) == ()
+    assert differences(opened(item(), "allow"), replace(item(), question="q")) == ()

@@ -8,11 +8,13 @@ import pytest
 from service.domain.errors import ConfigurationError
 from service.domain.secrets import Secret
 from service.runtime import logs, softhsm
-from service.runtime.accounts import first_closed_folder, myself
+from service.runtime.accounts import Account, first_closed_folder, myself
 from service.runtime.database import shown, url_for
 from service.runtime.environment import base_environment, read_environment, write_environment
+from service.runtime.isolation import Isolation, hand_out_folders
 from service.runtime.layout import Layout
 from service.runtime.memory import pss_mb, tree_pss_mb
+from service.runtime.parts import withdraw
 from service.runtime.processes import KINDS, POWERS
 from service.runtime.tokens import Token, provide_setup_token, token_environment
 from service.store.grants import ROLES
@@ -134,3 +136,50 @@ def test_a_large_log_keeps_one_older_copy(tmp_path: Path, monkeypatch: pytest.Mo
     assert (tmp_path / "api.log.1").read_bytes() == b"first line\n"
     assert logs.tail(path) == "second"
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def folders_of(tmp_path: Path) -> Layout:
+    found = Layout(tmp_path, tmp_path, tmp_path / "run")
+    for folder in (found.run, found.home / "cache", found.home / "tokens"):
+        folder.mkdir()
+    return found
+
+
+@pytest.mark.parametrize("trap", ["symlink", "fifo", "hardlink"])
+def test_a_planted_ready_file_leads_nobody_astray(tmp_path: Path, trap: str) -> None:
+    """The key worker would have truncated the file that another process had chosen."""
+    places = folders_of(tmp_path)
+    seal = tmp_path / "sealed-keys"
+    seal.write_text("precious")
+    places.ready.mkdir()
+    planted = places.ready / "keys"
+    match trap:
+        case "symlink":
+            planted.symlink_to(seal)
+        case "hardlink":
+            planted.hardlink_to(seal)
+        case _:
+            os.mkfifo(planted)
+    nobody_apart = Isolation({kind.name: myself() for kind in KINDS}, None, ())
+    hand_out_folders(places, nobody_apart)
+    planted.write_text("17\n")
+    assert seal.read_text() == "precious"
+    assert planted.is_file()
+    hand_out_folders(places, nobody_apart)
+    assert planted.read_text() == "17\n"
+    withdraw(planted)
+    assert planted.read_text() == ""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root hands folders to others")
+def test_no_process_writes_where_another_does_and_only_the_api_reaches_the_authority(tmp_path: Path) -> None:
+    places = folders_of(tmp_path)
+    accounts = {kind.name: Account(kind.user, 61_000 + n, 62_000 + n, (63_000,)) for n, kind in enumerate(KINDS)}
+    hand_out_folders(places, Isolation(accounts, 63_000, ()))
+    ready = places.ready.stat()
+    assert (ready.st_uid, ready.st_gid, ready.st_mode & 0o7777) == (0, 0, 0o711)
+    for name, account in accounts.items():
+        assert (places.ready / name).stat().st_uid == account.uid
+    door = places.authority_socket.parent.stat()
+    assert (door.st_uid, door.st_gid) == (accounts["authority"].uid, accounts["api"].gid)
+    assert door.st_mode & 0o7777 == 0o2750
