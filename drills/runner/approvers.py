@@ -61,13 +61,13 @@ class Approvers:
         seats = seats_of(document.quorum)
         chosen = voters(seats, self.crew, time.time(), without={document.requester, *cast})
         for member in chosen[: max(0, len(seats) - len(cast))]:
-            state = self._cast_one(document, member)
-            cast.add(member.person)
-            if state != WAITING:
-                self.done.add(document.id)
+            if self._cast_one(document, member):
+                cast.add(member.person)
+            if document.id in self.done:
                 return
 
-    def _cast_one(self, document: Reviewed, member: Member) -> str:
+    def _cast_one(self, document: Reviewed, member: Member) -> bool:
+        """Cast one vote; False when it did not count, because the request ended or the code came at the wrong moment."""
         if member.phone is None:
             raise DrillError(f"{member.name} has no phone; that is a fault of the drill")
         ballot = {
@@ -78,8 +78,15 @@ class Approvers:
         try:
             found = self.service.post(f"/v1/approvals/{document.id}/votes", member.token, ballot)
         except ApiError as error:
-            if error.status == CONFLICT:
-                return WAITING
-            raise
+            if self._has_ended(document, member.token):
+                self.done.add(document.id)
+            elif error.status != CONFLICT:
+                raise
+            return False
         self.votes += 1
-        return str(found["state"])
+        if found["state"] != WAITING:
+            self.done.add(document.id)
+        return True
+
+    def _has_ended(self, document: Reviewed, token: str) -> bool:
+        return bool(self.service.get(f"/v1/approvals/{document.id}", token)["state"] != WAITING)

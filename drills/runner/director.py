@@ -70,7 +70,9 @@ class _Show:
         """Play the script, and go on until nothing moves any more."""
         self._attack.start()
         self._until(lambda: self._attack.is_over, quiet_s=0, timeout_s=SCRIPT_TIMEOUT_S)
-        self._until(self._is_settled, quiet_s=QUIET_AFTER_S, timeout_s=SETTLE_TIMEOUT_S)
+        self._until(lambda: not self._moving(), quiet_s=QUIET_AFTER_S, timeout_s=SETTLE_TIMEOUT_S)
+        for what in self._moving():
+            self._story.tell("bad", f"did not come to rest within {SETTLE_TIMEOUT_S:.0f} s: {what}")
 
     def ending(self) -> Ending:
         """Return what there is to judge."""
@@ -142,13 +144,18 @@ class _Show:
             str(s["target"]["value"]) for s in steps if s["action"] == "suspend_withdrawals" and s["state"] == "done"
         ]
 
-    def _is_settled(self) -> bool:
+    def _moving(self) -> list[str]:
+        """Return what has not come to rest yet."""
         if self._scenario.expected.outcome == "no_hold":
-            return not any(t["status"] in MOVING for t in self._stage.platform.transactions())
+            found = self._stage.platform.transactions()
+            return [f"transaction {t['id']} is {t['status']}" for t in found if t["status"] in MOVING]
         main = self._main_incident()
-        if main is None or main["state"] == "open" or self._story.first_harm_s is None:
-            return False
-        return not self._approvers.waiting and all(self._watch.is_settled(i) for i in self._watch.incidents)
+        if main is None:
+            return ["no incident of the expected kind was opened"]
+        moving = [] if main["state"] != "open" else [f"incident {main['id']} is open"]
+        moving += [f"{', '.join(d.actions)} waits for votes" for d in self._approvers.waiting]
+        steps = [step for incident_id in self._watch.incidents for step in self._watch.unfinished(incident_id)]
+        return moving + [f"{s['action']} on {s['target']['value']} is {s['state']}" for s in steps]
 
     def _main_incident(self) -> Json | None:
         wanted = expected_kind(self._scenario)

@@ -64,9 +64,9 @@ class Watch:
         """Return the steps of an incident as last read."""
         return list(self.incidents[incident_id]["steps"])
 
-    def is_settled(self, incident_id: str) -> bool:
-        """Whether every step of an incident has ended."""
-        return all(step["state"] in FINISHED for step in self.steps(incident_id))
+    def unfinished(self, incident_id: str) -> list[Json]:
+        """Return the steps of an incident that have not ended."""
+        return [step for step in self.steps(incident_id) if step["state"] not in FINISHED]
 
     def _drain(self) -> set[str]:
         found: set[str] = set()

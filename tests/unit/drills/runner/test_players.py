@@ -35,11 +35,17 @@ def document(approval_id: str, action: str, *, requester: str = "portcullis") ->
         "what": [{"action": action, "sentence": f"{action}, please"}],
     }
     text = rfc8785.dumps(fields).decode()
-    return {"document": text, "digest": hashlib.sha256(TAG.encode() + b"\0" + text.encode()).hexdigest()}
+    return {
+        "state": "waiting",
+        "document": text,
+        "digest": hashlib.sha256(TAG.encode() + b"\0" + text.encode()).hexdigest(),
+    }
 
 
 class Desk(Service):
-    """Answers for approvals and keeps the votes."""
+    """Answers for approvals and keeps the votes; refuses as many at first as `refusals` says, with 409."""
+
+    refusals = 0
 
     def __init__(self, documents: Mapping[str, dict[str, Any]]) -> None:
         super().__init__("http://127.0.0.1:1")
@@ -51,6 +57,9 @@ class Desk(Service):
 
     def post(self, path: str, token: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
         approval_id = path.split("/")[3]
+        if self.refusals:
+            self.refusals -= 1
+            raise ApiError("this code was used before", 409)
         self.votes.append((approval_id, token, dict(body or {})))
         cast = sum(one[0] == approval_id for one in self.votes)
         return {"state": "approved" if cast == 2 else "waiting"}
@@ -89,6 +98,29 @@ def test_votes_wait_for_fresh_codes_when_people_are_few() -> None:
 
     assert len(desk.votes) == 2
     assert len(approvers.waiting) == 1
+
+
+def test_a_vote_that_did_not_count_is_made_up_for_by_somebody_else() -> None:
+    desk = Desk({"apr_a": document("apr_a", "sweep_to_safe")})
+    desk.refusals = 1
+    approvers = Approvers(desk, people(4), Story())
+    approvers.heard("apr_a")
+    for _ in range(2):
+        approvers.vote()
+
+    assert approvers.waiting == []
+    assert approvers.votes == 2
+
+
+def test_a_request_that_ended_meanwhile_is_let_go() -> None:
+    desk = Desk({"apr_a": {**document("apr_a", "sweep_to_safe"), "state": "void"}})
+    desk.refusals = 1
+    approvers = Approvers(desk, people(4), Story())
+    approvers.heard("apr_a")
+    approvers.vote()
+
+    assert approvers.waiting == []
+    assert desk.votes == []
 
 
 def test_the_requester_does_not_vote() -> None:
