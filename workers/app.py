@@ -14,6 +14,7 @@ from celery import Celery
 from kombu.entity import Queue
 
 from service.domain.secrets import Secret
+from workers.broker import keep_slots
 
 VISIBILITY_S: Final = 300
 SOFT_LIMIT_S: Final = 60
@@ -35,6 +36,7 @@ def broker_url(url: Secret) -> str:
 
 def make_app(redis_url: Secret, queues: Iterable[str] = ()) -> Celery:
     """Return the application, consuming `queues` when it is started as a worker."""
+    keep_slots()
     app = Celery("portcullis", broker=broker_url(redis_url), set_as_current=False)
     app.conf.update(_SETTINGS)
     make: Any = Queue

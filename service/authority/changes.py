@@ -1,8 +1,10 @@
 """Carrying out a change of the registry that a quorum approved, and the tightenings that need none.
 
 Rules: before a change is carried out its votes are verified again from what is stored, as a worker would; signing happens
-outside the transaction; a change is applied once, in the transaction that marks its document as executed. A tightening
-that would leave a quorum that nobody could fill is refused: it would lock everybody out, so it takes the quorum too.
+outside the transaction; a change is applied once, in the transaction that marks its document as executed, and noted where
+nobody can take the note back: whoever sets the document's row back to approved repeats nothing. Changes happen one after
+the other, or two tightenings at once would each overlook the other. A tightening that would leave a quorum that nobody
+could fill is refused: it would lock everybody out, so it takes the quorum too.
 """
 
 from collections.abc import Callable, Mapping
@@ -39,7 +41,7 @@ from service.domain.errors import (
     NotFoundError,
     PortcullisError,
 )
-from service.domain.events import ApprovalEnded
+from service.domain.events import AccountRegistered, ApprovalEnded, Event
 from service.domain.ids import AccountId, ApprovalId, PersonId, new_id
 from service.domain.matching import Holders
 from service.domain.person import PersonState
@@ -54,6 +56,7 @@ from service.store.voting import VotingRecords
 
 _log = structlog.get_logger(__name__)
 
+LOCK: Final = "registry"
 Seeds = tuple[str, ...]
 """Ids of factors that were revoked: their seeds are destroyed after the commit."""
 
@@ -97,6 +100,7 @@ def tighten(office: Office, action: str, params: object, by: str) -> None:
         raise ForbiddenError(f"{action} is no tightening: ask for an approval", field="action")
     change = change_of(action, params)
     with office.db.begin() as uow:
+        uow.lock(LOCK)
         seeds = _apply(office, uow, change, action, None)
         _require_still_winnable(office, uow)
         uow.record(_applied_entry(uow, action, change, by))
@@ -130,13 +134,17 @@ def _apply_approved(office: Office, document: ActionDocument, change: Change, si
     if len(document.what) != 1:
         raise InputError("a document changes one thing at a time", field="what")
     with office.db.begin() as uow:
+        uow.lock(LOCK)
         if VotingRecords(uow.connection, uow.now).lock_approval(document.id).state is not ApprovalState.APPROVED:
+            return
+        if not uow.once(f"change:{document.id}"):
+            uow.approvals.end(document.id, ApprovalState.EXECUTED)
             return
         if isinstance(change, NewMandate):
             _add_mandate(office, uow, change, document.id)
         seeds = () if isinstance(change, NewMandate) else _apply(office, uow, change, action, signed)
         uow.approvals.end(document.id, ApprovalState.EXECUTED)
-        uow.record(_applied_entry(uow, action, change, document.requester))
+        uow.record(_applied_entry(uow, action, change, document.requester), *_events(change))
     _destroy(office, seeds)
 
 
@@ -257,6 +265,11 @@ def _void(office: Office, approval_id: ApprovalId, reason: str) -> None:
                 by="authority",
             )
             uow.record(entry, ApprovalEnded(approval_id))
+
+
+def _events(change: Change) -> tuple[Event, ...]:
+    """A new destination is provisioned like a new account: until the vault has signed it, nothing is swept there."""
+    return (AccountRegistered(AccountId(change.account)),) if isinstance(change, NewDestination) else ()
 
 
 def _destroy(office: Office, seeds: Seeds) -> None:

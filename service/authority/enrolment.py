@@ -5,6 +5,7 @@ code confirms it and is used up like any other (its time-code never votes); five
 was enrolled after set-up counts only after 24 hours, so that a false one can be noticed.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -16,6 +17,7 @@ from service.domain.ids import PersonId, new_id
 from service.domain.person import Person, PersonState
 from service.domain.secrets import Secret
 from service.domain.timeline import Entry
+from service.store.unit_of_work import SqlUnitOfWork
 from service.store.voting import Factor, VotingRecords
 
 PURPOSE: Final = "enrolment"
@@ -29,9 +31,14 @@ class Enrolment:
     uri: Secret
 
 
-def begin_in_setup(office: Office, person_id: PersonId) -> Enrolment:
-    """Give a person a first factor, or a new one in place of an unconfirmed one; the caller checked the set-up token."""
+def begin_in_setup(office: Office, person_id: PersonId, require_open: Callable[[SqlUnitOfWork], None]) -> Enrolment:
+    """Give a person a first factor, or a new one in place of an unconfirmed one.
+
+    `require_open` raises unless set-up is still open; it is asked again in the transaction that stores the factor,
+    because a factor of set-up counts at once.
+    """
     with office.db.begin() as uow:
+        require_open(uow)
         person = uow.registry.person(person_id)
         if any(f.confirmed_at is not None for f in VotingRecords(uow.connection, uow.now).factors_of(person_id)):
             raise ConflictError("this person's factor is confirmed: a new one takes a quorum", field="person")
@@ -39,7 +46,10 @@ def begin_in_setup(office: Office, person_id: PersonId) -> Enrolment:
     seed = new_seed()
     office.token.store_totp_seed(factor_id, seed)
     with office.db.begin() as uow:
+        require_open(uow)
         records = VotingRecords(uow.connection, uow.now)
+        if any(f.confirmed_at is not None for f in records.factors_of(person_id)):
+            raise ConflictError("this person's factor is confirmed: a new one takes a quorum", field="person")
         stale = records.revoke_factors(person_id)
         records.add_factor(factor_id, person_id, during_setup=True, seed_shown=True)
         uow.record(_entry(person_id, "factor.shown", "An enrolment code was shown", uow.now))

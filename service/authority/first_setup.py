@@ -21,7 +21,7 @@ from service.authority.office import Office
 from service.domain.account import AccountRef
 from service.domain.changes import ChannelSetting, ConnectionSetting, NewPerson, check_destination
 from service.domain.errors import ConflictError, InputError, UnauthenticatedError
-from service.domain.ids import ConnectionId, PersonId, new_id
+from service.domain.ids import AccountId, ConnectionId, PersonId, looks_like_id, new_id
 from service.domain.policy import Policy, default_policy, laid_over, parse_policy, policy_in_force, require_winnable
 from service.domain.quorum import Approval
 from service.domain.setup import BY_SETUP, DESTINATION_TAG, SETUP_TAG, RegisteredDestination, SetupStatement
@@ -81,13 +81,11 @@ class FirstSetup:
                 DecidedRecords(uow.connection, uow.now).add_person(person)
                 roles = ", ".join(person.roles)
                 uow.record(self._entry(uow, "person.added", person.id, f"{person.id} was added as {roles}"))
-        return [(PersonId(p.id), enrolment.begin_in_setup(self.office, PersonId(p.id))) for p in added]
+        return [(PersonId(p.id), self.enrol_again(token, PersonId(p.id))) for p in added]
 
     def enrol_again(self, token: str, person: PersonId) -> Enrolment:
         """Give a person a new factor in place of one that was not confirmed."""
-        with self.office.db.begin() as uow:
-            self._require_alive(uow, token)
-        return enrolment.begin_in_setup(self.office, person)
+        return enrolment.begin_in_setup(self.office, person, lambda uow: self._require_alive(uow, token))
 
     def confirm(self, token: str, person: PersonId, code: str) -> None:
         """Confirm a person's factor by its first code."""
@@ -136,16 +134,21 @@ class FirstSetup:
     def accounts(self, token: str, accounts: Sequence[SetupAccount]) -> dict[str, list[Signed]]:
         """Sign the safe destinations of new accounts, active at once; by account id, in the order given.
 
-        Raises ConflictError for an account that is registered already: its destinations take a quorum.
+        Raises ConflictError for an account that is registered already, by its id or its place: its destinations take a
+        quorum. Raises InputError for ids that are no account ids or come twice.
         """
         if not 0 < len(accounts) <= MAX_ACCOUNTS:
             raise InputError(f"give 1 to {MAX_ACCOUNTS} accounts", field="accounts")
+        if len({a.id for a in accounts}) != len(accounts) or not all(looks_like_id(a.id, "acc") for a in accounts):
+            raise InputError("each account has an id of its own, acc_…", field="id")
         with self.office.db.begin() as uow:
             self._require_alive(uow, token, only_accounts=True)
             for account in accounts:
                 uow.registry.connection(ConnectionId(account.connection))
                 if uow.registry.account_at(AccountRef(ConnectionId(account.connection), account.ref)) is not None:
                     raise ConflictError(f"{account.connection}/{account.ref} is already registered", field="ref")
+                if DecidedRecords(uow.connection, uow.now).has_account(AccountId(account.id)):
+                    raise ConflictError(f"account {account.id} is already registered", field="id")
         signed = {a.id: [self._destination(a, d) for d in a.safe_destinations] for a in accounts}
         with self.office.db.begin() as uow:
             self._require_alive(uow, token, only_accounts=True)

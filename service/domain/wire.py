@@ -5,11 +5,13 @@ Rules:
 - The caller has verified the bytes; nothing here is called on unverified input.
 - A missing or malformed field is an `InputError` that names it (`data.amount_base_units`). Unknown fields are kept with
   the raw body and never an error.
+- An EVM address is kept in lower case, as a hold and a baseline of it are: a sender's way of writing it changes nothing.
 - Amounts are decimal strings and stay exact. Ids and texts have at most 200 characters; NUL is refused, because
   PostgreSQL cannot store it. A time needs a zone (RFC 3339) and lies between 2009 and 2100.
 """
 
 import json
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Final
@@ -83,6 +85,7 @@ _REQUIRED: Final = {
     Family.ACCESS: ("actor",),
     Family.GOVERNANCE: ("actor",),
 }
+_EVM_PLACE: Final = re.compile(r"(eip155:[0-9]{1,32}:)?0[xX][0-9a-fA-F]{40}", re.ASCII)
 _DECODER: Final = msgspec.json.Decoder(WireActivity)
 _TEXTS: Final = tuple(
     name for name in WireData.__struct_fields__ if name not in {"asn", "contract_call", "raw_transaction"}
@@ -117,7 +120,7 @@ def to_activity(wire: WireActivity, connection: ConnectionId, event_id: str) -> 
         amount_base_units=None if data.amount_base_units is None else int(data.amount_base_units),
         amount_usd=None if data.amount_usd is None else Decimal(data.amount_usd),
         balance_usd=None if data.balance_usd is None else Decimal(data.balance_usd),
-        destination=data.destination,
+        destination=_place(data.destination),
         destination_kind=data.destination_kind,
         ip=data.ip,
         country=data.country,
@@ -140,6 +143,12 @@ def check_event_id(event_id: str, field: str) -> str:
     if not 0 < len(event_id) <= MAX_ID_LENGTH or not event_id.isprintable():
         raise InputError(f"{field} must be 1 to {MAX_ID_LENGTH} printable characters", field=field)
     return event_id
+
+
+def _place(destination: str | None) -> str | None:
+    if destination is None or _EVM_PLACE.fullmatch(destination) is None:
+        return destination
+    return destination.lower()
 
 
 def _signing(data: WireData) -> SigningFacts:

@@ -34,6 +34,7 @@ from service.domain.events import Event, StepFailed, StepUnknown, StepVerified
 from service.domain.ids import AccountId, ConnectionId, StepId
 from service.domain.plan import Effect, Lane, Receipt, Step, StepState, Verdict
 from service.domain.quorum import PreAuthorised
+from service.domain.setup import destination_in_force
 from service.domain.timeline import Entry
 from service.ports.clock import Clock
 from service.ports.custody import ContainmentCalls
@@ -210,10 +211,12 @@ class _Attempt:
         """Compare what the approvers saw with what is so now."""
         shown = self._step.params.get("destinations")
         if shown is not None and self._account_id is not None:
-            now = {(row.chain, row.descriptor) for row in uow.registry.destinations(self._account_id)}
-            gone = [d for d in _pairs(shown) if d not in now]
-            if gone:
-                raise ApprovalError(f"the safe destination {gone[0][1]} that was approved is no longer registered")
+            stated = [row.registered for row in uow.registry.destinations(self._account_id)]
+            pem = self._hands.votes_key_pem()
+            for chain, descriptor in _pairs(shown):
+                found = destination_in_force(stated, self._account_id, chain, public_key_pem=pem, now=uow.now)
+                if found is None or found.descriptor != descriptor:
+                    raise ApprovalError(f"the safe destination {descriptor} that was approved is no longer in force")
         tightenings = [name for name, action in self._hands.actions.items() if action.undone_by == self._step.action]
         others = uow.plans.also_needed_by(self._step, tightenings) if tightenings else ()
         if others:

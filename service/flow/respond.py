@@ -10,8 +10,9 @@ Rules (design D4):
   where keys are lost, everything they could move has been swept: suspending alone does not stop who holds the keys.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from service.actions.base import ContainmentAction
@@ -186,16 +187,36 @@ def _ask(
     answers: dict[StepId, Step] = {}
     requests: list[ActionDocument] = []
     for start in range(0, len(needing), MAX_ITEMS):
-        part = needing[start : start + MAX_ITEMS]
-        try:
-            asked = uow.approvals.propose(_draft(desk, incident, plan_digest, proposal, part))
-        except (ApprovalError, InputError) as error:
-            reason = f"no approval can be asked for: {error}"
-            answers |= {s.id: replace(s, state=StepState.REFUSED, reason=reason) for s in part}
-        else:
-            requests.append(asked)
-            answers |= {s.id: replace(s, approval_id=asked.id) for s in part}
+        drafted = partial(_draft, desk, incident, plan_digest, proposal)
+        for part, asked in _asked(uow, drafted, needing[start : start + MAX_ITEMS]):
+            if isinstance(asked, ActionDocument):
+                requests.append(asked)
+                answers |= {s.id: replace(s, approval_id=asked.id) for s in part}
+            else:
+                reason = f"no approval can be asked for: {asked}"
+                answers |= {s.id: replace(s, state=StepState.REFUSED, reason=reason) for s in part}
     return tuple(answers.get(s.id, s) for s in proposal.steps), requests
+
+
+def _asked(
+    uow: UnitOfWork, drafted: Callable[[Sequence[Step]], Draft], steps: Sequence[Step]
+) -> Iterator[tuple[Sequence[Step], ActionDocument | str]]:
+    """Ask for steps together; yield them with their document, or with why there is none.
+
+    One step that no document can show (an attacker chose an id with a direction mark in it) must not stop the others, so
+    what cannot be asked for together is asked for by halves.
+    """
+    try:
+        yield steps, uow.approvals.propose(drafted(steps))
+    except ApprovalError as error:
+        yield steps, str(error)
+    except InputError as error:
+        if len(steps) == 1:
+            yield steps, str(error)
+            return
+        half = len(steps) // 2
+        yield from _asked(uow, drafted, steps[:half])
+        yield from _asked(uow, drafted, steps[half:])
 
 
 def _draft(desk: Desk, incident: Incident, plan_digest: str, proposal: _Proposal, steps: Sequence[Step]) -> Draft:

@@ -57,7 +57,7 @@ class Scene:
     exposed: Sequence[Account]
     """The accounts, and every other whose keys fall with theirs."""
     scopes: Mapping[AccountId, Scope]
-    """How deep the keys of an exposed account are lost."""
+    """How deep the keys of an exposed account must be taken to be lost (`WalletLoss.reach`)."""
     destinations: Sequence[Target]
     actors: Sequence[Target]
     connections: Sequence[ConnectionId]

@@ -41,7 +41,7 @@ def look(uow: UnitOfWork, incident: Incident, playbook: Playbook, votes_key_pem:
     alerts = uow.incidents.alerts_of(incident.id)
     named = tuple(dict.fromkeys(entity for alert in alerts for entity in alert.entities))
     harmed = _registered(uow, named)
-    lost = losses(harmed) if playbook.keys == "assumed_stolen" else ()
+    lost = losses(harmed, _past_gate(uow, incident, harmed)) if playbook.keys == "assumed_stolen" else ()
     exposed, scopes = _exposed(uow, harmed, lost)
     connections = tuple(dict.fromkeys([*(a.connection for a in alerts), *(a.at.connection for a in exposed)]))
     behind = {connection: uow.registry.accounts_of(connection) for connection in connections}
@@ -96,17 +96,22 @@ def _registered(uow: UnitOfWork, entities: Sequence[str]) -> tuple[Account, ...]
     return tuple(account for account in found if account is not None)
 
 
+def _past_gate(uow: UnitOfWork, incident: Incident, harmed: Sequence[Account]) -> frozenset[AccountId]:
+    entities = set(uow.incidents.signed_past_gate(incident.id))
+    return frozenset(a.id for a in harmed if f"account:{a.at.entity}" in entities)
+
+
 def _exposed(
     uow: UnitOfWork, harmed: Sequence[Account], lost: Sequence[WalletLoss]
 ) -> tuple[tuple[Account, ...], dict[AccountId, Scope]]:
     scopes: dict[AccountId, Scope] = {}
     found = {account.id: account for account in harmed}
     for loss in lost:
-        paths = [None] if loss.scope is Scope.SEED else list(loss.account_paths)
+        paths = [None] if loss.reach is Scope.SEED else list(loss.account_paths)
         for path in paths:
             for account in uow.registry.accounts_sharing(loss.wallet_id, path):
                 found.setdefault(account.id, account)
-                scopes[account.id] = loss.scope
+                scopes[account.id] = loss.reach
     return tuple(found.values()), scopes
 
 
@@ -162,8 +167,10 @@ def _actors(
 
 
 def _safe(rows: Sequence[DestinationRow], now: datetime) -> list[dict[str, str]]:
+    """Return the one destination of each chain that a sweep would go to: the newest that is active and signed."""
     active = [row for row in rows if row.signature is not None and row.active_from <= now]
-    return [{"chain": row.chain, "descriptor": row.descriptor} for row in sorted(active, key=lambda row: row.chain)]
+    newest = {row.chain: row for row in sorted(active, key=lambda row: row.active_from)}
+    return [{"chain": chain, "descriptor": newest[chain].descriptor} for chain in sorted(newest)]
 
 
 def _addresses(exposed: Sequence[Account], existing: Sequence[Step]) -> dict[AccountId, str]:

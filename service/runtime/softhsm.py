@@ -1,8 +1,8 @@
 """Finding SoftHSM2, the software token of a machine without an HSM (design D7, D8).
 
 Rules enforced here: the module is looked for in a fixed list of places, an explicit choice wins, and when it is nowhere
-the message names the package to install. Each token has its own configuration file and folder, which only the user of
-the process that opens it may read.
+the message names the package to install; code of another user is never loaded, not even when root keeps his HOME. Each
+token has its own configuration file and folder, which only the user of the process that opens it may read.
 """
 
 import os
@@ -32,7 +32,11 @@ slots.removable = false
 def unpacked_folders(environ: Mapping[str, str]) -> tuple[Path, ...]:
     """Return where scripts/install.sh unpacks SoftHSM2 for a user who may not install packages."""
     cache = environ.get("XDG_CACHE_HOME") or str(Path(environ.get("HOME", "/nonexistent")) / ".cache")
-    return (Path(cache) / "portcullis" / "softhsm",)
+    folder = Path(cache) / "portcullis" / "softhsm"
+    try:
+        return (folder,) if folder.stat().st_uid == os.geteuid() else ()
+    except OSError:
+        return ()
 
 
 def find_module(environ: Mapping[str, str] | None = None) -> Path:

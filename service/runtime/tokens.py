@@ -9,6 +9,7 @@ could raise the gate.
 import hashlib
 import os
 import secrets
+import stat
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -107,12 +108,21 @@ def open_public_folder(layout: Layout, isolation: Isolation) -> None:
 
 
 def pin_public_keys(layout: Layout) -> None:
-    """Take the public keys over, so that no process can change one any more."""
+    """Take the public keys over, so that no process can change one any more.
+
+    Raises ConfigurationError for one that is no file of its own: who made it so could change it later, or have us take
+    over a file that is none of ours.
+    """
     layout.public.chmod(0o755)
-    for key in layout.public.glob("*.pem"):
-        if not key.is_symlink():
-            os.chown(key, os.geteuid(), os.getegid())
-            key.chmod(0o644)
+    for name in PUBLIC_KEYS:
+        key = layout.public / name
+        if not os.path.lexists(key):
+            continue
+        found = key.lstat()
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+            raise ConfigurationError(f"{key} is a link and no file of its own: remove it and run `portcullis up` again")
+        os.chown(key, os.geteuid(), os.getegid())
+        key.chmod(0o644)
 
 
 def provide_setup_token(layout: Layout, account: Account) -> str | None:

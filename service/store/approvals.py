@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, Row, and_, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
@@ -32,6 +33,18 @@ def approval_of(row: Row[Any]) -> ApprovalRow:
     fields["subject"] = Subject(row.subject)
     fields["state"] = ApprovalState(row.state)
     return ApprovalRow(**fields)
+
+
+class _Voted(msgspec.Struct):
+    roles: tuple[str, ...] = ()
+
+
+def _still_counts(statement: str, state: str, roles: Sequence[str]) -> bool:
+    try:
+        voted_with = msgspec.json.decode(statement, type=_Voted).roles
+    except msgspec.MsgspecError:
+        return True  # not left out in silence: who verifies it will say what it is
+    return state == PersonState.ACTIVE.value and set(voted_with) <= set(roles)
 
 
 class ApprovalRepository:
@@ -85,15 +98,21 @@ class ApprovalRepository:
         return parse(self.row(approval_id).document)
 
     def evidence(self, approval_id: ApprovalId) -> Evidence:
-        """Read document, votes that still count, and the newest policy."""
-        counted = or_(people.c.state == PersonState.ACTIVE.value, votes.c.decision == "deny")
+        """Read document, votes that still count, and the newest policy.
+
+        Who was suspended, or lost a role that he voted with, no longer counts for it; against it he does.
+        """
         rows = self._connection.execute(
-            select(votes.c.statement, votes.c.signature)
+            select(votes.c.statement, votes.c.signature, votes.c.decision, people.c.state, people.c.roles)
             .join(people, people.c.id == votes.c.person_id)
-            .where(votes.c.approval_id == approval_id, counted)
+            .where(votes.c.approval_id == approval_id)
             .order_by(votes.c.id)
         )
-        signed = tuple(Signed(row.statement, row.signature) for row in rows)
+        signed = tuple(
+            Signed(row.statement, row.signature)
+            for row in rows
+            if row.decision == "deny" or _still_counts(row.statement, row.state, row.roles)
+        )
         policy = RegistryRepository(self._connection, self._now).policy()
         return Evidence(self.row(approval_id).document, signed, policy)
 

@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from service.domain.approval import ApprovalState, Subject
 from service.domain.changes import ChannelSetting, ConnectionSetting, NewMandate, NewPerson, SealedValue, sealed_bytes
 from service.domain.errors import ConflictError, NotFoundError
-from service.domain.ids import ApprovalId, PersonId
+from service.domain.ids import AccountId, ApprovalId, PersonId
 from service.domain.person import PersonState
 from service.domain.policy import Policy
 from service.domain.quorum import Role
@@ -122,6 +122,10 @@ class DecidedRecords:
     def account_count(self) -> int:
         """Return how many accounts are registered."""
         return self._connection.execute(select(func.count()).select_from(accounts)).scalar_one()
+
+    def has_account(self, account: AccountId) -> bool:
+        """Say whether an account of this id is registered."""
+        return self._connection.execute(select(accounts.c.id).where(accounts.c.id == account)).first() is not None
 
     def complete_setup(self, signed: Signed) -> None:
         """Store the set-up statement. Raises ConflictError when set-up was completed before."""

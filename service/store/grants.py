@@ -14,15 +14,28 @@ KEYS: Final = "portcullis_keys"
 SCHEDULE: Final = "portcullis_schedule"
 ROLES: Final = (API, AUTHORITY, CONTAINMENT, KEYS, SCHEDULE)
 
-_EVERYBODY_RECORDS: Final = ("outbox", "timeline", "audit_entries", "audit_personal")
+_EVERYBODY_RECORDS: Final = (
+    "outbox(event,payload,trace_id,created_at)",
+    "timeline",
+    "audit_entries(body,at)",
+    "audit_personal",
+)
+"""Not the sequencer's columns: a forged place in the tree would stop it for ever; nor what the relay marks as sent."""
+_TOLD_OF_TRANSACTIONS: Final = (
+    "account,asset,destination,amount_base_units,amount_usd,payload_digest,state,decision,updated_at"
+)
+"""Not who let one pass."""
+_DESTINATION: Final = (
+    "safe_destinations(account_id,chain,active_from,descriptor,statement,statement_signature,approval_id,created_at)"
+)
 
 INSERT: Final[Mapping[str, tuple[str, ...]]] = {
     API: (
         *_EVERYBODY_RECORDS,
         "accounts",
-        "safe_destinations",
+        _DESTINATION,
         "activities",
-        "transactions",
+        f"transactions(connection_id,ref,activity_id,{_TOLD_OF_TRANSACTIONS})",
         "conflicting_events",
         "decisions",
         "learning",
@@ -46,7 +59,8 @@ INSERT: Final[Mapping[str, tuple[str, ...]]] = {
         "votes",
         "mandates",
         "approvals",
-        "safe_destinations",
+        _DESTINATION,
+        "handled",
         "process_health",
     ),
     CONTAINMENT: (
@@ -83,7 +97,7 @@ INSERT: Final[Mapping[str, tuple[str, ...]]] = {
 UPDATE: Final[Mapping[str, tuple[str, ...]]] = {
     API: (
         "accounts(live_since,name)",
-        "transactions",
+        f"transactions({_TOLD_OF_TRANSACTIONS})",
         "decisions(decision,reasons)",
         "learning_requests(seq)",
         "baselines",
@@ -152,11 +166,10 @@ def statements(tables: tuple[str, ...]) -> Iterator[str]:
             "EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
         )
         readable = [t for t in tables if role in _SEALED.get(t, ROLES)]
+        yield f"REVOKE ALL ON {', '.join(tables)} FROM {role}"
         yield f"GRANT USAGE ON SCHEMA public TO {role}"
         yield f"GRANT SELECT ON {', '.join(readable)} TO {role}"
-        for table in INSERT[role]:
-            yield f"GRANT INSERT ON {table} TO {role}"
-        for item in UPDATE[role]:
-            table, _, columns = item.partition("(")
-            what = f"UPDATE ({columns}" if columns else "UPDATE"
-            yield f"GRANT {what} ON {table} TO {role}"
+        for right, items in (("INSERT", INSERT[role]), ("UPDATE", UPDATE[role])):
+            for item in items:
+                table, _, columns = item.partition("(")
+                yield f"GRANT {right}{f' ({columns}' if columns else ''} ON {table} TO {role}"

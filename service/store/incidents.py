@@ -3,16 +3,30 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, Row, and_, func, insert, literal, not_, or_, select, true, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    func,
+    insert,
+    literal,
+    not_,
+    or_,
+    select,
+    true,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Text
 
 from service.domain.errors import NotFoundError
 from service.domain.ids import ActivityId, AlertId, ConnectionId, IncidentId
 from service.domain.incident import Alert, CaseVerdict, Incident, IncidentKind, IncidentState, Severity
-from service.store.tables.activity import activities, learning_requests, transactions
+from service.store.tables.activity import activities, decisions, learning_requests, transactions
 from service.store.tables.incident import alerts, incidents
 from service.store.tables.keys import accounts, safe_destinations
 
@@ -182,6 +196,23 @@ class IncidentRepository:
         found = set(named) | {(row.connection_id, row.ref) for row in self._connection.execute(sharing)}
         return [f"account:{c}/{r}" for c, r in sorted(found)]
 
+    def signed_past_gate(self, incident_id: IncidentId) -> Sequence[str]:
+        """See the port."""
+        approved = select(decisions.c.id).where(
+            decisions.c.connection_id == activities.c.connection_id,
+            decisions.c.transaction == activities.c.transaction,
+            decisions.c.decision == "approve",
+        )
+        told = select(activities.c.connection_id, activities.c.account).distinct()
+        signed = told.outerjoin_from(activities, transactions, _ITS_TRANSACTION).where(
+            self._anomalous_in(self.incident(incident_id)),
+            or_(activities.c.kind.in_(_SIGNED_KINDS), transactions.c.state.in_(_SIGNED)),
+            not_(approved.exists()),
+            not_(_to_safe(activities.c.destination)),
+            activities.c.account.is_not(None),
+        )
+        return sorted(f"account:{row.connection_id}/{row.account}" for row in self._connection.execute(signed))
+
     def balances(self, entities: Sequence[str]) -> Mapping[str, Decimal]:
         """See the port."""
         asked = list(dict.fromkeys(_accounts_in(entities)))
@@ -212,12 +243,26 @@ class IncidentRepository:
 
     def moved_usd(self, incident_id: IncidentId) -> Decimal:
         """See the port."""
-        incident = self.incident(incident_id)
+        moved = (
+            select(transactions.c.connection_id, transactions.c.ref, func.max(transactions.c.amount_usd).label("usd"))
+            .join(activities, _ITS_TRANSACTION)
+            .where(
+                self._anomalous_in(self.incident(incident_id)),
+                transactions.c.state.in_(["broadcast", "confirmed"]),
+                not_(_to_safe(transactions.c.destination)),
+            )
+            .group_by(transactions.c.connection_id, transactions.c.ref)
+            .subquery()
+        )
+        return Decimal(self._connection.execute(select(func.coalesce(func.sum(moved.c.usd), 0))).scalar_one())
+
+    def _anomalous_in(self, incident: Incident) -> ColumnElement[bool]:
+        """Activities of the alerts, and what the same deduplicated alerts stand for, but not those found false."""
         of_alert = (
             select(alerts.c.id)
             .where(
                 alerts.c.activity_id == activities.c.id,
-                alerts.c.incident_id == incident_id,
+                alerts.c.incident_id == incident.id,
                 or_(alerts.c.verdict.is_(None), alerts.c.verdict != CaseVerdict.FALSE_POSITIVE.value),
             )
             .exists()
@@ -229,28 +274,20 @@ class IncidentRepository:
         )
         here = tuple_(activities.c.connection_id, activities.c.account).in_(_accounts_in(incident.entities))
         during = activities.c.received_at.between(incident.first_harm_at, incident.closed_at or self._now)
-        swept = select(safe_destinations.c.descriptor).where(
-            func.lower(safe_destinations.c.descriptor)
-            == func.lower(func.regexp_replace(transactions.c.destination, "^.*:", ""))
-        )
-        moved = (
-            select(transactions.c.connection_id, transactions.c.ref, func.max(transactions.c.amount_usd).label("usd"))
-            .join(
-                activities,
-                and_(
-                    activities.c.connection_id == transactions.c.connection_id,
-                    activities.c.transaction == transactions.c.ref,
-                ),
-            )
-            .where(
-                or_(of_alert, and_(here, during, activities.c.decision != "allow", not_(found_false))),
-                transactions.c.state.in_(["broadcast", "confirmed"]),
-                not_(swept.exists()),
-            )
-            .group_by(transactions.c.connection_id, transactions.c.ref)
-            .subquery()
-        )
-        return Decimal(self._connection.execute(select(func.coalesce(func.sum(moved.c.usd), 0))).scalar_one())
+        return or_(of_alert, and_(here, during, activities.c.decision != "allow", not_(found_false)))
+
+
+_SIGNED: Final = ("signed", "broadcast", "confirmed")
+_SIGNED_KINDS: Final = tuple(f"withdrawal.{state}" for state in _SIGNED)
+_ITS_TRANSACTION: Final = and_(
+    activities.c.connection_id == transactions.c.connection_id, activities.c.transaction == transactions.c.ref
+)
+
+
+def _to_safe(destination: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether a destination, with or without its chain, is a registered safe one: a sweep of ours goes there."""
+    bare = func.lower(func.regexp_replace(destination, "^.*:", ""))
+    return select(safe_destinations.c.descriptor).where(func.lower(safe_destinations.c.descriptor) == bare).exists()
 
 
 def _accounts_in(entities: Sequence[str]) -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ from hsm.errors import StatementError
 from hsm.keypath import DerivationPath
 from hsm.restrictions import KeyState
 from hsm.statements import SafeDestination
-from service.domain.account import Holder
+from service.domain.account import AccountRef, Holder
 from service.domain.errors import ApprovalError, ConflictError
 from service.domain.ids import AccountId, new_id
 from service.domain.plan import Receipt
@@ -147,12 +147,13 @@ def _reserve(parts: VaultParts, account_id: AccountId) -> tuple[str, str]:
 
 def _sign_destinations(parts: VaultParts, account_id: AccountId) -> int:
     with parts.db.begin() as uow:
+        at = uow.registry.account(account_id).at
         rows = uow.registry.destinations(account_id)
     signed = 0
     for row in rows:
         try:
             if not _is_signed(parts, row):
-                _sign_destination(parts, row)
+                _sign_destination(parts, row, at)
         except ApprovalError as error:
             # A row that somebody slipped in must not stop the genuine ones; it is never signed.
             _log.warning("safe_destination.not_signed", account=account_id, chain=row.chain, reason=str(error))
@@ -171,10 +172,10 @@ def _is_signed(parts: VaultParts, row: DestinationRow) -> bool:
     return True
 
 
-def _sign_destination(parts: VaultParts, row: DestinationRow) -> None:
+def _sign_destination(parts: VaultParts, row: DestinationRow, at: AccountRef) -> None:
     said = registered_destination(row.registered, parts.authority_pem)
-    stored = (row.account_id, row.chain, row.descriptor, row.active_from)
-    if (said.account, said.chain, said.descriptor, said.active_from) != stored:
+    stored = (row.account_id, at.connection, at.ref, row.chain, row.descriptor, row.active_from)
+    if (said.account, said.connection, said.ref, said.chain, said.descriptor, said.active_from) != stored:
         raise ApprovalError("a safe destination's row differs from what the authority signed: it is not used")
     with token_calls():
         signature = parts.statements.sign_statement(destination_of(row).to_bytes())

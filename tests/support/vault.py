@@ -150,7 +150,7 @@ class VaultHouse:
             tag=DESTINATION_TAG,
             account=account,
             connection=CONNECTION,
-            ref="hot",
+            ref=str(changes.pop("stated_ref", f"hot-{self.numbers.index(account) + 1}")),
             chain="eip155:1",
             descriptor=descriptor,
             active_from=changes.pop("stated_from", active_from),  # type: ignore[arg-type]  # a moment where given

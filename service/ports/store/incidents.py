@@ -82,6 +82,15 @@ class IncidentStore(Protocol):
         """
         ...
 
+    def signed_past_gate(self, incident_id: IncidentId) -> Sequence[str]:
+        """Return the account entities that signed a transfer of this incident without our gate's approval.
+
+        That is an anomalous transfer that was told as signed, sent or confirmed, with no approval of ours for the same
+        transaction: the gate was never asked, or said no. Transfers to a registered safe destination are sweeps of ours
+        and do not count; a transfer told without a transaction id cannot have been asked about.
+        """
+        ...
+
     def balances(self, entities: Sequence[str]) -> Mapping[str, Decimal]:
         """Return the last told balance in USD of each account entity for which one was told."""
         ...

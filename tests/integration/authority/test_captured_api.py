@@ -5,6 +5,9 @@ no phone of an approver and no access to the authority's token. What he must not
 a step, or a change of who decides.
 """
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 
 import msgspec
@@ -12,20 +15,23 @@ import psycopg
 import pytest
 from psycopg import errors, sql
 
-from service.authority import enrolment
+from service.authority import changes, enrolment
 from service.authority.changes import carry_out, settle, tighten
+from service.authority.office import Office
 from service.authority.votes import cast
 from service.domain.approval import ActionDocument, ApprovalState, Draft, Item, PolicyRef, check_code, parse, step_item
 from service.domain.approval import propose as build
 from service.domain.authorisation import Evidence, Vote, check
-from service.domain.changes import NewDestination, NewPerson, PersonRoles
+from service.domain.changes import NewDestination, NewPerson, PersonNamed, PersonRoles
 from service.domain.errors import ApprovalError, ForbiddenError, PortcullisError, UnauthenticatedError
 from service.domain.ids import PersonId, new_id
+from service.domain.person import PersonState
 from service.domain.plan import Step
 from service.domain.policy import Place, Policy, default_policy, parse_policy_text, policy_in_force
 from service.domain.quorum import Role
 from service.domain.setup import destination_in_force
 from service.domain.signed import Signed
+from service.store.unit_of_work import SqlUnitOfWork
 from tests.support.authority import DECLARED, House, a_step
 from tests.support.servers import url_of_role
 
@@ -130,6 +136,12 @@ def test_the_tables_of_who_decides_are_out_of_reach(postgres_url: str, table: st
         "UPDATE messages SET state = 'queued'",
         "UPDATE safe_destinations SET descriptor = 'thief'",
         "UPDATE safe_destinations SET signature = NULL",
+        "UPDATE transactions SET cleared_by = 'apr_1'",
+        "INSERT INTO transactions (connection_id, ref, cleared_by) VALUES ('c', 't', 'apr_1')",
+        "INSERT INTO safe_destinations (account_id, signature) VALUES ('acc_1', 'x')",
+        "INSERT INTO audit_entries (body, at, leaf_index) VALUES ('{}', now(), 0)",
+        "INSERT INTO outbox (event, payload, created_at, published_at) VALUES ('e', '{}', now(), now())",
+        "INSERT INTO handled (key) VALUES ('job:1:triage.alert')",
         "DELETE FROM audit_entries",
         "UPDATE audit_entries SET body = ''",
     ],
@@ -304,11 +316,71 @@ def test_the_attacker_cannot_lock_everybody_out_either(attacker: Attacker) -> No
         assert len(uow.registry.eligible()) == 3
 
 
+def test_two_tightenings_at_once_do_not_overlook_each_other(
+    attacker: Attacker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each alone leaves a quorum that can be won; both together would lock everybody out."""
+    house = attacker.house
+    spare = len(house.phones) - 3
+    for person in list(house.phones)[: spare - 1]:
+        tighten(house.office, "change.person.suspend", {"person": person}, "attacker")
+    both_applied = threading.Barrier(2)
+    look = changes._require_still_winnable
+
+    def after_the_other(office: Office, uow: SqlUnitOfWork) -> None:
+        with suppress(threading.BrokenBarrierError):
+            both_applied.wait(0.5)
+        look(office, uow)
+
+    monkeypatch.setattr(changes, "_require_still_winnable", after_the_other)
+
+    def suspend(person: PersonId) -> bool:
+        try:
+            tighten(house.office, "change.person.suspend", {"person": person}, "attacker")
+        except ForbiddenError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(suspend, list(house.phones)[-2:])) == [False, True]
+
+
+def test_a_role_that_was_taken_away_takes_its_vote_along(attacker: Attacker) -> None:
+    one, two, *_ = attacker.house.phones
+    step = a_step()
+    document = attacker.house.ask(step_item(step, "Sweep."))
+    attacker.house.vote(document, one)
+    attacker.house.vote(document, two)
+    assert attacker.gets(document, step)
+    tighten(attacker.house.office, "change.person.role_remove", {"person": one, "roles": ["treasury"]}, "admin")
+    assert not attacker.gets(document, step)
+
+
+def test_who_sets_an_executed_change_back_to_approved_repeats_nothing(attacker: Attacker) -> None:
+    """The containment worker's role may write an approval's state; the change it once carried is not carried again."""
+    house = attacker.house
+    one, two, _three, four = house.phones
+    tighten(house.office, "change.person.suspend", {"person": four}, "admin")
+    document = house.ask(PersonNamed(person=four).item("change.person.restore", "Restore."))
+    house.vote(document, one)
+    house.vote(document, two)
+    settle(house.office)
+    tighten(house.office, "change.person.suspend", {"person": four}, "admin, once more")
+    with psycopg.connect(url_of_role(house.superuser_url, "portcullis_containment")) as connection:
+        connection.execute("UPDATE approvals SET state = 'approved' WHERE id = %s", [document.id])
+    settle(house.office)
+    with house.database(API).begin() as uow:
+        assert uow.registry.person(four).state is PersonState.SUSPENDED
+        assert uow.approvals.row(document.id).state is ApprovalState.EXECUTED
+
+
 def test_nobody_enrols_a_factor_for_somebody_who_has_one(attacker: Attacker) -> None:
     person = next(iter(attacker.house.phones))
-    for attempt in (enrolment.begin, enrolment.begin_in_setup):
-        with pytest.raises(PortcullisError, match="quorum"):
-            attempt(attacker.house.office, PersonId(person))
+    office = attacker.house.office
+    with pytest.raises(PortcullisError, match="quorum"):
+        enrolment.begin(office, PersonId(person))
+    with pytest.raises(PortcullisError, match="quorum"):
+        enrolment.begin_in_setup(office, PersonId(person), lambda _uow: None)
 
 
 def test_the_setup_token_is_dead_after_set_up(attacker: Attacker) -> None:

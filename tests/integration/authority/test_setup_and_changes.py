@@ -3,11 +3,13 @@
 from datetime import timedelta
 
 import msgspec
+import psycopg
 import pytest
 
 from service.authority import enrolment
 from service.authority.changes import settle, tighten
 from service.authority.first_setup import SetupAccount, SetupDestination, SetupPerson
+from service.authority.totp import new_seed
 from service.authority.votes import cast
 from service.domain.account import Account, AccountRef, Holder
 from service.domain.approval import ApprovalState, step_item
@@ -29,6 +31,7 @@ from service.domain.errors import (
     ConfigurationError,
     ConflictError,
     ForbiddenError,
+    InputError,
     RateLimitedError,
     UnauthenticatedError,
 )
@@ -114,6 +117,38 @@ def test_from_the_first_account_on_the_token_only_adds_accounts_and_completes(ho
     house.complete()
     with pytest.raises(UnauthenticatedError):
         account_of(house, new_id("acc"), "hot-3")
+
+
+def test_the_token_moves_no_account_that_is_registered_already(house: House) -> None:
+    """Its id under another place would give its funds a new safe destination, active at once."""
+    house.add_people(4)
+    house.first.connections(SETUP_TOKEN, [MAIN])
+    mine = new_id("acc")
+    account_of(house, mine, "hot-1")
+    thief = SetupDestination(chain="eip155:1", descriptor="0x" + "66" * 20)
+    elsewhere = SetupAccount(id=mine, connection="main", ref="hot-2", safe_destinations=(thief,))
+    with pytest.raises(ConflictError):
+        house.first.accounts(SETUP_TOKEN, [elsewhere])
+    other = new_id("acc")
+    for ids in ((other, other), ("thief", other)):
+        with pytest.raises(InputError):
+            house.first.accounts(
+                SETUP_TOKEN, [SetupAccount(id=one, connection="main", ref=f"new-{n}") for n, one in enumerate(ids)]
+            )
+
+
+def test_no_factor_of_set_up_is_made_once_set_up_is_complete(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Completion may come between the look at the token and the writing of the factor."""
+    house.add_people(4)
+    late = house.first.people(SETUP_TOKEN, [SetupPerson(name="L", email="l@example.org", roles=("viewer",))])[0][0]
+
+    def meanwhile() -> bytes:
+        house.complete()
+        return new_seed()
+
+    monkeypatch.setattr("service.authority.enrolment.new_seed", meanwhile)
+    with pytest.raises(UnauthenticatedError):
+        house.first.enrol_again(SETUP_TOKEN, late)
 
 
 def test_a_wrong_token_sets_nothing_up(house: House) -> None:
@@ -261,6 +296,9 @@ def test_a_safe_destination_by_quorum_is_active_a_day_later_and_the_old_one_unti
         account=account_id, connection="main", ref="hot-1", chain="eip155:1", descriptor="0xnewsafe"
     )
     assert approved(house, "change.destination.register", change) is ApprovalState.EXECUTED
+    with psycopg.connect(house.superuser_url) as connection:
+        handed = connection.execute("SELECT payload FROM outbox WHERE event = 'account_registered'").fetchall()
+    assert handed == [({"account_id": account_id},)], "the vault signs the new destination only when it is told"
     with house.database("portcullis_keys").begin() as uow:
         statements = [row.registered for row in uow.registry.destinations(AccountId(account_id))]
 

@@ -10,11 +10,14 @@ import pytest
 from hsm.pkcs11.authority import AuthorityToken
 from hsm.power import Power
 from service.clock import SystemClock
-from service.domain.ids import ApprovalId, IncidentId
+from service.domain.account import AccountRef
+from service.domain.ids import ApprovalId, ConnectionId, IncidentId
 from service.domain.plan import Lane, Step, StepState
 from service.domain.secrets import Secret
+from service.domain.setup import DESTINATION_TAG, RegisteredDestination
 from service.flow import approve, contain, respond
 from service.store.database import SqlDatabase, create
+from service.store.tables.keys import safe_destinations
 from tests.integration.containment.conftest import ACTIONS, Scene
 from tests.integration.hsm.tokens import set_up
 from tests.support.authority import House, house_on
@@ -132,3 +135,84 @@ def test_too_late_it_does_not_run(scene: Scene, house: House, restriction: Step)
     house.clock.pass_by(timedelta(days=2))
     run(scene, waiting)
     assert scene.step(waiting.id).state is StepState.REFUSED
+
+
+def state_destination(house: House, descriptor: str) -> None:
+    """Register a destination of a-1 as the authority does, active at once, signed by a vault."""
+    owner = SqlDatabase(create(Secret(house.superuser_url), pool_size=1), house.clock)
+    with owner.begin() as uow:
+        account = uow.registry.account_at(AccountRef(ConnectionId(CONNECTION), "a-1"))
+        assert account is not None
+        said = RegisteredDestination(
+            tag=DESTINATION_TAG,
+            account=account.id,
+            connection=CONNECTION,
+            ref="a-1",
+            chain="eip155:1",
+            descriptor=descriptor,
+            active_from=uow.now,
+            approval="setup",
+        )
+        signed = house.office.sign(said.text)
+        values = {
+            "account_id": account.id,
+            "chain": said.chain,
+            "active_from": said.active_from,
+            "descriptor": descriptor,
+            "statement": signed.body,
+            "statement_signature": signed.signature,
+            "signature": b"the vault's",
+            "created_at": uow.now,
+        }
+        uow.connection.execute(safe_destinations.insert().values(values))
+    owner.engine.dispose()
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_sweep_goes_only_where_the_approvers_saw_it_go(scene: Scene, house: House, *, replaced: bool) -> None:
+    owner = SqlDatabase(create(Secret(house.superuser_url), pool_size=1), SystemClock())
+    with owner.begin() as uow:
+        add_connection(uow.connection)
+        add_account(uow.connection, "a-1", holder="vault_key", wallet="wal-1", path="m/44'/60'/0'")
+    for number in (1, 2):
+        state_destination(house, f"0xsafe{number}")
+        house.clock.pass_by(timedelta(seconds=1))
+    with owner.begin() as uow:
+        incident = add_incident(uow.connection, (f"account:{CONNECTION}/a-1",))
+    owner.engine.dispose()
+    respond.plan(scene.desk, IncidentId(incident))
+    for name in ("suspend_withdrawals", "restrict_key", "prepare_rotation"):
+        if (name, "a-1") in scene.steps(incident):
+            run(scene, scene.steps(incident)[name, "a-1"])
+    sweep = scene.steps(incident)["sweep_to_safe", "a-1"]
+    assert sweep.params["destinations"] == [{"chain": "eip155:1", "descriptor": "0xsafe2"}]
+    approve_it(scene, house, sweep)
+    approve.release(scene.db, approval_of(sweep))
+    if replaced:
+        state_destination(house, "0xsafe3")
+    run(scene, sweep)
+    found = scene.step(sweep.id)
+    assert (found.state is StepState.REFUSED) is replaced, found
+    assert not replaced or "no longer in force" in (found.reason or "")
+
+
+def test_a_target_that_no_document_can_show_does_not_stop_the_others(scene: Scene, house: House) -> None:
+    """An id with a direction mark in it could rearrange what approvers read, so it is never asked for."""
+    refs = ("a-1", "a-2", "\u202ea-3", "a-4")
+    owner = SqlDatabase(create(Secret(house.superuser_url), pool_size=1), SystemClock())
+    with owner.begin() as uow:
+        add_connection(uow.connection)
+        for number, ref in enumerate(refs):
+            add_account(uow.connection, ref, holder="vault_key", wallet=f"wal-{number}", path="m/44'/60'/0'")
+        incident = add_incident(uow.connection, tuple(f"account:{CONNECTION}/{ref}" for ref in refs))
+    owner.engine.dispose()
+    respond.plan(scene.desk, IncidentId(incident))
+    for ref in refs:
+        run(scene, scene.steps(incident)["restrict_key", ref])
+    respond.request(scene.desk, IncidentId(incident), respond.RECOVER, "portcullis")
+    found = {ref: scene.steps(incident)["lift_key_restriction", ref] for ref in refs}
+    assert found["\u202ea-3"].state is StepState.REFUSED
+    assert "printable" in (found["\u202ea-3"].reason or "")
+    asked = [found[ref] for ref in refs if ref != "\u202ea-3"]
+    assert {step.state for step in asked} == {StepState.WAITING_APPROVAL}
+    assert all(step.approval_id is not None for step in asked)

@@ -6,7 +6,7 @@ import pytest
 
 from hsm.restrictions import KeyState, Transfer
 from service.domain.account import Holder
-from service.domain.errors import ConflictError, ForbiddenError, MissingCapabilityError
+from service.domain.errors import ApprovalError, ConflictError, ForbiddenError, MissingCapabilityError
 from service.domain.ids import AccountId
 from service.domain.plan import Verdict
 from service.vault.keys import Vault
@@ -204,3 +204,12 @@ def test_a_worker_may_die_anywhere(house: VaultHouse, chain: MemoryChain, scope:
         if reaper.passed < point:
             break
     assert point > 100
+
+
+def test_a_destination_that_was_stated_for_another_place_is_not_signed(house: VaultHouse, chain: MemoryChain) -> None:
+    """Who registers accounts could give one account's id, and what was signed for it, to another's funds."""
+    account = house.account()
+    house.destination(account, stated_ref="hot-of-somebody-else")
+    house.vault.provision(account)
+    with pytest.raises(ApprovalError, match="no active, signed safe destination"):
+        house.vault.sweep(account, key="k")

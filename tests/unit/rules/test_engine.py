@@ -12,12 +12,12 @@ import rules
 from rules.baseline.layout import AMOUNT
 from rules.engine import Engine
 from rules.errors import EvaluationError, StateFormatError
-from rules.trial import trial
 from rules.learning import Operation
 from rules.loader import DEFAULT_DIRECTORY, DetectorSet, load_directory, parse
 from rules.observation import Observation
 from rules.settings import EngineSettings
 from rules.signal import Decision, History, Severity, stronger
+from rules.trial import trial
 from tests.unit.rules.scenario import DAY, HOUR, NOW, SECOND, Desk, fired, observation, run
 
 DETECTORS = load_directory()

@@ -3,6 +3,7 @@
 import copy
 from collections import Counter
 
+import msgspec
 import pytest
 
 from rules.engine import Engine
@@ -59,6 +60,28 @@ class TestMustHold:
         assert [one.decision for one in found].count(Decision.HOLD) == len(found)
         assert "drain-fan-in" in fired(found[2])
         assert "drain-many-assets" in fired(found[-1])
+
+    @pytest.mark.parametrize("seed", [2, 3, 4])
+    def test_a_drain_told_without_balances_is_held_at_its_second_transfer(self, seed: int) -> None:
+        """The first, below the account's largest payment and 1 % of its balance, may pass; it must not vouch for more."""
+        desk, engine = learned(seed)
+        thief, at = desk.stranger(), NOW + HOUR
+        largest = desk.pay("hot-eth-1", at, amount_usd=377_000.0)
+        engine.process(largest, history=True)
+        first = desk.pay("hot-eth-1", at + HOUR, amount_usd=210_000.0, balance_usd=None, destination=thief)
+        second = desk.pay(
+            "hot-eth-1", at + HOUR + SECOND, amount_usd=3_200_000.0, balance_usd=None, destination=thief, asset="usdt"
+        )
+        found = run(engine, [first, second])
+        assert found[1].decision is Decision.HOLD
+        assert "amount-far-above-history" in fired(found[1])
+
+    def test_a_share_of_the_balance_last_told_holds_the_first_transfer(self, engine: Engine, desk: Desk) -> None:
+        theft = desk.pay("hot-eth-1", NOW + HOUR, amount_usd=3_200_000.0, balance_usd=None, destination=desk.stranger())
+        (found,) = run(engine, [theft])
+        assert "drain-large-share" in fired(found)
+        told = [reason.observed for signal in found.signals for reason in signal.reasons]
+        assert any("as last told" in text for text in told)
 
     def test_small_drain_of_many_assets_is_held(self, engine: Engine, desk: Desk) -> None:
         thief = desk.stranger()
@@ -165,6 +188,33 @@ class TestMustNotHold:
         desk, engine = learned(seed)
         counts = Counter(one.decision for one in run(engine, desk.between(NOW, NOW + 2 * DAY)))
         assert counts[Decision.HOLD] == 0
+
+    def test_ordinary_day_told_without_balances(self, engine: Engine, desk: Desk) -> None:
+        day = [msgspec.structs.replace(one, balance_usd=None) for one in desk.between(NOW, NOW + DAY)]
+        counts = Counter(one.decision for one in run(engine, day))
+        assert counts[Decision.HOLD] == 0
+        assert counts[Decision.ALERT] <= 0.001 * len(day)
+
+    def test_a_large_payment_of_a_small_hot_wallet(self) -> None:
+        """Ten thousand dollars are two fifths of what it holds, and one payment in a hundred is of that size."""
+        desk, engine = Desk(31), Engine(EngineSettings(salt="scenario"), load_directory())
+        usual = [
+            desk.pay("small-1", NOW + n * HOUR // 4, amount_usd=10 ** desk.random.gauss(3.0, 0.45), balance_usd=25e3)
+            for n in range(600)
+        ]
+        for one in usual:
+            engine.process(one, history=True)
+        found = engine.assess(desk.pay("small-1", NOW + 151 * HOUR, amount_usd=10_500.0, balance_usd=None))
+        assert found.decision is not Decision.HOLD
+
+    def test_an_address_paid_again_is_no_imitation_of_itself(self, engine: Engine, desk: Desk) -> None:
+        """More regular destinations than an account remembers: their looks must not outlive them."""
+        regulars = [desk.stranger() for _ in range(200)]
+        rounds = [
+            desk.pay("hot-eth-1", NOW + n * HOUR // 60, destination=to)
+            for n, to in enumerate(regulars + regulars[::-1])
+        ]
+        assert "lookalike-destination" not in {name for one in run(engine, rounds) for name in fired(one)}
 
     def test_top_up(self, engine: Engine, desk: Desk) -> None:
         (found,) = run(engine, [desk.top_up(NOW + 10 * HOUR)])

@@ -74,3 +74,18 @@ _JSON = st.recursive(
 def test_no_json_raises_anything_else(document: object) -> None:
     with pytest.raises(InputError):
         parse_wire(json.dumps(document).encode())
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        ("eip155:1:0xAbCdEf0123456789aBcDeF0123456789ABCDEF01", "eip155:1:0xabcdef0123456789abcdef0123456789abcdef01"),
+        ("0XABCDEF0123456789ABCDEF0123456789ABCDEF01", "0xabcdef0123456789abcdef0123456789abcdef01"),
+        ("bip122:000000000019d6689c085ae165831e93:1BoatSLRHtKNngkdXEeobR76b53LETtpyT",) * 2,
+        ("Cold-Wallet-7",) * 2,
+    ],
+)
+def test_the_way_of_writing_an_evm_address_changes_nothing(told: str, kept: str) -> None:
+    """A hold on a destination is looked up by its text: upper case would have passed it by."""
+    found = to_activity(parse_wire(encoded(withdrawal(1, destination=told))), ConnectionId("c"), "e")
+    assert found.destination == kept

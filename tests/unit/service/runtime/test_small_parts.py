@@ -16,7 +16,7 @@ from service.runtime.layout import Layout
 from service.runtime.memory import pss_mb, tree_pss_mb
 from service.runtime.parts import withdraw
 from service.runtime.processes import KINDS, POWERS
-from service.runtime.tokens import Token, provide_setup_token, token_environment
+from service.runtime.tokens import Token, pin_public_keys, provide_setup_token, token_environment
 from service.store.grants import ROLES
 
 
@@ -183,3 +183,34 @@ def test_no_process_writes_where_another_does_and_only_the_api_reaches_the_autho
     door = places.authority_socket.parent.stat()
     assert (door.st_uid, door.st_gid) == (accounts["authority"].uid, accounts["api"].gid)
     assert door.st_mode & 0o7777 == 0o2750
+
+
+@pytest.mark.parametrize("link", ["symlink_to", "hardlink_to"])
+def test_a_public_key_that_is_a_link_is_not_taken_over(tmp_path: Path, link: str) -> None:
+    places = folders_of(tmp_path)
+    places.public.mkdir()
+    precious = tmp_path / "shadow"
+    precious.write_text("secret")
+    precious.chmod(0o600)
+    key = places.public / "authority-votes.pem"
+    getattr(key, link)(precious)
+    with pytest.raises(ConfigurationError, match="is a link"):
+        pin_public_keys(places)
+    assert precious.stat().st_mode & 0o777 == 0o600
+    key.unlink()
+    key.write_text("PEM")
+    pin_public_keys(places)
+    assert key.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_module_in_another_users_folder_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = tmp_path / "portcullis" / "softhsm" / "usr" / "lib" / "libsofthsm2.so"
+    module.parent.mkdir(parents=True)
+    module.touch()
+    monkeypatch.setattr(softhsm, "PLACES", ())
+    mine = {"XDG_CACHE_HOME": str(tmp_path)}
+    assert softhsm.find_module(mine) == module
+    monkeypatch.setattr(os, "geteuid", lambda: 4_242)
+    with pytest.raises(ConfigurationError, match="no PKCS#11 module"):
+        softhsm.find_module(mine)
+    assert softhsm.library_path(mine) == {}
