@@ -12,23 +12,23 @@ from kombu.transport.redis import QoS as RedisQoS
 from kombu.transport.virtual.base import QoS as LocalQoS
 
 
-class ForgivingQoS(RedisQoS):  # type: ignore[misc]  kombu ships no types
+class ForgivingQoS(RedisQoS):
     """Counts a job as done before the error of a lost broker goes on its way."""
 
     def ack(self, delivery_tag: str) -> None:
         """Acknowledge; raises what the connection raises, with the slot free again."""
         try:
-            super().ack(delivery_tag)
+            super().ack(delivery_tag)  # type: ignore[no-untyped-call]
         except Exception:
-            LocalQoS.ack(self, delivery_tag)
+            LocalQoS.ack(self, delivery_tag)  # type: ignore[no-untyped-call]
             raise
 
     def reject(self, delivery_tag: str, requeue: Any = False) -> None:  # noqa: FBT002  kombu's signature
         """Reject; raises what the connection raises, with the slot free again."""
         try:
-            super().reject(delivery_tag, requeue=requeue)
+            super().reject(delivery_tag, requeue=requeue)  # type: ignore[no-untyped-call]
         except Exception:
-            LocalQoS.ack(self, delivery_tag)
+            LocalQoS.ack(self, delivery_tag)  # type: ignore[no-untyped-call]
             raise
 
 

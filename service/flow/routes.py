@@ -36,14 +36,18 @@ QUEUES: Final[Mapping[str, str]] = {
     "respond": "flow",
     "escalate": "flow",
     "review": "flow",
-    "approve": "flow",
+    "approve": "release",
     "notify": "delivery",
     "contain": "containment",
     "keys": "keys",
     "audit": "flow",
     "reconcile": "flow",
 }
-"""The queue of a job by the first word of its name. `keys` is read by the key worker alone."""
+"""The queue of a job by the first word of its name. `keys` is read by the key worker alone.
+
+A worker takes from its queues in turn. What people approved has a queue of its own, because in `flow` it stood behind one
+`respond.advance` for each step of the plan, and a sweep that waits loses what it was approved for.
+"""
 
 
 def jobs_of(event: str, payload: Mapping[str, str]) -> tuple[str, ...]:

@@ -131,8 +131,7 @@ def _said(problem: object) -> str:
     if isinstance(problem, str):
         return problem
     parts = [f"{type(problem).__name__}: {problem}"]
-    errors = getattr(problem, "schema_errors", None) or getattr(
-        getattr(problem, "__cause__", None), "schema_errors", ()
-    )
+    cause = getattr(problem, "__cause__", None)
+    errors = getattr(problem, "schema_errors", None) or getattr(cause, "schema_errors", None) or ()
     parts += [f"{error.json_path}: {error.message}" for error in errors]
     return "; ".join(parts)[:MAX_SHOWN]

@@ -152,7 +152,7 @@ def v2_malformed(stack: Stack, body: bytes) -> Iterator[str]:
     genuine = jws_header(stack.signing_key, body)
     protected, _, signature = genuine.split(".")
     yield from ("", "a", "a.b", "..", "a..b", "....", f"{protected}..", f"..{signature}", f"{protected}.x.{signature}")
-    for header in (
+    headers: tuple[object, ...] = (
         {"alg": "none", "kid": KID},
         {"alg": "HS512", "kid": KID},
         {"alg": "RS512"},
@@ -160,7 +160,8 @@ def v2_malformed(stack: Stack, body: bytes) -> Iterator[str]:
         {"alg": "RS512", "kid": KID, "crit": ["b64"], "b64": False},
         {"alg": "RS512", "kid": ["x"]},
         [],
-    ):
+    )
+    for header in headers:
         yield f"{base64.urlsafe_b64encode(json.dumps(header).encode()).decode().rstrip('=')}..{signature}"
     yield f"{base64.urlsafe_b64encode(bytes([0xFF])).decode()}..{signature}"
     yield f"{protected}..{'A' * 10_000}"

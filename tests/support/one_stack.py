@@ -7,7 +7,7 @@ from xdist.scheduler.loadscope import LoadScopeScheduling
 SHARING: Final = ("tests/e2e/test_acceptance_", "tests/e2e/test_faults_")
 
 
-class OneStackScheduling(LoadScopeScheduling):
+class OneStackScheduling(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist ships no types
     """`--dist loadscope` with one more scope, over several modules."""
 
     def _split_scope(self, nodeid: str) -> str:

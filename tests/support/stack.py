@@ -47,7 +47,7 @@ LEGACY: Final = "legacy"
 """A `fireblocks` connection with a static key (v1)."""
 DARK: Final = "dark"
 """A `fireblocks` connection whose key set cannot be fetched."""
-VAULTS: Final = tuple(f"vault-{number}" for number in range(1, 7))
+VAULTS: Final = tuple(f"vault-{number}" for number in range(1, 9))
 """Accounts of GUARDED; each test that opens an incident takes its own."""
 ETH: Final = "eip155:1/slip44:60"
 KID: Final = "stack-key-1"
@@ -115,7 +115,8 @@ class Stack:
         """Tell of a first delegatecall of an account: held at once, and an incident of kind signing_tampering."""
         number = VAULTS.index(account)
         destination = f"eip155:1:0x{0xBAD000 + number:040x}"
-        transaction = self.pending_transfer(account, destination)
+        # Not to the destination that will be locked: the platform would block the transfer before we cancel it.
+        transaction = self.pending_transfer(account, f"eip155:1:0x{0xC0DE00 + number:040x}")
         return self.deliver(GUARDED, event_id, tampered_signing(number, transaction, destination), **headers)
 
     def _act(self, action: str, account: str) -> None:

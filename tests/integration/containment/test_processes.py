@@ -86,7 +86,7 @@ def test_the_key_worker_starts_on_its_token_and_stops_when_told(settings: dict[s
         assert ready, (tmp_path / "keys.log").read_text()
         started.send_signal(signal.SIGTERM)
         assert started.wait(PATIENCE_S) == 0
-    assert not (tmp_path / "run" / "ready" / "keys").exists()
+    assert (tmp_path / "run" / "ready" / "keys").read_text() == ""
 
 
 def test_a_refused_pin_ends_the_worker_with_a_message(settings: dict[str, str], tmp_path: Path) -> None:

@@ -1,10 +1,9 @@
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
 from kombu.transport.redis import Channel, QoS
-from kombu.transport.virtual.base import QoS as LocalQoS
 
 from service.domain.secrets import Secret
 from workers.app import make_app
@@ -14,15 +13,15 @@ from workers.broker import ForgivingQoS
 class LostChannel:
     """A channel whose broker does not answer."""
 
-    @contextmanager
-    def conn_or_acquire(self, _client: object = None) -> Iterator[Any]:
+    do_restore = False
+
+    def conn_or_acquire(self, client: object = None) -> AbstractContextManager[Any]:
         raise ConnectionError("the broker is away")
-        yield
 
 
 def working_on_one(kind: type[Any]) -> Any:
     qos = kind(LostChannel(), prefetch_count=1)
-    LocalQoS.append(qos, object(), "tag")
+    qos._delivered["tag"] = object()
     assert not qos.can_consume()
     return qos
 
@@ -37,7 +36,7 @@ ENDINGS: list[Callable[[Any], None]] = [
 @pytest.mark.parametrize("end", ENDINGS)
 def test_a_job_that_ends_while_the_broker_is_away_frees_its_slot(end: Callable[[Any], None]) -> None:
     qos = working_on_one(ForgivingQoS)
-    with pytest.raises((ConnectionError, AttributeError)):
+    with pytest.raises(ConnectionError):
         end(qos)
     assert qos.can_consume()
 
