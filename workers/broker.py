@@ -18,17 +18,17 @@ class ForgivingQoS(RedisQoS):
     def ack(self, delivery_tag: str) -> None:
         """Acknowledge; raises what the connection raises, with the slot free again."""
         try:
-            super().ack(delivery_tag)  # type: ignore[no-untyped-call]
+            super().ack(delivery_tag)  # type: ignore[no-untyped-call]  # kombu ships no types for it
         except Exception:
-            LocalQoS.ack(self, delivery_tag)  # type: ignore[no-untyped-call]
+            LocalQoS.ack(self, delivery_tag)  # type: ignore[no-untyped-call]  # kombu ships no types for it
             raise
 
     def reject(self, delivery_tag: str, requeue: Any = False) -> None:  # noqa: FBT002  kombu's signature
         """Reject; raises what the connection raises, with the slot free again."""
         try:
-            super().reject(delivery_tag, requeue=requeue)  # type: ignore[no-untyped-call]
+            super().reject(delivery_tag, requeue=requeue)  # type: ignore[no-untyped-call]  # kombu ships no types for it
         except Exception:
-            LocalQoS.ack(self, delivery_tag)  # type: ignore[no-untyped-call]
+            LocalQoS.ack(self, delivery_tag)  # type: ignore[no-untyped-call]  # kombu ships no types for it
             raise
 
 

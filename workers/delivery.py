@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from service.domain.ids import ApprovalId, IncidentId, MessageId, StepId
+from service.domain.ids import ApprovalId, IncidentId, MessageId, PersonId, StepId
 from service.flow import notify
 from service.ports.notify import Channel
 from service.ports.store.unit import Database
@@ -18,6 +18,10 @@ def jobs(
         "notify.contained": lambda p: notify.contained(db, IncidentId(p["incident_id"])),
         "notify.step": lambda p: notify.step(db, StepId(p["step_id"])),
         "notify.approvers": lambda p: notify.approvers(db, ApprovalId(p["approval_id"])),
+        "notify.voted": lambda p: notify.voted(
+            db, votes_key_pem(), ApprovalId(p["approval_id"]), PersonId(p["person_id"])
+        ),
+        "notify.factor": lambda p: notify.factor(db, PersonId(p["person_id"]), p["factor_id"], p["what"]),
         "notify.released": lambda p: notify.released(db, votes_key_pem(), ApprovalId(p["approval_id"])),
         "notify.deliver": lambda p: notify.deliver(db, channels(), votes_key_pem(), MessageId(p["message_id"]), owner),
     }

@@ -3,6 +3,7 @@
 It looks at rows only: steps that are due or whose lease ran out, timers, messages, overdue requests, accounts without
 keys, audit entries without a place in the tree, and events whose jobs nobody noted as handled. So a flushed broker, a
 killed worker or a schedule that stands still delays work and loses none. What was just sent is left alone for a while.
+A worker's lock keeps the others from looking; anybody else's does not (`leading.py`).
 """
 
 import threading
@@ -20,6 +21,7 @@ from service.domain.plan import Lane
 from service.flow.routes import JOBS_OF, jobs_of
 from service.store.database import SqlDatabase
 from service.store.tables.proof import handled, outbox
+from workers.leading import ForeignHands
 from workers.publish import CeleryQueue, Waiting
 
 LOCK: Final = 0x706F7274_00000002
@@ -44,6 +46,7 @@ class Sweeper:
         self._stop = stop
         self._fork_guard = fork_guard
         self._sent: dict[str, float] = {}
+        self._foreign = ForeignHands(LOCK)
 
     def run(self) -> None:
         """Sweep until stopped; errors are logged and the next round tries again."""
@@ -59,7 +62,7 @@ class Sweeper:
     def sweep(self) -> int:
         """Look once; return how many jobs were sent. Does nothing while another worker looks."""
         with self._db.begin() as uow:
-            if not uow.connection.execute(text("SELECT pg_try_advisory_xact_lock(:n)"), {"n": LOCK}).scalar_one():
+            if not self._leads(uow.connection):
                 return 0
             due = uow.plans.due(limit=BATCH, lanes=tuple(Lane))
             late: list[tuple[str, str, dict[str, str]]] = [
@@ -75,6 +78,14 @@ class Sweeper:
         sent = [self._again(key, job, payload) for key, job, payload in late]
         sent += [self._again_event(waiting, settled) for waiting, settled in lost]
         return sum(sent)
+
+    def _leads(self, connection: Connection) -> bool:
+        if connection.execute(text("SELECT pg_try_advisory_xact_lock(:n)"), {"n": LOCK}).scalar_one():
+            self._foreign.got_it()
+            return True
+        return self._foreign.outwaited(
+            lambda query, values: connection.exec_driver_sql(query, dict(values)).scalars().first()
+        )
 
     def _again(self, key: str, job: str, payload: dict[str, str]) -> bool:
         if not self._is_quiet(key):

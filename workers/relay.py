@@ -1,19 +1,23 @@
 """Outbox → broker: publishes the jobs of every event once it is committed.
 
-One relay works at a time, whichever worker holds the advisory lock; the others wait to take over. It sleeps until a
+One relay works at a time, whichever worker holds the advisory lock; the others wait to take over, unless whoever holds it
+is no worker (`leading.py`). It sleeps until a
 commit wakes it (LISTEN), and looks by itself once a second in case the wake-up was lost. A broker that is down delays
 everything and loses nothing: rows stay unpublished until it takes them. A crash between publishing and marking sends a
 job twice, which every job endures.
 """
 
 import threading
-from typing import Final
+from collections.abc import Mapping
+from functools import partial
+from typing import Final, LiteralString
 
 import psycopg
 import structlog
 
 from service.domain.errors import UnavailableError
 from service.domain.secrets import Secret
+from workers.leading import ForeignHands
 from workers.publish import CeleryQueue, Waiting
 
 LOCK: Final = 0x706F7274_00000001
@@ -46,24 +50,28 @@ class Relay:
                 self._stop.wait(_PAUSE_AFTER_ERROR_S)
 
     def _lead(self, connection: psycopg.Connection) -> None:
+        foreign = ForeignHands(LOCK)
+        connection.execute("LISTEN outbox")
         while not self._stop.is_set():
-            if not _locked(connection):
+            if _locked(connection):
+                while not self._stop.is_set():
+                    self._relay(connection)
+            elif foreign.outwaited(partial(_first, connection)):
+                self._relay(connection)
+            else:
                 self._stop.wait(_STANDBY_S)
-                continue
-            connection.execute("LISTEN outbox")
-            self._relay(connection)
 
     def _relay(self, connection: psycopg.Connection) -> None:
-        while not self._stop.is_set():
-            try:
-                with self._fork_guard:
-                    more = self.publish_waiting(connection)
-            except UnavailableError as error:
-                log.warning("relay.broker_lost", message=str(error))
-                self._stop.wait(_PAUSE_AFTER_ERROR_S)
-                continue
-            if not more:
-                next(connection.notifies(timeout=POLL_S, stop_after=1), None)
+        """Publish what waits, then sleep until there is more."""
+        try:
+            with self._fork_guard:
+                more = self.publish_waiting(connection)
+        except UnavailableError as error:
+            log.warning("relay.broker_lost", message=str(error))
+            self._stop.wait(_PAUSE_AFTER_ERROR_S)
+            return
+        if not more:
+            next(connection.notifies(timeout=POLL_S, stop_after=1), None)
 
     def publish_waiting(self, connection: psycopg.Connection) -> bool:
         """Publish the oldest waiting events; return whether there may be more. Raises UnavailableError."""
@@ -90,3 +98,8 @@ class Relay:
 def _locked(connection: psycopg.Connection) -> bool:
     row = connection.execute("SELECT pg_try_advisory_lock(%s)", (LOCK,)).fetchone()
     return row is not None and bool(row[0])
+
+
+def _first(connection: psycopg.Connection, query: LiteralString, values: Mapping[str, object]) -> str | None:
+    row = connection.execute(query, values).fetchone()
+    return None if row is None else str(row[0])

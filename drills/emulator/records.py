@@ -33,6 +33,8 @@ class TxStatus(StrEnum):
 UNSIGNED = frozenset(
     {TxStatus.SUBMITTED, TxStatus.PENDING_AUTHORIZATION, TxStatus.QUEUED, TxStatus.PENDING_SIGNATURE},
 )
+STOPPED = frozenset({TxStatus.CANCELLED, TxStatus.REJECTED, TxStatus.BLOCKED, TxStatus.FAILED})
+"""Final, and nothing left the account."""
 FINAL = frozenset(
     {TxStatus.COMPLETED, TxStatus.CANCELLED, TxStatus.REJECTED, TxStatus.BLOCKED, TxStatus.FAILED},
 )

@@ -18,7 +18,7 @@ from drills.emulator import evm
 from drills.emulator.clock import now_s
 from drills.emulator.custody import Custody
 from drills.emulator.errors import EmulatorError, FieldError, NotFoundError, StateError, UnauthorizedError
-from drills.emulator.records import UNSIGNED
+from drills.emulator.records import STOPPED
 from drills.emulator.webhooks import standard_signature
 from drills.emulator.world import World
 
@@ -108,7 +108,9 @@ class StandardFace:
             case "release_outgoing":
                 account.held = False
             case "cancel":
-                self._custody.cancel(_given(action.transaction, "transaction"))
+                transaction = _given(action.transaction, "transaction")
+                if self._custody.find(transaction).status not in STOPPED:
+                    self._custody.cancel(transaction)
             case "lock_destination":
                 self._custody.block_destination(self._address(action))
             case "revoke_credential":
@@ -127,7 +129,7 @@ class StandardFace:
             case "release_outgoing":
                 holds = not account.held
             case "cancel":
-                holds = self._custody.find(action.transaction or "").status not in UNSIGNED
+                holds = self._custody.find(action.transaction or "").status in STOPPED
             case "lock_destination":
                 holds = self._address(action) in self._world.locked_destinations
             case "revoke_credential":

@@ -60,6 +60,7 @@ def sum_up(ending: Ending, review: str, folder: Path) -> Summary:
         detected_after_s=when.after(when.detected),
         held_after_s=when.after(when.held),
         contained_after_s=when.after(when.contained),
+        at_rest_after_s=when.after(when.at_rest),
         incident_id=ending.incident,
         review_path=str(path) if review else None,
         compression=scenario.compression,

@@ -29,6 +29,7 @@ class Summary:
     detected_after_s: float | None
     held_after_s: float | None
     contained_after_s: float | None
+    at_rest_after_s: float | None
     incident_id: str | None
     review_path: str | None
     compression: int
@@ -53,6 +54,9 @@ class Moments:
     detected: float | None
     held: float | None
     contained: float | None
+    """When everything that was known then held and was swept, for the first time; what is lost later is counted."""
+    at_rest: float | None
+    """The same for the last time: a later move of the thief, however small, opens containment again."""
 
     def after(self, moment: float | None) -> float | None:
         """Return the seconds from the first harm to a moment, never below zero, to the millisecond."""
@@ -79,15 +83,16 @@ def first_answer_s(
 def moments(first_harm: float | None, incident: Mapping[str, Any] | None) -> Moments:
     """Read the moments of an incident, as far as they came."""
     if incident is None:
-        return Moments(first_harm, None, None, None)
+        return Moments(first_harm, None, None, None, None)
     steps = incident["steps"]
     holds = [seconds(s["finished_at"]) for s in steps if s["action"] == "suspend_withdrawals" and s["state"] == "done"]
-    contained = incident["contained_at"]
+    contained = [seconds(line["at"]) for line in incident["timeline"] if line["kind"] == "incident.contained"]
     return Moments(
         first_harm,
         min([seconds(incident["opened_at"]), *(seconds(a["raised_at"]) for a in incident["alerts"])]),
         min(holds, default=None),
-        None if contained is None else seconds(contained),
+        min(contained, default=None),
+        max(contained, default=None) if incident["contained_at"] is not None else None,
     )
 
 

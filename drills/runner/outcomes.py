@@ -75,7 +75,7 @@ def _incident(evidence: Evidence) -> Iterator[Check]:
         f"an incident of kind {wanted.replace('_', ' ')} was opened",
         incident is not None and incident["kind"] == wanted,
     )
-    yield "it was contained", evidence.moments.contained is not None
+    yield "it was contained, and still is", evidence.moments.at_rest is not None
     yield "its review was written", "<html" in evidence.review.lower()
 
 

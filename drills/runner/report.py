@@ -18,6 +18,10 @@ WIDTH_WITHOUT_TERMINAL = 120
 def rows(scenario: Scenario, summary: Summary) -> list[tuple[str, str, str]]:
     """Return (what, here, in reality) for the final table."""
     real = scenario.reality
+    again = summary.at_rest_after_s
+    later = (
+        [] if again in (None, summary.contained_after_s) else [("contained again, after later moves", span(again), "")]
+    )
     return [
         ("value at risk", usd(summary.value_at_risk_usd), ""),
         ("lost", usd(summary.value_lost_usd), "" if real.value_lost_usd is None else usd(real.value_lost_usd)),
@@ -25,6 +29,7 @@ def rows(scenario: Scenario, summary: Summary) -> list[tuple[str, str, str]]:
         ("first harm to detection", span(summary.detected_after_s), span(real.detected_after_s)),
         ("first harm to first hold", span(summary.held_after_s), span(real.first_action_after_s)),
         ("first harm to containment", span(summary.contained_after_s), span(real.contained_after_s)),
+        *later,
     ]
 
 

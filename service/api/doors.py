@@ -14,7 +14,9 @@ import msgspec
 from service.api.auth import Authenticator
 from service.api.batches import ingest_principal
 from service.api.connections import Connections, OpenConnection
+from service.api.failures import address_of
 from service.api.raw import Receive, Scope, Send, answer, answer_json, read_body
+from service.api.senders import Senders
 from service.domain.errors import (
     ConfigurationError,
     ConflictError,
@@ -45,11 +47,14 @@ _TEXT: Final = b"text/plain; charset=utf-8"
 class Doors:
     """Takes questions."""
 
-    def __init__(self, connections: Connections, gate: Gate, authenticator: Authenticator, signer: Signer) -> None:
+    def __init__(
+        self, connections: Connections, gate: Gate, authenticator: Authenticator, signer: Signer, senders: Senders
+    ) -> None:
         self._connections = connections
         self._gate = gate
         self._authenticator = authenticator
         self._signer = signer
+        self._senders = senders
 
     async def callback(self, rest: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a co-signer's callback; `rest` is `{connection}/v2/…`."""
@@ -61,9 +66,11 @@ class Doors:
         connection = await self._connections.get(name)
         if connection.door is None:
             raise NotFoundError("this connection's platform does not ask before it signs")
-        connection.bucket.take()
+        client = address_of(scope)
+        self._senders.admit(connection, client)
         body = await read_body(scope, receive, MAX_BODY_BYTES)
-        question = connection.door.question(kind, body, now_s=time.time())
+        with self._senders.verifying(connection, client):
+            question = connection.door.question(kind, body, now_s=time.time())
         left = _deadline(connection) - (time.monotonic() - began)
         answered = await self._decided(question, max(0.0, left))
         await answer(send, await self._signed(connection.door, question.request_id, answered), _TEXT)

@@ -1,7 +1,8 @@
 """The hot path as a bare ASGI app beside FastAPI: webhooks, batches, decisions, co-signer callbacks.
 
 Rules: the raw bytes are verified before anything is parsed; the answer comes after the commit. What the sender did wrong
-is a 4xx, which platforms never send again; whatever is our own fault is a 503 with Retry-After (design D3, D9).
+is a 4xx, which platforms never send again; whatever is our own fault is a 503 with Retry-After (design D3, D9). Only
+verified deliveries count against a connection's rate (`senders.py`).
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from service.api.auth import Authenticator
 from service.api.batches import Batches
 from service.api.connections import Connections, OpenConnection
 from service.api.doors import Doors
+from service.api.failures import address_of
 from service.api.raw import (
     ClientGoneError,
     Receive,
@@ -25,6 +27,7 @@ from service.api.raw import (
     read_body,
     trace_id,
 )
+from service.api.senders import Senders
 from service.domain.activity import Activity, Received
 from service.domain.errors import NotFoundError, PortcullisError
 from service.domain.ids import ActivityId, new_id
@@ -65,7 +68,8 @@ class IntakeApp:
         self._submit = submit
         self._clock = clock
         self._batches = Batches(submit, authenticator, clock)
-        self._doors = Doors(connections, gate, authenticator, signer)
+        self._senders = Senders()
+        self._doors = Doors(connections, gate, authenticator, signer, self._senders)
 
     @staticmethod
     def handles(method: str, path: str) -> bool:
@@ -98,9 +102,11 @@ class IntakeApp:
 
     async def _webhook(self, name: str, scope: Scope, receive: Receive, send: Send) -> None:
         connection = await self._connections.get(name)
-        connection.bucket.take()
+        client = address_of(scope)
+        self._senders.admit(connection, client)
         body = await read_body(scope, receive, MAX_BODY_BYTES)
-        delivery = await _verified(connection, headers_of(scope), body)
+        with self._senders.verifying(connection, client):
+            delivery = await _verified(connection, headers_of(scope), body)
         outcome = await self._submit(Item(self._received(connection, delivery, body), trace_id=trace_id()))
         await answer_json(send, {"activity_id": outcome.activity_id, "status": outcome.status})
 

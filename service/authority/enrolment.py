@@ -2,7 +2,8 @@
 
 Rules: a factor exists before its seed is asked for, because set-up or a quorum made it; its URI is shown once; the first
 code confirms it and is used up like any other (its time-code never votes); five wrong first codes end it. A factor that
-was enrolled after set-up counts only after 24 hours, so that a false one can be noticed.
+was enrolled after set-up counts only after 24 hours, so that a false one can be noticed: its person is told when its
+code is shown and when it is confirmed.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Final
 from service.authority.office import Office
 from service.authority.totp import enrolment_uri, matching_timecode, new_seed
 from service.domain.errors import ConflictError, ForbiddenError, UnauthenticatedError
+from service.domain.events import FactorChanged
 from service.domain.ids import PersonId, new_id
 from service.domain.person import Person, PersonState
 from service.domain.secrets import Secret
@@ -52,7 +54,7 @@ def begin_in_setup(office: Office, person_id: PersonId, require_open: Callable[[
             raise ConflictError("this person's factor is confirmed: a new one takes a quorum", field="person")
         stale = records.revoke_factors(person_id)
         records.add_factor(factor_id, person_id, during_setup=True, seed_shown=True)
-        uow.record(_entry(person_id, "factor.shown", "An enrolment code was shown", uow.now))
+        _record_shown(uow, person_id, factor_id)
     for old in stale:
         office.token.delete_seed(old)
     return Enrolment(factor_id, Secret(enrolment_uri(seed, person.email)))
@@ -68,7 +70,7 @@ def begin(office: Office, person_id: PersonId) -> Enrolment:
         factor = _unconfirmed(VotingRecords(uow.connection, uow.now).factors_of(person_id))
         if not VotingRecords(uow.connection, uow.now).show_seed_once(factor.id):
             raise ConflictError("this enrolment code was shown before: ask for a new factor (change.factor.enrol)")
-        uow.record(_entry(person_id, "factor.shown", "An enrolment code was shown", uow.now))
+        _record_shown(uow, person_id, factor.id)
     seed = new_seed()
     office.token.store_totp_seed(factor.id, seed)
     return Enrolment(factor.id, Secret(enrolment_uri(seed, person.email)))
@@ -95,7 +97,8 @@ def confirm(office: Office, person_id: PersonId, code: str) -> None:
             raise ConflictError("this code was used before: wait for the next one", retry_after_s=30)
         records.refund(factor.id, PURPOSE)
         replaced = records.confirm_factor(factor.id, person_id)
-        uow.record(_entry(person_id, "factor.confirmed", "A factor was confirmed by its first code", uow.now))
+        entry = _entry(person_id, "factor.confirmed", "A factor was confirmed by its first code", uow.now)
+        uow.record(entry, FactorChanged(person_id, factor.id, "confirmed"))
     for old in replaced:
         office.token.delete_seed(old)
 
@@ -111,6 +114,11 @@ def _unconfirmed(factors: tuple[Factor, ...]) -> Factor:
     if newest is None or newest.confirmed_at is not None:
         raise ForbiddenError("there is no factor to enrol: ask for one (change.factor.enrol), it takes a quorum")
     return newest
+
+
+def _record_shown(uow: SqlUnitOfWork, person_id: PersonId, factor_id: str) -> None:
+    entry = _entry(person_id, "factor.shown", "An enrolment code was shown", uow.now)
+    uow.record(entry, FactorChanged(person_id, factor_id, "shown"))
 
 
 def _entry(person_id: PersonId, kind: str, sentence: str, at: datetime) -> Entry:

@@ -17,7 +17,7 @@ from service.authority.totp import matching_timecode
 from service.domain.approval import ActionDocument, ApprovalState, Subject, is_check_code, parse
 from service.domain.authorisation import VOTE_TAG, Tally, Vote, may_vote, require_admissible, tally
 from service.domain.errors import ApprovalError, ConflictError, ForbiddenError, UnauthenticatedError
-from service.domain.events import ApprovalEnded, Event, StepApproved
+from service.domain.events import ApprovalEnded, Event, StepApproved, VoteCast
 from service.domain.ids import ApprovalId, PersonId
 from service.domain.person import Person, PersonState
 from service.domain.policy import Policy, policy_in_force
@@ -165,7 +165,9 @@ def _store(office: Office, ballot: Ballot, vote: Vote, signed: Signed) -> Cast:
         policy = policy_in_force(uow.registry.policy(), office.public_key_pem)
         stand = tally(again.document, uow.approvals.evidence(again.document.id).votes, policy, office.public_key_pem)
         state = _decide(uow, again.document, policy, stand)
-        uow.record(_cast_entry(again.document, vote, uow.now), *_events(again.document, state))
+        # The voter hears over a channel of his own what his code was used for: who carried it may have swapped documents.
+        receipt = VoteCast(vote.approval, vote.person)
+        uow.record(_cast_entry(again.document, vote, uow.now), receipt, *_events(again.document, state))
     return Cast(vote_id, signed, state, {a: [r.value for r in roles] for a, roles in stand.lacking.items()})
 
 

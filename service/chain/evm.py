@@ -2,7 +2,9 @@
 
 Rules: an answer that was lost after sending, or that cannot be read, is an unknown outcome, settled by asking for the
 receipt of the hash that was known before; "already known" means sent; no call is repeated blindly. Responses are bounded
-and typed before use. An endpoint's URL may carry its key and is therefore in no message.
+and typed before use. A fee over MAX_FEE is not believed: a lying endpoint could have what is to be saved burnt as tips (a
+sweep of the coin spends at most 1/11 of it besides, `vault/sweeper.py`). An endpoint's URL may carry its key and is
+therefore in no message.
 """
 
 from collections.abc import Sequence
@@ -12,7 +14,7 @@ import httpx
 import msgspec
 
 from service.domain.errors import RefusedByOtherSideError, UnavailableError, UnknownOutcomeError
-from service.domain.evm import MAX_UNITS, Fee, balance_data, transaction_hash
+from service.domain.evm import MAX_FEE, MAX_UNITS, Fee, balance_data, transaction_hash
 from service.ports.chain import Mined
 
 _TIMEOUT: Final = httpx.Timeout(10.0, connect=3.0)
@@ -64,10 +66,19 @@ class JsonRpcChain:
         return self._number("eth_getTransactionCount", address, "latest")
 
     def fee(self) -> Fee:
-        """Return twice the current price and a tip of at least one gwei."""
+        """Return twice the current price and a tip of at least one gwei.
+
+        Raises UnavailableError over MAX_FEE too: nothing is signed at such a price, whoever told it.
+        """
         price = self._number("eth_gasPrice")
         tip = max(self._number("eth_maxPriorityFeePerGas"), _GWEI)
-        return Fee(max_fee=2 * price + tip, priority_fee=tip)
+        told = 2 * price + tip
+        if told > MAX_FEE:
+            raise UnavailableError(
+                f"the chain's endpoint tells a fee of {told // _GWEI} gwei per gas, over the limit of {MAX_FEE // _GWEI}:"
+                " compare it with another endpoint, and set that one if this one is wrong"
+            )
+        return Fee(max_fee=told, priority_fee=tip)
 
     def send(self, raw: bytes) -> str:
         """Send a signed transaction; see the port."""

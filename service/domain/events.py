@@ -131,6 +131,25 @@ class StepApproved(Event):
 
 
 @dataclass(frozen=True)
+class VoteCast(Event):
+    """A vote was stored: its voter is told which document it was counted for."""
+
+    name: ClassVar[str] = "vote_cast"
+    approval_id: str
+    person_id: str
+
+
+@dataclass(frozen=True)
+class FactorChanged(Event):
+    """A person's enrolment code was shown, or its factor confirmed (`what`: shown | confirmed)."""
+
+    name: ClassVar[str] = "factor_changed"
+    person_id: str
+    factor_id: str
+    what: str
+
+
+@dataclass(frozen=True)
 class ApprovalEnded(Event):
     """Refused by a vote, expired or void."""
 

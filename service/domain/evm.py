@@ -16,6 +16,8 @@ from service.domain.errors import InputError
 NATIVE_GAS: Final = 21_000
 TOKEN_GAS: Final = 100_000
 """Gas limit for an ERC-20 transfer; what a token does not use is not charged."""
+MAX_FEE: Final = 1_000 * 10**9
+"""The most that we ever offer, in wei per gas (1,000 gwei): 0.021 of the coin for moving it, 0.1 for a token at most."""
 MAX_UNITS: Final = 2**256 - 1
 """The largest amount a word of the EVM holds."""
 _TRANSFER: Final = keccak(b"transfer(address,uint256)")[:4]
@@ -32,12 +34,12 @@ class Fee:
     priority_fee: int
 
     def raised(self) -> "Fee":
-        """Return caps an eighth higher: nodes replace a pending transaction only for at least 10 % more."""
-        return Fee(self.max_fee * 9 // 8 + 1, self.priority_fee * 9 // 8 + 1)
+        """Return caps an eighth higher, up to MAX_FEE: nodes replace a pending transaction only for 10 % more."""
+        return _capped(self.max_fee * 9 // 8 + 1, self.priority_fee * 9 // 8 + 1)
 
     def times(self, factor: int) -> "Fee":
-        """Return both caps multiplied."""
-        return Fee(self.max_fee * factor, self.priority_fee * factor)
+        """Return both caps multiplied, up to MAX_FEE."""
+        return _capped(self.max_fee * factor, self.priority_fee * factor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,10 @@ class Transaction:
             self.data,
             [],
         ]
+
+
+def _capped(max_fee: int, priority_fee: int) -> Fee:
+    return Fee(min(max_fee, MAX_FEE), min(priority_fee, MAX_FEE))
 
 
 def transaction_hash(raw: bytes) -> str:

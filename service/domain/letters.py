@@ -1,12 +1,22 @@
 """The texts of messages, one function a kind, in plain sentences.
 
 Messages to users say what was done and what the user should do; never amounts of others, addresses in full, or how the
-attack was found. Messages to approvers carry the sentences of the document and never its check code.
+attack was found. Messages that ask for a vote carry the sentences of the document and never its check code; a receipt
+carries it, because whoever has voted on a document cannot vote on it again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final
 
+from service.domain.approval import ActionDocument, check_code, sentences
+from service.domain.authorisation import Vote
 from service.domain.incident import Incident
+
+_FACTOR_WORDS: Final[Mapping[str, str]] = {
+    "shown": "The code that enrols a new authenticator for you was shown",
+    "confirmed": "A new authenticator was confirmed for you",
+}
 
 
 def contained_for_users(incident: Incident) -> tuple[str, str]:
@@ -42,6 +52,34 @@ def approval_request(incident_id: str | None, approval_id: str, sentences: Seque
     return f"[approve] your vote is needed{about}", body
 
 
+def vote_receipt(document: ActionDocument, vote: Vote) -> tuple[str, str]:
+    """Return subject and body that tell a voter what his vote was counted for."""
+    word = "approved" if vote.decision == "approve" else "denied"
+    what = "\n".join(f"  - {s}" for s in sentences(document))
+    body = (
+        f"You {word} request {document.id} at {_moment(vote.at)}. This is what your vote was counted for:\n\n{what}\n\n"
+        f"Your check code of exactly this document is {check_code(document.digest, vote.person)}.\n"
+        "If you read anything else, or another check code, before you gave your code, somebody stands between you and the "
+        "authority: warn the others, and have an administrator suspend you at once (change.person.suspend). The votes of "
+        "a suspended person do not count, so what has not run yet will not run on this one."
+    )
+    return f"[voted] you {word} {document.id}", body
+
+
+def factor_changed(what: str, at: datetime) -> tuple[str, str]:
+    """Return subject and body that tell a person of a change of his factor; `what` is shown or confirmed."""
+    body = (
+        f"{_FACTOR_WORDS[what]} at {_moment(at)}.\n\nIf this was not you, somebody else is about to vote in your name: have "
+        "an administrator revoke the factor at once (change.factor.revoke). After set-up a new factor counts only 24 "
+        "hours after it was confirmed."
+    )
+    return f"[factor] {_FACTOR_WORDS[what]}", body
+
+
 def step_trouble(incident_id: str, sentence: str) -> tuple[str, str]:
     """Return subject and body about a step that failed or whose outcome is unknown."""
     return (f"[step] {incident_id}: a containment step needs you", f"{sentence}\n\nportcullis incident {incident_id}")
+
+
+def _moment(at: datetime) -> str:
+    return at.strftime("%Y-%m-%d %H:%M:%S UTC")

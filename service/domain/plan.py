@@ -72,6 +72,14 @@ _NEXT: Final[Mapping[StepState, frozenset[StepState]]] = {
 FINISHED: Final = frozenset({StepState.DONE, StepState.FAILED, StepState.REFUSED, StepState.EXPIRED, StepState.UNDONE})
 
 
+def limit_note(incident_id: IncidentId) -> str:
+    """Return the key under which it is noted that a plan of this incident reached the hour's blast radius.
+
+    Only workers write such notes; the timeline, which everybody may write, would not be proof.
+    """
+    return f"plan.blast_limit:{incident_id}"
+
+
 def allowed(old: StepState, new: StepState) -> bool:
     """Say whether a step may go from `old` to `new`."""
     return new in _NEXT[old]

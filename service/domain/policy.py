@@ -43,7 +43,11 @@ class Place(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
 
 
 class BlastLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How much containment may touch per connection and hour without asking; the gate's holds do not count."""
+    """How much containment may touch per connection and hour without asking; the gate's holds do not count.
+
+    Destinations, credentials and transactions have a limit of their own that follows `accounts_per_hour`
+    (`playbooks/scene.py: OTHERS_PER_ACCOUNT`).
+    """
 
     accounts_per_hour: int
     value_usd_per_hour: str

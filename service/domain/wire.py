@@ -6,6 +6,7 @@ Rules:
 - A missing or malformed field is an `InputError` that names it (`data.amount_base_units`). Unknown fields are kept with
   the raw body and never an error.
 - An EVM address is kept in lower case, as a hold and a baseline of it are: a sender's way of writing it changes nothing.
+- An id from outside never begins as the event ids of gate questions do: it could take a later question's place.
 - Amounts are decimal strings and stay exact. Ids and texts have at most 200 characters; NUL is refused, because
   PostgreSQL cannot store it. A time needs a zone (RFC 3339) and lies between 2009 and 2100.
 """
@@ -23,6 +24,7 @@ from service.domain.decode.evm import EvmTransaction, decode_transaction, from_h
 from service.domain.decode.signing import facts_of_call, facts_of_raw
 from service.domain.errors import InputError
 from service.domain.ids import ConnectionId
+from service.domain.intake import GATE_PREFIX
 
 MAX_BODY_BYTES: Final = 256 * 1024
 """Longest body or line that intake reads."""
@@ -142,6 +144,8 @@ def check_event_id(event_id: str, field: str) -> str:
     """Return the id if it can be one. Raises InputError."""
     if not 0 < len(event_id) <= MAX_ID_LENGTH or not event_id.isprintable():
         raise InputError(f"{field} must be 1 to {MAX_ID_LENGTH} printable characters", field=field)
+    if event_id.startswith(GATE_PREFIX):
+        raise InputError(f"{field} must not begin with {GATE_PREFIX}, which marks our own questions", field=field)
     return event_id
 
 

@@ -14,11 +14,12 @@ from typing import Final
 from service.domain.approval import ApprovalState, Draft, Subject, lists
 from service.domain.attention import Audience, Message, MessageState, Page, Reachable, patience
 from service.domain.authorisation import check_document
-from service.domain.errors import ApprovalError
+from service.domain.errors import ApprovalError, ForbiddenError
 from service.domain.events import ApprovalRequested, MessageQueued
 from service.domain.ids import ApprovalId, IncidentId, MessageId, new_id
 from service.domain.incident import Incident, IncidentState, Severity
 from service.domain.mandate import require_mandate
+from service.domain.plan import limit_note
 from service.domain.requests import escalation_item, requested_entry
 from service.domain.timeline import Entry
 from service.ports.store.unit import Database, UnitOfWork
@@ -54,10 +55,13 @@ def start(db: Database, incident_id: IncidentId) -> None:
 def everyone(db: Database, incident_id: IncidentId) -> None:
     """Page every person on call, of whatever level: the blast radius is used up, so nothing wider runs by itself.
 
-    Once per incident, also when somebody has acknowledged it: what must be decided now is more than he took on.
+    Once per incident, also when somebody has acknowledged it: what must be decided now is more than he took on. Raises
+    ForbiddenError when no plan of the incident reached the limit: the message was invented, and nobody is woken for it.
     """
     with db.begin() as uow:
         incident = uow.incidents.lock_incident(incident_id)
+        if not uow.noted(limit_note(incident_id)):
+            raise ForbiddenError(f"no plan of incident {incident_id} reached the hour's blast radius: nobody is paged")
         if incident.state is IncidentState.CLOSED or not uow.once(f"escalate.everyone:{incident_id}"):
             return
         on_call = [p for p in uow.attention.reachable() if p.oncall_level is not None]

@@ -1,7 +1,9 @@
 """Event → messages for an audience, and their delivery.
 
 Rules: pages to responders and approvers go at once, and only over routes that are known as theirs; everything else counts
-as a message to users and is held until a quorum approved its exact text (design D4), whatever its row says. A delivery
+as a message to users and is held until a quorum approved its exact text (design D4), whatever its row says. A voter is
+told over his own channels what his signed vote was counted for, so that a door that swaps documents under his code is
+found out. A delivery
 whose answer was lost becomes `unknown` and is not sent again blindly (design D5). A page that failed, is unknown or does
 not get through also goes over the person's next channel.
 """
@@ -12,12 +14,18 @@ from datetime import timedelta
 from typing import Final
 
 from service.domain import letters
-from service.domain.approval import ApprovalState, Draft, Item, Subject, lists, sentences
+from service.domain.approval import ApprovalState, Draft, Item, Subject, lists, parse, sentences
 from service.domain.attention import FALL_BACK_AFTER, RETRY_AFTER_S, Audience, Message, MessageState, Reachable
-from service.domain.authorisation import check_document
-from service.domain.errors import ApprovalError, RefusedByOtherSideError, UnavailableError, UnknownOutcomeError
+from service.domain.authorisation import check_document, opened_vote
+from service.domain.errors import (
+    ApprovalError,
+    NotFoundError,
+    RefusedByOtherSideError,
+    UnavailableError,
+    UnknownOutcomeError,
+)
 from service.domain.events import ApprovalRequested, MessageQueued
-from service.domain.ids import ApprovalId, IncidentId, MessageId, StepId, new_id
+from service.domain.ids import ApprovalId, IncidentId, MessageId, PersonId, StepId, new_id
 from service.domain.incident import Severity
 from service.domain.requests import message_item, requested_entry
 from service.domain.timeline import Entry
@@ -109,6 +117,42 @@ def approvers(db: Database, approval_id: ApprovalId) -> None:
         for person in uow.attention.reachable():
             if wanted & set(person.roles) and person.person_id != document.requester:
                 _to_person(uow, draft, person)
+
+
+def voted(db: Database, authority_pem: bytes, approval_id: ApprovalId, person_id: PersonId) -> None:
+    """Tell a voter what his vote was counted for; safe to repeat.
+
+    Raises ApprovalError when no vote of his, signed by the authority, is stored for exactly this document.
+    """
+    with db.begin() as uow:
+        evidence = uow.approvals.evidence(approval_id)
+        document = parse(evidence.document)
+        cast = [opened_vote(signed, authority_pem) for signed in evidence.votes]
+        about = (person_id, document.id, document.digest)
+        mine = next((v for v in cast if (v.person, v.approval, v.digest) == about), None)
+        if mine is None:
+            raise ApprovalError(f"there is no vote of {person_id} on request {approval_id} as it is stored")
+        text = letters.vote_receipt(document, mine)
+        draft = _Draft(document.incident or None, Audience.APPROVERS, text, f"voted:{approval_id}")
+        for person in uow.attention.reachable():
+            if person.person_id == person_id:
+                _to_person(uow, draft, person)
+
+
+def factor(db: Database, person_id: PersonId, factor_id: str, what: str) -> None:
+    """Tell a person, by mail too, that a factor of his was shown or confirmed; safe to repeat.
+
+    Raises NotFoundError when that did not happen to a factor of his.
+    """
+    with db.begin() as uow:
+        at = uow.registry.factor_moments(person_id, factor_id).get(what)
+        if at is None:
+            raise NotFoundError(f"no factor {factor_id} of {person_id} was {what}")
+        draft = _Draft(None, Audience.APPROVERS, letters.factor_changed(what, at), f"factor:{factor_id}:{what}")
+        for person in uow.attention.reachable():
+            if person.person_id == person_id:
+                also = () if person.last_resort is None else (person.last_resort,)
+                _to_person(uow, draft, replace(person, routes=(*person.routes, *also)))
 
 
 def deliver(

@@ -31,7 +31,7 @@ from service.domain.events import (
 )
 from service.domain.ids import ApprovalId, IncidentId, PlanId, StepId, new_id
 from service.domain.incident import Incident, IncidentState
-from service.domain.plan import FINISHED, Effect, Plan, Step, StepState
+from service.domain.plan import FINISHED, Effect, Plan, Step, StepState, limit_note
 from service.domain.requests import requested_entry
 from service.domain.timeline import Entry
 from service.playbooks.model import Playbook, Playbooks, StepTemplate
@@ -271,6 +271,7 @@ def _record_limit(uow: UnitOfWork, made: Plan, over: Sequence[Step]) -> None:
     """Say that the hour's blast radius is used up, so that everyone on call is paged (design D4)."""
     if not over:
         return
+    uow.once(limit_note(made.incident_id))
     connections = sorted({s.target.connection for s in over})
     entry = Entry(
         kind="plan.blast_limit_reached",

@@ -23,6 +23,8 @@ JOBS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "step_failed": ("notify.step", "respond.advance"),
     "approval_requested": ("notify.approvers",),
     "step_approved": ("approve.release", "notify.released", "escalate.released", "review.close"),
+    "vote_cast": ("notify.voted",),
+    "factor_changed": ("notify.factor",),
     "approval_ended": ("approve.ended",),
     "message_queued": ("notify.deliver",),
     "timer_fired": ("escalate.timer",),

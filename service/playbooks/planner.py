@@ -34,6 +34,10 @@ class Allowance:
     value_usd: Decimal
     touched: set[str]
     """Accounts' refs that count already; touching them again costs nothing."""
+    others: int
+    """How many more destinations, credentials and transactions may be aimed at."""
+    aimed: set[tuple[str, str]]
+    """(kind, value) of those that count already."""
 
     def take(self, refs: Mapping[str, Decimal]) -> bool:
         """Take what these accounts (ref → value in USD) need and say so, or take nothing and say no."""
@@ -44,6 +48,17 @@ class Allowance:
         self.accounts -= len(new)
         self.value_usd -= value
         self.touched |= set(new)
+        return True
+
+    def aim(self, target: Target) -> bool:
+        """Take what a target that is no account needs and say so, or take nothing and say no."""
+        named = (target.kind, target.value)
+        if named in self.aimed:
+            return True
+        if self.others < 1:
+            return False
+        self.others -= 1
+        self.aimed.add(named)
         return True
 
 
@@ -262,5 +277,5 @@ def _affordable(target: Target, scene: Scene) -> bool:
     elif target.kind == "connection":
         refs = scene.behind.get(target.connection, ())
     else:
-        refs = ()
+        return allowance.aim(target)
     return allowance.take({ref: scene.balances.get(f"account:{target.connection}/{ref}", Decimal(0)) for ref in refs})

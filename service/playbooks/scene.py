@@ -1,7 +1,8 @@
 """Reads what a plan needs to know of an incident: harmed and exposed accounts, destinations, actors, what is left to do.
 
 Only what an alert names is harmed; `incident.entities` also holds what merely could be reached. A destination that is an
-address of ours or a registered safe destination is never locked: a sweep would lock itself out.
+address of ours or a safe destination that the authority signed is never locked: a sweep would lock itself out. A row
+without that signature exempts nothing, because the API may insert rows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,17 +13,22 @@ from typing import Final
 
 from service.domain.account import Account, AccountRef
 from service.domain.compromise import Scope, WalletLoss, losses
-from service.domain.errors import ApprovalError
+from service.domain.errors import ApprovalError, ConfigurationError
 from service.domain.ids import AccountId, ConnectionId
 from service.domain.incident import Alert, Incident
 from service.domain.plan import Step, StepState, Target
 from service.domain.policy import BlastLimits, Policy, policy_in_force
+from service.domain.setup import registered_destination
 from service.playbooks.model import Playbook
 from service.playbooks.planner import Allowance, Scene
 from service.ports.store.registry import DestinationRow
 from service.ports.store.unit import UnitOfWork
 
 WINDOW: Final = timedelta(hours=1)
+OTHERS_PER_ACCOUNT: Final = 2
+"""The hour's limit of destinations, credentials and transactions aimed at, as a multiple of the policy's
+`accounts_per_hour`: beside each account a thief's address and a stolen credential. Alerts can name any number of them, and
+without a limit whoever invents alerts has every user's credential revoked."""
 LIMITS_WITHOUT_POLICY: Final = BlastLimits(accounts_per_hour=10, value_usd_per_hour="10000000")
 """Used when no policy can be verified: containment must not wait for that, but goes less far."""
 
@@ -58,7 +64,7 @@ def look(uow: UnitOfWork, incident: Incident, playbook: Playbook, votes_key_pem:
         accounts=harmed,
         exposed=exposed,
         scopes=scopes,
-        destinations=_destinations(alerts, harmed, behind, _ours(behind, registered)),
+        destinations=_destinations(alerts, harmed, behind, _ours(behind, registered, votes_key_pem)),
         actors=_actors(alerts, harmed, behind),
         connections=connections,
         behind={connection: [a.at.ref for a in accounts] for connection, accounts in behind.items()},
@@ -83,10 +89,16 @@ def _allowance(
     uow: UnitOfWork, connection: ConnectionId, policy: Policy | None, balances: Mapping[str, Decimal]
 ) -> Allowance:
     limits = LIMITS_WITHOUT_POLICY if policy is None else policy.blast_radius
-    touched = uow.plans.touched_accounts(connection, uow.now - WINDOW)
+    targets = uow.plans.touched_targets(connection, uow.now - WINDOW)
+    touched = {value for kind, value in targets if kind == "account"}
+    aimed = {(kind, value) for kind, value in targets if kind not in {"account", "connection"}}
     value = sum((balances.get(f"account:{connection}/{ref}", Decimal(0)) for ref in touched), Decimal(0))
     return Allowance(
-        max(0, limits.accounts_per_hour - len(touched)), Decimal(limits.value_usd_per_hour) - value, set(touched)
+        accounts=max(0, limits.accounts_per_hour - len(touched)),
+        value_usd=Decimal(limits.value_usd_per_hour) - value,
+        touched=touched,
+        others=max(0, OTHERS_PER_ACCOUNT * limits.accounts_per_hour - len(aimed)),
+        aimed=aimed,
     )
 
 
@@ -115,21 +127,47 @@ def _exposed(
     return tuple(found.values()), scopes
 
 
+@dataclass(frozen=True, slots=True)
+class _Ours:
+    """Every address of ours and every safe destination, in lower case, the latter with and without its chain."""
+
+    addresses: frozenset[str]
+    safe: Mapping[str, Sequence[DestinationRow]]
+    votes_key_pem: bytes
+
+    def holds(self, value: str) -> bool:
+        """Say whether a destination is ours. Only a row that names it is verified: there may be thousands."""
+        text = value.lower()
+        return text in self.addresses or any(_is_stated(row, self.votes_key_pem) for row in self.safe.get(text, ()))
+
+
 def _ours(
-    behind: Mapping[ConnectionId, Sequence[Account]], registered: Mapping[AccountId, Sequence[DestinationRow]]
-) -> frozenset[str]:
-    """Return every address of ours and every safe destination, in lower case, with and without its chain."""
+    behind: Mapping[ConnectionId, Sequence[Account]],
+    registered: Mapping[AccountId, Sequence[DestinationRow]],
+    votes_key_pem: bytes,
+) -> _Ours:
+    safe: dict[str, list[DestinationRow]] = {}
+    for row in (row for rows in registered.values() for row in rows):
+        for text in (row.descriptor, f"{row.chain}:{row.descriptor}"):
+            safe.setdefault(text.lower(), []).append(row)
     addresses = {address.lower() for accounts in behind.values() for a in accounts for address in a.addresses}
-    rows = [row for rows in registered.values() for row in rows]
-    safe = {text.lower() for row in rows for text in (row.descriptor, f"{row.chain}:{row.descriptor}")}
-    return frozenset(addresses | safe)
+    return _Ours(frozenset(addresses), safe, votes_key_pem)
+
+
+def _is_stated(row: DestinationRow, votes_key_pem: bytes) -> bool:
+    """Say whether the authority signed this row's account, chain and descriptor; without a usable key nothing counts."""
+    try:
+        said = registered_destination(row.registered, votes_key_pem)
+    except (ApprovalError, ConfigurationError):
+        return False
+    return (said.account, said.chain, said.descriptor) == (row.account_id, row.chain, row.descriptor)
 
 
 def _destinations(
     alerts: Sequence[Alert],
     harmed: Sequence[Account],
     behind: Mapping[ConnectionId, Sequence[Account]],
-    ours: frozenset[str],
+    ours: _Ours,
 ) -> tuple[Target, ...]:
     pairs = dict.fromkeys(
         (alert.connection, entity.removeprefix("destination:"))
@@ -140,7 +178,7 @@ def _destinations(
     return tuple(
         Target("destination", connection, value, _near(connection, harmed, behind))
         for connection, value in pairs
-        if value.lower() not in ours and value.removeprefix(f"{connection}/").lower() not in ours
+        if not ours.holds(value) and not ours.holds(value.removeprefix(f"{connection}/"))
     )
 
 

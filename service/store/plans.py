@@ -179,11 +179,10 @@ class PlanRepository:
         )
         return tuple(DueStep(StepId(row.id), Lane(row.lane), row.due) for row in rows)
 
-    def touched_accounts(self, connection: ConnectionId, since: datetime) -> frozenset[str]:
+    def touched_targets(self, connection: ConnectionId, since: datetime) -> frozenset[tuple[str, str]]:
         """See the port."""
-        ref = case((steps.c.target["kind"].astext == "account", steps.c.target["value"].astext)).label("ref")
         rows = self._connection.execute(
-            select(ref)
+            select(steps.c.target["kind"].astext.label("kind"), steps.c.target["value"].astext.label("value"))
             .distinct()
             .where(
                 steps.c.target["connection"].astext == connection,
@@ -193,7 +192,7 @@ class PlanRepository:
                 steps.c.created_at >= since,
             )
         )
-        return frozenset(row.ref for row in rows if row.ref is not None)
+        return frozenset((row.kind, row.value) for row in rows)
 
     def confirmed(self, step_id: str) -> bool:
         """See the port."""

@@ -185,6 +185,13 @@ class RegistryRepository:
         wanted = select(people).where(people.c.state == PersonState.ACTIVE.value, people.c.id.in_(usable))
         return [person_of(row) for row in self._connection.execute(wanted.order_by(people.c.id))]
 
+    def factor_moments(self, person: PersonId, factor_id: str) -> Mapping[str, datetime]:
+        """Read what happened to a factor."""
+        query = select(factors.c.seed_shown_at.label("shown"), factors.c.confirmed_at.label("confirmed"))
+        row = self._connection.execute(query.where(factors.c.id == factor_id, factors.c.person_id == person)).first()
+        moments = {} if row is None else {"shown": row.shown, "confirmed": row.confirmed}
+        return {what: at for what, at in moments.items() if at is not None}
+
     def policy(self) -> Signed | None:
         """Read the newest policy."""
         row = self._connection.execute(select(policies).order_by(policies.c.version.desc()).limit(1)).first()

@@ -104,6 +104,10 @@ class SqlUnitOfWork:
         )
         return result.first() is not None
 
+    def noted(self, key: str) -> bool:
+        """Say whether somebody asked for `key` before."""
+        return self.connection.execute(select(handled.c.key).where(handled.c.key == key)).first() is not None
+
     def lock(self, name: str) -> None:
         """Take a lock by name until the transaction ends."""
         self.connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name})

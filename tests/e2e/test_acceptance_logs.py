@@ -79,8 +79,8 @@ def known_secrets(stack: Stack) -> dict[str, str]:
     found = {what: value for what, value in stack.secrets.items() if not value.startswith("-----BEGIN")}
     found |= {f"{what} without its mark": v.partition("_")[2] for what, v in found.items() if v.startswith("whsec_")}
     found |= {f"line {n} of the API key": line for n, line in enumerate(_pem_lines(stack))}
-    found |= {f"token of {m.key}": m.token.rpartition("_")[2] for m in stack.crew}
-    found |= {f"ingest token of {name}": token.rpartition("_")[2] for name, token in stack.ingest.items()}
+    found |= {f"token of {m.key}": m.token.split("_", 2)[2] for m in stack.crew}
+    found |= {f"ingest token of {name}": token.split("_", 2)[2] for name, token in stack.ingest.items()}
     found |= {f"seed of {m.key}": m.phone.totp.secret for m in stack.crew if m.phone is not None}
     for path in [*stack.home.glob("tokens/*/*pin"), stack.home / "valkey-password"]:
         found[str(path.relative_to(stack.home))] = path.read_text(encoding="ascii").strip()

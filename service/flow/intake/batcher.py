@@ -8,7 +8,7 @@ Rules:
   UnavailableError: the sender repeats, and the event id makes the repeat harmless.
 - One item that breaks scoring must not sink the others: the batch is taken apart and each item gets a transaction of its
   own; only the broken one is refused, as our own fault.
-- Waiting is bounded: beyond the limit the caller is told to come back.
+- Waiting is bounded, by items and by their bytes: beyond either limit the caller is told to come back.
 """
 
 import asyncio
@@ -29,6 +29,8 @@ from service.ports.store.intake import IntakeStore, IntakeTransaction, Writes
 
 MAX_BATCH: Final = 256
 MAX_WAITING: Final = 4096
+MAX_WAITING_BYTES: Final = 64 * 1024 * 1024
+"""Raw bytes of all items that wait together; a batch that is being committed no longer waits."""
 ALERT_WINDOW: Final = timedelta(minutes=10)
 """An alert of the same key within this time is the same alert."""
 _BUSY_RETRY_S: Final = 1.0
@@ -49,6 +51,7 @@ class Intake:
         self._clock = clock
         self._publish = publish
         self._waiting: deque[_Waiting] = deque()
+        self._waiting_bytes = 0
         self._work = asyncio.Event()
         self._publishing: set[asyncio.Task[None]] = set()
 
@@ -58,10 +61,12 @@ class Intake:
         Raises UnavailableError (nothing was stored), ConflictError (the same event id with another body; it was kept),
         ForbiddenError (history of a live account), InputError.
         """
-        if len(self._waiting) >= MAX_WAITING:
+        size = len(item.received.raw)
+        if len(self._waiting) >= MAX_WAITING or self._waiting_bytes + size > MAX_WAITING_BYTES:
             raise UnavailableError("intake is behind: send it again in a moment", retry_after_s=_BUSY_RETRY_S)
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
+        self._waiting_bytes += size
         self._work.set()
         return await future
 
@@ -71,12 +76,14 @@ class Intake:
             while True:
                 await self._work.wait()
                 batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_BATCH))]
+                self._waiting_bytes -= sum(len(item.received.raw) for item, _ in batch)
                 if not self._waiting:
                     self._work.clear()
                 await self._commit_all(batch)
         finally:
             _answer(list(self._waiting), UnavailableError("the service is stopping: send it again", retry_after_s=5))
             self._waiting.clear()
+            self._waiting_bytes = 0
             await asyncio.gather(*self._publishing, return_exceptions=True)
 
     async def _commit_all(self, batch: Sequence[_Waiting]) -> None:

@@ -119,8 +119,8 @@ class PlanStore(Protocol):
         """Return unfinished steps that are due and that nobody holds, oldest first."""
         ...
 
-    def touched_accounts(self, connection: ConnectionId, since: datetime) -> frozenset[str]:
-        """Return the accounts' refs that tightening steps which need no approval were aimed at since then."""
+    def touched_targets(self, connection: ConnectionId, since: datetime) -> frozenset[tuple[str, str]]:
+        """Return (kind, value) of every target that tightening steps which need no approval were aimed at since then."""
         ...
 
     def confirmed(self, step_id: str) -> bool:

@@ -135,6 +135,10 @@ class RegistryStore(Protocol):
         """Active people with a factor that counts now: confirmed, and either from set-up or a day old."""
         ...
 
+    def factor_moments(self, person: PersonId, factor_id: str) -> Mapping[str, datetime]:
+        """When a person's factor was `shown` and `confirmed`, each as far as it was; empty when he has no such factor."""
+        ...
+
     def policy(self) -> Signed | None:
         """The newest policy with its signature, unverified; None before set-up is complete."""
         ...

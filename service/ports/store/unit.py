@@ -67,6 +67,10 @@ class UnitOfWork(Protocol):
         """Return True for the first transaction that asks for `key`, False for ever after once that one committed."""
         ...
 
+    def noted(self, key: str) -> bool:
+        """Say whether `once(key)` was True in this transaction or an earlier one."""
+        ...
+
     def lock(self, name: str) -> None:
         """Take a lock by name until the transaction ends: serialises who would otherwise race (pg_advisory_xact_lock)."""
         ...

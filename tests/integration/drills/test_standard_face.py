@@ -64,6 +64,8 @@ def test_cancel_lock_and_revoke(platform: Drill) -> None:
     assert act(platform, lock).json()["state"] == "done"
     assert platform.status(first)["status"] == "CANCELLED"
     assert platform.status(second)["status"] == "BLOCKED"
+    blocked = {"id": "c-2", "action": "cancel", "account": "0", "transaction": second}
+    assert act(platform, blocked).json()["state"] == "done", "what can no longer leave needs no cancelling"
     order = {
         "account": "0",
         "asset": "ETH",

@@ -7,6 +7,7 @@ from psycopg import sql
 
 from rules.engine import Engine
 from rules.observation import Observation
+from service.api import senders
 from tests.support.intake import (
     SECRET,
     World,
@@ -126,6 +127,29 @@ def test_a_connection_that_sends_too_fast_is_slowed_and_a_paused_one_waits(url: 
             assert await send(world, 5) == 503
 
     asyncio.run(paused())
+
+
+def test_forged_deliveries_use_up_nobody_s_rate_and_are_braked(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(senders, "UNVERIFIED_LIMIT", 3)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute('UPDATE connections SET config = \'{"rate_per_s": "0.5"}\'')
+
+    async def forge(world: World, times: int) -> list[int]:
+        return [(await world.client.post("/webhooks/std", content=b"{}")).status_code for _ in range(times)]
+
+    async def genuine_after_some() -> None:
+        async with running(url) as world:
+            assert await forge(world, 2) == [401, 401]
+            assert await send(world, 1) == 200
+            assert await forge(world, 4) == [401] * 4
+
+    async def forged_alone() -> None:
+        async with running(url) as world:
+            assert await forge(world, 5) == [401, 401, 401, 429, 429]
+            assert await send(world, 2) == 429
+
+    asyncio.run(genuine_after_some())
+    asyncio.run(forged_alone())
 
 
 def test_a_secret_of_the_wrong_form_is_our_fault_and_named(url: str) -> None:

@@ -328,6 +328,18 @@ def test_configuration_changes_are_activities_without_their_secrets(url: str) ->
     play(url, script)
 
 
+def test_forged_callbacks_use_up_nobody_s_rate(url: str) -> None:
+    seed(url, [('UPDATE connections SET config = (config::jsonb || \'{"rate_per_s": "0.5"}\')', ())])
+
+    async def script(world: World) -> None:
+        forged = callback(sign_request(), rsa_key("stranger"))
+        for _ in range(3):
+            assert (await world.client.post("/cosigner/fb/v2/tx_sign_request", content=forged)).status_code == 401
+        assert (await ask(world, sign_request()))["action"] == "APPROVE"
+
+    play(url, script)
+
+
 def test_faults_hold_and_only_a_failing_signature_fails(url: str) -> None:
     def broken(message: bytes) -> bytes:
         raise UnavailableError("the token is gone")

@@ -172,6 +172,8 @@ def test_other_bad_input(url: str) -> None:
             assert (await post("/webhooks/std", content=b" " * 300_000)).status_code == 413
             assert (await post("/webhooks/none", content=b"{}")).status_code == 404
             assert (await world.client.get("/webhooks/std")).status_code == 405
+            asked = await post("/webhooks/std", content=body, headers=signed("gate:r-1", body))
+            assert (asked.status_code, asked.json()["field"]) == (422, "webhook-id")
             rotated = await post("/webhooks/std", content=body, headers=signed("m", body, key=bytes(range(1, 33))))
             assert rotated.status_code == 200
 

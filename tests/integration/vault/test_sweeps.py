@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from service.domain.errors import ApprovalError, RefusedByOtherSideError, UnavailableError, UnknownOutcomeError
+from service.domain.evm import MAX_FEE, NATIVE_GAS, Fee
 from service.domain.ids import AccountId
 from service.domain.plan import Verdict
 from service.domain.vault import SweepState, SweepTransaction
@@ -34,6 +35,20 @@ def test_the_thief_uses_the_nonce_first_and_loses_all_the_same(
     assert chain.tokens[USDT, SAFE] == 7
     assert sorted(s.state for s in house.sweeps(account)) == ["failed", "failed", "final", "final", "final"]
     assert [t.nonce for t in chain.executed] == [2, 3, 4]
+
+
+def test_no_round_offers_more_than_the_limit_and_no_coin_goes_to_fees_mostly(
+    house: VaultHouse, chain: MemoryChain, account: AccountId
+) -> None:
+    chain.fee = lambda: Fee(MAX_FEE, MAX_FEE)  # type: ignore[method-assign]  # an endpoint that lies
+    chain.rushed = 2
+    house.vault.sweep(account, key="s")
+    assert {sent.max_fee for sent in chain.executed} == {MAX_FEE}
+    assert chain.coins[SAFE] > ETHER * 8 // 10
+    executed = len(chain.executed)
+    chain.coins[house.address(account)] = 10 * MAX_FEE * NATIVE_GAS
+    house.vault.sweep(account, key="t")
+    assert len(chain.executed) == executed
 
 
 def test_a_thief_s_pending_transaction_is_outbid_at_its_nonce(

@@ -29,6 +29,7 @@ def incident() -> dict[str, Any]:
         "opened_at": AT.format(2),
         "contained_at": AT.format(9),
         "alerts": [{"raised_at": AT.format(1)}],
+        "timeline": [{"kind": "incident.contained", "at": AT.format(second)} for second in (9, 7)],
         "steps": [step(a, account) for a in ("suspend_withdrawals", "sweep_to_safe") for account in ACCOUNTS],
     }
 
@@ -86,7 +87,7 @@ def test_a_contained_drain_passes() -> None:
         ({"incident": {**incident(), "kind": "account_takeover"}}, "kind drain"),
         ({"incident": {**incident(), "steps": incident()["steps"][:-1]}}, "swept by quorum"),
         ({"incident": {**incident(), "steps": incident()["steps"][1:]}}, "suspended"),
-        ({"incident": None, "moments": Moments(START, None, None, None)}, "contained"),
+        ({"incident": None, "moments": Moments(START, None, None, None, None)}, "contained"),
         ({"review": ""}, "review"),
         ({"proofs": (("the audit log verifies", False),)}, "audit log"),
     ],
@@ -141,7 +142,9 @@ def test_a_quiet_day_passes_and_any_hold_fails_it() -> None:
 def test_times_count_from_the_first_2xx_and_never_below_zero() -> None:
     found = moments(START + 1.5, incident())
 
-    assert (found.after(found.detected), found.after(found.held), found.after(found.contained)) == (0.0, 1.5, 7.5)
+    assert (found.after(found.detected), found.after(found.held)) == (0.0, 1.5)
+    assert (found.after(found.contained), found.after(found.at_rest)) == (5.5, 7.5)
+    assert moments(START, {**incident(), "contained_at": None}).at_rest is None
     assert moments(None, incident()).after(found.held) is None
 
 

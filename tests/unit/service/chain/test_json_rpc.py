@@ -8,7 +8,7 @@ import pytest
 
 from service.chain.evm import JsonRpcChain
 from service.domain.errors import RefusedByOtherSideError, UnavailableError, UnknownOutcomeError
-from service.domain.evm import transaction_hash
+from service.domain.evm import MAX_FEE, transaction_hash
 
 ENDPOINT = "https://node.example/v3/SECRETKEY"
 RAW = b"\x02\xc0"
@@ -33,6 +33,11 @@ def fails(error: type[httpx.HTTPError]) -> Handler:
     return handle
 
 
+def prices(price: int, tip: int) -> Handler:
+    told = {"eth_gasPrice": hex(price), "eth_maxPriorityFeePerGas": hex(tip)}
+    return lambda request: httpx.Response(200, json={"result": told[json.loads(request.content)["method"]]})
+
+
 def test_what_is_asked() -> None:
     seen: list[dict[str, object]] = []
 
@@ -47,6 +52,17 @@ def test_what_is_asked() -> None:
         "eth_getBalance", "eth_getTransactionCount", "eth_gasPrice", "eth_maxPriorityFeePerGas",
     ]  # fmt: skip
     assert seen[1]["params"] == ["0xab", "pending"]
+
+
+@pytest.mark.parametrize(("price", "tip"), [(MAX_FEE, 0), (0, MAX_FEE + 1), (MAX_FEE // 2, MAX_FEE), (2**255, 2**255)])
+def test_a_fee_over_the_limit_is_not_believed(price: int, tip: int) -> None:
+    with pytest.raises(UnavailableError, match="over the limit of 1000") as refused:
+        chain(prices(price, tip)).fee()
+    assert "SECRETKEY" not in str(refused.value)
+
+
+def test_a_fee_at_the_limit_is_taken() -> None:
+    assert chain(prices(MAX_FEE // 4, MAX_FEE // 2)).fee().max_fee == MAX_FEE
 
 
 @pytest.mark.parametrize("result", [None, "0x", "many", 16, "-0x1", "0x1" + "0" * 64, {"a": 1}])

@@ -6,7 +6,7 @@ import pytest
 from eth_account import Account
 
 from service.domain.errors import InputError
-from service.domain.evm import Fee, Transaction, balance_data, chain_number, transaction_hash, transfer_data
+from service.domain.evm import MAX_FEE, Fee, Transaction, balance_data, chain_number, transaction_hash, transfer_data
 
 TO = "0x5afe000000000000000000000000000000000001"
 
@@ -54,3 +54,9 @@ def test_a_raised_fee_is_enough_to_replace() -> None:
     assert fee.raised().max_fee * 10 >= fee.max_fee * 11
     assert fee.raised().priority_fee * 10 >= fee.priority_fee * 11
     assert fee.times(4) == Fee(36, 4)
+
+
+def test_raising_ends_at_the_limit() -> None:
+    fee = Fee(MAX_FEE - 1, MAX_FEE // 16)
+    assert fee.raised().max_fee == fee.times(2).max_fee == MAX_FEE
+    assert Fee(MAX_FEE, MAX_FEE).times(32) == Fee(MAX_FEE, MAX_FEE).raised() == Fee(MAX_FEE, MAX_FEE)

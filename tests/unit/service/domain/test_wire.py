@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from service.domain.errors import InputError
 from service.domain.ids import ConnectionId
-from service.domain.wire import parse_wire, to_activity
+from service.domain.wire import check_event_id, parse_wire, to_activity
 from tests.support.intake import encoded, withdrawal
 
 
@@ -48,6 +48,18 @@ def test_a_wrong_field_is_named(changes: dict[str, object], field: str) -> None:
     with pytest.raises(InputError) as refused:
         to_activity(parse_wire(encoded(withdrawal(1, **changes))), ConnectionId("c"), "e")
     assert refused.value.field == field
+
+
+@pytest.mark.parametrize("event_id", ["", "x" * 201, "a\0b", "gate:", "gate:r-1"])
+def test_an_id_that_cannot_be_one_is_refused(event_id: str) -> None:
+    with pytest.raises(InputError) as refused:
+        check_event_id(event_id, "webhook-id")
+    assert refused.value.field == "webhook-id"
+
+
+@pytest.mark.parametrize("event_id", ["x" * 200, "gate", "gate-1", "agate:1", "Gate:1"])
+def test_any_other_id_is_taken(event_id: str) -> None:
+    assert check_event_id(event_id, "id") == event_id
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"\xff", b"null", b'"x"', b"[" * 5000, b"{"])
