@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import insert, literal, select
 
 from hsm.pkcs11.authority import AuthorityToken
 from hsm.power import Power
@@ -22,7 +23,7 @@ from tests.integration.containment.conftest import ACTIONS, Scene
 from tests.integration.hsm.tokens import set_up
 from tests.support.authority import House, house_on
 from tests.support.fakes import FakePlatform, Ledger
-from tests.support.incidents import CONNECTION, add_account, add_connection, add_incident
+from tests.support.incidents import CONNECTION, THIEF, add_account, add_connection, add_incident
 from tests.support.servers import SoftHsm
 
 pytestmark = pytest.mark.servers
@@ -194,6 +195,27 @@ def test_a_sweep_goes_only_where_the_approvers_saw_it_go(scene: Scene, house: Ho
     found = scene.step(sweep.id)
     assert (found.state is StepState.REFUSED) is replaced, found
     assert not replaced or "no longer in force" in (found.reason or "")
+
+
+def test_only_a_safe_destination_that_the_authority_signed_is_never_locked(scene: Scene, house: House) -> None:
+    """The API may insert rows, with a genuine statement copied from another row too: the thief's address is locked."""
+    owner = SqlDatabase(create(Secret(house.superuser_url), pool_size=1), SystemClock())
+    with owner.begin() as uow:
+        add_connection(uow.connection)
+        for ref in ("a-1", "a-2"):
+            add_account(uow.connection, ref)
+    state_destination(house, "0xsafe1")
+    copied = select(literal(THIEF.rpartition(":")[2]).label("descriptor"), literal("eip155:5").label("chain"))
+    kept = ("account_id", "active_from", "statement", "statement_signature", "created_at")
+    forged = copied.add_columns(*(safe_destinations.c[name] for name in kept))
+    with house.database("portcullis_api").begin() as uow:
+        uow.connection.execute(insert(safe_destinations).from_select(["descriptor", "chain", *kept], forged))
+    with owner.begin() as uow:
+        entities = (f"account:{CONNECTION}/a-2", f"destination:{THIEF}", "destination:eip155:1:0xSAFE1")
+        incident = IncidentId(add_incident(uow.connection, entities))
+    owner.engine.dispose()
+    respond.plan(scene.desk, incident)
+    assert {target for action, target in scene.steps(incident) if action == "lock_destination"} == {THIEF}
 
 
 def test_a_target_that_no_document_can_show_does_not_stop_the_others(scene: Scene, house: House) -> None:

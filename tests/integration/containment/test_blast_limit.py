@@ -7,16 +7,20 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import event, insert, select, update
 
+from service.domain.errors import ForbiddenError
 from service.domain.ids import IncidentId
+from service.domain.plan import StepState
+from service.domain.timeline import Entry
 from service.flow import escalate, respond
 from service.flow.routes import jobs_of
+from service.playbooks.scene import OTHERS_PER_ACCOUNT
 from service.store.tables.attention import escalations, messages
 from service.store.tables.incident import incidents
 from service.store.tables.keys import safe_destinations
 from service.store.tables.proof import outbox, timeline
 from service.store.tables.registry import channels, people
 from tests.integration.containment.conftest import Scene
-from tests.support.incidents import CONNECTION, THIEF, add_account, add_alert, add_connection, add_incident
+from tests.support.incidents import CONNECTION, THIEF, add_account, add_connection, add_incident
 
 pytestmark = pytest.mark.servers
 LIMIT = 10
@@ -130,6 +134,39 @@ def test_with_nobody_on_call_that_is_said(scene: Scene) -> None:
         assert "nobody" in uow.connection.execute(wanted).scalar_one()
 
 
+def test_an_invented_message_pages_nobody(scene: Scene) -> None:
+    """Neither by the broker alone, nor with the timeline entry that every role of the database may write."""
+    add_people(scene)
+    incident = a_drain(scene, LIMIT)
+    with scene.db.begin() as uow:
+        entry = Entry(
+            kind="plan.blast_limit_reached", at=uow.now, subject="pln_1", sentence="x", incident_id=incident
+        )
+        uow.record(entry)
+    with pytest.raises(ForbiddenError, match="nobody is paged"):
+        escalate.everyone(scene.db, incident)
+    assert paged(scene) == []
+
+
+def test_destinations_and_credentials_have_a_limit_of_their_own_for_all_incidents_of_the_hour(scene: Scene) -> None:
+    most = OTHERS_PER_ACCOUNT * LIMIT
+    first = tuple(f"destination:eip155:1:0x{n:040x}" for n in range(1, most + 2))
+    with scene.db.begin() as uow:
+        add_connection(uow.connection)
+        add_account(uow.connection, "hot-1")
+        one = IncidentId(add_incident(uow.connection, (f"account:{CONNECTION}/hot-1", *first)))
+        two = IncidentId(add_incident(uow.connection, (f"account:{CONNECTION}/hot-1", f"destination:{THIEF}")))
+        again = IncidentId(add_incident(uow.connection, (f"account:{CONNECTION}/hot-1", first[0])))
+    states = []
+    for incident in (one, two, again):
+        respond.plan(scene.desk, incident)
+        states.append([s.state for s in scene.steps(incident).values() if s.action == "lock_destination"])
+    ready = [sum(state is StepState.READY for state in found) for found in states]
+    assert ready == [most, 0, 1], "what was aimed at before costs nothing"
+    assert [len(found) for found in states] == [most + 1, 1, 1]
+    assert {payload["incident_id"] for payload in reached(scene)} == {one, two}
+
+
 @contextmanager
 def counted(scene: Scene) -> Iterator[list[str]]:
     statements: list[str] = []
@@ -170,12 +207,3 @@ def statements_to_extend(scene: Scene, behind: int) -> int:
 def test_looking_costs_as_many_queries_for_thirty_accounts_as_for_three(scene: Scene) -> None:
     a_drain(scene, 1)
     assert statements_to_extend(scene, 3) == statements_to_extend(scene, 30)
-
-
-def test_a_safe_destination_of_an_account_that_is_not_harmed_is_never_locked(scene: Scene) -> None:
-    incident = a_drain(scene, 1)
-    statements_to_extend(scene, 1)
-    with scene.db.begin() as uow:
-        add_alert(uow.connection, incident, (f"account:{CONNECTION}/hot-00", "destination:eip155:1:0xSAFE10"))
-    respond.extend(scene.desk, incident)
-    assert {target for action, target in scene.steps(incident) if action == "lock_destination"} == {THIEF}

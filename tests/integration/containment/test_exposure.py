@@ -127,7 +127,7 @@ def test_where_the_gate_approved_or_nothing_is_signed_only_what_is_proven_is_con
         uow.connection.execute(
             insert(safe_destinations).values(
                 account_id=account, chain="eip155:1", descriptor="0xsafe", active_from=datetime.now(UTC),
-                statement="{}", statement_signature=b"s",
+                statement="{}", statement_signature=b"s", signature=None if forged else b"the vault's",
                 created_at=datetime.now(UTC),
             )
         )  # fmt: skip

@@ -1,14 +1,17 @@
 """What the broker forgets, the rows remember: relay and sweeper against a real Valkey that is flushed or away."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from types import SimpleNamespace
 
 import psycopg
 import pytest
 import redis
 from celery import Celery
 from sqlalchemy import func, select, update
+from structlog.testing import capture_logs
 
 from service.clock import SystemClock
 from service.domain.errors import UnavailableError
@@ -17,10 +20,13 @@ from service.domain.ids import IncidentId, new_id
 from service.domain.secrets import Secret
 from service.domain.timeline import Entry
 from service.flow import respond
+from service.store import grants
 from service.store.database import SqlDatabase, create
 from service.store.tables.proof import outbox
 from tests.integration.containment.conftest import ACTIONS, PLAYBOOKS, no_key
 from tests.support.incidents import CONNECTION, add_account, add_connection, add_incident
+from tests.support.servers import url_of_role
+from workers import leading, relay
 from workers.app import make_app
 from workers.publish import CeleryQueue, done_key
 from workers.reconcile import LOCK, Sweeper
@@ -163,6 +169,56 @@ def test_a_ready_step_that_no_job_reached_is_found(db: SqlDatabase, sweeper: Swe
     with db.begin() as uow:
         uow.connection.exec_driver_sql("UPDATE steps SET ready_at = now() - interval '6 s'")
     assert sweeper.sweep() == waiting(redis_url, "containment") > 0
+
+
+@contextmanager
+def holding(url: str, role: str, lock: int) -> Iterator[None]:
+    with psycopg.connect(url_of_role(url, role), autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", (lock,))
+        yield
+
+
+def relay_until(url: str, app: Celery, done: Callable[[], bool]) -> bool:
+    """Run a relay as the containment worker's role until it is `done`, at most ten seconds."""
+    stop = threading.Event()
+    own = Secret(url_of_role(url, grants.CONTAINMENT))
+    thread = threading.Thread(target=Relay(own, CeleryQueue(app), stop, threading.Lock()).run)
+    thread.start()
+    try:
+        return any(done() or stop.wait(0.05) for _ in range(200))
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_the_api_cannot_stop_the_relay_by_taking_its_lock(
+    db: SqlDatabase, app: Celery, fresh_postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leading, "PATIENCE_S", 0.0)
+    raise_alert(db)
+    with holding(fresh_postgres_url, grants.API, relay.LOCK), capture_logs() as logs:
+        assert relay_until(fresh_postgres_url, app, lambda: unpublished(db) == 0)
+    (told,) = [line for line in logs if line["event"] == "lead.lock_in_foreign_hands"]
+    assert (told["log_level"], told["holder"]) == ("error", grants.API)
+
+
+@pytest.mark.parametrize(("role", "leads"), [(grants.API, True), (grants.CONTAINMENT, False), (grants.KEYS, False)])
+def test_a_sweeper_gives_way_to_a_worker_and_to_nobody_else(
+    app: Celery, db: SqlDatabase, fresh_postgres_url: str, monkeypatch: pytest.MonkeyPatch, role: str, *, leads: bool
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(leading, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    own = SqlDatabase(create(Secret(url_of_role(fresh_postgres_url, grants.CONTAINMENT)), pool_size=2), SystemClock())
+    sweeper = Sweeper(own, CeleryQueue(app), threading.Event(), threading.Lock())
+    raise_alert(db)
+    age_outbox(db, timedelta(minutes=1))
+    with holding(fresh_postgres_url, role, LOCK), capture_logs() as logs:
+        assert sweeper.sweep() == 0, "whoever looks at the database by hand lets go of it"
+        now[0] += leading.PATIENCE_S
+        assert sweeper.sweep() == int(leads)
+    own.engine.dispose()
+    errors = [line["holder"] for line in logs if line["log_level"] == "error"]
+    assert errors == ([role] if leads else [])
 
 
 def test_one_sweeper_works_at_a_time(db: SqlDatabase, sweeper: Sweeper) -> None:

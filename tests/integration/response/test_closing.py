@@ -121,12 +121,20 @@ def test_what_was_lost_is_what_left_and_was_anomalous(ready: House, incident: In
         ready,
         insert(safe_destinations).values(
             account_id=account, chain="eip155:1", active_from=now, descriptor="0xSafe", statement="{}",
+            statement_signature=b"", signature=b"the vault's", created_at=now,
+        ),
+    )  # fmt: skip
+    superuser_do(
+        ready,
+        insert(safe_destinations).values(
+            account_id=account, chain="eip155:5", active_from=now, descriptor="0xForged", statement="{}",
             statement_signature=b"", created_at=now,
         ),
     )  # fmt: skip
     superuser_do(ready, update(incidents).values(first_harm_at=now - timedelta(seconds=5)))
     movement(ready, incident, 1_000)
     movement(ready, incident, 200, state="broadcast")
+    movement(ready, incident, 30, destination="eip155:5:0xforged")
     movement(ready, incident, 40_000, state="cancelled")
     movement(ready, incident, 40_000, state="failed")
     movement(ready, incident, 40_000, decision="allow")
@@ -134,7 +142,7 @@ def test_what_was_lost_is_what_left_and_was_anomalous(ready: House, incident: In
     movement(ready, incident, 40_000, received_at=now - timedelta(hours=1))
     movement(ready, incident, 40_000, destination="eip155:1:0xsafe")
     with ready.database(CONTAINMENT).begin() as uow:
-        assert uow.incidents.moved_usd(incident) == 1_200
+        assert uow.incidents.moved_usd(incident) == 1_230
     close(ready, incident)
     review.write(ready.database(CONTAINMENT), incident)
-    assert json.loads(rows(ready, reviews)[0].body)["value_usd"]["lost"] == "1200.00"
+    assert json.loads(rows(ready, reviews)[0].body)["value_usd"]["lost"] == "1230.00"

@@ -280,8 +280,10 @@ def test_a_step_waits_for_one_of_an_earlier_plan_too() -> None:
 # blast radius
 
 
-def limited(accounts: int = 10, value: int = 10**9, touched: Sequence[str] = ()) -> Mapping[ConnectionId, Allowance]:
-    return {ONE: Allowance(accounts, Decimal(value), set(touched))}
+def limited(
+    accounts: int = 10, value: int = 10**9, touched: Sequence[str] = (), others: int = 10
+) -> Mapping[ConnectionId, Allowance]:
+    return {ONE: Allowance(accounts, Decimal(value), set(touched), others, set())}
 
 
 def states(steps: Sequence[Step]) -> list[StepState]:
@@ -333,8 +335,25 @@ def test_locking_a_destination_touches_no_account() -> None:
     assert states(plan(scene(destinations=(THIEF,), allowances=limited(accounts=0)), LOCK)) == [StepState.READY]
 
 
+def test_beyond_the_number_of_other_targets_steps_wait_for_people() -> None:
+    actors = tuple(Target("credential", ONE, f"ops-{n}") for n in range(2))
+    found = scene(account("a"), destinations=(THIEF,), actors=actors, allowances=limited(others=2))
+    revoke = template("revoke_credential", Selector.ACTORS)
+    steps = plan(found, LOCK, revoke, SUSPEND)
+    assert states(steps) == [StepState.READY, StepState.READY, StepState.WAITING_APPROVAL, StepState.READY]
+    assert steps[2].reason == OVER_LIMIT
+
+
+def test_another_target_counts_once() -> None:
+    left = Allowance(0, Decimal(0), set(), 1, set())
+    assert left.aim(THIEF)
+    assert left.aim(replace(THIEF, account="hot-2"))
+    assert not left.aim(Target("credential", ONE, THIEF.value))
+    assert (left.others, left.aimed) == (0, {("destination", THIEF.value)})
+
+
 def test_an_allowance_takes_all_or_nothing() -> None:
-    left = Allowance(2, Decimal(100), set())
+    left = Allowance(2, Decimal(100), set(), 0, set())
     assert not left.take({"a": Decimal(1), "b": Decimal(1), "c": Decimal(1)})
     assert (left.accounts, left.value_usd, left.touched) == (2, Decimal(100), set())
     assert left.take({"a": Decimal(60)})
