@@ -34,9 +34,10 @@ class Settings:
     home: Path
     """The installation's folder; `public/` below it holds public keys that any process may read."""
     database_url: Secret
-    redis_url: Secret
     authority_socket: Path
     token: TokenSettings | None
+    redis_url: Secret | None = None
+    """The broker; None in a process that uses none (the API, the authority), which is then not told where it is."""
     listen_host: str = "127.0.0.1"
     listen_port: int = 8420
     pool_size: int = 5
@@ -45,6 +46,13 @@ class Settings:
     chains: Mapping[str, str] = field(default_factory=dict, repr=False)
     """JSON-RPC endpoint by CAIP-2 chain; not shown, because endpoints carry keys in their paths."""
     tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def broker_url(self) -> Secret:
+        """The broker of a process that needs one. Raises ConfigurationError."""
+        if self.redis_url is None:
+            raise ConfigurationError(_not_set("REDIS_URL"))
+        return self.redis_url
 
     @property
     def public(self) -> Path:
@@ -62,9 +70,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     def need(name: str) -> str:
         value = env.get(PREFIX + name, "")
         if not value:
-            raise ConfigurationError(
-                f"{PREFIX}{name} is not set: start the service with `portcullis up`, or see docs/guides/own-servers.md"
-            )
+            raise ConfigurationError(_not_set(name))
         return value
 
     def path_or_none(name: str) -> Path | None:
@@ -76,19 +82,24 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         raise ConfigurationError(f"{PREFIX}LISTEN_PORT is {port!r}: give a port between 1 and 65535")
     home = Path(need("HOME"))
     token_uri = env.get(PREFIX + "TOKEN_URI", "")
+    redis_url = env.get(PREFIX + "REDIS_URL", "")
     return Settings(
         process=need("PROCESS"),
         home=home,
         database_url=Secret(need("DATABASE_URL")),
-        redis_url=Secret(need("REDIS_URL")),
         authority_socket=Path(env.get(PREFIX + "AUTHORITY_SOCKET", str(home / "run" / "authority.sock"))),
         token=TokenSettings(token_uri, path_or_none("SOFTHSM2_CONF")) if token_uri else None,
+        redis_url=Secret(redis_url) if redis_url else None,
         listen_host=env.get(PREFIX + "LISTEN_HOST", "127.0.0.1"),
         listen_port=int(port),
         extra_detectors=path_or_none("DETECTORS"),
         extra_playbooks=path_or_none("PLAYBOOKS"),
         chains=_chains(env.get(PREFIX + "CHAINS", "")),
     )
+
+
+def _not_set(name: str) -> str:
+    return f"{PREFIX}{name} is not set: start the service with `portcullis up`, or see docs/guides/own-servers.md"
 
 
 def _chains(text: str) -> dict[str, str]:

@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _schedule(settings: Settings) -> int:
-    beat = make_beat(make_app(settings.redis_url))
+    beat = make_beat(make_app(settings.broker_url))
 
     def stop(_number: int, _frame: Any) -> None:
         beat.stop()

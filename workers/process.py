@@ -75,7 +75,7 @@ class Child:
 def run(settings: Settings, kind: WorkerKind) -> int:
     """Run until told to stop; return the exit code. Raises ConfigurationError when it cannot even start."""
     kind.check(settings)
-    app = make_app(settings.redis_url, kind.queues)
+    app = make_app(settings.broker_url, kind.queues)
     app.conf.worker_proc_alive_timeout = START_S
     child = Child(settings, kind.root)
     register(app, kind.jobs, child.root)

@@ -2,7 +2,7 @@
 
 Rules (design D7): a root opens exactly one kind of token with its own PIN source; the containment worker has platform
 keys and no wallet keys, the key worker wallet keys and no platform keys. Secrets of connections and channels are
-unsealed inside the token on demand and kept nowhere.
+unsealed inside the token on demand and kept nowhere. The key worker's child protects its memory before the token is opened.
 """
 
 import os
@@ -11,7 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
+import structlog
+
 from hsm.errors import HsmInputError
+from hsm.memory import protect_process
 from hsm.pkcs11.config import TokenConfig
 from hsm.pkcs11.custodian import TokenCustodian
 from hsm.pkcs11.platform import PlatformToken
@@ -43,6 +46,7 @@ ACTIONS = "service.actions"
 PLATFORMS = "service.custody"
 API_KEY = "api_private_key"
 """The secret that signs our calls to a platform: RSA, PEM, unencrypted inside its seal."""
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,9 @@ def containment_root(settings: Settings) -> WorkerRoot:
 
 def keys_root(settings: Settings) -> WorkerRoot:
     """Wire the key worker. Raises ConfigurationError, and HsmError when the token does not open."""
+    unprotected = protect_process().missing
+    if unprotected:
+        _log.warning("memory.not_protected", missing=unprotected)
     db = _database(settings)
     token = TokenCustodian.open(_token(settings))
     chains = {chain: JsonRpcChain(endpoint) for chain, endpoint in settings.chains.items()}

@@ -90,7 +90,9 @@ def confirm(office: Office, person_id: PersonId, code: str) -> None:
         records.charge(factor.id, PURPOSE)
     timecode = matching_timecode(office.token, factor.id, code.strip(), office.clock.now().timestamp())
     if timecode is None:
-        raise UnauthenticatedError("the code is wrong: check the clock of the phone and type the newest one")
+        raise UnauthenticatedError(
+            "the code is wrong: check the clock of the phone and type the newest one", field="code"
+        )
     with office.db.begin() as uow:
         records = VotingRecords(uow.connection, uow.now)
         if not records.burn(factor.id, timecode):

@@ -1,8 +1,9 @@
 """First set-up under the one-time token: people, connections, channels, policy, accounts, completion.
 
 Rules: the token is known by its SHA-256 only, compared in constant time; it is dead once set-up is complete, and from the
-first registered account on it serves for further new accounts and the completion alone. Completion needs quorums that the
-enrolled people can win; what was set up is then signed, and everything that it decided takes a quorum from there on.
+first registered account on it serves for further new accounts and the completion alone. Accounts and completion need
+quorums that the enrolled people can win, so that the token cannot close itself out; what was set up is then signed, and
+everything that it decided takes a quorum from there on.
 """
 
 import hashlib
@@ -134,8 +135,9 @@ class FirstSetup:
     def accounts(self, token: str, accounts: Sequence[SetupAccount]) -> dict[str, list[Signed]]:
         """Sign the safe destinations of new accounts, active at once; by account id, in the order given.
 
-        Raises ConflictError for an account that is registered already, by its id or its place: its destinations take a
-        quorum. Raises InputError for ids that are no account ids or come twice.
+        Raises ConfigurationError that names a quorum which the enrolled people could not fill, and whom to add: after the
+        first account the token adds nobody. Raises ConflictError for an account that is registered already, by its id or
+        its place: its destinations take a quorum. Raises InputError for ids that are no account ids or come twice.
         """
         if not 0 < len(accounts) <= MAX_ACCOUNTS:
             raise InputError(f"give 1 to {MAX_ACCOUNTS} accounts", field="accounts")
@@ -143,6 +145,7 @@ class FirstSetup:
             raise InputError("each account has an id of its own, acc_…", field="id")
         with self.office.db.begin() as uow:
             self._require_alive(uow, token, only_accounts=True)
+            self._require_winnable(uow)
             for account in accounts:
                 uow.registry.connection(ConnectionId(account.connection))
                 if uow.registry.account_at(AccountRef(ConnectionId(account.connection), account.ref)) is not None:
@@ -169,8 +172,7 @@ class FirstSetup:
         if not has_policy:
             self._put_policy(token, {}, only_accounts=True)  # the declared defaults, nothing of the caller's
         with self.office.db.begin() as uow:
-            policy = policy_in_force(uow.registry.policy(), self.office.public_key_pem)
-            require_winnable(policy, holders(uow))
+            policy = self._require_winnable(uow)
             statement = SetupStatement(
                 tag=SETUP_TAG,
                 people=tuple(str(person.id) for person in uow.registry.people()),
@@ -199,6 +201,15 @@ class FirstSetup:
                 approval=BY_SETUP,
             ).text
         )
+
+    def _require_winnable(self, uow: SqlUnitOfWork) -> Policy:
+        """Return the policy as it would be completed, if it can be won by those who are enrolled."""
+        signed = uow.registry.policy()
+        policy = (
+            default_policy(self.declared) if signed is None else policy_in_force(signed, self.office.public_key_pem)
+        )
+        require_winnable(policy, holders(uow))
+        return policy
 
     def _require_alive(self, uow: SqlUnitOfWork, token: str, *, only_accounts: bool = False) -> None:
         """Raise unless the token is right and set-up is still open for this; the message does not tell which failed."""

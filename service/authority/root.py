@@ -2,7 +2,8 @@
 
 Rules: it opens the authority token and no other (design D7); it serves on a Unix socket only, whose folder decides who may
 call; the public key that others have pinned must be the token's own, or it does not start; what a crash left approved but
-not carried out is carried out before the first request.
+not carried out is carried out before the first request; its memory is protected before the token is opened, because a
+TOTP seed passes through it.
 """
 
 import os
@@ -13,6 +14,7 @@ from typing import Final
 import structlog
 import uvicorn
 
+from hsm.memory import protect_process
 from hsm.pkcs11.authority import AuthorityToken
 from hsm.pkcs11.config import TokenConfig
 from service.actions.base import ContainmentAction
@@ -54,6 +56,9 @@ def main() -> None:
     """Run the authority until it is told to stop. Raises ConfigurationError and HsmError before it serves."""
     configure("authority")
     settings = read_settings()
+    unprotected = protect_process().missing
+    if unprotected:
+        _log.warning("memory.not_protected", missing=unprotected)
     office = open_office(settings)
     settle_or_say(office)
     first = FirstSetup(office, setup_token_file(settings, os.environ), declared_approvals())

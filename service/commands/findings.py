@@ -1,4 +1,4 @@
-"""`portcullis alerts | verdict | activities`: what the engine found, on which activities, and what people say of it."""
+"""`portcullis alerts | verdict | activities | clear`: what the engine found, and what people say of it."""
 
 from typing import Annotated
 
@@ -104,3 +104,17 @@ def activities(
         for one in found["items"]
     ]
     print_page(found, table("Activities", heads, rows))
+
+
+def clear(
+    activity: Annotated[str, typer.Argument(help="The held activity's id, act_…")],
+    *,
+    why: Annotated[str | None, typer.Option(help="What approvers read.")] = None,
+) -> None:
+    """Ask for the quorum that lets a held activity's transaction be signed; the engine then learns it.
+
+    Example: `portcullis clear act_01JD2Z5Q8Z6W9X4V7T3S1R0Q8Q --why "Announced, and called back."`
+    """
+    with ApiClient(api_token()) as api:
+        found = api.post(f"/v1/activities/{segment(activity)}/clear", {} if why is None else {"why": why})
+    console().print(f"This takes a quorum: portcullis approve {plain(found['approval'])}")

@@ -1,8 +1,9 @@
 """`portcullis setup FILE.yaml`: the first set-up in one go, under the one-time token.
 
-Rules: people, connections, channels, policy, accounts, completion, in this order, each through the API; what is secret in
-the answers (enrolment codes, API tokens) goes to the terminal, or to a new file of mode 0600 when one is named. Each
-person's first code is asked for before the set-up is completed, because quorums count enrolled people only.
+Rules: people, connections, channels, policy, first codes, accounts, completion, in this order, each through the API; what is
+secret in the answers (enrolment codes, API tokens) goes to the terminal, or to a new file of mode 0600 when one is named.
+Each person's first code is asked for before accounts, because quorums count enrolled people only and the one-time token
+confirms nobody once an account is registered. A code is asked for again only when it was the code that was wrong.
 """
 
 import json
@@ -46,11 +47,11 @@ def setup(
         if plan["channels"]:
             api.post("/v1/setup/channels", {"channels": plan["channels"]})
         api.post("/v1/setup/policy", {"changes": plan["policy"] or {}})
-        if plan["accounts"]:
-            shown |= api.post("/v1/setup/accounts", {"accounts": plan["accounts"]})
         _hand_over(console, shown, secrets_to)
         for person in shown.get("people", []):  # type: ignore[attr-defined]  # a list, made above
             _confirm(api, console, person)
+        if plan["accounts"]:
+            _accounts(api, console, plan["accounts"])
         api.post("/v1/setup/complete")
     console.print("Set-up is complete. From here on, who decides and what is connected changes by quorum only.")
 
@@ -99,9 +100,16 @@ def _confirm(api: ApiClient, console: Console, person: Mapping[str, Any]) -> Non
         try:
             api.post(f"/v1/setup/people/{person['person']}/confirm", {"code": code})
         except UnauthenticatedError as error:
+            if error.field != "code":
+                raise  # the token is refused: no code would ever be taken
             console.print(str(error))
         else:
             return
+
+
+def _accounts(api: ApiClient, console: Console, accounts: object) -> None:
+    for made in api.post("/v1/setup/accounts", {"accounts": accounts})["accounts"]:
+        console.print(f"Account {made['connection']}/{made['ref']} is {made['id']}.")
 
 
 def _hand_over(console: Console, shown: Mapping[str, object], secrets_to: Path | None) -> None:

@@ -53,6 +53,8 @@ class Item:
     """The request id, when somebody waits for a decision before signing."""
     payload_digest: bytes | None = None
     """SHA-256 of what the bytes to be signed would do (chain, to, value, data), where they are known."""
+    doubted: bool = False
+    """What is shown could not be held against the bytes: the question is held whatever its score."""
     trace_id: str | None = None
     """Of the request that brought it; goes with the alert's event to every job."""
 
@@ -154,7 +156,9 @@ class Standing:
     held: bool
     """A hold of ours on the account, the destination or the whole connection is in force."""
     cleared: bool
-    """People let the transaction pass."""
+    """People cleared the very activity that is asked about."""
+    cleared_alike: bool
+    """They cleared one that told the same account, asset, destination and amount, and this one told nothing new."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ does not authorise anything under another (design D4, D7). Amounts are decimal s
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Final
@@ -175,12 +176,18 @@ def require_winnable(policy: Policy, holders: Holders) -> None:
         quorum = policy.quorum(action)
         if not winnable_without_any_one(quorum, holders):
             wanted = " and ".join(f"{group.count} x {group.role}" for group in quorum.groups)
-            lacking = ", ".join(missing(quorum, holders)) or "one more, because a requester does not count"
             raise ConfigurationError(
-                f"the quorum for {action} ({wanted}) cannot be won by the people who are active and enrolled: "
-                f"lacking {lacking}; add people or lower the quorum",
+                f"the quorum for {action} ({wanted}) cannot be won by the people who are active and enrolled, because a "
+                f"requester does not count: add and enrol {_lacking(quorum, holders)}, or lower the quorum",
                 field=f"quorums.{action}",
             )
+
+
+def _lacking(quorum: Quorum, holders: Holders) -> str:
+    """Name the roles of the places that stay empty when the one who is missed most makes the request."""
+    others = [{p: r for p, r in holders.items() if p != requester} for requester in holders] or [{}]
+    worst = max((missing(quorum, left) for left in others), key=len)
+    return " and ".join(f"{count} x {role}" for role, count in Counter(worst).items())
 
 
 def _quorum(action: str, group: tuple[Place, ...]) -> Quorum:

@@ -1,12 +1,17 @@
-"""What is asked for that is no step of a plan: messages to users, paging beyond level one; and how a request is audited.
+"""What is asked for that is no step of a plan: messages, paging, closing as false, clearing; and how it is audited.
 
 Rules: a message's item carries its exact subject, body, channel and recipient, so that people approve the very text that
 goes out; whoever executes builds the item again from the row in hand and asks `approval.lists`.
 """
 
+from typing import Final
+
 from service.domain.approval import ActionDocument, Item, one_line
+from service.domain.clearance import HeldActivity
 from service.domain.plan import Effect
 from service.domain.timeline import Entry
+
+CLEAR: Final = "blind.clear_activity"
 
 
 def requested_entry(document: ActionDocument) -> Entry:
@@ -61,4 +66,16 @@ def false_closure_item(incident_id: str) -> Item:
         target={"kind": "incident", "value": incident_id},
         params={"verdict": "false_positive"},
         sentence=f"Close critical incident {incident_id} as a false positive; the engine learns from it.",
+    )
+
+
+def clearance_item(held: HeldActivity) -> Item:
+    """Return the item that asks to let a held activity's transaction pass and to learn from it."""
+    return Item(
+        step="",
+        action=CLEAR,
+        effect=Effect.LOOSENS,
+        target={"kind": "activity", "connection": held.connection, "value": held.id},
+        params=held.facts,
+        sentence=one_line(held.sentence),
     )

@@ -5,6 +5,8 @@ Rules:
 - The question is an activity like any other: scored, counted and learned once, in the same order as everything else.
 - The same request again gets the stored decision. A hold is looked up afresh: it turns into approve once people cleared
   the transaction and no hold of ours is in force. A rejection stays.
+- What people cleared is one activity. Another question passes by it only where it is stored as a repetition that told the
+  same account, asset, destination and amount, and no doubt hangs on it: whatever was changed or added is not cleared.
 - A hold of ours on the account, the destination or the connection holds whatever the score says: this is what suspending
   an account means on a platform that asks us (design part 4).
 - Our own fault, or a deadline near, is a hold. Work that was begun goes on and is stored; the repeated question finds it.
@@ -81,7 +83,13 @@ class Gate:
             raw=question.facts,
             activity=activity,
         )
-        item = Item(received, question=question.request_id, payload_digest=question.payload_digest, trace_id=_trace())
+        item = Item(
+            received,
+            question=question.request_id,
+            payload_digest=question.payload_digest,
+            doubted=question.doubt is not None,
+            trace_id=_trace(),
+        )
         outcome = await self._submit(item)
         if outcome.gate is None:
             raise PortcullisError("a question was stored without its decision")
@@ -92,12 +100,12 @@ class Gate:
         activity = question.activity
         if outcome.gate is GateDecision.REJECT:
             return GateDecision.REJECT
-        standing = await self._store.standing(
-            activity.connection, activity.account, activity.destination, activity.transaction
-        )
+        standing = await self._store.standing(activity, outcome.activity_id)
         if standing.held:
             return GateDecision.HOLD
-        if (outcome.gate is GateDecision.HOLD or question.doubt is not None) and not standing.cleared:
+        doubted = question.doubt is not None
+        cleared = standing.cleared or (standing.cleared_alike and not doubted)
+        if (outcome.gate is GateDecision.HOLD or doubted) and not cleared:
             return GateDecision.HOLD
         if outcome.gate is GateDecision.HOLD:
             await self._store.let_pass(activity.connection, question.request_id)

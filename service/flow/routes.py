@@ -22,7 +22,7 @@ JOBS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "step_unknown": ("notify.step",),
     "step_failed": ("notify.step", "respond.advance"),
     "approval_requested": ("notify.approvers",),
-    "step_approved": ("approve.release", "notify.released", "escalate.released", "review.close"),
+    "step_approved": ("approve.release", "notify.released", "escalate.released", "review.close", "review.clear"),
     "vote_cast": ("notify.voted",),
     "factor_changed": ("notify.factor",),
     "approval_ended": ("approve.ended",),

@@ -25,8 +25,8 @@ from service.domain.errors import PortcullisError
 from service.runtime.environment import read_environment
 from service.runtime.errors import NotRunningError
 from service.runtime.layout import LAYOUT_VERSION, LEAST_FREE_BYTES, Layout, holder
-from service.runtime.processes import API, KINDS
-from service.runtime.servers import check_redis
+from service.runtime.processes import API, KINDS, SCHEDULE, ProcessKind
+from service.runtime.servers import REDIS_VARIABLE, check_redis
 from service.runtime.status import read_status
 from service.runtime.token_checks import check_tokens
 from service.store.migrate import revisions
@@ -219,7 +219,7 @@ def _database(layout: Layout) -> Iterator[Check]:
 
 
 def _redis(layout: Layout) -> Iterator[Check]:
-    url = _setting(layout, "PORTCULLIS_REDIS_URL")
+    url = _setting(layout, REDIS_VARIABLE, SCHEDULE)
     if url is None or _ours_and_down(layout, url):
         yield _no_settings("redis") if url is None else _not_running("redis")
         return
@@ -236,8 +236,8 @@ def _tokens(layout: Layout) -> Iterator[Check]:
         yield Check(finding.name, Outcome(finding.outcome), finding.found, finding.advice)
 
 
-def _setting(layout: Layout, name: str) -> str | None:
-    return (read_environment(layout, API.name) or {}).get(name)
+def _setting(layout: Layout, name: str, told: ProcessKind = API) -> str | None:
+    return (read_environment(layout, told.name) or {}).get(name)
 
 
 def _ours_and_down(layout: Layout, url: str) -> bool:

@@ -1,4 +1,4 @@
-"""The process kinds of an installation: what each runs, which tokens it may open, how long it may take to stop.
+"""The process kinds of an installation: what each runs, which tokens it opens, whether it is told the broker, how it stops.
 
 This is the one table that `up`, `status`, `doctor` and the documentation read (design D7).
 """
@@ -16,6 +16,8 @@ class ProcessKind:
     powers: tuple[str, ...]
     stop_timeout_s: float
     does: str
+    broker: bool = False
+    """Whether it publishes or consumes messages; only then is it told where the broker is."""
 
     @property
     def user(self) -> str:
@@ -29,9 +31,11 @@ class ProcessKind:
 
 
 AUTHORITY: Final = ProcessKind("authority", ("service.authority",), ("authority",), 10, "checks codes, signs votes")
-CONTAINMENT: Final = ProcessKind("containment", ("workers", "containment"), ("platform",), 70, "acts on platforms")
-KEYS: Final = ProcessKind("keys", ("workers", "keys"), ("vault", "guardian"), 70, "signs with wallet keys")
-SCHEDULE: Final = ProcessKind("schedule", ("workers", "schedule"), (), 10, "finds what is late")
+CONTAINMENT: Final = ProcessKind(
+    "containment", ("workers", "containment"), ("platform",), 70, "acts on platforms", broker=True
+)
+KEYS: Final = ProcessKind("keys", ("workers", "keys"), ("vault", "guardian"), 70, "signs with wallet keys", broker=True)
+SCHEDULE: Final = ProcessKind("schedule", ("workers", "schedule"), (), 10, "finds what is late", broker=True)
 API: Final = ProcessKind("api", ("service.serve",), ("gate",), 15, "webhooks, gate, analysts")
 
 KINDS: Final = (AUTHORITY, CONTAINMENT, KEYS, SCHEDULE, API)

@@ -27,7 +27,7 @@ from service.runtime.isolation import Isolation, hand_out_folders, plan_isolatio
 from service.runtime.layout import Layout, open_home
 from service.runtime.parts import Part, ProcessPart, ProcessPlan, answers_health
 from service.runtime.processes import API, AUTHORITY, KEYS, KINDS, ProcessKind
-from service.runtime.servers import Place, check_own_servers, start_postgres, start_redis
+from service.runtime.servers import REDIS_VARIABLE, Place, check_own_servers, start_postgres, start_redis
 from service.runtime.supervisor import STOPPED_EARLY, Supervisor
 from service.runtime.tokens import (
     Token,
@@ -176,10 +176,11 @@ def environment_of(prepared: Prepared, kind: ProcessKind) -> dict[str, str]:
         "PORTCULLIS_PROCESS": kind.name,
         "PORTCULLIS_HOME": str(layout.home),
         "PORTCULLIS_DATABASE_URL": database.url_for(prepared.database.url, kind.role, prepared.passwords[kind.name]),
-        "PORTCULLIS_REDIS_URL": prepared.redis.url.reveal(),
         "PORTCULLIS_AUTHORITY_SOCKET": str(layout.authority_socket),
         **token_environment(prepared.tokens, kind.powers),
     }
+    if kind.broker:
+        values[REDIS_VARIABLE] = prepared.redis.url.reveal()
     if kind is API:
         values |= {
             "PORTCULLIS_LISTEN_HOST": prepared.listen.host,

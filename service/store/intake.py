@@ -13,6 +13,7 @@ from typing import Any, Final
 import asyncpg
 
 from rules.learning import LearningRecord, StateChange
+from service.domain.activity import Activity
 from service.domain.errors import UnavailableError
 from service.domain.events import Event
 from service.domain.ids import ActivityId
@@ -103,22 +104,27 @@ class PostgresIntakeStore:
         for entry, _, trace_id in transaction.written:
             announce([entry], trace_id=trace_id)
 
-    async def standing(
-        self, connection: str, account: str | None, destination: str | None, transaction: str | None
-    ) -> Standing:
+    async def standing(self, activity: Activity, activity_id: ActivityId) -> Standing:
         """See the port."""
         with unavailable():
             row = await self.pool.fetchrow(
                 """
+                WITH cleared AS (
+                  SELECT c.* FROM transactions t JOIN approvals p ON p.id = t.cleared_by
+                  JOIN activities c ON c.id = p.document::jsonb #>> '{what,0,target,value}'
+                  WHERE t.connection_id = $1 AND t.ref = $4 AND t.state NOT IN ('failed', 'cancelled')
+                )
                 SELECT EXISTS (SELECT FROM gate_holds WHERE connection_id = $1 AND released_at IS NULL AND (
                          scope = 'connection' OR (scope = 'account' AND value = $2) OR (scope = 'destination' AND value = $3)
                        )) AS held,
-                       EXISTS (SELECT FROM transactions WHERE connection_id = $1 AND ref = $4 AND cleared_by IS NOT NULL)
-                       AS cleared
+                       EXISTS (SELECT FROM cleared c WHERE c.id = $5) AS cleared,
+                       EXISTS (SELECT FROM cleared c JOIN activities q ON q.id = $5 AND q.status = 'repeated' AND
+                         (q.account, q.asset, q.destination, q.amount_base_units) IS NOT DISTINCT FROM
+                         (c.account, c.asset, c.destination, c.amount_base_units)) AS alike
                 """,
-                connection, account, destination, transaction,
+                activity.connection, activity.account, activity.destination, activity.transaction, activity_id,
             )  # fmt: skip
-        return Standing(row["held"], row["cleared"])
+        return Standing(row["held"], row["cleared"], row["alike"])
 
     async def let_pass(self, connection: str, request_id: str) -> None:
         """See the port."""

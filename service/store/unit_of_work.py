@@ -15,6 +15,7 @@ from service.domain.events import Event
 from service.domain.timeline import Entry
 from service.store.approvals import ApprovalRepository
 from service.store.attention import AttentionRepository
+from service.store.clearances import ClearanceRepository
 from service.store.incidents import IncidentRepository
 from service.store.keys import KeyRepository
 from service.store.plans import PlanRepository
@@ -56,6 +57,11 @@ class SqlUnitOfWork:
     def attention(self) -> AttentionRepository:
         """Timers, escalations, messages, reviews."""
         return AttentionRepository(self.connection, self.now)
+
+    @cached_property
+    def clearances(self) -> ClearanceRepository:
+        """Held activities that people clear."""
+        return ClearanceRepository(self.connection, self.now)
 
     @cached_property
     def keys(self) -> KeyRepository:

@@ -90,7 +90,6 @@ def settings_for(folder: Path) -> Settings:
         process="api",
         home=folder,
         database_url=Secret("postgresql://unused"),
-        redis_url=Secret("redis://unused"),
         authority_socket=folder / "authority.sock",
         token=None,
     )

@@ -25,7 +25,7 @@ from service.clock import SystemClock
 from service.commands.replay import Report, replayed
 from service.custody.fireblocks.platform import PLATFORM as FIREBLOCKS
 from service.custody.standard.platform import PLATFORM as STANDARD
-from service.domain.ids import ConnectionId, PersonId
+from service.domain.ids import ConnectionId, PersonId, new_id
 from service.domain.quorum import Role
 from service.domain.secrets import Secret
 from service.flow.gate import Gate
@@ -177,6 +177,21 @@ def withdrawal(number: int, **changes: object) -> dict[str, object]:
 def encoded(document: object) -> bytes:
     """JSON bytes."""
     return json.dumps(document).encode()
+
+
+def clear_by_hand(url: str, activity_id: str) -> None:
+    """Write what a clearance writes at the transaction, without its votes: what the gate looks up."""
+    document = {"what": [{"action": "blind.clear_activity", "target": {"value": activity_id}}]}
+    approval = new_id("apr")
+    request = (
+        "INSERT INTO approvals (id, subject, document, digest, requester, state, created_at, approve_by, execute_by)"
+        " VALUES (%s, 'blind', %s, %s, 'per_a', 'executed', now(), now(), now())"
+    )
+    noted = (
+        "UPDATE transactions t SET cleared_by = %s FROM activities a"
+        " WHERE a.id = %s AND t.connection_id = a.connection_id AND t.ref = a.transaction"
+    )
+    seed(url, [(request, (approval, json.dumps(document), approval)), (noted, (approval, activity_id))])
 
 
 def verified(url: str) -> Report:

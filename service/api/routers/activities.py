@@ -1,18 +1,27 @@
-"""Activities with their assessments, and the reviews of incidents."""
+"""Activities with their assessments, clearing one that was held, and the reviews of incidents.
+
+Clearing lets money move and the engine learn, so it always takes a quorum (design D4): the call answers with the approval
+that was opened for it, and a second call with the same one.
+"""
 
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse, Response
 
-from service.api.deps import JUDGES, Id, Parts, Reader
+from service.api.deps import JUDGES, Id, Parts, Reader, Responder, requester_of
 from service.api.pagination import Listing, listing
-from service.api.schemas.activities import ActivitiesAsked, ActivityShown, ActivityWhole
+from service.api.schemas.activities import ActivitiesAsked, ActivityShown, ActivityWhole, ClearanceAsked, ClearIn
+from service.domain.approval import Draft, one_line
 from service.domain.errors import ForbiddenError
+from service.domain.events import ApprovalRequested
+from service.domain.ids import ActivityId
+from service.domain.requests import clearance_item, requested_entry
 from service.store.queries import reading
 
 router = APIRouter(prefix="/v1", tags=["activities"])
 
+_WHY: Final = "Clearing a held activity lets its transaction be signed and the engine learn from it."
 _REVIEW: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "The review: times in seconds from the first harmful activity, amounts as strings.",
@@ -54,6 +63,22 @@ def get_activity(
         raise ForbiddenError("raw bodies are for analysts, responders and admins")
     with parts.database.begin() as uow:
         return ActivityWhole.model_validate(reading.activity(uow.connection, activity_id, with_body=body))
+
+
+@router.post("/activities/{activity_id}/clear", summary="Ask for the quorum that clears a held one", status_code=202)
+def clear(activity_id: Id, body: ClearIn, parts: Parts, responder: Responder) -> ClearanceAsked:
+    """Open the request to clear an activity that was alerted or held, or return the one that waits."""
+    requester = requester_of(responder)
+    with parts.database.begin() as uow:
+        uow.lock(f"clear:{activity_id}")
+        held = uow.clearances.held(ActivityId(activity_id))
+        waiting = uow.clearances.waiting(held.id)
+        if waiting is not None:
+            return ClearanceAsked(approval=waiting[0], digest=waiting[1])
+        draft = Draft(what=[clearance_item(held)], why=one_line(body.why or _WHY), requester=requester)
+        document = uow.approvals.propose(draft)
+        uow.record(requested_entry(document), ApprovalRequested(document.id))
+        return ClearanceAsked(approval=document.id, digest=document.digest)
 
 
 @router.get(

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from service.api.pagination import Asked
-from service.api.schemas.common import BaseUnits, Shown, shows
+from service.api.schemas.common import BaseUnits, Body, Shown, Words, shows
 
 
 def _reasons(stored: object) -> object:
@@ -81,6 +81,21 @@ class ActivityWhole(ActivityShown):
     """One activity, with its raw body (base64) where that was asked for."""
 
     raw: Annotated[str | None, BeforeValidator(_raw)] = None
+
+
+class ClearIn(Body):
+    """Why a held activity should pass; read by those who must approve."""
+
+    why: Words | None = Field(default=None, max_length=800, examples=["Announced by the treasury, called back."])
+
+
+class ClearanceAsked(Shown):
+    """Clearing takes a quorum: the approval that was opened for it."""
+
+    model_config = shows({"approval": "apr_01JD2Z5Q8Z6W9X4V7T3S1R0Q8T", "digest": "9f86d081884c7d65"})
+
+    approval: str
+    digest: str
 
 
 class ActivitiesAsked(Asked):

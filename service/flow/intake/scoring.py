@@ -246,6 +246,8 @@ class Batch:
         signing = item.received.activity.signing
         if signing is not None and signing.display_mismatch:
             gate = GateDecision.REJECT
+        elif item.doubted:
+            gate = GateDecision.HOLD
         outcome = Outcome(item.received.activity_id, row.status, judged=row.judged)
         if item.question is None:
             return outcome

@@ -11,8 +11,9 @@ from datetime import datetime
 from typing import Protocol
 
 from rules.learning import LearningRecord, StateChange
-from service.domain.activity import Received
+from service.domain.activity import Activity, Received
 from service.domain.events import Event
+from service.domain.ids import ActivityId
 from service.domain.incident import Alert
 from service.domain.intake import (
     AccountKey,
@@ -132,10 +133,8 @@ class IntakeStore(Protocol):
         """Begin a batch; commit when the block ends, roll back when it raises."""
         ...
 
-    async def standing(
-        self, connection: str, account: str | None, destination: str | None, transaction: str | None
-    ) -> Standing:
-        """What holds and clearances say now about a question before signing."""
+    async def standing(self, activity: Activity, activity_id: ActivityId) -> Standing:
+        """What holds and clearances say now about a question before signing, stored under `activity_id`."""
         ...
 
     async def let_pass(self, connection: str, request_id: str) -> None:

@@ -13,6 +13,7 @@ from service.domain.events import Event
 from service.domain.timeline import Entry
 from service.ports.store.approvals import ApprovalStore
 from service.ports.store.attention import AttentionStore
+from service.ports.store.clearances import ClearanceStore
 from service.ports.store.incidents import IncidentStore
 from service.ports.store.keys import KeyStore
 from service.ports.store.plans import PlanStore
@@ -48,6 +49,11 @@ class UnitOfWork(Protocol):
     @property
     def attention(self) -> AttentionStore:
         """Timers, escalations, messages, reviews."""
+        ...
+
+    @property
+    def clearances(self) -> ClearanceStore:
+        """Held activities that people clear."""
         ...
 
     @property

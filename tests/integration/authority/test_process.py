@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -33,7 +34,7 @@ from service.api.routers import approvals as approval_routes
 from service.api.routers import people as people_routes
 from service.api.routers import setup as setup_routes
 from service.clock import SystemClock
-from service.commands import approve, people
+from service.commands import approve, people, setup
 from service.config import Settings
 from service.domain.approval import Draft, check_code, parse, step_item
 from service.domain.authorisation import check
@@ -52,6 +53,7 @@ pytestmark = pytest.mark.servers
 COMMANDS = typer.Typer()
 COMMANDS.command()(approve.approve)
 COMMANDS.command()(approve.approvals)
+COMMANDS.command()(setup.setup)
 START_TIMEOUT_S = 60.0
 LABEL = "authority-process"
 BODY = {
@@ -94,7 +96,6 @@ def authority_process(home: Path, url: str, uri: str, conf: Path) -> Iterator[No
         "PORTCULLIS_PROCESS": "authority",
         "PORTCULLIS_HOME": str(home),
         "PORTCULLIS_DATABASE_URL": url,
-        "PORTCULLIS_REDIS_URL": "redis://unused",
         "PORTCULLIS_TOKEN_URI": uri,
         "PORTCULLIS_SOFTHSM2_CONF": str(conf),
         "PORTCULLIS_SETUP_TOKEN_FILE": str(home / "setup-token.sha256"),
@@ -169,7 +170,6 @@ def installation(fresh_postgres_url: str, softhsm: SoftHsm) -> Iterator[Installa
             process="api",
             home=home,
             database_url=Secret(url_of_role(fresh_postgres_url, "portcullis_api")),
-            redis_url=Secret("redis://unused"),
             authority_socket=home / "a.sock",
             token=None,
         )
@@ -185,7 +185,7 @@ def shared_api(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> I
     """The API's routes without an authority: for callers who must not get that far."""
     home = tmp_path_factory.mktemp("home")
     url = Secret(url_of_role(postgres_url, "portcullis_api"))
-    with api_in_thread(Settings("api", home, url, Secret("redis://unused"), home / "nobody.sock", None)) as address:
+    with api_in_thread(Settings("api", home, url, home / "nobody.sock", None)) as address:
         yield address
 
 
@@ -288,6 +288,44 @@ def test_accounts_are_registered_with_signed_destinations(installation: Installa
     database.engine.dispose()
     assert found is not None
     assert found.descriptor == safe["descriptor"]
+
+
+def test_the_command_sets_up_people_and_accounts_from_one_file(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    plan = {
+        "people": [{"name": f"P{n}", "email": f"p{n}@example.org", "roles": list(EVERYTHING)} for n in range(3)],
+        "connections": [{"id": "main", "platform": "standard", "name": "Main", "settings": {}}],
+        "accounts": [{"connection": "main", "ref": "hot-1", "holder": "platform"}],
+    }
+    (tmp_path / "first.yaml").write_text(json.dumps(plan))
+    (tmp_path / "token").write_text(SETUP_TOKEN)
+    handover = tmp_path / "handover.json"
+    wrong = ["12345x"]
+
+    def typed(question: str) -> str:
+        if wrong:
+            return wrong.pop()
+        shown = json.loads(handover.read_text())["people"]
+        person = next(one for one in shown if question.endswith(one["name"]))
+        secret = parse_qs(urlparse(person["otpauth_uri"]).query)["secret"][0]
+        installation.phones[person["person"]] = pyotp.TOTP(secret)
+        return installation.code(person["person"])
+
+    monkeypatch.setattr(typer, "prompt", typed)
+    monkeypatch.setenv("PORTCULLIS_API_URL", installation.api_url)
+    options = ["--token-file", str(tmp_path / "token"), "--secrets-to", str(handover)]
+    ran = CliRunner().invoke(COMMANDS, ["setup", str(tmp_path / "first.yaml"), *options], catch_exceptions=False)
+    assert ran.exit_code == 0, ran.output
+    assert "the code is wrong" in ran.output
+    assert "Account main/hot-1 is acc_" in ran.output
+    assert "Set-up is complete" in ran.output
+    assert installation.post("/v1/setup/complete", SETUP_TOKEN, {}).status_code == 401
+
+
+def test_the_authority_says_which_protection_of_its_memory_is_missing(installation: Installation) -> None:
+    limited = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] != resource.RLIM_INFINITY
+    assert (installation.home / "log").read_text().count("LimitMEMLOCK") == int(limited)
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,21 @@ def test_a_quorum_that_could_not_be_won_stops_the_completion(house: House) -> No
     house.complete()
 
 
+def test_a_quorum_that_could_not_be_won_stops_accounts_while_the_token_can_still_mend_it(house: House) -> None:
+    house.first.connections(SETUP_TOKEN, [MAIN])
+    house.add_people(2)
+    with pytest.raises(ConfigurationError, match="add and enrol 1 x approver"):
+        account_of(house, new_id("acc"))
+    house.add_people(1)
+    house.first.policy(SETUP_TOKEN, {"quorums": {"change": [[3, "admin"]]}})
+    with pytest.raises(ConfigurationError, match="lower the quorum") as refused:
+        account_of(house, new_id("acc"))
+    assert refused.value.field == "quorums.change"
+    house.first.policy(SETUP_TOKEN, {"quorums": {"change": [[2, "admin"]]}})
+    account_of(house, new_id("acc"))
+    house.complete()
+
+
 def test_people_who_did_not_enrol_do_not_count_at_completion(house: House) -> None:
     house.add_people(2)
     third = house.first.people(SETUP_TOKEN, [SetupPerson(name="Late", email="late@example.org", roles=EVERYTHING)])[0]

@@ -205,11 +205,11 @@ def test_only_a_safe_destination_that_the_authority_signed_is_never_locked(scene
         for ref in ("a-1", "a-2"):
             add_account(uow.connection, ref)
     state_destination(house, "0xsafe1")
-    copied = select(literal(THIEF.rpartition(":")[2]).label("descriptor"), literal("eip155:5").label("chain"))
-    kept = ("account_id", "active_from", "statement", "statement_signature", "created_at")
-    forged = copied.add_columns(*(safe_destinations.c[name] for name in kept))
+    kept = ("account_id", "chain", "statement", "statement_signature", "created_at")
+    later = safe_destinations.c.active_from + timedelta(seconds=1)
+    forged = select(literal(THIEF.rpartition(":")[2]), later, *(safe_destinations.c[name] for name in kept))
     with house.database("portcullis_api").begin() as uow:
-        uow.connection.execute(insert(safe_destinations).from_select(["descriptor", "chain", *kept], forged))
+        uow.connection.execute(insert(safe_destinations).from_select(["descriptor", "active_from", *kept], forged))
     with owner.begin() as uow:
         entities = (f"account:{CONNECTION}/a-2", f"destination:{THIEF}", "destination:eip155:1:0xSAFE1")
         incident = IncidentId(add_incident(uow.connection, entities))

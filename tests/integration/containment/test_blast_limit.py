@@ -139,9 +139,7 @@ def test_an_invented_message_pages_nobody(scene: Scene) -> None:
     add_people(scene)
     incident = a_drain(scene, LIMIT)
     with scene.db.begin() as uow:
-        entry = Entry(
-            kind="plan.blast_limit_reached", at=uow.now, subject="pln_1", sentence="x", incident_id=incident
-        )
+        entry = Entry(kind="plan.blast_limit_reached", at=uow.now, subject="pln_1", sentence="x", incident_id=incident)
         uow.record(entry)
     with pytest.raises(ForbiddenError, match="nobody is paged"):
         escalate.everyone(scene.db, incident)

@@ -122,15 +122,26 @@ def test_where_the_gate_approved_or_nothing_is_signed_only_what_is_proven_is_con
     scene: Scene, kind: str, state: str, gate: str | None, to: str
 ) -> None:
     incident = a_theft(scene, kind=kind, state=state, gate=gate, to=to)
+    add_safe_destination(scene, b"the vault's")
+    proven, reach = planned(scene, incident)
+    assert proven == "leaf"
+    assert reach["suspend_withdrawals"] == reach["restrict_key"] == ACCOUNT_OF_A
+
+
+def test_a_destination_that_the_vault_did_not_sign_excuses_no_transfer(scene: Scene) -> None:
+    """The API may insert such a row for the thief's address, but not the vault's signature."""
+    incident = a_theft(scene, kind="withdrawal.confirmed", state="confirmed", gate=None, to="eip155:1:0xSAFE")
+    add_safe_destination(scene, None)
+    _, reach = planned(scene, incident)
+    assert reach["suspend_withdrawals"] == WALLET
+
+
+def add_safe_destination(scene: Scene, signature: bytes | None) -> None:
     with scene.db.begin() as uow:
         account = uow.registry.accounts_sharing("wal-2")[0].id
         uow.connection.execute(
             insert(safe_destinations).values(
                 account_id=account, chain="eip155:1", descriptor="0xsafe", active_from=datetime.now(UTC),
-                statement="{}", statement_signature=b"s", signature=None if forged else b"the vault's",
-                created_at=datetime.now(UTC),
+                statement="{}", statement_signature=b"s", signature=signature, created_at=datetime.now(UTC),
             )
         )  # fmt: skip
-    proven, reach = planned(scene, incident)
-    assert proven == "leaf"
-    assert reach["suspend_withdrawals"] == reach["restrict_key"] == ACCOUNT_OF_A

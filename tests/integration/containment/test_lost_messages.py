@@ -42,6 +42,15 @@ def db(fresh_postgres_url: str) -> Iterator[SqlDatabase]:
     database.engine.dispose()
 
 
+@pytest.fixture
+def workers_db(fresh_postgres_url: str) -> Iterator[SqlDatabase]:
+    """The same database, under the containment worker's role."""
+    url = Secret(url_of_role(fresh_postgres_url, grants.CONTAINMENT))
+    database = SqlDatabase(create(url, pool_size=2), SystemClock())
+    yield database
+    database.engine.dispose()
+
+
 @pytest.fixture(scope="module")
 def application(valkey_url: str) -> Celery:
     """One for the module: kombu keeps its pools per URL for the life of the process."""
@@ -204,19 +213,23 @@ def test_the_api_cannot_stop_the_relay_by_taking_its_lock(
 
 @pytest.mark.parametrize(("role", "leads"), [(grants.API, True), (grants.CONTAINMENT, False), (grants.KEYS, False)])
 def test_a_sweeper_gives_way_to_a_worker_and_to_nobody_else(
-    app: Celery, db: SqlDatabase, fresh_postgres_url: str, monkeypatch: pytest.MonkeyPatch, role: str, *, leads: bool
+    app: Celery,
+    workers_db: SqlDatabase,
+    fresh_postgres_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    role: str,
+    *,
+    leads: bool,
 ) -> None:
     now = [100.0]
     monkeypatch.setattr(leading, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    own = SqlDatabase(create(Secret(url_of_role(fresh_postgres_url, grants.CONTAINMENT)), pool_size=2), SystemClock())
-    sweeper = Sweeper(own, CeleryQueue(app), threading.Event(), threading.Lock())
-    raise_alert(db)
-    age_outbox(db, timedelta(minutes=1))
+    sweeper = Sweeper(workers_db, CeleryQueue(app), threading.Event(), threading.Lock())
+    raise_alert(workers_db)
+    age_outbox(workers_db, timedelta(minutes=1))
     with holding(fresh_postgres_url, role, LOCK), capture_logs() as logs:
         assert sweeper.sweep() == 0, "whoever looks at the database by hand lets go of it"
         now[0] += leading.PATIENCE_S
         assert sweeper.sweep() == int(leads)
-    own.engine.dispose()
     errors = [line["holder"] for line in logs if line["log_level"] == "error"]
     assert errors == ([role] if leads else [])
 

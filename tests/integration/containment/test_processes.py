@@ -1,6 +1,7 @@
 """The shipped processes as the supervisor starts them: `python -m workers keys` on a real token, and the schedule."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from tests.support.servers import SoftHsm, url_of_role
 pytestmark = pytest.mark.servers
 ROOT = Path(__file__).parents[3]
 PATIENCE_S = 60.0
+LIMITED = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] != resource.RLIM_INFINITY
 
 
 @contextmanager
@@ -84,6 +86,10 @@ def test_the_key_worker_starts_on_its_token_and_stops_when_told(settings: dict[s
     with process("keys", tmp_path, settings) as started:
         ready = ended_or_ready(started, "keys", tmp_path)
         assert ready, (tmp_path / "keys.log").read_text()
+        end = time.monotonic() + PATIENCE_S
+        while LIMITED and "LimitMEMLOCK" not in (tmp_path / "keys.log").read_text():
+            assert time.monotonic() < end, "it did not say that its memory can be swapped"
+            time.sleep(0.05)
         started.send_signal(signal.SIGTERM)
         assert started.wait(PATIENCE_S) == 0
     assert (tmp_path / "run" / "ready" / "keys").read_text() == ""

@@ -123,7 +123,7 @@ def test_kill_9_in_mid_step_neither_loses_nor_repeats_the_effect(
     for child in children:
         os.kill(child.pid, signal.SIGKILL)
     platform.go_on.set()
-    for action in ("suspend_withdrawals", "lock_destination"):
+    for action in ("suspend_withdrawals", "cancel_pending", "lock_destination"):
         until(lambda action=action: state_of(db, action) == "done", action)  # type: ignore[misc]  # bound now
     assert sorted(action for _, action in platform.effects) == ["hold_outgoing", "lock_destination"]
     asked = [request["id"] for request in platform.requests]

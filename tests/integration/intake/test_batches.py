@@ -9,6 +9,7 @@ from tests.support.intake import (
     TOKEN,
     add_account,
     add_connection,
+    clear_by_hand,
     encoded,
     running,
     seed,
@@ -141,7 +142,12 @@ def test_a_held_question_passes_once_people_cleared_its_transaction(url: str) ->
             body = encoded(changed)
             answer = await world.client.post("/v1/decisions", content=body, headers=AUTH)
             assert answer.json()["decision"] == "hold"
-            seed(url, [("UPDATE transactions SET cleared_by = 'apr_1'", ())])
+            (asked,) = world.rows("SELECT activity_id FROM decisions")
+            (told,) = world.rows("SELECT id FROM activities WHERE event_id = 'm'")
+            clear_by_hand(url, told["id"])
+            answer = await world.client.post("/v1/decisions", content=body, headers=AUTH)
+            assert answer.json()["decision"] == "hold", "another destination was cleared"
+            clear_by_hand(url, asked["activity_id"])
             answer = await world.client.post("/v1/decisions", content=body, headers=AUTH)
             assert answer.json()["decision"] == "approve"
             assert world.rows("SELECT decision FROM decisions")[0]["decision"] == "approve"

@@ -23,7 +23,7 @@ from tests.support.fireblocks import (
     v1_headers,
     v2_headers,
 )
-from tests.support.intake import World, add_account, add_connection, encoded, running, seed
+from tests.support.intake import World, add_account, add_connection, clear_by_hand, encoded, running, seed
 
 pytestmark = pytest.mark.servers
 
@@ -252,6 +252,24 @@ def test_holds_and_doubts_are_retried(url: str) -> None:
         assert (await ask(world, held))["action"] == "RETRY"
         seed(url, [("UPDATE gate_holds SET released_at = now()", ())])
         assert (await ask(world, held))["action"] == "APPROVE"
+
+    play(url, script)
+
+
+def test_a_doubt_passes_by_its_own_clearance_alone(url: str) -> None:
+    async def script(world: World) -> None:
+        told = envelope(id=str(sign_request()["txId"]))
+        await world.client.post("/webhooks/fb", content=told, headers=v2_headers(told, key=rsa_key("webhook")))
+        doubted = sign_request(rawTx=[])
+        assert (await ask(world, doubted))["action"] == "RETRY"
+        (asked,) = world.rows("SELECT activity_id, decision FROM decisions")
+        assert asked["decision"] == "hold"
+        clear_by_hand(url, world.rows("SELECT id FROM activities WHERE event_id = 'e-1'")[0]["id"])
+        assert (await ask(world, doubted))["action"] == "RETRY"
+        clear_by_hand(url, asked["activity_id"])
+        assert (await ask(world, doubted))["action"] == "APPROVE"
+        other = sign_request(rawTx=[], requestId="r-2")
+        assert (await ask(world, other))["action"] == "RETRY"
 
     play(url, script)
 

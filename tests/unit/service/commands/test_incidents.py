@@ -66,6 +66,7 @@ ANSWERS: dict[tuple[str, str], Callable[[httpx.Request], httpx.Response]] = {
     ("POST", f"/v1/incidents/{INCIDENT}/close"): tells({"approval": "apr_1", "digest": "d"}, 202),
     ("POST", f"/v1/incidents/{INCIDENT}/actions"): tells({}, 202),
     ("POST", f"/v1/incidents/{INCIDENT}/steps/stp_1/confirm"): tells(WHOLE),
+    ("POST", "/v1/activities/act_1/clear"): tells({"approval": "apr_1", "digest": "d"}, 202),
     ("POST", "/v1/tokens"): tells({"id": "tok_1", "token": "pcl_1_secret"}, 201),
     ("DELETE", "/v1/tokens/tok_1"): lambda _: httpx.Response(204),
 }
@@ -110,6 +111,12 @@ def test_closing_says_where_the_quorum_is_and_alerts_may_differ(api: list[httpx.
     assert "portcullis approve apr_1" in told
     with pytest.raises(InputError, match="alr_…=verdict"):
         run("close", INCIDENT, "--verdict", "true_positive", "--alert", "alr_1=maybe")
+
+
+def test_clearing_says_where_the_quorum_is(api: list[httpx.Request]) -> None:
+    assert "portcullis approve apr_1" in run("clear", "act_1", "--why", "Called back.")
+    run("clear", "act_1")
+    assert [json.loads(one.content) for one in api] == [{"why": "Called back."}, {}]
 
 
 def test_the_other_calls_are_made_as_written(api: list[httpx.Request]) -> None:

@@ -65,6 +65,9 @@ def test_an_unwinnable_quorum_is_named() -> None:
     with pytest.raises(ConfigurationError, match="message") as refused:
         require_winnable(policy, {"a": both, "b": both, "c": both})
     assert refused.value.field == "quorums.message"
+    assert "add and enrol 1 x approver," in str(refused.value)
+    with pytest.raises(ConfigurationError, match="add and enrol 2 x approver,"):
+        require_winnable(default_policy({}), {})
     require_winnable(policy, {"a": both, "b": both, "c": both, "d": both})
 
 

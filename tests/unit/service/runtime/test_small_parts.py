@@ -5,6 +5,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from service.config import read_settings
 from service.domain.errors import ConfigurationError
 from service.domain.secrets import Secret
 from service.runtime import logs, softhsm
@@ -16,7 +17,9 @@ from service.runtime.layout import Layout
 from service.runtime.memory import pss_mb, tree_pss_mb
 from service.runtime.parts import withdraw
 from service.runtime.processes import KINDS, POWERS
+from service.runtime.servers import Place
 from service.runtime.tokens import Token, pin_public_keys, provide_setup_token, token_environment
+from service.runtime.up import Listen, Prepared, environment_of
 from service.store.grants import ROLES
 
 
@@ -44,6 +47,32 @@ def test_a_process_is_told_its_own_tokens_only() -> None:
         "PORTCULLIS_GUARDIAN_URI": "pkcs11:token=portcullis-guardian",
         "PORTCULLIS_GUARDIAN_SOFTHSM2_CONF": "/t/guardian",
     }
+
+
+def test_only_the_processes_that_use_the_broker_are_told_where_it_is(layout: Layout) -> None:
+    url = Secret("redis://:broker-password@h/0")
+    place = Place(Secret("postgresql://root:x@h/d"), "shown", None)
+    prepared = Prepared(
+        layout=layout,
+        isolation=Isolation({kind.name: myself() for kind in KINDS}, None, ()),
+        listen=Listen("127.0.0.1", 8420),
+        redis=Place(url, "shown", None),
+        database=place,
+        passwords={kind.name: Secret("p") for kind in KINDS},
+        tokens={power: Token(f"pkcs11:token={power}", None) for power, _ in POWERS},
+    )
+    told = {kind.name: environment_of(prepared, kind) for kind in KINDS}
+    assert {name for name, values in told.items() if "broker-password" in str(values)} == {
+        "containment",
+        "keys",
+        "schedule",
+    }
+    for name in ("api", "authority"):
+        settings = read_settings(told[name])
+        assert settings.redis_url is None
+        with pytest.raises(ConfigurationError, match="PORTCULLIS_REDIS_URL"):
+            _ = settings.broker_url
+    assert read_settings(told["keys"]).broker_url == url
 
 
 def test_children_do_not_inherit_the_administrators_url(layout: Layout) -> None:
