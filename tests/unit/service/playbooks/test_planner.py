@@ -16,10 +16,8 @@ from service.playbooks.model import Selector, StepTemplate
 from service.playbooks.planner import OVER_LIMIT, Allowance, Scene, document, planned, same, target_key, undoing
 
 ACTIONS = actions_in("service.actions")
-ONE = ConnectionId("con-a")
-TWO = ConnectionId("con-b")
-PLAN = PlanId("pln_1")
-LATER = PlanId("pln_2")
+ONE, TWO = ConnectionId("con-a"), ConnectionId("con-b")
+PLAN, LATER = PlanId("pln_1"), PlanId("pln_2")
 THIEF = Target("destination", ONE, "eip155:1:0xthief", "hot-1")
 CRITICAL = Severity.CRITICAL
 
