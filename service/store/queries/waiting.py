@@ -17,8 +17,7 @@ from service.store.tables.proof import outbox
 
 def waiting_since(connection: Connection) -> datetime | None:
     """Return when the oldest event that no worker has taken yet was written."""
-    query = select(outbox.c.created_at).where(outbox.c.published_at.is_(None)).order_by(outbox.c.id).limit(1)
-    return connection.execute(query).scalar()
+    return connection.execute(select(func.min(outbox.c.created_at)).where(outbox.c.published_at.is_(None))).scalar()
 
 
 def counts(connection: Connection) -> Mapping[str, int]:

@@ -3,6 +3,7 @@ import json
 from collections.abc import AsyncIterator
 
 import pytest
+import rlp
 
 from tests.support.intake import (
     SECRET,
@@ -151,5 +152,30 @@ def test_a_held_question_passes_once_people_cleared_its_transaction(url: str) ->
             answer = await world.client.post("/v1/decisions", content=body, headers=AUTH)
             assert answer.json()["decision"] == "approve"
             assert world.rows("SELECT decision FROM decisions")[0]["decision"] == "approve"
+
+    asyncio.run(play())
+
+
+def test_other_bytes_do_not_pass_by_what_was_cleared(url: str) -> None:
+    def raw(data: bytes) -> str:
+        fields = [1, 0, 1, 1, 21_000, bytes.fromhex("5d" * 20), 10**16, data, []]
+        return "0x02" + bytes(rlp.encode(fields)).hex()
+
+    async def play() -> None:
+        async with running(url) as world:
+            told: dict[str, object] = {"destination": "eip155:1:0x" + "5d" * 20, "amount_base_units": str(10**16)}
+            first = encoded(withdrawal(1, **told))
+            await world.client.post("/webhooks/std", content=first, headers=signed("m", first))
+
+            async def ask(request: str, **more: object) -> str:
+                body = withdrawal(1, **told, **more) | {"id": request, "deadline_ms": 20_000}
+                answer = await world.client.post("/v1/decisions", content=encoded(body), headers=AUTH)
+                return str(answer.json()["decision"])
+
+            seed(url, [("UPDATE transactions SET decision = 'hold'", ())])
+            assert await ask("q-1", raw_transaction=raw(b"")) == "hold"
+            clear_by_hand(url, world.rows("SELECT id FROM activities WHERE event_id = 'm'")[0]["id"])
+            assert await ask("q-2", raw_transaction=raw(b"")) == "approve"
+            assert await ask("q-3", raw_transaction=raw(b"\x01\x02\x03\x04")) == "hold"
 
     asyncio.run(play())
