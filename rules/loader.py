@@ -52,7 +52,10 @@ class DetectorSet:
 
 def load_directory(path: Path = DEFAULT_DIRECTORY) -> DetectorSet:
     """All detectors of ``*.yaml`` in a directory. Raises :class:`DetectorFileError` naming the file and field."""
-    files = sorted(path.glob("*.yaml"))
+    try:
+        files = sorted(path.glob("*.yaml"))
+    except OSError as error:
+        raise DetectorFileError(str(path), "directory", f"cannot be reached: {error.strerror}") from error
     if not files:
         raise DetectorFileError(str(path), "directory", "holds no detector; expected at least one *.yaml")
     if len(files) > MAX_FILES:

@@ -49,10 +49,21 @@ def _sources(extra: Path | None) -> Iterator[tuple[str, str]]:
             yield f"service/playbooks/{entry.name}", entry.read_text(encoding="utf-8")
     if extra is None:
         return
-    if not extra.is_dir():
+    if not _is_folder(extra):
         raise ConfigurationError(f"{extra}: is no folder: set PORTCULLIS_PLAYBOOKS to one that exists, or unset it")
     for path in sorted(extra.glob("*.yaml")):
-        yield str(path), path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{path}: cannot be read by this process ({error}): correct its rights") from error
+        yield str(path), text
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be reached by this process ({error.strerror})") from error
 
 
 def _parse(place: str, text: str) -> Playbook:

@@ -36,14 +36,22 @@ def _is_of(process: psutil.Process, home: Path) -> bool:
     return process.pid != os.getpid() and any(str(home) in one for one in process.info["cmdline"] or ())
 
 
-def test_a_playbook_that_names_an_unknown_action(home: Path, tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    wrong = tmp_path / "drain.yaml"
+@pytest.fixture
+def mine(home: Path) -> Path:
+    """A folder that every process user can read, beside the installation."""
+    folder = home.parent / "mine"
+    folder.mkdir(mode=0o755)
+    folder.chmod(0o755)
+    return folder
+
+
+def test_a_playbook_that_names_an_unknown_action(home: Path, mine: Path) -> None:
+    wrong = mine / "drain.yaml"
     wrong.write_text(
         "playbook: drain\nversion: 1\nincident: drain\ntitle: Wrong\nkeys: untouched\n"
         "steps:\n  - {action: pray, targets: accounts}\n"
     )
-    done = portcullis(home, "up", "--port", "0", PORTCULLIS_PLAYBOOKS=str(tmp_path))
+    done = portcullis(home, "up", "--port", "0", PORTCULLIS_PLAYBOOKS=str(mine))
     assert done.returncode != 0
     assert str(wrong) in done.stderr
     assert "pray" in done.stderr
@@ -51,11 +59,10 @@ def test_a_playbook_that_names_an_unknown_action(home: Path, tmp_path: Path) -> 
     assert left_over(home) == []
 
 
-def test_a_detector_that_cannot_be_read(home: Path, tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    wrong = tmp_path / "mine.yaml"
+def test_a_detector_that_cannot_be_read(home: Path, mine: Path) -> None:
+    wrong = mine / "mine.yaml"
     wrong.write_text("id: mine\nversion: one\n")
-    done = portcullis(home, "up", "--port", "0", PORTCULLIS_DETECTORS=str(tmp_path))
+    done = portcullis(home, "up", "--port", "0", PORTCULLIS_DETECTORS=str(mine))
     assert done.returncode != 0
     assert "mine.yaml" in done.stderr
     assert "Traceback" not in done.stderr
