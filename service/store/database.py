@@ -1,27 +1,23 @@
 """Opening units of work on PostgreSQL with synchronous SQLAlchemy Core.
 
-One `begin()` block is one transaction. After its commit its transitions are logged, and the recorded events are
-published at once if a publisher is at hand; whatever that misses, the relay finds in the outbox. A database that cannot
-be reached is UnavailableError.
+One `begin()` block is one transaction. After its commit its transitions are logged; the relay publishes what it left in
+the outbox (ADR 0014). A database that cannot be reached is UnavailableError.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from sqlalchemy import Engine, RootTransaction, create_engine
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool
 
-from service.domain.errors import PortcullisError, UnavailableError, UnknownOutcomeError
+from service.domain.errors import UnavailableError, UnknownOutcomeError
 from service.domain.secrets import Secret
 from service.ports.clock import Clock
 from service.store.migrate import driver_url
 from service.store.recording import announce
 from service.store.unit_of_work import SqlUnitOfWork
-
-Publish = Callable[[str, Mapping[str, str]], None]
-"""Publishes one event's jobs by event name and payload."""
 
 
 def create(url: Secret, *, pool_size: int = 5) -> Engine:
@@ -44,10 +40,9 @@ def create(url: Secret, *, pool_size: int = 5) -> Engine:
 class SqlDatabase:
     """Implements `ports.store.unit.Database`."""
 
-    def __init__(self, engine: Engine, clock: Clock, publish: Publish | None = None) -> None:
+    def __init__(self, engine: Engine, clock: Clock) -> None:
         self.engine = engine
         self._clock = clock
-        self._publish = publish
 
     @contextmanager
     def begin(self) -> Iterator[SqlUnitOfWork]:
@@ -63,11 +58,6 @@ class SqlDatabase:
                 f"the database did not answer ({type(error).__name__}): nothing was stored, try again", retry_after_s=2
             ) from error
         announce(uow.transitions)
-        if self._publish is not None:
-            # Speed only: the relay sends whatever is not marked as published.
-            with suppress(PortcullisError):
-                for event in uow.recorded:
-                    self._publish(event.name, event.payload())
 
 
 def _commit(transaction: RootTransaction) -> None:

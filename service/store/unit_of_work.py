@@ -30,7 +30,6 @@ class SqlUnitOfWork:
     def __init__(self, connection: Connection, now: datetime) -> None:
         self.connection = connection
         self.now = now
-        self.recorded: list[Event] = []
         self.transitions: list[Entry] = []
 
     @cached_property
@@ -94,7 +93,6 @@ class SqlUnitOfWork:
             self.connection.execute(
                 insert(outbox).values(event=event.name, payload=event.payload(), trace_id=trace_id, created_at=self.now)
             )
-        self.recorded.extend(events)
         self.transitions.append(entry)
 
     def handed_over(self, number: int) -> tuple[str, Mapping[str, str]] | None:

@@ -88,7 +88,7 @@ class Database(Protocol):
     def begin(self) -> AbstractContextManager[UnitOfWork]:
         """Begin a transaction; commit when the block ends, roll back when it raises.
 
-        After the commit the recorded events' jobs are published at once where a queue is at hand.
+        The relay publishes the recorded events' jobs once they are committed.
         Raises UnavailableError when the database is not there (nothing was stored), UnknownOutcomeError when the answer
         to the commit was lost.
         """
