@@ -28,7 +28,7 @@ from hsm.pkcs11.pin import PinRecord
 from hsm.pkcs11.provision import Provisioned, provision
 from hsm.power import Power
 from hsm.rotation import Loss, Rotation, propose, remaining
-from hsm.softhsm import MODULE_CANDIDATES, SoftHsmFolder, find_module
+from hsm.softhsm import SoftHsmFolder, find_module
 
 DEFAULT_HOME: Final = Path(".portcullis")
 _STYLE: Final = {Outcome.OK: "green", Outcome.WARN: "yellow", Outcome.FAIL: "red", Outcome.UNKNOWN: "magenta"}
@@ -60,9 +60,8 @@ class _Target:
     home: Path
 
     def folder(self) -> SoftHsmFolder:
-        chosen = os.environ.get("PORTCULLIS_PKCS11_MODULE")
-        module = find_module([Path(chosen)] if chosen else MODULE_CANDIDATES)
-        return SoftHsmFolder(self.power, (self.home / "tokens" / self.power.value).absolute(), module)
+        folder = (self.home / "tokens" / self.power.value).absolute()
+        return SoftHsmFolder(self.power, folder, find_module(os.environ))
 
     def config(self) -> TokenConfig:
         return TokenConfig.from_uri(self.uri or self.folder().uri)

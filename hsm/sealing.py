@@ -8,6 +8,7 @@ Rules held here:
 - The header and the caller's `aad` (what the secret is for) are authenticated, so an envelope cannot be moved to
   another use.
 - Each envelope has its own key, so the random nonce cannot repeat under one key.
+- A reply comes back under the key that the asker sealed in his question, so who carries both reads neither.
 - Opening is split: the token turns `wrapped` into the key (`hsm.pkcs11.unsealer`), `open_with_key` does the rest.
 """
 
@@ -93,6 +94,29 @@ def open_with_key(envelope: Envelope, key: bytes, aad: bytes) -> bytes:
         return AESGCM(key).decrypt(envelope.nonce, envelope.ciphertext, envelope.header() + aad)
     except InvalidTag:
         raise SealError("the sealed value was altered, or was sealed for another use") from None
+
+
+def seal_reply(key: bytes, plaintext: bytes, aad: bytes) -> bytes:
+    """Seal one reply under the 32-byte key of its question: nonce, then AES-256-GCM ciphertext with its tag.
+
+    Raises SealError for a key of another length.
+    """
+    nonce = os.urandom(NONCE_BYTES)
+    return nonce + AESGCM(_reply_key(key)).encrypt(nonce, plaintext, aad)
+
+
+def open_reply(key: bytes, sealed: bytes, aad: bytes) -> bytes:
+    """Return the reply to the question that held `key`. Raises SealError when it is not, or was altered."""
+    try:
+        return AESGCM(_reply_key(key)).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], aad)
+    except (InvalidTag, ValueError):
+        raise SealError("the reply was altered, or answers another question") from None
+
+
+def _reply_key(key: bytes) -> bytes:
+    if len(key) != KEY_BYTES:
+        raise SealError(f"a reply's key has {KEY_BYTES} bytes")
+    return key
 
 
 def _rsa_public(pem: bytes) -> rsa.RSAPublicKey:

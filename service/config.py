@@ -56,7 +56,7 @@ class Settings:
 
     @property
     def public(self) -> Path:
-        """Folder of public keys: authority-votes.pem, containment-seal.pem, api-seal.pem, gate-callback.pem."""
+        """Folder of the pinned public keys; `runtime.tokens.PUBLIC_KEYS` lists them."""
         return self.home / "public"
 
 

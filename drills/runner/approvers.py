@@ -1,13 +1,15 @@
 """Plays the approvers: every request is read, recomputed and voted on by people with their own phones.
 
 Rules: a vote is cast only on a document whose digest was recomputed and that belongs to this drill's incidents; sweeps go
-before everything else; a person votes once per request and once per time step; the requester never votes.
+before everything else; a person votes once per request and once per time step; the requester never votes; a vote leaves
+sealed for the authority, as the answer to the document that was recomputed.
 """
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from drills.runner.ballots import Answer, BallotKey
 from drills.runner.crew import Member, seats_of, voters
 from drills.runner.documents import Reviewed, check_code, review
 from drills.runner.errors import ApiError, DrillError
@@ -25,6 +27,7 @@ class Approvers:
 
     service: Service
     crew: Sequence[Member]
+    ballots: BallotKey
     story: Story
     reviewed: dict[str, Reviewed] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
@@ -70,11 +73,9 @@ class Approvers:
         """Cast one vote; False when it did not count, because the request ended or the code came at the wrong moment."""
         if member.phone is None:
             raise DrillError(f"{member.name} has no phone; that is a fault of the drill")
-        ballot = {
-            "check_code": check_code(document.digest, member.person),
-            "code": member.phone.code(time.time()),
-            "decision": "approve",
-        }
+        code = member.phone.code(time.time())
+        answer = Answer(document.digest, member.person, check_code(document.digest, member.person), code)
+        ballot = {"sealed": self.ballots.seal(answer)}
         try:
             found = self.service.post(f"/v1/approvals/{document.id}/votes", member.token, ballot)
         except ApiError as error:

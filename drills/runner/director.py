@@ -10,6 +10,7 @@ from contextlib import ExitStack
 
 from drills.runner.approvers import Approvers
 from drills.runner.attack import Attack, first_harmful
+from drills.runner.ballots import read_ballot_key
 from drills.runner.closing import Ending, close_incidents, sum_up
 from drills.runner.figures import Summary, first_answer_s
 from drills.runner.opening import Opening, Stage, Wish
@@ -59,7 +60,7 @@ class _Show:
         self._stage = stage
         self._story = story
         story.names.update({m.person: m.name for m in stage.crew})
-        self._approvers = Approvers(stage.service, stage.crew, story)
+        self._approvers = Approvers(stage.service, stage.crew, read_ballot_key(stage.home), story)
         self._watch = running.enter_context(Watch(stage.service, stage.reader, story, self._approvers))
         self._attack = Attack(scenario, stage.accounts, stage.platform, story)
         running.callback(self._attack.stop)

@@ -1,9 +1,10 @@
-"""The authority's token: TOTP seeds, the vote-signing key and the audit-checkpoint key (design D7).
+"""The authority's token: TOTP seeds, the keys that open ballots and sign votes, the audit-checkpoint key (design D7).
 
 Rules held here:
 - A TOTP seed goes in once and never comes out: codes are computed from an HMAC made in the token (RFC 4226 section 5.3,
   RFC 6238 section 5.1 "key store MUST be in a secure area").
 - A seed is never overwritten: replacing a person's factor is a loosening act, so the old one is deleted first, by name.
+- A ballot opens here and nowhere else: the code inside it is in no other process of the service.
 - Votes and checkpoints are ECDSA P-256 over SHA-256, r ‖ s (64 bytes); `hsm.p256.verify` checks them without a token.
 """
 
@@ -18,6 +19,7 @@ from hsm.pkcs11.config import TokenConfig
 from hsm.pkcs11.keys import public_pem
 from hsm.pkcs11.layout import CHECKPOINT_KEY, VOTE_KEY, require_layout
 from hsm.pkcs11.session import Token
+from hsm.pkcs11.unsealer import SecretsUnsealer
 from hsm.power import Power
 
 OBJECT_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}", re.ASCII)
@@ -33,6 +35,7 @@ class AuthorityToken:
         with token.session() as session:
             require_layout(session, Power.AUTHORITY)
         self._token = token
+        self.secrets = SecretsUnsealer(token)
 
     @classmethod
     def open(cls, config: TokenConfig) -> "AuthorityToken":

@@ -28,7 +28,9 @@ from hsm.power import Power
 
 NEEDED: Final[dict[Power, tuple[str, ...]]] = {
     Power.GATE: ("CKM_SHA256_RSA_PKCS", "CKM_RSA_PKCS_OAEP", "CKM_RSA_PKCS_KEY_PAIR_GEN"),
-    Power.AUTHORITY: ("CKM_SHA_1_HMAC", "CKM_ECDSA", "CKM_EC_KEY_PAIR_GEN"),
+    Power.AUTHORITY: (
+        "CKM_SHA_1_HMAC", "CKM_ECDSA", "CKM_EC_KEY_PAIR_GEN", "CKM_RSA_PKCS_OAEP", "CKM_RSA_PKCS_KEY_PAIR_GEN",
+    ),
     Power.PLATFORM: (
         "CKM_SHA256_RSA_PKCS", "CKM_RSA_PKCS_OAEP", "CKM_RSA_PKCS_KEY_PAIR_GEN", "CKM_AES_KEY_WRAP_PAD",
     ),

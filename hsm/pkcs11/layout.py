@@ -20,7 +20,8 @@ from hsm.pkcs11.keys import P256_OID, SECP256K1_OID, generate_aes, generate_ec, 
 from hsm.pkcs11.session import TokenSession
 from hsm.power import Power
 
-LAYOUT_VERSION: Final = 1
+LAYOUT_VERSION: Final = 2
+"""2: the authority's token opens sealed ballots."""
 LAYOUT_LABEL: Final = "portcullis-layout"
 MAX_MARK_BYTES: Final = 256
 
@@ -53,7 +54,11 @@ def _ec(label: str, curve: bytes) -> KeySpec:
 
 KEYS: Final[dict[Power, tuple[KeySpec, ...]]] = {
     Power.GATE: (_rsa(CALLBACK_KEY, 2048, P.CKA_SIGN), _rsa(UNSEAL_KEY, 3072, P.CKA_DECRYPT)),
-    Power.AUTHORITY: (_ec(VOTE_KEY, P256_OID), _ec(CHECKPOINT_KEY, P256_OID)),
+    Power.AUTHORITY: (
+        _ec(VOTE_KEY, P256_OID),
+        _ec(CHECKPOINT_KEY, P256_OID),
+        _rsa(UNSEAL_KEY, 3072, P.CKA_DECRYPT),
+    ),
     Power.PLATFORM: (_rsa(UNSEAL_KEY, 3072, P.CKA_DECRYPT), _rsa(IMPORT_KEY, 3072, P.CKA_UNWRAP)),
     Power.VAULT: (
         KeySpec(SEED_KEY, P.CKO_SECRET_KEY, generate_aes),

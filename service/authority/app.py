@@ -74,13 +74,9 @@ class TokenBody(_Strict, frozen=True, kw_only=True):
     token: str
 
 
-class EnrolBody(_Strict, frozen=True, kw_only=True):
+class SealedBody(_Strict, frozen=True, kw_only=True):
     person: str
-
-
-class ConfirmBody(_Strict, frozen=True, kw_only=True):
-    person: str
-    code: str
+    sealed: str
 
 
 class TightenBody(_Strict, frozen=True, kw_only=True):
@@ -112,8 +108,8 @@ class Paths:
             "/setup/accounts": handler(AccountsBody, self.accounts),
             "/setup/complete": handler(TokenBody, self.complete),
             "/votes": handler(Ballot, self.vote),
-            "/enrol/totp": handler(EnrolBody, self.enrol),
-            "/enrol/confirm": handler(ConfirmBody, self.confirm),
+            "/enrol/totp": handler(SealedBody, self.enrol),
+            "/enrol/confirm": handler(SealedBody, self.confirm),
             "/registry/tighten": handler(TightenBody, self.tighten),
             "/health": handler(EmptyBody, self.health),
         }
@@ -158,11 +154,11 @@ class Paths:
             **_signed(done.signed),
         }
 
-    def enrol(self, body: EnrolBody) -> Mapping[str, object]:
-        return _shown(enrolment.begin(self._office, PersonId(body.person)))
+    def enrol(self, body: SealedBody) -> Mapping[str, object]:
+        return {"sealed": enrolment.answer(self._office, PersonId(body.person), body.sealed)}
 
-    def confirm(self, body: ConfirmBody) -> Mapping[str, object]:
-        enrolment.confirm(self._office, PersonId(body.person), body.code)
+    def confirm(self, body: SealedBody) -> Mapping[str, object]:
+        enrolment.confirm_sealed(self._office, PersonId(body.person), body.sealed)
         return {"person": body.person, "confirmed": True}
 
     def tighten(self, body: TightenBody) -> Mapping[str, object]:

@@ -1,9 +1,11 @@
 """Enrolling a person's TOTP factor: a seed drawn here, shown once as a URI, and from then on only in the token.
 
 Rules: a factor exists before its seed is asked for, because set-up or a quorum made it; its URI is shown once; the first
-code confirms it and is used up like any other (its time-code never votes); five wrong first codes end it. A factor that
-was enrolled after set-up counts only after 24 hours, so that a false one can be noticed: its person is told when its
-code is shown and when it is confirmed.
+code confirms it and is used up like any other (its time-code never votes); five wrong first codes end it. After set-up
+the URI is answered under a key that the person's client sealed, and the first code comes sealed, so that the API carries
+both and reads neither: whoever puts a question of his own in its place leaves the person without an answer. A factor that
+was enrolled after set-up counts only after 24 hours, so that a false one can be noticed: its person is told when its code
+is shown and when it is confirmed.
 """
 
 from collections.abc import Callable
@@ -11,9 +13,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+import msgspec
+
+from hsm.sealing import KEY_BYTES, seal_reply
 from service.authority.office import Office
 from service.authority.totp import enrolment_uri, matching_timecode, new_seed
-from service.domain.errors import ConflictError, ForbiddenError, UnauthenticatedError
+from service.domain.ballot import (
+    ENROLMENT_ANSWER_TAG,
+    ENROLMENT_TAG,
+    FIRST_CODE_TAG,
+    FirstCode,
+    associated_data,
+    read_paper,
+    to_text,
+)
+from service.domain.errors import ConflictError, ForbiddenError, InputError, UnauthenticatedError
 from service.domain.events import FactorChanged
 from service.domain.ids import PersonId, new_id
 from service.domain.person import Person, PersonState
@@ -74,6 +88,25 @@ def begin(office: Office, person_id: PersonId) -> Enrolment:
     seed = new_seed()
     office.token.store_totp_seed(factor.id, seed)
     return Enrolment(factor.id, Secret(enrolment_uri(seed, person.email)))
+
+
+def answer(office: Office, person_id: PersonId, question: str) -> str:
+    """As `begin`, for the client that sealed `question`: nobody else reads the answer.
+
+    Raises InputError when the question does not open; nothing was shown then.
+    """
+    key = office.unsealed(question, associated_data(ENROLMENT_TAG, person_id))
+    if len(key) != KEY_BYTES:
+        raise InputError(f"a question holds a key of {KEY_BYTES} bytes", field="sealed")
+    shown = begin(office, person_id)
+    plain = msgspec.json.encode({"factor": shown.factor_id, "otpauth_uri": shown.uri.reveal()})
+    return to_text(seal_reply(key, plain, associated_data(ENROLMENT_ANSWER_TAG, person_id)))
+
+
+def confirm_sealed(office: Office, person_id: PersonId, sealed: str) -> None:
+    """As `confirm`, with the first code as the person's client sealed it. Raises InputError when it does not open."""
+    plain = office.unsealed(sealed, associated_data(FIRST_CODE_TAG, person_id))
+    confirm(office, person_id, read_paper(plain, FirstCode).code)
 
 
 def confirm(office: Office, person_id: PersonId, code: str) -> None:

@@ -1,7 +1,7 @@
 """The authority's composition root: its settings, its database role, its token, its socket.
 
 Rules: it opens the authority token and no other (design D7); it serves on a Unix socket only, whose folder decides who may
-call; the public key that others have pinned must be the token's own, or it does not start; what a crash left approved but
+call; the public keys that others have pinned must be the token's own, or it does not start; what a crash left approved but
 not carried out is carried out before the first request; its memory is protected before the token is opened, because a
 TOTP seed passes through it.
 """
@@ -32,7 +32,8 @@ from service.pins import require_pinned
 from service.store.database import SqlDatabase, create
 
 SETUP_FILE_VARIABLE: Final = "PORTCULLIS_SETUP_TOKEN_FILE"
-PUBLIC_KEY: Final = "authority-votes.pem"
+VOTES_KEY: Final = "authority-votes.pem"
+BALLOTS_KEY: Final = "authority-ballots.pem"
 POOL_SIZE: Final = 4
 _log = structlog.get_logger(__name__)
 
@@ -84,7 +85,8 @@ def open_office(settings: Settings) -> Office:
         raise ConfigurationError("PORTCULLIS_TOKEN_URI is not set: the authority needs its token")
     token = AuthorityToken.open(TokenConfig.from_uri(settings.token.uri, settings.token.softhsm_conf))
     pem = token.vote_public_key_pem()
-    require_pinned(settings.public / PUBLIC_KEY, pem)
+    require_pinned(settings.public / VOTES_KEY, pem)
+    require_pinned(settings.public / BALLOTS_KEY, token.secrets.public_key_pem())
     clock = SystemClock()
     return Office(SqlDatabase(create(settings.database_url, pool_size=POOL_SIZE), clock), token, clock, pem)
 

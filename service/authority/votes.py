@@ -1,14 +1,17 @@
 """Casting a vote: the document is read from the authority's own database role, the code is checked, the answer is signed.
 
-Rules: nothing that the caller says about the document is believed; an attempt is charged before the token is asked and
-given back when the code was right; no transaction is open while the token works; what was checked before is checked again
-in the transaction that stores the vote, where the time-code is used up; a denial ends the request; the request counts as
-approved only by the signed votes, counted as an executing worker counts them.
+Rules: nothing that the caller says about the document is believed; only a sealed ballot is taken, and it opens only as the
+answer of this person to this document, so that whoever carries it can spend its code on nothing else (`domain/ballot.py`);
+one that does not open is no try of the person, or whoever carries ballots could lock people out with rubbish, and is
+audited once for a person and a request; an attempt is charged before the code is looked at and given back when it was
+right; no transaction is open while the token works; what was checked before is checked again in the transaction that
+stores the vote, where the time-code is used up; a denial ends the request; the request counts as approved only by the
+signed votes, counted as an executing worker counts them.
 """
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
@@ -16,7 +19,8 @@ from service.authority.office import Office
 from service.authority.totp import matching_timecode
 from service.domain.approval import ActionDocument, ApprovalState, Subject, is_check_code, parse
 from service.domain.authorisation import VOTE_TAG, Tally, Vote, may_vote, require_admissible, tally
-from service.domain.errors import ApprovalError, ConflictError, ForbiddenError, UnauthenticatedError
+from service.domain.ballot import BALLOT_TAG, BallotPaper, associated_data, read_paper
+from service.domain.errors import ApprovalError, ConflictError, ForbiddenError, InputError, UnauthenticatedError
 from service.domain.events import ApprovalEnded, Event, StepApproved, VoteCast
 from service.domain.ids import ApprovalId, PersonId
 from service.domain.person import Person, PersonState
@@ -26,26 +30,16 @@ from service.domain.timeline import Entry
 from service.store.unit_of_work import SqlUnitOfWork
 from service.store.voting import TRIES_PER_APPROVAL, Factor, VotingRecords
 
-MAX_CODE: Final = 20
 APPLIED_HERE: Final = frozenset({Subject.CHANGE, Subject.MANDATE})
 """Documents that the authority carries out itself; the others go to a worker by event."""
 
 
 class Ballot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a person sends: which request, who, what he saw (check code), his code, and yes or no."""
+    """What reaches the authority: which request, who, and what his client sealed (a `BallotPaper`)."""
 
     approval: str
     person: str
-    check_code: str
-    code: str
-    decision: Literal["approve", "deny"]
-
-    def __post_init__(self) -> None:
-        if max(len(self.check_code), len(self.code)) > MAX_CODE:
-            raise ValueError(f"codes have at most {MAX_CODE} characters")
-
-    def __repr__(self) -> str:
-        return f"Ballot({self.approval}, {self.person}, {self.decision})"
+    sealed: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,28 +57,28 @@ class _Admitted:
     document: ActionDocument
     person: Person
     factor: Factor
-    tries: int
 
 
 def cast(office: Office, ballot: Ballot) -> Cast:
     """Check a ballot, sign it and store it.
 
-    Raises NotFoundError, ForbiddenError (may not vote on this), ApprovalError (the request cannot be voted on),
-    ConflictError (voted already, or the code was used), RateLimitedError, UnauthenticatedError (wrong code).
+    Raises NotFoundError, ForbiddenError (may not vote on this), ApprovalError (the request cannot be voted on), InputError
+    (the ballot does not open), ConflictError (voted already, or the code was used), RateLimitedError, UnauthenticatedError
+    (wrong code).
     """
     with office.db.begin() as uow:
-        records = VotingRecords(uow.connection, uow.now)
-        admitted = _admit(office, uow, records, ballot)
-        tries = records.charge(admitted.factor.id, admitted.document.id)
-    admitted = _Admitted(admitted.document, admitted.person, admitted.factor, tries)
-    timecode = _checked(office, ballot, admitted)
+        admitted = _admit(office, uow, VotingRecords(uow.connection, uow.now), ballot)
+    paper = _opened(office, ballot, admitted)
+    with office.db.begin() as uow:
+        tries = VotingRecords(uow.connection, uow.now).charge(admitted.factor.id, admitted.document.id)
+    timecode = _checked(office, paper, admitted, tries)
     vote = Vote(
         tag=VOTE_TAG,
         approval=admitted.document.id,
         digest=admitted.document.digest,
         person=admitted.person.id,
         roles=tuple(sorted(admitted.person.roles)),
-        decision=ballot.decision,
+        decision=paper.decision,
         method="totp",
         factor=admitted.factor.id,
         timecode=timecode,
@@ -111,7 +105,7 @@ def _admit(office: Office, uow: SqlUnitOfWork, records: VotingRecords, ballot: B
         raise ForbiddenError("the requester, and people without a role that is asked for, do not vote on this request")
     if records.has_voted(row.id, person.id):
         raise ConflictError("this person has already voted on this request")
-    return _Admitted(document, person, factor, 0)
+    return _Admitted(document, person, factor)
 
 
 def _factor(records: VotingRecords, person: Person, now: datetime) -> Factor:
@@ -123,14 +117,39 @@ def _factor(records: VotingRecords, person: Person, now: datetime) -> Factor:
     return usable[0]
 
 
-def _checked(office: Office, ballot: Ballot, admitted: _Admitted) -> int:
+def _opened(office: Office, ballot: Ballot, admitted: _Admitted) -> BallotPaper:
+    """Return the paper of a ballot that answers exactly this document; another is refused without being counted."""
+    document, person = admitted.document, admitted.person
+    bound = associated_data(BALLOT_TAG, person.id, document.digest)
+    try:
+        return read_paper(office.unsealed(ballot.sealed, bound), BallotPaper)
+    except InputError:
+        with office.db.begin() as uow:
+            if uow.once(f"ballot:{document.id}:{person.id}"):
+                uow.record(_unopened(document, person, uow.now))
+        raise
+
+
+def _unopened(document: ActionDocument, person: Person, now: datetime) -> Entry:
+    return Entry(
+        kind="ballot.refused",
+        at=now,
+        subject=document.id,
+        sentence=f"A ballot in the name of {person.id} was not sealed for this document: further ones are not noted",
+        by="authority",
+        incident_id=document.incident or None,
+        facts={"person": person.id},
+    )
+
+
+def _checked(office: Office, paper: BallotPaper, admitted: _Admitted, tries: int) -> int:
     """Return the time-code of a right code; a wrong one stays charged, is audited and raises UnauthenticatedError."""
     document, factor = admitted.document, admitted.factor
-    seen = is_check_code(ballot.check_code, document.digest, admitted.person.id)
-    timecode = matching_timecode(office.token, factor.id, ballot.code.strip(), office.clock.now().timestamp())
+    seen = is_check_code(paper.check_code, document.digest, admitted.person.id)
+    timecode = matching_timecode(office.token, factor.id, paper.code.strip(), office.clock.now().timestamp())
     if seen and timecode is not None and timecode > factor.last_timecode:
         return timecode
-    left = TRIES_PER_APPROVAL - admitted.tries
+    left = TRIES_PER_APPROVAL - tries
     with office.db.begin() as uow:
         uow.record(_refusal(document, admitted.person, left, uow.now))
     if seen and timecode is not None:

@@ -1,13 +1,13 @@
 """`portcullis approvals` and `portcullis approve`: read the stored document and vote on exactly that.
 
 Rules: the digest, the check code and the sentences are computed here from the document's own bytes, whatever the API says
-they are; the two must agree or nothing is sent. Where the authority's public key is at hand, the signed vote that comes
-back is checked against what was read: a code that was used for another document is noticed at once.
+they are; the two must agree or nothing is sent. The answer and the code leave this machine sealed for the authority, as
+the answer to exactly the document that was shown: the API carries a ballot that it can neither read nor use for another
+one. Where the authority's vote key is at hand, the signed vote that comes back is checked against what was read.
 """
 
-import os
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,12 +16,20 @@ from rich.table import Table
 from rich.text import Text
 
 from service.commands.client import ApiClient, api_token
+from service.commands.sealing import (
+    BALLOTS_FILE,
+    BALLOTS_VARIABLE,
+    VOTES_FILE,
+    VOTES_VARIABLE,
+    ballot_key,
+    public_key,
+    sealed_text,
+)
 from service.domain.approval import ActionDocument, check_code, is_check_code, parse, sentences
 from service.domain.authorisation import opened_vote
-from service.domain.errors import ApprovalError, ConfigurationError, ConflictError, InputError
+from service.domain.ballot import BALLOT_TAG, BallotPaper, associated_data, filled
+from service.domain.errors import ApprovalError, ConflictError, InputError
 from service.domain.signed import Signed
-
-KEY_VARIABLE: Final = "PORTCULLIS_AUTHORITY_KEY"
 
 
 def approvals(
@@ -51,26 +59,35 @@ def approve(
     code: Annotated[str | None, typer.Option(help="One-time code, for scripts; asked for otherwise.")] = None,
     check: Annotated[str | None, typer.Option(help="Check code, for scripts; asked for otherwise.")] = None,
     deny: Annotated[bool, typer.Option("--deny", help="Vote against it: one denial ends it.")] = False,
-    key: Annotated[Path | None, typer.Option(help="The authority's public key, to check the signed vote.")] = None,
+    key: Annotated[
+        Path | None, typer.Option(help=f"{VOTES_FILE}, to check the signed vote; else {VOTES_VARIABLE}.")
+    ] = None,
+    sealing: Annotated[
+        Path | None, typer.Option("--ballot-key", help=f"{BALLOTS_FILE}, to seal the vote; else {BALLOTS_VARIABLE}.")
+    ] = None,
 ) -> None:
     """Read one request and vote on it.
+
+    Both keys are copied once from the installation's public/ folder; on its own machine they are found there.
 
     Example: `portcullis approve apr_01JD2Z5Q8Z6W9X4V7T3S1R0Q8P`
     """
     console = Console()
+    sealed_for, signed_by = ballot_key(sealing), public_key(key, VOTES_VARIABLE, VOTES_FILE)
     with ApiClient(api_token()) as api:
         document, person = read_document(api, approval)
         show(console, document, person)
         typed = check or typer.prompt("Type the check code")
         if not is_check_code(typed, document.digest, person):
             raise InputError("this is not the check code of this document: read it again", field="check_code")
-        body = {
-            "decision": "deny" if deny else "approve",
-            "check_code": typed,
-            "code": code or typer.prompt("One-time code", hide_input=True),
-        }
-        answer = api.post(f"/v1/approvals/{document.id}/votes", body)
-    told = checked_vote(document, person, body["decision"], answer, pinned_key(key))
+        paper = BallotPaper(
+            check_code=typed,
+            code=code or typer.prompt("One-time code", hide_input=True),
+            decision="deny" if deny else "approve",
+        )
+        sealed = sealed_text(sealed_for, filled(paper), associated_data(BALLOT_TAG, person, document.digest))
+        answer = api.post(f"/v1/approvals/{document.id}/votes", {"sealed": sealed})
+    told = checked_vote(document, person, paper.decision, answer, signed_by)
     console.print(f"{told} The request is now: [bold]{answer['state']}[/bold].")
 
 
@@ -96,24 +113,13 @@ def show(console: Console, document: ActionDocument, person: str) -> None:
     console.print(f"Check code for you: [bold]{check_code(document.digest, person)}[/bold]")
 
 
-def pinned_key(path: Path | None) -> bytes | None:
-    """Return the authority's public key from the option or the environment; None when neither names one."""
-    named = path or (Path(os.environ[KEY_VARIABLE]) if os.environ.get(KEY_VARIABLE) else None)
-    if named is None:
-        return None
-    try:
-        return named.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"{named} cannot be read: give the authority's public key") from error
-
-
 def checked_vote(
     document: ActionDocument, person: str, decision: str, answer: dict[str, Any], key: bytes | None
 ) -> str:
     """Return a sentence about the stored vote. Raises ApprovalError when the signed vote is not the one that was meant."""
     if key is None:
-        return f"Your vote is stored; it was not checked here, because {KEY_VARIABLE} names no key."
+        return f"Your vote is stored; it was not checked here, because {VOTES_VARIABLE} names no key."
     vote = opened_vote(Signed(str(answer["statement"]), bytes.fromhex(str(answer["signature"]))), key)
     if (vote.digest, vote.person, vote.decision) != (document.digest, person, decision):
-        raise ApprovalError("your code was used for something else than you read: raise the alarm at once")
+        raise ApprovalError("another vote came back than the one you cast: raise the alarm at once")
     return "Your vote is stored, and the authority signed exactly what you read."

@@ -1,9 +1,13 @@
 """`portcullis people`: who decides, asking for more of them, and enrolling one's own factor.
 
-Rules: the enrolment code is drawn in the terminal and kept nowhere; adding a person opens a request that a quorum decides.
+Rules: the enrolment code is drawn in the terminal and kept nowhere, and comes from the authority under a key of this
+machine's own; the first code leaves sealed; adding a person opens a request that a quorum decides.
 """
 
 import io
+import json as json_text
+import os
+from pathlib import Path
 from typing import Annotated
 
 import segno
@@ -11,7 +15,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from hsm.sealing import KEY_BYTES
 from service.commands.client import ApiClient, api_token
+from service.commands.sealing import (
+    BALLOTS_FILE,
+    BALLOTS_VARIABLE,
+    ballot_key,
+    opened_answer,
+    sealed_first_code,
+    sealed_question,
+)
 from service.domain.quorum import Role
 
 app = typer.Typer(help="People who decide: list, add, enrol.", no_args_is_help=True)
@@ -74,20 +87,35 @@ def suspend(person: str) -> None:
 
 
 @app.command()
-def enrol(*, code: Annotated[str | None, typer.Option(help="First code, for scripts.")] = None) -> None:
+def enrol(
+    *,
+    code: Annotated[str | None, typer.Option(help="First code, for scripts.")] = None,
+    sealing: Annotated[
+        Path | None, typer.Option("--ballot-key", help=f"{BALLOTS_FILE}, to seal with; else {BALLOTS_VARIABLE}.")
+    ] = None,
+) -> None:
     """Enrol my factor: scan the code, then type the first number.
 
     Example: `portcullis people enrol`
     """
     console = Console()
+    key = ballot_key(sealing)
     with ApiClient(api_token()) as api:
+        person = str(api.get("/v1/people/me")["id"])
         if code is None:
-            uri = str(api.post("/v1/people/me/enrol")["otpauth_uri"])
+            uri = enrolment_uri(api, key, person)
             console.print("Scan this with your authenticator; it is shown this once.")
             typer.echo(terminal_code(uri))
             code = str(typer.prompt("First code"))
-        api.post("/v1/people/me/enrol/confirm", {"code": code})
+        api.post("/v1/people/me/enrol/confirm", {"sealed": sealed_first_code(key, person, code)})
     console.print("Your factor is confirmed. One that was enrolled after set-up counts after 24 hours.")
+
+
+def enrolment_uri(api: ApiClient, key: bytes, person: str) -> str:
+    """Ask the authority for a person's enrolment code. Raises ApprovalError when somebody else answered."""
+    reply_key = os.urandom(KEY_BYTES)
+    told = api.post("/v1/people/me/enrol", {"sealed": sealed_question(key, person, reply_key)})
+    return str(json_text.loads(opened_answer(reply_key, person, str(told["sealed"])))["otpauth_uri"])
 
 
 def terminal_code(uri: str) -> str:

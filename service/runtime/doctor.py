@@ -29,6 +29,7 @@ from service.runtime.processes import API, KINDS, SCHEDULE, ProcessKind
 from service.runtime.servers import REDIS_VARIABLE, check_redis
 from service.runtime.status import read_status
 from service.runtime.token_checks import check_tokens
+from service.runtime.tokens import PUBLIC_KEYS
 from service.store.migrate import revisions
 
 CLOCK_SAMPLE_S: Final = 0.2
@@ -60,6 +61,7 @@ def examine(layout: Layout) -> Iterator[Check]:
     looks: tuple[tuple[str, Callable[[Layout], Iterator[Check]]], ...] = (
         ("versions", _versions),
         ("home", _home),
+        ("public keys", _public_keys),
         ("disk", _disk),
         ("clock", _clock),
         ("processes", _processes),
@@ -105,6 +107,22 @@ def _home(layout: Layout) -> Iterator[Check]:
         Outcome.WRONG if readable else Outcome.OK,
         ", ".join(map(str, readable)) or "closed to others",
         f"run `chmod 600 {' '.join(map(str, readable))}`, then restart so that passwords change" if readable else "",
+    )
+
+
+def _public_keys(layout: Layout) -> Iterator[Check]:
+    """Every pinned key is there, and nobody but its owner could put another in its place."""
+    paths = [layout.public / name for name in PUBLIC_KEYS]
+    missing = [path for path in paths if not path.exists()]
+    if missing:
+        yield Check("public keys", Outcome.CANNOT_TELL, f"no {missing[0]}", "run `portcullis up`: it pins them")
+        return
+    loose = [path for path in (layout.public, *paths) if path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH)]
+    yield Check(
+        "public keys",
+        Outcome.WRONG if loose else Outcome.OK,
+        f"others may write {loose[0]}" if loose else f"{len(paths)} pinned",
+        f"run `chmod go-w {' '.join(map(str, loose))}`, and compare the files with a backup" if loose else "",
     )
 
 

@@ -9,9 +9,9 @@ import shlex
 from collections.abc import Mapping
 from typing import Final
 
+from hsm.softhsm import library_path
 from service.runtime.accounts import Account
 from service.runtime.layout import Layout, write_private
-from service.runtime.softhsm import library_path
 
 PASSED_ON: Final = ("LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR")
 PASSED_ON_OPTIONAL: Final = ("PORTCULLIS_DETECTORS", "PORTCULLIS_PLAYBOOKS", "PORTCULLIS_LOG_LEVEL")

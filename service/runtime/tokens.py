@@ -3,7 +3,7 @@
 Rules enforced here: the supervisor never opens a token; it runs `hsm init` as the user whose token it is; tokens of the
 user's own HSM are left alone (`portcullis hsm init --uri` sets them up once, by a person). Public keys are pinned: each
 process writes its own at the first start, then they belong to whoever runs `up`, because who could swap the vote key
-could raise the gate.
+could raise the gate, and who could swap the ballot key could read the codes of those who vote.
 """
 
 import hashlib
@@ -16,18 +16,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
 
+from hsm.errors import HsmError
+from hsm.power import Power
+from hsm.softhsm import SoftHsmFolder, find_module
 from service.domain.errors import ConfigurationError
 from service.runtime.accounts import Account
 from service.runtime.environment import base_environment
 from service.runtime.isolation import Isolation
 from service.runtime.layout import Layout, write_private
 from service.runtime.processes import POWERS
-from service.runtime.softhsm import find_module, write_configuration
 
 INIT_TIMEOUT_S: Final = 120
-PUBLIC_KEYS: Final = ("authority-votes.pem", "containment-seal.pem", "api-seal.pem", "gate-callback.pem")
+PUBLIC_KEYS: Final = (
+    *("authority-votes.pem", "authority-ballots.pem"),
+    *("containment-seal.pem", "api-seal.pem", "gate-callback.pem"),
+)
 SETUP_TOKEN_HASH: Final = "setup-token.sha256"  # noqa: S105  a file name
 
 
@@ -142,19 +146,13 @@ def provide_setup_token(layout: Layout, account: Account) -> str | None:
 
 def _embedded(layout: Layout, power: str, account: Account) -> tuple[Token, tuple[str, ...]]:
     """Make the files of one SoftHSM token where they are missing; returns it and what `hsm init` needs to know."""
-    folder = layout.token(power)
-    module = find_module()
-    pins = (folder / "pin", folder / "so-pin")
-    for pin in pins:
-        if not pin.exists():
-            write_private(pin, secrets.token_hex(16) + "\n")
-    configuration = write_configuration(folder)
-    account.own(folder, folder / "tokens", configuration, *pins)
-    uri = (
-        f"pkcs11:token=portcullis-{power}?module-path={quote(str(module))}"
-        f"&pin-source=file:{quote(str(pins[0]))}&x-softhsm-conf={quote(str(configuration))}"
-    )
-    return Token(uri, configuration), ("--uri", uri, "--so-pin-file", str(pins[1]))
+    try:
+        files = SoftHsmFolder(Power(power), layout.token(power), find_module(os.environ))
+        files.prepare()
+    except HsmError as error:
+        raise ConfigurationError(str(error), field=error.field) from error
+    account.own(files.folder, files.tokens, files.conf, files.pin_file, files.so_pin_file)
+    return Token(files.uri, files.conf), ("--uri", files.uri, "--so-pin-file", str(files.so_pin_file))
 
 
 def _begin_set_up(layout: Layout, power: str, account: Account, where: tuple[str, ...]) -> subprocess.Popen[str]:

@@ -7,12 +7,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, urlparse
 
+import msgspec
 import pyotp
 
+from hsm.sealing import seal
 from service.authority.first_setup import FirstSetup, SetupPerson
 from service.authority.office import Office, VoteToken
 from service.authority.votes import Ballot, Cast, cast
 from service.domain.approval import ActionDocument, Draft, Item, check_code
+from service.domain.ballot import BALLOT_TAG, BallotPaper, associated_data, filled, to_text
 from service.domain.ids import ConnectionId, IncidentId, PersonId, PlanId, StepId, new_id
 from service.domain.plan import Effect, Lane, Step, StepState, Target
 from service.domain.quorum import Approval, Quorum, Role
@@ -97,18 +100,31 @@ class House:
     def complete(self) -> None:
         self.first.complete(SETUP_TOKEN)
 
-    def ballot(self, document: ActionDocument, person: PersonId, decision: str = "approve") -> Ballot:
+    def paper(self, document: ActionDocument, person: PersonId, decision: str = "approve") -> BallotPaper:
+        """What this person's client is about to seal; his phone shows a fresh code for it."""
         assert decision in {"approve", "deny"}
-        return Ballot(
-            approval=document.id,
-            person=person,
+        return BallotPaper(
             check_code=check_code(document.digest, person),
             code=self.phones[person].code(),
             decision="approve" if decision == "approve" else "deny",
         )
 
+    def sealed(self, document: ActionDocument, person: PersonId, paper: BallotPaper) -> Ballot:
+        """A paper in its envelope: anyone who has the public key can make one."""
+        bound = associated_data(BALLOT_TAG, person, document.digest)
+        key = self.office.token.secrets.public_key_pem()
+        return Ballot(approval=document.id, person=person, sealed=to_text(seal(key, filled(paper), bound)))
+
+    def ballot(self, document: ActionDocument, person: PersonId, decision: str = "approve") -> Ballot:
+        return self.sealed(document, person, self.paper(document, person, decision))
+
     def vote(self, document: ActionDocument, person: PersonId, decision: str = "approve") -> Cast:
         return cast(self.office, self.ballot(document, person, decision))
+
+    def vote_with(self, document: ActionDocument, person: PersonId, **changed: str) -> Cast:
+        """A vote whose paper says something else than the person's client would write."""
+        paper = msgspec.structs.replace(self.paper(document, person), **changed)
+        return cast(self.office, self.sealed(document, person, paper))
 
     def ask(self, *items: Item, requester: str = "portcullis", role: str = "portcullis_containment") -> ActionDocument:
         with self.database(role).begin() as uow:

@@ -4,6 +4,7 @@ Under pytest-xdist every worker is a process of its own and therefore has its ow
 dies with the pytest process that started it, even after kill -9.
 """
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -17,10 +18,10 @@ import psycopg
 import redis
 from psycopg import sql
 
+from hsm.softhsm import find_module, write_configuration
 from service.domain.secrets import Secret
 from service.runtime.accounts import Account, myself, server_account
 from service.runtime.postgres import EmbeddedPostgres, PostgresPlace
-from service.runtime.softhsm import find_module, write_configuration
 from service.runtime.valkey import EmbeddedValkey, ValkeyPlace
 from service.store.grants import ROLES
 
@@ -144,4 +145,4 @@ class SoftHsm:
 def softhsm_folder() -> Iterator[SoftHsm]:
     """A folder with an empty token store; the module reads it when SOFTHSM2_CONF names `configuration`."""
     with short_folder(myself()) as folder:
-        yield SoftHsm(find_module(), write_configuration(folder), folder)
+        yield SoftHsm(find_module(os.environ), write_configuration(folder), folder)

@@ -1,10 +1,11 @@
 """Approvals: what waits for a quorum, shown from the stored document alone, and the votes on it.
 
 Rules: everything a person reads here is made from the stored document's own bytes; a vote goes to the authority with the
-caller's person, never another's; a change of who decides or what is connected is only ever asked for here.
+caller's person, never another's, as the caller's client sealed it: no code is ever seen here, and no answer before it
+counts; a change of who decides or what is connected is only ever asked for here.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Query
@@ -13,6 +14,7 @@ from pydantic import BaseModel, Field
 from service.api.auth import Principal
 from service.api.deps import Admin, ApiParts, Parts, Reader, Voter, requester_of
 from service.api.pagination import Cursor, Limit, decode, encode
+from service.api.schemas.ballot import SealedIn
 from service.api.sealed import ChannelIn, ConnectionIn, channel_setting, connection_setting
 from service.domain.approval import ApprovalState, Draft, check_code, parse, sentences
 from service.domain.authorisation import Vote
@@ -25,14 +27,6 @@ from service.ports.store.approvals import ApprovalRow
 from service.store.unit_of_work import SqlUnitOfWork
 
 router = APIRouter(prefix="/v1/approvals", tags=["approvals"])
-
-
-class VoteIn(BaseModel):
-    """What a person types after reading: the check code of this document for him, and his one-time code."""
-
-    decision: Literal["approve", "deny"]
-    check_code: str = Field(min_length=8, max_length=20, examples=["K7QD2MXA"])
-    code: str = Field(min_length=6, max_length=10, examples=["123456"])
 
 
 class ChangeIn(BaseModel):
@@ -103,18 +97,12 @@ def ask_for_channel(body: ChannelChangeIn, parts: Parts, admin: Admin) -> dict[s
     return propose(parts, "change.channel.put", change, body.why, admin)
 
 
-@router.post("/{approval_id}/votes", summary="Approve or deny, with check code and one-time code", status_code=201)
-def vote(approval_id: str, body: VoteIn, parts: Parts, voter: Voter) -> dict[str, object]:
+@router.post("/{approval_id}/votes", summary="Approve or deny, by a sealed ballot", status_code=201)
+def vote(approval_id: str, body: SealedIn, parts: Parts, voter: Voter) -> dict[str, object]:
     """Cast the caller's vote; the answer holds the statement that the authority signed."""
     if voter.person_id is None:
         raise ForbiddenError("this token is bound to no person, and only people vote")
-    sent = {
-        "approval": approval_id,
-        "person": voter.person_id,
-        "check_code": body.check_code,
-        "code": body.code,
-        "decision": body.decision,
-    }
+    sent = {"approval": approval_id, "person": voter.person_id, "sealed": body.sealed}
     return dict(parts.authority.call("/votes", sent))
 
 

@@ -1,7 +1,8 @@
 """People: who they are, what tightens at once, what takes a quorum, and a person's own enrolment.
 
 Rules: suspending, taking a role away and revoking a factor run at once on an administrator's word; everything that gives
-more opens a request; a factor is enrolled by the person it belongs to, with his own API token.
+more opens a request; a factor is enrolled by the person it belongs to, with his own API token, and what his
+authenticator is told and tells is sealed between his client and the authority.
 """
 
 from fastapi import APIRouter
@@ -10,7 +11,7 @@ from pydantic import BaseModel, Field
 from service.api.auth import Principal
 from service.api.deps import Admin, ApiParts, Parts, Reader, Voter, name_of
 from service.api.routers.approvals import propose
-from service.api.routers.setup import CodeIn
+from service.api.schemas.ballot import SealedIn
 from service.domain.changes import NewPerson, PersonNamed, PersonRoles
 from service.domain.errors import ForbiddenError
 from service.domain.ids import new_id
@@ -120,16 +121,16 @@ def new_factor(person: str, body: WhyIn, parts: Parts, admin: Admin) -> dict[str
     return propose(parts, "change.factor.enrol", PersonNamed(person=person), body.why, admin)
 
 
-@router.post("/me/enrol", summary="Show my enrolment code, once")
-def enrol(parts: Parts, voter: Voter) -> dict[str, object]:
+@router.post("/me/enrol", summary="Answer my sealed question for my enrolment code, once")
+def enrol(body: SealedIn, parts: Parts, voter: Voter) -> dict[str, object]:
     """Begin the caller's own enrolment."""
-    return dict(parts.authority.call("/enrol/totp", {"person": _person(voter)}))
+    return dict(parts.authority.call("/enrol/totp", {"person": _person(voter), "sealed": body.sealed}))
 
 
-@router.post("/me/enrol/confirm", summary="Confirm my factor by its first code")
-def confirm(body: CodeIn, parts: Parts, voter: Voter) -> dict[str, object]:
+@router.post("/me/enrol/confirm", summary="Confirm my factor by its first code, sealed")
+def confirm(body: SealedIn, parts: Parts, voter: Voter) -> dict[str, object]:
     """Confirm the caller's own factor."""
-    return dict(parts.authority.call("/enrol/confirm", {"person": _person(voter), "code": body.code}))
+    return dict(parts.authority.call("/enrol/confirm", {"person": _person(voter), "sealed": body.sealed}))
 
 
 def _person(principal: Principal) -> str:

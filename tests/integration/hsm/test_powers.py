@@ -16,6 +16,7 @@ from hsm.errors import HsmInputError, KeyNotFoundError, SealError, StatementErro
 from hsm.pkcs11.authority import AuthorityToken
 from hsm.pkcs11.gate import GateSigner
 from hsm.pkcs11.guardian import GuardianToken
+from hsm.pkcs11.layout import UNSEAL_KEY
 from hsm.pkcs11.platform import PlatformToken
 from hsm.power import Power
 from hsm.sealing import seal
@@ -47,6 +48,27 @@ def test_the_gate_opens_what_is_sealed_for_it_and_nothing_else(gate: GateSigner,
         platform.secrets.unseal(sealed, b"webhook/a")
     with pytest.raises(SealError):
         gate.secrets.unseal(sealed[:-1], b"webhook/a")
+
+
+def test_ballots_open_in_the_authority_alone_with_a_key_that_cannot_leave(
+    authority: AuthorityToken, gate: GateSigner
+) -> None:
+    sealed = seal(authority.secrets.public_key_pem(), b"code", b"ballot")
+    assert authority.secrets.unseal(sealed, b"ballot") == b"code"
+    for wrong in (sealed[:-1], sealed[:20] + b"\x00" + sealed[21:], b"PCS1\x00\x10" + bytes(60)):
+        with pytest.raises(SealError):
+            authority.secrets.unseal(wrong, b"ballot")
+    with pytest.raises(SealError):
+        gate.secrets.unseal(sealed, b"ballot")
+    with authority._token.session() as session:
+        handle = session.one(UNSEAL_KEY, PyKCS11.CKO_PRIVATE_KEY)
+        assert session.read(handle, PyKCS11.CKA_PRIVATE_EXPONENT) is None
+        flags = {
+            name: session.flag(handle, getattr(PyKCS11, name)) for name in ("CKA_DECRYPT", "CKA_SIGN", "CKA_UNWRAP")
+        }
+        assert flags == {"CKA_DECRYPT": True, "CKA_SIGN": False, "CKA_UNWRAP": False}
+        assert session.flag(handle, PyKCS11.CKA_SENSITIVE)
+        assert not session.flag(handle, PyKCS11.CKA_EXTRACTABLE)
 
 
 def test_totp_codes_are_those_of_rfc_6238(authority: AuthorityToken) -> None:

@@ -10,14 +10,17 @@ import PyKCS11
 import pytest
 
 from hsm.errors import TokenLayoutError
+from hsm.pkcs11.authority import AuthorityToken
 from hsm.pkcs11.checks import NEEDED, Outcome, examine
 from hsm.pkcs11.config import TokenConfig
-from hsm.pkcs11.layout import KEYS, LAYOUT_LABEL, LAYOUT_VERSION, require_layout
+from hsm.pkcs11.keys import public_pem
+from hsm.pkcs11.layout import KEYS, LAYOUT_LABEL, LAYOUT_VERSION, UNSEAL_KEY, VOTE_KEY, require_layout
 from hsm.pkcs11.module import load_module, padded
 from hsm.pkcs11.pin import PinRecord
 from hsm.pkcs11.provision import provision
 from hsm.pkcs11.session import Token
 from hsm.power import Power
+from hsm.sealing import seal
 from hsm.softhsm import SoftHsmFolder
 from tests.integration.hsm.conftest import MakeToken
 from tests.integration.hsm.tokens import OFFICER_PIN, USER_PIN, configure, in_process, write_private
@@ -92,9 +95,24 @@ def test_a_token_of_another_version_says_what_to_do(make_token: MakeToken, mark:
 
 
 def test_an_older_layout_is_upgraded_when_asked(make_token: MakeToken) -> None:
+    """Layout 1 had no key that opens ballots; what the token held stays as it was."""
     config = make_token(Power.AUTHORITY, "test-older")
     set_mark(config, json.dumps({"version": LAYOUT_VERSION - 1, "power": "authority"}).encode())
-    provision(config, Power.AUTHORITY, officer, upgrade=True)
+    token = Token.open(config)
+    with token.exclusive() as session:
+        before = public_pem(session, VOTE_KEY)
+        for lost in session.find(UNSEAL_KEY, PyKCS11.CKO_PRIVATE_KEY) + session.find(
+            UNSEAL_KEY, PyKCS11.CKO_PUBLIC_KEY
+        ):
+            session.destroy(lost)
+    token.close()
+    with pytest.raises(TokenLayoutError, match="hsm init --power authority --upgrade"):
+        AuthorityToken.open(config)
+    assert provision(config, Power.AUTHORITY, officer, upgrade=True).generated == (UNSEAL_KEY,)
+    upgraded = AuthorityToken.open(config)
+    assert upgraded.vote_public_key_pem() == before
+    assert upgraded.secrets.unseal(seal(upgraded.secrets.public_key_pem(), b"code", b"use"), b"use") == b"code"
+    upgraded.close()
     token = Token.open(config)
     with token.session() as session:
         require_layout(session, Power.AUTHORITY)

@@ -3,7 +3,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from hsm.errors import HsmInputError, SealError
-from hsm.sealing import MAX_PLAINTEXT, Envelope, oaep_sha1, open_with_key, seal
+from hsm.sealing import MAX_PLAINTEXT, Envelope, oaep_sha1, open_reply, open_with_key, seal, seal_reply
 
 PRIVATE = rsa.generate_private_key(65537, 2048)
 
@@ -55,6 +55,25 @@ def test_an_altered_envelope_does_not_open(position: int) -> None:
 def test_what_is_no_envelope_says_so(data: bytes, why: str) -> None:
     with pytest.raises(SealError, match=why):
         Envelope.parse(data)
+
+
+def test_a_reply_opens_for_who_asked_and_for_nothing_else() -> None:
+    key, other = bytes(32), b"\x01" * 32
+    reply = seal_reply(key, b"seed", b"use")
+    assert open_reply(key, reply, b"use") == b"seed"
+    assert seal_reply(key, b"seed", b"use") != reply
+    flipped = reply[:-1] + bytes([reply[-1] ^ 1])
+    for asked, told, use in (
+        (other, reply, b"use"),
+        (key, reply, b"other"),
+        (key, flipped, b"use"),
+        (key, b"", b"use"),
+        (key, reply[:20], b"use"),
+    ):
+        with pytest.raises(SealError, match="another question"):
+            open_reply(asked, told, use)
+    with pytest.raises(SealError, match="32 bytes"):
+        seal_reply(b"short", b"seed", b"use")
 
 
 def test_lengths_and_keys_are_bounded() -> None:

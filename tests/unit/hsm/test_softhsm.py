@@ -1,11 +1,13 @@
+import os
 import stat
 from pathlib import Path
 
 import pytest
 
+from hsm import softhsm
 from hsm.errors import ModuleMissingError, TokenLayoutError
 from hsm.power import Power
-from hsm.softhsm import SoftHsmFolder, find_module
+from hsm.softhsm import SoftHsmFolder
 from hsm.uri import Pkcs11Uri
 
 
@@ -46,6 +48,31 @@ def test_a_configuration_of_other_tokens_is_not_touched(tmp_path: Path) -> None:
     folder.prepare()
 
 
-def test_a_missing_module_names_the_install_command(tmp_path: Path) -> None:
+def test_a_missing_module_names_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(softhsm, "PLACES", (tmp_path / "absent.so",))
     with pytest.raises(ModuleMissingError, match="apt-get install softhsm2"):
-        find_module([tmp_path / "no.so"])
+        softhsm.find_module({"HOME": str(tmp_path)})
+    with pytest.raises(ModuleMissingError, match="PORTCULLIS_PKCS11_MODULE is /nope"):
+        softhsm.find_module({"PORTCULLIS_PKCS11_MODULE": "/nope"})
+
+
+def test_an_unpacked_module_is_found_with_its_libraries(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(softhsm, "PLACES", (tmp_path / "absent.so",))
+    module = tmp_path / ".cache" / "portcullis" / "softhsm" / "usr" / "lib" / "softhsm" / "libsofthsm2.so"
+    module.parent.mkdir(parents=True)
+    module.touch()
+    assert softhsm.find_module({"HOME": str(tmp_path)}) == module
+    assert softhsm.library_path({"HOME": str(tmp_path)}) == {"LD_LIBRARY_PATH": str(module.parent)}
+
+
+def test_a_module_in_another_users_folder_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = tmp_path / "portcullis" / "softhsm" / "usr" / "lib" / "libsofthsm2.so"
+    module.parent.mkdir(parents=True)
+    module.touch()
+    monkeypatch.setattr(softhsm, "PLACES", ())
+    mine = {"XDG_CACHE_HOME": str(tmp_path)}
+    assert softhsm.find_module(mine) == module
+    monkeypatch.setattr(os, "geteuid", lambda: 4_242)
+    with pytest.raises(ModuleMissingError, match="no PKCS#11 module"):
+        softhsm.find_module(mine)
+    assert softhsm.library_path(mine) == {}

@@ -3,15 +3,19 @@
 import hashlib
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pyotp
 import pytest
 import rfc8785
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from drills import addresses
 from drills.runner.approvers import Approvers
 from drills.runner.attack import Attack
+from drills.runner.ballots import Answer, BallotKey, read_ballot_key
 from drills.runner.crew import Member
 from drills.runner.documents import TAG, check_code
 from drills.runner.errors import ApiError, DrillError
@@ -21,8 +25,21 @@ from drills.runner.processes import Address
 from drills.runner.service import Service
 from drills.runner.story import Line, Story
 from drills.scenario import load_named
+from hsm.errors import SealError
+from hsm.sealing import Envelope, oaep_sha1, open_with_key
+from service.domain.ballot import BALLOT_TAG, BallotPaper, associated_data, from_text, read_paper
 
 SEED = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+
+PRIVATE = rsa.generate_private_key(65537, 2048)
+BALLOTS = BallotKey(PRIVATE.public_key())
+
+
+def opened(sealed: str, digest: str, person: str) -> BallotPaper:
+    """Open a ballot with the service's own code, as the authority does."""
+    envelope = Envelope.parse(from_text(sealed))
+    key = PRIVATE.decrypt(envelope.wrapped, oaep_sha1())
+    return read_paper(open_with_key(envelope, key, associated_data(BALLOT_TAG, person, digest)), BallotPaper)
 
 
 def document(approval_id: str, action: str, *, requester: str = "portcullis") -> dict[str, Any]:
@@ -74,7 +91,7 @@ def people(count: int) -> list[Member]:
 
 def test_a_sweep_is_voted_on_first_by_two_people_with_their_own_codes() -> None:
     desk = Desk({"apr_a": document("apr_a", "retire_key"), "apr_b": document("apr_b", "sweep_to_safe")})
-    approvers = Approvers(desk, people(4), Story())
+    approvers = Approvers(desk, people(4), BALLOTS, Story())
     for approval_id in ("apr_a", "apr_b", "apr_a"):
         approvers.heard(approval_id)
     before = time.time()
@@ -84,14 +101,38 @@ def test_a_sweep_is_voted_on_first_by_two_people_with_their_own_codes() -> None:
     assert [one[0] for one in desk.votes] == ["apr_b", "apr_b", "apr_a", "apr_a"]
     assert len({one[1] for one in desk.votes}) == 4
     person, vote = desk.votes[0][1].replace("tok", "per_"), desk.votes[0][2]
-    assert vote["check_code"] == check_code(str(desk.documents["apr_b"]["digest"]), person)
-    assert vote["code"] in {pyotp.TOTP(SEED).at(int(t)) for t in (before, before + 1)}
+    digest = str(desk.documents["apr_b"]["digest"])
+    paper = opened(str(vote["sealed"]), digest, person)
+    assert set(vote) == {"sealed"}
+    assert (paper.check_code, paper.decision) == (check_code(digest, person), "approve")
+    assert paper.code in {pyotp.TOTP(SEED).at(int(t)) for t in (before, before + 1)}
     assert approvers.waiting == []
+
+
+def test_a_ballot_opens_as_the_answer_of_this_person_to_this_document_alone() -> None:
+    sealed = {d: BALLOTS.seal(Answer("ab" * 32, "per_1", "K7QD2MXA", "123456", d)) for d in ("approve", "deny")}
+
+    assert opened(sealed["deny"], "ab" * 32, "per_1").decision == "deny"
+    assert len(sealed["approve"]) == len(sealed["deny"])
+    for digest, person in (("cd" * 32, "per_1"), ("ab" * 32, "per_2")):
+        with pytest.raises(SealError):
+            opened(sealed["approve"], digest, person)
+
+
+def test_a_ballot_key_that_is_none_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DrillError, match=r"authority-ballots\.pem cannot be read"):
+        read_ballot_key(tmp_path)
+    (tmp_path / "public").mkdir()
+    other = ec.generate_private_key(ec.SECP256R1()).public_key()
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    (tmp_path / "public" / "authority-ballots.pem").write_bytes(other.public_bytes(serialization.Encoding.PEM, form))
+    with pytest.raises(DrillError, match="no RSA key"):
+        read_ballot_key(tmp_path)
 
 
 def test_votes_wait_for_fresh_codes_when_people_are_few() -> None:
     desk = Desk({a: document(a, "sweep_to_safe") for a in ("apr_a", "apr_b")})
-    approvers = Approvers(desk, people(2), Story())
+    approvers = Approvers(desk, people(2), BALLOTS, Story())
     for approval_id in desk.documents:
         approvers.heard(approval_id)
     approvers.vote()
@@ -103,7 +144,7 @@ def test_votes_wait_for_fresh_codes_when_people_are_few() -> None:
 def test_a_vote_that_did_not_count_is_made_up_for_by_somebody_else() -> None:
     desk = Desk({"apr_a": document("apr_a", "sweep_to_safe")})
     desk.refusals = 1
-    approvers = Approvers(desk, people(4), Story())
+    approvers = Approvers(desk, people(4), BALLOTS, Story())
     approvers.heard("apr_a")
     for _ in range(2):
         approvers.vote()
@@ -115,7 +156,7 @@ def test_a_vote_that_did_not_count_is_made_up_for_by_somebody_else() -> None:
 def test_a_request_that_ended_meanwhile_is_let_go() -> None:
     desk = Desk({"apr_a": {**document("apr_a", "sweep_to_safe"), "state": "void"}})
     desk.refusals = 1
-    approvers = Approvers(desk, people(4), Story())
+    approvers = Approvers(desk, people(4), BALLOTS, Story())
     approvers.heard("apr_a")
     approvers.vote()
 
@@ -125,7 +166,7 @@ def test_a_request_that_ended_meanwhile_is_let_go() -> None:
 
 def test_the_requester_does_not_vote() -> None:
     desk = Desk({"apr_a": document("apr_a", "sweep_to_safe", requester="per_0")})
-    approvers = Approvers(desk, people(3), Story())
+    approvers = Approvers(desk, people(3), BALLOTS, Story())
     approvers.heard("apr_a")
     approvers.vote()
 
@@ -136,7 +177,7 @@ def test_another_requests_document_is_not_voted_on() -> None:
     desk = Desk({"apr_a": document("apr_b", "sweep_to_safe")})
 
     with pytest.raises(DrillError, match="shows the document of apr_b"):
-        Approvers(desk, people(2), Story()).heard("apr_a")
+        Approvers(desk, people(2), BALLOTS, Story()).heard("apr_a")
 
 
 class Victim(Platform):

@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlparse
 import pyotp
 import pytest
 
+from service.authority.office import Unsealer
 from service.authority.totp import TokenTotp, enrolment_uri, matching_timecode, new_seed
 
 SEED = b"12345678901234567890"
@@ -18,6 +19,10 @@ class TokenInMemory:
 
     def __init__(self, seed: bytes) -> None:
         self._seed = seed
+
+    @property
+    def secrets(self) -> Unsealer:
+        raise AssertionError
 
     def hmac_sha1(self, object_id: str, message: bytes) -> bytes:
         assert object_id == "fac_1"

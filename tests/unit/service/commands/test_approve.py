@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.commands.approve import checked_vote, pinned_key, read_document
+from service.commands.approve import checked_vote, read_document
 from service.commands.client import ApiClient, api_token
 from service.commands.setup import read_plan, setup_token
 from service.domain.approval import ActionDocument, Draft, check_code, propose
@@ -131,8 +131,6 @@ def test_tokens_come_from_the_environment_or_a_file(tmp_path: Path) -> None:
     assert setup_token(file).reveal() == "pcl_b"
     with pytest.raises(ConfigurationError):
         setup_token(tmp_path / "absent")
-    with pytest.raises(ConfigurationError):
-        pinned_key(tmp_path / "absent")
 
 
 @pytest.mark.parametrize("text", ["- a\n", "people: [\n", "wallets: []\n", "\x00"])

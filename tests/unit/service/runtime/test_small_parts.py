@@ -8,7 +8,7 @@ import pytest
 from service.config import read_settings
 from service.domain.errors import ConfigurationError
 from service.domain.secrets import Secret
-from service.runtime import logs, softhsm
+from service.runtime import logs
 from service.runtime.accounts import Account, first_closed_folder, myself
 from service.runtime.database import shown, url_for
 from service.runtime.environment import base_environment, read_environment, write_environment
@@ -103,30 +103,6 @@ def test_a_role_url_keeps_the_server_and_drops_the_administrator() -> None:
     url = url_for(Secret("postgresql://root:secret@db.example:5433/wallets?sslmode=require"), "role", Secret("p/w@"))
     assert url == "postgresql://role:p%2Fw%40@/wallets?host=db.example&port=5433&sslmode=require"
     assert "secret" not in shown(Secret("postgresql://root:secret@db.example:5433/wallets"))
-
-
-def test_a_missing_module_names_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(softhsm, "PLACES", (str(tmp_path / "absent.so"),))
-    with pytest.raises(ConfigurationError, match="apt-get install softhsm2"):
-        softhsm.find_module({"HOME": str(tmp_path)})
-    with pytest.raises(ConfigurationError, match="PORTCULLIS_PKCS11_MODULE is /nope"):
-        softhsm.find_module({"PORTCULLIS_PKCS11_MODULE": "/nope"})
-
-
-def test_an_unpacked_module_is_found_with_its_libraries(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(softhsm, "PLACES", (str(tmp_path / "absent.so"),))
-    module = tmp_path / ".cache" / "portcullis" / "softhsm" / "usr" / "lib" / "softhsm" / "libsofthsm2.so"
-    module.parent.mkdir(parents=True)
-    module.touch()
-    assert softhsm.find_module({"HOME": str(tmp_path)}) == module
-    assert softhsm.library_path({"HOME": str(tmp_path)}) == {"LD_LIBRARY_PATH": str(module.parent)}
-
-
-def test_a_softhsm_configuration_is_never_overwritten(tmp_path: Path) -> None:
-    configuration = softhsm.write_configuration(tmp_path)
-    configuration.write_text("directories.tokendir = /real/keys\n")
-    softhsm.write_configuration(tmp_path)
-    assert configuration.read_text() == "directories.tokendir = /real/keys\n"
 
 
 def test_a_closed_folder_is_found_even_behind_a_symbolic_link(tmp_path: Path) -> None:
@@ -230,16 +206,3 @@ def test_a_public_key_that_is_a_link_is_not_taken_over(tmp_path: Path, link: str
     key.write_text("PEM")
     pin_public_keys(places)
     assert key.stat().st_mode & 0o777 == 0o644
-
-
-def test_a_module_in_another_users_folder_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = tmp_path / "portcullis" / "softhsm" / "usr" / "lib" / "libsofthsm2.so"
-    module.parent.mkdir(parents=True)
-    module.touch()
-    monkeypatch.setattr(softhsm, "PLACES", ())
-    mine = {"XDG_CACHE_HOME": str(tmp_path)}
-    assert softhsm.find_module(mine) == module
-    monkeypatch.setattr(os, "geteuid", lambda: 4_242)
-    with pytest.raises(ConfigurationError, match="no PKCS#11 module"):
-        softhsm.find_module(mine)
-    assert softhsm.library_path(mine) == {}
