@@ -5,27 +5,23 @@ The load generator shares this machine's processors with the servers, so ratios 
 """
 
 import argparse
-import asyncio
-import base64
-import hmac
 import json
 import os
-import random
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
 import psycopg
 import uvloop
 
-from bench.intake_apps import KEY, SECRET
+from bench.intake_load import ACCOUNTS, SECRET, SEED, closed_loop, webhooks
 from service.domain.secrets import Secret
 from service.runtime.accounts import myself, server_account
 from service.runtime.postgres import EmbeddedPostgres, PostgresPlace
@@ -33,12 +29,24 @@ from service.runtime.valkey import EmbeddedValkey, ValkeyPlace
 from service.store.migrate import upgrade
 
 CONNECTIONS = 64
-ACCOUNTS = 500
-SEED = 20
+WARM_UP_S = 1.5
 TABLES = """
-CREATE TABLE bench_events (id text PRIMARY KEY, account text, at timestamptz, raw bytea, state bytea);
-CREATE TABLE bench_state (entity text PRIMARY KEY, state bytea);
+CREATE TABLE bench_events (id text PRIMARY KEY, account text, at timestamptz, raw bytea);
+CREATE TABLE bench_state (entity text PRIMARY KEY, state bytea) WITH (fillfactor = 50, toast_tuple_target = 8160);
+ALTER TABLE bench_state ALTER state SET STORAGE PLAIN;
+CREATE TABLE bench_naive (id text PRIMARY KEY, account text, at timestamptz, raw bytea, state bytea);
 """
+
+
+@dataclass(frozen=True)
+class Place:
+    """The servers that every measured one uses."""
+
+    folder: Path
+    database: str
+    redis: str
+    postgres: int
+    """Process id of PostgreSQL."""
 
 
 @dataclass
@@ -49,95 +57,82 @@ class Measured:
     events_per_s: float
     p50_ms: float
     p99_ms: float
+    each_us: dict[str, float]
+    """Processor time an event, by process."""
     inside: dict[str, float]
 
 
-def requests(count: int) -> Iterator[bytes]:
-    """Signed webhooks of about 600 bytes, seeded."""
-    chance = random.Random(SEED)  # noqa: S311  a load that can be repeated, not a secret
-    stamp = str(int(time.time()))
-    for number in range(count):
-        usd = chance.lognormvariate(6, 1)
-        document = {
-            "type": "withdrawal.requested",
-            "timestamp": datetime.now(UTC).isoformat(),
-            "data": {
-                "account": f"hot-{chance.randrange(ACCOUNTS)}",
-                "actor": f"ops-{chance.randrange(20)}",
-                "transaction": f"tx-{number}",
-                "asset": "eip155:1/slip44:60",
-                "amount_base_units": str(int(usd / 3000 * 10**18)),
-                "amount_usd": f"{usd:.2f}",
-                "balance_usd": "25000000.00",
-                "destination": f"eip155:1:0x{chance.randrange(5000):040x}",
-                "destination_kind": "one_time",
-                "ip": "203.0.113.7",
-                "country": "SG",
-                "device": "d-1",
-                "session": "s-1",
-                "user_agent": "x" * 60,
-            },
-        }
-        body = json.dumps(document).encode()
-        key = f"msg_{number}"
-        mac = base64.b64encode(hmac.digest(KEY, f"{key}.{stamp}.".encode() + body, "sha256")).decode()
-        head = (
-            f"POST /webhooks/std HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
-            f"webhook-id: {key}\r\nwebhook-timestamp: {stamp}\r\nwebhook-signature: v1,{mac}\r\n\r\n"
-        )
-        yield head.encode() + body
+class Processors:
+    """Processor seconds of the server, of PostgreSQL and of this load generator."""
+
+    def __init__(self, server: int, postgres: int) -> None:
+        self._pids = {"server": server, "postgres": postgres, "load": os.getpid()}
+        self._before = self._now()
+
+    def _now(self) -> dict[str, float]:
+        return {name: _seconds(pid, tree=name == "postgres") for name, pid in self._pids.items()}
+
+    def spent(self) -> dict[str, float]:
+        """Seconds since this was made."""
+        now = self._now()
+        return {name: now[name] - self._before[name] for name in now}
 
 
-async def load(socket: str, seconds: float, prepared: Iterator[bytes]) -> list[float]:
-    """Send over keep-alive connections until time is up; return each answer's latency."""
-    latencies: list[float] = []
-    end = time.perf_counter() + seconds
-
-    async def client() -> None:
-        reader, writer = await asyncio.open_unix_connection(socket)
-        for request in prepared:
-            began = time.perf_counter()
-            if began > end:
-                break
-            writer.write(request)
-            head = await reader.readuntil(b"\r\n\r\n")
-            if not head.startswith(b"HTTP/1.1 200"):
-                raise RuntimeError(head.decode())
-            length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
-            await reader.readexactly(length)
-            latencies.append(time.perf_counter() - began)
-        writer.close()
-
-    await asyncio.gather(*(client() for _ in range(CONNECTIONS)))
-    return latencies
+def _seconds(pid: int, *, tree: bool) -> float:
+    process = psutil.Process(pid)
+    found = 0.0
+    for one in (process, *(process.children(recursive=True) if tree else ())):
+        with suppress(psutil.Error):
+            times = one.cpu_times()
+            found += times.user + times.system
+    return found
 
 
-def measure(name: str, folder: Path, environment: dict[str, str], seconds: float) -> Measured:
-    """Run one server and load it."""
-    socket = str(folder / f"{name}.sock")
+def measure(name: str, place: Place, seconds: float) -> Measured:
+    """Run one server and load it with webhooks."""
+    with serving(name, place) as (socket, server, told):
+        prepared = iter(list(webhooks(int((seconds + WARM_UP_S) * 12_000))))
+        uvloop.run(closed_loop(socket, WARM_UP_S, prepared, CONNECTIONS))
+        processors = Processors(server, place.postgres)
+        load = uvloop.run(closed_loop(socket, seconds, prepared, CONNECTIONS))
+        spent = processors.spent()
+    percentiles = statistics.quantiles(load.latencies, n=100)
+    count = len(load.latencies)
+    return Measured(
+        name=name,
+        events_per_s=count / seconds,
+        p50_ms=percentiles[49] * 1000,
+        p99_ms=percentiles[98] * 1000,
+        each_us={part: 1e6 * used / count for part, used in spent.items()},
+        inside=told,
+    )
+
+
+@contextmanager
+def serving(name: str, place: Place, *, socket_name: str = "") -> Iterator[tuple[str, int, dict[str, float]]]:
+    """Run one of `bench.intake_apps`; yield its socket, its pid and what it tells when it ends."""
+    socket = str(place.folder / f"{socket_name or name}.sock")
     command = [
         sys.executable, "-m", "uvicorn", f"bench.intake_apps:{name}", "--factory", "--uds", socket, "--no-access-log",
         "--log-level", "error", "--loop", "uvloop", "--http", "httptools",
     ]  # fmt: skip
-    with subprocess.Popen(command, env=os.environ | environment, stdout=subprocess.PIPE) as server:
+    environment = os.environ | {"BENCH_DATABASE": place.database, "BENCH_REDIS": place.redis}
+    told: dict[str, float] = {}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as server:
         try:
             while not Path(socket).exists():
                 if server.poll() is not None:
                     raise RuntimeError(f"{name} did not start")
                 time.sleep(0.05)
-            prepared = iter(list(requests(int(seconds * 25_000))))
-            uvloop.run(load(socket, min(1.0, seconds / 4), prepared))
-            latencies = sorted(uvloop.run(load(socket, seconds, prepared)))
+            yield socket, server.pid, told
         finally:
             server.terminate()
-            told = (server.stdout.read() if server.stdout else b"").decode().strip().splitlines()
-    percentiles = statistics.quantiles(latencies, n=100)
-    inside = json.loads(told[-1]) if told else {}
-    return Measured(name, len(latencies) / seconds, percentiles[49] * 1000, percentiles[98] * 1000, inside)
+            lines = (server.stdout.read() if server.stdout else b"").decode().strip().splitlines()
+            told.update(json.loads(lines[-1]) if lines else {})
 
 
 @contextmanager
-def servers() -> Iterator[tuple[Path, str, str]]:
+def servers() -> Iterator[Place]:
     """A durable PostgreSQL with a connection and its accounts, and a Valkey."""
     password = Secret("bench-only")
     account = server_account("portcullis-postgres")
@@ -157,7 +152,7 @@ def servers() -> Iterator[tuple[Path, str, str]]:
                 connection.execute(TABLES)
                 prepare(connection)
             valkey.start()
-            yield folder, database.url(), valkey.url()
+            yield Place(folder, database.url(), valkey.url(), database.pid or 0)
         finally:
             valkey.stop()
             database.stop()
@@ -175,45 +170,51 @@ def prepare(connection: psycopg.Connection) -> None:
         (SECRET,),
     )
     connection.execute(
-        "INSERT INTO accounts (id, connection_id, ref, holder, created_at)"
-        " SELECT 'acc-' || i, 'std', 'hot-' || i, 'platform', now() FROM generate_series(0, %s) AS i",
+        "INSERT INTO accounts (id, connection_id, ref, holder, created_at, live_since)"
+        " SELECT 'acc-' || i, 'std', 'hot-' || i, 'platform', now(), now() FROM generate_series(0, %s) AS i",
         (ACCOUNTS,),
     )
 
 
 def report(found: list[Measured]) -> None:
-    """Print the figures, the ratios and where ours spends its time."""
+    """Print the figures, the ratios and where the processors' time goes."""
     ours = found[0]
     print(
         f"\n{CONNECTIONS} connections, {ACCOUNTS} accounts, seed {SEED}, {os.cpu_count()} processors shared with the load"
     )
-    print(f"{'':8}{'events/s':>10}{'p50 ms':>9}{'p99 ms':>9}{'ours is':>10}")
+    print(
+        f"{'':8}{'events/s':>10}{'p50 ms':>9}{'p99 ms':>9}{'ours is':>10}   processor µs an event: server, PostgreSQL, load"
+    )
     for one in found:
         ratio = ours.events_per_s / one.events_per_s
-        print(f"{one.name:8}{one.events_per_s:10.0f}{one.p50_ms:9.1f}{one.p99_ms:9.1f}{ratio:9.2f}x")
+        each = one.each_us
+        print(
+            f"{one.name:8}{one.events_per_s:10.0f}{one.p50_ms:9.1f}{one.p99_ms:9.1f}{ratio:9.2f}x"
+            f"   {each['server']:8.0f}{each['postgres']:8.0f}{each['load']:8.0f}"
+        )
     inside = ours.inside
     batches = inside.get("batches", 0)
     if not batches:
         return
-    waiting = sum(
-        inside.get(part, 0) for part in ("lock", "requests", "events", "accounts", "transactions", "write", "commit")
-    )
-    print(f"\nwhere our time goes ({batches:.0f} batches, {inside['cpu']:.1f} s of processor in the process)")
-    parts = {**{part: inside.get(part, 0.0) for part in ("lock", "requests", "events", "accounts", "transactions")},
-             "write rows and baselines": inside["write"], "commit": inside["commit"],
-             "engine and book-keeping between statements": inside["in batches"] - waiting}  # fmt: skip
-    for part, seconds in parts.items():
-        print(f"  {part:44}{seconds:7.2f} s {100 * seconds / inside['in batches']:5.1f} % of a batch")
+    named = {
+        name: seconds
+        for name, seconds in inside.items()
+        if name not in {"batches", "in batches", "cpu", "longest stall"}
+    }
+    print(f"\nwhere a batch's time goes ({batches:.0f} batches)")
+    rest = {"engine and book-keeping": inside["in batches"] - sum(named.values())}
+    for part, seconds in (named | rest).items():
+        print(f"  {part:30}{seconds:7.2f} s {100 * seconds / inside['in batches']:5.1f} %")
 
 
 def main() -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=8.0, help="how long each server is loaded")
-    seconds = parser.parse_args().seconds
-    with servers() as (folder, database, valkey):
-        environment = {"BENCH_DATABASE": database, "BENCH_REDIS": valkey}
-        report([measure(name, folder, environment, seconds) for name in ("ours", "bare", "naive")])
+    parser.add_argument("--only", default="ours,bare,naive", help="which servers")
+    told = parser.parse_args()
+    with servers() as place:
+        report([measure(name, place, told.seconds) for name in told.only.split(",")])
 
 
 if __name__ == "__main__":

@@ -57,7 +57,13 @@ def main() -> int:
 
 async def _serve(opened: Opened, server_for: "partial[ReadyServer]", listener: object) -> None:
     store = await connect(opened.settings.database_url)
-    intake = Intake(store, EngineKeeper(opened.detectors), opened.clock)
+    keeper = EngineKeeper(store.baselines, opened.detectors)
+    try:
+        await keeper.prepare()
+    except BaseException:
+        await store.close()
+        raise
+    intake = Intake(store, keeper, opened.clock)
     committing = asyncio.create_task(intake.run())
     try:
         await server_for(_application(opened, store, intake)).serve(sockets=[listener])  # type: ignore[list-item]  # a socket

@@ -1,13 +1,15 @@
 """`POST /v1/activities`: NDJSON in, one answer line per input line, in order, while the rest still arrives.
 
 Rules: a token of role ingest speaks for its one connection; a bad line is answered as a problem and spoils nothing else;
-at most 256 lines are under way at once, and reading stops while too many answers wait for a slow client. Answers go out
+at most 512 lines are under way at once, and reading stops while too many answers wait for a slow client. Answers go out
 while the body is still arriving; a client that reads nothing before it has sent everything is served too, up to a bound.
 """
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qs
 
@@ -19,21 +21,33 @@ from service.api.problems import details
 from service.api.raw import ClientGoneError, Receive, Scope, Send, trace_id
 from service.domain.activity import Received
 from service.domain.errors import ForbiddenError, InputError, PortcullisError, TooLargeError
-from service.domain.ids import ActivityId, new_id
+from service.domain.ids import ActivityId, ConnectionId, new_id
 from service.domain.intake import Item, Mode, Outcome
 from service.domain.quorum import Role
 from service.domain.wire import MAX_BODY_BYTES, check_event_id, parse_wire, to_activity
 from service.ports.clock import Clock
 
-UNDER_WAY: Final = 256
+UNDER_WAY: Final = 512
+"""Two batches: one is parsed while the other is committed."""
 MAX_UNREAD_BYTES: Final = 32 * 1024 * 1024
 
-Submit = Callable[[Item], Awaitable[Outcome]]
+Submit = Callable[[Item], "asyncio.Future[Outcome]"]
+
+
+@dataclass(slots=True)
+class _Line:
+    """One line under way: what answers it, or its id and the outcome to come."""
+
+    answer: bytes = b""
+    told: str | None = None
+    outcome: "asyncio.Future[Outcome] | None" = None
 
 
 async def ingest_principal(authenticator: Authenticator, scope: Scope) -> Principal:
     """Return the ingest token's principal. Raises UnauthenticatedError, ForbiddenError."""
-    principal = await asyncio.to_thread(authenticator.authenticate, scope["headers"], address_of(scope))
+    principal = authenticator.remembered(scope["headers"])
+    if principal is None:
+        principal = await asyncio.to_thread(authenticator.authenticate, scope["headers"], address_of(scope))
     if principal.role is not Role.INGEST or principal.connection_id is None:
         raise ForbiddenError("this needs a token of role ingest, which is bound to one connection")
     return principal
@@ -55,24 +69,27 @@ class Batches:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         writer = _Writer(send)
         try:
-            await self._lines(principal, mode, receive, writer)
+            await self._lines(_Sender(principal.connection_id, mode, trace_id(scope)), receive, writer)
         finally:
             await writer.close()
 
-    async def _lines(self, principal: Principal, mode: Mode, receive: Receive, writer: "_Writer") -> None:
-        under_way: list[asyncio.Task[bytes]] = []
+    async def _lines(self, sender: "_Sender", receive: Receive, writer: "_Writer") -> None:
+        under_way: deque[_Line] = deque()
         try:
             async for lines in split_lines(receive):
-                under_way.extend(asyncio.ensure_future(self._line(principal, mode, line)) for line in lines)
-                while len(under_way) > UNDER_WAY or (under_way and under_way[0].done()):
-                    await writer.put(await under_way.pop(0))
+                for line in lines:
+                    if len(under_way) >= UNDER_WAY:
+                        await writer.put(await _oldest(under_way))
+                    under_way.append(self._taken(sender, line))
+                if ready := _ready(under_way):
+                    await writer.put(ready)
             while under_way:
-                await writer.put(await under_way.pop(0))
+                await writer.put(await _oldest(under_way))
         finally:
-            for task in under_way:
-                task.cancel()
+            for left in under_way:
+                _forget(left)
 
-    async def _line(self, principal: Principal, mode: Mode, line: bytes | None) -> bytes:
+    def _taken(self, sender: "_Sender", line: bytes | None) -> _Line:
         told = None
         try:
             if line is None:
@@ -81,21 +98,64 @@ class Batches:
             if wire.id is None:
                 raise InputError("id is required on every line", field="id")
             told = check_event_id(wire.id, "id")
-            connection = principal.connection_id
-            if connection is None:
+            if sender.connection is None:
                 raise ForbiddenError("the token is bound to no connection")
             received = Received(
                 activity_id=ActivityId(new_id("act")),
                 received_at=self._clock.now(),
                 body_digest=hashlib.sha256(line).digest(),
                 raw=line,
-                activity=to_activity(wire, connection, told),
+                activity=to_activity(wire, sender.connection, told),
             )
-            outcome = await self._submit(Item(received, mode, trace_id=trace_id()))
+            return _Line(told=told, outcome=self._submit(Item(received, sender.mode, trace_id=sender.trace_id)))
         except PortcullisError as error:
-            return msgspec.json.encode({"id": told, "status": "refused", "problem": details(error)}) + b"\n"
-        answer = {"id": told, "status": outcome.status, "activity_id": outcome.activity_id}
-        return msgspec.json.encode(answer) + b"\n"
+            return _Line(_refused(told, error))
+
+
+@dataclass(frozen=True, slots=True)
+class _Sender:
+    """For whom the lines of one request are taken."""
+
+    connection: ConnectionId | None
+    mode: Mode
+    trace_id: str | None
+
+
+async def _oldest(under_way: deque[_Line]) -> bytes:
+    """Wait for the oldest line's answer; return it and all that are ready behind it."""
+    waited_for = under_way[0].outcome
+    if waited_for is not None and not waited_for.done():
+        await asyncio.wait((waited_for,))
+    return _ready(under_way)
+
+
+def _ready(under_way: deque[_Line]) -> bytes:
+    """Take the answers that are ready from the front, in order."""
+    found: list[bytes] = []
+    while under_way and (under_way[0].outcome is None or under_way[0].outcome.done()):
+        found.append(_answered(under_way.popleft()))
+    return b"".join(found)
+
+
+def _answered(line: _Line) -> bytes:
+    if line.outcome is None:
+        return line.answer
+    try:
+        outcome = line.outcome.result()
+    except PortcullisError as error:
+        return _refused(line.told, error)
+    answer = {"id": line.told, "status": outcome.status, "activity_id": outcome.activity_id}
+    return msgspec.json.encode(answer) + b"\n"
+
+
+def _refused(told: str | None, error: PortcullisError) -> bytes:
+    return msgspec.json.encode({"id": told, "status": "refused", "problem": details(error)}) + b"\n"
+
+
+def _forget(line: _Line) -> None:
+    """Nobody will read this outcome: what was taken is stored all the same."""
+    if line.outcome is not None:
+        line.outcome.add_done_callback(lambda outcome: outcome.cancelled() or outcome.exception())
 
 
 class _Writer:

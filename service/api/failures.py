@@ -10,6 +10,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 LIMIT: Final = 20
@@ -47,12 +48,15 @@ class Failures:
 def address_of(scope: Mapping[str, Any]) -> str:
     """Return what a client is counted by: its IPv4 address, its IPv6 /64, or nothing when the server does not tell."""
     client = scope.get("client")
-    if not client:
-        return ""
+    return _counted_by(client[0]) if client else ""
+
+
+@lru_cache(maxsize=4096)
+def _counted_by(host: str) -> str:
     try:
-        address = ipaddress.ip_address(client[0])
+        address = ipaddress.ip_address(host)
     except ValueError:
-        return str(client[0])
+        return str(host)
     if address.version == 4 or (address.ipv4_mapped is not None):  # noqa: PLR2004  the IP version
         return str(getattr(address, "ipv4_mapped", None) or address)
     return str(ipaddress.ip_network((address, _IPV6_PREFIX), strict=False))

@@ -13,7 +13,7 @@ from typing import Any, Final
 import structlog
 
 from service.api.problems import problem_of
-from service.api.raw import ClientGoneError, Receive, Scope, Send, answer_problem, read_body
+from service.api.raw import TRACE_ID, ClientGoneError, Receive, Scope, Send, answer_problem, read_body
 from service.domain.errors import PortcullisError
 
 MAX_BODY: Final = 1024 * 1024
@@ -53,8 +53,12 @@ class Outgoing:
         """Send one ASGI message."""
         if message["type"] == "http.response.start":
             self.started = True
-            headers = [*message["headers"], *_HEADERS, (b"x-trace-id", self._trace_id.encode())]
-            if not any(name.lower() == b"cache-control" for name, _ in headers):
+            given = message["headers"]
+            headers = [*given, *_HEADERS, (b"x-trace-id", self._trace_id.encode())]
+            for name, _ in given:
+                if name == b"cache-control" or name.lower() == b"cache-control":
+                    break
+            else:
                 headers.append((b"cache-control", b"no-store"))
             message = {**message, "headers": headers}
         elif message["type"] == "http.response.body":
@@ -73,7 +77,7 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        trace_id = trace_id_of(scope)
+        trace_id = scope[TRACE_ID] = trace_id_of(scope)
         structlog.contextvars.bind_contextvars(trace_id=trace_id)
         head = scope["method"] == "HEAD" and scope["path"] != EVENTS_PATH
         out = Outgoing(send, trace_id, head=scope["method"] == "HEAD")

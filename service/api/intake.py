@@ -8,7 +8,7 @@ verified deliveries count against a connection's rate (`senders.py`).
 import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
 from service.api.auth import Authenticator
@@ -43,7 +43,7 @@ COSIGNER: Final = "/cosigner/"
 ACTIVITIES: Final = "/v1/activities"
 DECISIONS: Final = "/v1/decisions"
 
-Submit = Callable[[Item], Awaitable[Outcome]]
+Submit = Callable[[Item], "asyncio.Future[Outcome]"]
 
 
 class MethodError(PortcullisError):
@@ -104,10 +104,15 @@ class IntakeApp:
         connection = await self._connections.get(name)
         client = address_of(scope)
         self._senders.admit(connection, client)
-        body = await read_body(scope, receive, MAX_BODY_BYTES)
+        headers = headers_of(scope)
+        body = await read_body(scope, receive, MAX_BODY_BYTES, headers=headers)
         with self._senders.verifying(connection, client):
-            delivery = await _verified(connection, headers_of(scope), body)
-        outcome = await self._submit(Item(self._received(connection, delivery, body), trace_id=trace_id()))
+            now_s = time.time()
+            fetch = connection.receiver.prepare(headers, now_s=now_s)
+            if fetch is not None:
+                await asyncio.to_thread(fetch)
+            delivery = connection.receiver.receive(headers, body, now_s=now_s)
+        outcome = await self._submit(Item(self._received(connection, delivery, body), trace_id=trace_id(scope)))
         await answer_json(send, {"activity_id": outcome.activity_id, "status": outcome.status})
 
     def _received(self, connection: OpenConnection, delivery: Delivery, body: bytes) -> Received:
@@ -125,11 +130,3 @@ class IntakeApp:
             raw=body,
             activity=activity,
         )
-
-
-async def _verified(connection: OpenConnection, headers: Mapping[bytes, bytes], body: bytes) -> Delivery:
-    now_s = time.time()
-    fetch = connection.receiver.prepare(headers, now_s=now_s)
-    if fetch is not None:
-        await asyncio.to_thread(fetch)
-    return connection.receiver.receive(headers, body, now_s=now_s)

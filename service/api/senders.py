@@ -7,8 +7,7 @@ may share one (a proxy, a platform's own servers), and a flood must not silence 
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 from typing import Final
 
 from service.api.connections import OpenConnection
@@ -33,30 +32,49 @@ class Senders:
         if client and wait_s:
             raise RateLimitedError("too many unverified deliveries from this address; wait", retry_after_s=wait_s)
 
-    @contextmanager
-    def verifying(self, connection: OpenConnection, client: str) -> Iterator[None]:
+    def verifying(self, connection: OpenConnection, client: str) -> "_Verifying":
         """Wrap what verifies a delivery: charge the connection for a verified one, the client for any other.
 
         Raises RateLimitedError when the connection's rate is spent, and what it wraps raises.
         """
-        try:
-            yield
-        except UnauthenticatedError:
-            self._failures.note(_key(connection, client))
-            raise
-        except InputError:
-            # Verified but malformed, as the ports say.
-            self._verified(connection, client)
-            raise
-        self._verified(connection, client)
+        return _Verifying(self, connection, _key(connection, client))
 
-    def _verified(self, connection: OpenConnection, client: str) -> None:
-        key = _key(connection, client)
-        self._proven[key] = None
-        self._proven.move_to_end(key)
-        if len(self._proven) > MAX_KEYS:
-            self._proven.popitem(last=False)
+    def refused(self, key: str) -> None:
+        """Count what did not verify."""
+        self._failures.note(key)
+
+    def verified(self, connection: OpenConnection, key: str) -> None:
+        """Remember who was right. Raises RateLimitedError."""
+        if key in self._proven:
+            self._proven.move_to_end(key)
+        else:
+            self._proven[key] = None
+            if len(self._proven) > MAX_KEYS:
+                self._proven.popitem(last=False)
         connection.bucket.take()
+
+
+class _Verifying:
+    """The block of `Senders.verifying`."""
+
+    __slots__ = ("_connection", "_key", "_senders")
+
+    def __init__(self, senders: Senders, connection: OpenConnection, key: str) -> None:
+        self._senders = senders
+        self._connection = connection
+        self._key = key
+
+    def __enter__(self) -> None:
+        """Nothing is charged before the outcome is known."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _error: BaseException | None, _where: TracebackType | None
+    ) -> None:
+        if kind is None or issubclass(kind, InputError):
+            # An InputError is verified but malformed, as the ports say.
+            self._senders.verified(self._connection, self._key)
+        elif issubclass(kind, UnauthenticatedError):
+            self._senders.refused(self._key)
 
 
 def _key(connection: OpenConnection, client: str) -> str:

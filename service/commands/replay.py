@@ -1,7 +1,8 @@
 """`portcullis replay`: rebuild the baselines from the learning sequence alone, and hold them against the stored ones.
 
-Rules: one snapshot of the database (REPEATABLE READ), so that intake may go on meanwhile; only the sequence is read, no
-clock, no file. The report goes to standard output; a difference ends non-zero.
+Rules: everything is read from one moment of the database (REPEATABLE READ), so that intake may go on meanwhile; only the
+sequence is replayed, no clock, no file. The stored baselines are a snapshot at one sequence number: they are compared there,
+and the rows since are applied and counted. The report goes to standard output; a difference ends non-zero.
 """
 
 import json
@@ -17,6 +18,7 @@ from service.domain.errors import ConfigurationError, PortcullisError, Unavailab
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from rules.engine import Engine
     from rules.learning import LearningRecord
 
 SHOWN: Final = 20
@@ -34,6 +36,10 @@ class Report:
 
     rows: int = 0
     sequence: int = 0
+    snapshot: int = 0
+    """The sequence number at which the stored baselines stand."""
+    newer: int = 0
+    """Rows since then, which a start applies to them."""
     baselines: int = 0
     seconds: float = 0.0
     differences: tuple[str, ...] | None = None
@@ -78,26 +84,41 @@ def replayed(connection: "Connection", *, verify: bool) -> Report:
     from rules.settings import EngineSettings  # noqa: PLC0415  as above
     from service.store import learning  # noqa: PLC0415  as above
 
-    report = Report()
+    report = Report(snapshot=learning.snapshot_at(connection))
     began = time.perf_counter()
 
-    def counted() -> "Iterator[LearningRecord]":
-        for row in learning.records(connection):
+    def counted(*, after: int = 0, up_to: int | None = None) -> "Iterator[LearningRecord]":
+        for row in learning.records(connection, after=after, up_to=up_to):
             report.rows += 1
+            report.newer += row.seq > report.snapshot
             yield row
 
     # The settings in force are rows of the sequence, and rules only decide operations, which are recorded.
-    engine = replay_rows(counted(), EngineSettings(), DetectorSet((), ""))
+    engine = replay_rows(counted(up_to=report.snapshot), EngineSettings(), DetectorSet((), ""))
+    if verify:
+        stored = learning.stored_baselines(connection)
+        if report.snapshot:
+            found = [_sentence(d.kind, d.entity, d.problem, d.at_byte) for d in compare(engine, stored)]
+        else:
+            found = [f"{change.entity}: stored, but no snapshot was" for change in stored]
+        if engine.sequence != report.snapshot:
+            found.append(f"a snapshot at {report.snapshot} is stored, but the sequence ends at {engine.sequence}")
+        report.differences = tuple(found)
+    for row in counted(after=report.snapshot):
+        _apply(engine, row)
     report.sequence = engine.sequence
     report.baselines = sum(1 for _ in engine.snapshot()) if report.rows else 0
-    if verify and report.rows:
-        found = compare(engine, learning.stored_baselines(connection))
-        report.differences = tuple(_sentence(d.kind, d.entity, d.problem, d.at_byte) for d in found)
-    elif verify:
-        report.differences = tuple(f"{change.entity}: stored, but the sequence is empty" for change in
-                                   learning.stored_baselines(connection))  # fmt: skip
     report.seconds = time.perf_counter() - began
     return report
+
+
+def _apply(engine: "Engine", row: "LearningRecord") -> None:
+    from rules.engine import ENGINE_VERSION  # noqa: PLC0415  as above
+    from rules.errors import LearningRecordError  # noqa: PLC0415  as above
+
+    if row.engine_version != ENGINE_VERSION:
+        raise LearningRecordError(f"row {row.seq} was written by engine {row.engine_version}, this is {ENGINE_VERSION}")
+    engine.apply(row)
 
 
 def _sentence(kind: int, entity: str, problem: str, at_byte: int) -> str:
@@ -111,6 +132,8 @@ def _tell(report: Report, *, as_json: bool) -> None:
         told = {
             "rows": report.rows,
             "sequence": report.sequence,
+            "snapshot": report.snapshot,
+            "newer_rows": report.newer,
             "baselines": report.baselines,
             "seconds": round(report.seconds, 3),
             "verified": differences is not None,
@@ -121,8 +144,13 @@ def _tell(report: Report, *, as_json: bool) -> None:
         typer.echo(f"{report.rows} rows give {report.baselines} baselines in {report.seconds:.2f} s")
         for difference in (differences or ())[:SHOWN]:
             typer.secho(difference, fg="red")
-        if differences == ():
-            typer.secho("The stored baselines are equal, byte for byte.", fg="green")
+        if differences == () and not report.snapshot:
+            typer.echo("No snapshot of the baselines is stored yet: there was nothing to compare.")
+        elif differences == ():
+            at = f"of sequence number {report.snapshot}"
+            typer.secho(
+                f"The stored baselines, {at}, are equal, byte for byte; {report.newer} rows are newer.", fg="green"
+            )
     if differences:
         raise BaselineDifferenceError(
             f"{len(differences)} baselines differ: keep a copy of the database before anybody repairs it"

@@ -21,12 +21,14 @@ MessageId = NewType("MessageId", str)
 
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _ULID_LENGTH: Final = 26
+_PAIRS: Final = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
+"""What ten bits are written as."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def new_id(kind: str) -> str:
     """Return a fresh identifier such as `inc_01JD…`; `kind` is three lower-case letters."""
-    return _written(kind, (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80))
+    return _written(kind, (time.time_ns() // 1_000_000) << 80 | int.from_bytes(secrets.token_bytes(10)))
 
 
 def first_id_at(kind: str, moment: datetime) -> str:
@@ -39,8 +41,13 @@ def first_id_at(kind: str, moment: datetime) -> str:
 
 
 def _written(kind: str, number: int) -> str:
-    digits = [_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5)]
-    return f"{kind}_{''.join(digits)}"
+    high, low = number >> 60, number & 0xFFF_FFFF_FFFF_FFFF
+    p = _PAIRS
+    return (
+        f"{kind}_{p[high >> 60]}{p[high >> 50 & 1023]}{p[high >> 40 & 1023]}{p[high >> 30 & 1023]}{p[high >> 20 & 1023]}"
+        f"{p[high >> 10 & 1023]}{p[high & 1023]}{p[low >> 50]}{p[low >> 40 & 1023]}{p[low >> 30 & 1023]}"
+        f"{p[low >> 20 & 1023]}{p[low >> 10 & 1023]}{p[low & 1023]}"
+    )
 
 
 def looks_like_id(text: str, kind: str) -> bool:

@@ -1,12 +1,14 @@
 """What intake works on: items to be stored, what is known of them, and what is answered.
 
 An item is one verified and parsed event. Its outcome is told only after the transaction that stored it has committed.
+`gc=False`: no cycle can lead back to these, and the collector need not follow them.
 """
 
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final, NamedTuple
+
+import msgspec
 
 from service.domain.activity import Received
 from service.domain.ids import ActivityId
@@ -43,8 +45,7 @@ class GateDecision(StrEnum):
     REJECT = "reject"
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(msgspec.Struct, frozen=True):
     """One event on its way into the store."""
 
     received: Received
@@ -59,8 +60,7 @@ class Item:
     """Of the request that brought it; goes with the alert's event to every job."""
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(msgspec.Struct, frozen=True, gc=False):
     """What the engine said, as it is stored and answered."""
 
     decision: str
@@ -72,8 +72,7 @@ class Judged:
     """JSON list of {feature, observed, usual, share, detector}."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """The answer to one item, after the commit."""
 
     activity_id: ActivityId
@@ -106,8 +105,15 @@ class TransactionKey(NamedTuple):
     ref: str
 
 
-@dataclass(frozen=True, slots=True)
-class StoredEvent:
+class Learned(msgspec.Struct, frozen=True, gc=False):
+    """The row of the learning sequence that an activity became."""
+
+    seq: int
+    operation: str
+    observation: bytes
+
+
+class StoredEvent(msgspec.Struct, frozen=True, gc=False):
     """An event that was stored before."""
 
     activity_id: ActivityId
@@ -116,16 +122,14 @@ class StoredEvent:
     judged: Judged | None
 
 
-@dataclass(frozen=True, slots=True)
-class KnownAccount:
+class KnownAccount(msgspec.Struct, frozen=True, gc=False):
     """What intake needs of a registered account."""
 
     peer_group: str
     live: bool
 
 
-@dataclass(frozen=True, slots=True)
-class TransactionState:
+class TransactionState(msgspec.Struct, frozen=True, gc=False):
     """A transaction as its first activity told it, and where it stands."""
 
     activity_id: ActivityId
@@ -139,8 +143,7 @@ class TransactionState:
     decision: str
 
 
-@dataclass(frozen=True, slots=True)
-class LearningRequest:
+class LearningRequest(msgspec.Struct, frozen=True):
     """What another process asked to put into the learning sequence."""
 
     id: int
@@ -149,8 +152,7 @@ class LearningRequest:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(msgspec.Struct, frozen=True):
     """What people and plans decided about a question that was held."""
 
     held: bool
@@ -161,8 +163,7 @@ class Standing:
     """They cleared one that told the same account, asset, destination and amount, and this one told nothing new."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredDecision:
+class StoredDecision(msgspec.Struct, frozen=True, gc=False):
     """A decision as it was first given."""
 
     id: str

@@ -97,10 +97,12 @@ class Frontier:
 
 def root_of(leaves: Iterable[bytes]) -> bytes:
     """Return the root over leaf hashes in order: for a batch of entries, or to re-hash a log."""
-    frontier = Frontier()
-    for leaf in leaves:
-        frontier, _ = frontier.append(leaf)
-    return frontier.root()
+    level = list(leaves)
+    while len(level) > 1:
+        # A last one without a neighbour is its own subtree, until it meets one.
+        alone = level[-1:] if len(level) % 2 else []
+        level = [node_hash(left, right) for left, right in zip(level[::2], level[1::2], strict=False)] + alone
+    return level[0] if level else EMPTY_ROOT
 
 
 def inclusion_proof(read: ReadNode, index: int, size: int) -> tuple[bytes, ...]:

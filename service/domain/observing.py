@@ -4,7 +4,7 @@ Rules: ids of accounts, actors and devices are made unique by their connection; 
 own and stay as they are, so that two accounts paying one destination are seen together. Missing stays missing.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -29,7 +29,8 @@ _SEVERITY: Final = {
     "high": Severity.HIGH,
     "critical": Severity.CRITICAL,
 }
-MICROSECONDS: Final = 1_000_000
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 def observe(received: Received, peer_group: str | None, *, counts: bool) -> Observation:
@@ -39,8 +40,8 @@ def observe(received: Received, peer_group: str | None, *, counts: bool) -> Obse
     return Observation(
         event_id=received.activity_id,
         kind=activity.kind,
-        occurred_at_us=_microseconds(activity.occurred_at),
-        received_at_us=_microseconds(received.received_at),
+        occurred_at_us=microseconds(activity.occurred_at),
+        received_at_us=microseconds(received.received_at),
         account=_within(here, activity.account),
         actor=_within(here, activity.actor),
         destination=activity.destination,
@@ -96,9 +97,9 @@ def judged(assessment: Assessment, decision: str, extra: tuple[Reason, ...] = ()
     )
 
 
-def detectors_of(assessment: Assessment) -> list[str]:
+def detectors_of(assessment: Assessment) -> tuple[str, ...]:
     """Return the ids of the detectors that found something, shadow ones too."""
-    return [signal.detector for signal in assessment.signals]
+    return tuple(signal.detector for signal in assessment.signals)
 
 
 def alert_of(received: Received, assessment: Assessment, decision: str) -> tuple[Alert, str]:
@@ -150,5 +151,6 @@ def _within(connection: str, name: str | None) -> str | None:
     return f"{connection}/{name}" if name else None
 
 
-def _microseconds(moment: datetime) -> int:
-    return int(moment.timestamp()) * MICROSECONDS + moment.microsecond
+def microseconds(moment: datetime) -> int:
+    """Return a moment as UTC epoch microseconds, exactly."""
+    return (moment - _EPOCH) // _MICROSECOND

@@ -8,8 +8,9 @@ holds; a changed amount alerts. Fees and nonces may change: they are not part of
 """
 
 import hashlib
-from dataclasses import replace
 from typing import Final, TypeVar
+
+import msgspec
 
 from service.domain.activity import Activity, Family
 from service.domain.decode.evm import EvmTransaction
@@ -45,7 +46,7 @@ def opened(item: Item, decision: str) -> TransactionState:
 def moved(state: TransactionState, item: Item, decision: str | None) -> TransactionState:
     """Return the state after a later activity; what was not known before is filled in, a decision only gets stronger."""
     activity = item.received.activity
-    return replace(
+    return msgspec.structs.replace(
         state,
         account=state.account or activity.account,
         asset=state.asset or activity.asset,

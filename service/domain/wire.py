@@ -80,13 +80,14 @@ class WireActivity(msgspec.Struct, frozen=True):
     deadline_ms: Annotated[int, msgspec.Meta(ge=1, le=600_000)] | None = None
 
 
-_REQUIRED: Final = {
+_REQUIRED_OF: Final = {
     Family.WITHDRAWAL: ("account", "transaction", "asset", "amount_base_units", "destination"),
     Family.DEPOSIT: ("account", "asset", "amount_base_units"),
     Family.SIGNING: ("account", "transaction"),
     Family.ACCESS: ("actor",),
     Family.GOVERNANCE: ("actor",),
 }
+_REQUIRED: Final = {kind: _REQUIRED_OF[Family(kind.partition(".")[0])] for kind in KINDS}
 _EVM_PLACE: Final = re.compile(r"(eip155:[0-9]{1,32}:)?0[xX][0-9a-fA-F]{40}", re.ASCII)
 _DECODER: Final = msgspec.json.Decoder(WireActivity)
 _TEXTS: Final = tuple(
@@ -104,6 +105,9 @@ def parse_wire(body: bytes) -> WireActivity:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError("the body is not a JSON object in UTF-8", field="body") from error
     _check(wire)
+    # JSON has no other way to write it, so that the texts need not be searched one by one.
+    if b"\\u0000" in body:
+        _refuse_nul(wire)
     return wire
 
 
@@ -167,24 +171,28 @@ def _signing(data: WireData) -> SigningFacts:
 
 
 def _check(wire: WireActivity) -> None:
-    if wire.type not in KINDS:
+    required = _REQUIRED.get(wire.type)
+    if required is None:
         raise InputError(f"type {json.dumps(wire.type)} is not one that docs/concepts/activity.md lists", field="type")
     if wire.timestamp.tzinfo is None:
         raise InputError("timestamp must name its zone, for example 2020-09-25T18:51:00Z", field="timestamp")
     if not EARLIEST <= wire.timestamp <= LATEST:
         raise InputError("timestamp must lie between 2009 and 2100", field="timestamp")
-    for name in _REQUIRED[Family(wire.type.partition(".")[0])]:
+    for name in required:
         if getattr(wire.data, name) is None:
             raise InputError(f"data.{name} is required for {wire.type}", field=f"data.{name}")
-    for name in _TEXTS:
-        if "\0" in (getattr(wire.data, name) or ""):
-            raise InputError(f"data.{name} must not contain a NUL character", field=f"data.{name}")
     kind = wire.data.destination_kind
     if kind is not None and kind not in DESTINATION_KINDS:
         raise InputError(
             f"data.destination_kind must be one of {', '.join(sorted(DESTINATION_KINDS))}",
             field="data.destination_kind",
         )
+
+
+def _refuse_nul(wire: WireActivity) -> None:
+    for name in _TEXTS:
+        if "\0" in (getattr(wire.data, name) or ""):
+            raise InputError(f"data.{name} must not contain a NUL character", field=f"data.{name}")
 
 
 def _field_of(message: str) -> str:

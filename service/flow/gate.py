@@ -14,7 +14,7 @@ Rules:
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -29,7 +29,7 @@ from service.ports.store.intake import IntakeStore
 
 _log = structlog.get_logger(__name__)
 
-Submit = Callable[[Item], Awaitable[Outcome]]
+Submit = Callable[[Item], "asyncio.Future[Outcome]"]
 
 _REASONS: Final = {
     GateDecision.APPROVE: "approved",

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from service.store.intake import unavailable
+from service.store.driver import unavailable
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,7 @@ UPDATE: Final[Mapping[str, tuple[str, ...]]] = {
         "decisions(decision,reasons)",
         "learning_requests(seq)",
         "baselines",
+        "baseline_snapshot",
         "alerts(verdict,verdict_by,verdict_at,count,last_at)",
         "incidents(assignee,acknowledged_at,acknowledged_by,verdict,closed_at,state,version)",
         "steps(confirmed_by)",

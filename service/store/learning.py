@@ -1,4 +1,4 @@
-"""Reading the learning sequence and the stored baselines, for replay."""
+"""Reading the learning sequence and the stored snapshot of the baselines, for replay."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -6,14 +6,23 @@ from typing import Final
 from sqlalchemy import Connection, select
 
 from rules.learning import LearningRecord, StateChange
-from service.store.tables.activity import baselines, learning
+from service.store.tables.activity import learning
+from service.store.tables.baseline import baseline_snapshot, baselines
 
 _AT_ONCE: Final = 1000
 
 
-def records(connection: Connection) -> Iterator[LearningRecord]:
-    """Yield every row of the sequence in order, without holding them all."""
-    query = select(learning).order_by(learning.c.seq).execution_options(yield_per=_AT_ONCE)
+def snapshot_at(connection: Connection) -> int:
+    """Return the sequence number at which the stored baselines stand; 0 when none are stored."""
+    return int(connection.execute(select(baseline_snapshot.c.seq)).scalar_one())
+
+
+def records(connection: Connection, *, after: int = 0, up_to: int | None = None) -> Iterator[LearningRecord]:
+    """Yield the rows of the sequence in order, without holding them all."""
+    query = select(learning).where(learning.c.seq > after).order_by(learning.c.seq)
+    if up_to is not None:
+        query = query.where(learning.c.seq <= up_to)
+    query = query.execution_options(yield_per=_AT_ONCE)
     for row in connection.execute(query):
         yield LearningRecord(row.seq, row.kind, row.operation, row.payload, row.engine_version, row.settings_digest)
 

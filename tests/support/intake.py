@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -58,7 +58,6 @@ class World:
     intake: Intake
     store: PostgresIntakeStore
     url: str
-    published: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
 
     def rows(self, query: str, *parameters: object) -> list[dict[str, Any]]:
         """Query as superuser."""
@@ -118,9 +117,7 @@ async def running(
 ) -> AsyncIterator[World]:
     """Run an intake under the API's database role."""
     store = await connect(Secret(url_of_role(url, API)))
-    published: list[tuple[str, Mapping[str, str]]] = []
-    keeper = EngineKeeper(DETECTORS, EngineSettings(salt="test"))
-    intake = Intake(store, keeper, SystemClock(), lambda name, payload: published.append((name, payload)))
+    intake = Intake(store, EngineKeeper(store.baselines, DETECTORS, EngineSettings(salt="test")), SystemClock())
     connections = Connections(lambda name: load_connection(store.pool, name), lambda sealed, _aad: sealed, PLATFORMS)
     app = IntakeApp(
         connections, intake.submit, Gate(intake.submit, store, SystemClock()), tokens(connection), signer, SystemClock()
@@ -128,7 +125,7 @@ async def running(
     task = asyncio.create_task(intake.run())
     client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
     try:
-        yield World(client, intake, store, url, published)
+        yield World(client, intake, store, url)
     finally:
         await client.aclose()
         task.cancel()

@@ -71,7 +71,12 @@ class StandardReceiver:
         )
         if not well_formed:
             return False
-        content = event_id + b"." + timestamp + b"." + body
+        content = b"%b.%b.%b" % (event_id, timestamp, body)
+        if signatures.startswith(b"v1,") and len(self._secrets) == 1:
+            # One signature under one secret, which is what is sent but for days of rotation: compared as it is written.
+            written = binascii.b2a_base64(hmac.digest(self._secrets[0], content, "sha256"), newline=False)
+            if hmac.compare_digest(written, signatures[3:]):
+                return True
         return any(self._matches(version, value, content) for version, value in _signatures(signatures))
 
     def _matches(self, version: bytes, signature: bytes, content: bytes) -> bool:

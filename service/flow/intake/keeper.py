@@ -1,77 +1,165 @@
 """Keeps this process's engine at the head of the learning sequence (design D3).
 
-Rules: the engine is only touched while the sequence is locked, and never runs ahead of what is stored: after any failed
-batch it is forgotten and built again from the stored baselines. What other processes added is applied row by row. The
-settings and rule set in force are rows of the sequence; the stored settings win over this process's defaults.
+Rules: the engine is only added to while this process has the turn, and never stays ahead of what is stored: after a batch
+that failed it is forgotten, and built again from the stored snapshot and the rows that follow it. That is done before the
+turn is taken, so that nobody waits for it but this process. What other processes added is applied row by row. The settings
+and rule set in force are rows of the sequence; the stored settings win over this process's defaults.
 """
 
+import asyncio
 import json
 import secrets
+import time
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
+import structlog
 
 from rules.engine import ENGINE_VERSION, Engine
 from rules.errors import LearningRecordError, RulesError
 from rules.learning import LearningRecord, RecordKind
 from rules.loader import DetectorSet
 from rules.settings import EngineSettings
-from service.domain.errors import ConfigurationError
+from service.domain.errors import ConfigurationError, UnavailableError
 from service.domain.intake import LearningRequest
-from service.ports.store.intake import IntakeTransaction, Writes
+from service.flow.intake.snapshots import Snapshots
+from service.ports.store.baselines import BaselineStore, BaselineView
+from service.ports.store.intake import Facts, IntakeTurn, Writes
 
 REFUSED: Final = 0
 """The sequence number of a request that could not be applied."""
+FOLLOWED: Final = 1000
+"""Rows of other processes that are applied in one go."""
 _WITH_ENTITIES: Final = frozenset({RecordKind.INCIDENT_OPENED.value, RecordKind.INCIDENT_CLOSED.value})
+_TELL_S: Final = 2.0
+_BREATHE: Final = 50
+"""Rows after which a build lets others run."""
+
+_log = structlog.get_logger(__name__)
 
 
 class EngineKeeper:
-    """Builds, brings up to date and forgets the engine."""
+    """Builds, brings up to date and forgets the engine; sees to its snapshots."""
 
-    def __init__(self, detectors: DetectorSet, defaults: EngineSettings | None = None) -> None:
+    def __init__(self, store: BaselineStore, detectors: DetectorSet, defaults: EngineSettings | None = None) -> None:
+        self._store = store
         self._detectors = detectors
         self._defaults = defaults
+        self._snapshots = Snapshots(store)
         self._engine: Engine | None = None
+        self._committed = 0
+        self._rules: bytes | None = None
+        """The newest rule set in the sequence as far as this engine was built; looked at once."""
+        self._announced = False
 
     def forget(self) -> None:
-        """Drop the engine; the next batch builds it again from the store."""
+        """Drop the engine; it is built again when it is needed."""
         self._engine = None
+        self._announced = False
+        self._snapshots.forget()
 
-    async def up_to_date(self, transaction: IntakeTransaction, last: int, writes: Writes) -> Engine:
-        """Return the engine at sequence number `last`; call with the sequence locked.
+    def undo(self) -> None:
+        """Forget the engine unless it stands at what is committed: after a transaction that failed."""
+        if self._engine is not None and self._engine.sequence != self._committed:
+            self.forget()
 
-        Rows that a first start or a new rule set adds to the sequence go into `writes`.
-        Raises ConfigurationError when what is stored cannot be read by this version.
+    def committed(self, stored: int) -> None:
+        """Note that all the engine has is committed; `stored` is the sequence number of the stored snapshot."""
+        if self._engine is not None:
+            self._committed = self._engine.sequence
+            self._announced = True
+            self._snapshots.committed(self._engine, stored)
+
+    async def stop(self) -> None:
+        """Store a last snapshot."""
+        engine = self._engine
+        at_rest = engine is not None and engine.sequence == self._committed
+        await self._snapshots.stop(engine if at_rest else None)
+
+    async def prepare(self) -> None:
+        """Build the engine if there is none; takes as long as reading the snapshot and applying the rows since.
+
+        Raises ConfigurationError when this version cannot read what is stored, UnavailableError.
+        """
+        if self._engine is not None:
+            return
+        async with self._store.view() as view:
+            _check_version(view)
+            try:
+                self._engine = await self._built(view)
+            except RulesError as error:
+                raise ConfigurationError(f"the stored baselines cannot be used: {error}") from error
+            self._committed = view.last
+            self._snapshots.begin(view.seq)
+
+    async def follow(self) -> None:
+        """Apply what other processes added meanwhile, without the turn: what is committed never changes."""
+        await self.prepare()
+        engine = self._engine
+        while engine is not None and engine is self._engine:
+            rows = await self._store.rows_after(engine.sequence, FOLLOWED)
+            _apply(engine, rows)
+            self._committed = engine.sequence
+            if len(rows) < FOLLOWED:
+                break
+        if engine is not None:
+            self._snapshots.committed(engine)
+
+    async def up_to_date(self, turn: IntakeTurn, facts: Facts, writes: Writes) -> Engine:
+        """Return the engine at the last sequence number; call with the turn.
+
+        Rows that a first start or a new rule set adds to the sequence go into `writes`. Raises ConfigurationError.
         """
         engine = self._engine
-        if engine is None or engine.sequence > last:
-            engine = self._engine = await self._built(transaction, last, writes)
-        elif engine.sequence < last:
-            for row in await transaction.rows_after(engine.sequence):
-                engine.apply(row)
-            engine.take_changes()
+        set_back = engine is not None and (engine.sequence > facts.last or not self._snapshots.fits(facts.saved))
+        # Another process was the first: its settings, not those drawn here, are in force from the first row on.
+        overtaken = engine is not None and engine.sequence == 0 < facts.last
+        if engine is None or set_back or overtaken:
+            self.forget()
+            await self.prepare()
+            engine = self._engine
+        if engine is None:
+            raise UnavailableError("the engine was given up meanwhile: send it again", retry_after_s=1)
+        if engine.sequence < facts.last:
+            _apply(engine, await turn.rows_after(engine.sequence))
+        self._committed = engine.sequence
+        self._announce(engine, writes)
         return engine
 
-    async def _built(self, transaction: IntakeTransaction, last: int, writes: Writes) -> Engine:
-        control = await transaction.control_rows()
-        stored = control.get(RecordKind.SETTINGS.value)
-        settings = self._first_settings() if stored is None else msgspec.json.decode(stored, type=EngineSettings)
-        engine = Engine(settings, self._detectors)
-        try:
-            found = False
-            async for change in transaction.baselines():
-                engine.load(change.entity, change.kind, change.state)
-                found = True
-        except RulesError as error:
-            raise ConfigurationError(f"a stored baseline cannot be used: {error}") from error
-        if found:
-            engine.take_changes()
-        engine.sequence = last
-        if stored is None:
-            self.append(engine, writes, RecordKind.SETTINGS.value, settings.encode(), "settings")
+    def _announce(self, engine: Engine, writes: Writes) -> None:
+        if self._announced:
+            return
+        if engine.sequence == 0:
+            self.append(engine, writes, RecordKind.SETTINGS.value, engine.settings.encode(), "settings")
         rules = json.dumps({"digest": self._detectors.digest()}, sort_keys=True).encode()
-        if control.get(RecordKind.RULES.value) != rules:
+        if self._rules != rules:
             self.append(engine, writes, RecordKind.RULES.value, rules, "rules")
+
+    async def _built(self, view: BaselineView) -> Engine:
+        began = told = time.monotonic()
+        before = (await view.control_rows(view.seq)).get(RecordKind.SETTINGS.value)
+        settings = self._first_settings() if before is None else msgspec.json.decode(before, type=EngineSettings)
+        engine = Engine(settings, self._detectors)
+        loaded = 0
+        async for change in view.changes():
+            engine.load(change.entity, change.kind, change.state)
+            loaded += 1
+            if loaded % _BREATHE == 0:
+                await asyncio.sleep(0)
+        if loaded:
+            engine.take_changes()
+        engine.sequence = view.seq
+        async for row in view.rows():
+            _apply(engine, (row,))
+            if row.seq % _BREATHE == 0:
+                await asyncio.sleep(0)
+                if time.monotonic() - told >= _TELL_S:
+                    told = time.monotonic()
+                    _log.info("intake.recovering", sequence=row.seq, of=view.last)
+        self._rules = (await view.control_rows()).get(RecordKind.RULES.value)
+        rows, seconds = view.last - view.seq, round(time.monotonic() - began, 3)
+        _log.info("intake.engine_built", snapshot=view.seq, records=loaded, rows_applied=rows, seconds=seconds)
         return engine
 
     def _first_settings(self) -> EngineSettings:
@@ -86,7 +174,7 @@ class EngineKeeper:
         writes.learning.append((row, subject))
         return row.seq
 
-    def take_requests(self, engine: Engine, requests: list[LearningRequest], writes: Writes) -> list[int]:
+    def take_requests(self, engine: Engine, requests: Sequence[LearningRequest], writes: Writes) -> list[int]:
         """Give waiting requests their places; return the ids of those that cannot be applied, which are marked so."""
         refused = []
         for request in requests:
@@ -97,6 +185,27 @@ class EngineKeeper:
                 refused.append(request.id)
             writes.requests.append((request.id, seq))
         return refused
+
+
+def _check_version(view: BaselineView) -> None:
+    if view.seq and view.engine_version != ENGINE_VERSION:
+        raise ConfigurationError(
+            f"the stored baselines are of engine {view.engine_version}, this is engine {ENGINE_VERSION}, which reads them"
+            " differently: run the version that wrote them"
+        )
+
+
+def _apply(engine: Engine, rows: Iterable[LearningRecord]) -> None:
+    for row in rows:
+        if row.engine_version != ENGINE_VERSION:
+            raise ConfigurationError(
+                f"row {row.seq} of the learning sequence was written by engine {row.engine_version}, this is engine"
+                f" {ENGINE_VERSION}: all processes of one database must run the same version"
+            )
+        try:
+            engine.apply(row)
+        except RulesError as error:
+            raise ConfigurationError(f"the learning sequence cannot be applied: {error}") from error
 
 
 def _payload(request: LearningRequest) -> bytes:

@@ -6,16 +6,15 @@ before signing, an unlisted account is held, because nobody can vouch for it. A 
 shown is rejected; one that scores as a hold is held.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Final
 
-import msgspec
+from msgspec.structs import replace
 
 from rules.engine import ENGINE_VERSION, Engine
 from rules.errors import ObservationError
-from rules.learning import LearningRecord, RecordKind
 from rules.observation import encode
-from rules.signal import Assessment
+from rules.signal import Assessment, Decision
 from service.domain.activity import KINDS
 from service.domain.errors import ConflictError, ForbiddenError, InputError, PortcullisError
 from service.domain.events import AlertRaised
@@ -28,7 +27,7 @@ from service.domain.intake import (
     GateDecision,
     Item,
     Judged,
-    KnownAccount,
+    Learned,
     Mode,
     Outcome,
     Status,
@@ -50,20 +49,9 @@ from service.domain.transactions import (
     says_more,
     state_of,
 )
-from service.ports.store.intake import ActivityRow, DecisionRow, Writes
+from service.ports.store.intake import ActivityRow, Facts, Writes
 
 _ALLOW: Final = "allow"
-
-
-@dataclass(slots=True)
-class Facts:
-    """What the store knew of a batch's items when the batch began."""
-
-    events: dict[EventKey, StoredEvent]
-    accounts: dict[AccountKey, KnownAccount]
-    transactions: dict[TransactionKey, TransactionState]
-    decisions: dict[EventKey, StoredDecision] = field(default_factory=dict)
-    live: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +92,9 @@ class Batch:
         self._writes = writes
         self._alerts: list[_Raised] = []
         self._allowed: list[bytes] = []
-        self._settings_digest = engine.settings.digest()
+        self._opened: dict[TransactionKey, int] = {}
+        """Where in the writes the activity stands that opened a transaction within this batch."""
+        writes.engine_version, writes.settings_digest = ENGINE_VERSION, engine.settings.digest()
 
     def take(self, item: Item) -> Outcome | PortcullisError:
         """Work on one item: its outcome, or its own error."""
@@ -182,10 +172,10 @@ class Batch:
         key = TransactionKey(activity.connection, activity.transaction)
         state = self._facts.transactions.get(key)
         if state is None:
-            never_counted = state_of(activity) in GIVEN_UP
-            outcome = self._store(item, Status.NOTED) if never_counted else self._scored(item, peer_group)
-            self._move(key, opened(item, outcome.judged.decision if outcome.judged else _ALLOW))
-            return outcome
+            if state_of(activity) in GIVEN_UP:
+                opens = self._open(key, item, _ALLOW)
+                return self._answer(item, ActivityRow(item.received, Status.NOTED, opens=opens), GateDecision.APPROVE)
+            return self._scored(item, peer_group, opening=key)
         changed = differences(state, item)
         if changed or says_more(state, item):
             outcome = self._scored(item, peer_group, changed=changed, counts=False)
@@ -196,15 +186,29 @@ class Batch:
         self._move(key, moved(state, item, outcome.judged.decision if outcome.judged else None))
         return outcome
 
+    def _open(self, key: TransactionKey, item: Item, decision: str) -> TransactionState:
+        state = self._facts.transactions[key] = opened(item, decision)
+        self._opened[key] = len(self._writes.activities)
+        return state
+
     def _move(self, key: TransactionKey, state: TransactionState) -> None:
-        self._facts.transactions[key] = self._writes.transactions[key] = state
+        self._facts.transactions[key] = self._writes.moved[key] = state
+        opener = self._opened.pop(key, None)
+        if opener is not None:
+            self._writes.activities[opener] = replace(self._writes.activities[opener], opens=None)
 
     def _scored(
-        self, item: Item, peer_group: str | None, *, changed: tuple[str, ...] = (), counts: bool = True
+        self,
+        item: Item,
+        peer_group: str | None,
+        *,
+        opening: TransactionKey | None = None,
+        changed: tuple[str, ...] = (),
+        counts: bool = True,
     ) -> Outcome:
-        assessment, seq = self._process(item, peer_group, counts=counts)
-        decision = assessment.decision.value
-        if item.mode is Mode.LIVE:
+        assessment, learned = self._process(item, peer_group, counts=counts)
+        decision = _ALLOW if assessment.decision is Decision.ALLOW else assessment.decision.value
+        if changed and item.mode is Mode.LIVE:
             decision = max(decision, decision_for(changed), key=(_ALLOW, "alert", "hold").index)
         found = judged(assessment, decision, (changed_reason(changed),) if changed else ())
         if decision == _ALLOW:
@@ -212,50 +216,40 @@ class Batch:
         else:
             alert, title = alert_of(item.received, assessment, decision)
             self._alerts.append(_Raised(alert, title, found, item.trace_id))
+        opens = None if opening is None else self._open(opening, item, decision)
         status = Status.HISTORY if item.mode is Mode.HISTORY else Status.SCORED
-        row = ActivityRow(item.received, status, found, tuple(detectors_of(assessment)), seq)
+        row = ActivityRow(item.received, status, found, detectors_of(assessment), learned, opens)
         return self._answer(item, row, _gate_decision(decision))
 
     def _given_up(self, item: Item, peer_group: str | None, state: TransactionState) -> Outcome:
         """Take the amount that was counted out of the totals, whatever amount the failure tells."""
-        counted = msgspec.structs.replace(item.received.activity, amount_usd=state.amount_usd)
-        quiet = replace(item, received=msgspec.structs.replace(item.received, activity=counted))
-        _, seq = self._process(quiet, peer_group, counts=False)
-        return self._answer(item, ActivityRow(item.received, Status.REPEATED, seq=seq), GateDecision.HOLD)
+        counted = replace(item.received.activity, amount_usd=state.amount_usd)
+        quiet = replace(item, received=replace(item.received, activity=counted))
+        _, learned = self._process(quiet, peer_group, counts=False)
+        return self._answer(item, ActivityRow(item.received, Status.REPEATED, learned=learned), GateDecision.HOLD)
 
-    def _process(self, item: Item, peer_group: str | None, *, counts: bool) -> tuple[Assessment, int]:
+    def _process(self, item: Item, peer_group: str | None, *, counts: bool) -> tuple[Assessment, Learned]:
         observation = observe(item.received, peer_group, counts=counts)
         assessment, operation = self._engine.process(observation, history=item.mode is Mode.HISTORY)
-        seq = self._engine.sequence
-        row = LearningRecord(
-            seq,
-            RecordKind.ACTIVITY.value,
-            operation.value,
-            encode(observation),
-            ENGINE_VERSION,
-            self._settings_digest,
-        )
-        self._writes.learning.append((row, item.received.activity_id))
-        return assessment, seq
+        return assessment, Learned(self._engine.sequence, operation, encode(observation))
 
     def _store(self, item: Item, status: Status, *, gate: GateDecision = GateDecision.APPROVE) -> Outcome:
         return self._answer(item, ActivityRow(item.received, status), gate)
 
     def _answer(self, item: Item, row: ActivityRow, gate: GateDecision) -> Outcome:
-        self._writes.activities.append(row)
+        if item.question is None:
+            self._writes.activities.append(row)
+            return Outcome(item.received.activity_id, row.status, judged=row.judged)
         signing = item.received.activity.signing
         if signing is not None and signing.display_mismatch:
             gate = GateDecision.REJECT
         elif item.doubted:
             gate = GateDecision.HOLD
-        outcome = Outcome(item.received.activity_id, row.status, judged=row.judged)
-        if item.question is None:
-            return outcome
-        decision = DecisionRow(new_id("dec"), item.question, gate.value, item.received, row.judged)
-        self._writes.decisions.append(decision)
+        decision_id = new_id("dec")
+        self._writes.activities.append(replace(row, question=item.question, decision_id=decision_id, gate=gate))
         key = EventKey(item.received.activity.connection, item.question)
-        self._facts.decisions[key] = StoredDecision(decision.id, gate)
-        return replace(outcome, gate=gate, decision_id=decision.id)
+        self._facts.decisions[key] = StoredDecision(decision_id, gate)
+        return Outcome(item.received.activity_id, row.status, judged=row.judged, gate=gate, decision_id=decision_id)
 
     @property
     def alert_keys(self) -> list[str]:
@@ -275,8 +269,6 @@ class Batch:
             self._writes.entries.append((raised.entry(), (AlertRaised(alert.id),), raised.trace_id))
         if self._allowed:
             self._writes.audited.append(self._batch_entry())
-        self._writes.baselines = self._engine.take_changes()
-        self._writes.sequence = self._engine.sequence
 
     def _batch_entry(self) -> Entry:
         count, last = len(self._allowed), self._engine.sequence

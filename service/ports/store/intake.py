@@ -1,16 +1,19 @@
 """Intake's own store: one group-committed transaction per batch, in one total order over all processes (design D3).
 
-`lock` is taken first: from then on the sequence stands still until the transaction ends. Everything is read and written
-for the whole batch at once.
+Rules: a batch is read, scored and written while its process has the turn, which only one process has at a time, so that
+the sequence stands still meanwhile. Everything is read at once and written at once. Having the turn is no transaction:
+`write` is one, whole or not at all.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from rules.learning import LearningRecord, StateChange
+import msgspec
+
+from rules.learning import LearningRecord
 from service.domain.activity import Activity, Received
 from service.domain.events import Event
 from service.domain.ids import ActivityId
@@ -20,6 +23,7 @@ from service.domain.intake import (
     EventKey,
     Judged,
     KnownAccount,
+    Learned,
     LearningRequest,
     Standing,
     Status,
@@ -31,26 +35,50 @@ from service.domain.intake import (
 from service.domain.timeline import Entry
 
 
-@dataclass(frozen=True, slots=True)
-class ActivityRow:
+@dataclass(slots=True)
+class Asked:
+    """What a batch wants to know; a key may come twice."""
+
+    events: list[EventKey] = field(default_factory=list)
+    accounts: set[AccountKey] = field(default_factory=set)
+    transactions: list[TransactionKey] = field(default_factory=list)
+    questions: list[EventKey] = field(default_factory=list)
+    history: set[str] = field(default_factory=set)
+    """Connections that send history: whether they are live is looked up now, never remembered."""
+
+
+@dataclass(slots=True)
+class Facts:
+    """What the store knew of a batch's items when the batch began."""
+
+    events: dict[EventKey, StoredEvent]
+    accounts: Mapping[AccountKey, KnownAccount]
+    transactions: dict[TransactionKey, TransactionState]
+    decisions: dict[EventKey, StoredDecision] = field(default_factory=dict)
+    live: frozenset[str] = frozenset()
+    """Those of the asked connections of which at least one account is live."""
+    last: int = 0
+    """The last sequence number."""
+    saved: int = 0
+    """The sequence number of the newest stored snapshot of the baselines."""
+    requests: Sequence[LearningRequest] = ()
+    """Waiting requests to the sequence, oldest first."""
+
+
+class ActivityRow(msgspec.Struct, frozen=True):
     """One activity as stored."""
 
     received: Received
     status: Status
     judged: Judged | None = None
     detectors: tuple[str, ...] = ()
-    seq: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class DecisionRow:
-    """One decision as stored."""
-
-    id: str
-    request_id: str
-    decision: str
-    received: Received
-    judged: Judged | None
+    learned: Learned | None = None
+    opens: TransactionState | None = None
+    """Its transaction, when it is the first of it and everything else in it is the activity's own."""
+    question: str | None = None
+    """The request id, when it was asked before signing; then `decision_id` and `gate` are told."""
+    decision_id: str | None = None
+    gate: str | None = None
 
 
 @dataclass(slots=True)
@@ -58,12 +86,15 @@ class Writes:
     """Everything that one batch changes."""
 
     now: datetime
+    engine_version: str = ""
+    settings_digest: str = ""
+    """Of the engine that made this batch's learned rows."""
     activities: list[ActivityRow] = field(default_factory=list)
+    moved: dict[TransactionKey, TransactionState] = field(default_factory=dict)
+    """Transactions that an activity moved, or opened and moved."""
     conflicts: list[Received] = field(default_factory=list)
-    transactions: dict[TransactionKey, TransactionState] = field(default_factory=dict)
-    decisions: list[DecisionRow] = field(default_factory=list)
     learning: list[tuple[LearningRecord, str]] = field(default_factory=list)
-    """Rows with their subjects."""
+    """Rows of the sequence that are no activities, with their subjects."""
     requests: list[tuple[int, int]] = field(default_factory=list)
     """Learning requests that got a place: (id, seq); seq 0 for one that was refused."""
     alerts: list[tuple[Alert, str]] = field(default_factory=list)
@@ -73,64 +104,39 @@ class Writes:
     entries: list[tuple[Entry, tuple[Event, ...], str | None]] = field(default_factory=list)
     """Transitions for the audit log and the timeline, with the events that hand them over and their trace id."""
     audited: list[Entry] = field(default_factory=list)
-    """Entries for the audit log alone: the roots of batches."""
+    """Entries for the audit log alone, which name no person: the roots of batches."""
     went_live: set[AccountKey] = field(default_factory=set)
-    baselines: list[StateChange] = field(default_factory=list)
-    sequence: int = 0
-    """The last sequence number after this batch."""
 
 
-class IntakeTransaction(Protocol):
-    """One open batch."""
+class IntakeTurn(Protocol):
+    """The right to add to the sequence, for one batch."""
 
-    async def lock(self) -> int:
-        """Wait for the turn and return the last sequence number."""
-        ...
-
-    async def control_rows(self) -> Mapping[str, bytes]:
-        """The newest payload of each kind of settings and rules row; empty before the first start."""
-        ...
-
-    def baselines(self) -> AsyncIterator[StateChange]:
-        """Every stored baseline."""
+    async def facts(self, asked: Asked) -> Facts:
+        """Read everything that the batch needs."""
         ...
 
     async def rows_after(self, seq: int) -> Sequence[LearningRecord]:
         """Rows that other processes added since."""
         ...
 
-    async def requests(self) -> Sequence[LearningRequest]:
-        """Waiting requests to the sequence, oldest first."""
-        ...
-
-    async def events(self, keys: Sequence[EventKey]) -> Mapping[EventKey, StoredEvent]: ...
-
-    async def accounts(self, keys: Sequence[AccountKey]) -> Mapping[AccountKey, KnownAccount]: ...
-
-    async def live_connections(self, connections: Sequence[str]) -> frozenset[str]:
-        """Connections of which at least one account is live."""
-        ...
-
-    async def transactions(self, keys: Sequence[TransactionKey]) -> Mapping[TransactionKey, TransactionState]: ...
-
-    async def decisions(self, keys: Sequence[EventKey]) -> Mapping[EventKey, StoredDecision]:
-        """Stored decisions by (connection, request id)."""
-        ...
-
     async def standing_alerts(self, dedup_keys: Sequence[str], since: datetime) -> Mapping[str, str]:
-        """Ids of alerts of these keys that happened since then."""
+        """Ids of alerts of these keys that happened since then, by key."""
         ...
 
     async def write(self, writes: Writes) -> None:
-        """Write the whole batch."""
+        """Write the whole batch in one transaction."""
         ...
 
 
 class IntakeStore(Protocol):
-    """Opens batches. Every method raises UnavailableError when the database is not there, full or read-only."""
+    """Gives turns. Every method raises UnavailableError when the database is not there, full or read-only."""
 
-    def begin(self) -> AbstractAsyncContextManager[IntakeTransaction]:
-        """Begin a batch; commit when the block ends, roll back when it raises."""
+    def turn(self) -> AbstractAsyncContextManager[IntakeTurn]:
+        """Wait for the turn. It is kept after the block, for the next batch, until `rest`."""
+        ...
+
+    async def rest(self, *, idle: bool) -> None:
+        """Give the turn up when this process has nothing to do, or another one waits for it."""
         ...
 
     async def standing(self, activity: Activity, activity_id: ActivityId) -> Standing:

@@ -120,7 +120,7 @@ def test_a_transaction_counts_once(url: str) -> None:
             changed = world.rows("SELECT decision, reasons FROM activities WHERE event_id = 'd'")[0]
             assert changed["decision"] == "hold"
             assert json.loads(changed["reasons"])[0]["feature"] == "transaction_changed"
-            assert world.published[0][0] == "alert_raised"
+            assert world.rows("SELECT event FROM outbox")[0]["event"] == "alert_raised"
             assert world.count("alerts", "decision = 'hold'") == 1
 
     asyncio.run(play())

@@ -1,9 +1,9 @@
-from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from service.domain.activity import Activity, Received, SigningFacts
 from service.domain.ids import ActivityId, ConnectionId

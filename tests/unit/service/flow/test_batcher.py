@@ -16,7 +16,8 @@ from service.domain.intake import Item, Outcome
 from service.flow.intake import batcher
 from service.flow.intake.batcher import Intake
 from service.flow.intake.keeper import EngineKeeper
-from service.ports.store.intake import IntakeStore, IntakeTransaction
+from service.ports.store.baselines import BaselineStore, BaselineView
+from service.ports.store.intake import IntakeStore
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LIMIT = 1000
@@ -25,8 +26,11 @@ LIMIT = 1000
 class AwayStore:
     """A database that is not there."""
 
-    def begin(self) -> AbstractAsyncContextManager[IntakeTransaction]:
+    def view(self) -> AbstractAsyncContextManager[BaselineView]:
         raise UnavailableError("the database is away")
+
+    async def rest(self, *, idle: bool) -> None:
+        """Nothing was taken."""
 
 
 def item(size: int) -> Item:
@@ -46,9 +50,10 @@ def test_waiting_is_bounded_by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batcher, "MAX_WAITING_BYTES", LIMIT)
 
     async def play() -> None:
-        intake = Intake(cast("IntakeStore", AwayStore()), EngineKeeper(load_directory()), SystemClock())
-        waiting: list[asyncio.Task[Outcome]] = [asyncio.create_task(intake.submit(item(LIMIT // 2))) for _ in range(2)]
-        await asyncio.sleep(0)
+        store = AwayStore()
+        keeper = EngineKeeper(cast("BaselineStore", store), load_directory())
+        intake = Intake(cast("IntakeStore", store), keeper, SystemClock())
+        waiting: list[asyncio.Future[Outcome]] = [intake.submit(item(LIMIT // 2)) for _ in range(2)]
         with pytest.raises(UnavailableError, match="intake is behind") as refused:
             await intake.submit(item(1))
         assert refused.value.retry_after_s == 1

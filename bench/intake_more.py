@@ -1,0 +1,215 @@
+"""What else is asked of intake: batches, decisions beside the load, pauses, and where a microsecond goes.
+
+Run from the repository: `python -m bench.intake_more [--seconds N] [--minute]`.
+"""
+
+import argparse
+import asyncio
+import hashlib
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import jwt
+import psycopg
+import uvloop
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from bench.intake import CONNECTIONS, Place, Processors, servers, serving
+from bench.intake_load import AUTHORIZED, SECRET, Load, closed_loop, documents, paced, post, webhooks
+from rules.engine import Engine
+from rules.loader import DetectorSet, load_directory
+from rules.observation import encode
+from rules.settings import EngineSettings
+from service.custody.standard.platform import PLATFORM
+from service.domain.activity import Received
+from service.domain.ids import ActivityId, ConnectionId, new_id
+from service.domain.observing import judged, observe
+from service.domain.wire import parse_wire, to_activity
+from service.ports.custody import ConnectionConfig
+
+LINES: Final = 250
+RATE: Final = 500.0
+WARM_UP_S: Final = 1.5
+STAGE_EVENTS: Final = 5000
+
+
+def batches(count: int) -> Iterator[bytes]:
+    """NDJSON requests of 250 lines each."""
+    made = documents(count * LINES, prefix="b")
+    for number in range(count):
+        lines = [json.dumps(next(made) | {"id": f"batch-{number}-{at}"}).encode() for at in range(LINES)]
+        yield post("/v1/activities", b"\n".join(lines), AUTHORIZED)
+
+
+def questions(count: int, prefix: str) -> Iterator[bytes]:
+    """Requests to `/v1/decisions`."""
+    for number, document in enumerate(documents(count, prefix=prefix)):
+        body = json.dumps(document | {"id": f"{prefix}{number}", "deadline_ms": 5000}).encode()
+        yield post("/v1/decisions", body, AUTHORIZED)
+
+
+def callbacks(count: int, prefix: str, key: Any) -> Iterator[bytes]:
+    """Requests to a co-signer's callback."""
+    for number in range(count):
+        claims = {
+            "txId": f"{prefix}{number}",
+            "operation": "TRANSFER",
+            "sourceType": "VAULT",
+            "sourceId": str(number % 100),
+            "destType": "UNMANAGED",
+            "asset": "ETH",
+            "amountStr": "0.01",
+            "destinations": [
+                {"amountNativeStr": "0.01", "amountUSD": 27.5, "displayDstAddress": f"0x{number % 50:040x}"}
+            ],
+            "requestId": f"{prefix}{number}",
+        }
+        yield post("/cosigner/fb/v2/tx_sign_request", jwt.encode(claims, key, "RS256").encode())
+
+
+def add_fireblocks(place: Place, key: Any) -> None:
+    """A second connection, whose co-signer asks."""
+    pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    config = json.dumps(
+        {"workspace_id": "w", "cosigner_public_key": pem, "webhook_public_key": pem, "rate_per_s": "1000000"}
+    )
+    with psycopg.connect(place.database, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO connections (id, platform, name, config, state, created_at)"
+            " VALUES ('fb', 'fireblocks', 'fb', %s, 'active', now())",
+            (config,),
+        )
+        connection.execute(
+            "INSERT INTO accounts (id, connection_id, ref, holder, created_at, live_since)"
+            " SELECT 'fb-' || i, 'fb', i::text, 'platform', now(), now() FROM generate_series(0, 99) AS i"
+        )
+
+
+async def beside(
+    socket: str, seconds: float, asked: Iterator[bytes], load: Iterator[bytes], connections: int
+) -> tuple[Load, Load]:
+    """Ask at 500 a second while webhooks are sent over so many connections."""
+    if not connections:
+        return await paced(socket, seconds, asked, RATE), Load()
+    found = await asyncio.gather(paced(socket, seconds, asked, RATE), closed_loop(socket, seconds, load, connections))
+    return found[0], found[1]
+
+
+def tell(name: str, load: Load, seconds: float, each: int = 1) -> None:
+    """Print one line."""
+    cuts = statistics.quantiles(load.latencies, n=100) if len(load.latencies) > 1 else [0.0] * 99
+    rate = len(load.latencies) * each / seconds
+    print(f"{name:46}{rate:10.0f}/s   p50 {cuts[49] * 1000:7.1f} ms   p99 {cuts[98] * 1000:7.1f} ms")
+
+
+def measure_doors(place: Place, seconds: float) -> None:
+    """Print rates of webhooks and batches, and latencies of decisions with and without a load beside them."""
+    key = generate_private_key(65537, 2048)
+    add_fireblocks(place, key)
+    count = int(seconds * RATE) + 100
+    with serving("ours", place) as (socket, server, _):
+        prepared = iter(list(webhooks(int((3 * seconds + WARM_UP_S) * 12_000))))
+        uvloop.run(closed_loop(socket, WARM_UP_S, prepared, CONNECTIONS))
+        singles = uvloop.run(closed_loop(socket, seconds, prepared, CONNECTIONS))
+        tell("webhooks, 64 connections", singles, seconds)
+        lines = iter(list(batches(int(seconds * 60))))
+        processors = Processors(server, place.postgres)
+        many = uvloop.run(closed_loop(socket, seconds, lines, 4))
+        tell(f"NDJSON batches of {LINES} over 4 connections, lines", many, seconds, LINES)
+        spent = processors.spent()
+        count_lines = len(many.latencies) * LINES
+        each = {part: round(1e6 * used / count_lines) for part, used in spent.items()}
+        rate = count_lines / len(singles.latencies)
+        print(f"{'':46}{rate:10.2f}x the webhooks; processor µs a line: {each}")
+        for name, connections in (("alone", 0), ("beside 64 connections of webhooks", CONNECTIONS)):
+            asked = iter(list(questions(count, f"q{connections}-")))
+            answered, _ = uvloop.run(beside(socket, seconds, asked, prepared, connections))
+            tell(f"decisions at 500/s, {name}", answered, seconds)
+            called = iter(list(callbacks(count, f"c{connections}-", key)))
+            answered, _ = uvloop.run(beside(socket, seconds, called, prepared, connections))
+            tell(f"co-signer callbacks at 500/s, {name}", answered, seconds)
+
+
+def measure_pauses(place: Place, seconds: float) -> None:
+    """Print the longest pauses of a long run."""
+    with serving("ours", place, socket_name="long") as (socket, _, told):
+        prepared = webhooks(10_000_000, prefix="long-")
+        load = uvloop.run(closed_loop(socket, seconds, prepared, CONNECTIONS))
+    tell(f"webhooks, {seconds:.0f} s", load, seconds)
+    print(f"  longest stall of the event loop {told['longest stall'] * 1000:.0f} ms")
+    print(f"  longest time without any answer {load.longest_gap_s * 1000:.0f} ms")
+
+
+def measure_stages() -> None:
+    """Print what each step of one event costs by itself, in one process without a network."""
+    raw = [request.partition(b"\r\n\r\n") for request in webhooks(STAGE_EVENTS)]
+    headers = [dict(line.split(b": ", 1) for line in head.split(b"\r\n")[1:]) for head, _, _ in raw]
+    bodies = [body for _, _, body in raw]
+    config = ConnectionConfig(ConnectionId("std"), "standard", {}, lambda _: SECRET, ("webhook_secret",))
+    receiver = PLATFORM.receiver(config)
+    now_s, now = time.time(), datetime.now(UTC)
+    print(f"\nwhere a microsecond goes ({STAGE_EVENTS} events, one process, nothing else)")
+    both = _stage(
+        "verify and parse", lambda pair: receiver.receive(*pair, now_s=now_s), zip(headers, bodies, strict=True)
+    )
+    wires = [parse_wire(body) for body in bodies]
+    parse = _stage("  of that: parse", lambda wire: to_activity(parse_wire(wire[1]), config.id, "e"), enumerate(bodies))
+    print(f"  {'  of that: verify':44}{both - parse:8.1f} µs")
+    activities = [to_activity(wire, config.id, "e") for wire in wires]
+
+    def receive(pair: tuple[Any, bytes]) -> Received:
+        digest = hashlib.sha256(pair[1]).digest()
+        id_ = ActivityId(new_id("act"))
+        return Received(activity_id=id_, received_at=now, body_digest=digest, raw=pair[1], activity=pair[0])
+
+    _stage("id and digest", receive, zip(activities, bodies, strict=True))
+    received = [receive(pair) for pair in zip(activities, bodies, strict=True)]
+    _stage("observation", lambda one: encode(observe(one, None, counts=True)), received)
+    observations = [observe(one, None, counts=True) for one in received]
+    bare = Engine(EngineSettings(salt="bench"), DetectorSet((), ""))
+    whole = Engine(EngineSettings(salt="bench"), load_directory())
+    for engine in (bare, whole):
+        for observation in observations:
+            engine.process(observation)
+        engine.take_changes()
+    features = _stage("features, fusion, calibration, learning", bare.process, observations)
+    detectors = _stage("  and all detectors behind their guards", whole.process, observations) - features
+    print(f"  {'  of that: detectors':44}{detectors:8.1f} µs")
+    assessments = [whole.process(observation)[0] for observation in observations]
+    _stage("reasons as they are stored", lambda one: judged(one, "allow"), assessments)
+    began = time.perf_counter()
+    changes = whole.take_changes()
+    spent = 1e6 * (time.perf_counter() - began) / (2 * STAGE_EVENTS)
+    print(f"  {f'copying {len(changes)} changed records':44}{spent:8.1f} µs")
+    print("  the HTTP server, the store and PostgreSQL: bench.intake prints what a whole event costs each process")
+
+
+def _stage(name: str, work: Callable[[Any], object], items: Iterable[Any]) -> float:
+    work_on = list(items)
+    began = time.perf_counter()
+    for item in work_on:
+        work(item)
+    spent = 1e6 * (time.perf_counter() - began) / len(work_on)
+    print(f"  {name:44}{spent:8.1f} µs")
+    return spent
+
+
+def main() -> None:
+    """Measure and report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=6.0, help="how long each load lasts")
+    parser.add_argument("--minute", action="store_true", help="look for pauses in a run of 60 s")
+    told = parser.parse_args()
+    with servers() as place:
+        measure_doors(place, told.seconds)
+        measure_pauses(place, 60.0 if told.minute else told.seconds)
+    measure_stages()
+
+
+if __name__ == "__main__":
+    main()

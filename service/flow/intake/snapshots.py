@@ -1,0 +1,130 @@
+"""When the baselines are stored: as one snapshot at a sequence number, in the background (design D3, ADR 0025).
+
+Rules:
+
+- The log is the truth: a batch commits rows of the sequence alone, and a snapshot only bounds how many of them have to be
+  applied again at the next start. It is due after so many rows, or so many seconds with anything new.
+- Changes are copied out of the engine right after a commit, a few rows at a time, so that no copy is a pause. What is
+  written is the engine's state at exactly one committed sequence number.
+- One process writes at a time, and who finds that another one has just done it leaves it at that. A failure costs nothing
+  but time: what was to be written is written next time. Being late is said in the log, because recovery then takes longer.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from rules.engine import Engine
+from service.domain.errors import PortcullisError
+from service.flow.intake.unsaved import Unsaved
+from service.ports.store.baselines import BaselineStore
+
+EVERY_ROWS: Final = 50_000
+"""Rows after which a snapshot is due: what a start has to apply at most, but for the rows that come while one is written."""
+EVERY_S: Final = 10.0
+RETRY_S: Final = 1.0
+"""After one that failed, or that another process was writing."""
+COPIED_ROWS: Final = 500
+"""Rows after which changes are copied out of the engine."""
+STOP_S: Final = 8.0
+"""How long the last snapshot may take when the process ends; without it the next start applies more rows."""
+_LATE: Final = 4
+"""Said in the log from so many times `EVERY_ROWS` on."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Snapshots:
+    """Stores the engine's changes. For one event loop; `committed` is never called while a batch is under way."""
+
+    def __init__(self, store: BaselineStore, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._monotonic = monotonic
+        self._unsaved: Unsaved | None = None
+        self._stored = 0
+        self._since = monotonic()
+        self._writing: asyncio.Task[None] | None = None
+
+    def begin(self, stored: int) -> None:
+        """Follow a new engine that was built from the snapshot at `stored`; its changes since then are still in it."""
+        self._unsaved = Unsaved(stored)
+        self._stored = stored
+        self._since = self._monotonic()
+
+    def forget(self) -> None:
+        """The engine was given up, with all that it had not stored: the sequence has it."""
+        self._unsaved = None
+
+    def fits(self, stored: int) -> bool:
+        """Say whether the stored snapshot can be continued; it cannot when the database was set back."""
+        return self._unsaved is None or stored >= self._unsaved.base
+
+    def committed(self, engine: Engine, stored: int | None = None) -> None:
+        """Note that everything up to the engine's sequence number is committed, and which snapshot is stored."""
+        unsaved = self._unsaved
+        if unsaved is None:
+            return
+        if stored is not None:
+            self._moved(stored)
+        if engine.sequence - unsaved.upto >= COPIED_ROWS:
+            unsaved.add(engine.take_changes(), engine.sequence)
+        if self._writing is None and self._due(engine):
+            unsaved.add(engine.take_changes(), engine.sequence)
+            self._writing = asyncio.get_running_loop().create_task(self._write(unsaved, gently=True))
+
+    def _due(self, engine: Engine) -> bool:
+        rows, seconds = engine.sequence - self._stored, self._monotonic() - self._since
+        # The first is small and not worth waiting for: without any there is nothing to verify.
+        soon = rows >= EVERY_ROWS or self._stored == 0
+        return rows > 0 and seconds >= (min(RETRY_S, EVERY_S) if soon else EVERY_S)
+
+    def _moved(self, stored: int) -> None:
+        if stored > self._stored:
+            self._stored = stored
+            self._since = self._monotonic()
+        if self._unsaved is not None:
+            self._unsaved.covered(stored)
+
+    async def _write(self, unsaved: Unsaved, *, gently: bool) -> None:
+        try:
+            began, changes, seq = self._monotonic(), unsaved.whole(), unsaved.upto
+            found = await self._store.save(changes, self._stored, seq, gently=gently)
+            if found is not None and self._unsaved is unsaved:
+                self._moved(found)
+            if found == seq:
+                took = round(self._monotonic() - began, 3)
+                _log.info("intake.snapshot", sequence=seq, records=len(changes), seconds=took)
+        except PortcullisError as error:
+            self._failed(unsaved, error)
+        except Exception as error:  # noqa: BLE001  intake goes on without snapshots, and says so
+            self._failed(unsaved, error)
+        finally:
+            self._since = self._monotonic()
+            self._writing = None
+
+    def _failed(self, unsaved: Unsaved, error: Exception) -> None:
+        rows = unsaved.upto - self._stored
+        log = _log.error if rows >= _LATE * EVERY_ROWS else _log.warning
+        log("intake.snapshot_failed", rows_since_the_last=rows, error=type(error).__name__, reason=str(error))
+
+    async def stop(self, engine: Engine | None) -> None:
+        """End what is under way and store a last snapshot of an engine that stands at what is committed."""
+        if self._writing is not None:
+            self._writing.cancel()
+            await asyncio.gather(self._writing, return_exceptions=True)
+        unsaved = self._unsaved
+        if engine is None or unsaved is None:
+            return
+        unsaved.add(engine.take_changes(), engine.sequence)
+        try:
+            async with asyncio.timeout(STOP_S):
+                while self._stored < unsaved.upto:
+                    before = self._stored
+                    await self._write(unsaved, gently=False)
+                    if self._stored == before:
+                        return
+        except TimeoutError:
+            _log.warning("intake.snapshot_not_stored", rows=unsaved.upto - self._stored)

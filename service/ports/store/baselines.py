@@ -1,0 +1,54 @@
+"""The stored baselines: one snapshot at a sequence number, rebuilt from there by the rows that follow (design D3).
+
+Rules: a snapshot is replaced whole or not at all; only one process replaces it at a time, and never by an older one. What
+is read together is read from one moment of the database.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from rules.learning import LearningRecord, StateChange
+
+
+class BaselineView(Protocol):
+    """The snapshot and the sequence as they were at one moment."""
+
+    seq: int
+    """The sequence number of the snapshot; 0 when there is none."""
+    engine_version: str
+    """Of the engine that wrote the snapshot; "" when there is none."""
+    last: int
+    """The last sequence number."""
+
+    async def control_rows(self, up_to: int | None = None) -> Mapping[str, bytes]:
+        """The newest payload of each kind of settings and rules row, up to a sequence number; of the first if none is."""
+        ...
+
+    def changes(self) -> AsyncIterator[StateChange]:
+        """Every stored record."""
+        ...
+
+    def rows(self) -> AsyncIterator[LearningRecord]:
+        """The rows that follow the snapshot, in order."""
+        ...
+
+
+class BaselineStore(Protocol):
+    """Reads and replaces the snapshot. Every method raises UnavailableError."""
+
+    def view(self) -> AbstractAsyncContextManager[BaselineView]:
+        """Open a view on one moment of the database; does not wait for anybody's turn."""
+        ...
+
+    async def rows_after(self, seq: int, limit: int) -> Sequence[LearningRecord]:
+        """Committed rows that follow `seq`, at most `limit` of them."""
+        ...
+
+    async def save(self, changes: Sequence[StateChange], base: int, seq: int, *, gently: bool) -> int | None:
+        """Make the snapshot be at `seq`, given every record that changed after `base`; return where it stands then.
+
+        None when another process is writing one. Nothing is changed when the stored one is as new, or older than `base`.
+        `gently`: leave time to intake between statements.
+        """
+        ...

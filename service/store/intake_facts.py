@@ -1,0 +1,125 @@
+"""What a batch must know before it is scored, in one round trip; registered accounts are remembered.
+
+Rules: an account is remembered for as long as `registry_version` stays the same, which every change of accounts counts up
+in its own transaction, so what is remembered is never older than what a look would give. Unregistered accounts are looked
+up each time. Whether a connection is live is never remembered. Each key is looked up by itself (LATERAL … LIMIT 1), so that
+no statistics, which at first are those of empty tables, can make the planner read a table instead.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from service.domain.ids import ActivityId
+from service.domain.intake import (
+    AccountKey,
+    EventKey,
+    GateDecision,
+    Judged,
+    KnownAccount,
+    LearningRequest,
+    Status,
+    StoredDecision,
+    StoredEvent,
+    TransactionKey,
+    TransactionState,
+)
+from service.ports.store.intake import Asked, Facts
+
+MAX_REQUESTS: Final = 500
+MAX_REMEMBERED: Final = 1_000_000
+"""Accounts; beyond it all are forgotten at once."""
+
+_FACTS: Final = """
+SELECT (SELECT coalesce(max(seq), 0) FROM learning) AS last,
+  (SELECT seq FROM baseline_snapshot) AS saved,
+  (SELECT version FROM registry_version) AS version,
+  EXISTS (SELECT FROM learning_requests WHERE seq IS NULL) AS requests,
+  ARRAY(SELECT ROW(k.c, k.e, a.id, a.body_digest, a.status, a.decision, a.score, a.p_value, a.history, a.reasons)
+    FROM unnest($1::text[], $2::text[]) AS k(c, e) CROSS JOIN LATERAL
+    (SELECT * FROM activities WHERE connection_id = k.c AND event_id = k.e LIMIT 1) a) AS events,
+  ARRAY(SELECT ROW(k.c, k.r, t.activity_id, t.account, t.asset, t.destination, t.amount_base_units::text, t.amount_usd,
+    t.payload_digest, t.state, t.decision) FROM unnest($3::text[], $4::text[]) AS k(c, r) CROSS JOIN LATERAL
+    (SELECT * FROM transactions WHERE connection_id = k.c AND ref = k.r LIMIT 1) t) AS transactions,
+  ARRAY(SELECT ROW(k.c, k.r, a.peer_group, a.live_since IS NOT NULL) FROM unnest($5::text[], $6::text[]) AS k(c, r)
+    CROSS JOIN LATERAL (SELECT * FROM accounts WHERE connection_id = k.c AND ref = k.r LIMIT 1) a) AS accounts,
+  ARRAY(SELECT ROW(k.c, k.r, d.id, d.decision) FROM unnest($7::text[], $8::text[]) AS k(c, r)
+    CROSS JOIN LATERAL (SELECT * FROM decisions WHERE connection_id = k.c AND request_id = k.r LIMIT 1) d) AS decisions,
+  ARRAY(SELECT k.c FROM unnest($9::text[]) AS k(c) CROSS JOIN LATERAL
+    (SELECT FROM accounts WHERE connection_id = k.c AND live_since IS NOT NULL LIMIT 1) a) AS live
+"""
+_REQUESTS: Final = (
+    f"SELECT id, kind, subject, payload FROM learning_requests WHERE seq IS NULL ORDER BY id LIMIT {MAX_REQUESTS}"  # noqa: S608  a constant
+)
+
+
+class FactReader:
+    """Reads the facts of batches; remembers accounts."""
+
+    def __init__(self) -> None:
+        self._version = -1
+        self._accounts: dict[AccountKey, KnownAccount] = {}
+
+    async def read(self, connection: Any, asked: Asked) -> Facts:
+        """Read the facts of one batch through an asyncpg connection that has the turn."""
+        history = asked.history
+        unknown = [key for key in asked.accounts if key not in self._accounts or key.connection in history]
+        row = await self._fetched(connection, asked, unknown)
+        if row["version"] != self._version:
+            self._accounts.clear()
+            self._version = row["version"]
+            if len(unknown) < len(asked.accounts):
+                row = await self._fetched(connection, asked, list(asked.accounts))
+        if len(self._accounts) > MAX_REMEMBERED - len(unknown):
+            self._accounts.clear()
+        self._accounts.update(
+            (AccountKey(c, ref), KnownAccount(group, live)) for c, ref, group, live in row["accounts"]
+        )
+        return Facts(
+            events=dict(_event(told) for told in row["events"]),
+            accounts=self._accounts,
+            transactions=dict(_transaction(told) for told in row["transactions"]),
+            decisions={
+                EventKey(c, request): StoredDecision(id_, GateDecision(decision))
+                for c, request, id_, decision in row["decisions"]
+            },
+            live=frozenset(row["live"]),
+            last=row["last"],
+            saved=row["saved"],
+            requests=[LearningRequest(*told) for told in await connection.fetch(_REQUESTS)] if row["requests"] else (),
+        )
+
+    def went_live(self, keys: set[AccountKey]) -> None:
+        """Note what was just committed of remembered accounts."""
+        for key in keys:
+            known = self._accounts.get(key)
+            if known is not None:
+                self._accounts[key] = KnownAccount(known.peer_group, live=True)
+
+    @staticmethod
+    async def _fetched(connection: Any, asked: Asked, accounts: Sequence[AccountKey]) -> Any:
+        return await connection.fetchrow(
+            _FACTS,
+            *_columns(asked.events),
+            *_columns(asked.transactions),
+            *_columns(accounts),
+            *_columns(asked.questions),
+            list(asked.history),
+        )
+
+
+def _columns(keys: Sequence[tuple[str, str]]) -> tuple[list[str], list[str]]:
+    return [key[0] for key in keys], [key[1] for key in keys]
+
+
+def _event(row: Sequence[Any]) -> tuple[EventKey, StoredEvent]:
+    connection, event_id, id_, digest, status, decision, *judged = row
+    found = None if decision is None else Judged(decision, *judged)
+    return EventKey(connection, event_id), StoredEvent(ActivityId(id_), digest, Status(status), found)
+
+
+def _transaction(row: Sequence[Any]) -> tuple[TransactionKey, TransactionState]:
+    connection, ref, activity_id, account, asset, destination, units, *rest = row
+    state = TransactionState(
+        ActivityId(activity_id), account, asset, destination, None if units is None else int(units), *rest
+    )
+    return TransactionKey(connection, ref), state
