@@ -13,6 +13,7 @@ import msgspec
 
 from rules.engine import ENGINE_VERSION, Engine
 from rules.errors import LearningRecordError, RulesError
+from rules.health import Health
 from rules.learning import LearningRecord, RecordKind
 from rules.loader import DetectorSet
 from rules.settings import EngineSettings
@@ -36,6 +37,15 @@ class EngineKeeper:
     def forget(self) -> None:
         """Drop the engine; the next batch builds it again from the store."""
         self._engine = None
+
+    def use(self, detectors: DetectorSet) -> None:
+        """Put a set of detectors in force from the next batch on, which adds its row to the sequence."""
+        self._detectors = detectors
+        self.forget()
+
+    def health(self) -> Health | None:
+        """Return how well the engine's promises hold; None while there is no engine."""
+        return None if self._engine is None else self._engine.health()
 
     async def up_to_date(self, transaction: IntakeTransaction, last: int, writes: Writes) -> Engine:
         """Return the engine at sequence number `last`; call with the sequence locked.

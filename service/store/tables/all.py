@@ -1,6 +1,17 @@
 """Imports every table so that `metadata` is whole: for migrations and grants only."""
 
-from service.store.tables import access, activity, approval, attention, incident, keys, proof, registry
+from service.store.tables import access, activity, approval, attention, blinding, incident, keys, proof, registry
 from service.store.tables.base import metadata
 
-__all__ = ["access", "activity", "approval", "attention", "incident", "keys", "metadata", "proof", "registry"]
+__all__ = [
+    "access",
+    "activity",
+    "approval",
+    "attention",
+    "blinding",
+    "incident",
+    "keys",
+    "metadata",
+    "proof",
+    "registry",
+]
