@@ -22,6 +22,8 @@ from service.api.routers import (
     activities,
     alerts,
     approvals,
+    engine,
+    explanations,
     incidents,
     live,
     people,
@@ -36,7 +38,20 @@ from service.store.queries.pages import Record
 
 _INTAKE: Final = ("/webhooks/", "/cosigner/")
 _INTAKE_POSTS: Final = frozenset({"/v1/activities", "/v1/decisions"})
-MODULES: Final = (alerts, incidents, steps, activities, registry, approvals, people, setup, tokens, live)
+MODULES: Final = (
+    alerts,
+    incidents,
+    steps,
+    activities,
+    explanations,
+    engine,
+    registry,
+    approvals,
+    people,
+    setup,
+    tokens,
+    live,
+)
 _PROBLEM: Final[dict[str, Any]] = {
     "description": "A problem (RFC 9457).",
     "content": {"application/problem+json": {"schema": {"$ref": f"#/components/schemas/{ProblemShown.__name__}"}}},

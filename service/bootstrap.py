@@ -10,10 +10,11 @@ from hsm.errors import HsmError
 from hsm.pkcs11.config import TokenConfig
 from hsm.pkcs11.gate import GateSigner
 from rules.errors import RulesError
-from rules.loader import DEFAULT_DIRECTORY, DetectorSet, load_directory
+from rules.loader import DEFAULT_DIRECTORY
 from service.clock import SystemClock
 from service.config import Settings
 from service.domain.errors import ConfigurationError
+from service.flow.rulebook import Rulebook
 from service.pins import require_pinned
 from service.store.database import SqlDatabase, create
 
@@ -26,7 +27,7 @@ class Opened:
     clock: SystemClock
     database: SqlDatabase
     gate: GateSigner
-    detectors: DetectorSet
+    rulebook: Rulebook
 
     def close(self) -> None:
         """Close the token and the database."""
@@ -43,11 +44,16 @@ def open_api(settings: Settings) -> Opened:
         raise ConfigurationError("PORTCULLIS_TOKEN_URI is not set: the API signs callback answers with the gate token")
     try:
         gate = GateSigner.open(TokenConfig.from_uri(settings.token.uri, settings.token.softhsm_conf))
-        detectors = load_directory(settings.extra_detectors or DEFAULT_DIRECTORY)
-    except (HsmError, RulesError) as error:
+    except HsmError as error:
         raise ConfigurationError(str(error)) from error
     require_pinned(settings.public / "gate-callback.pem", gate.public_key_pem())
     require_pinned(settings.public / "api-seal.pem", gate.secrets.public_key_pem())
     clock = SystemClock()
     database = SqlDatabase(create(settings.database_url, pool_size=settings.pool_size), clock)
-    return Opened(settings, clock, database, gate, detectors)
+    votes = settings.public / "authority-votes.pem"
+    rulebook = Rulebook(database, settings.extra_detectors or DEFAULT_DIRECTORY, votes.read_bytes)
+    try:
+        rulebook.open()
+    except RulesError as error:
+        raise ConfigurationError(str(error)) from error
+    return Opened(settings, clock, database, gate, rulebook)

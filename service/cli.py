@@ -12,7 +12,21 @@ from typing import Final
 import typer
 
 from hsm import cli as hsm_cli
-from service.commands import approve, audit, docs, drill, findings, incidents, people, replay, runtime, setup, tokens
+from service.commands import (
+    approve,
+    audit,
+    blinding,
+    docs,
+    drill,
+    explain,
+    findings,
+    incidents,
+    people,
+    replay,
+    runtime,
+    setup,
+    tokens,
+)
 from service.domain.errors import PortcullisError
 
 EXIT_CODES: Final[Mapping[str, int]] = {
@@ -58,10 +72,13 @@ app.command()(findings.alerts)
 app.command()(findings.verdict)
 app.command()(findings.activities)
 app.command()(findings.clear)
+app.command()(explain.explain)
 app.command()(docs.docs)
 app.add_typer(tokens.app, name="tokens")
 app.add_typer(people.app, name="people")
 app.add_typer(audit.app, name="audit")
+app.add_typer(blinding.suppressions, name="suppressions")
+app.add_typer(blinding.settings, name="settings")
 app.add_typer(hsm_cli.app, name="hsm")
 
 

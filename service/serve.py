@@ -25,6 +25,7 @@ from service.domain.errors import PortcullisError
 from service.flow.gate import Gate
 from service.flow.intake.batcher import Intake
 from service.flow.intake.keeper import EngineKeeper
+from service.flow.rulebook import Rulebook
 from service.log import configure
 from service.ports.custody import PlatformDeclaration
 from service.serving import ReadyServer, bind
@@ -33,6 +34,8 @@ from service.store.intake import PostgresIntakeStore, connect
 
 GRACE_S = 10
 """How long open requests may take to end once we are told to stop."""
+LOOK_EVERY_S = 5.0
+"""How often the detectors' directory is looked at."""
 _log = structlog.get_logger(__name__)
 
 
@@ -57,23 +60,37 @@ def main() -> int:
 
 async def _serve(opened: Opened, server_for: "partial[ReadyServer]", listener: object) -> None:
     store = await connect(opened.settings.database_url)
-    keeper = EngineKeeper(store.baselines, opened.detectors)
+    keeper = EngineKeeper(store.baselines, opened.rulebook.in_force)
     try:
         await keeper.prepare()
     except BaseException:
         await store.close()
         raise
     intake = Intake(store, keeper, opened.clock)
-    committing = asyncio.create_task(intake.run())
+    tasks = [asyncio.create_task(intake.run()), asyncio.create_task(watched(opened.rulebook, keeper))]
     try:
-        await server_for(_application(opened, store, intake)).serve(sockets=[listener])  # type: ignore[list-item]  # a socket
+        await server_for(_application(opened, store, intake, keeper)).serve(sockets=[listener])  # type: ignore[list-item]  # a socket
     finally:
-        committing.cancel()
-        await asyncio.gather(committing, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await store.close()
 
 
-def _application(opened: Opened, store: PostgresIntakeStore, intake: Intake) -> Portcullis:
+async def watched(rulebook: Rulebook, keeper: EngineKeeper, every_s: float = LOOK_EVERY_S) -> None:
+    """Put in force what the detectors' directory brings, until cancelled; never on the event loop's own time."""
+    while True:
+        await asyncio.sleep(every_s)
+        try:
+            found = await asyncio.to_thread(rulebook.look)
+        except Exception as error:  # noqa: BLE001  whatever broke, the set in force stays and the next look may work
+            _log.error("rules.not_looked", exc_info=error)
+            continue
+        if found is not None:
+            keeper.use(found)
+
+
+def _application(opened: Opened, store: PostgresIntakeStore, intake: Intake, keeper: EngineKeeper) -> Portcullis:
     authenticator = Authenticator(stored_tokens(opened.database.engine))
     platforms = declarations("service.custody", "PLATFORM", PlatformDeclaration)
     taking = IntakeApp(
@@ -90,6 +107,8 @@ def _application(opened: Opened, store: PostgresIntakeStore, intake: Intake) -> 
         authenticator=authenticator,
         authority=UnixSocketAuthority(opened.settings.authority_socket),
         clock=opened.clock,
+        rulebook=opened.rulebook,
+        engine_health=keeper.health,
     )
     return Portcullis(taking, create_api(parts))
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from service.domain.ids import AlertId, ApprovalId, IncidentId, StepId
-from service.flow import approve, clearance, closure, escalate, respond, review, triage
+from service.flow import approve, blinding, clearance, closure, escalate, respond, review, triage
 from service.flow.respond import Desk
 from service.store.audit import sequence
 from service.store.database import SqlDatabase
@@ -28,6 +28,7 @@ def jobs(db: SqlDatabase, desk: Desk, votes_key_pem: Callable[[], bytes]) -> Job
         "approve.ended": lambda p: approve.ended(db, ApprovalId(p["approval_id"])),
         "review.close": lambda p: closure.released(db, votes_key_pem(), ApprovalId(p["approval_id"])),
         "review.clear": lambda p: clearance.released(db, votes_key_pem(), ApprovalId(p["approval_id"])),
+        "review.blind": lambda p: blinding.released(db, votes_key_pem(), ApprovalId(p["approval_id"])),
         "review.write": lambda p: review.write(db, IncidentId(p["incident_id"])),
         "audit.sequence": lambda _: _sequence(db),
     }

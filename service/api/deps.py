@@ -5,6 +5,7 @@ analyst judges, a responder acts, approvers and treasury vote, an admin register
 a role alone. Whoever asks for something that others must approve is a person, because he may not count among them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Final, cast
 
@@ -12,12 +13,14 @@ from fastapi import Depends, Path, Request
 from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
 
+from rules.health import Health
 from service.api.auth import Authenticator, Principal
 from service.api.failures import address_of
 from service.config import Settings
 from service.domain.errors import ForbiddenError
 from service.domain.ids import PersonId
 from service.domain.quorum import Role
+from service.flow.rulebook import Rulebook
 from service.ports.authority import Authority
 from service.ports.clock import Clock
 from service.store.database import SqlDatabase
@@ -33,6 +36,10 @@ Id = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.-]{1,64}$", examples=["inc_01JD2
 """An id in a path. What has not even the form of one is refused before anything is looked up."""
 
 
+def _unknown() -> Health | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class ApiParts:
     """What the composition root hands to the routes."""
@@ -42,6 +49,10 @@ class ApiParts:
     authenticator: Authenticator
     authority: Authority
     clock: Clock
+    rulebook: Rulebook | None = None
+    """The detectors in force; None where no engine runs."""
+    engine_health: Callable[[], Health | None] = _unknown
+    """How well the engine keeps its promises; None while it is not known."""
 
 
 def parts(request: Request) -> ApiParts:

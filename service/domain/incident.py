@@ -65,6 +65,8 @@ class Alert:
     """`account:…`, `actor:…`, `destination:…`, `device:…` with the connection inside: what incidents join on."""
     amount_usd: Decimal | None
     raised_at: datetime
+    judged: tuple[float, ...] = ()
+    """What the engine's score was made of, as its assessment told it: a verdict's row gives it back."""
     incident_id: IncidentId | None = None
     verdict: CaseVerdict | None = None
 

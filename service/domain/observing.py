@@ -120,6 +120,7 @@ def alert_of(received: Received, assessment: Assessment, decision: str) -> tuple
         entities=entities_of(activity),
         amount_usd=activity.amount_usd,
         raised_at=received.received_at,
+        judged=assessment.judged,
     )
     return alert, _title(activity, counting)
 

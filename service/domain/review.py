@@ -7,7 +7,7 @@ platform's ledger may differ, and the review says so.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
@@ -38,6 +38,14 @@ class StepLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """Why an alert was raised: sentences, and where it was drawn the picture of what went before (SVG)."""
+
+    sentences: Sequence[str] = ()
+    picture: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Everything a review is made from."""
 
@@ -47,6 +55,8 @@ class Facts:
     decisions: Sequence[Decision]
     timeline: Sequence[Mapping[str, object]]
     lost_usd: Decimal
+    found: Mapping[str, Found] = field(default_factory=dict)
+    """By alert id."""
 
 
 def build(facts: Facts, written_at: datetime) -> dict[str, object]:
@@ -81,7 +91,7 @@ def build(facts: Facts, written_at: datetime) -> dict[str, object]:
             "saved": str(max(incident.value_at_risk_usd - lost, Decimal(0))),
             "source": "our records: amounts the platform told us, of transfers that left",
         },
-        "alerts": [_alert(a) for a in facts.alerts],
+        "alerts": [_alert(a, facts.found.get(a.id, Found())) for a in facts.alerts],
         "steps": [_step(s) for s in facts.steps],
         "decisions": [_decision(d) for d in facts.decisions],
         "timeline": [_line(line) for line in facts.timeline],
@@ -93,7 +103,7 @@ def _since(incident: Incident, moment: datetime | None) -> float | None:
     return None if moment is None else round((moment - incident.first_harm_at).total_seconds(), 3)
 
 
-def _alert(alert: Alert) -> dict[str, object]:
+def _alert(alert: Alert, found: Found) -> dict[str, object]:
     return {
         "id": alert.id,
         "activity": alert.activity_id,
@@ -103,6 +113,7 @@ def _alert(alert: Alert) -> dict[str, object]:
         "amount_usd": None if alert.amount_usd is None else str(alert.amount_usd),
         "raised_at": alert.raised_at.isoformat(),
         "verdict": None if alert.verdict is None else alert.verdict.value,
+        "because": list(found.sentences),
     }
 
 

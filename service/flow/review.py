@@ -5,21 +5,31 @@ Rules: written once, from what is stored at that moment; the page loads nothing 
 
 import json
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
 from typing import Final
 
 from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
 
+from rules.learning import RecordKind
+from service.domain import verdicts
+from service.domain.errors import NotFoundError
 from service.domain.events import ReviewWritten
+from service.domain.explaining import Assessed, DetectorNote, picture, sentences
 from service.domain.ids import IncidentId
-from service.domain.review import Facts, StepLine, build
+from service.domain.incident import Alert
+from service.domain.review import Facts, Found, StepLine, build
 from service.domain.timeline import Entry
+from service.domain.verdicts import TOLD
 from service.ports.store.unit import Database, UnitOfWork
 
 _MINUTE: Final = 60
 _HOUR: Final = 3_600
+MOST_PICTURES: Final = 10
+"""Alerts of one incident that are drawn: the page stays small enough to be mailed."""
 
 
 def write(db: Database, incident_id: IncidentId) -> None:
@@ -27,12 +37,14 @@ def write(db: Database, incident_id: IncidentId) -> None:
     with db.begin() as uow:
         facts = _gather(uow, incident_id)
         review = build(facts, uow.now)
-        if not uow.attention.save_review(incident_id, json.dumps(review), _page().render(review=review)):
+        pictures = {alert: Markup(found.picture) for alert, found in facts.found.items()}  # noqa: S704  our own, escaped
+        page = _page().render(review=review, pictures=pictures)
+        if not uow.attention.save_review(incident_id, json.dumps(review), page):
             return
         for alert in facts.alerts:
-            if alert.verdict is not None:
-                payload = {"activity": alert.activity_id, "verdict": alert.verdict.value}
-                uow.incidents.ask_learning("verdict", alert.id, json.dumps(payload, sort_keys=True).encode())
+            if alert.verdict in TOLD:
+                known = verdicts.payload(alert, alert.verdict, _assessed(uow, alert), uow.now)
+                uow.incidents.ask_learning(RecordKind.VERDICT.value, alert.id, known)
         released = {"incident": incident_id, "entities": list(facts.incident.entities)}
         uow.incidents.ask_learning("incident_closed", incident_id, json.dumps(released, sort_keys=True).encode())
         uow.record(
@@ -48,14 +60,39 @@ def write(db: Database, incident_id: IncidentId) -> None:
         )
 
 
+def _found(uow: UnitOfWork, alerts: Sequence[Alert]) -> dict[str, Found]:
+    """Return why each alert was raised; the first `MOST_PICTURES` are drawn, too."""
+    found: dict[str, Found] = {}
+    for number, alert in enumerate(alerts):
+        assessed = _assessed(uow, alert)
+        if assessed is None:
+            continue
+        told = sentences(assessed, [DetectorNote(name) for name in assessed.detectors])
+        drawn = ""
+        if number < MOST_PICTURES:
+            past, complete = uow.findings.past(assessed)
+            drawn = picture(assessed, past, complete=complete, name=f"past-{number}")
+        found[alert.id] = Found(told, drawn)
+    return found
+
+
+def _assessed(uow: UnitOfWork, alert: Alert) -> Assessed | None:
+    try:
+        return uow.findings.assessed(alert.activity_id)
+    except NotFoundError:  # a review is written whatever is missing
+        return None
+
+
 def _gather(uow: UnitOfWork, incident_id: IncidentId) -> Facts:
+    alerts = uow.incidents.alerts_of(incident_id)
     steps = [
         StepLine(s.action, s.target.value, s.state.value, s.effect.value, s.attempt, s.reason)
         for s in uow.plans.steps_of(incident_id)
     ]
     return Facts(
         incident=uow.incidents.incident(incident_id),
-        alerts=uow.incidents.alerts_of(incident_id),
+        alerts=alerts,
+        found=_found(uow, alerts),
         steps=steps,
         decisions=uow.approvals.decisions_of(incident_id),
         timeline=uow.attention.timeline_of(incident_id),

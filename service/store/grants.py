@@ -44,6 +44,7 @@ INSERT: Final[Mapping[str, tuple[str, ...]]] = {
         "alerts",
         "approvals",
         "api_tokens",
+        "rule_sets",
         "process_health",
     ),
     AUTHORITY: (
@@ -77,6 +78,7 @@ INSERT: Final[Mapping[str, tuple[str, ...]]] = {
         "reviews",
         "handled",
         "learning_requests",
+        "suppressions",
         "audit_tree",
         "audit_nodes",
         "process_health",
@@ -106,6 +108,7 @@ UPDATE: Final[Mapping[str, tuple[str, ...]]] = {
         "incidents(assignee,acknowledged_at,acknowledged_by,verdict,closed_at,state,version)",
         "steps(confirmed_by)",
         "api_tokens(revoked_at)",
+        "suppressions(lifted_at,lifted_by)",
         "process_health",
         "escalations(acknowledged_at)",
     ),

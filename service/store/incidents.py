@@ -45,6 +45,7 @@ def alert_of(row: Row[Any]) -> Alert:
         entities=tuple(row.entities),
         amount_usd=row.amount_usd,
         raised_at=row.raised_at,
+        judged=tuple(row.judged or ()),
         incident_id=None if row.incident_id is None else IncidentId(row.incident_id),
         verdict=None if row.verdict is None else CaseVerdict(row.verdict),
     )

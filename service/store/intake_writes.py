@@ -64,8 +64,8 @@ VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING
 """
 _ALERTS: Final = """
 INSERT INTO alerts (id, connection_id, activity_id, dedup_key, kind, severity, decision, score, p_value, title, entities,
-  amount_usd, raised_at, last_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13)
+  amount_usd, raised_at, last_at, judged)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $14)
 """
 
 
@@ -159,7 +159,8 @@ async def _write_alerts(connection: Any, writes: Writes) -> None:
     if writes.alerts:
         await connection.executemany(_ALERTS, [
             (alert.id, alert.connection, alert.activity_id, alert.dedup_key, alert.kind.value, int(alert.severity),
-             alert.decision, alert.score, alert.p_value, title, list(alert.entities), alert.amount_usd, alert.raised_at)
+             alert.decision, alert.score, alert.p_value, title, list(alert.entities), alert.amount_usd, alert.raised_at,
+             list(alert.judged) or None)
             for alert, title in writes.alerts
         ])  # fmt: skip
     for alert_id, times in writes.repeated_alerts.items():

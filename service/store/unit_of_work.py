@@ -15,7 +15,9 @@ from service.domain.events import Event
 from service.domain.timeline import Entry
 from service.store.approvals import ApprovalRepository
 from service.store.attention import AttentionRepository
+from service.store.blinding import BlindingRepository
 from service.store.clearances import ClearanceRepository
+from service.store.findings import FindingRepository
 from service.store.incidents import IncidentRepository
 from service.store.keys import KeyRepository
 from service.store.plans import PlanRepository
@@ -61,6 +63,16 @@ class SqlUnitOfWork:
     def clearances(self) -> ClearanceRepository:
         """Held activities that people clear."""
         return ClearanceRepository(self.connection, self.now)
+
+    @cached_property
+    def blinding(self) -> BlindingRepository:
+        """Suppressions, the engine's settings, sets of detectors."""
+        return BlindingRepository(self.connection, self.now)
+
+    @cached_property
+    def findings(self) -> FindingRepository:
+        """What was found about activities: reading."""
+        return FindingRepository(self.connection)
 
     @cached_property
     def keys(self) -> KeyRepository:

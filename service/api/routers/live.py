@@ -8,8 +8,10 @@ answers anybody with one word; what waits is for those who may read.
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from dataclasses import asdict
 from typing import Annotated, Any, Final, cast
 
+import msgspec
 from fastapi import APIRouter, Header, Request
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
@@ -18,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 from service.api.auth import Principal
 from service.api.deps import READERS, Parts, Reader, require
 from service.api.feed import Feed
-from service.api.schemas.access import HealthShown, StateShown
+from service.api.schemas.access import BudgetShown, CalibrationShown, HealthShown, RulesShown, StateShown
 from service.domain.errors import PortcullisError, UnavailableError
 from service.store.queries import waiting
 
@@ -57,17 +59,22 @@ def health(parts: Parts) -> HealthShown:
     return HealthShown(status="degraded" if late else "ok")
 
 
-@router.get("/health/details", summary="What waits: events, incidents, unknown steps, approvals, messages")
+@router.get("/health/details", summary="What waits, which detectors are in force, how well the engine is calibrated")
 def health_details(request: Request, parts: Parts, _reader: Reader) -> StateShown:
     """Return the counts."""
     with parts.database.begin() as uow:
         since = waiting.waiting_since(uow.connection)
         waits_s = 0.0 if since is None else max(0.0, (uow.now - since).total_seconds())
         counts = waiting.counts(uow.connection)
+    rules = None if parts.rulebook is None else parts.rulebook.state
+    engine = parts.engine_health()
     return StateShown(
-        status="degraded" if waits_s > BACKLOG_S else "ok",
+        status="degraded" if waits_s > BACKLOG_S or (rules is not None and rules.finding) else "ok",
         oldest_event_waits_s=round(waits_s, 3),
         listeners=feed_of(request).listeners,
+        rules=None if rules is None else RulesShown(**asdict(rules)),
+        calibrations=[CalibrationShown(**msgspec.structs.asdict(one)) for one in engine.calibrations] if engine else [],
+        budgets=[BudgetShown(**msgspec.structs.asdict(one)) for one in engine.budgets] if engine else [],
         **counts,
     )
 

@@ -69,6 +69,32 @@ class HealthShown(Shown):
     status: Literal["ok", "degraded"]
 
 
+class RulesShown(Shown):
+    """Which set of detectors is in force, which one waits for its quorum, and what is wrong."""
+
+    in_force: str
+    waiting: str | None
+    approval: str | None
+    finding: str | None = Field(description="Why the directory's set is not in force; null when nothing is wrong.")
+
+
+class CalibrationShown(Shown):
+    """How well one class of scores is calibrated; null: too few were seen to tell."""
+
+    name: str
+    scores: int
+    drift_at_10_percent: float | None
+    drift_at_1_percent: float | None
+
+
+class BudgetShown(Shown):
+    """One budget of alerts a day; null: none was asked for, or too little was seen to tell."""
+
+    name: str
+    asked: float | None
+    realised: float | None
+
+
 class StateShown(HealthShown):
     """The same with what waits: for those who may read."""
 
@@ -81,6 +107,11 @@ class StateShown(HealthShown):
             "approvals_waiting": 2,
             "messages_undelivered": 0,
             "listeners": 1,
+            "rules": {"in_force": "3c9a6e5d", "waiting": None, "approval": None, "finding": None},
+            "calibrations": [
+                {"name": "money", "scores": 90210, "drift_at_10_percent": 1.02, "drift_at_1_percent": 0.97}
+            ],
+            "budgets": [{"name": "all", "asked": 20.0, "realised": 19.4}],
         }
     )
 
@@ -90,3 +121,8 @@ class StateShown(HealthShown):
     approvals_waiting: int
     messages_undelivered: int
     listeners: int
+    rules: RulesShown | None = Field(description="The sets of detectors; null where no engine runs.")
+    calibrations: list[CalibrationShown] = Field(
+        description="Of each class of scores: the recent share of low p-values over what it should be; 1 is perfect."
+    )
+    budgets: list[BudgetShown] = Field(description="Alerts a day: asked (null: no budget) and lately realised.")

@@ -18,6 +18,7 @@ import structlog
 
 from rules.engine import ENGINE_VERSION, Engine
 from rules.errors import LearningRecordError, RulesError
+from rules.health import Health
 from rules.learning import LearningRecord, RecordKind
 from rules.loader import DetectorSet
 from rules.settings import EngineSettings
@@ -50,14 +51,22 @@ class EngineKeeper:
         self._engine: Engine | None = None
         self._committed = 0
         self._rules: bytes | None = None
-        """The newest rule set in the sequence as far as this engine was built; looked at once."""
-        self._announced = False
+        """The newest rule set that this process has seen in the sequence or put there."""
 
     def forget(self) -> None:
         """Drop the engine; it is built again when it is needed."""
         self._engine = None
-        self._announced = False
         self._snapshots.forget()
+
+    def use(self, detectors: DetectorSet) -> None:
+        """Put a set of detectors in force from the next event on; the next batch adds its row to the sequence."""
+        self._detectors = detectors
+        if self._engine is not None:
+            self._engine.use(detectors)
+
+    def health(self) -> Health | None:
+        """Return how well the engine's promises hold; None while there is no engine."""
+        return None if self._engine is None else self._engine.health()
 
     def undo(self) -> None:
         """Forget the engine unless it stands at what is committed: after a transaction that failed."""
@@ -68,7 +77,6 @@ class EngineKeeper:
         """Note that all the engine has is committed; `stored` is the sequence number of the stored snapshot."""
         if self._engine is not None:
             self._committed = self._engine.sequence
-            self._announced = True
             self._snapshots.committed(self._engine, stored)
 
     async def stop(self) -> None:
@@ -128,13 +136,12 @@ class EngineKeeper:
         return engine
 
     def _announce(self, engine: Engine, writes: Writes) -> None:
-        if self._announced:
-            return
         if engine.sequence == 0:
             self.append(engine, writes, RecordKind.SETTINGS.value, engine.settings.encode(), "settings")
         rules = json.dumps({"digest": self._detectors.digest()}, sort_keys=True).encode()
         if self._rules != rules:
             self.append(engine, writes, RecordKind.RULES.value, rules, "rules")
+            self._rules = rules  # a batch that fails forgets the engine, and building it reads this again
 
     async def _built(self, view: BaselineView) -> Engine:
         began = told = time.monotonic()

@@ -13,7 +13,9 @@ from service.domain.events import Event
 from service.domain.timeline import Entry
 from service.ports.store.approvals import ApprovalStore
 from service.ports.store.attention import AttentionStore
+from service.ports.store.blinding import BlindingStore
 from service.ports.store.clearances import ClearanceStore
+from service.ports.store.findings import FindingStore
 from service.ports.store.incidents import IncidentStore
 from service.ports.store.keys import KeyStore
 from service.ports.store.plans import PlanStore
@@ -54,6 +56,16 @@ class UnitOfWork(Protocol):
     @property
     def clearances(self) -> ClearanceStore:
         """Held activities that people clear."""
+        ...
+
+    @property
+    def blinding(self) -> BlindingStore:
+        """Suppressions, the engine's settings, sets of detectors."""
+        ...
+
+    @property
+    def findings(self) -> FindingStore:
+        """What was found about activities: reading."""
         ...
 
     @property

@@ -1,6 +1,17 @@
 """Imports every table so that `metadata` is whole: for migrations and grants only."""
 
-from service.store.tables import access, activity, approval, attention, baseline, incident, keys, proof, registry
+from service.store.tables import (
+    access,
+    activity,
+    approval,
+    attention,
+    baseline,
+    blinding,
+    incident,
+    keys,
+    proof,
+    registry,
+)
 from service.store.tables.base import metadata
 
 __all__ = [
@@ -9,6 +20,7 @@ __all__ = [
     "approval",
     "attention",
     "baseline",
+    "blinding",
     "incident",
     "keys",
     "metadata",

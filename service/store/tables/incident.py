@@ -40,6 +40,7 @@ alerts = Table(
     Column("verdict", Text),
     Column("verdict_by", Text),
     when("verdict_at"),
+    Column("judged", ARRAY(Float)),  # what the score was made of; a verdict gives it back to the engine
     Index("ix_alerts_dedup", "dedup_key", "last_at"),
     Index("ix_alerts_incident", "incident_id"),
     Index("ix_alerts_waiting", "id", postgresql_where=text("incident_id IS NULL")),

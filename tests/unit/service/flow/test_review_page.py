@@ -6,10 +6,13 @@ from decimal import Decimal
 from html.parser import HTMLParser
 
 import pytest
+from markupsafe import Markup
 
 from service.domain.ids import ActivityId, AlertId, ConnectionId, IncidentId
 from service.domain.incident import Alert, CaseVerdict, Incident, IncidentKind, IncidentState, Severity
-from service.domain.review import Decision, Facts, StepLine, build
+from service.domain.picture import Picture, Point
+from service.domain.picture import drawn as picture_of
+from service.domain.review import Decision, Facts, Found, StepLine, build
 from service.flow.review import _duration, _page
 
 BEGAN = datetime(2026, 3, 1, 23, 59, 30, tzinfo=UTC)
@@ -97,7 +100,7 @@ class Tags(HTMLParser):
 
 
 def page_of(facts: Facts) -> str:
-    return _page().render(review=build(facts, after(10_801)))
+    return _page().render(review=build(facts, after(10_801)), pictures={})
 
 
 def test_times_and_values() -> None:
@@ -157,3 +160,20 @@ def test_an_incident_of_which_little_is_known_still_has_a_page() -> None:
 )
 def test_durations(seconds: float | None, text: str) -> None:
     assert _duration(seconds) == text
+
+
+def test_an_alert_is_shown_with_its_picture_and_reasons_as_text() -> None:
+    drawn = picture_of(Picture(EVIL, Point(BEGAN, 18_342.5), [Point(BEGAN - timedelta(days=3), 50.0)]), "past-0")
+    facts = replace(FACTS, alerts=[ALERT], found={ALERT.id: Found([f"It was held: {EVIL}"], drawn)})
+    review = build(facts, after(10_801))
+    page = _page().render(review=review, pictures={ALERT.id: Markup(drawn)})  # noqa: S704  our own, escaped
+    assert "script" not in Tags(page).tags
+    assert not [value for name, value in Tags(page).attributes if name.startswith("on")]
+    assert page.count('class="past"') == 1
+    assert review["alerts"] == [{**as_before(review), "because": [f"It was held: {EVIL}"]}]
+
+
+def as_before(review: dict[str, object]) -> dict[str, object]:
+    alerts = review["alerts"]
+    assert isinstance(alerts, list)
+    return {name: value for name, value in alerts[0].items() if name != "because"}

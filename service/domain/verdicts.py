@@ -1,0 +1,63 @@
+"""What a verdict tells the engine: the row of the learning sequence, whole, so that replay needs nothing else.
+
+Rules: entities and event time are those that the engine itself read of the judged activity, from the sequence, not from
+tables that people may change. An alert that does not stem from its activity's own assessment (one event
+id that came with two bodies) says nothing about that assessment, so its verdict tells neither entities nor detectors.
+"""
+
+import ipaddress
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from rules.observation import Observation, decode
+from service.domain.explaining import Assessed
+from service.domain.incident import Alert, CaseVerdict
+
+TOLD: Final = frozenset({CaseVerdict.TRUE_POSITIVE, CaseVerdict.FALSE_POSITIVE})
+"""Verdicts from which the engine learns; it makes nothing of an inconclusive one."""
+_MICROSECONDS: Final = 1_000_000
+_IPV4: Final = 4
+
+
+def payload(alert: Alert, verdict: CaseVerdict, assessed: Assessed | None, known_at: datetime) -> bytes:
+    """Return the payload of one verdict's row (`rules.learning.Verdict`, with the ids that people look for beside it)."""
+    told: dict[str, object] = {
+        "activity": alert.activity_id,
+        "alert": alert.id,
+        "verdict": verdict.value,
+        "known_at_us": int(known_at.timestamp()) * _MICROSECONDS + known_at.microsecond,
+    }
+    if assessed is None or assessed.decision not in ("alert", "hold"):
+        return msgspec.json.encode(told, order="deterministic")
+    told["detectors"] = list(assessed.detectors)
+    if assessed.observation is not None:
+        read = decode(assessed.observation)
+        told |= {
+            "account": read.account,
+            "actor": read.actor,
+            "destination": read.destination,
+            "device": read.device,
+            "network": network_of(read),
+            "occurred_at_us": read.occurred_at_us,
+            "score": alert.score,
+            "judged": list(alert.judged),
+        }
+    return msgspec.json.encode(told, order="deterministic")
+
+
+def network_of(read: Observation) -> str | None:
+    """Return the network that the engine keeps of an observation: the AS where told, else the block of the address.
+
+    /24 of IPv4, /48 of IPv6; an address that is none is its own text.
+    """
+    if read.asn is not None:
+        return f"as{read.asn}"
+    if not read.ip:
+        return None
+    try:
+        address = ipaddress.ip_address(read.ip)
+    except ValueError:
+        return read.ip
+    return str(ipaddress.ip_network((address, 24 if address.version == _IPV4 else 48), strict=False))

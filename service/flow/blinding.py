@@ -1,0 +1,96 @@
+"""What makes the engine see less, done after a quorum: a suppression, other levels, a looser set of detectors (design D4).
+
+Rules: the worker verifies the votes itself and builds every item again from what it is about to do; what is no longer as it
+was approved makes the request void. What was approved reaches the engine as a row of the learning sequence, in order. A set
+of detectors is put in force by the processes that hold its files (`flow/rulebook.py`), which verify the same votes; here
+its request is only ended.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from rules.learning import RecordKind
+from service.domain.approval import ActionDocument, ApprovalState, lists
+from service.domain.authorisation import check_document
+from service.domain.blinding import RULES, SETTINGS, SUPPRESS, settings_item, settings_to, suppression_of
+from service.domain.errors import ConflictError, InputError, NotFoundError
+from service.domain.ids import ApprovalId
+from service.domain.timeline import Entry
+from service.ports.store.unit import Database, UnitOfWork
+
+SETTINGS_LOCK: Final = "engine-settings"
+"""Whoever changes the settings holds it, from reading those in force to the commit."""
+_OPEN: Final = frozenset({ApprovalState.WAITING, ApprovalState.APPROVED})
+
+
+def released(db: Database, authority_pem: bytes, approval_id: ApprovalId) -> None:
+    """Do what a quorum approved, after checking the votes. A repeat finds the work done.
+
+    Raises ApprovalError when the votes do not authorise it.
+    """
+    with db.begin() as uow:
+        row = uow.approvals.row(approval_id)
+        actions = uow.approvals.document(approval_id).actions
+        if row.state not in _OPEN or len(actions) != 1 or actions[0] not in _DONE_BY:
+            return
+        document = check_document(uow.approvals.evidence(approval_id), public_key_pem=authority_pem, now=uow.now)
+        try:
+            entry = _DONE_BY[actions[0]](uow, document)
+        except (ConflictError, InputError, NotFoundError) as error:
+            if uow.approvals.end(approval_id, ApprovalState.VOID, str(error)):
+                uow.record(_entry(uow, document, "blinding.void", f"Nothing was changed: {error}"))
+            return
+        uow.approvals.end(approval_id, ApprovalState.EXECUTED)
+        uow.record(entry)
+
+
+def _suppress(uow: UnitOfWork, document: ActionDocument) -> Entry:
+    _require_one(document)
+    suppression = suppression_of(document.what[0])
+    if not lists(document, suppression.item()):
+        raise ConflictError("what was approved is not what would be suppressed")
+    suppression.require_bounded(uow.now)
+    if not uow.blinding.add(suppression, document.id):
+        raise ConflictError(f"suppression {suppression.id} is there already")
+    uow.incidents.ask_learning(RecordKind.SUPPRESSION.value, suppression.id, suppression.row())
+    return _entry(uow, document, "suppression.added", document.what[0].sentence, suppression.id)
+
+
+def _set(uow: UnitOfWork, document: ActionDocument) -> Entry:
+    _require_one(document)
+    uow.lock(SETTINGS_LOCK)
+    old = uow.blinding.settings()
+    if old is None:
+        raise ConflictError("the engine has no settings yet")
+    new = settings_to(document.what[0], old)
+    if not lists(document, settings_item(old, new)):
+        raise ConflictError("what was approved is not what would be set")
+    uow.incidents.ask_learning(RecordKind.SETTINGS.value, "settings", new.encode())
+    return _entry(uow, document, "settings.changed", document.what[0].sentence, new.digest())
+
+
+def _note_rules(uow: UnitOfWork, document: ActionDocument) -> Entry:
+    return _entry(uow, document, "rules.approved", document.what[0].sentence, document.what[0].target["value"])
+
+
+_DONE_BY: Final[Mapping[str, Callable[[UnitOfWork, ActionDocument], Entry]]] = {
+    SUPPRESS: _suppress,
+    SETTINGS: _set,
+    RULES: _note_rules,
+}
+
+
+def _require_one(document: ActionDocument) -> None:
+    if len(document.what) != 1:
+        raise ConflictError("one request is for one thing")
+
+
+def _entry(uow: UnitOfWork, document: ActionDocument, kind: str, sentence: str, subject: str | None = None) -> Entry:
+    return Entry(
+        kind=kind,
+        at=uow.now,
+        subject=subject or document.id,
+        sentence=sentence,
+        by=document.requester,
+        facts={"approval": document.id, "digest": document.digest},
+    )

@@ -1,0 +1,75 @@
+"""What limits what the engine sees: suppressions, its settings, and the sets of detectors that were in force."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from rules.settings import EngineSettings
+from service.domain.blinding import Suppression
+from service.domain.ids import ApprovalId
+
+
+@dataclass(frozen=True, slots=True)
+class StandingSuppression:
+    """A suppression as it stands."""
+
+    told: Suppression
+    approval_id: ApprovalId
+    created_at: datetime
+    lifted_at: datetime | None
+    lifted_by: str | None
+
+    def state(self, now: datetime) -> str:
+        """Return active, expired or lifted."""
+        if self.lifted_at is not None:
+            return "lifted"
+        return "active" if now < self.told.expires_at else "expired"
+
+
+class BlindingStore(Protocol):
+    """Reads lock nothing; whoever changes takes a lock by name first."""
+
+    def add(self, suppression: Suppression, approval_id: ApprovalId) -> bool:
+        """Store an approved suppression; False when it was there already."""
+        ...
+
+    def suppression(self, suppression_id: str) -> StandingSuppression:
+        """Raises NotFoundError."""
+        ...
+
+    def active(self, entity: str, detector: str | None) -> StandingSuppression | None:
+        """Return the one in force for exactly this, the longest of several."""
+        ...
+
+    def suppressions(self, *, active: bool, after: str | None, limit: int) -> Sequence[StandingSuppression]:
+        """Suppressions by id, newest first, below the id `after`; `active`: only those in force."""
+        ...
+
+    def lift(self, suppression_id: str, by: str) -> bool:
+        """Note who lifted it; False when somebody had."""
+        ...
+
+    def settings(self) -> EngineSettings | None:
+        """Return the engine's settings as requests will have left them, None before its first start."""
+        ...
+
+    def waiting(self, action: str, target: str) -> tuple[ApprovalId, str] | None:
+        """Return id and digest of a request of this action on this target that may still come to pass."""
+        ...
+
+    def newest(self, action: str, target: str) -> ApprovalId | None:
+        """Return the newest request of this action on this target, whatever became of it."""
+        ...
+
+    def rules_in_force(self) -> str | None:
+        """Return the digest of the newest set of detectors in the sequence."""
+        ...
+
+    def files_of(self, digest: str) -> Mapping[str, str] | None:
+        """Return the files of a set of detectors by name, None when they were never kept."""
+        ...
+
+    def keep_files(self, digest: str, files: Mapping[str, str]) -> None:
+        """Keep the files of a set; a set that is kept stays as it is."""
+        ...

@@ -1,0 +1,136 @@
+"""Suppressions, settings and sets of detectors on PostgreSQL; implements `ports.store.blinding.BlindingStore`."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Row, select, update
+from sqlalchemy.dialects.postgresql import JSONB, insert
+
+from rules.learning import RecordKind
+from rules.settings import EngineSettings
+from service.domain.approval import ApprovalState, Subject
+from service.domain.blinding import Suppression
+from service.domain.errors import NotFoundError
+from service.domain.ids import ApprovalId
+from service.ports.store.blinding import StandingSuppression
+from service.store.tables.activity import learning, learning_requests
+from service.store.tables.approval import approvals
+from service.store.tables.blinding import rule_sets, suppressions
+
+_OPEN: Final = (ApprovalState.WAITING.value, ApprovalState.APPROVED.value)
+
+
+class BlindingRepository:
+    """See the port."""
+
+    def __init__(self, connection: Connection, now: datetime) -> None:
+        self._connection = connection
+        self._now = now
+
+    def add(self, suppression: Suppression, approval_id: ApprovalId) -> bool:
+        """See the port."""
+        fields = msgspec.structs.asdict(suppression)
+        added = self._connection.execute(
+            insert(suppressions)
+            .values(**fields, approval_id=approval_id, created_at=self._now)
+            .on_conflict_do_nothing()
+            .returning(suppressions.c.id)
+        )
+        return added.first() is not None
+
+    def suppression(self, suppression_id: str) -> StandingSuppression:
+        """See the port."""
+        row = self._connection.execute(select(suppressions).where(suppressions.c.id == suppression_id)).first()
+        if row is None:
+            raise NotFoundError(f"there is no suppression {suppression_id}", field="suppression")
+        return _standing(row)
+
+    def active(self, entity: str, detector: str | None) -> StandingSuppression | None:
+        """See the port."""
+        exactly = suppressions.c.entity == entity, suppressions.c.detector.is_not_distinct_from(detector)
+        query = select(suppressions).where(*exactly, *self._in_force()).order_by(suppressions.c.expires_at.desc())
+        row = self._connection.execute(query.limit(1)).first()
+        return None if row is None else _standing(row)
+
+    def suppressions(self, *, active: bool, after: str | None, limit: int) -> Sequence[StandingSuppression]:
+        """See the port."""
+        query = select(suppressions).order_by(suppressions.c.id.desc()).limit(limit)
+        if active:
+            query = query.where(*self._in_force())
+        if after is not None:
+            query = query.where(suppressions.c.id < after)
+        return [_standing(row) for row in self._connection.execute(query)]
+
+    def _in_force(self) -> tuple[ColumnElement[bool], ...]:
+        return suppressions.c.lifted_at.is_(None), suppressions.c.expires_at > self._now
+
+    def lift(self, suppression_id: str, by: str) -> bool:
+        """See the port."""
+        result = self._connection.execute(
+            update(suppressions)
+            .where(suppressions.c.id == suppression_id, suppressions.c.lifted_at.is_(None))
+            .values(lifted_at=self._now, lifted_by=by)
+        )
+        return result.rowcount == 1
+
+    def settings(self) -> EngineSettings | None:
+        """See the port. What was asked for and has no place yet counts: else two changes would overwrite each other."""
+        kind = RecordKind.SETTINGS.value
+        asked = select(learning_requests.c.payload).where(
+            learning_requests.c.kind == kind, learning_requests.c.seq.is_(None)
+        )
+        payload = self._connection.execute(asked.order_by(learning_requests.c.id.desc()).limit(1)).scalar()
+        if payload is None:
+            newest = select(learning.c.payload).where(learning.c.kind == kind).order_by(learning.c.seq.desc())
+            payload = self._connection.execute(newest.limit(1)).scalar()
+        return None if payload is None else msgspec.json.decode(bytes(payload), type=EngineSettings)
+
+    def waiting(self, action: str, target: str) -> tuple[ApprovalId, str] | None:
+        """See the port."""
+        open_still = approvals.c.state.in_(_OPEN), approvals.c.approve_by > self._now
+        query = select(approvals.c.id, approvals.c.digest).where(*open_still, *_asks(action, target))
+        row = self._connection.execute(query.order_by(approvals.c.id.desc()).limit(1)).first()
+        return None if row is None else (ApprovalId(row.id), row.digest)
+
+    def newest(self, action: str, target: str) -> ApprovalId | None:
+        """See the port."""
+        query = select(approvals.c.id).where(*_asks(action, target)).order_by(approvals.c.id.desc()).limit(1)
+        found = self._connection.execute(query).scalar()
+        return None if found is None else ApprovalId(found)
+
+    def rules_in_force(self) -> str | None:
+        """See the port."""
+        newest = select(learning.c.payload).where(learning.c.kind == RecordKind.RULES.value)
+        payload = self._connection.execute(newest.order_by(learning.c.seq.desc()).limit(1)).scalar()
+        return None if payload is None else str(msgspec.json.decode(bytes(payload))["digest"])
+
+    def files_of(self, digest: str) -> Mapping[str, str] | None:
+        """See the port."""
+        found: Mapping[str, str] | None = self._connection.execute(
+            select(rule_sets.c.files).where(rule_sets.c.digest == digest)
+        ).scalar()
+        return found
+
+    def keep_files(self, digest: str, files: Mapping[str, str]) -> None:
+        """See the port."""
+        kept = insert(rule_sets).values(digest=digest, files=dict(files), created_at=self._now)
+        self._connection.execute(kept.on_conflict_do_nothing())
+
+
+def _asks(action: str, target: str) -> tuple[ColumnElement[bool], ...]:
+    asked: Any = {"what": [{"action": action, "target": {"value": target}}]}
+    return approvals.c.subject == Subject.BLIND.value, approvals.c.document.cast(JSONB).contains(asked)
+
+
+def _standing(row: Row[Any]) -> StandingSuppression:
+    told = Suppression(
+        id=row.id,
+        entity=row.entity,
+        detector=row.detector,
+        owner=row.owner,
+        reason=row.reason,
+        expires_at=row.expires_at,
+    )
+    return StandingSuppression(told, ApprovalId(row.approval_id), row.created_at, row.lifted_at, row.lifted_by)
