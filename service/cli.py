@@ -12,7 +12,21 @@ from typing import Final
 import typer
 
 from hsm import cli as hsm_cli
-from service.commands import approve, audit, docs, drill, findings, incidents, people, replay, runtime, setup, tokens
+from rules import cli as rules_cli
+from service.commands import (
+    approve,
+    audit,
+    backtest,
+    docs,
+    drill,
+    findings,
+    incidents,
+    people,
+    replay,
+    runtime,
+    setup,
+    tokens,
+)
 from service.domain.errors import PortcullisError
 
 EXIT_CODES: Final[Mapping[str, int]] = {
@@ -44,6 +58,7 @@ app.command()(runtime.doctor)
 app.command()(setup.setup)
 app.command()(drill.drill)
 app.command()(replay.replay)
+app.command()(backtest.backtest)
 app.command()(approve.approvals)
 app.command()(approve.approve)
 app.command()(incidents.incidents)
@@ -63,6 +78,7 @@ app.add_typer(tokens.app, name="tokens")
 app.add_typer(people.app, name="people")
 app.add_typer(audit.app, name="audit")
 app.add_typer(hsm_cli.app, name="hsm")
+app.add_typer(rules_cli.app, name="rules")
 
 
 def main() -> None:
