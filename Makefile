@@ -40,6 +40,7 @@ lock:  ## renew the lock files (needs uv)
 	echo 'setuptools>=77' | $(COMPILE) --allow-unsafe - -o requirements-build.lock
 	$(COMPILE) pyproject.toml -o requirements.lock
 	$(COMPILE) --extra dev pyproject.toml -o requirements-dev.lock
+	$(COMPILE) --extra dev --extra bench pyproject.toml -o requirements-bench.lock
 
 clean:  ## remove what was made here, but never .portcullis
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* build dist sbom.json *.egg-info

@@ -1,22 +1,32 @@
 """Checks that every detector must pass, driven by the loaded declarations.
 
 Rules enforced here: each detector shows at least one case that fires, one that stays silent and one without history;
-each case gives what it says; in no case does the expression hold while the guard does not. ``guard_implied`` checks the
-last rule for arbitrary values and is what the property tests call.
+each case gives what it says; in no case, and for none of some hundred drawn sets of values, does the expression hold
+while the guard does not, or give no answer while it does. What is drawn lies around the guard's number and the cases'
+values, where a rule and its guard could part, and depends on the detector's id alone. ``guard_implied`` checks arbitrary
+values and is what the property tests call.
 """
 
+import hashlib
 import math
-from collections.abc import Mapping
-from math import nan
+from collections.abc import Iterator, Mapping
+from math import inf, nan
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
-from rules.detector import Case, Detector
+from rules.declaration import Case
+from rules.detector import Detector
 from rules.errors import EvaluationError
-from rules.expression import NUMBERS, SURPRISE
-from rules.features.catalogue import FEATURES
+from rules.event import KINDS
+from rules.expression import NUMBERS, SURPRISE, TEXTS
+from rules.features.names import COUNT
 from rules.loader import DetectorSet
+from rules.techniques import is_technique, name_of
+
+_DRAWS: Final = 256
+_SOON_US: Final = 14 * 86_400 * 1_000_000
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -45,6 +55,25 @@ def check_detector(detector: Detector) -> list[Failure]:
         problem = _problem(detector, case)
         if problem:
             found.append(Failure(detector.id, case.name, problem))
+    problem = next(filter(None, (_parted(detector, drawn) for drawn in draws(detector))), None)
+    return [*found, Failure(detector.id, "", problem)] if problem else found
+
+
+def warnings(detectors: DetectorSet, at_us: float) -> list[Failure]:
+    """What deserves a look at a time (UTC epoch microseconds) though nothing is broken: exceptions, unknown techniques."""
+    found = []
+    for detector in detectors:
+        for one in detector.declaration.exceptions:
+            if not one.counts_at(at_us):
+                found.append(Failure(detector.id, "", f"exception expired and counts no more, remove it: {one}"))
+            elif one.until_us - at_us < _SOON_US:
+                found.append(Failure(detector.id, "", f"exception expires within 14 days: {one}"))
+        for tag in detector.declaration.tags:
+            if is_technique(tag) and name_of(tag) is None:
+                problem = (
+                    f"tag {tag!r}: no such technique in rules/lists/techniques.txt; correct it or add its name there"
+                )
+                found.append(Failure(detector.id, "", problem))
     return found
 
 
@@ -58,7 +87,7 @@ def missing_runbooks(detectors: DetectorSet, root: Path) -> list[Failure]:
 
 
 def _problem(detector: Detector, case: Case) -> str | None:
-    if not detector.covers(case.kind):
+    if case.kind not in KINDS or not detector.covers(case.kind):
         return f"kind {case.kind} is not among the detector's kinds"
     values, surprise = vectors(case.features)
     texts = {"kind": case.kind, "destination_kind": case.destination_kind}
@@ -76,8 +105,8 @@ def _problem(detector: Detector, case: Case) -> str | None:
 
 def vectors(features: Mapping[str, float]) -> tuple[list[float], list[float]]:
     """Values and surprisals by feature index; what is not named is unknown (NaN) and not surprising (0)."""
-    values = [nan] * len(FEATURES)
-    surprise = [0.0] * len(FEATURES)
+    values = [nan] * COUNT
+    surprise = [0.0] * COUNT
     for name, value in features.items():
         if name in NUMBERS:
             values[NUMBERS[name]] = float(value)
@@ -91,14 +120,45 @@ def guard_implied(detector: Detector, features: Mapping[str, float], kind: str) 
     values, surprise = vectors(features)
     if detector.guard_holds(values, surprise):
         return True
-    texts = {"kind": kind, "destination_kind": ""}
-    return not detector.expression.holds(values, surprise, texts)
+    return not detector.expression.holds(values, surprise, {"kind": kind, "destination_kind": ""})
 
 
 def boundary_values(detector: Detector) -> tuple[float, ...]:
     """Values around the guard's number and those of the cases: where a rule and its guard could part."""
-    seen = {detector.declaration.guard.number}
+    seen = {0.0, 1.0, 1e9, detector.declaration.guard.number}
     for case in detector.declaration.cases:
         seen |= set(case.features.values())
-    near = {math.nextafter(value, toward) for value in seen for toward in (-math.inf, math.inf)}
-    return (*tuple(sorted(seen | near)), nan)
+    near = {math.nextafter(value, toward) for value in seen for toward in (-inf, inf)}
+    return (*sorted(seen | near), nan)
+
+
+def draws(detector: Detector) -> Iterator[dict[str, float]]:
+    """Some hundred sets of values: each case with the guard's feature moved, then anything near a boundary."""
+    values = boundary_values(detector)
+    feature = detector.declaration.guard.feature
+    for case in detector.declaration.cases:
+        yield from ({**case.features, feature: value} for value in values)
+    names = sorted({*detector.expression.names, feature} - set(TEXTS))
+    for draw in range(_DRAWS):
+        stream = hashlib.shake_128(f"{detector.id}/{draw}".encode()).digest(2 * len(names))
+        picked = (int.from_bytes(stream[2 * at : 2 * at + 2], "big") for at in range(len(names)))
+        yield {name: values[pick % len(values)] for name, pick in zip(names, picked, strict=True)}
+
+
+def _parted(detector: Detector, features: Mapping[str, float]) -> str | None:
+    values, surprise = vectors(features)
+    guarded = detector.guard_holds(values, surprise)
+    for kind in dict.fromkeys(case.kind for case in detector.declaration.cases):
+        try:
+            holds = detector.expression.holds(values, surprise, {"kind": kind, "destination_kind": ""})
+        except EvaluationError as error:
+            if guarded:
+                return f"the expression gives no answer ({error}) for {_told(features)}"
+        else:
+            if holds and not guarded:
+                return f"the expression holds although the guard does not, for {_told(features)}"
+    return None
+
+
+def _told(features: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in features.items())

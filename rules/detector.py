@@ -1,94 +1,47 @@
-"""What a detector file declares.
+"""A compiled detector: what it makes of one measured activity.
 
 Rules enforced here:
-- A detector is one YAML file: a numeric guard that is cheap to check, and an expression that runs only when the guard
-  holds. The guard is part of the meaning: wherever it is false, the expression must be false too (conformance).
-- ``shadow`` is evaluated and shown but decides nothing; ``canary`` may alert but not hold; ``draft`` and ``retired`` are
-  not evaluated.
+- The guard is part of the meaning: wherever it is false, the expression must be false too (conformance). The kernel
+  checks guards; the expression runs only behind its guard.
+- Everything is read from the frame: values, surprisals and the words of the event's row. A shadow, a canary and a live
+  rule therefore see the same snapshot, live and in a back-test.
+- A canary decides in full for its share of accounts (of actors where there is no account), chosen by a hash of the
+  keyed fingerprint and the detector's id: stable, and not to be guessed by whoever owns the account. Elsewhere, and
+  where neither is told, its findings are recorded as a shadow's.
+- A finding on an excepted entity is recorded, says by which exception, and decides nothing.
 - An expression that gives no answer is counted and fails closed: a hold before money or signatures move, an alert for
   access and governance.
 """
 
-import operator
-from collections.abc import Callable, Mapping
-from enum import StrEnum
-from typing import Annotated, Final, Literal
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from math import isnan
+from typing import Final
 
-import msgspec
-
+from rules.arrays import F8
+from rules.declaration import Declaration, Exemption, Status
 from rules.errors import EvaluationError
-from rules.expression import NUMBERS, TEXTS, Expression
-from rules.features.amount import SHARE_OF_BALANCE, balance_note
-from rules.features.catalogue import BY_NAME, Family, family_of
-from rules.features.frame import Frame
-from rules.signal import Decision, Reason, Severity, Signal
+from rules.event import (
+    DESTINATION_KINDS,
+    E_ACCOUNT,
+    E_ACTOR,
+    E_DESTINATION,
+    E_DESTINATION_KIND,
+    E_DEVICE,
+    E_FAMILY,
+    E_KIND,
+    KINDS,
+    MONEY,
+    SIGNING,
+    fingerprint,
+)
+from rules.expression import NUMBERS, SURPRISE, TEXTS, Expression
+from rules.features.frame import N_GROUP, N_NOW_US, Frame
+from rules.guards import OPERATORS, Row, passes
+from rules.signal import Decision, Reason, Signal
 
-Playbook = Literal["drain", "account_takeover", "insider_policy_change", "signing_tampering"]
-Operator = Literal[">=", ">", "<=", "<", "=="]
-Text = Annotated[str, msgspec.Meta(min_length=1, max_length=400)]
-
-_OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
-    ">=": operator.ge,
-    ">": operator.gt,
-    "<=": operator.le,
-    "<": operator.lt,
-    "==": operator.eq,
-}
-_FAILS_TO: Final = {Family.MONEY: Decision.HOLD, Family.SIGNING: Decision.HOLD}
-
-
-CompiledGuard = tuple[int, bool, Callable[[float, float], bool], float]
-"""Feature index, whether its surprisal is meant, comparison, number."""
-
-
-class Status(StrEnum):
-    """How far a detector is trusted."""
-
-    DRAFT = "draft"
-    SHADOW = "shadow"
-    CANARY = "canary"
-    LIVE = "live"
-    RETIRED = "retired"
-
-
-class Guard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The cheap condition: a feature's value (or ``NAME_surprise``) compared with a number. NaN never passes."""
-
-    feature: str
-    op: Operator
-    number: float
-
-
-class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An example: values of features (all others unknown) and whether the detector fires.
-
-    ``history`` says whether the entity was learned often enough; every detector shows at least one case of each.
-    """
-
-    name: Text
-    expect: Literal["fires", "silent"]
-    kind: Text
-    features: dict[str, float]
-    history: Literal["enough", "none"] = "enough"
-    destination_kind: str = ""
-
-
-class Declaration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The fields of a detector file."""
-
-    id: Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{2,63}$")]
-    version: Annotated[int, msgspec.Meta(ge=1)]
-    status: Status
-    title: Text
-    severity: Severity
-    decision: Literal["alert", "hold"]
-    kinds: Annotated[tuple[Text, ...], msgspec.Meta(min_length=1)]
-    guard: Guard
-    expr: Text
-    playbook: Playbook
-    tags: tuple[Text, ...]
-    runbook: Annotated[str, msgspec.Meta(pattern=r"^docs/runbooks/detector/[a-z0-9-]+\.md$")]
-    cases: Annotated[tuple[Case, ...], msgspec.Meta(min_length=3)]
+_WORDS: Final = {"account": E_ACCOUNT, "actor": E_ACTOR, "destination": E_DESTINATION, "device": E_DEVICE}
 
 
 class Detector:
@@ -99,14 +52,15 @@ class Detector:
         self.expression = expression
         self.errors = 0
         name = declaration.guard.feature
-        self.guard: CompiledGuard = (
-            NUMBERS[name.removesuffix("_surprise")],
-            name not in NUMBERS,
-            _OPERATORS[declaration.guard.op],
-            declaration.guard.number,
+        self.row = Row(
+            feature=NUMBERS[name.removesuffix(SURPRISE)],
+            surprising=name not in NUMBERS,
+            op=OPERATORS.index(declaration.guard.op),
+            number=declaration.guard.number,
+            kinds=tuple(self.covers(kind) for kind in KINDS),
         )
         self._shown = tuple(
-            dict.fromkeys(NUMBERS[name.removesuffix("_surprise")] for name in expression.names if name not in TEXTS)
+            dict.fromkeys(NUMBERS[name.removesuffix(SURPRISE)] for name in expression.names if name not in TEXTS)
         )
 
     @property
@@ -115,76 +69,95 @@ class Detector:
         return self.declaration.id
 
     @property
-    def decides(self) -> Decision:
-        """The strongest decision it may cause in its present status."""
-        if self.declaration.status is Status.LIVE:
-            return Decision(self.declaration.decision)
-        return Decision.ALERT if self.declaration.status is Status.CANARY else Decision.ALLOW
-
-    @property
     def runs(self) -> bool:
         """Whether it is evaluated at all."""
-        return self.declaration.status in {Status.SHADOW, Status.CANARY, Status.LIVE}
+        return self.declaration.runs
 
     def covers(self, kind: str) -> bool:
         """Whether a kind of activity is in its filter; ``withdrawal.*`` covers every withdrawal."""
         head = kind.partition(".")[0] + ".*"
         return kind in self.declaration.kinds or head in self.declaration.kinds
 
-    def guard_holds(self, values: list[float], surprise: list[float]) -> bool:
+    def guard_holds(self, values: Sequence[float] | F8, surprise: Sequence[float] | F8) -> bool:
         """Whether the guard lets the expression run."""
-        index, surprising, compare, number = self.guard
-        return compare(surprise[index] if surprising else values[index], number)
+        read = surprise if self.row.surprising else values
+        return passes(float(read[self.row.feature]), self.row.op, self.row.number)
 
-    def evaluate(self, frame: Frame, shares: Mapping[int, float]) -> Signal | None:
-        """The signal for a measured activity whose guard holds, or ``None``. ``shares`` by feature index."""
-        told = frame.observation
-        texts = {"kind": told.kind, "destination_kind": told.destination_kind or ""}
+    def status_for(self, frame: Frame) -> Status:
+        """The status in force for an event: a canary is live for its share of entities and a shadow elsewhere."""
+        declared = self.declaration
+        if declared.status is not Status.CANARY:
+            return declared.status
+        whose = int(frame.event[E_ACCOUNT] or frame.event[E_ACTOR])
+        return Status.LIVE if whose and bucket(self.id, whose) < (declared.canary or 0) else Status.SHADOW
+
+    def exemption(self, frame: Frame, salt: str) -> Exemption | None:
+        """The first exception that covers an event and has not expired at its own, monotone time."""
+        for one in self.declaration.exceptions:
+            told = frame.now[N_GROUP] if one.sort == "peer_group" else frame.event[_WORDS[one.sort]]
+            if fingerprint(one.name, salt) == told and one.counts_at(frame.now[N_NOW_US]):
+                return one
+        return None
+
+    def evaluate(self, frame: Frame, shares: Mapping[int, float], salt: str) -> Signal | None:
+        """The signal for a measured activity whose guard holds, or ``None``.
+
+        ``shares`` are parts of the score by feature index; ``salt`` keys the fingerprints of the frame's row.
+        """
+        event = frame.event
+        texts = {
+            "kind": KINDS[int(event[E_KIND])],
+            "destination_kind": DESTINATION_KINDS[int(event[E_DESTINATION_KIND])],
+        }
         try:
             if not self.expression.holds(frame.values, frame.surprise, texts):
                 return None
         except EvaluationError:
             self.errors += 1
-            return self._signal(frame, shares, broken=True)
-        return self._signal(frame, shares, broken=False)
+            return self._signal(frame, shares, salt, broken=True)
+        return self._signal(frame, shares, salt, broken=False)
 
-    def _signal(self, frame: Frame, shares: Mapping[int, float], *, broken: bool) -> Signal:
+    def _signal(self, frame: Frame, shares: Mapping[int, float], salt: str, *, broken: bool) -> Signal:
         declared = self.declaration
-        decision = self.decides
-        if broken and decision is not Decision.ALLOW:
-            decision = _FAILS_TO.get(family_of(frame.observation.kind), Decision.ALERT)
-        reasons = tuple(
-            reason_for(frame, index, shares.get(index, 0.0), self.id)
-            for index in self._shown
-            if frame.values[index] == frame.values[index]
-        )
+        shadow = self.status_for(frame) is not Status.LIVE
+        exemption = self.exemption(frame, salt)
         return Signal(
             detector=self.id,
             version=declared.version,
             severity=declared.severity,
-            decision=decision,
+            decision=Decision.ALLOW if shadow or exemption else self._decision(frame, broken=broken),
             title=f"{declared.title} (rule broken, failing closed)" if broken else declared.title,
             runbook=declared.runbook,
             playbook=declared.playbook,
             tags=declared.tags,
-            reasons=reasons,
-            shadow=declared.status is Status.SHADOW,
+            reasons=self._reasons(frame, shares),
+            shadow=shadow,
             error=broken,
+            status=declared.standing,
+            silenced=f"exception: {exemption}" if exemption else None,
+        )
+
+    def _decision(self, frame: Frame, *, broken: bool) -> Decision:
+        if not broken:
+            return Decision(self.declaration.decision)
+        return Decision.HOLD if int(frame.event[E_FAMILY]) in {MONEY, SIGNING} else Decision.ALERT
+
+    def _reasons(self, frame: Frame, shares: Mapping[int, float]) -> tuple[Reason, ...]:
+        from rules.explain import reason_of  # noqa: PLC0415  loads the compiler, which reading files does not need
+
+        return tuple(
+            reason_of(frame, index, shares.get(index, 0.0), self.id)
+            for index in self._shown
+            if not isnan(frame.values[index])
         )
 
 
-def reason_for(frame: Frame, index: int, share: float, detector: str | None) -> Reason:
-    """A feature's observed and usual value in words."""
-    feature = _FEATURES[index]
-    usual = frame.usual[index]
-    known = usual == usual  # noqa: PLR0124 -- false only for NaN
-    return Reason(
-        feature=feature.name,
-        observed=feature.show(frame.values[index]) + (balance_note(frame) if index == SHARE_OF_BALANCE else ""),
-        usual=feature.show_usual(usual) if known else "no history",
-        share=share,
-        detector=detector,
-    )
+@lru_cache(maxsize=65_536)
+def bucket(detector: str, fingerprint: int) -> int:
+    """Where an entity stands among the hundred parts that a canary's share is cut from, 0 to 99.
 
-
-_FEATURES: Final = tuple(BY_NAME.values())
+    >>> bucket("drain-fan-in", 1234567), bucket("drain-fan-in", 1234568)
+    (53, 41)
+    """
+    told = hashlib.blake2b(f"{detector}\0{fingerprint}".encode(), digest_size=8, person=b"portcullis-cnry")
+    return int.from_bytes(told.digest(), "big") % 100

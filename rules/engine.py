@@ -4,64 +4,102 @@ Rules enforced here:
 - Causal: an assessment depends only on what was processed before. ``assess`` changes nothing.
 - What alerted, and whatever touches an entity under incident, is remembered but not learned. History mode scores and
   learns and never alerts.
-- The decision is the stronger of the p-value's level and the live detectors' outcomes. The p-value decides nothing
-  before enough scores calibrate it, never holds by itself an entity without history or a destination that the platform
-  vouches for, and needs a least raw surprise, so that the quietest stream's least quiet event is no alarm.
+- The decision is the stronger of the score's level and the live detectors' outcomes; a suppressed finding is told but
+  decides nothing.
 - State follows from the learning sequence alone: rules and incidents change operations, and operations are recorded.
+- A back-test's rows go through the same compiled functions as a live observation, so both give the same bits.
 """
 
 from collections.abc import Iterator
-from math import log10
 from typing import Final
 
 import msgspec
+import numpy as np
 
 from rules import kernel
-from rules.baseline.layout import Kind
-from rules.baseline.state import State
-from rules.detector import reason_for
-from rules.errors import LearningRecordError
-from rules.features.catalogue import Family, contributions, family_of, raw_score
-from rules.features.frame import Frame
+from rules.arrays import F8
+from rules.baseline.layout import FORMAT, GROUP, WIDTH, Kind
+from rules.baseline.reputation import NO_CELL
+from rules.baseline.tables import ACCOUNTS, FULL, claim, format_word
+from rules.binding import SCRATCH_WORDS, cut_frame, cut_told
+from rules.errors import CapacityError, LearningRecordError
+from rules.event import E_COUNTS, E_FAMILY, E_FROZEN, E_HISTORY, EVENT_WIDTH, fingerprint, write_row
+from rules.explain import reason_for, reason_of
+from rules.features.amount import SHARE_OF_BALANCE
+from rules.features.frame import (
+    R_CALIBRATED,
+    R_HISTORY,
+    R_JUDGED,
+    R_LEVEL,
+    R_P,
+    R_SCORE,
+    R_TAIL,
+    Frame,
+)
+from rules.fusion import JUDGED_WORDS
+from rules.health import Health, health_of
 from rules.learning import (
     Entities,
     LearningRecord,
+    Lifted,
     Membership,
     RecordKind,
     RuleSet,
     StateChange,
+    Suppression,
     Verdict,
 )
 from rules.learning import Operation as Operation  # noqa: PLC0414 -- part of this module's interface
 from rules.loader import DetectorSet
 from rules.observation import Observation, decode
+from rules.outcome import (
+    O_DECISION,
+    O_OPERATION,
+    OUT_WIDTH,
+    V_ACCOUNT,
+    V_AT_US,
+    V_JUDGED,
+    V_KNOWN_US,
+    V_TRUTH,
+    VERDICT_WIDTH,
+    Fired,
+)
 from rules.settings import EngineSettings as EngineSettings  # noqa: PLC0414 -- part of this module's interface
-from rules.signal import Assessment, Decision, History, Signal, stronger
+from rules.signal import Assessment, Decision, History, Reason, Signal, stronger
+from rules.state import State
 
-ENGINE_VERSION: Final = "1.1"
+ENGINE_VERSION: Final = "2.0"
 """Changes whenever the same sequence would give other bytes or scores."""
 
-_MAX_REASONS: Final = 8
-_LEAST_SHARE: Final = 0.02
-_PLAYBOOKS: Final = {
-    Family.MONEY: "drain",
-    Family.SIGNING: "signing_tampering",
-    Family.ACCESS: "account_takeover",
-    Family.GOVERNANCE: "insider_policy_change",
-}
+TOLD_FROM: Final = 1.0
+"""Score from which reasons are told of an activity that is allowed: one in ten."""
+
+_FOLD_AFTER: Final = 4000
+_NO_ROWS: Final[F8] = np.zeros((0, OUT_WIDTH), np.float64)
+_NO_VERDICTS: Final[F8] = np.zeros((0, VERDICT_WIDTH), np.float64)
 _VERDICT_WORDS: Final = {"true_positive": 5, "false_positive": 6}
+_PLAYBOOKS: Final = ("drain", "signing_tampering", "account_takeover", "insider_policy_change")
+_DECISIONS: Final = (Decision.ALLOW, Decision.ALERT, Decision.HOLD)
+_OPERATIONS: Final = {Operation.LEARN: 0, Operation.SKIP: 1, Operation.LATE_LEARN: 2}
 
 
 class Engine:
     """The engine. Not safe for use by several threads: one total order is the point.
 
     ``sequence`` is the number of the last row applied; a caller that numbers rows itself sets it after ``process``.
+    ``frame`` shows the last event as it was measured, until the next one.
     """
 
     def __init__(self, settings: EngineSettings, detectors: DetectorSet) -> None:
         self._state = State(settings)
-        self._detectors = detectors
+        self._scratch = np.zeros(SCRATCH_WORDS, np.float64)
+        self.frame: Frame = cut_frame(self._scratch)
+        self._reasons, self._fired = cut_told(self._scratch)
+        self._row = np.zeros((1, EVENT_WIDTH), np.float64)
+        self._work = kernel.Work(self._row, _NO_ROWS, _NO_VERDICTS, np.zeros(kernel.PLACE_WIDTH, np.int64))
+        self._since_fold = 0
         self.sequence = 0
+        self.use(detectors)
 
     @property
     def settings(self) -> EngineSettings:
@@ -73,86 +111,168 @@ class Engine:
         """The detectors in force."""
         return self._detectors
 
+    def use(self, detectors: DetectorSet) -> None:
+        """Put a set of detectors in force, from the next observation on."""
+        self._detectors = detectors
+        self._hold()
+
+    def _hold(self) -> None:
+        """Bind the kernel to the present state and detectors."""
+        state = self._state
+        guards = kernel.packed(self._detectors.guards())
+        self._held = kernel.Held(state.arena, state.integers, state.common, self._scratch, guards)
+
     def process(
         self, observation: Observation, *, frozen: bool = False, history: bool = False
     ) -> tuple[Assessment, Operation]:
         """Score an observation causally, then learn it or not, and say which.
 
         ``frozen``: the caller knows an entity under incident. ``history``: never alert, and learn what would have.
+        Raises :class:`CapacityError`, and nothing happened, when there is no room for one more account.
         """
-        frame, parts, raw = self._measure(observation)
-        assessment = self._assess(frame, parts, raw)
-        if history:
-            assessment = msgspec.structs.replace(assessment, decision=Decision.ALLOW, signals=(), playbook=None)
+        self._place(observation, history=history)
+        status = self._step(kernel.MEASURE if frozen else kernel.COMMIT)
+        assessment = self._told(status == kernel.LOOK)
         operation = Operation.LEARN
-        if (
-            frozen
-            or assessment.decision is not Decision.ALLOW
-            or not observation.counts
-            or self._is_frozen(observation)
-        ):
+        if frozen or self._remembered_only() or assessment.decision is not Decision.ALLOW:
             operation = Operation.SKIP
-        kernel.commit(self._state, frame, operation, raw)
+        if frozen or status == kernel.LOOK:
+            self._finish(operation)
         self.sequence += 1
         return assessment, operation
 
     def assess(self, observation: Observation) -> Assessment:
         """What ``process`` would say, without changing anything."""
-        return self._assess(*self._measure(observation))
+        self._place(observation, history=False)
+        return self._told(self._step(kernel.MEASURE) == kernel.LOOK)
 
-    def _measure(self, observation: Observation) -> tuple[Frame, list[tuple[float, int]], float]:
-        frame = kernel.measure(self._state, observation)
-        parts = contributions(frame)
-        return frame, parts, raw_score(parts)
+    def _place(self, observation: Observation, *, history: bool) -> None:
+        row = self._row[0]
+        write_row(row, observation, self.settings.salt)
+        row[E_HISTORY] = float(history)
+        row[E_FROZEN] = float(self._state.frozen.holds(row))
 
-    def _assess(self, frame: Frame, parts: list[tuple[float, int]], raw: float) -> Assessment:
-        p_value, tail, calibrated = kernel.raw_p_value(self._state, frame, raw)
-        history = History.ENOUGH if kernel.has_history(self._state, frame) else History.NOT_ENOUGH
-        shares = {index: part / raw for part, index in parts} if raw > 0.0 else {}
-        signals = self._signals(frame, shares)
-        decision = self._level(frame, raw, p_value, history) if calibrated else Decision.ALLOW
-        for signal in signals:
-            decision = stronger(decision, signal.decision)
-        parts.sort(reverse=True)
-        least = _LEAST_SHARE if decision is Decision.ALLOW else 0.0
-        reasons = tuple(
-            reason_for(frame, index, share, None)
-            for share, index in [(shares[index], index) for _, index in parts[:_MAX_REASONS]]
-            if share >= least
-        )
+    def _step(self, mode: int) -> int:
+        place = self._work.place
+        place[:] = 0
+        place[kernel.P_MODE] = mode
+        return self._run(self._work)
+
+    def _finish(self, operation: Operation) -> None:
+        place = self._work.place
+        place[:] = 0
+        place[kernel.P_FORCED], place[kernel.P_OPERATION] = 1, _OPERATIONS[operation]
+        self._run(self._work)
+
+    def _run(self, work: kernel.Work) -> int:
+        status = kernel.run(self._held, work)
+        if status == kernel.NO_ROOM:
+            raise CapacityError(f"already {self.settings.max_accounts} accounts: raise max_accounts or remove accounts")
+        self._count_notes()
+        return status
+
+    def _count_notes(self) -> None:
+        self._since_fold += 1
+        if self._since_fold >= _FOLD_AFTER:
+            self._state.fold()
+            self._since_fold = 0
+
+    def _remembered_only(self) -> bool:
+        event = self.frame.event
+        return bool(event[E_FROZEN] != 0.0 or event[E_COUNTS] == 0.0)
+
+    def _told(self, looked_at: bool) -> Assessment:  # noqa: FBT001 -- what the kernel said
+        result = self.frame.result
+        signals: tuple[Signal, ...] = ()
+        decision, silenced = Decision.ALLOW, None
+        if looked_at:
+            signals = self._signals()
+            decision, silenced = self._decided(signals)
+        told = decision is not Decision.ALLOW or result[R_SCORE] >= TOLD_FROM
         return Assessment(
-            score=0.0 if p_value >= 1.0 else -log10(p_value),
-            p_value=p_value,
+            score=float(result[R_SCORE]),
+            p_value=float(result[R_P]),
             decision=decision,
-            history=history,
-            reasons=reasons,
+            history=History.ENOUGH if result[R_HISTORY] == 1.0 else History.NOT_ENOUGH,
+            reasons=self._reasons_told() if told else (),
             signals=signals,
-            playbook=_playbook(frame, decision, signals),
-            tail=tail,
-            calibrated=calibrated,
+            playbook=self._playbook(decision, signals),
+            tail=bool(result[R_TAIL]),
+            calibrated=bool(result[R_CALIBRATED]),
+            judged=tuple(result[R_JUDGED : R_JUDGED + JUDGED_WORDS].tolist()) if told else (),
+            silenced=silenced,
         )
 
-    def _level(self, frame: Frame, raw: float, p_value: float, history: History) -> Decision:
-        settings = self.settings
-        if p_value > settings.alert_p or raw < settings.alert_floor:
-            return Decision.ALLOW
-        if p_value > settings.hold_p or raw < settings.hold_floor or history is History.NOT_ENOUGH or frame.trusted:
-            return Decision.ALERT
-        return Decision.HOLD
-
-    def _signals(self, frame: Frame, shares: dict[int, float]) -> tuple[Signal, ...]:
-        values, surprise = frame.values, frame.surprise
+    def _reasons_told(self) -> tuple[Reason, ...]:
         found = []
-        for (index, surprising, compare, number), detector in self._detectors.for_kind(frame.observation.kind):
-            if compare(surprise[index] if surprising else values[index], number):
-                signal = detector.evaluate(frame, shares)
-                if signal is not None:
-                    found.append(signal)
+        for index, value, low, high, share in self._reasons.tolist():
+            if index < 0.0:
+                break
+            at = int(index)
+            if at == SHARE_OF_BALANCE:
+                found.append(reason_of(self.frame, at, share, None))
+            else:
+                found.append(reason_for(at, value, low, high, share, None))
         return tuple(found)
 
-    def _is_frozen(self, observation: Observation) -> bool:
-        frozen = self._state.frozen
-        return bool(frozen) and any(frozen.get(reference, 0) > 0 for reference in entities_of(observation))
+    def _signals(self) -> tuple[Signal, ...]:
+        frame, salt = self.frame, self.settings.salt
+        shares = dict(enumerate(frame.parts.tolist()))
+        running, found = self._detectors.running, []
+        for position in self._fired[1 : 1 + int(self._fired[0])].tolist():
+            signal = running[int(position)].evaluate(frame, shares, salt)
+            if signal is not None:
+                found.append(self._state.suppressions.apply(signal, frame))
+        return tuple(found)
+
+    def _decided(self, signals: tuple[Signal, ...]) -> tuple[Decision, str | None]:
+        decision = _DECISIONS[int(self.frame.result[R_LEVEL])]
+        silenced = None
+        if decision is not Decision.ALLOW:
+            silenced = self._state.suppressions.of_score(self.frame)
+            decision = decision if silenced is None else Decision.ALLOW
+        for signal in signals:
+            decision = stronger(decision, signal.decision)
+        return decision, silenced
+
+    def _playbook(self, decision: Decision, signals: tuple[Signal, ...]) -> str | None:
+        if decision is Decision.ALLOW:
+            return None
+        counting = [signal for signal in signals if signal.decision is not Decision.ALLOW]
+        if counting:
+            return max(counting, key=lambda signal: (signal.decision.strength, signal.severity.rank)).playbook
+        return _PLAYBOOKS[int(self.frame.event[E_FAMILY])]
+
+    def process_rows(self, events: F8, out: F8, verdicts: F8) -> list[Fired]:
+        """Process rows (``rules.event``) in order and write what is said of each (``rules.outcome``).
+
+        ``verdicts`` are rows too, in order of V_KNOWN_US; each is learned before the first event that is not earlier.
+        Gives the detectors that fired. What would alert is decided as in ``process``.
+        """
+        fired: list[Fired] = []
+        place = np.zeros(kernel.PLACE_WIDTH, np.int64)
+        work = kernel.Work(self._with_frozen(events), out, verdicts, place)
+        positions = {detector.id: at for at, detector in enumerate(self._detectors.running)}
+        while self._run(work) == kernel.LOOK:
+            row = int(place[kernel.P_ROW])
+            signals = self._signals()
+            decision, _ = self._decided(signals)
+            alone = self._remembered_only() or decision is not Decision.ALLOW
+            operation = _OPERATIONS[Operation.SKIP if alone else Operation.LEARN]
+            out[row, O_DECISION], out[row, O_OPERATION] = decision.strength, operation
+            place[kernel.P_FORCED], place[kernel.P_OPERATION] = 1, operation
+            fired += [Fired(row, positions[one.detector], one.decision.strength) for one in signals]
+        self.sequence += len(events)
+        return fired
+
+    def _with_frozen(self, events: F8) -> F8:
+        words = self._state.frozen.words()
+        if not words and events.flags.writeable:
+            return events
+        events = events.copy()
+        for word, keys in words.items():
+            events[np.isin(events[:, word], keys), E_FROZEN] = 1.0
+        return events
 
     def apply(self, record: LearningRecord) -> None:
         """Apply a row of the learning sequence. Raises :class:`LearningRecordError` naming the row when it cannot."""
@@ -165,47 +285,68 @@ class Engine:
         self.sequence = record.seq
 
     def _apply(self, record: LearningRecord, kind: RecordKind) -> None:
+        payload = record.payload
         if kind is RecordKind.ACTIVITY:
-            self._apply_observation(decode(record.payload), Operation(record.operation or ""))
+            self._apply_observation(decode(payload), Operation(record.operation or ""))
         elif kind is RecordKind.CLEARANCE:
-            self._apply_observation(decode(record.payload), Operation.LATE_LEARN)
+            self._apply_observation(decode(payload), Operation.LATE_LEARN)
         elif kind is RecordKind.INCIDENT_OPENED:
-            self._freeze(msgspec.json.decode(record.payload, type=Entities), 1)
+            self._freeze(msgspec.json.decode(payload, type=Entities), 1)
         elif kind is RecordKind.INCIDENT_CLOSED:
-            self._freeze(msgspec.json.decode(record.payload, type=Entities), -1)
+            self._freeze(msgspec.json.decode(payload, type=Entities), -1)
         elif kind is RecordKind.VERDICT:
-            self._count_verdict(msgspec.json.decode(record.payload, type=Verdict))
+            self._judge(msgspec.json.decode(payload, type=Verdict))
         elif kind is RecordKind.SETTINGS:
-            self._state.settings = msgspec.json.decode(record.payload, type=EngineSettings)
+            self._state.use(msgspec.json.decode(payload, type=EngineSettings))
+            self._hold()
         elif kind is RecordKind.PEER_GROUP:
-            self._join(msgspec.json.decode(record.payload, type=Membership))
+            self._join(msgspec.json.decode(payload, type=Membership))
+        elif kind is RecordKind.SUPPRESSION:
+            self._suppress(msgspec.json.decode(payload, type=Suppression).id, payload)
+        elif kind is RecordKind.SUPPRESSION_LIFTED:
+            self._suppress(msgspec.json.decode(payload, type=Lifted).id, b"")
         else:
-            msgspec.json.decode(record.payload, type=RuleSet)
+            msgspec.json.decode(payload, type=RuleSet)
 
     def _apply_observation(self, observation: Observation, operation: Operation) -> None:
-        frame, _, raw = self._measure(observation)
-        kernel.commit(self._state, frame, operation, raw)
+        self._place(observation, history=False)
+        self._finish(operation)
 
     def _freeze(self, entities: Entities, by: int) -> None:
         for reference in entities.entities:
-            self._state.frozen[reference] = max(0, self._state.frozen.get(reference, 0) + by)
+            self._state.frozen.change(reference, by, self.settings.salt)
             self._state.dirty_names.add((Kind.FROZEN, reference))
 
-    def _join(self, membership: Membership) -> None:
-        self._state.memberships[membership.account] = membership.peer_group or ""
-        self._state.dirty_names.add((Kind.MEMBERSHIP, membership.account))
+    def _suppress(self, identity: str, stored: bytes) -> None:
+        self._state.suppressions.put(identity, stored, self.settings.salt)
+        self._state.dirty_names.add((Kind.SUPPRESSION, identity))
 
-    def _count_verdict(self, verdict: Verdict) -> None:
+    def _join(self, membership: Membership) -> None:
+        slot = claim(self._state.places, ACCOUNTS, fingerprint(membership.account, self.settings.salt), 0.0)
+        if slot == FULL:
+            raise CapacityError("no account has room for its peer group: raise max_accounts")
+        group = membership.peer_group
+        self._state.record(ACCOUNTS, slot)[GROUP] = fingerprint(group, self.settings.salt) if group else 0.0
+
+    def _judge(self, verdict: Verdict) -> None:
         word = _VERDICT_WORDS.get(verdict.verdict)
         if word is None:
             raise LearningRecordError(f"verdict {verdict.verdict!r} is not one of {', '.join(sorted(_VERDICT_WORDS))}")
         for detector in verdict.detectors:
-            slot = self._state.verdicts.claim(detector)
-            self._state.verdicts.view(slot)[word] += 1.0
-            self._state.dirty.add((Kind.VERDICT, slot))
+            counts = self._state.verdicts.setdefault(detector, _no_verdicts())
+            counts[word] += 1.0
+            self._state.dirty_names.add((Kind.VERDICT, detector))
+        if verdict.occurred_at_us is not None:
+            row = _verdict_row(verdict, self.settings.salt)
+            kernel.judge(self._held, row)
+
+    def health(self) -> Health:
+        """Drift of the calibrations and what became of the budgets."""
+        return health_of(self._state.shared)
 
     def take_changes(self) -> list[StateChange]:
         """Records changed since the last call, in order of kind and entity, to store in the same transaction."""
+        self._since_fold = 0
         return self._state.take()
 
     def load(self, entity: str, kind: int, state: bytes) -> None:
@@ -219,25 +360,29 @@ class Engine:
     def unload_all(self) -> None:
         """Forget everything, as if nothing was ever applied; settings stay."""
         self._state = State(self.settings)
+        self._hold()
         self.sequence = 0
 
 
-def entities_of(observation: Observation) -> tuple[str, ...]:
-    """The references under which an observation's entities are frozen: ``account:ID``, ``actor:ID`` and so on."""
-    named = (
-        ("account", observation.account),
-        ("actor", observation.actor),
-        ("destination", observation.destination),
-        ("device", observation.device),
-        ("session", observation.session),
-    )
-    return tuple(f"{sort}:{name}" for sort, name in named if name)
+def _no_verdicts() -> F8:
+    counts = np.zeros(WIDTH[Kind.VERDICT], np.float64)
+    counts[FORMAT] = format_word(Kind.VERDICT)
+    return counts
 
 
-def _playbook(frame: Frame, decision: Decision, signals: tuple[Signal, ...]) -> str | None:
-    if decision is Decision.ALLOW:
-        return None
-    counting = [signal for signal in signals if signal.decision is not Decision.ALLOW]
-    if counting:
-        return max(counting, key=lambda signal: (signal.decision.strength, signal.severity.rank)).playbook
-    return _PLAYBOOKS.get(family_of(frame.observation.kind))
+def _verdict_row(verdict: Verdict, salt: str) -> F8:
+    row = np.zeros(VERDICT_WIDTH, np.float64)
+    row[V_KNOWN_US] = float(verdict.known_at_us or verdict.occurred_at_us or 0)
+    row[V_TRUTH] = float(verdict.verdict == "true_positive")
+    row[V_AT_US] = float(verdict.occurred_at_us or 0)
+    named = (verdict.account, verdict.actor, verdict.destination, verdict.device, verdict.network)
+    row[V_ACCOUNT : V_ACCOUNT + len(named)] = [fingerprint(name, salt) if name else 0.0 for name in named]
+    judged = verdict.judged
+    if len(judged) == JUDGED_WORDS and np.isfinite(judged).all():
+        row[V_JUDGED:] = judged
+    elif judged:
+        raise LearningRecordError(f"verdict.judged must be {JUDGED_WORDS} finite numbers, as the assessment told them")
+    else:
+        row[V_JUDGED] = verdict.score
+        row[V_JUDGED + JUDGED_WORDS - len(named) :] = NO_CELL
+    return row

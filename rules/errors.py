@@ -30,6 +30,7 @@ class DetectorFileError(RulesError):
     def __init__(self, file: str, field: str, problem: str) -> None:
         self.file = file
         self.field = field
+        self.problem = problem
         super().__init__(f"{file}: {field}: {problem}")
 
 

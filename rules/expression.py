@@ -15,8 +15,9 @@ from typing import Final
 
 from cel_expr_python import cel
 
+from rules.arrays import F8
 from rules.errors import EvaluationError, ExpressionError
-from rules.features.catalogue import FEATURES
+from rules.features.names import INDEX
 
 MAX_EXPRESSION: Final = 4096
 """Longest accepted expression in characters."""
@@ -25,7 +26,7 @@ TEXTS: Final = ("kind", "destination_kind")
 """Names of text variables; empty when not told."""
 
 SURPRISE: Final = "_surprise"
-NUMBERS: Final[dict[str, int]] = {feature.name: feature.index for feature in FEATURES}
+NUMBERS: Final[dict[str, int]] = INDEX
 """Names of values, by feature index. ``NAME_surprise`` is declared beside each."""
 
 _IDENTIFIER: Final = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|\b[A-Za-z_][A-Za-z_0-9]*\b')
@@ -59,10 +60,10 @@ class Expression:
             if name not in TEXTS
         )
 
-    def holds(self, values: Sequence[float], surprise: Sequence[float], texts: Mapping[str, str]) -> bool:
+    def holds(self, values: Sequence[float] | F8, surprise: Sequence[float] | F8, texts: Mapping[str, str]) -> bool:
         """The answer for one measured activity. Raises :class:`EvaluationError` when there is none."""
         data: dict[str, object] = {
-            name: surprise[index] if surprising else values[index] for name, index, surprising in self._numbers
+            name: float(surprise[index] if surprising else values[index]) for name, index, surprising in self._numbers
         }
         for name in TEXTS:
             if name in self.names:

@@ -1,261 +1,258 @@
-"""The one kernel for live use and replay: measure an observation against the state, then commit it.
+"""The one kernel for live use, replay and back-tests: what Python calls.
 
 Rules enforced here:
-- ``measure`` reads and never writes; ``commit`` writes and depends on nothing but the frame, the operation and the
-  settings. Neither knows a clock, a rule or an incident.
-- Event time is monotone per account (per actor where there is no account) and at most five minutes ahead of receipt.
-- What happened is always remembered; what is usual is learned only on LEARN and LATE_LEARN. Learned values are clipped.
-- A score is calibrated against scores of its own class (Mondrian conformal prediction, Vovk et al. 2005, section 4.5):
-  entities with enough history among themselves, newcomers among themselves once they are many. The wide scores of first
-  weeks would otherwise make a later theft look ordinary.
-- Calibration counts every score once, except that skipped ones count once per entity and hour: an attack of a thousand
-  transfers must not make its own size ordinary.
-
-Plain Python over flat float64 vectors was chosen for version 1: no compile pause, no compiler loaded in the API process
-and no cache directory that a service user cannot write. The price is speed: about 90 microseconds of one core for an
-activity, above the 50 aimed at. Functions mostly index and assign, so that a compiled kernel can take the same records.
+- There is one loop for one row and for a million, so a back-test and the live engine give the same bits. It stops where
+  somebody must look at what it measured, and goes on as told.
+- Somebody must look when a detector's guard holds or the score alone decides something. History never alerts.
+- Nothing here knows a clock, a rule's text or an incident: operations and rows say everything.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
-from rules.baseline import calibration
-from rules.baseline.layout import (
-    ACTOR_SKIP_SCORED_US,
-    AMOUNT,
-    FINGERPRINT,
-    FIRST_US,
-    LAST_US,
-    LEARNED,
-    REMEMBERED,
-    SHARE,
-    SKIP_SCORED_US,
-    Kind,
-    View,
+import numpy as np
+
+from rules.arrays import F8, I8
+from rules.binding import FIRED_MOST, Told, frame_of, places_of, shared_of, told_of
+from rules.committing import LEARN, SKIP, commit
+from rules.compiled import compiled, entry
+from rules.event import E_AT_US, E_COUNTS, E_FROZEN, E_HISTORY, E_KIND, EVENT_WIDTH, KINDS
+from rules.features import catalogue
+from rules.features.frame import (
+    R_CALIBRATED,
+    R_DECISION,
+    R_FREE_SCORE,
+    R_HISTORY,
+    R_JUDGED,
+    R_LEVEL,
+    R_OPERATION,
+    R_P,
+    R_RAW,
+    R_SCORE,
+    R_TAIL,
+    Frame,
 )
-from rules.baseline.state import CALIBRATIONS, NEWCOMERS, State
-from rules.baseline.statistics import absorb_all
-from rules.baseline.tables import blank, fingerprint
-from rules.features.access import FAILED_10M
-from rules.features.balance import receive
-from rules.features.catalogue import LEARNS, LEARNS_POPULATION, MEASURES, REMEMBERS, Family, family_of
-from rules.features.frame import DAY_S, HOUR_S, US, Frame
-from rules.features.velocity import give_back
-from rules.learning import Operation
-from rules.observation import Observation
+from rules.features.names import COUNT
+from rules.fusion import JUDGED_WORDS
+from rules.guards import OP_GE, OP_GT, OP_LE, OP_LT, Guards
+from rules.judging import learn
+from rules.measuring import measured
+from rules.outcome import (
+    MAX_REASONS,
+    O_CALIBRATED,
+    O_DECISION,
+    O_FREE,
+    O_HISTORY,
+    O_JUDGED,
+    O_LEVEL,
+    O_OPERATION,
+    O_P_VALUE,
+    O_RAW,
+    O_REASONS,
+    O_SCORE,
+    O_TAIL,
+    V_KNOWN_US,
+    W_FEATURE,
+    W_HIGH,
+    W_LOW,
+    W_SHARE,
+    W_VALUE,
+)
 
-AHEAD_US: Final = 300 * 1_000_000
-_FASTEST: Final = 1.0 / 64.0
-_GROUP_AFTER: Final = 50.0
-_SEASONED: Final = 4096.0
-_SAMPLE: Final = 8.0
-_LATE_WORDS: Final = frozenset({AMOUNT, SHARE})
-_BLANK: Final = {kind: blank(kind) for kind in (Kind.ACCOUNT, Kind.ACTOR, Kind.ASSET, Kind.DESTINATION)}
+DONE: Final = 0
+LOOK: Final = 1
+NO_ROOM: Final = 2
 
+P_ROW: Final = 0
+P_VERDICT: Final = 1
+P_FORCED: Final = 2
+P_OPERATION: Final = 3
+P_MODE: Final = 4
+PLACE_WIDTH: Final = 8
+"""Words of ``place``: the next row and verdict, whether the next row is committed as told, as what, and the mode."""
 
-def measure(state: State, observation: Observation) -> Frame:
-    """Measure every feature of the observation's family. Changes nothing."""
-    told_us = float(min(observation.occurred_at_us, observation.received_at_us + AHEAD_US))
-    account = _find_account(state, observation)
-    salt = state.settings.salt
-    actor_key = fingerprint(observation.actor, salt) if observation.actor else 0.0
-    actor = _find(state, Kind.ACTOR, actor_key)
-    last_us = account[LAST_US] if observation.account else actor[LAST_US]
-    frame = Frame(observation, max(told_us, last_us), (state.population, _prior(state, observation)), salt)
-    frame.account, frame.actor, frame.actor_key = account, actor, actor_key
-    if observation.account:
-        frame.account_key = fingerprint(observation.account, salt)
-    _set_keys(state, frame, salt)
-    for measure_feature in MEASURES[family_of(observation.kind)]:
-        measure_feature(frame)
-    return frame
+COMMIT: Final = 0
+MEASURE: Final = 1
 
-
-def _find_account(state: State, observation: Observation) -> View:
-    slot = state.accounts.find(observation.account) if observation.account else -1
-    return state.accounts.view(slot) if slot >= 0 else _BLANK[Kind.ACCOUNT]
-
-
-def _find(state: State, kind: Kind, key: float) -> View:
-    table = state.tables[kind]
-    slot = table.find(key) if key else -1
-    return table.view(slot) if slot >= 0 else _BLANK[kind]
-
-
-def _set_keys(state: State, frame: Frame, salt: str) -> None:
-    observation = frame.observation
-    if observation.destination:
-        frame.destination_key = fingerprint(observation.destination, salt)
-    if observation.asset:
-        frame.asset_key = fingerprint(observation.asset, salt)
-    if observation.country:
-        frame.country_key = fingerprint(observation.country, salt)
-    if observation.asn is not None or observation.ip:
-        network = f"as{observation.asn}" if observation.asn is not None else str(observation.ip)
-        frame.network_key = fingerprint(network, salt)
-    if observation.device:
-        frame.device_key = fingerprint(observation.device, salt)
-    frame.destination = _find(state, Kind.DESTINATION, frame.destination_key)
-    frame.asset = _find(state, Kind.ASSET, frame.asset_key)
+G_INDEX: Final = 0
+G_SURPRISING: Final = 1
+G_OPERATOR: Final = 2
+G_NUMBER: Final = 3
+G_POSITION: Final = 4
+GUARD_WIDTH: Final = 5
+_LEAST_SHARE: Final = 0.02
+_MOST_FIRED: Final = FIRED_MOST - 1
 
 
-def _group_of(state: State, observation: Observation) -> str | None:
-    return observation.peer_group or (state.memberships.get(observation.account) if observation.account else None)
+class Held(NamedTuple):
+    """What an engine holds: the state's three arrays, the scratch of one event, the packed guards."""
+
+    arena: F8
+    integers: I8
+    common: F8
+    scratch: F8
+    guards: F8
 
 
-def _prior(state: State, observation: Observation) -> View:
-    group = _group_of(state, observation)
-    if group:
-        table = state.tables[Kind.PEER_GROUP]
-        slot = table.find(fingerprint(group, state.settings.salt))
-        if slot >= 0 and table.view(slot)[LEARNED] >= _GROUP_AFTER:
-            return table.view(slot)
-    return state.population
+class Work(NamedTuple):
+    """What is to be done: rows of events, their out rows (none when nobody reads them), verdicts, and the place."""
+
+    events: F8
+    out: F8
+    verdicts: F8
+    place: I8
 
 
-def raw_p_value(state: State, frame: Frame, raw: float) -> tuple[float, bool, bool]:
-    """The p-value of a raw score, whether the tail fit gave it, and whether enough scores calibrate it."""
-    family = family_of(frame.observation.kind)
-    if family is Family.OTHER:
-        return 1.0, False, False
-    enough = state.settings.min_scores
-    view = state.calibrations[_calibration_of(state, frame, family)]
-    if calibration.scores_seen(view) < enough:
-        view = state.calibrations[family.value]
-    half_life_us = state.settings.half_life_days * DAY_S * US
-    p_value, tail = calibration.p_value(view, raw, frame.now_us, half_life_us)
-    return p_value, tail, calibration.scores_seen(view) >= enough
+def packed(guards: Guards) -> F8:
+    """Guards in one array: where each kind's guards begin, then the guards kind by kind."""
+    rows: list[list[float]] = []
+    starts: list[float] = []
+    first = 1 + (len(KINDS) + GUARD_WIDTH) // GUARD_WIDTH
+    for kind in range(len(KINDS)):
+        starts.append(float(first + len(rows)))
+        rows += [
+            [
+                float(guards.feature[at]),
+                float(guards.surprising[at]),
+                float(guards.op[at]),
+                float(guards.number[at]),
+                float(at),
+            ]
+            for at in np.flatnonzero(guards.kinds[:, kind])
+        ]
+    starts.append(float(first + len(rows)))
+    table = np.zeros((first + len(rows), GUARD_WIDTH), np.float64)
+    table.reshape(-1)[: len(starts)] = starts
+    table[first:] = np.array(rows, np.float64).reshape(-1, GUARD_WIDTH)
+    return table
 
 
-def has_history(state: State, frame: Frame) -> bool:
-    """Whether the entity that the score is about was learned often enough for the score to be its own."""
-    of_access = family_of(frame.observation.kind) in {Family.ACCESS, Family.GOVERNANCE}
-    view = frame.actor if of_access or not frame.account_key else frame.account
-    return view[LEARNED] >= state.settings.enough_events
+@compiled
+def _passes(value: float, op: float, number: float) -> bool:
+    if op == OP_GE:
+        return value >= number
+    if op == OP_GT:
+        return value > number
+    if op == OP_LE:
+        return value <= number
+    return value < number if op == OP_LT else value == number
 
 
-def _calibration_of(state: State, frame: Frame, family: Family) -> str:
-    return family.value if has_history(state, frame) else family.value + NEWCOMERS
+@compiled
+def _guards(f: Frame, guards: F8, fired: F8) -> bool:
+    """Note which detectors' guards hold. The head of ``guards`` says where each kind's guards begin."""
+    kind = int(f.event[E_KIND])
+    starts = guards.reshape(-1)
+    found = 0
+    for row in range(int(starts[kind]), int(starts[kind + 1])):
+        guard = guards[row]
+        index = int(guard[G_INDEX])
+        value = f.surprise[index] if guard[G_SURPRISING] == 1.0 else f.values[index]
+        if _passes(value, guard[G_OPERATOR], guard[G_NUMBER]) and found < _MOST_FIRED:
+            found += 1
+            fired[found] = guard[G_POSITION]
+    fired[0] = found
+    return found > 0
 
 
-def commit(state: State, frame: Frame, operation: Operation, raw: float) -> None:
-    """Write what the operation says into the records. An observation that was counted before changes nothing."""
-    observation = frame.observation
-    family = family_of(observation.kind)
-    frame.late = operation is Operation.LATE_LEARN
-    if not frame.late and (not observation.counts or family is Family.OTHER):
-        _settle(state, frame)
-        return
-    _claim(state, frame)
-    if not frame.late:
-        _calibrate(state, frame, operation, family, raw)
-        for remember in REMEMBERS[family]:
-            remember(frame)
-    if operation is not Operation.SKIP:
-        _learn(state, frame, family)
-    for view, key in ((frame.account, frame.account_key), (frame.actor, frame.actor_key)):
-        if key:
-            view[REMEMBERED] += 0.0 if frame.late else 1.0
-            view[LAST_US] = max(view[LAST_US], frame.now_us)
-    if frame.asset_key:
-        frame.asset[LAST_US] = max(frame.asset[LAST_US], frame.now_us)
+@compiled
+def _tell(f: Frame, reasons: F8) -> None:
+    """The largest shares of the score, in falling order, ties by index, with the usual ranges."""
+    catalogue.tell_ranges(f)
+    found = 0
+    for feature in range(COUNT):
+        share = f.parts[feature]
+        if share < _LEAST_SHARE:
+            continue
+        row = found
+        while row > 0 and reasons[row - 1, W_SHARE] < share:
+            row -= 1
+        if row == MAX_REASONS:
+            continue
+        for lower in range(min(found, MAX_REASONS - 1), row, -1):
+            reasons[lower, W_FEATURE] = reasons[lower - 1, W_FEATURE]
+            reasons[lower, W_SHARE] = reasons[lower - 1, W_SHARE]
+        reasons[row, W_FEATURE] = feature
+        reasons[row, W_SHARE] = share
+        found = min(found + 1, MAX_REASONS)
+    for row in range(found):
+        feature = int(reasons[row, W_FEATURE])
+        reasons[row, W_VALUE] = f.values[feature]
+        reasons[row, W_LOW] = f.low[feature]
+        reasons[row, W_HIGH] = f.high[feature]
+    if found < MAX_REASONS:
+        reasons[found, W_FEATURE] = -1.0
 
 
-def _settle(state: State, frame: Frame) -> None:
-    kind = frame.observation.kind
-    known = frame.observation.account is not None and state.accounts.find(frame.observation.account) >= 0
-    if known and kind in {"withdrawal.failed", "withdrawal.cancelled"}:
-        _claim_account(state, frame)
-        give_back(frame)
-    elif known and kind == "deposit.confirmed" and frame.observation.counts:
-        _claim_account(state, frame)
-        receive(frame)
+@compiled
+def _looked_at(f: Frame, guards: F8, told: Told) -> bool:
+    """Whether somebody must look at a measured event before it is committed; tells its reasons."""
+    f.result[R_DECISION] = 0.0
+    f.result[R_OPERATION] = SKIP if f.event[E_FROZEN] != 0.0 or f.event[E_COUNTS] == 0.0 else LEARN
+    _tell(f, told.reasons)
+    held = _guards(f, guards, told.fired)
+    return bool((held or f.result[R_LEVEL] > 0.0) and f.event[E_HISTORY] == 0.0)
 
 
-def _claim_account(state: State, frame: Frame) -> None:
-    name = frame.observation.account
-    if name:
-        slot = state.accounts.claim(name)
-        frame.account = state.accounts.view(slot)
-        frame.account[FINGERPRINT] = frame.account_key
-        state.dirty.add((Kind.ACCOUNT, slot))
+@compiled
+def _write(f: Frame, reasons: F8, out: F8) -> None:
+    result = f.result
+    out[O_SCORE] = result[R_SCORE]
+    out[O_P_VALUE] = result[R_P]
+    out[O_DECISION] = result[R_DECISION]
+    out[O_HISTORY] = result[R_HISTORY]
+    out[O_RAW] = result[R_RAW]
+    out[O_FREE] = result[R_FREE_SCORE]
+    out[O_TAIL] = result[R_TAIL]
+    out[O_CALIBRATED] = result[R_CALIBRATED]
+    out[O_OPERATION] = result[R_OPERATION]
+    out[O_LEVEL] = result[R_LEVEL]
+    for word in range(JUDGED_WORDS):
+        out[O_JUDGED + word] = result[R_JUDGED + word]
+    at = O_REASONS
+    for row in range(MAX_REASONS):
+        for word in range(5):
+            out[at] = reasons[row, word]
+            at += 1
 
 
-def _claim_in(state: State, kind: Kind, key: float) -> View:
-    slot = state.tables[kind].claim(key)
-    state.dirty.add((kind, slot))
-    return state.tables[kind].view(slot)
+@entry
+def run(held: Held, work: Work) -> int:
+    """Work through rows in order; ``work.place`` says from where on and how, and where it stopped.
 
-
-def _claim(state: State, frame: Frame) -> None:
-    _claim_account(state, frame)
-    if frame.actor_key:
-        frame.actor = _claim_in(state, Kind.ACTOR, frame.actor_key)
-    if frame.destination_key:
-        frame.destination = _claim_in(state, Kind.DESTINATION, frame.destination_key)
-    if frame.asset_key:
-        frame.asset = _claim_in(state, Kind.ASSET, frame.asset_key)
-    for view, key in ((frame.account, frame.account_key), (frame.actor, frame.actor_key)):
-        if key and view[FIRST_US] == 0.0:
-            view[FIRST_US] = frame.now_us
-
-
-def _calibrate(state: State, frame: Frame, operation: Operation, family: Family, raw: float) -> None:
-    if operation is Operation.SKIP:
-        view, word = (frame.account, SKIP_SCORED_US) if frame.account_key else (frame.actor, ACTOR_SKIP_SCORED_US)
-        if frame.account_key or frame.actor_key:
-            if view[word] > 0.0 and frame.now_us - view[word] < HOUR_S * US:
-                return
-            view[word] = frame.now_us
-    half_life_us = state.settings.half_life_days * DAY_S * US
-    name = _calibration_of(state, frame, family)
-    calibration.count(state.calibrations[name], raw, frame.now_us, half_life_us)
-    state.dirty.add((Kind.CALIBRATION, CALIBRATIONS.index(name)))
-
-
-def _rate(state: State, view: View, now_us: float) -> float:
-    count = view[LEARNED] + 1.0
-    gap_us = now_us - view[LAST_US] if view[LAST_US] else 0.0
-    memory_us = state.settings.memory_days * DAY_S * US
-    return max(1.0 / count, min(_FASTEST, max(0.0, gap_us) / memory_us))
-
-
-def _learn(state: State, frame: Frame, family: Family) -> None:
-    if frame.late:
-        frame.values[FAILED_10M] = float("nan")
-        frame.measured = [entry for entry in frame.measured if entry[0] in _LATE_WORDS]
-    own = frame.account if family in {Family.MONEY, Family.SIGNING} and frame.account_key else frame.actor
-    rate = _rate(state, own, frame.now_us) if frame.account_key or frame.actor_key else 0.0
-    seasoned = frame.account[LEARNED] >= state.settings.enough_events
-    clip = state.settings.clip
-    values = []
-    for word, value, mean, spread in frame.measured:
-        limit = clip * spread
-        if seasoned and not -limit <= value - mean <= limit:
-            values.append((word, mean + limit if value > mean else mean - limit))
+    ``DONE``: all rows are done. ``LOOK``: somebody must look at row ``place[P_ROW]``, which is measured, its out row
+    written, and not committed; ``P_FORCED`` commits it as ``P_OPERATION`` says. ``NO_ROOM``: that row's account has no
+    room, and nothing of it was written. In ``MEASURE`` mode nothing is ever written, and no out row.
+    Verdicts from ``place[P_VERDICT]`` on are learned before the first row that is not earlier.
+    """
+    p, s = places_of(held.arena, held.integers), shared_of(held.common, held.integers)
+    f, told = frame_of(held.scratch), told_of(held.scratch)
+    events, verdicts, place = work.events, work.verdicts, work.place
+    while place[P_ROW] < len(events):
+        at = place[P_ROW]
+        while place[P_VERDICT] < len(verdicts) and verdicts[place[P_VERDICT], V_KNOWN_US] <= events[at, E_AT_US]:
+            learn(p, s, verdicts[place[P_VERDICT]])
+            place[P_VERDICT] += 1
+        for word in range(EVENT_WIDTH):
+            f.event[word] = events[at, word]
+        m = measured(p, s, f)
+        if place[P_FORCED] == 1:
+            m.result[R_OPERATION] = place[P_OPERATION]
+            place[P_FORCED] = 0
         else:
-            values.append((word, value))
-    if frame.account_key:
-        absorb_all(frame.account, values, rate)
-    for learn in LEARNS[family]:
-        learn(frame, rate)
-    _learn_record(state, frame, family, state.population, values)
-    state.dirty.add((Kind.POPULATION, 0))
-    group = _group_of(state, frame.observation)
-    if group:
-        record = _claim_in(state, Kind.PEER_GROUP, fingerprint(group, state.settings.salt))
-        _learn_record(state, frame, family, record, values)
-    for view, key in ((frame.account, frame.account_key), (frame.actor, frame.actor_key)):
-        if key:
-            view[LEARNED] += 1.0
+            looked_at = _looked_at(m, held.guards, told)
+            if place[P_MODE] == MEASURE:
+                return LOOK if looked_at else DONE
+            if len(work.out) > 0:
+                _write(m, told.reasons, work.out[at])
+            if looked_at:
+                return LOOK
+        if not commit(p, s, m, int(m.result[R_OPERATION])):
+            return NO_ROOM
+        place[P_ROW] = at + 1
+    return DONE
 
 
-def _learn_record(state: State, frame: Frame, family: Family, record: View, values: list[tuple[int, float]]) -> None:
-    record[REMEMBERED] += 1.0
-    if record[REMEMBERED] > _SEASONED and record[REMEMBERED] % _SAMPLE:
-        return
-    rate = _rate(state, record, frame.now_us)
-    absorb_all(record, values, rate)
-    for learn in LEARNS_POPULATION[family]:
-        learn(frame, record, rate)
-    record[LEARNED] += 1.0
-    record[LAST_US] = max(record[LAST_US], frame.now_us)
+@entry
+def judge(held: Held, verdict: F8) -> None:
+    """Learn one row of a verdict (words ``V_*``)."""
+    learn(places_of(held.arena, held.integers), shared_of(held.common, held.integers), verdict)

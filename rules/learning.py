@@ -5,6 +5,7 @@ everything that the baselines depend on.
 """
 
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 
@@ -31,6 +32,8 @@ class RecordKind(StrEnum):
     SETTINGS = "settings"
     RULES = "rules"
     PEER_GROUP = "peer_group"
+    SUPPRESSION = "suppression"
+    SUPPRESSION_LIFTED = "suppression_lifted"
 
 
 class LearningRecord(msgspec.Struct, frozen=True):
@@ -38,8 +41,9 @@ class LearningRecord(msgspec.Struct, frozen=True):
 
     ``payload`` by kind: ``activity`` and ``clearance`` the encoded observation; ``incident_opened`` and
     ``incident_closed`` ``{"entities": ["account:ID", "actor:ID", "destination:ID"]}``; ``verdict``
-    ``{"verdict": "true_positive" | "false_positive", "detectors": [ID]}``; ``settings`` the encoded settings;
-    ``rules`` ``{"digest": HEX}``; ``peer_group`` ``{"account": ID, "peer_group": NAME | null}``.
+    a :class:`Verdict`; ``settings`` the encoded settings; ``rules`` ``{"digest": HEX}``; ``peer_group``
+    ``{"account": ID, "peer_group": NAME | null}``; ``suppression`` a :class:`Suppression`; ``suppression_lifted``
+    ``{"id": ID}``.
     """
 
     seq: int
@@ -57,10 +61,45 @@ class Entities(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """Payload of ``verdict``."""
+    """Payload of ``verdict``: what people made of one alert, maybe days later.
+
+    The entities and the event time are those of the judged activity, ``score`` is what its assessment said and
+    ``judged`` the same field of the assessment, which says what the score was made of; without it the score alone is
+    judged. Without an event time only the detectors' counts change.
+    """
 
     verdict: str
     detectors: tuple[str, ...] = ()
+    account: str | None = None
+    actor: str | None = None
+    destination: str | None = None
+    device: str | None = None
+    network: str | None = None
+    occurred_at_us: int | None = None
+    known_at_us: int | None = None
+    score: Annotated[float, msgspec.Meta(ge=0.0, le=1000.0)] = 0.0
+    judged: tuple[float, ...] = ()
+
+
+class Suppression(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Payload of ``suppression``: what is found about an entity decides nothing until a time.
+
+    It is about one detector, or without one about the score alone. ``entity`` is ``account:ID``, ``actor:ID``,
+    ``destination:ID``, ``device:ID`` or ``session:ID``.
+    """
+
+    id: str
+    entity: str
+    until_us: int
+    owner: str
+    reason: str
+    detector: str | None = None
+
+
+class Lifted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Payload of ``suppression_lifted``."""
+
+    id: str
 
 
 class RuleSet(msgspec.Struct, frozen=True):

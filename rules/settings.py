@@ -5,16 +5,22 @@ was made under, and a ``settings`` row carries them whole, so that replay needs 
 """
 
 import hashlib
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
 Probability = Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)]
 Positive = Annotated[float, msgspec.Meta(gt=0.0, le=1e9)]
+Days = Annotated[float, msgspec.Meta(ge=0.01, le=36_500.0)]
+Budget = Annotated[float, msgspec.Meta(gt=0.0, le=1e6)]
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Levels, memory and limits of the engine.
+
+    ``alerts_per_day``: how many alerts people want to look at, those of detectors counted in; ``None`` lets ``alert_p``
+    stand. ``alerts_per_day_by_severity`` bounds besides what the score itself raises: ``medium`` are its alerts,
+    ``high`` its holds.
 
     ``alert_p`` and ``hold_p``: p-values at or below which the score itself alerts or holds, once ``min_scores`` scores
     calibrate it. ``alert_floor`` and ``hold_floor``: raw surprise (sum of -log10) that must also be reached, so that a
@@ -31,10 +37,12 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     hold_floor: Annotated[float, msgspec.Meta(ge=0.0, le=100.0)] = 8.0
     min_scores: Annotated[int, msgspec.Meta(ge=100)] = 1000
     clip: Positive = 3.0
-    memory_days: Positive = 14.0
-    half_life_days: Positive = 7.0
+    memory_days: Days = 14.0
+    half_life_days: Days = 7.0
     enough_events: Annotated[int, msgspec.Meta(ge=1)] = 20
-    max_accounts: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 100_000
+    max_accounts: Annotated[int, msgspec.Meta(ge=1, le=5_000_000)] = 100_000
+    alerts_per_day: Budget | None = None
+    alerts_per_day_by_severity: dict[Literal["medium", "high"], Budget] = msgspec.field(default_factory=dict)
     salt: Annotated[str, msgspec.Meta(max_length=128)] = ""
 
     def digest(self) -> str:

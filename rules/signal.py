@@ -71,7 +71,9 @@ class Signal(msgspec.Struct, frozen=True):
     """One detector's finding.
 
     ``decision`` is what counts: a shadow detector always says ``allow``. ``error`` is true when the rule could not be
-    evaluated and failed closed.
+    evaluated and failed closed. ``status`` is how far the detector is trusted, in words; ``shadow`` is true where it
+    decides nothing for that reason, which for a canary is outside its share. ``silenced`` says which exception or
+    suppression lets the finding decide nothing.
     """
 
     detector: str
@@ -85,6 +87,8 @@ class Signal(msgspec.Struct, frozen=True):
     reasons: tuple[Reason, ...] = ()
     shadow: bool = False
     error: bool = False
+    status: str = "live"
+    silenced: str | None = None
 
 
 class Assessment(msgspec.Struct, frozen=True):
@@ -92,7 +96,9 @@ class Assessment(msgspec.Struct, frozen=True):
 
     ``score`` is -log10 of ``p_value``, finite and never negative. ``tail`` is true when the p-value is beyond what
     recent scores resolve and comes from the declared exponential tail. ``calibrated`` is false while too few scores
-    were seen for the p-value to decide anything. ``playbook`` is the kind of incident suggested.
+    were seen for the p-value to decide anything. ``playbook`` is the kind of incident suggested. ``reasons`` are told
+    when something was decided or the score is 1 or more; so is ``judged``, which a verdict's row gives back.
+    ``silenced`` says which suppression let the score decide nothing.
     """
 
     score: float
@@ -104,3 +110,5 @@ class Assessment(msgspec.Struct, frozen=True):
     playbook: str | None = None
     tail: bool = False
     calibrated: bool = True
+    judged: tuple[float, ...] = ()
+    silenced: str | None = None

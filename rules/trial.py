@@ -2,9 +2,9 @@
 
 import msgspec
 
-from rules.baseline.state import State
-from rules.features.catalogue import FEATURES
-from rules.kernel import measure
+from rules.engine import Engine
+from rules.features.names import NAMES
+from rules.loader import DetectorSet
 from rules.observation import Observation
 from rules.settings import EngineSettings
 
@@ -13,5 +13,6 @@ def trial(kind: str, **fields: object) -> dict[str, float]:
     """Feature values by name, of an observation with an account, measured by an engine that learned nothing."""
     told: dict[str, object] = {"event_id": "trial", "occurred_at_us": 0, "received_at_us": 0, "account": "trial/1"}
     observation = msgspec.convert({**told, "kind": kind, **fields}, Observation)
-    frame = measure(State(EngineSettings()), observation)
-    return {feature.name: frame.values[feature.index] for feature in FEATURES}
+    engine = Engine(EngineSettings(max_accounts=1), DetectorSet((), "trial"))
+    engine.assess(observation)
+    return dict(zip(NAMES, engine.frame.values.tolist(), strict=True))

@@ -128,10 +128,16 @@ see_to_softhsm() {
 (or give your own token: PORTCULLIS_PKCS11_MODULE and PORTCULLIS_<POWER>_URI, see docs/guides/own-servers.md)'
 }
 
+# The engine is compiled once for this machine, so that services, which may not write here, start at once.
+warm_engine() {
+    .venv/bin/python -m rules.warm || say 'the engine will be compiled at its first start instead (about a minute)'
+}
+
 case $what in
 run | dev) ;;
 *) stop "usage: scripts/install.sh [run|dev]" ;;
 esac
 make_environment
 install_packages
+warm_engine
 see_to_softhsm

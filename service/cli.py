@@ -12,9 +12,11 @@ from typing import Final
 import typer
 
 from hsm import cli as hsm_cli
+from rules import cli as rules_cli
 from service.commands import (
     approve,
     audit,
+    backtest,
     blinding,
     docs,
     drill,
@@ -58,6 +60,7 @@ app.command()(runtime.doctor)
 app.command()(setup.setup)
 app.command()(drill.drill)
 app.command()(replay.replay)
+app.command()(backtest.backtest)
 app.command()(approve.approvals)
 app.command()(approve.approve)
 app.command()(incidents.incidents)
@@ -80,6 +83,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(blinding.suppressions, name="suppressions")
 app.add_typer(blinding.settings, name="settings")
 app.add_typer(hsm_cli.app, name="hsm")
+app.add_typer(rules_cli.app, name="rules")
 
 
 def main() -> None:

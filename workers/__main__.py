@@ -1,4 +1,4 @@
-"""`python -m workers containment | keys | schedule`: one process kind of the installation."""
+"""`python -m workers containment | keys | schedule | backtest`: one process kind of the installation."""
 
 import os
 import signal
@@ -10,6 +10,7 @@ from service import log
 from service.config import Settings, read_settings
 from service.domain.errors import ConfigurationError
 from service.flow.routes import JOBS_OF, QUEUES, jobs_of
+from workers import backtest
 from workers.app import make_app
 from workers.process import WorkerKind, refuse, run, withdraw
 from workers.roots import check_actions, check_all, containment_root, keys_root
@@ -34,9 +35,11 @@ KINDS: Final[Mapping[str, WorkerKind]] = {
 
 def main(arguments: list[str]) -> int:
     """Run the process kind that the command line names; return the exit code."""
-    if len(arguments) != 1 or arguments[0] not in {*KINDS, "schedule"}:
-        return refuse("usage: python -m workers containment | keys | schedule")
+    if len(arguments) != 1 or arguments[0] not in {*KINDS, "schedule", "backtest"}:
+        return refuse("usage: python -m workers containment | keys | schedule | backtest")
     try:
+        if arguments[0] == "backtest":
+            return backtest.run()
         settings = read_settings()
         log.configure(settings.process)
         if arguments[0] == "schedule":

@@ -8,12 +8,12 @@ time limits are below the visibility timeout, or a slow job would be delivered t
 
 from collections.abc import Iterable
 from typing import Any, Final
-from urllib.parse import parse_qs, urlsplit
 
 from celery import Celery
 from kombu.entity import Queue
 
 from service.domain.secrets import Secret
+from service.runtime.broker import broker_url
 from workers.broker import keep_slots
 
 VISIBILITY_S: Final = 300
@@ -21,17 +21,6 @@ SOFT_LIMIT_S: Final = 60
 HARD_LIMIT_S: Final = 90
 LONGEST_WAIT_S: Final = 60
 """No job is ever given to the broker for later than this; what is further off is a row with a due time."""
-
-
-def broker_url(url: Secret) -> str:
-    """Return what kombu calls this Redis URL: a Unix socket is `redis+socket://` there, its database `virtual_host`."""
-    text = url.reveal()
-    parts = urlsplit(text)
-    if parts.scheme != "unix":
-        return text
-    database = parse_qs(parts.query).get("db", ["0"])[0]
-    user, _, host = parts.netloc.rpartition("@")
-    return f"redis+socket://{user}@{host}{parts.path}?virtual_host={database}"
 
 
 def make_app(redis_url: Secret, queues: Iterable[str] = ()) -> Celery:

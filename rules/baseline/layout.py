@@ -4,20 +4,17 @@ Rules enforced here:
 - A record is a flat vector of IEEE 754 binary64 words in little-endian order, of one fixed width per kind, at most
   2 kB. Integers up to 2**53 (times in microseconds, 52-bit fingerprints) are exact in it.
 - Word 0 is ``kind * 256 + version``; a reader refuses any other value. A changed layout raises ``VERSION``.
-- Flat vectors are what a compiled kernel takes unchanged: the functions in ``rules/features`` only index and assign.
+- Words that every payment touches stand in few neighbouring lines of eight: memory is what a large installation costs.
 
-Words 0..5 mean the same in every kind. Peer groups and the population use the account's layout, so that one function
-shrinks an account towards either. "Remembered" words change with everything that happens, "learned" words only with
-what the engine may learn from.
+Words 0..5 mean the same in every kind. Peer groups and the population use the account's layout up to
+``SIGNINGS``, so that one function shrinks an account towards either. "Remembered" words change with everything that
+happens, "learned" words only with what the engine may learn from.
 """
 
 from enum import IntEnum
-from typing import Final, TypeAlias
+from typing import Final
 
-View: TypeAlias = "memoryview[float]"
-"""One record: a writable view of its words."""
-
-VERSION: Final = 2
+VERSION: Final = 3
 
 
 class Kind(IntEnum):
@@ -31,21 +28,26 @@ class Kind(IntEnum):
     POPULATION = 6
     CALIBRATION = 7
     FROZEN = 8
-    MEMBERSHIP = 9
     VERDICT = 10
+    DEVICE = 11
+    NETWORK = 12
+    SUPPRESSION = 13
+    TABLE = 14
+    BUDGET = 15
 
 
 WIDTH: Final = {
     Kind.ACCOUNT: 256,
-    Kind.DESTINATION: 32,
-    Kind.ACTOR: 96,
+    Kind.DESTINATION: 48,
+    Kind.ACTOR: 128,
     Kind.ASSET: 16,
-    Kind.PEER_GROUP: 128,
-    Kind.POPULATION: 128,
-    Kind.CALIBRATION: 216,
+    Kind.PEER_GROUP: 160,
+    Kind.POPULATION: 160,
+    Kind.DEVICE: 48,
+    Kind.NETWORK: 72,
     Kind.VERDICT: 8,
 }
-"""Words per record of each fixed-size kind."""
+"""Words per record of each fixed-size kind of entity."""
 
 FORMAT: Final = 0
 FINGERPRINT: Final = 1
@@ -54,62 +56,108 @@ LAST_US: Final = 3
 LEARNED: Final = 4
 REMEMBERED: Final = 5
 
-# Account, peer group, population: learned statistics, each (count, mean, variance).
-AMOUNT: Final = 8
-SHARE: Final = 11
-GAP: Final = 14
-COUNTS: Final = 17
-VALUES: Final = 29
-ASSETS: Final = 41
-STATISTICS_END: Final = 44
+# Account: its peer group (fingerprint), the time of the last outflow, decayed recent surprise and its time.
+GROUP: Final = 6
+OUT_US: Final = 7
 
-# Account, peer group, population: learned rates in [0, 1].
-NEW_DESTINATION: Final = 44
-NEW_ASSET: Final = 45
-SIGNING_FACTS: Final = 46
-SIGNINGS: Final = 49
-LARGEST_USD: Final = 50
-
+# Account, peer group, population: learned rates in [0, 1], largest amount.
+NEW_DESTINATION: Final = 8
+NEW_ASSET: Final = 9
+LARGEST_USD: Final = 10
 # Account: remembered.
-WINDOW_COUNTS: Final = 52
-WINDOW_VALUES: Final = 56
-GOVERNANCE_US: Final = 60
-CREDENTIAL_US: Final = 61
-SKIP_SCORED_US: Final = 62
-OUT_US: Final = 63
+SKIP_SCORED_US: Final = 11
+GOVERNANCE_US: Final = 12
+CREDENTIAL_US: Final = 13
+SURPRISE: Final = 14
+SURPRISE_US: Final = 15
 
-# Account, peer group, population: learned hours of the day, days of the week, their total.
-HOURS: Final = 64
-DAYS: Final = 88
-HOURS_TOTAL: Final = 95
+# Account, peer group, population: learned statistics, each (count, mean, variance); six windows of counts and values.
+WINDOWS: Final = 6
+AMOUNT: Final = 16
+SHARE: Final = 19
+GAP: Final = 22
+COUNTS: Final = 25
+VALUES: Final = 43
+ASSETS: Final = 61
+STATISTICS_END: Final = 64
 
-# Account: learned destinations, remembered assets (fingerprint, time), learned assets, learned looks of destinations
-# (fingerprints of look and destination), remembered balances (asset, time told, USD told, USD left since).
-KNOWN_DESTINATIONS: Final = 96
-KNOWN_DESTINATION_SETS: Final = 24
-RECENT_ASSETS: Final = 144
-RECENT_ASSET_SLOTS: Final = 16
-KNOWN_ASSETS: Final = 176
-KNOWN_ASSET_SLOTS: Final = 16
-LOOKS: Final = 192
-LOOK_SETS: Final = 16
-BALANCE_ASSETS: Final = 224
-BALANCE_TOLD_US: Final = 232
-BALANCE_TOLD_USD: Final = 240
-BALANCE_LEFT_USD: Final = 248
-BALANCE_SLOTS: Final = 8
+# Account: remembered windows: counts, USD, and USD with each payment clipped to what is usual for the account.
+WINDOW_COUNTS: Final = 64
+WINDOW_VALUES: Final = 70
+WINDOW_CLIPPED: Final = 76
 
-# Population and peer group only: learned rates across entities.
-FAN_IN: Final = 96
-CREDENTIAL_CHANGE: Final = 97
-NEW_COUNTRY: Final = 98
-NEW_NETWORK: Final = 99
-NEW_DEVICE: Final = 100
-GOVERNANCE: Final = 101
-FAILURES: Final = 102
-ACCESSES: Final = 105
+# Account, peer group, population: the amount's model in USD: weight, mean, squared relative residuals; the account's
+# fast mean and its weight; chances of being in a short, middle and long spell of oddness. Groups and the population
+# keep the sum of squares and the residuals' own weight where an account keeps its fast mean.
+MODEL: Final = 82
+MODEL_WEIGHT: Final = 82
+MODEL_MEAN: Final = 83
+MODEL_RESIDUALS: Final = 84
+MODEL_FAST: Final = 85
+MODEL_FAST_WEIGHT: Final = 86
+MODEL_SQUARE: Final = 85
+MODEL_RESIDUALS_WEIGHT: Final = 86
+SPELLS: Final = 87
+SPELL_COUNT: Final = 3
 
-# Destination: remembered, then learned, then remembered payers (fingerprint, time).
+# Account: decayed new destinations within an hour; learned rate of new chains.
+FAN_OUT: Final = 90
+NEW_CHAIN: Final = 91
+
+# Account: learned shares of signing facts and their count.
+SIGNING_FACTS: Final = 92
+SIGNINGS: Final = 95
+
+# Account: learned hours of the day, days of the week and their total, two counts a word (``features.hours``).
+HOURS: Final = 96
+HOUR_WORDS: Final = 16
+
+# Account: what it often paid (``features.habit``): the lowest place, what old and young weights are worth, their places.
+HABIT_LOWEST: Final = 112
+HABIT_OLD: Final = 113
+HABIT_YOUNG: Final = 114
+HABITS: Final = 115
+HABIT_PLACES: Final = 32
+
+# Account: learned destinations (fingerprints), remembered assets (fingerprint, time), learned assets, learned chains,
+# the usual fan-out (statistic), learned looks of destinations (fingerprints of look and destination), remembered
+# balances (asset, time told, USD told, USD left), its reputation.
+KNOWN_DESTINATIONS: Final = 147
+KNOWN_DESTINATION_SETS: Final = 18
+RECENT_ASSETS: Final = 183
+RECENT_ASSET_SLOTS: Final = 8
+KNOWN_ASSETS: Final = 199
+KNOWN_ASSET_SLOTS: Final = 8
+KNOWN_CHAINS: Final = 207
+KNOWN_CHAIN_SLOTS: Final = 3
+FAN_OUTS: Final = 210
+LOOKS: Final = 213
+LOOK_SETS: Final = 9
+BALANCES: Final = 231
+BALANCE_SLOTS: Final = 4
+REPUTATION: Final = 248
+
+# Population and peer group only: learned rates and statistics across entities.
+FAN_IN: Final = 128
+CREDENTIAL_CHANGE: Final = 129
+NEW_COUNTRY: Final = 130
+NEW_NETWORK: Final = 131
+NEW_DEVICE: Final = 132
+GOVERNANCE: Final = 133
+FAILURES: Final = 134
+ACCESSES: Final = 137
+POPULATION_FAN_OUTS: Final = 138
+FAST_TRAVEL: Final = 141
+SESSION_MOVE: Final = 142
+SHARED_DEVICE: Final = 143
+SPRAYING: Final = 144
+NETWORK_USERS: Final = 145
+STRENGTH_WEIGHT: Final = 148
+STRENGTH_SQUARE: Final = 149
+STRENGTH_INVERSE: Final = 150
+STRENGTH_NOISE: Final = 151
+
+# Destination: remembered, then learned, then remembered payers (fingerprint, time), then its reputation.
 LARGEST_SEEN_USD: Final = 6
 VALUE_1H: Final = 7
 LEARNED_LARGEST_USD: Final = 8
@@ -117,6 +165,9 @@ LEARNED_FIRST_US: Final = 9
 CLEARED: Final = 10
 PAYERS: Final = 16
 PAYER_SLOTS: Final = 8
+DESTINATION_REPUTATION: Final = 32
+WHITELISTERS: Final = 40
+WHITELISTER_SLOTS: Final = 4
 
 # Actor: learned rates, statistic, remembered counters and times, hours as the account's, known places and devices.
 ACTOR_NEW_COUNTRY: Final = 8
@@ -124,6 +175,8 @@ ACTOR_NEW_NETWORK: Final = 9
 ACTOR_NEW_DEVICE: Final = 10
 ACTOR_GOVERNANCE: Final = 11
 ACTOR_FAILURES: Final = 12
+ACTOR_SURPRISE: Final = 6
+ACTOR_SURPRISE_US: Final = 7
 FAILURE_COUNT: Final = 16
 FAILURE_US: Final = 17
 CHANGE_COUNT: Final = 18
@@ -140,6 +193,27 @@ NETWORKS: Final = 68
 NETWORK_SLOTS: Final = 8
 DEVICES: Final = 76
 DEVICE_SLOTS: Final = 8
+PLACE_AT: Final = 84
+PLACE_US: Final = 85
+ACTOR_FAST_TRAVEL: Final = 86
+ACTOR_SESSION_MOVE: Final = 87
+SESSIONS: Final = 88
+SESSION_SLOTS: Final = 6
+SESSION_WORDS: Final = 4
+ACTOR_REPUTATION: Final = 112
+
+# Device and network: decayed recent surprise and its time, then reputation. A device: distinct users (fingerprint, time).
+# A network: the usual number of users (statistic), cells of actors that failed and of users, each the latest time.
+PLACE_SURPRISE: Final = 6
+PLACE_SURPRISE_US: Final = 7
+USERS: Final = 8
+USER_SLOTS: Final = 12
+USUAL_USERS: Final = 8
+FAILING_CELLS: Final = 16
+FAILING_CELL_COUNT: Final = 16
+PLACE_REPUTATION: Final = 32
+USER_CELLS: Final = 40
+USER_CELL_COUNT: Final = 32
 
 # Asset: learned log10 of USD per whole unit.
 RATIO: Final = 8

@@ -1,4 +1,4 @@
-"""The few formulas that every feature shares.
+"""The few formulas that every feature shares, compiled.
 
 Rules enforced here:
 - A surprisal is -log10 of a tail probability: 0 is ordinary, 3 is one in a thousand. It is finite, capped at ``CAP``.
@@ -8,19 +8,22 @@ Rules enforced here:
 - Learning is exponentially weighted, with the weight of one event never below 1 / (events + 1).
 """
 
-from math import exp, log10
+from math import sqrt
 from typing import Final
 
-from rules.baseline.layout import View
+from rules.arithmetic import exp, log10
+from rules.arrays import F8
+from rules.compiled import entry
 
 CAP: Final = 6.0
 PRIOR_STRENGTH: Final = 8.0
+ORDINARY: Final = 0.3
 _RATE_STRENGTH: Final = 2.0
 _LOGISTIC: Final = 1.8137993642342178  # pi / sqrt(3): unit variance
-_HALVE_AT: Final = 4000.0
 _CERTAIN: Final = 60.0
 
 
+@entry
 def tail_surprisal(z: float) -> float:
     """Surprisal of being ``z`` standard deviations or more above the mean.
 
@@ -32,35 +35,19 @@ def tail_surprisal(z: float) -> float:
     return min(CAP, log10(1.0 + exp(_LOGISTIC * z)))
 
 
-def usual(view: View, prior: View, at: int, floor: float) -> tuple[float, float]:
+@entry
+def usual(view: F8, prior: F8, at: int, prior_at: int, floor: float) -> tuple[float, float]:
     """Mean and standard deviation (at least ``floor``) of a statistic, shrunk towards the prior's."""
     count = view[at]
     weight = count / (count + PRIOR_STRENGTH)
-    mean = prior[at + 1]
+    mean = prior[prior_at + 1]
     apart = view[at + 1] - mean
-    variance = weight * view[at + 2] + (1.0 - weight) * (prior[at + 2] + weight * apart * apart)
-    deviation: float = variance**0.5
-    return mean + weight * apart, max(floor, deviation)
+    variance = weight * view[at + 2] + (1.0 - weight) * (prior[prior_at + 2] + weight * apart * apart)
+    return mean + weight * apart, max(floor, sqrt(variance))
 
 
-def absorb_all(view: View, values: list[tuple[int, float]], rate: float) -> None:
-    """Learn many values, each (word, value), as ``absorb`` does one; one call because it is the engine's hottest loop."""
-    for at, value in values:
-        count = view[at] + 1.0
-        weight = rate if rate * count >= 1.0 else 1.0 / count
-        apart = value - view[at + 1]
-        view[at] = count
-        view[at + 1] += weight * apart
-        view[at + 2] = (1.0 - weight) * (view[at + 2] + weight * apart * apart)
-
-
-def words(view: View, at: int, count: int) -> list[float]:
-    """``count`` words from ``at`` on, copied."""
-    copied: list[float] = view[at : at + count].tolist()  # type: ignore[assignment]  # typeshed forgets the format
-    return copied
-
-
-def absorb(view: View, at: int, value: float, rate: float) -> None:
+@entry
+def absorb(view: F8, at: int, value: float, rate: float) -> None:
     """Learn a value into a statistic with weight ``rate`` or 1 / (count + 1), whichever is more."""
     count = view[at] + 1.0
     if rate * count < 1.0:
@@ -71,6 +58,7 @@ def absorb(view: View, at: int, value: float, rate: float) -> None:
     view[at + 2] = (1.0 - rate) * (view[at + 2] + rate * apart * apart)
 
 
+@entry
 def rate_surprisal(count: float, rate: float, prior: float) -> float:
     """Surprisal of something seen at ``rate`` over ``count`` events, with ``prior`` as two more events' rate.
 
@@ -78,56 +66,67 @@ def rate_surprisal(count: float, rate: float, prior: float) -> float:
     (1.0, 3.0)
     """
     likely = (count * rate + _RATE_STRENGTH * prior) / (count + _RATE_STRENGTH)
-    return min(CAP, -log10(likely)) if likely > 0.0 else CAP
+    return min(CAP, max(0.0, -log10(likely))) if likely > 0.0 else CAP
 
 
-def move_rate(view: View, at: int, happened: float, rate: float) -> None:
+@entry
+def move_rate(view: F8, at: int, happened: float, rate: float) -> None:
     """Move a learned rate towards 1 or 0."""
     view[at] += rate * (happened - view[at])
 
 
-def hour_surprisal(view: View, at: int, hour: int, day: int) -> float:
-    """How much rarer this hour and day are than an even spread; 0 when they are usual or nothing is known.
-
-    24 hours, 7 days and their total stand at ``at``. Hours one and two away count a half and a quarter. A day counts
-    only together with its hour, so that a first Sunday shift alone is nothing.
-    """
-    total = view[at + 31]
-    hours = (
-        view[at + hour]
-        + 0.5 * (view[at + (hour + 1) % 24] + view[at + (hour - 1) % 24])
-        + 0.25 * (view[at + (hour + 2) % 24] + view[at + (hour - 2) % 24])
-    )
-    by_hour = (hours + 0.5) * 24.0 / (2.5 * total + 12.0)
-    by_day = (view[at + 24 + day] + 1.0) * 7.0 / (total + 7.0)
-    surprise = -log10(by_hour) if by_hour < 1.0 else 0.0
-    return surprise - 0.5 * log10(by_day) if surprise > 0.0 and by_day < 1.0 else surprise
-
-
-def learn_hour(view: View, at: int, hour: int, day: int) -> None:
-    """Count an hour and a day; everything is halved when the total grows large, so that habits may change."""
-    view[at + hour] += 1.0
-    view[at + 24 + day] += 1.0
-    view[at + 31] += 1.0
-    if view[at + 31] >= _HALVE_AT:
-        for word in range(at, at + 32):
-            view[word] *= 0.5
-
-
-def recall(view: View, at: int, slots: int, key: float) -> bool:
+@entry
+def recall(view: F8, at: int, slots: int, key: float) -> bool:
     """Whether a fingerprint is among ``slots`` remembered ones."""
-    return key in words(view, at, slots)
+    for word in range(at, at + slots):  # noqa: SIM110 -- compiled code knows no generators
+        if view[word] == key:
+            return True
+    return False
 
 
-def imprint(view: View, at: int, slots: int, key: float) -> None:
+@entry
+def imprint(view: F8, at: int, slots: int, key: float) -> None:
     """Put a fingerprint first among ``slots`` remembered ones; the one used longest ago falls out."""
-    if view[at] == key:
+    moved = view[at]
+    if moved == key:
         return
-    known = words(view, at, slots)
-    if key in known:
-        known.remove(key)
-    else:
-        known.pop()
     view[at] = key
-    for offset, other in enumerate(known, at + 1):
-        view[offset] = other
+    for word in range(at + 1, at + slots):
+        held = view[word]
+        view[word] = moved
+        if held == key:
+            return
+        moved = held
+
+
+@entry
+def slot_of(view: F8, at: int, slots: int, key: float) -> int:
+    """The place of a fingerprint among ``slots`` pairs (fingerprint, time) from ``at`` on, or -1."""
+    for slot in range(slots):
+        if view[at + 2 * slot] == key:
+            return slot
+    return -1
+
+
+@entry
+def stamp(view: F8, at: int, slots: int, key: float, now_us: float) -> None:
+    """Note a fingerprint with its time among ``slots`` pairs; the one of longest ago makes room."""
+    slot = slot_of(view, at, slots, key)
+    if slot < 0:
+        slot = 0
+        for other in range(1, slots):
+            if view[at + 2 * other + 1] < view[at + 2 * slot + 1]:
+                slot = other
+    view[at + 2 * slot] = key
+    view[at + 2 * slot + 1] = now_us
+
+
+@entry
+def count_since(view: F8, at: int, slots: int, since_us: float, but: float) -> float:
+    """How many fingerprints other than ``but`` were noted after a time, among ``slots`` pairs."""
+    found = 0.0
+    for slot in range(slots):
+        key = view[at + 2 * slot]
+        if key not in (0.0, but) and view[at + 2 * slot + 1] > since_us:
+            found += 1.0
+    return found

@@ -1,43 +1,92 @@
-"""Bounded pools of fixed-size records.
+"""Bounded pools of fixed-size records in one arena, and the compiled ways to find and claim one.
 
 Rules enforced here:
 - Memory is bounded whatever arrives: accounts by a limit, everything an outsider can invent (destinations, actors,
-  assets, groups) by a set-associative table that forgets the entity seen longest ago in its set.
-- A table is anonymous memory that the system hands out page by page: an empty one costs nothing.
-- Where a record stands depends on its id and the order of the sequence alone, never on hash seeds or addresses.
-- ``find`` never changes anything; only ``claim`` makes room.
+  assets, groups, devices, networks) by a set-associative index that gives up the least valuable record of a set: one
+  that only the claiming account ever used, else one seen once, else the one seen longest ago; what people judged last.
+- Slots are given out in order of arrival, so memory is touched densely and an empty pool costs nothing.
+- Where a record stands depends on ids and the order of the sequence alone, never on hash seeds or addresses.
+- ``find`` never changes anything; only ``claim`` makes room. A word of the index is 39 bits of the fingerprint and the
+  slot; the record's own fingerprint decides.
 """
 
-import hashlib
-from collections.abc import Iterator
-from functools import lru_cache
-from mmap import mmap
-from typing import Final, Protocol
+from typing import Final, NamedTuple
 
-from rules.baseline.layout import FINGERPRINT, FORMAT, LAST_US, VERSION, WIDTH, Kind, View
-from rules.errors import CapacityError, StateFormatError
+from rules.arrays import F8, I8
+from rules.baseline.layout import (
+    DESTINATION_REPUTATION,
+    FINGERPRINT,
+    FORMAT,
+    LAST_US,
+    PAYERS,
+    REMEMBERED,
+    VERSION,
+    Kind,
+)
+from rules.compiled import entry
 
-WORD: Final = 8
-_CHUNK: Final = 256
+POOLS: Final = (
+    Kind.ACCOUNT,
+    Kind.DESTINATION,
+    Kind.ACTOR,
+    Kind.ASSET,
+    Kind.PEER_GROUP,
+    Kind.DEVICE,
+    Kind.NETWORK,
+)
+"""The kinds of records that are kept in pools, by pool number."""
+
+ACCOUNTS: Final = 0
+DESTINATIONS: Final = 1
+ACTORS: Final = 2
+ASSETS: Final = 3
+GROUPS: Final = 4
+DEVICES: Final = 5
+NETWORKS: Final = 6
+
+CAPACITY: Final = {
+    Kind.DESTINATION: 1 << 20,
+    Kind.ACTOR: 1 << 18,
+    Kind.ASSET: 1 << 12,
+    Kind.PEER_GROUP: 1 << 10,
+    Kind.DEVICE: 1 << 18,
+    Kind.NETWORK: 1 << 17,
+}
+"""Most records of each kind that outsiders can invent. Fixed: what is given up must not depend on settings."""
+
+M_INDEX: Final = 0
+M_MASK: Final = 1
+M_START: Final = 2
+M_WIDTH: Final = 3
+M_USED: Final = 4
+M_LIMIT: Final = 5
+M_KIND: Final = 6
+META_WIDTH: Final = 8
+"""Words of a pool's row in ``Places.meta``: first index word, mask, first arena word, words a record, slots used, limit."""
+
+BLANK_WORDS: Final = 256
+"""The arena begins with a record that nobody writes to."""
+
+WAYS: Final = 8
+NONE: Final = -1
+FULL: Final = -2
+SLOT_BITS: Final = 24
+_SLOT_MASK: Final = (1 << SLOT_BITS) - 1
+_TAG_SHIFT: Final = 13
+_REPUTATION_BADS: Final = DESTINATION_REPUTATION + 3
 
 
-@lru_cache(maxsize=16)
-def _key(salt: str) -> bytes:
-    return hashlib.blake2b(salt.encode(), digest_size=16).digest()
+class Places(NamedTuple):
+    """Where records stand.
 
+    ``slots`` is the index. ``dirty`` holds (pool, slot) of what was claimed, as pool * 2**24 + slot; ``meta[-1, 0]``
+    counts them.
+    """
 
-@lru_cache(maxsize=32_768)
-def fingerprint(text: str, salt: str) -> float:
-    """A 52-bit BLAKE2b fingerprint of an id (RFC 7693), keyed by the salt, as an exact float; never 0."""
-    digest = hashlib.blake2b(text.encode(), digest_size=8, key=_key(salt), person=b"portcullis-fp-v1").digest()
-    return float((int.from_bytes(digest, "little") >> 12) or 1)
-
-
-def blank(kind: Kind) -> View:
-    """A record with nothing in it but its format word."""
-    view = memoryview(bytearray(WIDTH[kind] * WORD)).cast("d")
-    view[FORMAT] = format_word(kind)
-    return view
+    arena: F8
+    slots: I8
+    meta: I8
+    dirty: I8
 
 
 def format_word(kind: Kind) -> float:
@@ -45,129 +94,124 @@ def format_word(kind: Kind) -> float:
     return float(kind * 256 + VERSION)
 
 
-def checked(kind: Kind, state: bytes) -> View:
-    """The words of stored bytes. Raises :class:`StateFormatError` when they are not of this kind and version."""
-    if len(state) != WIDTH[kind] * WORD:
-        raise StateFormatError(f"{kind.name} record has {len(state)} bytes, expected {WIDTH[kind] * WORD}: replay it")
-    view = memoryview(state).cast("d")
-    if view[FORMAT] != format_word(kind):
-        raise StateFormatError(f"{kind.name} record has format {view[FORMAT]}, expected {format_word(kind)}: replay it")
-    return view
+@entry
+def find(places: Places, pool: int, key: float) -> int:
+    """The slot of a fingerprint in a pool, or ``NONE``."""
+    if key == 0.0:
+        return NONE
+    meta = places.meta
+    first, mask, start, wide = meta[pool, M_INDEX], meta[pool, M_MASK], meta[pool, M_START], meta[pool, M_WIDTH]
+    bits = int(key)
+    tag = (bits >> _TAG_SHIFT) << SLOT_BITS
+    if pool == ACCOUNTS:
+        at = bits & mask
+        while True:
+            word = places.slots[first + at]
+            if word == 0:
+                return NONE
+            if word & ~_SLOT_MASK == tag:
+                slot = int((word & _SLOT_MASK) - 1)
+                if places.arena[start + slot * wide + FINGERPRINT] == key:
+                    return slot
+            at = (at + 1) & mask
+    line = first + (bits & mask) * WAYS
+    for way in range(WAYS):
+        word = places.slots[line + way]
+        if word == 0:
+            return NONE
+        if word & ~_SLOT_MASK == tag:
+            slot = int((word & _SLOT_MASK) - 1)
+            if places.arena[start + slot * wide + FINGERPRINT] == key:
+                return slot
+    return NONE
 
 
-class Pool(Protocol):
-    """What the engine needs of a pool of records of one kind."""
-
-    def entity(self, slot: int) -> str: ...
-    def view(self, slot: int) -> View: ...
-    def load(self, entity: str, state: bytes) -> None: ...
-    def slots(self) -> Iterator[int]: ...
+@entry
+def start_of(places: Places, pool: int, slot: int) -> int:
+    """Where a slot's record begins in the arena, which itself begins with a blank one for what does not exist."""
+    return 0 if slot < 0 else int(places.meta[pool, M_START] + slot * places.meta[pool, M_WIDTH])
 
 
-class Table:
-    """A set-associative table of records keyed by fingerprint. ``sets`` is a power of two."""
-
-    def __init__(self, kind: Kind, sets: int, ways: int = 4) -> None:
-        self._kind = kind
-        self._width = WIDTH[kind]
-        self._ways = ways
-        self._mask = sets - 1
-        self._words = memoryview(mmap(-1, sets * ways * self._width * WORD)).cast("d")
-        self._slots: dict[float, int] = {}
-
-    def find(self, key: float) -> int:
-        """The slot of a fingerprint, or -1."""
-        return self._slots.get(key, -1)
-
-    def claim(self, key: float) -> int:
-        """The slot of a fingerprint, made if need be in the place of the one seen longest ago in its set."""
-        slot = self._slots.get(key, -1)
-        if slot >= 0:
-            return slot
-        first = (int(key) & self._mask) * self._ways
-        slot = min(range(first, first + self._ways), key=self._age)
-        view = self.view(slot)
-        if view[FORMAT]:
-            del self._slots[view[FINGERPRINT]]
-            view[:] = memoryview(bytes(self._width * WORD)).cast("d")
-        view[FORMAT] = format_word(self._kind)
-        view[FINGERPRINT] = key
-        self._slots[key] = slot
-        return slot
-
-    def _age(self, slot: int) -> tuple[float, int]:
-        at = slot * self._width
-        return (self._words[at + LAST_US] + 1.0 if self._words[at + FORMAT] else 0.0, slot)
-
-    def view(self, slot: int) -> View:
-        """The record in a slot."""
-        return self._words[slot * self._width : (slot + 1) * self._width]
-
-    def entity(self, slot: int) -> str:
-        """The name under which a slot is stored: its number, so that forgetting overwrites the row."""
-        return str(slot)
-
-    def load(self, entity: str, state: bytes) -> None:
-        """Put stored bytes into their slot. Raises :class:`StateFormatError`."""
-        words = checked(self._kind, state)
-        slot = int(entity) if entity.isdecimal() else -1
-        if not 0 <= slot * self._width < len(self._words):
-            raise StateFormatError(f"{self._kind.name} slot {entity!r} does not exist: replay the sequence")
-        view = self.view(slot)
-        if view[FORMAT]:
-            self._slots.pop(view[FINGERPRINT], None)
-        view[:] = words
-        self._slots[words[FINGERPRINT]] = slot
-
-    def slots(self) -> Iterator[int]:
-        """Every slot in use, in order."""
-        return iter(sorted(self._slots.values()))
+@entry
+def put(places: Places, pool: int, key: float, slot: int) -> bool:
+    """Enter a slot into a pool's index. False when its set is full. The key must not be there yet."""
+    first, mask = places.meta[pool, M_INDEX], places.meta[pool, M_MASK]
+    bits = int(key)
+    word = ((bits >> _TAG_SHIFT) << SLOT_BITS) | (slot + 1)
+    if pool == ACCOUNTS:
+        at = bits & mask
+        while places.slots[first + at] != 0:
+            at = (at + 1) & mask
+        places.slots[first + at] = word
+        return True
+    line = first + (bits & mask) * WAYS
+    for way in range(WAYS):
+        if places.slots[line + way] == 0:
+            places.slots[line + way] = word
+            return True
+    return False
 
 
-class Roster:
-    """Records of known entities by name, in chunks, never forgotten; at most ``limit`` of them."""
+@entry
+def _worth(places: Places, pool: int, at: int, claimant: float) -> float:
+    """How much would be lost with a record: the smallest goes first."""
+    arena = places.arena
+    worth = arena[at + LAST_US]
+    if pool != DESTINATIONS:
+        return float(worth + (1e17 if arena[at + REMEMBERED] > 1.0 else 0.0))
+    if arena[at + _REPUTATION_BADS] > 0.0:
+        return float(worth + 3e17)
+    if claimant != 0.0 and arena[at + PAYERS] == claimant and arena[at + PAYERS + 2] == 0.0:
+        return float(worth)
+    return float(worth + (2e17 if arena[at + REMEMBERED] > 1.0 else 1e17))
 
-    def __init__(self, kind: Kind, limit: int) -> None:
-        self._kind = kind
-        self._width = WIDTH[kind]
-        self._limit = limit
-        self._chunks: list[View] = []
-        self._slots: dict[str, int] = {}
-        self._names: list[str] = []
 
-    def find(self, name: str) -> int:
-        """The slot of a name, or -1."""
-        return self._slots.get(name, -1)
+@entry
+def _victim(places: Places, pool: int, key: float, claimant: float) -> int:
+    meta = places.meta
+    line = meta[pool, M_INDEX] + (int(key) & meta[pool, M_MASK]) * WAYS
+    best = 0
+    least = 0.0
+    for way in range(WAYS):
+        slot = int((places.slots[line + way] & _SLOT_MASK) - 1)
+        worth = _worth(places, pool, meta[pool, M_START] + slot * meta[pool, M_WIDTH], claimant)
+        if way == 0 or worth < least:
+            best = way
+            least = worth
+    return int(line + best)
 
-    def claim(self, name: str) -> int:
-        """The slot of a name, made if need be. Raises :class:`CapacityError` at the limit."""
-        slot = self._slots.get(name, -1)
-        if slot >= 0:
-            return slot
-        slot = len(self._names)
-        if slot >= self._limit:
-            raise CapacityError(f"already {self._limit} {self._kind.name.lower()} records: raise max_accounts")
-        if slot % _CHUNK == 0:
-            self._chunks.append(memoryview(bytearray(_CHUNK * self._width * WORD)).cast("d"))
-        self._slots[name] = slot
-        self._names.append(name)
-        self.view(slot)[FORMAT] = format_word(self._kind)
-        return slot
 
-    def view(self, slot: int) -> View:
-        """The record in a slot."""
-        at = (slot % _CHUNK) * self._width
-        return self._chunks[slot // _CHUNK][at : at + self._width]
+@entry
+def claim(places: Places, pool: int, key: float, claimant: float) -> int:
+    """The slot of a fingerprint, made if need be; ``FULL`` when there is no room for one more account.
 
-    def entity(self, slot: int) -> str:
-        """The name of a slot."""
-        return self._names[slot]
+    ``claimant`` is the account on whose behalf it is made, 0 when there is none.
+    """
+    meta = places.meta
+    slot = find(places, pool, key)
+    if slot < 0:
+        slot = int(meta[pool, M_USED])
+        if slot >= meta[pool, M_LIMIT] and pool == ACCOUNTS:
+            return FULL
+        if slot < meta[pool, M_LIMIT] and put(places, pool, key, slot):
+            meta[pool, M_USED] = slot + 1
+        else:
+            at = _victim(places, pool, key, claimant)
+            slot = int((places.slots[at] & _SLOT_MASK) - 1)
+            places.slots[at] = ((int(key) >> _TAG_SHIFT) << SLOT_BITS) | (slot + 1)
+        wide = meta[pool, M_WIDTH]
+        start = meta[pool, M_START] + slot * wide
+        places.arena[start : start + wide] = 0.0
+        places.arena[start + FORMAT] = meta[pool, M_KIND] * 256.0 + VERSION
+        places.arena[start + FINGERPRINT] = key
+    touch(places, pool, slot)
+    return slot
 
-    def load(self, entity: str, state: bytes) -> None:
-        """Put stored bytes under their name. Raises :class:`StateFormatError`."""
-        words = checked(self._kind, state)
-        self.view(self.claim(entity))[:] = words
 
-    def slots(self) -> Iterator[int]:
-        """Every slot in use, by name: the order of arrival is not part of the state."""
-        return iter(sorted(range(len(self._names)), key=self._names.__getitem__))
+@entry
+def touch(places: Places, pool: int, slot: int) -> None:
+    """Note that a record changes. Beyond the room for notes only their number goes on: then everything counts as changed."""
+    noted = places.meta[-1, 0]
+    if noted < len(places.dirty):
+        places.dirty[noted] = (pool << SLOT_BITS) | slot
+    places.meta[-1, 0] = noted + 1

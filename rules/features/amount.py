@@ -5,48 +5,70 @@ is a reason too, because "cannot tell" is not "small". A ratio off by three is a
 
 An amount above 1e18 USD counts as that much: a forged number must not overflow what is remembered.
 
-Amount, share and the value windows of ``velocity`` are one group: one large payment is one fact, however many scales
+Amount, share and the population's view of the amount are one group: one large payment is one fact, however many scales
 show it.
 
-An amount that this very destination was learned to receive (twice or more, over a week or more) is ordinary whatever
-the account's other payments are: that is the treasury's top-up.
+An amount that this very destination was learned to receive (twice or more, over a week or more) from this account, and
+from no other, is ordinary whatever the account's other payments are: that is the treasury's top-up.
 """
 
-from math import isnan, log10
+from math import nan, sqrt
+from typing import Final
 
+from rules.arithmetic import exp10, log2, log10
+from rules.arrays import F8
 from rules.baseline.layout import (
     AMOUNT,
-    FINGERPRINT,
     LARGEST_USD,
     LEARNED,
     LEARNED_FIRST_US,
     LEARNED_LARGEST_USD,
+    PAYERS,
     RATIO,
     SHARE,
 )
 from rules.baseline.statistics import CAP, absorb
+from rules.compiled import compiled
+from rules.event import E_ACCOUNT, E_AMOUNT_UNITS, E_AMOUNT_USD, E_ASSET
+from rules.features import size
 from rules.features.balance import recall_balance
-from rules.features.declared import UNSCORED, Shown, declare, dollars, duration, from_log10, percent, plain, yes_no
-from rules.features.frame import DAY_S, US, Frame
-from rules.features.weighing import weigh
+from rules.features.declared import FACT, UNSCORED, Group, declare, dollars, percent
+from rules.features.frame import (
+    DAY_US,
+    N_BALANCE_USD,
+    N_LOG2_USD,
+    N_NOW_US,
+    N_OWN_Z,
+    N_SIZE,
+    N_USD,
+    Frame,
+)
+from rules.features.weighing import tell_fact, tell_range, weigh
 
-_FLOOR = 0.2
-_PRICED_AFTER = 5.0
-_OFF = 3.0
-_LARGEST_USD = 1e18
-_FAMILIAR_PAYMENTS = 2.0
-_FAMILIAR_DAYS = 7.0
-_FAMILIAR_GROWTH = 1.5
-_SMALLEST_SHARE = 1e-9
-_LARGEST_SHARE = 1e3
+_FLOOR: Final = 0.2
+_PRICED_AFTER: Final = 5.0
+_OFF: Final = 3.0
+_LARGEST_USD: Final = 1e18
+_LOG_LARGEST: Final = 18.0
+_LEAST_LOG: Final = -300.0
+_SMALLEST_USD: Final = 0.01
+_FAMILIAR_PAYMENTS: Final = 2.0
+_FAMILIAR_DAYS: Final = 7.0
+_FAMILIAR_GROWTH: Final = 1.5
+_SMALLEST_SHARE: Final = 1e-9
+_LARGEST_SHARE: Final = 1e3
+_FADING: Final = 0.1
+_RATIO_RATE: Final = 0.05
+_SIZE: Final = Group("size", 1.0)
+_PRICE: Final = Group("price", 0.1)
 
 AMOUNT_USD = declare(
     "amount_usd",
     unit="USD",
     reads="amount_usd, or amount_units times the asset's recent USD per unit",
     null_when="neither is known",
-    group="size",
-    show=Shown(dollars, from_log10(dollars)),
+    group=_SIZE,
+    show=dollars,
 )
 OVER_LARGEST = declare(
     "amount_over_largest",
@@ -60,115 +82,151 @@ SHARE_OF_BALANCE = declare(
     unit="share of 1",
     reads="the amount and balance_usd, or else the balance of the asset told last within 30 days, moved since",
     null_when="either is unknown, or the balance is 0",
-    group="size",
-    show=Shown(percent, from_log10(percent)),
+    group=_SIZE,
+    show=percent,
+)
+POPULATION = declare(
+    "amount_population",
+    unit="USD",
+    reads="the amount against recent amounts of all accounts",
+    null_when="the amount is null",
+    group=_SIZE,
+    show=dollars,
 )
 UNPRICED = declare(
     "unpriced",
     unit="yes or no",
     reads="amount_usd, amount_units, the asset's record",
     null_when="never, when money moves",
-    show=yes_no,
+    group=_PRICE,
+    show=FACT,
 )
 PRICED_FROM_ASSET = declare(
     "priced_from_asset",
     unit="yes or no",
     reads="amount_usd, amount_units, the asset's record",
     null_when="never, when money moves",
-    show=yes_no,
+    group=_PRICE,
+    show=FACT,
 )
 PRICE_RATIO_OFF = declare(
     "price_ratio_off",
     unit="factor",
     reads="amount_usd, amount_units, the asset's record",
     null_when="either amount is unknown or the asset was priced fewer than 5 times",
-    show=plain,
+    group=_PRICE,
 )
 
 
-def measure(frame: Frame) -> None:
+@compiled
+def measure(f: Frame) -> None:
     """Price the amount, then weigh it and its share of the balance.
 
     >>> from rules.trial import trial
     >>> trial("withdrawal.requested", amount_usd=10.0, balance_usd=100.0)["share_of_balance"]
     0.1
     """
-    _price(frame)
-    usd = frame.usd
-    if isnan(usd):
+    _price(f)
+    usd = f.now[N_USD]
+    if not usd >= 0.0:
         return
-    account, values = frame.account, frame.values
-    values[AMOUNT_USD] = usd
-    if account[LARGEST_USD] > 0.0:
-        values[OVER_LARGEST] = usd / account[LARGEST_USD]
-    familiar = _familiar(frame)
-    size = log10(max(0.01, usd))
-    weigh(frame, AMOUNT_USD, AMOUNT, size, _FLOOR)
-    recall_balance(frame)
-    balance = frame.balance_usd
+    f.values[AMOUNT_USD] = f.values[POPULATION] = usd
+    if f.account[LARGEST_USD] > 0.0:
+        f.values[OVER_LARGEST] = usd / max(_SMALLEST_USD, f.account[LARGEST_USD])
+    familiar = _familiar(f)
+    shown = max(_SMALLEST_USD, usd)
+    f.now[N_LOG2_USD] = log2(shown)
+    f.now[N_SIZE] = log10(shown)
+    weigh(f, AMOUNT_USD, AMOUNT, f.now[N_SIZE], 0.0, _FLOOR)
+    size.measure(f)
+    recall_balance(f)
+    balance = f.now[N_BALANCE_USD]
     if balance > 0.0:
-        share = min(_LARGEST_SHARE, max(_SMALLEST_SHARE, usd / balance))
-        values[SHARE_OF_BALANCE] = share
-        weigh(frame, SHARE_OF_BALANCE, SHARE, log10(share), _FLOOR)
+        share = max(_SMALLEST_SHARE, usd / balance) if usd / _LARGEST_SHARE < balance else _LARGEST_SHARE
+        f.values[SHARE_OF_BALANCE] = share
+        weigh(f, SHARE_OF_BALANCE, SHARE, log10(share), 0.0, _FLOOR)
     if familiar:
-        frame.surprise[AMOUNT_USD] = frame.surprise[SHARE_OF_BALANCE] = 0.0
+        f.surprise[AMOUNT_USD] = f.surprise[SHARE_OF_BALANCE] = 0.0
+        f.now[N_OWN_Z] = f.now[N_LOG2_USD] = nan
 
 
-def measure_if_told(frame: Frame) -> None:
+@compiled
+def measure_if_told(f: Frame) -> None:
     """As ``measure``, for activities that need not move money: without any amount nothing is said."""
-    if frame.observation.amount_usd is not None or frame.observation.amount_units is not None:
-        measure(frame)
+    if f.event[E_AMOUNT_USD] >= 0.0 or f.event[E_AMOUNT_UNITS] >= 0.0:
+        measure(f)
 
 
-def balance_note(frame: Frame) -> str:
-    """What a share is a share of, when that balance was not told with the activity but remembered; else nothing."""
-    if isnan(frame.balance_told_us):
-        return ""
-    ago = duration(max(0.0, frame.now_us - frame.balance_told_us) / US)
-    return f" of about {dollars(frame.balance_usd)}, as last told {ago} before and moved since"
+@compiled
+def tell_population(f: Frame) -> None:
+    """Set the usual range of amounts anywhere: nine tenths of all payments."""
+    if f.values[POPULATION] >= 0.0:
+        spread = f.population[AMOUNT + 2]
+        tell_range(f, POPULATION, f.population[AMOUNT + 1], max(_FLOOR, sqrt(spread)), 0.0)
 
 
-def _familiar(frame: Frame) -> bool:
-    destination = frame.destination
-    return (
-        destination[LEARNED] >= _FAMILIAR_PAYMENTS
-        and frame.now_us - destination[LEARNED_FIRST_US] >= _FAMILIAR_DAYS * DAY_S * US
-        and frame.usd <= _FAMILIAR_GROWTH * destination[LEARNED_LARGEST_USD]
+@compiled
+def _familiar(f: Frame) -> bool:
+    return bool(
+        f.destination[PAYERS] == f.event[E_ACCOUNT]
+        and f.destination[PAYERS + 2] == 0.0
+        and f.destination[LEARNED] >= _FAMILIAR_PAYMENTS
+        and f.now[N_NOW_US] - f.destination[LEARNED_FIRST_US] >= _FAMILIAR_DAYS * DAY_US
+        and f.now[N_USD] <= _FAMILIAR_GROWTH * f.destination[LEARNED_LARGEST_USD]
     )
 
 
-def _price(frame: Frame) -> None:
-    usd, units = frame.observation.amount_usd, frame.observation.amount_units
-    values, asset = frame.values, frame.asset
-    values[UNPRICED] = values[PRICED_FROM_ASSET] = 0.0
-    known = asset[RATIO] >= _PRICED_AFTER and asset[FINGERPRINT] > 0.0
-    if usd is not None:
-        frame.usd = min(usd, _LARGEST_USD)
-        if known and units and usd > 0.0:
-            off = abs(log10(usd) - log10(units) - asset[RATIO + 1])
-            values[PRICE_RATIO_OFF] = 10.0 ** min(off, 300.0)
-            frame.usual[PRICE_RATIO_OFF] = 1.0
-            frame.surprise[PRICE_RATIO_OFF] = min(CAP, 4.0 * off) if values[PRICE_RATIO_OFF] >= _OFF else 0.0
-    elif units is not None and known:
-        size = log10(units) + asset[RATIO + 1] if units > 0.0 else -300.0
-        frame.usd = 10.0 ** max(-300.0, min(size, log10(_LARGEST_USD)))
-        values[PRICED_FROM_ASSET] = 1.0
-        frame.usual[PRICED_FROM_ASSET] = 0.0
-        frame.surprise[PRICED_FROM_ASSET] = 1.0
+@compiled
+def _price(f: Frame) -> None:
+    usd, units = f.event[E_AMOUNT_USD], f.event[E_AMOUNT_UNITS]
+    known = f.event[E_ASSET] != 0.0 and f.asset[RATIO] >= _PRICED_AFTER
+    tell_fact(f, UNPRICED, 0.0, 0.0)
+    tell_fact(f, PRICED_FROM_ASSET, 0.0, 0.0)
+    if usd >= 0.0:
+        f.now[N_USD] = min(usd, _LARGEST_USD)
+        if known and units > 0.0 and usd > 0.0:
+            _compare(f, abs(log10(usd) - log10(units) - f.asset[RATIO + 1]))
+    elif units >= 0.0 and known:
+        priced = log10(units) + f.asset[RATIO + 1] if units > 0.0 else _LEAST_LOG
+        f.now[N_USD] = exp10(max(_LEAST_LOG, min(priced, _LOG_LARGEST)))
+        f.values[PRICED_FROM_ASSET] = 1.0
+        f.surprise[PRICED_FROM_ASSET] = 1.0
     else:
-        values[UNPRICED] = 1.0
-        frame.usual[UNPRICED] = 0.0
-        frame.surprise[UNPRICED] = 2.0
+        f.values[UNPRICED] = 1.0
+        f.surprise[UNPRICED] = 2.0
 
 
-def learn(frame: Frame, rate: float) -> None:
-    """Learn the largest amount and the asset's ratio; the statistics themselves are learned from ``measured``."""
-    usd = frame.usd
-    if isnan(usd):
+@compiled
+def _compare(f: Frame, off: float) -> None:
+    f.values[PRICE_RATIO_OFF] = exp10(min(off, 300.0))
+    f.low[PRICE_RATIO_OFF] = f.high[PRICE_RATIO_OFF] = 1.0
+    f.surprise[PRICE_RATIO_OFF] = min(CAP, 4.0 * off) if f.values[PRICE_RATIO_OFF] >= _OFF else 0.0
+
+
+@compiled
+def remember(f: Frame) -> None:
+    """Let what is known of sizes fade."""
+    if f.event[E_ACCOUNT] != 0.0 and f.now[N_USD] >= 0.0:
+        size.remember(f)
+
+
+@compiled
+def learn(f: Frame, rate: float) -> None:
+    """Learn the largest amount, the asset's ratio and the model of sizes; ``measured`` is the kernel's to learn."""
+    usd = f.now[N_USD]
+    if not usd >= 0.0:
         return
-    account, asset, units = frame.account, frame.asset, frame.observation.amount_units
-    faded = account[LARGEST_USD] * (1.0 - 0.1 * rate)
-    account[LARGEST_USD] = max(faded, usd)
-    if frame.observation.amount_usd and units and asset[FINGERPRINT] > 0.0:
-        absorb(asset, RATIO, log10(frame.observation.amount_usd) - log10(units), 0.05)
-        asset[LEARNED] += 1.0
+    if f.event[E_ACCOUNT] != 0.0:
+        f.account[LARGEST_USD] = max(f.account[LARGEST_USD] * (1.0 - _FADING * rate), usd)
+        size.learn(f)
+    told, units = f.event[E_AMOUNT_USD], f.event[E_AMOUNT_UNITS]
+    if told > 0.0 and units > 0.0 and f.event[E_ASSET] != 0.0:
+        absorb(f.asset, RATIO, log10(told) - log10(units), _RATIO_RATE)
+        f.asset[LEARNED] += 1.0
+
+
+@compiled
+def learn_population(f: Frame, record: F8, rate: float) -> None:
+    """Learn sizes anywhere."""
+    if f.now[N_USD] >= 0.0 and f.event[E_ACCOUNT] != 0.0:
+        size.learn_population(f, record, rate)

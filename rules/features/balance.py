@@ -7,86 +7,100 @@ Rules enforced here:
   activity tells of are ordinary for a hot wallet, and must not turn a usual payment into "all of it".
 - A balance is one asset's, as it is told: ten thousand dollars of a small token say nothing about the account's ether.
   An activity without an asset speaks of the account as a whole and is remembered as such.
-- Eight assets are remembered per account; the one told longest ago makes room.
+- A few assets are remembered per account; the one told longest ago makes room.
 """
 
-from math import isnan
+from typing import Final
 
-from rules.baseline.layout import (
-    BALANCE_ASSETS,
-    BALANCE_LEFT_USD,
-    BALANCE_SLOTS,
-    BALANCE_TOLD_US,
-    BALANCE_TOLD_USD,
-)
-from rules.baseline.statistics import words
-from rules.features.frame import DAY_S, US, Frame
+from rules.baseline.layout import BALANCE_SLOTS, BALANCES
+from rules.compiled import compiled
+from rules.event import E_ACCOUNT, E_AMOUNT_USD, E_ASSET, E_BALANCE_USD
+from rules.features.frame import DAY_US, N_BALANCE_TOLD_US, N_BALANCE_USD, N_NOW_US, Frame
+from rules.features.weighing import worth
 
-_USABLE_US = 30 * DAY_S * US
-_LEAST_LEFT = 0.5
-_MOST_USD = 1e18
-_WHOLE = -1.0
+_USABLE_US: Final = 30 * DAY_US
+_LEAST_LEFT: Final = 0.5
+_MOST_USD: Final = 1e18
+_WHOLE: Final = -1.0
+_WORDS: Final = 4
+_END: Final = BALANCES + _WORDS * BALANCE_SLOTS
+TOLD_US: Final = 1
+TOLD_USD: Final = 2
+LEFT_USD: Final = 3
+"""What stands after the asset's fingerprint in a slot: when it was told, what was told, what is left of it."""
 
 
-def recall_balance(frame: Frame) -> None:
+@compiled
+def recall_balance(f: Frame) -> None:
     """Set the frame's balance: as told now, else as remembered; NaN when neither."""
-    told = frame.observation.balance_usd
-    if told is not None:
-        frame.balance_usd = told
+    told = f.event[E_BALANCE_USD]
+    if told >= 0.0:
+        f.now[N_BALANCE_USD] = told
         return
-    slot = _slot(frame)
-    if slot < 0 or frame.now_us - frame.account[BALANCE_TOLD_US + slot] > _USABLE_US:
+    slot = _slot(f)
+    if slot < 0 or f.now[N_NOW_US] - f.account[slot + TOLD_US] > _USABLE_US:
         return
-    told_usd = frame.account[BALANCE_TOLD_USD + slot]
-    frame.balance_usd = max(frame.account[BALANCE_LEFT_USD + slot], _LEAST_LEFT * told_usd)
-    frame.balance_told_us = frame.account[BALANCE_TOLD_US + slot]
+    f.now[N_BALANCE_USD] = max(f.account[slot + LEFT_USD], _LEAST_LEFT * f.account[slot + TOLD_USD])
+    f.now[N_BALANCE_TOLD_US] = f.account[slot + TOLD_US]
 
 
-def remember(frame: Frame) -> None:
+@compiled
+def remember(f: Frame) -> None:
     """Remember the balance told with an outflow (as it stood before), or take the outflow from the remembered one."""
-    if not frame.account_key:
+    if f.event[E_ACCOUNT] == 0.0:
         return
-    usd = 0.0 if isnan(frame.usd) else frame.usd
-    told = frame.observation.balance_usd
-    if told is not None:
-        _tell(frame, told, max(0.0, told - usd))
+    usd = worth(f)
+    told = f.event[E_BALANCE_USD]
+    if told >= 0.0:
+        _tell(f, told, max(0.0, told - usd))
         return
-    slot = _slot(frame)
+    slot = _slot(f)
     if slot >= 0:
-        at = BALANCE_LEFT_USD + slot
-        frame.account[at] = max(0.0, frame.account[at] - usd)
+        f.account[slot + LEFT_USD] = max(0.0, f.account[slot + LEFT_USD] - usd)
 
 
-def receive(frame: Frame) -> None:
+@compiled
+def receive(f: Frame) -> None:
     """Add a deposit to the remembered balance, or remember the balance told with it."""
-    told, usd = frame.observation.balance_usd, frame.observation.amount_usd
-    if told is not None:
-        _tell(frame, told, told)
-    elif usd is not None:
-        put_back(frame, usd)
+    if f.event[E_BALANCE_USD] >= 0.0:
+        _tell(f, f.event[E_BALANCE_USD], f.event[E_BALANCE_USD])
+    elif f.event[E_AMOUNT_USD] >= 0.0:
+        put_back(f, f.event[E_AMOUNT_USD])
 
 
-def put_back(frame: Frame, usd: float) -> None:
+@compiled
+def put_back(f: Frame, usd: float) -> None:
     """Add what came, or what did not leave after all, to the remembered balance."""
-    slot = _slot(frame)
+    slot = _slot(f)
     if slot >= 0:
-        account = frame.account
-        left = account[BALANCE_LEFT_USD + slot] = min(_MOST_USD, account[BALANCE_LEFT_USD + slot] + usd)
-        account[BALANCE_TOLD_USD + slot] = max(account[BALANCE_TOLD_USD + slot], left)
+        left = min(_MOST_USD, f.account[slot + LEFT_USD] + usd)
+        f.account[slot + LEFT_USD] = left
+        f.account[slot + TOLD_USD] = max(f.account[slot + TOLD_USD], left)
 
 
-def _slot(frame: Frame) -> int:
-    known = words(frame.account, BALANCE_ASSETS, BALANCE_SLOTS)
-    key = frame.asset_key or _WHOLE
-    return known.index(key) if key in known else -1
+@compiled
+def _key(f: Frame) -> float:
+    return f.event[E_ASSET] if f.event[E_ASSET] != 0.0 else _WHOLE
 
 
-def _tell(frame: Frame, told: float, left: float) -> None:
-    account, slot = frame.account, _slot(frame)
+@compiled
+def _slot(f: Frame) -> int:
+    key = _key(f)
+    for slot in range(BALANCES, _END, _WORDS):
+        if f.account[slot] == key:
+            return slot
+    return -1
+
+
+@compiled
+def _tell(f: Frame, told: float, left: float) -> None:
+    account, slot = f.account, _slot(f)
     if slot < 0:
-        times = words(account, BALANCE_TOLD_US, BALANCE_SLOTS)
-        slot = times.index(min(times))
-    account[BALANCE_ASSETS + slot] = frame.asset_key or _WHOLE
-    account[BALANCE_TOLD_US + slot] = frame.now_us
-    account[BALANCE_TOLD_USD + slot] = min(_MOST_USD, told)
-    account[BALANCE_LEFT_USD + slot] = min(_MOST_USD, left)
+        slot = BALANCES
+        for other in range(BALANCES, _END, _WORDS):
+            if account[other + TOLD_US] < account[slot + TOLD_US]:
+                slot = other
+    account[slot] = _key(f)
+    account[slot + TOLD_US] = f.now[N_NOW_US]
+    account[slot + TOLD_USD] = min(_MOST_USD, told)
+    account[slot + LEFT_USD] = min(_MOST_USD, left)

@@ -1,138 +1,165 @@
 """All features, and which of them are measured, remembered and learned for which family of activity.
 
 Rules enforced here:
-- This table is the only place that says what happens to which kind of activity; the kernel walks it.
-- A score is the sum of contributions: each group's largest surprisal above ``NOISE``, times the frame's weight. The sum
-  is correctly rounded (``math.fsum``), so that it does not depend on the order of features.
+- These functions are the only place that says what happens to which kind of activity; the kernel calls them.
+- A feature that is named is declared, once; the compiled kernel holds its index.
 """
 
-from collections.abc import Callable
-from enum import StrEnum
-from functools import lru_cache
-from math import fsum
+from math import nan
 from typing import Final
 
-from rules.baseline.layout import View
-from rules.features import access, amount, balance, destination, governance, history, linkage, signing, timing, velocity
+import numpy as np
+
+from rules.arrays import F8, I8
+from rules.compiled import compiled
+from rules.event import E_FAMILY, E_KIND, GOVERNANCE, KIND_AT, MONEY, SIGNING
+from rules.features import (
+    access,
+    amount,
+    asset,
+    balance,
+    contagion,
+    crowd,
+    destination,
+    governance,
+    history,
+    linkage,
+    movement,
+    reputation,
+    signing,
+    timing,
+    velocity,
+    weighing,
+)
 from rules.features.declared import DECLARED, Feature
-from rules.features.frame import Frame
+from rules.features.frame import N_ANY_HABIT, N_DRIFT_Z, N_LOG2_USD, N_OWN_HABIT, N_OWN_Z, Frame
+from rules.features.names import NAMES
 
-NOISE: Final = 0.5
-"""Surprisal that is not worth a word: one in three."""
-
-FEATURES: Final[tuple[Feature, ...]] = tuple(DECLARED)
+FEATURES: Final[tuple[Feature, ...]] = tuple(sorted(DECLARED, key=lambda feature: feature.index))
 """Every feature, by index."""
+
+if tuple(feature.name for feature in FEATURES) != NAMES:
+    raise ValueError(f"features {sorted(set(NAMES) - {f.name for f in FEATURES})} are named but not declared")
 
 BY_NAME: Final[dict[str, Feature]] = {feature.name: feature for feature in FEATURES}
 """Every feature, by name."""
 
+GROUP_NAMES: Final = tuple(dict.fromkeys(feature.group for feature in FEATURES if feature.scored))
+"""Groups of scored features, in order of their first feature."""
 
-class Family(StrEnum):
-    """Families of activity; each has its own calibration."""
+GROUPS: Final[I8] = np.array(
+    [GROUP_NAMES.index(feature.group) if feature.scored else -1 for feature in FEATURES], np.int64
+)
+"""Number of each feature's group; -1 for what only rules read."""
 
-    MONEY = "money"
-    SIGNING = "signing"
-    ACCESS = "access"
-    GOVERNANCE = "governance"
-    OTHER = "other"
+WEIGHTS: Final[F8] = np.array([feature.weight if feature.scored else 0.0 for feature in FEATURES], np.float64)
+"""Share of attacks that are expected to show in each feature."""
 
+REPUTATIONS: Final = reputation.REPUTATION
+"""Features that verdicts set: destination, device, network, actor, account."""
 
-_NOT_LEAVING: Final = frozenset({"withdrawal.failed", "withdrawal.cancelled"})
-
-
-@lru_cache(maxsize=256)
-def family_of(kind: str) -> Family:
-    """The family of a kind of activity; what is not weighed at all is ``OTHER``.
-
-    >>> family_of("withdrawal.requested").value, family_of("withdrawal.failed").value, family_of("deposit.confirmed").value
-    ('money', 'other', 'other')
-    """
-    head = kind.partition(".")[0]
-    if head == "withdrawal":
-        return Family.OTHER if kind in _NOT_LEAVING else Family.MONEY
-    return _HEADS.get(head, Family.OTHER)
+_DEPOSIT: Final = KIND_AT["deposit.confirmed"]
+_FAILED: Final = KIND_AT["withdrawal.failed"]
+_CANCELLED: Final = KIND_AT["withdrawal.cancelled"]
 
 
-_HEADS: Final = {"signing": Family.SIGNING, "access": Family.ACCESS, "governance": Family.GOVERNANCE}
-
-Measure = Callable[[Frame], None]
-Learn = Callable[[Frame, float], None]
-LearnPopulation = Callable[[Frame, View, float], None]
-
-MEASURES: Final[dict[Family, tuple[Measure, ...]]] = {
-    Family.MONEY: (
-        history.measure,
-        linkage.measure,
-        access.measure,
-        amount.measure,
-        velocity.measure,
-        timing.measure,
-        destination.measure,
-        signing.measure,
-    ),
-    Family.SIGNING: (
-        history.measure,
-        linkage.measure,
-        access.measure,
-        amount.measure_if_told,
-        velocity.measure,
-        timing.measure,
-        destination.measure,
-        signing.measure,
-    ),
-    Family.ACCESS: (history.measure, linkage.measure, access.measure),
-    Family.GOVERNANCE: (history.measure, linkage.measure, access.measure, governance.measure),
-    Family.OTHER: (),
-}
-
-REMEMBERS: Final[dict[Family, tuple[Measure, ...]]] = {
-    Family.MONEY: (velocity.remember, balance.remember, destination.remember, access.remember),
-    Family.SIGNING: (velocity.remember, balance.remember, destination.remember, access.remember),
-    Family.ACCESS: (linkage.remember_change, access.remember),
-    Family.GOVERNANCE: (linkage.remember_change, access.remember, governance.remember),
-    Family.OTHER: (),
-}
-
-LEARNS: Final[dict[Family, tuple[Learn, ...]]] = {
-    Family.MONEY: (amount.learn, timing.learn, destination.learn, access.learn, governance.learn),
-    Family.SIGNING: (amount.learn, timing.learn, destination.learn, access.learn, governance.learn, signing.learn),
-    Family.ACCESS: (access.learn, governance.learn),
-    Family.GOVERNANCE: (access.learn, governance.learn),
-    Family.OTHER: (),
-}
-
-LEARNS_POPULATION: Final[dict[Family, tuple[LearnPopulation, ...]]] = {
-    Family.MONEY: (destination.learn_population, linkage.learn_population, access.learn_population),
-    Family.SIGNING: (destination.learn_population, linkage.learn_population, access.learn_population),
-    Family.ACCESS: (access.learn_population, governance.learn_population),
-    Family.GOVERNANCE: (access.learn_population, governance.learn_population),
-    Family.OTHER: (),
-}
+@compiled
+def measure(f: Frame) -> None:
+    """Measure every feature of the event's family."""
+    f.now[N_OWN_Z] = f.now[N_LOG2_USD] = f.now[N_DRIFT_Z] = f.now[N_OWN_HABIT] = f.now[N_ANY_HABIT] = nan
+    family = int(f.event[E_FAMILY])
+    if family > GOVERNANCE:
+        return
+    history.measure(f)
+    linkage.measure(f)
+    access.measure(f)
+    movement.measure(f)
+    crowd.measure(f)
+    contagion.measure(f)
+    if family in (MONEY, SIGNING):
+        if family == MONEY:
+            amount.measure(f)
+        else:
+            amount.measure_if_told(f)
+        velocity.measure(f)
+        timing.measure(f)
+        destination.measure(f)
+        linkage.measure_whitelisting(f)
+        asset.measure(f)
+        signing.measure(f)
+    elif family == GOVERNANCE:
+        governance.measure(f)
 
 
-def _groups() -> tuple[tuple[int, ...], ...]:
-    groups: dict[str, list[int]] = {}
-    for feature in FEATURES:
-        if feature.scored:
-            groups.setdefault(feature.group, []).append(feature.index)
-    return tuple(tuple(indexes) for indexes in groups.values())
+@compiled
+def tell_ranges(f: Frame) -> None:
+    """Set the usual ranges that are costly to tell: call it where somebody reads ``low`` and ``high``."""
+    weighing.tell_ranges(f)
+    amount.tell_population(f)
 
 
-_SINGLE: Final = tuple(group[0] for group in _groups() if len(group) == 1)
-_SEVERAL: Final = tuple(group for group in _groups() if len(group) > 1)
+@compiled
+def remember(f: Frame) -> None:
+    """Remember what happened, whether it may be learned or not."""
+    family = int(f.event[E_FAMILY])
+    if family > GOVERNANCE:
+        return
+    if family in (MONEY, SIGNING):
+        amount.remember(f)
+        velocity.remember(f)
+        balance.remember(f)
+        destination.remember(f)
+    else:
+        linkage.remember(f)
+        if family == GOVERNANCE:
+            governance.remember(f)
+    access.remember(f)
+    movement.remember(f)
+    crowd.remember(f)
+    contagion.remember(f)
 
 
-def contributions(frame: Frame) -> list[tuple[float, int]]:
-    """What each feature adds to the score, as (contribution, feature index), without those that add nothing."""
-    surprise, weight = frame.surprise, frame.weight
-    found = [((surprise[at] - NOISE) * weight, at) for at in _SINGLE if surprise[at] > NOISE]
-    for group in _SEVERAL:
-        best = max(group, key=surprise.__getitem__)
-        if surprise[best] > NOISE:
-            found.append(((surprise[best] - NOISE) * weight, best))
-    return found
+@compiled
+def learn(f: Frame, rate: float) -> None:
+    """Learn what is usual for the event's entities."""
+    family = int(f.event[E_FAMILY])
+    if family > GOVERNANCE:
+        return
+    if family in (MONEY, SIGNING):
+        amount.learn(f, rate)
+        timing.learn(f)
+        destination.learn(f, rate)
+        asset.learn(f, rate)
+        if family == SIGNING:
+            signing.learn(f, rate)
+    access.learn(f, rate)
+    movement.learn(f, rate)
+    crowd.learn(f)
+    governance.learn(f, rate)
 
 
-def raw_score(parts: list[tuple[float, int]]) -> float:
-    """The sum of contributions."""
-    return fsum(part for part, _ in parts)
+@compiled
+def learn_population(f: Frame, record: F8, rate: float) -> None:
+    """Learn what is usual for a peer group or for all."""
+    family = int(f.event[E_FAMILY])
+    if family > GOVERNANCE:
+        return
+    if family in (MONEY, SIGNING):
+        amount.learn_population(f, record, rate)
+        destination.learn_population(f, record, rate)
+        linkage.learn_population(f, record, rate)
+    else:
+        governance.learn_population(f, record, rate)
+    access.learn_population(f, record, rate)
+    movement.learn_population(f, record, rate)
+    crowd.learn_population(f, record, rate)
+
+
+@compiled
+def settle(f: Frame) -> None:
+    """Take back a transfer that failed or was cancelled, or receive a deposit, of an account that is known."""
+    kind = f.event[E_KIND]
+    if kind == _DEPOSIT:
+        balance.receive(f)
+    elif kind in (_FAILED, _CANCELLED):
+        velocity.give_back(f)

@@ -1,21 +1,24 @@
-"""Where to: how new a destination is for this account, who else pays it, dust tests, look-alikes, never used assets.
+"""Where to: how new a destination is for this account, who else pays it, dust tests, look-alikes.
 
 Newness is measured against how often this account pays new destinations: for a hot wallet that pays strangers all day
 it says nothing, for a cold wallet it says a lot. A destination stays new for a day after anyone first paid it, whether
 that payment was learned or not, unless people cleared one: a thief's first transfer must not vouch for his second.
-Fan-in counts accounts that paid a young destination within an hour.
-A destination that the platform itself vouches for (internal; or whitelisted, with no change of credentials, whitelist
-or policy near it within a week) is trusted: it lowers the weight of the score, and the score alone never holds it.
+Fan-in counts accounts that paid a young destination within an hour, fan-out the destinations of an account that it did
+not know. A destination that the platform itself vouches for (internal; or whitelisted, with no change of credentials,
+whitelist or policy near it within a week) is trusted: it lowers the weight of the score, and the score alone never holds
+it.
 """
 
-from math import exp, isnan, log10
+from typing import Final
 
+from rules.arithmetic import exp, log10
+from rules.arrays import F8
 from rules.baseline.layout import (
     CLEARED,
     FAN_IN,
+    FAN_OUT,
+    FAN_OUTS,
     FIRST_US,
-    KNOWN_ASSET_SLOTS,
-    KNOWN_ASSETS,
     KNOWN_DESTINATION_SETS,
     KNOWN_DESTINATIONS,
     LARGEST_SEEN_USD,
@@ -25,37 +28,53 @@ from rules.baseline.layout import (
     LEARNED_LARGEST_USD,
     LOOK_SETS,
     LOOKS,
-    NEW_ASSET,
     NEW_DESTINATION,
     PAYER_SLOTS,
     PAYERS,
+    POPULATION_FAN_OUTS,
     REMEMBERED,
     VALUE_1H,
-    View,
 )
-from rules.baseline.statistics import CAP, imprint, move_rate, rate_surprisal, recall, words
-from rules.baseline.tables import fingerprint
-from rules.features.declared import UNSCORED, declare, dollars, duration, plain, yes_no
-from rules.features.frame import DAY_S, HOUR_S, US, Frame
+from rules.baseline.statistics import (
+    CAP,
+    ORDINARY,
+    absorb,
+    count_since,
+    imprint,
+    move_rate,
+    rate_surprisal,
+    recall,
+    stamp,
+    tail_surprisal,
+    usual,
+)
+from rules.compiled import compiled
+from rules.event import DESTINATION_KINDS, E_ACCOUNT, E_DESTINATION, E_DESTINATION_KIND, E_LOOK
+from rules.features.declared import FACT, UNSCORED, Group, declare, dollars, duration
+from rules.features.frame import DAY_US, HOUR_US, N_LATE, N_LEFT, N_NOW_US, N_TRUSTED, N_USD, N_WEIGHT, US, Frame
 from rules.features.linkage import CHANGE_AGE
+from rules.features.velocity import HOUR_WINDOW
+from rules.features.weighing import tell_fact, tell_range, worth
 
-_YOUNG_US = DAY_S * US
-_DUST_USD = 200.0
-_DUST_WITHIN_US = 2 * DAY_S * US
-_DUST_FREE = 2.0
-_RATE_OF_FAN_IN = 0.02
-_TRUSTED_WEIGHT = 0.2
-_PAIR = 2
-_LOOK_CHARACTERS = 4
-_SHORTEST_ADDRESS = 24
-_SHARED_PREFIXES = ("0x", "bc1q", "bc1p", "tb1q", "tb1p", "ltc1q")
+_DUST_USD: Final = 200.0
+_LEAST_DUST_USD: Final = 0.01
+_DUST_WITHIN_US: Final = 2 * DAY_US
+_DUST_FREE: Final = 2.0
+_RATE_OF_FAN_IN: Final = 0.02
+_FLOOR: Final = 0.2
+_TRUSTED_WEIGHT: Final = 0.2
+_PAIR: Final = 2
+_INTERNAL: Final = DESTINATION_KINDS.index("internal")
+_WHITELISTED: Final = DESTINATION_KINDS.index("whitelisted")
+_DESTINATION: Final = Group("destination", 0.03)
 
 NEW = declare(
     "destination_new",
     unit="yes or no",
     reads="destinations learned of the account, and their age (new for a day unless cleared), against its rate of new ones",
     null_when="no account or no destination",
-    show=yes_no,
+    group=_DESTINATION,
+    show=FACT,
 )
 AGE = declare(
     "destination_age_s",
@@ -70,7 +89,14 @@ FAN = declare(
     unit="accounts, up to 8",
     reads="distinct accounts that paid the destination within an hour; scored while it is younger than a day",
     null_when="no account or no destination",
-    show=plain,
+    group=_DESTINATION,
+)
+FAN_OUT_1H = declare(
+    "fan_out_1h",
+    unit="destinations, decayed",
+    reads="destinations not known of the account that it paid, time constant 1 h",
+    null_when="no account or no destination",
+    group=_DESTINATION,
 )
 DESTINATION_VALUE = declare(
     "destination_value_1h",
@@ -85,21 +111,15 @@ DUST = declare(
     unit="ratio",
     reads="the amount over the largest so far, when all so far was dust (up to 200 USD) within 2 days",
     null_when="the destination was never paid, or not with dust only, or the amount is null",
-    show=plain,
+    group=Group(weight=0.1),
 )
 LOOKALIKE = declare(
     "lookalike_destination",
     unit="yes or no",
     reads="first and last four characters against destinations learned of the account",
     null_when="no account or no destination",
-    show=yes_no,
-)
-ASSET_NEW = declare(
-    "asset_new",
-    unit="yes or no",
-    reads="assets learned of the account, against its rate of new ones",
-    null_when="no account or no asset",
-    show=yes_no,
+    group=Group(weight=1.0),
+    show=FACT,
 )
 TRUSTED = declare(
     "destination_trusted",
@@ -107,180 +127,156 @@ TRUSTED = declare(
     reads="destination_kind, and changes of credentials, whitelist or policy within a week",
     null_when="never, when money moves",
     group=UNSCORED,
-    show=yes_no,
+    show=FACT,
 )
 
 
-def measure(frame: Frame) -> None:
-    """Weigh the destination and the asset.
+@compiled
+def measure(f: Frame) -> None:
+    """Weigh the destination.
 
     >>> from rules.trial import trial
     >>> trial("withdrawal.requested", destination="eip155:1:0xabc")["destination_new"]
     1.0
     """
-    frame.trusted = _vouched(frame)
-    frame.values[TRUSTED] = 1.0 if frame.trusted else 0.0
-    if frame.trusted:
-        frame.weight = _TRUSTED_WEIGHT
-    if frame.destination_key:
-        _measure_destination(frame)
-    if frame.account_key and frame.asset_key:
-        account = frame.account
-        new = not recall(account, KNOWN_ASSETS, KNOWN_ASSET_SLOTS, frame.asset_key)
-        frame.values[ASSET_NEW] = 1.0 if new else 0.0
-        frame.usual[ASSET_NEW] = account[NEW_ASSET]
-        if new:
-            frame.surprise[ASSET_NEW] = rate_surprisal(account[LEARNED], account[NEW_ASSET], 0.3)
-
-
-def _vouched(frame: Frame) -> bool:
-    kind = frame.observation.destination_kind
-    return kind == "internal" or (kind == "whitelisted" and isnan(frame.values[CHANGE_AGE]))
-
-
-def _measure_destination(frame: Frame) -> None:
-    destination, values, now_us = frame.destination, frame.values, frame.now_us
-    paid_before = destination[REMEMBERED] > 0.0
-    age_us = max(0.0, now_us - destination[FIRST_US]) if paid_before else 0.0
-    values[AGE] = age_us / US
-    if not isnan(frame.usd):
-        values[DESTINATION_VALUE] = _left(frame) + frame.usd
-        largest = destination[LARGEST_SEEN_USD]
-        if paid_before and 0.0 < largest <= _DUST_USD and age_us <= _DUST_WITHIN_US and frame.usd > 0.0:
-            values[DUST] = frame.usd / largest
-            frame.usual[DUST] = 1.0
-            frame.surprise[DUST] = min(CAP, max(0.0, log10(values[DUST]) - _DUST_FREE))
-    if not frame.account_key:
+    kind, change_age = f.event[E_DESTINATION_KIND], f.values[CHANGE_AGE]
+    unchanged = not change_age >= 0.0
+    trusted = kind == _INTERNAL or (kind == _WHITELISTED and unchanged)
+    f.now[N_TRUSTED] = f.values[TRUSTED] = 1.0 if trusted else 0.0
+    if trusted:
+        f.now[N_WEIGHT] = _TRUSTED_WEIGHT
+    if f.event[E_DESTINATION] == 0.0:
         return
-    values[FAN] = _fan_in(frame)
-    frame.usual[FAN] = 1.0
-    if values[FAN] > 1.0 and age_us <= _YOUNG_US:
-        one = rate_surprisal(frame.population[LEARNED], frame.population[FAN_IN], _RATE_OF_FAN_IN)
-        frame.surprise[FAN] = min(CAP, one * (values[FAN] - 1.0))
-    _measure_new(frame)
+    paid_before = f.destination[REMEMBERED] > 0.0
+    age_us = max(0.0, f.now[N_NOW_US] - f.destination[FIRST_US]) if paid_before else 0.0
+    f.values[AGE] = age_us / US
+    if f.now[N_USD] >= 0.0:
+        f.values[DESTINATION_VALUE] = _left(f) + f.now[N_USD]
+        if paid_before and age_us <= _DUST_WITHIN_US and f.now[N_USD] > 0.0:
+            _measure_dust(f)
+    if f.event[E_ACCOUNT] != 0.0:
+        _measure_fan_in(f, age_us)
+        _measure_new(f, age_us)
 
 
-def _measure_new(frame: Frame) -> None:
-    account, values = frame.account, frame.values
-    at = KNOWN_DESTINATIONS + _PAIR * _set(frame)
-    known = frame.destination_key in {account[at], account[at + 1]}
-    young = values[AGE] * US < _YOUNG_US and not frame.destination[CLEARED]
-    new = not known or young
-    values[NEW] = 1.0 if new else 0.0
-    frame.usual[NEW] = account[NEW_DESTINATION]
+@compiled
+def _measure_dust(f: Frame) -> None:
+    largest = f.destination[LARGEST_SEEN_USD]
+    if 0.0 < largest <= _DUST_USD:
+        f.values[DUST] = f.now[N_USD] / max(_LEAST_DUST_USD, largest)
+        f.low[DUST] = f.high[DUST] = 1.0
+        f.surprise[DUST] = min(CAP, max(0.0, log10(max(1.0, f.values[DUST])) - _DUST_FREE))
+
+
+@compiled
+def _measure_fan_in(f: Frame, age_us: float) -> None:
+    since_us = f.now[N_NOW_US] - HOUR_US
+    payers = 1.0 + count_since(f.destination, PAYERS, PAYER_SLOTS, since_us, f.event[E_ACCOUNT])
+    f.values[FAN] = min(float(PAYER_SLOTS), payers)
+    f.low[FAN] = f.high[FAN] = 1.0
+    if payers > 1.0 and age_us <= DAY_US:
+        one = rate_surprisal(f.population[LEARNED], f.population[FAN_IN], _RATE_OF_FAN_IN)
+        f.surprise[FAN] = min(CAP, one * (f.values[FAN] - 1.0))
+
+
+@compiled
+def _measure_new(f: Frame, age_us: float) -> None:
+    account = f.account
+    known = recall(account, KNOWN_DESTINATIONS + _PAIR * _set(f), _PAIR, f.event[E_DESTINATION])
+    new = not known or (age_us < DAY_US and f.destination[CLEARED] == 0.0)
+    tell_fact(f, NEW, 1.0 if new else 0.0, account[NEW_DESTINATION])
     if new:
-        prior = min(0.9, max(0.05, frame.prior[NEW_DESTINATION]))
-        frame.surprise[NEW] = rate_surprisal(account[LEARNED], account[NEW_DESTINATION], prior)
-    look = not known and _imitates(frame)
-    values[LOOKALIKE] = 1.0 if look else 0.0
-    frame.usual[LOOKALIKE] = 0.0
-    if look:
-        frame.surprise[LOOKALIKE] = CAP
+        prior = min(0.9, max(0.05, f.prior[NEW_DESTINATION]))
+        f.surprise[NEW] = rate_surprisal(account[LEARNED], account[NEW_DESTINATION], prior)
+    imitates = not known and _imitates(f)
+    tell_fact(f, LOOKALIKE, 1.0 if imitates else 0.0, 0.0)
+    if imitates:
+        f.surprise[LOOKALIKE] = CAP
+    fan_out = account[FAN_OUT] * f.now[N_LEFT + HOUR_WINDOW] + (0.0 if known else 1.0)
+    f.values[FAN_OUT_1H] = fan_out
+    mean, spread = usual(account, f.population, FAN_OUTS, POPULATION_FAN_OUTS, _FLOOR)
+    tell_range(f, FAN_OUT_1H, mean, spread, 1.0)
+    z = (log10(1.0 + fan_out) - mean) / spread
+    f.surprise[FAN_OUT_1H] = tail_surprisal(z) if z > ORDINARY and not known else 0.0
 
 
-def look_of(destination: str) -> str | None:
-    """The first and last four characters that a person compares, or ``None`` for ids too short to be an address.
-
-    Prefixes that all addresses of a chain share (BIP-173, BIP-350, EIP-55) do not count as characters compared.
-
-    >>> look_of("eip155:1:0xabcd000000000000000000000000000000009876")
-    'abcd 9876'
-    >>> look_of("bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4")
-    'w508 f3t4'
-    >>> look_of("main/warm-1") is None
-    True
-    """
-    address = destination[destination.rfind(":") + 1 :].lower()
-    for prefix in _SHARED_PREFIXES:
-        address = address.removeprefix(prefix)
-    if len(address) < _SHORTEST_ADDRESS:
-        return None
-    return address[:_LOOK_CHARACTERS] + " " + address[-_LOOK_CHARACTERS:]
-
-
-def _imitates(frame: Frame) -> bool:
+@compiled
+def _imitates(f: Frame) -> bool:
     """Whether the account learned another destination that looks the same."""
-    look = look_of(frame.observation.destination or "")
-    if look is None:
+    if f.event[E_LOOK] == 0.0:
         return False
-    frame.look_key = fingerprint(look, frame.salt)
-    at = LOOKS + _PAIR * (int(frame.look_key) % LOOK_SETS)
-    return frame.account[at] == frame.look_key and frame.account[at + 1] != frame.destination_key
+    at = LOOKS + _PAIR * (int(f.event[E_LOOK]) % LOOK_SETS)
+    return bool(f.account[at] == f.event[E_LOOK] and f.account[at + 1] != f.event[E_DESTINATION])
 
 
-def _set(frame: Frame) -> int:
-    return int(frame.destination_key) % KNOWN_DESTINATION_SETS
+@compiled
+def _set(f: Frame) -> int:
+    return int(f.event[E_DESTINATION]) % KNOWN_DESTINATION_SETS
 
 
-def _left(frame: Frame) -> float:
-    destination = frame.destination
-    gap_s = max(0.0, frame.now_us - destination[LAST_US]) / US
-    return destination[VALUE_1H] * exp(-gap_s / HOUR_S)
+@compiled
+def _left(f: Frame) -> float:
+    gap_us = max(0.0, f.now[N_NOW_US] - f.destination[LAST_US])
+    return float(f.destination[VALUE_1H] * exp(-gap_us / HOUR_US))
 
 
-def _fan_in(frame: Frame) -> float:
-    if frame.destination[REMEMBERED] == 0.0:
-        return 1.0
-    since = frame.now_us - HOUR_S * US
-    payers = words(frame.destination, PAYERS, 2 * PAYER_SLOTS)
-    others = sum(
-        1
-        for at in range(0, 2 * PAYER_SLOTS, 2)
-        if payers[at + 1] > since and payers[at] not in {0.0, frame.account_key}
-    )
-    return float(min(PAYER_SLOTS, others + 1))
-
-
-def remember(frame: Frame) -> None:
-    """Note the payment in the destination's record: payer, amount, time."""
-    if not frame.destination_key:
+@compiled
+def remember(f: Frame) -> None:
+    """Note the payment in the destination's record: payer, amount, time; and a new one in the account's."""
+    if f.event[E_ACCOUNT] != 0.0:
+        fan_out = f.values[FAN_OUT_1H]
+        f.account[FAN_OUT] = fan_out if fan_out >= 0.0 else f.account[FAN_OUT] * f.now[N_LEFT + HOUR_WINDOW]
+    if f.event[E_DESTINATION] == 0.0:
         return
-    destination = frame.destination
-    usd = 0.0 if isnan(frame.usd) else frame.usd
-    destination[VALUE_1H] = _left(frame) + usd
+    destination, now_us = f.destination, f.now[N_NOW_US]
+    usd = worth(f)
+    destination[VALUE_1H] = _left(f) + usd
     if destination[REMEMBERED] == 0.0:
-        destination[FIRST_US] = frame.now_us
+        destination[FIRST_US] = now_us
     destination[REMEMBERED] += 1.0
     destination[LARGEST_SEEN_USD] = max(usd, destination[LARGEST_SEEN_USD])
-    destination[LAST_US] = max(frame.now_us, destination[LAST_US])
-    if not frame.account_key:
+    destination[LAST_US] = max(now_us, destination[LAST_US])
+    if f.event[E_ACCOUNT] != 0.0:
+        stamp(destination, PAYERS, PAYER_SLOTS, f.event[E_ACCOUNT], now_us)
+
+
+@compiled
+def learn(f: Frame, rate: float) -> None:
+    """Learn the destination, its look, and how often and how many new ones this account pays."""
+    if f.event[E_DESTINATION] == 0.0:
         return
-    payers = words(destination, PAYERS, 2 * PAYER_SLOTS)
-    keys, times = payers[::2], payers[1::2]
-    slot = keys.index(frame.account_key) if frame.account_key in keys else times.index(min(times))
-    destination[PAYERS + 2 * slot] = frame.account_key
-    destination[PAYERS + 2 * slot + 1] = frame.now_us
-
-
-def learn(frame: Frame, rate: float) -> None:
-    """Learn the destination, its look and the asset of this account."""
-    account, values = frame.account, frame.values
-    if frame.destination_key:
-        destination = frame.destination
-        if destination[LEARNED] == 0.0:
-            destination[LEARNED_FIRST_US] = frame.now_us
-        destination[LEARNED] += 1.0
-        if frame.late:
-            destination[CLEARED] = 1.0
-        if not isnan(frame.usd):
-            destination[LEARNED_LARGEST_USD] = max(frame.usd, destination[LEARNED_LARGEST_USD])
-    if not frame.account_key:
+    _learn_destination(f)
+    if f.event[E_ACCOUNT] == 0.0:
         return
-    if frame.destination_key:
-        move_rate(account, NEW_DESTINATION, values[NEW], rate)
-        imprint(account, KNOWN_DESTINATIONS + _PAIR * _set(frame), _PAIR, frame.destination_key)
-        if frame.look_key:
-            at = LOOKS + _PAIR * (int(frame.look_key) % LOOK_SETS)
-            account[at], account[at + 1] = frame.look_key, frame.destination_key
-    if frame.asset_key:
-        move_rate(account, NEW_ASSET, values[ASSET_NEW], rate)
-        imprint(account, KNOWN_ASSETS, KNOWN_ASSET_SLOTS, frame.asset_key)
+    account = f.account
+    move_rate(account, NEW_DESTINATION, f.values[NEW], rate)
+    imprint(account, KNOWN_DESTINATIONS + _PAIR * _set(f), _PAIR, f.event[E_DESTINATION])
+    if f.event[E_LOOK] != 0.0 and f.values[LOOKALIKE] == 0.0:
+        at = LOOKS + _PAIR * (int(f.event[E_LOOK]) % LOOK_SETS)
+        account[at] = f.event[E_LOOK]
+        account[at + 1] = f.event[E_DESTINATION]
+    if f.now[N_LATE] == 0.0:
+        absorb(account, FAN_OUTS, log10(1.0 + f.values[FAN_OUT_1H]), rate)
 
 
-def learn_population(frame: Frame, record: View, rate: float) -> None:
-    """Learn how often destinations are new and fan-in happens anywhere."""
-    if isnan(frame.values[NEW]):
+@compiled
+def _learn_destination(f: Frame) -> None:
+    destination = f.destination
+    if destination[LEARNED] == 0.0:
+        destination[LEARNED_FIRST_US] = f.now[N_NOW_US]
+    destination[LEARNED] += 1.0
+    if f.now[N_LATE] != 0.0:
+        destination[CLEARED] = 1.0
+    destination[LEARNED_LARGEST_USD] = max(destination[LEARNED_LARGEST_USD], worth(f))
+
+
+@compiled
+def learn_population(f: Frame, record: F8, rate: float) -> None:
+    """Learn how often destinations are new, fan-in happens, and how many new ones accounts pay, anywhere."""
+    if not f.values[NEW] >= 0.0:
         return
-    move_rate(record, NEW_DESTINATION, frame.values[NEW], rate)
-    young = frame.values[AGE] <= DAY_S
-    move_rate(record, FAN_IN, 1.0 if young and frame.values[FAN] > 1.0 else 0.0, rate)
+    move_rate(record, NEW_DESTINATION, f.values[NEW], rate)
+    young = f.values[AGE] * US <= DAY_US
+    move_rate(record, FAN_IN, 1.0 if young and f.values[FAN] > 1.0 else 0.0, rate)
+    if f.now[N_LATE] == 0.0:
+        absorb(record, POPULATION_FAN_OUTS, log10(1.0 + f.values[FAN_OUT_1H]), rate)

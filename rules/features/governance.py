@@ -1,21 +1,27 @@
 """Who changes the rules: changes by an actor who never or rarely makes any, and many changes in a day."""
 
-from math import exp
+from typing import Final
 
-from rules.baseline.layout import ACTOR_GOVERNANCE, CHANGE_COUNT, CHANGE_US, GOVERNANCE, LEARNED, View
+from rules.arithmetic import exp
+from rules.arrays import F8
+from rules.baseline.layout import ACTOR_GOVERNANCE, CHANGE_COUNT, CHANGE_US, LEARNED
+from rules.baseline.layout import GOVERNANCE as GOVERNANCE_RATE
 from rules.baseline.statistics import move_rate, rate_surprisal
-from rules.features.declared import UNSCORED, Shown, declare, plain, seen_in, yes_no
-from rules.features.frame import DAY_S, US, Frame
+from rules.compiled import compiled
+from rules.event import E_ACTOR, E_FAMILY, GOVERNANCE
+from rules.features.declared import FACT, UNSCORED, Group, declare
+from rules.features.frame import DAY_US, N_NOW_US, Frame
+from rules.features.weighing import tell_fact
 
-PREFIX = "governance."
-_SELDOM = 0.02
+_SELDOM: Final = 0.02
 
 UNUSUAL_ACTOR = declare(
     "governance_rare_for_actor",
     unit="yes or no",
     reads="the actor's share of activities that change rules",
     null_when="the activity changes no rule, or no actor",
-    show=Shown(yes_no, seen_in),
+    group=Group(weight=0.2),
+    show=FACT,
 )
 CHANGES_24H = declare(
     "governance_changes_24h",
@@ -23,51 +29,49 @@ CHANGES_24H = declare(
     reads="times of the actor's changes of rules, time constant 24 h",
     null_when="the activity changes no rule, or no actor",
     group=UNSCORED,
-    show=plain,
 )
 
 
-def measure(frame: Frame) -> None:
+@compiled
+def measure(f: Frame) -> None:
     """Weigh a change of rules.
 
     >>> from rules.trial import trial
     >>> trial("governance.policy_changed", actor="bob")["governance_rare_for_actor"]
     1.0
     """
-    if not frame.actor_key or not frame.observation.kind.startswith(PREFIX):
+    if f.event[E_ACTOR] == 0.0 or f.event[E_FAMILY] != GOVERNANCE:
         return
-    actor = frame.actor
-    rare = actor[ACTOR_GOVERNANCE] < _SELDOM
-    frame.values[UNUSUAL_ACTOR] = 1.0 if rare else 0.0
-    frame.usual[UNUSUAL_ACTOR] = actor[ACTOR_GOVERNANCE]
-    prior = max(_SELDOM, frame.population[GOVERNANCE])
-    frame.surprise[UNUSUAL_ACTOR] = rate_surprisal(actor[LEARNED], actor[ACTOR_GOVERNANCE], prior)
-    frame.values[CHANGES_24H] = _changes(frame) + 1.0
+    rate = f.actor[ACTOR_GOVERNANCE]
+    tell_fact(f, UNUSUAL_ACTOR, 1.0 if rate < _SELDOM else 0.0, rate)
+    prior = max(_SELDOM, f.population[GOVERNANCE_RATE])
+    f.surprise[UNUSUAL_ACTOR] = rate_surprisal(f.actor[LEARNED], rate, prior)
+    f.values[CHANGES_24H] = _changes(f) + 1.0
 
 
-def _changes(frame: Frame) -> float:
-    gap_s = max(0.0, frame.now_us - frame.actor[CHANGE_US]) / US
-    return frame.actor[CHANGE_COUNT] * exp(-gap_s / DAY_S)
+@compiled
+def _changes(f: Frame) -> float:
+    gap_us = max(0.0, f.now[N_NOW_US] - f.actor[CHANGE_US])
+    return float(f.actor[CHANGE_COUNT] * exp(-gap_us / DAY_US))
 
 
-def remember(frame: Frame) -> None:
+@compiled
+def remember(f: Frame) -> None:
     """Count a change of rules."""
-    if frame.actor_key and frame.observation.kind.startswith(PREFIX):
-        frame.actor[CHANGE_COUNT] = _changes(frame) + 1.0
-        frame.actor[CHANGE_US] = max(frame.actor[CHANGE_US], frame.now_us)
+    if f.event[E_ACTOR] != 0.0 and f.event[E_FAMILY] == GOVERNANCE:
+        f.actor[CHANGE_COUNT] = _changes(f) + 1.0
+        f.actor[CHANGE_US] = max(f.actor[CHANGE_US], f.now[N_NOW_US])
 
 
-def learn(frame: Frame, rate: float) -> None:
+@compiled
+def learn(f: Frame, rate: float) -> None:
     """Learn how often the actor changes rules."""
-    if frame.actor_key:
-        move_rate(frame.actor, ACTOR_GOVERNANCE, _is_change(frame), rate)
+    if f.event[E_ACTOR] != 0.0:
+        move_rate(f.actor, ACTOR_GOVERNANCE, 1.0 if f.event[E_FAMILY] == GOVERNANCE else 0.0, rate)
 
 
-def learn_population(frame: Frame, record: View, rate: float) -> None:
+@compiled
+def learn_population(f: Frame, record: F8, rate: float) -> None:
     """Learn how often anybody changes rules."""
-    if frame.actor_key:
-        move_rate(record, GOVERNANCE, _is_change(frame), rate)
-
-
-def _is_change(frame: Frame) -> float:
-    return 1.0 if frame.observation.kind.startswith(PREFIX) else 0.0
+    if f.event[E_ACTOR] != 0.0:
+        move_rate(record, GOVERNANCE_RATE, 1.0 if f.event[E_FAMILY] == GOVERNANCE else 0.0, rate)

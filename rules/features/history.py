@@ -1,7 +1,9 @@
 """How much is known: learned events of the account and of the actor. Rules read them; the score does not."""
 
 from rules.baseline.layout import LEARNED
-from rules.features.declared import UNSCORED, declare, plain
+from rules.compiled import compiled
+from rules.event import E_ACCOUNT, E_ACTOR
+from rules.features.declared import UNSCORED, declare
 from rules.features.frame import Frame
 
 ACCOUNT_LEARNED = declare(
@@ -10,7 +12,6 @@ ACCOUNT_LEARNED = declare(
     reads="events learned of the account",
     null_when="no account",
     group=UNSCORED,
-    show=plain,
 )
 ACTOR_LEARNED = declare(
     "actor_learned",
@@ -18,18 +19,18 @@ ACTOR_LEARNED = declare(
     reads="events learned of the actor",
     null_when="no actor",
     group=UNSCORED,
-    show=plain,
 )
 
 
-def measure(frame: Frame) -> None:
+@compiled
+def measure(f: Frame) -> None:
     """Read both counts.
 
     >>> from rules.trial import trial
     >>> trial("withdrawal.requested")["account_learned"]
     0.0
     """
-    if frame.account_key:
-        frame.values[ACCOUNT_LEARNED] = frame.account[LEARNED]
-    if frame.actor_key:
-        frame.values[ACTOR_LEARNED] = frame.actor[LEARNED]
+    if f.event[E_ACCOUNT] != 0.0:
+        f.values[ACCOUNT_LEARNED] = f.account[LEARNED]
+    if f.event[E_ACTOR] != 0.0:
+        f.values[ACTOR_LEARNED] = f.actor[LEARNED]

@@ -2,12 +2,13 @@
 
 Changes of credentials (second factor, password, API key, device) and of rules (whitelist, policy, quorum, roles) are
 remembered per actor by kind, and per account as the latest of each sort, even when they alerted or an incident is open:
-forgetting an attacker's steps would hide his next one.
+forgetting an attacker's steps would hide his next one. Who whitelisted a destination is remembered with the destination.
 """
 
-from math import isnan
+from math import sqrt
 from typing import Final
 
+from rules.arrays import F8
 from rules.baseline.layout import (
     CHANGE_KINDS,
     CHANGE_TIMES,
@@ -17,13 +18,17 @@ from rules.baseline.layout import (
     LATEST_CHANGE_US,
     LEARNED,
     NEW_ACCESS_US,
-    View,
+    WHITELISTER_SLOTS,
+    WHITELISTERS,
 )
-from rules.baseline.statistics import CAP, move_rate, rate_surprisal, words
-from rules.features.declared import UNSCORED, declare, duration, plain, yes_no
-from rules.features.frame import DAY_S, US, Frame
+from rules.baseline.statistics import CAP, move_rate, rate_surprisal, slot_of, stamp
+from rules.compiled import compiled
+from rules.event import E_ACCOUNT, E_ACTOR, E_DESTINATION, E_KIND, KIND_AT, KINDS
+from rules.features.declared import FACT, UNSCORED, Group, declare, duration
+from rules.features.frame import DAY_US, N_NOW_US, US, Frame
+from rules.features.weighing import tell_fact
 
-CHANGES: Final = {
+_CHANGES: Final = {
     "access.mfa_reset": 0,
     "access.mfa_enrolled": 1,
     "access.password_changed": 2,
@@ -37,17 +42,21 @@ CHANGES: Final = {
 }
 """Kinds of activity that change credentials or rules, and the actor's word that remembers each."""
 
+_CHANGE_OF: Final = tuple(_CHANGES.get(kind, -1) for kind in KINDS)
+_WHITELISTED: Final = KIND_AT["governance.destination_whitelisted"]
+_MFA_RESET: Final = CHANGE_TIMES + _CHANGES["access.mfa_reset"]
+_API_KEY: Final = CHANGE_TIMES + _CHANGES["access.api_key_created"]
 _GOVERNANCE_FROM: Final = 5
-_WITHIN_US: Final = 7 * DAY_S * US
-_DAY_US: Final = DAY_S * US
+_WITHIN_US: Final = 7 * DAY_US
 _RATE: Final = 0.05
+_FRESH: Final = 1.5
 
 CHANGED = declare(
     "credential_changes_24h",
     unit="kinds of changes, 0 to 8",
     reads="the actor's and the account's changes of credentials, whitelist, policy, roles within 24 h",
     null_when="neither account nor actor",
-    show=plain,
+    group=Group(weight=0.1),
 )
 CHANGE_AGE = declare(
     "credential_change_age_s",
@@ -62,55 +71,117 @@ NEW_ACCESS = declare(
     unit="yes or no",
     reads="whether the actor came from a country or device never learned of him within 24 h",
     null_when="no actor",
-    show=yes_no,
+    group=Group(weight=0.1),
+    show=FACT,
+)
+MFA_RESET_AGE = declare(
+    "mfa_reset_age_s",
+    unit="s",
+    reads="time since the actor's second factor was last reset",
+    null_when="no actor, or never reset",
+    group=UNSCORED,
+    show=duration,
+)
+API_KEY_AGE = declare(
+    "api_key_age_s",
+    unit="s",
+    reads="time since the actor's newest API key was made",
+    null_when="no actor, or no key made",
+    group=UNSCORED,
+    show=duration,
+)
+WHITELIST_AGE = declare(
+    "whitelist_to_withdrawal_s",
+    unit="s",
+    reads="time since this account or actor whitelisted this destination",
+    null_when="no destination, or neither did",
+    group=UNSCORED,
+    show=duration,
 )
 
 
-def measure(frame: Frame) -> None:
+@compiled
+def measure(f: Frame) -> None:
     """Look back at the last day and week.
 
     >>> from rules.trial import trial
     >>> trial("withdrawal.requested")["credential_changes_24h"]
     0.0
     """
-    now_us, values = frame.now_us, frame.values
-    if frame.actor_key:
-        fresh = frame.actor[NEW_ACCESS_US] > 0.0 and frame.actor[NEW_ACCESS_US] >= now_us - _DAY_US
-        values[NEW_ACCESS] = 1.0 if fresh else 0.0
-        frame.usual[NEW_ACCESS] = 0.0
-        frame.surprise[NEW_ACCESS] = 1.5 if fresh else 0.0
-    values[CHANGED] = frame.usual[CHANGED] = 0.0
-    times = words(frame.actor, CHANGE_TIMES, CHANGE_KINDS) if frame.actor[LATEST_CHANGE_US] else []
-    of_account = [frame.account[CREDENTIAL_US], frame.account[GOVERNANCE_US]]
-    latest = max(times + of_account)
-    if latest <= 0.0 or now_us - latest > _WITHIN_US:
-        return
-    values[CHANGE_AGE] = max(0.0, now_us - latest) / US
-    since = now_us - _DAY_US
-    changed = max(
-        sum(1 for at in times if at > 0.0 and at >= since), sum(1 for at in of_account if at > 0.0 and at >= since)
-    )
-    values[CHANGED] = float(changed)
-    if changed:
-        one = rate_surprisal(frame.population[LEARNED], frame.population[CREDENTIAL_CHANGE], _RATE)
-        frame.surprise[CHANGED] = min(CAP, one * changed**0.5)
+    now_us = f.now[N_NOW_US]
+    if f.event[E_ACTOR] != 0.0:
+        fresh = f.actor[NEW_ACCESS_US] > 0.0 and f.actor[NEW_ACCESS_US] >= now_us - DAY_US
+        tell_fact(f, NEW_ACCESS, 1.0 if fresh else 0.0, 0.0)
+        f.surprise[NEW_ACCESS] = _FRESH if fresh else 0.0
+        _tell_age(f, MFA_RESET_AGE, f.actor[_MFA_RESET])
+        _tell_age(f, API_KEY_AGE, f.actor[_API_KEY])
+    f.values[CHANGED] = f.low[CHANGED] = f.high[CHANGED] = 0.0
+    latest = max(f.actor[LATEST_CHANGE_US], f.account[CREDENTIAL_US], f.account[GOVERNANCE_US])
+    if latest > 0.0 and now_us - latest <= _WITHIN_US:
+        _tell_age(f, CHANGE_AGE, latest)
+        _measure_changes(f, now_us - DAY_US)
 
 
-def remember_change(frame: Frame) -> None:
-    """Remember a change of credentials or rules on the actor and the account."""
-    change = CHANGES.get(frame.observation.kind)
-    if change is None:
+@compiled
+def _tell_age(f: Frame, feature: int, at_us: float) -> None:
+    if at_us > 0.0:
+        f.values[feature] = max(0.0, f.now[N_NOW_US] - at_us) / US
+
+
+@compiled
+def _measure_changes(f: Frame, since_us: float) -> None:
+    of_actor = 0.0
+    for word in range(CHANGE_TIMES, CHANGE_TIMES + CHANGE_KINDS):
+        if f.actor[word] > 0.0 and f.actor[word] >= since_us:
+            of_actor += 1.0
+    of_account = 0.0
+    for word in (CREDENTIAL_US, GOVERNANCE_US):
+        if f.account[word] > 0.0 and f.account[word] >= since_us:
+            of_account += 1.0
+    changed = max(of_actor, of_account)
+    f.values[CHANGED] = changed
+    if changed > 0.0:
+        one = rate_surprisal(f.population[LEARNED], f.population[CREDENTIAL_CHANGE], _RATE)
+        f.surprise[CHANGED] = min(CAP, one * sqrt(changed))
+
+
+@compiled
+def measure_whitelisting(f: Frame) -> None:
+    """Tell how long ago this account or actor whitelisted this destination."""
+    if f.event[E_DESTINATION] == 0.0:
         return
-    if frame.actor_key:
+    at_us = 0.0
+    for word in (E_ACCOUNT, E_ACTOR):
+        if f.event[word] != 0.0:
+            slot = slot_of(f.destination, WHITELISTERS, WHITELISTER_SLOTS, f.event[word])
+            if slot >= 0:
+                at_us = max(at_us, f.destination[WHITELISTERS + 2 * slot + 1])
+    _tell_age(f, WHITELIST_AGE, at_us)
+
+
+@compiled
+def remember(f: Frame) -> None:
+    """Remember a change of credentials or rules on the actor and the account, and who whitelisted a destination."""
+    change = _CHANGE_OF[int(f.event[E_KIND])]
+    if change < 0:
+        return
+    now_us = f.now[N_NOW_US]
+    if f.event[E_ACTOR] != 0.0:
         at = CHANGE_TIMES + change
-        frame.actor[at] = max(frame.actor[at], frame.now_us)
-        frame.actor[LATEST_CHANGE_US] = max(frame.actor[LATEST_CHANGE_US], frame.now_us)
-    if frame.account_key:
+        f.actor[at] = max(f.actor[at], now_us)
+        f.actor[LATEST_CHANGE_US] = max(f.actor[LATEST_CHANGE_US], now_us)
+    if f.event[E_ACCOUNT] != 0.0:
         word = GOVERNANCE_US if change >= _GOVERNANCE_FROM else CREDENTIAL_US
-        frame.account[word] = max(frame.account[word], frame.now_us)
+        f.account[word] = max(f.account[word], now_us)
+    if f.event[E_KIND] == _WHITELISTED and f.event[E_DESTINATION] != 0.0:
+        for word in (E_ACCOUNT, E_ACTOR):
+            if f.event[word] != 0.0:
+                stamp(f.destination, WHITELISTERS, WHITELISTER_SLOTS, f.event[word], now_us)
 
 
-def learn_population(frame: Frame, record: View, rate: float) -> None:
+@compiled
+def learn_population(f: Frame, record: F8, rate: float) -> None:
     """Learn how often money moves within a day of a change."""
-    if not isnan(frame.values[CHANGED]):
-        move_rate(record, CREDENTIAL_CHANGE, 1.0 if frame.values[CHANGED] else 0.0, rate)
+    changed = f.values[CHANGED]
+    if changed == changed:  # noqa: PLR0124 -- false only for NaN
+        move_rate(record, CREDENTIAL_CHANGE, 1.0 if changed > 0.0 else 0.0, rate)

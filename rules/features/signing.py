@@ -4,26 +4,29 @@ The first three are weighed against how often this account signs them; a display
 transaction has no innocent rate (Bybit 2025, WazirX 2024) and weighs the most from the first day.
 """
 
-from rules.baseline.layout import SIGNING_FACTS, SIGNINGS, View
+from typing import Final
+
+from rules.baseline.layout import SIGNING_FACTS, SIGNINGS
 from rules.baseline.statistics import CAP, move_rate, rate_surprisal
-from rules.features.declared import declare, duration, yes_no
+from rules.compiled import compiled
+from rules.event import E_ACCOUNT, E_CONTRACT_AGE_S, E_DELEGATECALL, E_GOVERNANCE_CALL, E_MISMATCH, E_UNLIMITED
+from rules.features.declared import FACT, Group, declare, duration
 from rules.features.frame import DAY_S, Frame
-from rules.observation import Observation
+from rules.features.weighing import tell_fact
 
-_RATE = 0.01
-_YOUNG_S = 7 * DAY_S
-_YOUNG_SURPRISE = 2.0
+_RATE: Final = 0.01
+_YOUNG_S: Final = 7 * DAY_S
+_YOUNG_SURPRISE: Final = 2.0
+_STRONG: Final = 0.2
 
-_FACTS = tuple(
-    (
-        declare(
-            name,
-            unit="yes or no",
-            reads=f"whether the payload {what}, against the account's signing requests",
-            null_when="not told",
-            show=yes_no,
-        ),
+_FACTS: Final = tuple(
+    declare(
         name,
+        unit="yes or no",
+        reads=f"whether the payload {what}, against the account's signing requests",
+        null_when="not told",
+        group=Group("signing", _STRONG),
+        show=FACT,
     )
     for name, what in (
         ("delegatecall", "is a delegatecall"),
@@ -31,62 +34,60 @@ _FACTS = tuple(
         ("governance_call", "changes owners, threshold or implementation"),
     )
 )
+_WORDS: Final = (E_DELEGATECALL, E_UNLIMITED, E_GOVERNANCE_CALL)
 MISMATCH = declare(
     "display_mismatch",
     unit="yes or no",
     reads="whether the decoded raw transaction differs from what is shown",
     null_when="not told",
-    show=yes_no,
+    group=Group(weight=1.0),
+    show=FACT,
 )
 CONTRACT_AGE = declare(
     "contract_age_s",
     unit="s",
     reads="time since the called contract was deployed; scored while under 7 days",
     null_when="not told",
+    group=Group(weight=_STRONG),
     show=duration,
 )
 
 
-def measure(frame: Frame) -> None:
+@compiled
+def measure(f: Frame) -> None:
     """Weigh the facts that the custody platform told.
 
     >>> from rules.trial import trial
     >>> trial("signing.requested", delegatecall=True)["delegatecall"]
     1.0
     """
-    observation, values, account = frame.observation, frame.values, frame.account
-    for offset, (feature, name) in enumerate(_FACTS):
-        fact = _told(observation, name)
-        if fact is None:
-            continue
-        values[feature] = 1.0 if fact else 0.0
-        frame.usual[feature] = account[SIGNING_FACTS + offset]
-        if fact:
-            frame.surprise[feature] = rate_surprisal(account[SIGNINGS], account[SIGNING_FACTS + offset], _RATE)
-    if observation.display_mismatch is not None:
-        values[MISMATCH] = 1.0 if observation.display_mismatch else 0.0
-        frame.usual[MISMATCH] = 0.0
-        frame.surprise[MISMATCH] = CAP if observation.display_mismatch else 0.0
-    if observation.contract_age_s is not None:
-        values[CONTRACT_AGE] = observation.contract_age_s
-        frame.usual[CONTRACT_AGE] = _YOUNG_S
-        frame.surprise[CONTRACT_AGE] = _YOUNG_SURPRISE if observation.contract_age_s < _YOUNG_S else 0.0
+    for at in range(3):
+        told = f.event[_WORDS[at]]
+        if told == told:  # noqa: PLR0124 -- false only for NaN
+            rate = f.account[SIGNING_FACTS + at]
+            tell_fact(f, _FACTS[at], told, rate)
+            if told == 1.0:
+                f.surprise[_FACTS[at]] = rate_surprisal(f.account[SIGNINGS], rate, _RATE)
+    told = f.event[E_MISMATCH]
+    if told == told:  # noqa: PLR0124 -- as above
+        tell_fact(f, MISMATCH, told, 0.0)
+        f.surprise[MISMATCH] = CAP * told
+    age_s = f.event[E_CONTRACT_AGE_S]
+    if age_s == age_s:  # noqa: PLR0124 -- as above
+        f.values[CONTRACT_AGE] = age_s
+        f.low[CONTRACT_AGE] = _YOUNG_S
+        f.high[CONTRACT_AGE] = max(_YOUNG_S, age_s)
+        f.surprise[CONTRACT_AGE] = _YOUNG_SURPRISE if age_s < _YOUNG_S else 0.0
 
 
-def _told(observation: Observation, name: str) -> bool | None:
-    if name == "delegatecall":
-        return observation.delegatecall
-    return observation.unlimited_approval if name == "unlimited_approval" else observation.governance_call
-
-
-def learn(frame: Frame, rate: float) -> None:
+@compiled
+def learn(f: Frame, rate: float) -> None:
     """Learn how often this account signs each of the facts."""
-    if not frame.account_key:
+    if f.event[E_ACCOUNT] == 0.0:
         return
-    account: View = frame.account
-    account[SIGNINGS] += 1.0
-    rate = max(rate, 1.0 / account[SIGNINGS])
-    for offset, (_, name) in enumerate(_FACTS):
-        fact = _told(frame.observation, name)
-        if fact is not None:
-            move_rate(account, SIGNING_FACTS + offset, 1.0 if fact else 0.0, rate)
+    f.account[SIGNINGS] += 1.0
+    rate = max(rate, 1.0 / f.account[SIGNINGS])
+    for at in range(3):
+        told = f.event[_WORDS[at]]
+        if told == told:  # noqa: PLR0124 -- false only for NaN
+            move_rate(f.account, SIGNING_FACTS + at, told, rate)

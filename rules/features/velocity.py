@@ -1,139 +1,155 @@
-"""How often and how much in a while: counts and values over four windows, and many assets at once.
+"""How often and how much in a while: counts and values over six windows, and many assets at once.
 
 Each window is an exponentially decayed sum, so that it takes two words whatever arrives. What was refused or failed
 counts as an attempt; failed and cancelled transfers leave the value sums (D10).
+
+What is usual is learned of sums in which every payment is clipped to what is usual for the account. The surprise that
+rules read is that of the sum as it is; the score takes that of the clipped sum, because the size of a single payment is
+weighed as such already and must not count again for a month.
 """
 
-from math import exp, isnan, log10
+from typing import Final
 
+from rules.arithmetic import exp, log10
 from rules.baseline.layout import (
     ASSETS,
     COUNTS,
+    FAN_OUT,
     LAST_US,
     OUT_US,
     RECENT_ASSET_SLOTS,
     RECENT_ASSETS,
     VALUES,
+    WINDOW_CLIPPED,
     WINDOW_COUNTS,
     WINDOW_VALUES,
+    WINDOWS,
 )
-from rules.baseline.statistics import words
+from rules.baseline.statistics import ORDINARY, count_since, stamp, tail_surprisal
+from rules.compiled import compiled
+from rules.event import E_ACCOUNT, E_AMOUNT_USD, E_ASSET
 from rules.features.balance import put_back
-from rules.features.declared import Shown, declare, dollars, duration, from_log10, plain
-from rules.features.frame import DAY_S, HOUR_S, US, Frame
-from rules.features.weighing import weigh
+from rules.features.declared import Group, declare, dollars, duration
+from rules.features.frame import DAY_S, HOUR_S, N_CLIPPED_USD, N_LEFT, N_NOW_US, N_USD, US, Frame
+from rules.features.weighing import weigh, worth
 
-WINDOWS_S = (60.0, 600.0, HOUR_S, DAY_S)
-_NAMES = ("1m", "10m", "1h", "24h")
-_FLOOR = 0.2
-_ASSETS_FLOOR = 0.12
-_ASSETS_WINDOW_US = 600.0 * US
+WINDOWS_S: Final = (60.0, 600.0, HOUR_S, DAY_S, 7 * DAY_S, 30 * DAY_S)
+HOUR_WINDOW: Final = 2
+_NAMES: Final = ("1m", "10m", "1h", "24h", "7d", "30d")
+_GONE: Final = 40.0
+_FLOOR: Final = 0.2
+_ASSETS_FLOOR: Final = 0.12
+_ASSETS_WINDOW_US: Final = 600.0 * US
+_VELOCITY: Final = Group("velocity", 0.03)
 
-COUNT = [
+COUNT: Final = tuple(
     declare(
         f"count_{name}",
         unit="transfers, decayed",
         reads=f"times of the account's transfers, time constant {duration(seconds)}",
         null_when="no account",
-        group="velocity_count",
-        show=Shown(plain, from_log10(plain)),
+        group=_VELOCITY,
     )
     for name, seconds in zip(_NAMES, WINDOWS_S, strict=True)
-]
-VALUE = [
+)
+VALUE: Final = tuple(
     declare(
         f"value_{name}",
         unit="USD, decayed",
         reads=f"amounts and times of the account's transfers, time constant {duration(seconds)}",
-        null_when="no account, or the amount is null",
-        group="size",
-        show=Shown(dollars, from_log10(dollars, less=1.0)),
+        null_when="no account, or the amount is null or 0",
+        group=_VELOCITY,
+        show=dollars,
     )
     for name, seconds in zip(_NAMES, WINDOWS_S, strict=True)
-]
+)
 ASSETS_10M = declare(
     "assets_10m",
-    unit="distinct assets, up to 16",
+    unit=f"distinct assets, up to {RECENT_ASSET_SLOTS + 1}",
     reads="assets of the account's transfers within 10 minutes",
     null_when="no account or no asset",
-    show=Shown(plain, from_log10(plain)),
+    group=Group(weight=0.1),
 )
 
 
-def decayed(frame: Frame) -> list[float]:
-    """What is left of each window at the frame's time: the factor by which it decays."""
-    gap_s = max(0.0, (frame.now_us - frame.account[OUT_US]) / US)
-    return [exp(-gap_s / window) for window in WINDOWS_S]
+@compiled
+def decay(f: Frame) -> None:
+    """Set what is left of each window at the frame's time."""
+    gap_s = max(0.0, (f.now[N_NOW_US] - f.account[OUT_US]) / US)
+    for at in range(WINDOWS):
+        spent = gap_s / WINDOWS_S[at]
+        f.now[N_LEFT + at] = exp(-spent) if spent < _GONE else 0.0
 
 
-def measure(frame: Frame) -> None:
+@compiled
+def measure(f: Frame) -> None:
     """Weigh the windows with this transfer counted in.
 
     >>> from rules.trial import trial
     >>> trial("withdrawal.requested", amount_usd=5.0)["value_1h"]
     5.0
     """
-    if not frame.account_key:
+    if f.event[E_ACCOUNT] == 0.0:
         return
-    account, values = frame.account, frame.values
-    usd = 0.0 if isnan(frame.usd) else frame.usd
-    frame.left = decayed(frame)
-    for index, left in enumerate(frame.left):
-        happened = account[WINDOW_COUNTS + index] * left + 1.0
-        weigh(frame, COUNT[index], COUNTS + 3 * index, log10(happened), _FLOOR)
-        values[COUNT[index]] = happened
-        if usd > 0.0:
-            moved = account[WINDOW_VALUES + index] * left + usd
-            weigh(frame, VALUE[index], VALUES + 3 * index, log10(1.0 + moved), _FLOOR)
-            values[VALUE[index]] = moved
-    if frame.asset_key:
-        assets = _assets(frame)
-        values[ASSETS_10M] = assets
-        weigh(frame, ASSETS_10M, ASSETS, log10(assets), _ASSETS_FLOOR)
+    decay(f)
+    for at in range(WINDOWS):
+        before = f.account[WINDOW_COUNTS + at] * f.now[N_LEFT + at]
+        f.values[COUNT[at]] = 1.0 + before
+        weigh(f, COUNT[at], COUNTS + 3 * at, log10(1.0 + before) if before > 0.0 else 0.0, 0.0, _FLOOR)
+    if f.now[N_USD] > 0.0:
+        for at in range(WINDOWS):
+            _measure_value(f, at)
+    if f.event[E_ASSET] != 0.0:
+        since_us = f.now[N_NOW_US] - _ASSETS_WINDOW_US
+        assets = 1.0 + count_since(f.account, RECENT_ASSETS, RECENT_ASSET_SLOTS, since_us, f.event[E_ASSET])
+        f.values[ASSETS_10M] = assets
+        weigh(f, ASSETS_10M, ASSETS, log10(assets), 0.0, _ASSETS_FLOOR)
 
 
-def _assets(frame: Frame) -> float:
-    since = frame.now_us - _ASSETS_WINDOW_US
-    recent = words(frame.account, RECENT_ASSETS, 2 * RECENT_ASSET_SLOTS)
-    found = 1
-    for slot in range(0, 2 * RECENT_ASSET_SLOTS, 2):
-        if recent[slot + 1] > since and recent[slot] not in {0.0, frame.asset_key}:
-            found += 1
-    return float(found)
+@compiled
+def _measure_value(f: Frame, at: int) -> None:
+    left = f.now[N_LEFT + at]
+    moved = f.account[WINDOW_VALUES + at] * left + f.now[N_USD]
+    clipped = f.account[WINDOW_CLIPPED + at] * left + f.now[N_CLIPPED_USD]
+    f.values[VALUE[at]] = moved
+    mean, spread = weigh(f, VALUE[at], VALUES + 3 * at, log10(1.0 + clipped), 1.0, _FLOOR)
+    if moved > clipped:
+        f.evidence[VALUE[at]] = f.surprise[VALUE[at]]
+        z = (log10(1.0 + moved) - mean) / spread
+        f.surprise[VALUE[at]] = tail_surprisal(z) if z > ORDINARY else 0.0
 
 
-def remember(frame: Frame) -> None:
+@compiled
+def remember(f: Frame) -> None:
     """Count this transfer into the windows and its asset among the recent ones."""
-    if not frame.account_key:
+    if f.event[E_ACCOUNT] == 0.0:
         return
-    account = frame.account
-    usd = 0.0 if isnan(frame.usd) else frame.usd
-    for index, left in enumerate(frame.left):
-        account[WINDOW_COUNTS + index] = account[WINDOW_COUNTS + index] * left + 1.0
-        account[WINDOW_VALUES + index] = account[WINDOW_VALUES + index] * left + usd
-    account[OUT_US] = max(account[OUT_US], frame.now_us)
-    if frame.asset_key:
-        _remember_asset(frame)
+    account = f.account
+    usd = worth(f)
+    clipped = f.now[N_CLIPPED_USD] if usd > 0.0 else 0.0
+    for at in range(WINDOWS):
+        left = f.now[N_LEFT + at]
+        account[WINDOW_COUNTS + at] = account[WINDOW_COUNTS + at] * left + 1.0
+        account[WINDOW_VALUES + at] = account[WINDOW_VALUES + at] * left + usd
+        account[WINDOW_CLIPPED + at] = account[WINDOW_CLIPPED + at] * left + clipped
+    account[OUT_US] = max(account[OUT_US], f.now[N_NOW_US])
+    if f.event[E_ASSET] != 0.0:
+        stamp(account, RECENT_ASSETS, RECENT_ASSET_SLOTS, f.event[E_ASSET], f.now[N_NOW_US])
 
 
-def _remember_asset(frame: Frame) -> None:
-    account = frame.account
-    recent = words(account, RECENT_ASSETS, 2 * RECENT_ASSET_SLOTS)
-    keys, times = recent[::2], recent[1::2]
-    slot = keys.index(frame.asset_key) if frame.asset_key in keys else times.index(min(times))
-    account[RECENT_ASSETS + 2 * slot] = frame.asset_key
-    account[RECENT_ASSETS + 2 * slot + 1] = frame.now_us
-
-
-def give_back(frame: Frame) -> None:
+@compiled
+def give_back(f: Frame) -> None:
     """Take a failed or cancelled transfer out of the value windows, as far as it is still in them; it did not leave."""
-    amount, account = frame.observation.amount_usd, frame.account
-    if amount is None or not frame.account_key:
+    amount, account = f.event[E_AMOUNT_USD], f.account
+    if not amount >= 0.0 or f.event[E_ACCOUNT] == 0.0:
         return
-    elapsed = decayed(frame)
-    for index, left in enumerate(elapsed):
-        account[WINDOW_COUNTS + index] *= left
-        account[WINDOW_VALUES + index] = max(0.0, account[WINDOW_VALUES + index] * left - amount)
-    put_back(frame, amount)
-    account[OUT_US] = max(account[OUT_US], frame.now_us)
-    account[LAST_US] = max(account[LAST_US], frame.now_us)
+    decay(f)
+    for at in range(WINDOWS):
+        left = f.now[N_LEFT + at]
+        account[WINDOW_COUNTS + at] *= left
+        account[WINDOW_VALUES + at] = max(0.0, account[WINDOW_VALUES + at] * left - amount)
+        account[WINDOW_CLIPPED + at] = max(0.0, account[WINDOW_CLIPPED + at] * left - amount)
+    account[FAN_OUT] *= f.now[N_LEFT + HOUR_WINDOW]
+    put_back(f, amount)
+    account[OUT_US] = max(account[OUT_US], f.now[N_NOW_US])
+    account[LAST_US] = max(account[LAST_US], f.now[N_NOW_US])

@@ -1,33 +1,77 @@
-"""Weigh a measured value against the account's own statistic, shrunk towards its prior."""
+"""Weigh a measured value against the account's own statistic, shrunk towards its prior, and tell what is usual.
 
-from math import exp, log10
+Rules: sizes are on the statistic's own scale, the log10 of the value plus ``less``. A usual range holds the central nine
+tenths; telling it costs two exponentials a feature, so it is told only where somebody reads it (``tell_ranges``).
+"""
+
 from typing import Final
 
-from rules.baseline.statistics import CAP, PRIOR_STRENGTH
-from rules.features.frame import Frame
+from rules.arithmetic import exp10
+from rules.baseline.statistics import ORDINARY, tail_surprisal, usual
+from rules.compiled import compiled
+from rules.features.frame import (
+    M_FEATURE,
+    M_LESS,
+    M_MEAN,
+    M_SPREAD,
+    M_VALUE,
+    M_WORD,
+    N_MEASURED,
+    N_USD,
+    Frame,
+)
 
-_LOGISTIC: Final = 1.8137993642342178  # pi / sqrt(3): unit variance
-_ORDINARY: Final = 0.3
-_FAR: Final = 10.0
+_CENTRAL: Final = 1.645
+"""Standard deviations on either side that hold nine tenths of a normal distribution."""
 
 
-def weigh(frame: Frame, feature: int, word: int, size: float, floor: float) -> None:
-    """Set a feature's surprisal and usual value (as a log10) from the statistic at ``word``; note it for learning.
+@compiled
+def worth(f: Frame) -> float:
+    """What the activity moves in USD; 0 when that cannot be told."""
+    usd = f.now[N_USD]
+    if usd > 0.0:
+        return float(usd)
+    return 0.0
 
-    The formulas are those of ``statistics.usual`` and ``statistics.tail_surprisal``, in one call because it is made a
-    dozen times per activity; a property test holds them equal. Below 0.3 deviations nothing is surprising.
+
+@compiled
+def weigh(f: Frame, feature: int, word: int, size: float, less: float, floor: float) -> tuple[float, float]:
+    """Set a feature's surprisal from the account's statistic at ``word`` and note it for learning.
+
+    Gives the usual size and its spread, at least ``floor``. Below ``ORDINARY`` deviations nothing is surprising.
     """
-    account, prior = frame.account, frame.prior
-    count = account[word]
-    weight = count / (count + PRIOR_STRENGTH)
-    mean = prior[word + 1]
-    apart = account[word + 1] - mean
-    variance = weight * account[word + 2] + (1.0 - weight) * (prior[word + 2] + weight * apart * apart)
-    mean += weight * apart
-    spread = variance**0.5
-    spread = max(spread, floor)
-    frame.measured.append((word, size, mean, spread))
-    frame.usual[feature] = mean
+    mean, spread = usual(f.account, f.prior, word, word, floor)
+    at = int(f.now[N_MEASURED])
+    f.measured[at, M_WORD] = word
+    f.measured[at, M_VALUE] = size
+    f.measured[at, M_MEAN] = mean
+    f.measured[at, M_SPREAD] = spread
+    f.measured[at, M_FEATURE] = feature
+    f.measured[at, M_LESS] = less
+    f.now[N_MEASURED] = at + 1.0
     z = (size - mean) / spread
-    if z > _ORDINARY:
-        frame.surprise[feature] = min(CAP, log10(1.0 + exp(_LOGISTIC * z))) if z < _FAR else CAP
+    f.surprise[feature] = tail_surprisal(z) if z > ORDINARY else 0.0
+    return mean, spread
+
+
+@compiled
+def tell_range(f: Frame, feature: int, mean: float, spread: float, less: float) -> None:
+    """Set a feature's usual range from the mean and spread of its size."""
+    f.low[feature] = max(0.0, exp10(mean - _CENTRAL * spread) - less)
+    f.high[feature] = max(0.0, exp10(mean + _CENTRAL * spread) - less)
+
+
+@compiled
+def tell_ranges(f: Frame) -> None:
+    """Set the usual range of every feature that was weighed."""
+    for at in range(int(f.now[N_MEASURED])):
+        tell_range(
+            f, int(f.measured[at, M_FEATURE]), f.measured[at, M_MEAN], f.measured[at, M_SPREAD], f.measured[at, M_LESS]
+        )
+
+
+@compiled
+def tell_fact(f: Frame, feature: int, happened: float, rate: float) -> None:
+    """Set the value of a fact, and how often it is usually so."""
+    f.values[feature] = happened
+    f.low[feature] = f.high[feature] = rate

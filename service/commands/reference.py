@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Final
 
 from rules.loader import load_directory
+from rules.techniques import address_of, name_of
 from service import discovery
 from service.actions.base import OneAccount, actions_in
 from service.asgi import roles_of, routes
@@ -22,6 +23,7 @@ def pages() -> dict[str, str]:
         "api.md": _api(),
         "capabilities.md": _capabilities(),
         "detectors.md": _detectors(),
+        "features.md": _features(),
     }
 
 
@@ -59,14 +61,38 @@ def _detectors() -> str:
         (
             f"[`{d.id}`](../runbooks/detector/{d.id}.md)",
             d.declaration.title,
-            d.declaration.status.value,
+            d.declaration.standing,
             d.declaration.severity.value,
             d.declaration.decision,
-            ", ".join(d.declaration.tags) or "—",
+            ", ".join(_tag(tag) for tag in d.declaration.tags) or "—",
         )
         for d in sorted(load_directory(), key=lambda d: d.id)
     ]
     return _page("Detectors", ("detector", "what it says", "status", "severity", "decision", "technique"), rows)
+
+
+def _tag(tag: str) -> str:
+    name, address = name_of(tag), address_of(tag)
+    return f"[{tag}]({address}) {name}" if name and address else tag
+
+
+def _features() -> str:
+    from rules.explain import meaning  # noqa: PLC0415 -- loads the compiler, which no other page needs
+    from rules.features.catalogue import FEATURES  # noqa: PLC0415 -- as above
+
+    rows = [
+        (
+            f"`{f.name}`",
+            meaning(f),
+            f.unit,
+            f.reads,
+            f.null_when,
+            f"{f.group}, {f.weight:g}" if f.scored else "—",
+        )
+        for f in FEATURES
+    ]
+    heads = ("feature", "what it means", "unit", "reads", "unknown when", "group in the score, weight")
+    return _page("Features", heads, rows)
 
 
 def _api() -> str:

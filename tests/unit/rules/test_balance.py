@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rules.baseline.layout import BALANCE_LEFT_USD, BALANCE_SLOTS, BALANCE_TOLD_USD, Kind
-from rules.baseline.state import State
+from rules.baseline.layout import BALANCE_SLOTS, BALANCES, Kind
 from rules.engine import Engine
 from rules.features.amount import SHARE_OF_BALANCE
-from rules.kernel import measure
+from rules.features.balance import LEFT_USD, TOLD_USD
 from rules.loader import load_directory
 from rules.observation import Observation
 from rules.settings import EngineSettings
@@ -31,10 +30,8 @@ def pay(usd: float, *, kind: str = "withdrawal.requested", at: int | None = None
 
 def share(subject: Engine, one: Observation) -> float:
     """The share of balance that the engine's records give an activity."""
-    state = State(subject.settings)
-    for change in subject.snapshot():
-        state.load(change.entity, change.kind, change.state)
-    return measure(state, one).values[SHARE_OF_BALANCE]
+    subject.assess(one)
+    return float(subject.frame.values[SHARE_OF_BALANCE])
 
 
 def teach(*steps: Observation) -> Engine:
@@ -113,5 +110,5 @@ def test_forged_numbers_keep_it_finite_and_ordered(events: list[tuple[str, float
         subject.process(pay(1.0, kind=kind) if usd is None else pay(usd, kind=kind, balance_usd=balance))
     (account,) = [change for change in subject.snapshot() if change.kind == Kind.ACCOUNT]
     words = memoryview(account.state).cast("d")
-    told, left = words[BALANCE_TOLD_USD], words[BALANCE_LEFT_USD]
-    assert 0.0 <= left <= told <= 1e18
+    for slot in range(BALANCES, BALANCES + 4 * BALANCE_SLOTS, 4):
+        assert 0.0 <= words[slot + LEFT_USD] <= words[slot + TOLD_USD] <= 1e18

@@ -4,15 +4,19 @@ import math
 import pkgutil
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rules
-from rules.baseline.layout import AMOUNT
+from rules.arrays import F8
+from rules.baseline.layout import AMOUNT, FINGERPRINT, WINDOW_VALUES, WINDOWS
 from rules.engine import Engine
-from rules.errors import EvaluationError, StateFormatError
-from rules.learning import Operation
+from rules.errors import CapacityError, EvaluationError, StateFormatError
+from rules.event import fingerprint
+from rules.features.names import NAMES
+from rules.learning import LearningRecord, Operation
 from rules.loader import DEFAULT_DIRECTORY, DetectorSet, load_directory, parse
 from rules.observation import Observation
 from rules.settings import EngineSettings
@@ -33,6 +37,18 @@ def of(name: str, **changes: str) -> DetectorSet:
     for old, new in changes.items():
         text = text.replace(f"{old}: ", f"{old}: {new} #", 1)
     return DetectorSet((parse(f"{name}.yaml", text.encode()),), "test")
+
+
+def account(subject: Engine, name: str) -> F8:
+    """The words of an account's record."""
+    key = fingerprint(name, subject.settings.salt)
+    every = (np.frombuffer(one.state) for one in subject.snapshot() if one.kind == 1)
+    return next(words for words in every if words[FINGERPRINT] == key)
+
+
+def shares(subject: Engine) -> dict[str, float]:
+    """Each feature's share of the score of the last event."""
+    return dict(zip(NAMES, subject.frame.parts.tolist(), strict=True))
 
 
 @pytest.mark.parametrize("name", [found.name for found in pkgutil.walk_packages(rules.__path__, "rules.")])
@@ -127,8 +143,7 @@ class TestLearning:
         subject = engine()
         subject.process(observation("withdrawal.requested", NOW, account="a", amount_usd=1e6, destination="d"))
         subject.process(observation("withdrawal.cancelled", NOW + SECOND, account="a", amount_usd=1e6))
-        (account,) = [change for change in subject.snapshot() if change.kind == 1]
-        assert max(memoryview(account.state).cast("d")[56:60]) == 0.0
+        assert account(subject, "a")[WINDOW_VALUES : WINDOW_VALUES + WINDOWS].max() == 0.0
 
     def test_a_flood_of_held_attacks_does_not_calibrate_itself_ordinary(self) -> None:
         desk, subject = Desk(21), engine()
@@ -147,8 +162,7 @@ class TestLearning:
             subject.process(one, history=True)
         for n in range(5):
             subject.process(desk.pay("hot-eth-1", NOW + n * DAY, amount_usd=1e9), history=True)
-        (account,) = [one for one in subject.snapshot() if (one.kind, one.entity) == (1, "main/hot-eth-1")]
-        usual_usd = 10.0 ** memoryview(account.state).cast("d")[AMOUNT + 1]
+        usual_usd = 10.0 ** account(subject, "main/hot-eth-1")[AMOUNT + 1]
         assert 6_000 < usual_usd < 12_000
 
 
@@ -157,7 +171,11 @@ class TestDetectors:
 
     @pytest.mark.parametrize(
         ("status", "decision", "shadow"),
-        [("live", Decision.HOLD, False), ("canary", Decision.ALERT, False), ("shadow", Decision.ALLOW, True)],
+        [
+            ("live", Decision.HOLD, False),
+            ("canary\ncanary: 99", Decision.HOLD, False),
+            ("shadow", Decision.ALLOW, True),
+        ],
     )
     def test_status_bounds_what_it_may_cause(self, status: str, decision: Decision, shadow: bool) -> None:  # noqa: FBT001 -- a table of cases
         found, operation = engine(of("signing-display-mismatch", status=status)).process(self.attack)
@@ -205,20 +223,26 @@ class TestDetectors:
 
 class TestUnknown:
     def test_an_amount_nobody_knows_is_a_reason(self) -> None:
-        found = engine().assess(observation("withdrawal.requested", NOW, account="a", destination="d"))
-        assert "unpriced" in {reason.feature for reason in found.reasons}
+        subject = engine()
+        for n in range(100):
+            subject.process(observation("withdrawal.requested", NOW + n * HOUR, account="a", amount_usd=50.0 + n))
+        subject.assess(observation("withdrawal.requested", NOW + 100 * HOUR, account="a", destination="d"))
+        assert shares(subject)["unpriced"] > 0.2
 
     def test_a_missing_price_comes_from_the_asset(self) -> None:
         subject = engine()
-        for n in range(6):
-            subject.process(observation("withdrawal.requested", NOW + n * SECOND, account="a", asset="eth",
-                                        amount_usd=700.0, amount_units=2.0))  # fmt: skip
-        found = subject.assess(
-            observation("withdrawal.requested", NOW + DAY, account="a", asset="eth", amount_units=2e6)
+        for n in range(100):
+            subject.process(observation("withdrawal.requested", NOW + n * HOUR, account="a", asset="eth",
+                                        amount_usd=700.0 + n, amount_units=2.0 + n / 350.0))  # fmt: skip
+        subject.assess(
+            observation("withdrawal.requested", NOW + 101 * HOUR, account="a", asset="eth", amount_units=2e6)
         )
-        observed = {reason.feature: reason.observed for reason in found.reasons}
-        assert observed["priced_from_asset"] == "yes"
-        assert observed["amount_usd"] == "700,000,000 USD"
+        values = dict(zip(NAMES, subject.frame.values.tolist(), strict=True))
+        assert (values["priced_from_asset"], values["amount_usd"]) == (1.0, pytest.approx(7e8, rel=1e-3))
+        subject.assess(
+            observation("withdrawal.requested", NOW + 101 * HOUR, account="a", asset="eth", amount_units=2.0)
+        )
+        assert shares(subject)["priced_from_asset"] > 0.05
 
     def test_a_price_off_by_three_is_a_signal(self) -> None:
         subject = engine()
@@ -242,6 +266,52 @@ def test_forged_amounts_neither_stop_the_engine_nor_spoil_its_state(usd: float, 
         assert math.isfinite(subject.process(one, history=True)[0].score)
     for change in subject.snapshot():
         assert all(math.isfinite(word) for word in memoryview(change.state).cast("d"))
+
+
+class TestBounds:
+    def test_more_accounts_than_allowed_are_refused_and_change_nothing(self) -> None:
+        subject = engine(max_accounts=2)
+        for name in ("a", "b"):
+            subject.process(observation("withdrawal.requested", NOW, account=name, amount_usd=1.0))
+        before = list(subject.snapshot())
+        with pytest.raises(CapacityError, match="max_accounts"):
+            subject.process(observation("withdrawal.requested", NOW, account="c", actor="d", amount_usd=1.0))
+        assert list(subject.snapshot()) == before
+        subject.process(observation("withdrawal.requested", NOW, account="a", amount_usd=1.0))
+
+    def test_a_raised_limit_of_accounts_takes_effect_at_once(self) -> None:
+        subject = engine(max_accounts=1)
+        subject.process(observation("withdrawal.requested", NOW, account="a", amount_usd=1.0))
+        more = EngineSettings(max_accounts=5)
+        subject.apply(LearningRecord(subject.sequence + 1, "settings", None, more.encode(), "", ""))
+        subject.process(observation("withdrawal.requested", NOW, account="b", amount_usd=1.0))
+        assert account(subject, "a")[FINGERPRINT] == fingerprint("a", "")
+
+    @settings(max_examples=30, deadline=None)
+    @given(st.floats(0, 1e300), st.integers(0, 10**15), st.integers(0, 10**15))
+    def test_one_account_cannot_touch_another(self, usd: float, occurred_at_us: int, received_at_us: int) -> None:
+        subject = engine()
+        subject.process(observation("withdrawal.requested", NOW, account="quiet", amount_usd=5.0))
+        before = account(subject, "quiet").tobytes()
+        subject.process(
+            Observation(event_id="e", kind="withdrawal.requested", account="loud", amount_usd=usd,
+                        occurred_at_us=occurred_at_us, received_at_us=received_at_us)
+        )  # fmt: skip
+        assert account(subject, "quiet").tobytes() == before
+
+
+class TestHealth:
+    def test_tells_drift_and_what_became_of_the_budget(self) -> None:
+        subject = engine(DetectorSet((), "none"), alerts_per_day=20.0, min_scores=100)
+        for one in Desk(25).between(NOW - 4 * DAY, NOW):
+            subject.process(one)
+        health = subject.health()
+        money = next(one for one in health.calibrations if one.name == "money")
+        assert money.drift_at_10_percent == pytest.approx(1.0, abs=0.35)
+        assert next(one for one in health.calibrations if one.name == "signing").drift_at_1_percent is None
+        (overall, medium, _) = health.budgets
+        assert (overall.asked, medium.asked) == (20.0, None)
+        assert overall.realised == pytest.approx(20.0, rel=0.4)
 
 
 class TestState:

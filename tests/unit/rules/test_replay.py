@@ -102,16 +102,18 @@ def test_replay_from_stored_records_in_the_middle(live: Live) -> None:
 
 
 def test_a_flipped_bit_is_found_and_named(live: Live) -> None:
-    change = live.stored[1, "main/mm-1"]
-    spoiled = msgspec.structs.replace(change, state=change.state[:40] + b"\xff" + change.state[41:])
+    change = live.stored[1, "0"]
+    spoiled = msgspec.structs.replace(
+        change, state=change.state[:40] + bytes([change.state[40] ^ 1]) + change.state[41:]
+    )
     missing = dict(live.stored)
     del missing[6, "population"]
-    missing[1, "main/mm-1"] = spoiled
-    missing[1, "main/nobody"] = msgspec.structs.replace(change, entity="main/nobody")
+    missing[1, "0"] = spoiled
+    missing[1, "nobody"] = msgspec.structs.replace(change, entity="nobody")
     found = compare(replay(live.rows, SETTINGS, load_directory()), missing.values())
     assert [(one.entity, one.problem, one.at_byte) for one in found] == [
-        ("main/mm-1", "differs", 40),
-        ("main/nobody", "stored, but the sequence does not give it", -1),
+        ("0", "differs", 40),
+        ("nobody", "stored, but the sequence does not give it", -1),
         ("population", "not stored", -1),
     ]
 

@@ -6,8 +6,9 @@ from service.domain.errors import ConflictError, RateLimitedError, UnavailableEr
 from service.domain.events import EVENTS
 from service.domain.secrets import Secret
 from service.flow.routes import JOBS_OF, QUEUES
+from service.runtime.broker import broker_url
 from workers.__main__ import JOBS, KINDS, main
-from workers.app import HARD_LIMIT_S, LONGEST_WAIT_S, SOFT_LIMIT_S, VISIBILITY_S, broker_url, make_app
+from workers.app import HARD_LIMIT_S, LONGEST_WAIT_S, SOFT_LIMIT_S, VISIBILITY_S, make_app
 from workers.incidents import jobs as incident_jobs
 from workers.jobs import Jobs
 from workers.publish import CeleryQueue, Waiting

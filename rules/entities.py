@@ -1,0 +1,114 @@
+"""References to entities, ``account:ID`` and so on: which are under incident, and whose findings are suppressed.
+
+Rules: a reference names one word of a row and the fingerprint that stands there; text never reaches the kernel. A
+suppressed finding is still told, and says by which suppression; expiry is judged by event time.
+"""
+
+from typing import Final
+
+import msgspec
+
+from rules.arrays import F8
+from rules.event import E_ACCOUNT, E_ACTOR, E_DESTINATION, E_DEVICE, E_SESSION, fingerprint
+from rules.features.frame import N_NOW_US, Frame
+from rules.learning import Suppression
+from rules.observation import Observation
+from rules.signal import Decision, Signal
+
+WORDS: Final = {
+    "account": E_ACCOUNT,
+    "actor": E_ACTOR,
+    "destination": E_DESTINATION,
+    "device": E_DEVICE,
+    "session": E_SESSION,
+}
+"""Sorts of entities that a reference may name, with the word of a row."""
+
+Place = tuple[int, float]
+
+
+def entities_of(observation: Observation) -> tuple[str, ...]:
+    """The references under which an observation's entities are frozen: ``account:ID``, ``actor:ID`` and so on."""
+    named = (
+        ("account", observation.account),
+        ("actor", observation.actor),
+        ("destination", observation.destination),
+        ("device", observation.device),
+        ("session", observation.session),
+    )
+    return tuple(f"{sort}:{name}" for sort, name in named if name)
+
+
+def place_of(reference: str, salt: str) -> Place | None:
+    """The word of a row and the fingerprint that a reference means, or ``None`` for sorts that rows do not hold."""
+    sort, _, name = reference.partition(":")
+    word = WORDS.get(sort)
+    return None if word is None or not name else (word, fingerprint(name, salt))
+
+
+class Frozen:
+    """Entities under incident, by how many."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self._places: set[Place] = set()
+
+    def change(self, reference: str, by: int, salt: str) -> None:
+        """Add to or take from the incidents of an entity."""
+        self.put(reference, max(0, self.counts.get(reference, 0) + by), salt)
+
+    def put(self, reference: str, count: int, salt: str) -> None:
+        """Set how many incidents an entity is under."""
+        self.counts[reference] = count
+        place = place_of(reference, salt)
+        if place is not None and count > 0:
+            self._places.add(place)
+        elif place is not None:
+            self._places.discard(place)
+
+    def holds(self, row: F8) -> bool:
+        """Whether any of a row's entities is under incident."""
+        return bool(self._places) and any((word, float(row[word])) in self._places for word in WORDS.values())
+
+    def words(self) -> dict[int, list[float]]:
+        """Fingerprints under incident by word of a row."""
+        found: dict[int, list[float]] = {}
+        for word, key in self._places:
+            found.setdefault(word, []).append(key)
+        return found
+
+
+class Suppressions:
+    """Suppressions by id, as stored; lifted ones stay as empty bytes."""
+
+    def __init__(self) -> None:
+        self.stored: dict[str, bytes] = {}
+        self._active: dict[str, tuple[Place, Suppression]] = {}
+
+    def put(self, identity: str, stored: bytes, salt: str) -> None:
+        """Add one, or lift it with empty bytes. Raises ``msgspec.DecodeError`` or ``ValueError``."""
+        self._active.pop(identity, None)
+        if stored:
+            one = msgspec.json.decode(stored, type=Suppression)
+            place = place_of(one.entity, salt)
+            if place is None:
+                raise ValueError(f"suppression {identity}: entity must be {':ID, '.join(WORDS)}:ID")
+            self._active[identity] = (place, one)
+        self.stored[identity] = stored
+
+    def _of(self, frame: Frame, detector: str | None) -> str | None:
+        for (word, key), one in self._active.values():
+            if one.detector == detector and frame.event[word] == key and frame.now[N_NOW_US] < one.until_us:
+                return f"suppression {one.id} of {one.owner}: {one.reason}"
+        return None
+
+    def of_score(self, frame: Frame) -> str | None:
+        """What lets the score of this event decide nothing, or ``None``."""
+        return self._of(frame, None)
+
+    def apply(self, signal: Signal, frame: Frame) -> Signal:
+        """The signal as it counts."""
+        told = self._of(frame, signal.detector)
+        if told is None:
+            return signal
+        return msgspec.structs.replace(signal, decision=Decision.ALLOW, silenced=told)

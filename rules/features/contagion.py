@@ -1,0 +1,80 @@
+"""What was odd here lately: the highest recent score of the account, the actor and the device, fading by half in two days.
+
+It enters the score as context: it raises what the next moderately odd event is worth. The account's own recent oddness
+does so through its chances of being in a spell already (``fusion``), so only the actor's and the device's count here.
+"""
+
+from typing import Final
+
+from rules.arithmetic import exp2
+from rules.arrays import F8
+from rules.baseline.layout import (
+    ACTOR_SURPRISE,
+    ACTOR_SURPRISE_US,
+    PLACE_SURPRISE,
+    PLACE_SURPRISE_US,
+    SURPRISE,
+    SURPRISE_US,
+)
+from rules.baseline.statistics import CAP
+from rules.compiled import compiled
+from rules.event import E_ACCOUNT, E_ACTOR, E_DEVICE
+from rules.features.declared import Group, declare
+from rules.features.frame import DAY_US, N_NOW_US, R_RAW, Frame
+
+_HALF_LIFE_US: Final = 2.0 * DAY_US
+
+RECENT = declare(
+    "recent_surprise",
+    unit="raw score, decayed",
+    reads="scores of earlier activities of the account, the actor and the device, half-life 2 d",
+    null_when="none of them is told",
+    group=Group("context", 0.02),
+)
+
+
+@compiled
+def measure(f: Frame) -> None:
+    """Tell how odd it was here lately.
+
+    >>> from rules.trial import trial
+    >>> trial("withdrawal.requested")["recent_surprise"]
+    0.0
+    """
+    if f.event[E_ACCOUNT] == 0.0 and f.event[E_ACTOR] == 0.0 and f.event[E_DEVICE] == 0.0:
+        return
+    now_us = f.now[N_NOW_US]
+    own = _left(f.account, SURPRISE, SURPRISE_US, now_us) if f.event[E_ACCOUNT] != 0.0 else 0.0
+    others = _left(f.actor, ACTOR_SURPRISE, ACTOR_SURPRISE_US, now_us) if f.event[E_ACTOR] != 0.0 else 0.0
+    if f.event[E_DEVICE] != 0.0:
+        others = max(others, _left(f.device, PLACE_SURPRISE, PLACE_SURPRISE_US, now_us))
+    f.values[RECENT] = max(own, others)
+    f.low[RECENT] = 0.0
+    f.high[RECENT] = 1.0
+    f.surprise[RECENT] = min(CAP, others)
+
+
+@compiled
+def _left(record: F8, at: int, time_at: int, now_us: float) -> float:
+    if record[at] <= 0.0:
+        return 0.0
+    return float(record[at] * exp2(-max(0.0, now_us - record[time_at]) / _HALF_LIFE_US))
+
+
+@compiled
+def remember(f: Frame) -> None:
+    """Remember this score where it is higher than what is left of earlier ones."""
+    if f.event[E_ACCOUNT] != 0.0:
+        _raise(f, f.account, SURPRISE, SURPRISE_US)
+    if f.event[E_ACTOR] != 0.0:
+        _raise(f, f.actor, ACTOR_SURPRISE, ACTOR_SURPRISE_US)
+    if f.event[E_DEVICE] != 0.0:
+        _raise(f, f.device, PLACE_SURPRISE, PLACE_SURPRISE_US)
+
+
+@compiled
+def _raise(f: Frame, record: F8, at: int, time_at: int) -> None:
+    now_us = f.now[N_NOW_US]
+    if f.result[R_RAW] >= _left(record, at, time_at, now_us):
+        record[at] = f.result[R_RAW]
+        record[time_at] = max(now_us, record[time_at])

@@ -1,0 +1,282 @@
+"""From measured features to one score: evidence, contagion, and the calibration of their sum.
+
+Rules enforced here:
+- Every quantity goes through the population's own tail first, so that each is honestly calibrated whatever its unit.
+- A surprisal s becomes evidence by the power calibrator LR = k * 10**((1 - k) s) (Vovk and Wang 2021, "E-values"): its
+  mean under "usual" is one, so noise gains nothing on average. Inside a group evidence is averaged, which holds however
+  its features depend; groups multiply. A feature's weight is the prior share of attacks that show in it.
+- Own size has a memory: three forward filters (a two-state hidden Markov model each, Rabiner 1989) of how likely the
+  account is in a short, middle or long spell of oddness raise what the next moderately odd payment is worth. An
+  account's drift and recent surprise elsewhere raise the same prior.
+- There are three honest views: the own path (size, contagion and all groups), the size against everybody's, the share
+  of the balance. Each is calibrated by itself, and the largest is the score; the sum is calibrated within its class.
+- What each feature adds is kept: the explanation is the score. What verdicts add is in ``rules.opinion``.
+"""
+
+from typing import Final
+
+import numpy as np
+
+from rules.arithmetic import exp2, exp10, log10
+from rules.baseline.layout import OUT_US, SPELLS
+from rules.baseline.reputation import CLASSES, WEIGHT_AT
+from rules.baseline.shared import (
+    ANY_EVIDENCE,
+    ANY_SIZE,
+    FIRST_FEATURE,
+    OWN_EVIDENCE,
+    OWN_SIZE,
+    S_MIN_SCORES,
+    Shared,
+)
+from rules.baseline.tails import T_SEEN, probability, resolved, surprisal
+from rules.compiled import compiled, entry
+from rules.event import E_FAMILY, MONEY
+from rules.features.catalogue import GROUP_NAMES, GROUPS, WEIGHTS
+from rules.features.frame import (
+    DAY_US,
+    N_ANY_EVIDENCE,
+    N_ANY_HABIT,
+    N_ANY_ODD,
+    N_KNOWN,
+    N_LIKELIHOOD,
+    N_LOG2_USD,
+    N_NOW_US,
+    N_ODD,
+    N_OWN_HABIT,
+    N_OWN_Z,
+    N_RAW_EVIDENCE,
+    N_SUMS,
+    N_TOTALS,
+    N_USD,
+    N_WEIGHT,
+    R_CALIBRATED,
+    R_CALIBRATION,
+    R_CLASS,
+    R_FREE_RAW,
+    R_FREE_SCORE,
+    R_JUDGED,
+    R_P,
+    R_RAW,
+    R_TAIL,
+    Frame,
+)
+from rules.features.names import COUNT, INDEX
+
+SIZE_KAPPA: Final = 0.1
+_LOG_SIZE_KAPPA: Final = -1.0
+_KAPPA: Final = 0.05
+_LOG_KAPPA: Final = -1.3010299956639813
+_MOST_SIZE: Final = 8.0
+_MOST_OTHER: Final = 6.0
+_LEAST_SURPRISE: Final = 1.0
+"""Below one decade an e-value is under a half and is taken as 0: still valid, and noise keeps no power."""
+SPELL: Final = 0.01
+"""Prior chance that an account is in a spell."""
+TOUCHED: Final = 0.3
+"""Share of a spell's payments that are odd."""
+_BASE: Final = -2.5215739035919933
+"""log10 odds that a payment is odd, before anything is seen: of TOUCHED * SPELL."""
+_SHORT_US: Final = 2.0 * DAY_US
+_MIDDLE_US: Final = 8.0 * DAY_US
+_LONG_US: Final = 32.0 * DAY_US
+
+_AMOUNT: Final = INDEX["amount_usd"]
+_POPULATION: Final = INDEX["amount_population"]
+_SHARE: Final = INDEX["share_of_balance"]
+_DRIFT: Final = INDEX["amount_drift"]
+_RECENT: Final = INDEX["recent_surprise"]
+_UNPRICED: Final = INDEX["unpriced"]
+_NEUTRAL: Final = 1.0
+"""Decades that lie between no evidence and the evidence of an ordinary size."""
+_GROUPS: Final = len(GROUP_NAMES)
+_CLASSES: Final = ({"velocity"}, {"timing"}, {"destination", "dust_ratio"}, {"place", "new_device", "crowd"})
+_OTHERS: Final = len(_CLASSES)
+CLASS_OF_GROUP: Final = np.array(
+    [next((at for at, names in enumerate(_CLASSES) if name in names), _OTHERS) for name in GROUP_NAMES], np.int64
+)
+"""The class of each group of features, for the weights that verdicts teach."""
+
+J_SCORE: Final = R_JUDGED
+J_FREE: Final = R_JUDGED + 1
+J_HAZARDS: Final = R_JUDGED + 2
+J_CELLS: Final = R_JUDGED + 7
+J_CLASSES: Final = R_JUDGED + 12
+JUDGED_WORDS: Final = 12 + CLASSES
+
+
+@entry
+def size_evidence(surprise: float) -> float:
+    """log10 of the likelihood ratio that the surprisal of a size stands for."""
+    return min(_MOST_SIZE, _LOG_SIZE_KAPPA + (1.0 - SIZE_KAPPA) * surprise)
+
+
+@entry
+def likelihood(surprise: float) -> float:
+    """The likelihood ratio that the surprisal of any other feature stands for."""
+    if surprise <= _LEAST_SURPRISE:
+        return 0.0
+    return exp10(min(_MOST_OTHER, _LOG_KAPPA + (1.0 - _KAPPA) * surprise))
+
+
+@compiled
+def tailed(f: Frame, s: Shared, feature: int) -> float:
+    """A feature's surprisal among everybody's recent ones; 0 for what is ordinary or cannot be told."""
+    value = f.evidence[feature]
+    if value != value:  # noqa: PLR0124 -- false only for NaN
+        value = f.surprise[feature]
+        if value == 0.0 or f.values[feature] != f.values[feature]:
+            return 0.0
+    return surprisal(s.tails[FIRST_FEATURE + feature], value)
+
+
+@compiled
+def spell(f: Frame, at: int) -> float:
+    """The chance that the account is in a spell of one kind at this time; the prior before its first payment."""
+    third = SPELL / 3.0
+    last = f.account[OUT_US]
+    if last <= 0.0:
+        return third
+    half = _SHORT_US if at == 0 else (_MIDDLE_US if at == 1 else _LONG_US)
+    return float(third + (f.account[SPELLS + at] - third) * exp2(-max(0.0, f.now[N_NOW_US] - last) / half))
+
+
+@compiled
+def _context(f: Frame, s: Shared) -> float:
+    """The evidence of drift and recent surprise elsewhere for the account being in a spell."""
+    raised = 0.0
+    for feature in (_DRIFT, _RECENT):
+        if f.values[feature] == f.values[feature]:
+            f.parts[feature] = WEIGHTS[feature] * likelihood(tailed(f, s, feature))
+            raised += f.parts[feature] - WEIGHTS[feature]
+    return max(0.0, raised)
+
+
+@compiled
+def _prior(f: Frame, s: Shared) -> float:
+    """The chance that a payment of this account is odd now, before its size is looked at; its parts go to ``parts``."""
+    chance = spell(f, 0) + spell(f, 1) + spell(f, 2)
+    raised = _context(f, s)
+    prior = TOUCHED * (1.0 - (1.0 - chance) / (1.0 + SPELL * raised))
+    carried = max(0.0, log10(prior / (1.0 - prior)) - _BASE)
+    drifted = f.parts[_DRIFT] / (f.parts[_DRIFT] + f.parts[_RECENT] + 1.0)
+    f.parts[_DRIFT] = carried * drifted
+    f.parts[_RECENT] = carried - carried * drifted
+    return prior
+
+
+@compiled
+def _own_size(f: Frame, s: Shared) -> float:
+    """The log-odds that the payment is odd for its account, without the groups; the path's parts go to ``parts``."""
+    now = f.now
+    own = surprisal(s.tails[OWN_SIZE], now[N_OWN_Z])
+    own = min(own, now[N_OWN_HABIT])
+    prior = _prior(f, s)
+    found = size_evidence(own)
+    now[N_LIKELIHOOD] = exp10(found)
+    now[N_ODD] = prior * now[N_LIKELIHOOD] / (prior * now[N_LIKELIHOOD] + 1.0 - prior)
+    f.parts[_AMOUNT] = (1.0 - SIZE_KAPPA) * own
+    return log10(prior / (1.0 - prior)) + found
+
+
+@compiled
+def _unknown_size(f: Frame, s: Shared, groups: float) -> float:
+    """The own path of a payment that nobody can price: "cannot tell" is evidence neither way, which is not "small"."""
+    prior = _prior(f, s)
+    f.parts[_UNPRICED] += _NEUTRAL
+    return surprisal(s.tails[OWN_EVIDENCE], log10(prior / (1.0 - prior)) + groups)
+
+
+@compiled
+def _any_size(f: Frame, s: Shared) -> float:
+    """The calibrated surprisal of the size against everybody's."""
+    now = f.now
+    common = surprisal(s.tails[ANY_SIZE], now[N_LOG2_USD])
+    f.surprise[_POPULATION] = common
+    common = min(common, now[N_ANY_HABIT])
+    now[N_ANY_EVIDENCE] = common
+    odds = SPELL * TOUCHED * exp10(size_evidence(common))
+    now[N_ANY_ODD] = odds / (1.0 + odds)
+    return surprisal(s.tails[ANY_EVIDENCE], common)
+
+
+@compiled
+def _of_size(feature: int) -> bool:
+    return feature in (_AMOUNT, _POPULATION, _SHARE, _DRIFT, _RECENT)
+
+
+@compiled
+def _groups(f: Frame, s: Shared, sized: bool) -> float:  # noqa: FBT001 -- a fact of the event
+    """The evidence of every other feature in decades, by groups; what each adds goes to ``parts``."""
+    now = f.now
+    for at in range(_GROUPS):
+        now[N_SUMS + at] = 0.0
+        now[N_TOTALS + at] = 0.0
+    for feature in range(COUNT):
+        group = GROUPS[feature]
+        if group < 0 or f.values[feature] != f.values[feature] or (sized and _of_size(feature)):
+            continue
+        part = WEIGHTS[feature] * likelihood(tailed(f, s, feature))
+        f.parts[feature] = part
+        now[N_SUMS + group] += part - WEIGHTS[feature]
+        now[N_TOTALS + group] += part
+    added = 0.0
+    for at in range(_GROUPS):
+        decades = log10(1.0 + now[N_SUMS + at]) if now[N_SUMS + at] > 0.0 else 0.0
+        f.result[J_CLASSES + CLASS_OF_GROUP[at]] += decades
+        now[N_SUMS + at] = decades * s.hazard[WEIGHT_AT + CLASS_OF_GROUP[at]]
+        added += now[N_SUMS + at]
+    for feature in range(COUNT):
+        group = GROUPS[feature]
+        if group >= 0 and f.parts[feature] > 0.0 and not (sized and _of_size(feature)):
+            f.parts[feature] *= now[N_SUMS + group] / now[N_TOTALS + group]
+    return added
+
+
+@compiled
+def _only(f: Frame, feature: int) -> None:
+    """The score is one feature's alone."""
+    for other in range(COUNT):
+        f.parts[other] = 0.0
+    f.parts[feature] = 1.0
+    for kind in range(CLASSES):
+        f.result[J_CLASSES + kind] = 0.0
+
+
+@compiled
+def weigh(f: Frame, s: Shared) -> float:
+    """The raw score; what it is made of goes to ``parts``."""
+    sized = f.now[N_OWN_Z] == f.now[N_OWN_Z]
+    unknown = f.event[E_FAMILY] == MONEY and f.now[N_USD] != f.now[N_USD]
+    path = _own_size(f, s) if sized else 0.0
+    path += _groups(f, s, sized or unknown)
+    if unknown:
+        return _unknown_size(f, s, path)
+    if not sized:
+        return path
+    f.now[N_RAW_EVIDENCE] = path
+    by_own = surprisal(s.tails[OWN_EVIDENCE], path)
+    by_all = _any_size(f, s)
+    by_share = tailed(f, s, _SHARE)
+    best = max(by_own, by_all, by_share)
+    if by_own < best:
+        _only(f, _POPULATION if by_all == best else _SHARE)
+    return best
+
+
+@compiled
+def fuse(f: Frame, s: Shared) -> None:
+    """Weigh everything and calibrate it. Changes no record."""
+    result = f.result
+    raw = f.now[N_WEIGHT] * weigh(f, s)
+    result[R_RAW] = raw
+    result[R_FREE_RAW] = raw
+    family = int(f.event[E_FAMILY])
+    own = 2 * family + (0 if f.now[N_KNOWN] == 1.0 else 1)
+    used = own if s.free[own, T_SEEN] >= s.settings[S_MIN_SCORES] else 2 * family
+    result[R_CLASS] = own
+    result[R_CALIBRATION] = used
+    result[R_CALIBRATED] = 1.0 if s.free[used, T_SEEN] >= s.settings[S_MIN_SCORES] else 0.0
+    result[R_P] = probability(s.free[used], raw)
+    result[R_FREE_SCORE] = max(0.0, -log10(result[R_P]))
+    result[R_TAIL] = 0.0 if resolved(s.free[used], raw) else 1.0

@@ -1,0 +1,128 @@
+"""The population's tails and the calibration that is made of them."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rules.arrays import F8
+from rules.baseline import tails
+from rules.baseline.shared import C_FAST, C_NOW_US, Shared, advance
+from rules.baseline.tails import TAIL_WIDTH, count, ignore, prepare, probability, resolved, surprisal
+from rules.settings import EngineSettings
+from rules.state import State
+
+DAY_US = 86_400e6
+WEEK_US = 7 * DAY_US
+
+
+def tail(low: float = 0.0, high: float = 16.0) -> F8:
+    made = np.zeros(TAIL_WIDTH)
+    prepare(made, low, high)
+    return made
+
+
+def exponential(count_of: int) -> list[float]:
+    return [-math.log10(1.0 - (n * 0.6180339887) % 1.0) for n in range(count_of)]
+
+
+def test_p_values_of_its_own_values_are_uniform() -> None:
+    made = tail()
+    raws = exponential(40_000)
+    for raw in raws[:20_000]:
+        count(made, raw, 1.0, 1.0)
+    told = [probability(made, raw) for raw in raws[20_000:]]
+    for level, within in ((0.5, 0.03), (0.1, 0.05), (0.01, 0.1), (0.001, 0.35)):
+        assert sum(p <= level for p in told) / len(told) == pytest.approx(level, rel=within)
+
+
+def test_there_are_practically_no_ties() -> None:
+    made = tail()
+    for raw in exponential(5000):
+        count(made, raw, 1.0, 1.0)
+    told = [surprisal(made, raw + 1e-6) for raw in exponential(5000)]
+    assert len(set(told)) > 0.999 * len(told)
+
+
+def test_beyond_what_was_seen_it_says_so_rises_and_never_ends() -> None:
+    made = tail()
+    for raw in exponential(5000):
+        count(made, min(raw, 3.0), 1.0, 1.0)
+    values = (0.5, 3.5, 5.0, 15.9, 40.0)
+    assert [resolved(made, value) for value in values] == [True, False, False, False, False]
+    told = [surprisal(made, value) for value in values]
+    assert told == sorted(told)
+    assert len(set(told)) == len(told)
+    assert all(math.isfinite(value) for value in [*told, surprisal(made, 1e300), surprisal(made, math.inf)])
+
+
+def test_without_any_value_larger_is_rarer() -> None:
+    told = [surprisal(tail(), value) for value in (0.0, 1.0, 2.0, 8.0)]
+    assert told == sorted(told)
+    assert told[0] == 0.0
+
+
+def test_what_is_ordinary_by_definition_makes_the_rest_rarer() -> None:
+    made = tail()
+    for raw in exponential(100):
+        count(made, raw, 1.0, 1.0)
+    before = surprisal(made, 2.0)
+    for _ in range(900):
+        ignore(made, 1.0)
+    assert surprisal(made, 2.0) == pytest.approx(before + 1.0, abs=0.1)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(-1e9, 1e9), st.floats(0, 1)), max_size=60),
+    st.floats(allow_nan=False),
+    st.floats(allow_nan=False),
+)
+def test_larger_is_never_more_likely(counted: list[tuple[float, float]], one: float, other: float) -> None:
+    made = tail()
+    for value, weight in counted:
+        count(made, value, 1.0, weight)
+    low, high = sorted((one, other))
+    assert 0.0 < probability(made, high) <= probability(made, low) <= 1.0
+
+
+class TestTime:
+    def shared(self, days: float = 7.0) -> Shared:
+        return State(EngineSettings(max_accounts=1, half_life_days=days)).shared
+
+    def count_at(self, shared: Shared, value: float, at_us: float) -> None:
+        advance(shared.clock, shared.tails, shared.free, shared.final, 7 * DAY_US, at_us)
+        count(shared.free[0], value, shared.clock[C_FAST], 1.0)
+
+    def test_old_values_fade(self) -> None:
+        shared = self.shared()
+        for _ in range(1000):
+            self.count_at(shared, 10.0, DAY_US)
+        for n in range(1000):
+            self.count_at(shared, 1.0, 10 * WEEK_US + n)
+        assert probability(shared.free[0], 10.0) < 0.01
+
+    def test_years_neither_overflow_nor_change_what_is_told(self) -> None:
+        shared = self.shared()
+        for year in range(80):
+            for raw in exponential(50):
+                self.count_at(shared, raw, (year + 1) * 365 * DAY_US)
+        assert np.isfinite(shared.free[0]).all()
+        assert probability(shared.free[0], 1.0) == pytest.approx(0.1, abs=0.05)
+
+    def test_time_going_back_changes_nothing(self) -> None:
+        shared = self.shared()
+        self.count_at(shared, 1.0, 9 * DAY_US)
+        self.count_at(shared, 1.0, 2 * DAY_US)
+        assert shared.clock[C_NOW_US] == 9 * DAY_US
+        assert shared.free[0, tails.T_WEIGHT] == 2.0
+
+    def test_a_changed_half_life_keeps_what_weights_are_worth(self) -> None:
+        state = State(EngineSettings(max_accounts=1))
+        for day in range(1, 30):
+            self.count_at(state.shared, 2.0, day * DAY_US)
+        before = [probability(state.shared.free[0], value) for value in (1.0, 2.0, 3.0)]
+        state.use(EngineSettings(max_accounts=1, half_life_days=1.0))
+        assert [probability(state.shared.free[0], value) for value in (1.0, 2.0, 3.0)] == pytest.approx(before)
