@@ -161,9 +161,16 @@ _SEALED: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Tables with sealed secrets, and who may read them at all."""
 
+_NOT_EVERYBODYS: Final = (
+    "DO $$ BEGIN EXECUTE 'REVOKE TEMPORARY ON DATABASE ' || quote_ident(current_database()) || ' FROM PUBLIC'; END $$",
+    "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
+)
+"""What PostgreSQL gives to every role: objects of one's own can stand in the way of a name that others look up."""
+
 
 def statements(tables: tuple[str, ...]) -> Iterator[str]:
     """Yield the SQL that creates the roles where absent and grants exactly the rights above."""
+    yield from _NOT_EVERYBODYS
     for role in ROLES:
         yield (
             f"DO $$ BEGIN CREATE ROLE {role} NOLOGIN; "  # the names are the constants above

@@ -37,11 +37,12 @@ registry_version = Table(
 
 FIRST_SNAPSHOT = "INSERT INTO baseline_snapshot (id, seq, engine_version) VALUES (1, 0, '')"
 FIRST_VERSION = "INSERT INTO registry_version (id, version) VALUES (1, 0)"
-# It runs with its owner's rights: roles that may change accounts may not set the number.
+# It runs with its owner's rights: roles that may change accounts may not set the number. So every name in it is looked up
+# where those roles can put nothing: a temporary table of theirs would otherwise be found first, with their triggers on it.
 COUNT_CHANGES = (
     """CREATE FUNCTION registry_changed() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path = pg_catalog, public
-    AS $$ BEGIN UPDATE registry_version SET version = version + 1; RETURN NULL; END $$""",
+    SET search_path = pg_catalog, pg_temp
+    AS $$ BEGIN UPDATE public.registry_version SET version = version + 1; RETURN NULL; END $$""",
     """CREATE TRIGGER registry_changed AFTER INSERT OR DELETE OR UPDATE OF connection_id, ref, peer_group ON accounts
     FOR EACH STATEMENT EXECUTE FUNCTION registry_changed()""",
 )

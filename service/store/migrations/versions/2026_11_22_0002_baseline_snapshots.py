@@ -29,8 +29,8 @@ UPGRADE: Final = (
     CONSTRAINT pk_registry_version PRIMARY KEY (id), CONSTRAINT ck_registry_version_one CHECK (id = 1))""",
     "INSERT INTO registry_version (id, version) VALUES (1, 0)",
     """CREATE FUNCTION registry_changed() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path = pg_catalog, public
-    AS $$ BEGIN UPDATE registry_version SET version = version + 1; RETURN NULL; END $$""",
+    SET search_path = pg_catalog, pg_temp
+    AS $$ BEGIN UPDATE public.registry_version SET version = version + 1; RETURN NULL; END $$""",
     """CREATE TRIGGER registry_changed AFTER INSERT OR DELETE OR UPDATE OF connection_id, ref, peer_group ON accounts
     FOR EACH STATEMENT EXECUTE FUNCTION registry_changed()""",
     """CREATE TYPE intake_row AS (id text, connection_id text, event_id text, body_digest bytea, kind text, status text,
