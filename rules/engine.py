@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from rules import kernel
-from rules.arrays import F8
+from rules.arrays import F8, I8
 from rules.baseline.layout import FORMAT, GROUP, WIDTH, Kind
 from rules.baseline.reputation import NO_CELL
 from rules.baseline.tables import ACCOUNTS, FULL, claim, format_word
@@ -339,6 +339,10 @@ class Engine:
         if verdict.occurred_at_us is not None:
             row = _verdict_row(verdict, self.settings.salt)
             kernel.judge(self._held, row)
+
+    def pools(self) -> I8:
+        """How many records of each kind are held, and their size: rows of ``rules.baseline.tables`` (``M_*``)."""
+        return self._state.places.meta[:-1].copy()
 
     def health(self) -> Health:
         """Drift of the calibrations and what became of the budgets."""
