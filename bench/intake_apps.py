@@ -111,11 +111,13 @@ def token() -> StoredToken:
 
 
 async def watch(seconds: dict[str, float]) -> None:
-    """Note the longest time in which the event loop did nothing for a task that was due."""
+    """Note the longest time for which a task that was due had to wait, and the longest in which this process worked."""
     while True:
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         await asyncio.sleep(0.002)
-        seconds["longest stall"] = max(seconds["longest stall"], time.perf_counter() - began - 0.002)
+        late = time.perf_counter() - began - 0.002
+        seconds["longest stall"] = max(seconds["longest stall"], late)
+        seconds["longest work"] = max(seconds["longest work"], min(late, time.process_time() - worked))
 
 
 def ours() -> Any:

@@ -181,7 +181,7 @@ async def closed_loop(socket: str, seconds: float, prepared: Iterator[bytes], co
     return load
 
 
-async def paced(socket: str, seconds: float, prepared: Iterator[bytes], rate: float, connections: int = 32) -> Load:
+async def paced(socket: str, seconds: float, prepared: Iterator[bytes], rate: float, connections: int = 128) -> Load:
     """Send at a steady rate whatever the answers take; a latency counts from when the request was due."""
     load = Load()
     loop = asyncio.get_running_loop()

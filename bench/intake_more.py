@@ -141,7 +141,8 @@ def measure_pauses(place: Place, seconds: float) -> None:
         prepared = webhooks(10_000_000, prefix="long-")
         load = uvloop.run(closed_loop(socket, seconds, prepared, CONNECTIONS))
     tell(f"webhooks, {seconds:.0f} s", load, seconds)
-    print(f"  longest stall of the event loop {told['longest stall'] * 1000:.0f} ms")
+    stall, work = told["longest stall"] * 1000, told["longest work"] * 1000
+    print(f"  longest stall of the event loop {stall:.0f} ms; longest of this process's own work {work:.0f} ms")
     print(f"  longest time without any answer {load.longest_gap_s * 1000:.0f} ms")
 
 

@@ -12,6 +12,7 @@ import structlog
 import uvicorn
 import uvloop
 
+from rules.warm import exercise
 from service.api.auth import Authenticator, stored_tokens
 from service.api.authority_client import UnixSocketAuthority
 from service.api.connections import Connections
@@ -22,6 +23,7 @@ from service.bootstrap import Opened, open_api
 from service.config import read_settings
 from service.discovery import declarations
 from service.domain.errors import PortcullisError
+from service.flow import blinding
 from service.flow.gate import Gate
 from service.flow.intake.batcher import Intake
 from service.flow.intake.keeper import EngineKeeper
@@ -60,21 +62,37 @@ def main() -> int:
 
 async def _serve(opened: Opened, server_for: "partial[ReadyServer]", listener: object) -> None:
     store = await connect(opened.settings.database_url)
-    keeper = EngineKeeper(store.baselines, opened.rulebook.in_force)
+    votes = opened.settings.public / "authority-votes.pem"
+    authorised = partial(blinding.authorised, opened.database, votes.read_bytes)
+    keeper = EngineKeeper(store.baselines, opened.rulebook.in_force, authorised=authorised)
     try:
+        await asyncio.to_thread(exercise)  # loads the compiled engine now, not with the first event
         await keeper.prepare()
     except BaseException:
         await store.close()
         raise
     intake = Intake(store, keeper, opened.clock)
-    tasks = [asyncio.create_task(intake.run()), asyncio.create_task(watched(opened.rulebook, keeper))]
+    server = server_for(_application(opened, store, intake, keeper))
+    committing = asyncio.create_task(intake.run())
+    tasks = [committing, asyncio.create_task(watched(opened.rulebook, keeper))]
+    committing.add_done_callback(partial(stop_with, server))
     try:
-        await server_for(_application(opened, store, intake, keeper)).serve(sockets=[listener])  # type: ignore[list-item]  # a socket
+        await server.serve(sockets=[listener])  # type: ignore[list-item]  # a socket
+        if committing.done():
+            await committing  # it ended by itself: the process ends with its error
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await store.close()
+
+
+def stop_with(server: uvicorn.Server, committing: "asyncio.Task[None]") -> None:
+    """End a server that nothing commits for any more: a new process takes over, with an engine of its own."""
+    if committing.cancelled():
+        return
+    _log.critical("intake.ended", exc_info=committing.exception())
+    server.should_exit = True
 
 
 async def watched(rulebook: Rulebook, keeper: EngineKeeper, every_s: float = LOOK_EVERY_S) -> None:

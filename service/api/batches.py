@@ -1,21 +1,25 @@
 """`POST /v1/activities`: NDJSON in, one answer line per input line, in order, while the rest still arrives.
 
 Rules: a token of role ingest speaks for its one connection; a bad line is answered as a problem and spoils nothing else;
-at most 512 lines are under way at once, and reading stops while too many answers wait for a slow client. Answers go out
-while the body is still arriving; a client that reads nothing before it has sent everything is served too, up to a bound.
+at most 512 lines are under way at once, and reading stops while too many answers wait for a slow client. An answer goes out
+as soon as it and all before it are there, while the body is still arriving; a client that reads nothing before it has sent
+everything is served too, up to a bound. Every line is charged to the connection's rate; beyond it reading waits, and lines
+leave the connection's webhooks and questions their part.
 """
 
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, TypeVar
 from urllib.parse import parse_qs
 
 import msgspec
 
 from service.api.auth import Authenticator, Principal
+from service.api.connections import Bucket, Connections
 from service.api.failures import address_of
 from service.api.problems import details
 from service.api.raw import ClientGoneError, Receive, Scope, Send, trace_id
@@ -31,6 +35,10 @@ UNDER_WAY: Final = 512
 """Two batches: one is parsed while the other is committed."""
 MAX_UNREAD_BYTES: Final = 32 * 1024 * 1024
 
+_BREATH_S: Final = 0.02
+"""A request over its connection's rate waits at least so long: then there is room for many lines at once."""
+
+T = TypeVar("T")
 Submit = Callable[[Item], "asyncio.Future[Outcome]"]
 
 
@@ -56,8 +64,9 @@ async def ingest_principal(authenticator: Authenticator, scope: Scope) -> Princi
 class Batches:
     """Takes NDJSON requests."""
 
-    def __init__(self, submit: Submit, authenticator: Authenticator, clock: Clock) -> None:
+    def __init__(self, submit: Submit, connections: Connections, authenticator: Authenticator, clock: Clock) -> None:
         self._submit = submit
+        self._connections = connections
         self._authenticator = authenticator
         self._clock = clock
 
@@ -65,24 +74,27 @@ class Batches:
         """Answer one request, line by line."""
         principal = await ingest_principal(self._authenticator, scope)
         mode = _mode(scope)
+        name = principal.connection_id or ConnectionId("")
+        bucket = (await self._connections.get(name)).bucket
         headers = [(b"content-type", b"application/x-ndjson"), (b"x-accel-buffering", b"no")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         writer = _Writer(send)
         try:
-            await self._lines(_Sender(principal.connection_id, mode, trace_id(scope)), receive, writer)
+            await self._lines(_Sender(name, mode, trace_id(scope), bucket), receive, writer)
         finally:
             await writer.close()
 
     async def _lines(self, sender: "_Sender", receive: Receive, writer: "_Writer") -> None:
         under_way: deque[_Line] = deque()
         try:
-            async for lines in split_lines(receive):
-                for line in lines:
-                    if len(under_way) >= UNDER_WAY:
-                        await writer.put(await _oldest(under_way))
-                    under_way.append(self._taken(sender, line))
-                if ready := _ready(under_way):
-                    await writer.put(ready)
+            async with aclosing(split_lines(receive)) as chunks:
+                while lines := await _beside(_next(chunks), under_way, writer):
+                    for line in lines:
+                        while len(under_way) >= UNDER_WAY:
+                            await writer.put(await _oldest(under_way))
+                        while wait_s := sender.bucket.wait_s():
+                            await _beside(asyncio.sleep(max(wait_s, _BREATH_S)), under_way, writer)
+                        under_way.append(self._taken(sender, line))
             while under_way:
                 await writer.put(await _oldest(under_way))
         finally:
@@ -98,8 +110,6 @@ class Batches:
             if wire.id is None:
                 raise InputError("id is required on every line", field="id")
             told = check_event_id(wire.id, "id")
-            if sender.connection is None:
-                raise ForbiddenError("the token is bound to no connection")
             received = Received(
                 activity_id=ActivityId(new_id("act")),
                 received_at=self._clock.now(),
@@ -116,9 +126,34 @@ class Batches:
 class _Sender:
     """For whom the lines of one request are taken."""
 
-    connection: ConnectionId | None
+    connection: ConnectionId
     mode: Mode
     trace_id: str | None
+    bucket: Bucket
+
+
+async def _beside(coming: Coroutine[Any, Any, T], under_way: deque[_Line], writer: "_Writer") -> T:
+    """Wait for what is coming and send the answers that become ready meanwhile."""
+    task = asyncio.ensure_future(coming)
+    try:
+        while True:
+            if ready := _ready(under_way):
+                await writer.put(ready)
+            if task.done():
+                return task.result()
+            oldest = under_way[0].outcome if under_way else None
+            await asyncio.wait((task,) if oldest is None else (task, oldest), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def _next(chunks: AsyncGenerator[list[bytes | None], None]) -> list[bytes | None]:
+    """Return the next lines; none at the end."""
+    async for lines in chunks:
+        return lines
+    return []
 
 
 async def _oldest(under_way: deque[_Line]) -> bytes:
@@ -200,7 +235,7 @@ class _Writer:
                 return
 
 
-async def split_lines(receive: Receive) -> AsyncIterator[list[bytes | None]]:
+async def split_lines(receive: Receive) -> AsyncGenerator[list[bytes | None], None]:
     """Yield the lines of each chunk as it arrives; None stands for a line over the limit. Empty lines are passed over."""
     rest = b""
     skipping = False

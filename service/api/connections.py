@@ -35,23 +35,39 @@ Unseal = Callable[[bytes, bytes], bytes]
 
 
 class Bucket:
-    """A token bucket: `rate` a second, twice the rate at once."""
+    """A token bucket: `rate` a second, twice the rate at once, and always room for one."""
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
-        self._level = 2 * rate
+        self._most = max(1.0, 2 * rate)
+        self._level = self._most
         self._at = time.monotonic()
 
     def take(self) -> None:
         """Take one. Raises RateLimitedError that says when the next is there."""
-        now = time.monotonic()
-        self._level = min(2 * self._rate, self._level + (now - self._at) * self._rate)
-        self._at = now
+        self._fill()
         if self._level < 1:
             raise RateLimitedError(
                 "this connection sends faster than its rate; slow down", retry_after_s=max(1.0, 1 / self._rate)
             )
         self._level -= 1
+
+    def wait_s(self) -> float:
+        """Take one for what can wait and return 0, or return in how many seconds to ask again.
+
+        A quarter of the burst is left for what cannot wait.
+        """
+        self._fill()
+        needed = min(1 + self._rate / 2, self._most)
+        if self._level < needed:
+            return (needed - self._level) / self._rate
+        self._level -= 1
+        return 0.0
+
+    def _fill(self) -> None:
+        now = time.monotonic()
+        self._level = min(self._most, self._level + (now - self._at) * self._rate)
+        self._at = now
 
 
 @dataclass(frozen=True, slots=True)

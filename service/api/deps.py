@@ -6,7 +6,7 @@ a role alone. Whoever asks for something that others must approve is a person, b
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Final, cast
 
 from fastapi import Depends, Path, Request
@@ -15,7 +15,7 @@ from fastapi.security.base import SecurityBase
 
 from rules.health import Health
 from service.api.auth import Authenticator, Principal
-from service.api.failures import address_of
+from service.api.failures import Failures, address_of
 from service.config import Settings
 from service.domain.errors import ForbiddenError
 from service.domain.ids import PersonId
@@ -51,6 +51,8 @@ class ApiParts:
     clock: Clock
     rulebook: Rulebook | None = None
     """The detectors in force; None where no engine runs."""
+    refused_ballots: Failures = field(default_factory=Failures)
+    """By token, in this process."""
     engine_health: Callable[[], Health | None] = _unknown
     """How well the engine keeps its promises; None while it is not known."""
 

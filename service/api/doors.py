@@ -2,7 +2,7 @@
 
 Rules: a callback is answered within 20 of the platform's 30 seconds, signed, whatever happens to us; a fault of ours is
 a signed hold. Only when signing itself fails is there a 503, which the platform takes as a refusal. Without a verified
-question there is nothing to answer: 401, 422 or 503.
+question there is nothing to answer: 401, 422 or 503. Every question is charged to its connection's rate: 429 beyond it.
 """
 
 import asyncio
@@ -78,12 +78,14 @@ class Doors:
     async def decision(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer `POST /v1/decisions`."""
         principal = await ingest_principal(self._authenticator, scope)
+        connection = await self._connections.get(principal.connection_id or "")
         body = await read_body(scope, receive, MAX_BODY_BYTES)
+        connection.bucket.take()
         wire = parse_wire(body)
         if wire.id is None or wire.deadline_ms is None:
             missing = "id" if wire.id is None else "deadline_ms"
             raise InputError(f"{missing} is required", field=missing)
-        question = _question(wire, principal.connection_id or ConnectionId(""), wire.id, body)
+        question = _question(wire, connection.config.id, wire.id, body)
         answered = await self._gate.decide(question, deadline_s=wire.deadline_ms / 1000)
         judged = answered.judged
         await answer_json(

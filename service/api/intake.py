@@ -1,8 +1,8 @@
 """The hot path as a bare ASGI app beside FastAPI: webhooks, batches, decisions, co-signer callbacks.
 
 Rules: the raw bytes are verified before anything is parsed; the answer comes after the commit. What the sender did wrong
-is a 4xx, which platforms never send again; whatever is our own fault is a 503 with Retry-After (design D3, D9). Only
-verified deliveries count against a connection's rate (`senders.py`).
+is a 4xx, which platforms never send again; whatever is our own fault is a 503 with Retry-After (design D3, D9). Verified
+deliveries, lines and questions count against a connection's rate, and nothing else does (`senders.py`).
 """
 
 import asyncio
@@ -67,7 +67,7 @@ class IntakeApp:
         self._connections = connections
         self._submit = submit
         self._clock = clock
-        self._batches = Batches(submit, authenticator, clock)
+        self._batches = Batches(submit, connections, authenticator, clock)
         self._senders = Senders()
         self._doors = Doors(connections, gate, authenticator, signer, self._senders)
 

@@ -101,6 +101,18 @@ def suppression_of(item: Item) -> Suppression:
         raise InputError(f"the suppression is malformed: {error}", field="params") from error
 
 
+class Warranted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What asks for a row of the learning sequence that may blind: the row, and the approval that it comes from."""
+
+    row: msgspec.Raw
+    approval: str | None = None
+
+
+def warranted(row: bytes, approval: str | None = None) -> bytes:
+    """Return the payload of such a request."""
+    return msgspec.json.encode(Warranted(row=msgspec.Raw(row), approval=approval))
+
+
 class Direction(StrEnum):
     """Which way of a setting's number makes the engine see less."""
 

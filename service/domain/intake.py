@@ -72,6 +72,17 @@ class Judged(msgspec.Struct, frozen=True, gc=False):
     """JSON list of {feature, observed, usual, share, detector}."""
 
 
+class Standing(msgspec.Struct, frozen=True, gc=False):
+    """What people and plans decided about a question that was held."""
+
+    held: bool
+    """A hold of ours on the account, the destination or the whole connection is in force."""
+    cleared: bool
+    """People cleared the very activity that is asked about."""
+    cleared_alike: bool
+    """They cleared one that told the same account, asset, destination and amount, and this one told nothing new."""
+
+
 class Outcome(msgspec.Struct, frozen=True, gc=False):
     """The answer to one item, after the commit."""
 
@@ -82,6 +93,8 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     judged: Judged | None = None
     gate: GateDecision | None = None
     decision_id: str | None = None
+    standing: Standing | None = None
+    """Of a question, looked up after it was stored; None when it could not be."""
 
 
 class EventKey(NamedTuple):
@@ -150,17 +163,6 @@ class LearningRequest(msgspec.Struct, frozen=True):
     kind: str
     subject: str
     payload: bytes
-
-
-class Standing(msgspec.Struct, frozen=True):
-    """What people and plans decided about a question that was held."""
-
-    held: bool
-    """A hold of ours on the account, the destination or the whole connection is in force."""
-    cleared: bool
-    """People cleared the very activity that is asked about."""
-    cleared_alike: bool
-    """They cleared one that told the same account, asset, destination and amount, and this one told nothing new."""
 
 
 class StoredDecision(msgspec.Struct, frozen=True, gc=False):

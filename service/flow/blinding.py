@@ -12,7 +12,7 @@ from typing import Final
 from rules.learning import RecordKind
 from service.domain.approval import ActionDocument, ApprovalState, lists
 from service.domain.authorisation import check_document
-from service.domain.blinding import RULES, SETTINGS, SUPPRESS, settings_item, settings_to, suppression_of
+from service.domain.blinding import RULES, SETTINGS, SUPPRESS, settings_item, settings_to, suppression_of, warranted
 from service.domain.errors import ConflictError, InputError, NotFoundError
 from service.domain.ids import ApprovalId
 from service.domain.timeline import Entry
@@ -44,6 +44,16 @@ def released(db: Database, authority_pem: bytes, approval_id: ApprovalId) -> Non
         uow.record(entry)
 
 
+def authorised(db: Database, authority_pem: Callable[[], bytes], approval_id: ApprovalId) -> ActionDocument:
+    """Return the document that votes authorise now, for who applies what it asked for.
+
+    Raises ApprovalError, NotFoundError, UnavailableError.
+    """
+    with db.begin() as uow:
+        evidence = uow.approvals.evidence(approval_id)
+        return check_document(evidence, public_key_pem=authority_pem(), now=uow.now)
+
+
 def _suppress(uow: UnitOfWork, document: ActionDocument) -> Entry:
     _require_one(document)
     suppression = suppression_of(document.what[0])
@@ -52,7 +62,7 @@ def _suppress(uow: UnitOfWork, document: ActionDocument) -> Entry:
     suppression.require_bounded(uow.now)
     if not uow.blinding.add(suppression, document.id):
         raise ConflictError(f"suppression {suppression.id} is there already")
-    uow.incidents.ask_learning(RecordKind.SUPPRESSION.value, suppression.id, suppression.row())
+    uow.incidents.ask_learning(RecordKind.SUPPRESSION.value, suppression.id, warranted(suppression.row(), document.id))
     return _entry(uow, document, "suppression.added", document.what[0].sentence, suppression.id)
 
 
@@ -65,7 +75,7 @@ def _set(uow: UnitOfWork, document: ActionDocument) -> Entry:
     new = settings_to(document.what[0], old)
     if not lists(document, settings_item(old, new)):
         raise ConflictError("what was approved is not what would be set")
-    uow.incidents.ask_learning(RecordKind.SETTINGS.value, "settings", new.encode())
+    uow.incidents.ask_learning(RecordKind.SETTINGS.value, "settings", warranted(new.encode(), document.id))
     return _entry(uow, document, "settings.changed", document.what[0].sentence, new.digest())
 
 

@@ -100,7 +100,9 @@ class Gate:
         activity = question.activity
         if outcome.gate is GateDecision.REJECT:
             return GateDecision.REJECT
-        standing = await self._store.standing(activity, outcome.activity_id)
+        standing = outcome.standing
+        if standing is None:
+            raise PortcullisError("holds and clearances could not be looked up")
         if standing.held:
             return GateDecision.HOLD
         doubted = question.doubt is not None

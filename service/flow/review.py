@@ -11,6 +11,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Final
 
+import structlog
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
@@ -26,6 +27,7 @@ from service.domain.timeline import Entry
 from service.domain.verdicts import TOLD
 from service.ports.store.unit import Database, UnitOfWork
 
+_log = structlog.get_logger(__name__)
 _MINUTE: Final = 60
 _HOUR: Final = 3_600
 MOST_PICTURES: Final = 10
@@ -70,10 +72,19 @@ def _found(uow: UnitOfWork, alerts: Sequence[Alert]) -> dict[str, Found]:
         told = sentences(assessed, [DetectorNote(name) for name in assessed.detectors])
         drawn = ""
         if number < MOST_PICTURES:
-            past, complete = uow.findings.past(assessed)
-            drawn = picture(assessed, past, complete=complete, name=f"past-{number}")
+            drawn = _drawn(uow, assessed, f"past-{number}")
         found[alert.id] = Found(told, drawn)
     return found
+
+
+def _drawn(uow: UnitOfWork, assessed: Assessed, name: str) -> str:
+    """Return the picture, or nothing: a review is written whatever cannot be drawn."""
+    try:
+        past, complete = uow.findings.past(assessed)
+        return picture(assessed, past, complete=complete, name=name)
+    except Exception as error:  # noqa: BLE001  whatever broke, the review matters more
+        _log.warning("review.not_drawn", activity=assessed.id, error=type(error).__name__)
+        return ""
 
 
 def _assessed(uow: UnitOfWork, alert: Alert) -> Assessed | None:

@@ -7,9 +7,13 @@ Rules (design D4, D6):
   lists every change that loosens; the votes are verified here again before the set is used, because a row alone is never
   authority.
 - The files of a set in force are kept, so that a restart goes on with that set and not with whatever the directory holds.
+  What is kept is rows, so it is used only when it digests to what the sequence names. When it does not, or is not there,
+  the directory is weighed against the set that ships with this version: it is never adopted as at a first start.
+- An approval puts its set in force once: after another set was, going back to it takes a quorum again.
 - A directory that changes while it is read is read again; nothing here runs on the event loop.
 """
 
+import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +24,7 @@ import structlog
 
 from rules.comparison import Comparison, compare
 from rules.errors import RulesError
-from rules.loader import MAX_FILE_BYTES, MAX_FILES, DetectorSet, load_directory
+from rules.loader import DEFAULT_DIRECTORY, MAX_FILE_BYTES, MAX_FILES, DetectorSet, load_directory
 from service.domain.approval import ApprovalState, Draft, Item, same
 from service.domain.authorisation import check_document
 from service.domain.blinding import RULES, rules_items
@@ -32,6 +36,8 @@ from service.ports.store.approvals import ApprovalRow
 from service.ports.store.unit import Database, UnitOfWork
 
 _SUFFIXES: Final = (".yaml", ".yml")
+_NAME: Final = re.compile(r"[a-z0-9_][a-z0-9._-]{0,99}\.yaml")
+"""What a kept file may be called: rows name files, and must not name any elsewhere."""
 _WHY: Final = "The detectors' directory changed, and the new set sees less in places."
 _DECIDED: Final = (ApprovalState.APPROVED, ApprovalState.EXECUTED)
 _PENDING: Final = (ApprovalState.WAITING, ApprovalState.APPROVED)
@@ -97,13 +103,21 @@ class Rulebook:
             known = uow.blinding.rules_in_force()
             kept = None if known is None else uow.blinding.files_of(known)
         self._seen = _stamp(self._directory)
-        old = self._readable(known, kept)
-        if old is None or old.digest() == loaded.digest():
+        if known is None or known == loaded.digest():
             self._adopt(loaded, files)
-        else:
-            self._use(old, None)
-            self._weigh(loaded, files)
+            return self.in_force
+        try:
+            self._use(_kept(known, kept), None)
+        except RulesError as error:
+            self._fall_back(known, error)
+        self._weigh(loaded, files)
         return self.in_force
+
+    def _fall_back(self, known: str, error: RulesError) -> None:
+        """Go on with what ships with this version: what was in force is not there to compare with."""
+        _log.error("rules.in_force_not_readable", digest=known, reason=str(error))
+        files = _files_in(DEFAULT_DIRECTORY)
+        self._adopt(_loaded(files), files)
 
     def look(self) -> DetectorSet | None:
         """Look at the directory and at what was approved; return a set that is in force from now on, if that changed."""
@@ -157,6 +171,7 @@ class Rulebook:
                 approved = standing is not None and self._is_authorised(uow, standing, items)
                 if approved and standing is not None:
                     uow.record(_adopted_entry(uow, standing, candidate))
+                    uow.blinding.adopted(digest, standing.id)
                 elif standing is None or (ask and standing.state not in _PENDING):
                     standing = _propose(uow, Draft(items, _WHY, "portcullis"))
         except UnavailableError:
@@ -176,7 +191,7 @@ class Rulebook:
 
     def _is_authorised(self, uow: UnitOfWork, standing: ApprovalRow, items: Sequence[Item]) -> bool:
         """Say whether the votes on a request let exactly this be done now."""
-        if standing.state not in _DECIDED:
+        if standing.state not in _DECIDED or uow.blinding.superseded(standing.id):
             return False
         evidence = uow.approvals.evidence(standing.id)
         try:
@@ -189,6 +204,7 @@ class Rulebook:
     def _adopt(self, detectors: DetectorSet, files: _Files) -> None:
         with self._db.begin() as uow:
             uow.blinding.keep_files(detectors.digest(), files)
+            uow.blinding.adopted(detectors.digest(), None)
         self._candidate = None
         self._use(detectors, None)
         _log.info("rules.in_force", digest=detectors.digest(), detectors=len(detectors))
@@ -201,17 +217,6 @@ class Rulebook:
         if finding != self._state.finding:
             _log.error("rules.refused", reason=finding)
         self._state = RuleState(self.in_force.digest(), waiting, finding=finding)
-
-    @staticmethod
-    def _readable(known: str | None, kept: _Files | None) -> DetectorSet | None:
-        """Return the set that was in force; None at the first start, and when this version cannot read it any more."""
-        if known is None or kept is None:
-            return None
-        try:
-            return _loaded(kept)
-        except RulesError as error:
-            _log.error("rules.in_force_not_readable", digest=known, reason=str(error))
-            return None
 
 
 def _propose(uow: UnitOfWork, draft: Draft) -> ApprovalRow:
@@ -258,6 +263,19 @@ def _files_in(directory: Path) -> _Files:
 def _head(file: Path) -> bytes:
     with file.open("rb") as opened:
         return opened.read(MAX_FILE_BYTES + 1)
+
+
+def _kept(digest: str, files: _Files | None) -> DetectorSet:
+    """Return the kept set of a digest. Raises RulesError when it is not there, or is another."""
+    if files is None:
+        raise RulesError("its files were never kept")
+    strange = [name for name in files if not _NAME.fullmatch(name)]
+    if strange:
+        raise RulesError(f"{strange[0]!r} is no name of a kept file")
+    found = _loaded(files)
+    if found.digest() != digest:
+        raise RulesError("the files that are kept for it are those of another set")
+    return found
 
 
 def _loaded(files: _Files) -> DetectorSet:

@@ -5,19 +5,19 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, select, update
+from sqlalchemy import ColumnElement, Connection, Row, func, select, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from rules.learning import RecordKind
 from rules.settings import EngineSettings
-from service.domain.approval import ApprovalState, Subject
-from service.domain.blinding import Suppression
+from service.domain.approval import ActionDocument, ApprovalState, Subject, parse
+from service.domain.blinding import Suppression, Warranted
 from service.domain.errors import NotFoundError
 from service.domain.ids import ApprovalId
-from service.ports.store.blinding import StandingSuppression
+from service.ports.store.blinding import MOST_WAITING, StandingSuppression
 from service.store.tables.activity import learning, learning_requests
 from service.store.tables.approval import approvals
-from service.store.tables.blinding import rule_sets, suppressions
+from service.store.tables.blinding import rule_adoptions, rule_sets, suppressions
 
 _OPEN: Final = (ApprovalState.WAITING.value, ApprovalState.APPROVED.value)
 
@@ -82,17 +82,27 @@ class BlindingRepository:
             learning_requests.c.kind == kind, learning_requests.c.seq.is_(None)
         )
         payload = self._connection.execute(asked.order_by(learning_requests.c.id.desc()).limit(1)).scalar()
-        if payload is None:
+        if payload is not None:
+            payload = msgspec.json.decode(bytes(payload), type=Warranted).row
+        else:
             newest = select(learning.c.payload).where(learning.c.kind == kind).order_by(learning.c.seq.desc())
             payload = self._connection.execute(newest.limit(1)).scalar()
         return None if payload is None else msgspec.json.decode(bytes(payload), type=EngineSettings)
 
-    def waiting(self, action: str, target: str) -> tuple[ApprovalId, str] | None:
+    def waiting(self, action: str, target: str) -> Sequence[ActionDocument]:
         """See the port."""
-        open_still = approvals.c.state.in_(_OPEN), approvals.c.approve_by > self._now
-        query = select(approvals.c.id, approvals.c.digest).where(*open_still, *_asks(action, target))
-        row = self._connection.execute(query.order_by(approvals.c.id.desc()).limit(1)).first()
-        return None if row is None else (ApprovalId(row.id), row.digest)
+        query = select(approvals.c.document).where(*self._open_still(), *_asks(action, target))
+        found = self._connection.execute(query.order_by(approvals.c.id.desc()).limit(MOST_WAITING))
+        return [parse(text) for text in found.scalars()]
+
+    def waiting_of(self, requester: str) -> int:
+        """See the port."""
+        theirs = approvals.c.subject == Subject.BLIND.value, approvals.c.requester == requester
+        query = select(func.count()).select_from(approvals).where(*self._open_still(), *theirs)
+        return int(self._connection.execute(query).scalar_one())
+
+    def _open_still(self) -> tuple[ColumnElement[bool], ...]:
+        return approvals.c.state.in_(_OPEN), approvals.c.approve_by > self._now
 
     def newest(self, action: str, target: str) -> ApprovalId | None:
         """See the port."""
@@ -117,6 +127,23 @@ class BlindingRepository:
         """See the port."""
         kept = insert(rule_sets).values(digest=digest, files=dict(files), created_at=self._now)
         self._connection.execute(kept.on_conflict_do_nothing())
+
+    def adopted(self, digest: str, approval_id: ApprovalId | None) -> None:
+        """See the port."""
+        newest = self._connection.execute(select(rule_adoptions).order_by(rule_adoptions.c.id.desc()).limit(1)).first()
+        if newest is not None and newest.digest == digest and approval_id in (None, newest.approval_id):
+            return
+        made = insert(rule_adoptions).values(digest=digest, approval_id=approval_id, at=self._now)
+        self._connection.execute(made)
+
+    def superseded(self, approval_id: ApprovalId) -> bool:
+        """See the port."""
+        by_it = select(rule_adoptions).where(rule_adoptions.c.approval_id == approval_id)
+        first = self._connection.execute(by_it.order_by(rule_adoptions.c.id).limit(1)).first()
+        if first is None:
+            return False
+        later = rule_adoptions.c.id > first.id, rule_adoptions.c.digest != first.digest
+        return self._connection.execute(select(rule_adoptions.c.id).where(*later).limit(1)).first() is not None
 
 
 def _asks(action: str, target: str) -> tuple[ColumnElement[bool], ...]:

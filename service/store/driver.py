@@ -1,12 +1,14 @@
 """Asyncpg as intake uses it: opening connections, and telling the database's faults from everything else.
 
-Rule: a database that is gone, full, read-only or too slow is UnavailableError: nothing was stored, and the sender will
-send again.
+Rules: a database that is gone, full, read-only or too slow is UnavailableError: nothing was stored, and the sender will send
+again. The server is told to find out within half a minute that our machine is gone, because until then it keeps our locks,
+and with the turn everybody else's intake.
 """
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import asyncpg
 
@@ -17,6 +19,13 @@ TIMEOUT_S: Final = 5.0
 COMMAND_TIMEOUT_S: Final = 20.0
 _RETRY_S: Final = 2.0
 _SETTINGS: Final = {"timezone": "UTC", "lock_timeout": "10000", "application_name": "portcullis intake"}
+_OVER_TCP: Final = {
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "25000",
+}
+"""Seconds, seconds, probes, milliseconds (PostgreSQL, 19.3.2 "TCP Settings"): a peer that is silent for 25 s is gone."""
 _LOOKS_UP: Final = {
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
@@ -43,6 +52,13 @@ _OURS: Final = (
 )
 
 
+def settings_for(url: str) -> dict[str, str]:
+    """Return what the server is told about a session; of TCP only where the session is one, not on a Unix socket."""
+    told = urlsplit(url)
+    host = unquote(told.hostname or "") or parse_qs(told.query).get("host", [""])[-1]
+    return _SETTINGS | (_OVER_TCP if host and not host.startswith("/") else {})
+
+
 @contextmanager
 def unavailable() -> Iterator[None]:
     """Turn the driver's errors that are our own fault into UnavailableError."""
@@ -64,7 +80,7 @@ async def open_pool(url: Secret, *, size: int) -> Any:
             max_size=size,
             timeout=TIMEOUT_S,
             command_timeout=COMMAND_TIMEOUT_S,
-            server_settings=_SETTINGS,
+            server_settings=settings_for(url.reveal()),
         )
 
 
@@ -88,5 +104,5 @@ async def open_connection(url: Secret) -> Any:
             url.reveal(),
             timeout=TIMEOUT_S,
             command_timeout=COMMAND_TIMEOUT_S,
-            server_settings=_SETTINGS | _LOOKS_UP,
+            server_settings=settings_for(url.reveal()) | _LOOKS_UP,
         )

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, Select, select, text
 
 from rules.learning import RecordKind
 from rules.signal import Reason
@@ -18,7 +18,8 @@ from service.ports.store.findings import MOST_POINTS
 from service.store.tables.activity import activities, learning
 
 _LOOKED_AT: Final = 50_000
-"""Activities that are looked through for those of an actor: there is no index of actors, and the work must end."""
+"""Activities that are looked through, whatever they are: what is asked for may be rare, and the work must end."""
+_AT_MOST_MS: Final = 5_000
 
 
 class FindingRepository:
@@ -41,32 +42,31 @@ class FindingRepository:
 
     def past(self, of: Assessed) -> tuple[Sequence[Point], bool]:
         """See the port."""
-        whose = activities.c.account == of.account if of.account is not None else activities.c.actor == of.actor
+        newest = _newest_before(of)
+        looked_at = newest.limit(_LOOKED_AT).subquery()
+        columns = looked_at.c
         family = of.kind.partition(".")[0] + "."
-        own = (
-            activities.c.kind.startswith(family, autoescape=True),
-            activities.c.connection_id == of.connection,
-            activities.c.id < of.id,
-            activities.c.id >= first_id_at("act", of.occurred_at - SPAN),
-        )
-        source: Any = activities
-        if of.account is None:
-            # The newest are read first and the reading stops, whoever they are of.
-            source = select(activities).where(*own).order_by(activities.c.id.desc()).limit(_LOOKED_AT).subquery()
-            whose = source.c.actor == of.actor
-        columns = source.c
         told = (
             select(columns.occurred_at, columns.amount_usd, columns.decision)
-            .where(whose, columns.status.in_([Status.SCORED.value, Status.HISTORY.value]))
+            .where(
+                columns.kind.startswith(family, autoescape=True),
+                columns.connection_id == of.connection,
+                columns.status.in_([Status.SCORED.value, Status.HISTORY.value]),
+                columns.account == of.account if of.account is not None else columns.actor == of.actor,
+            )
             .order_by(columns.id.desc())
             .limit(MOST_POINTS + 1)
         )
-        rows = self._connection.execute(told if of.account is None else told.where(*own)).all()
+        with self._connection.begin_nested():  # what fails here costs the caller no more than this
+            self._connection.execute(text(f"SET LOCAL statement_timeout = {_AT_MOST_MS}"))
+            rows = self._connection.execute(told).all()
+            more = self._connection.execute(newest.offset(_LOOKED_AT).limit(1)).first()
+            self._connection.execute(text("SET LOCAL statement_timeout TO DEFAULT"))
         points = [
             Point(r.occurred_at, None if r.amount_usd is None else float(r.amount_usd), r.decision not in _QUIET)
             for r in rows[:MOST_POINTS]
         ]
-        return points, len(rows) <= MOST_POINTS
+        return points, len(rows) <= MOST_POINTS and more is None
 
     def _levels(self, seq: int) -> Mapping[str, object] | None:
         payload = self._connection.execute(
@@ -82,6 +82,18 @@ class FindingRepository:
 
 
 _QUIET: Final = ("allow", None)
+
+
+def _newest_before(of: Assessed) -> Select[Any]:
+    """Return the query of what came before, newest first, in an index's own order: it can stop after any number."""
+    columns = activities.c
+    seen = (columns.id, columns.connection_id, columns.kind, columns.status, columns.account, columns.actor)
+    query = select(*seen, columns.occurred_at, columns.amount_usd, columns.decision).where(
+        columns.id < of.id, columns.id >= first_id_at("act", of.occurred_at - SPAN)
+    )
+    if of.account is not None:
+        query = query.where(columns.connection_id == of.connection, columns.account == of.account)
+    return query.order_by(columns.id.desc())
 
 
 def _assessed(row: Row[Any], levels: Mapping[str, object] | None) -> Assessed:

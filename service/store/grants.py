@@ -45,6 +45,7 @@ INSERT: Final[Mapping[str, tuple[str, ...]]] = {
         "approvals",
         "api_tokens",
         "rule_sets",
+        "rule_adoptions",
         "process_health",
     ),
     AUTHORITY: (
@@ -167,6 +168,15 @@ _NOT_EVERYBODYS: Final = (
 )
 """What PostgreSQL gives to every role: objects of one's own can stand in the way of a name that others look up."""
 
+_ASKED_BY: Final = (
+    f"CREATE POLICY api ON learning_requests FOR INSERT TO {API} WITH CHECK (kind IN ('settings', 'suppression_lifted'))",
+    f"CREATE POLICY api_places ON learning_requests FOR UPDATE TO {API} USING (true)",
+    f"CREATE POLICY containment ON learning_requests FOR INSERT TO {CONTAINMENT} WITH CHECK (true)",
+    "CREATE POLICY everybody ON learning_requests FOR SELECT USING (true)",
+    "ALTER TABLE learning_requests ENABLE ROW LEVEL SECURITY",
+)
+"""Who may ask what of the learning sequence: verdicts, incidents and suppressions are no business of the API's."""
+
 
 def statements(tables: tuple[str, ...]) -> Iterator[str]:
     """Yield the SQL that creates the roles where absent and grants exactly the rights above."""
@@ -184,3 +194,8 @@ def statements(tables: tuple[str, ...]) -> Iterator[str]:
             for item in items:
                 table, _, columns = item.partition("(")
                 yield f"GRANT {right}{f' ({columns}' if columns else ''} ON {table} TO {role}"
+    for policy in _ASKED_BY:
+        name = policy.split()[2]
+        if policy.startswith("CREATE"):
+            yield f"DROP POLICY IF EXISTS {name} ON learning_requests"
+        yield policy

@@ -35,6 +35,23 @@ async def connect(url: Secret, *, size: int = 4) -> "PostgresIntakeStore":
     return PostgresIntakeStore(await open_pool(url, size=size), url)
 
 
+_STANDING: Final = """
+SELECT EXISTS (SELECT FROM gate_holds h WHERE h.connection_id = q.connection AND h.released_at IS NULL AND (
+         h.scope = 'connection' OR (h.scope = 'account' AND h.value = q.account)
+         OR (h.scope = 'destination' AND h.value = q.destination))) AS held,
+       coalesce(c.id = q.id, false) AS cleared,
+       coalesce(EXISTS (SELECT FROM activities a WHERE a.id = q.id AND a.status = 'repeated' AND
+         (a.account, a.asset, a.destination, a.amount_base_units) IS NOT DISTINCT FROM
+         (c.account, c.asset, c.destination, c.amount_base_units)) AND c.id IS NOT NULL, false) AS alike
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[]) WITH ORDINALITY
+  AS q(connection, account, destination, ref, id, number)
+LEFT JOIN LATERAL (SELECT a.* FROM transactions t JOIN approvals p ON p.id = t.cleared_by
+  JOIN activities a ON a.id = p.document::jsonb #>> '{what,0,target,value}'
+  WHERE t.connection_id = q.connection AND t.ref = q.ref AND t.state NOT IN ('failed', 'cancelled') LIMIT 1) c ON true
+ORDER BY q.number
+"""
+
+
 class PostgresIntakeStore:
     """See the port; `pool` is for other readers on the hot path. For one event loop, and one batch at a time."""
 
@@ -80,28 +97,6 @@ class PostgresIntakeStore:
         if turn is not None:
             turn.connection.terminate()
 
-    async def standing(self, activity: Activity, activity_id: ActivityId) -> Standing:
-        """See the port."""
-        with unavailable():
-            row = await self.pool.fetchrow(
-                """
-                WITH cleared AS (
-                  SELECT c.* FROM transactions t JOIN approvals p ON p.id = t.cleared_by
-                  JOIN activities c ON c.id = p.document::jsonb #>> '{what,0,target,value}'
-                  WHERE t.connection_id = $1 AND t.ref = $4 AND t.state NOT IN ('failed', 'cancelled')
-                )
-                SELECT EXISTS (SELECT FROM gate_holds WHERE connection_id = $1 AND released_at IS NULL AND (
-                         scope = 'connection' OR (scope = 'account' AND value = $2) OR (scope = 'destination' AND value = $3)
-                       )) AS held,
-                       EXISTS (SELECT FROM cleared c WHERE c.id = $5) AS cleared,
-                       EXISTS (SELECT FROM cleared c JOIN activities q ON q.id = $5 AND q.status = 'repeated' AND
-                         (q.account, q.asset, q.destination, q.amount_base_units) IS NOT DISTINCT FROM
-                         (c.account, c.asset, c.destination, c.amount_base_units)) AS alike
-                """,
-                activity.connection, activity.account, activity.destination, activity.transaction, activity_id,
-            )  # fmt: skip
-        return Standing(row["held"], row["cleared"], row["alike"])
-
     async def let_pass(self, connection: str, request_id: str) -> None:
         """See the port."""
         with unavailable():
@@ -144,9 +139,10 @@ class PostgresTurn:
         """See the port."""
         return await self._reader.read(self.connection, asked)
 
-    async def rows_after(self, seq: int) -> Sequence[LearningRecord]:
+    async def rows_after(self, seq: int, limit: int) -> Sequence[LearningRecord]:
         """See the port."""
-        return records(await self.connection.fetch("SELECT * FROM learning WHERE seq > $1 ORDER BY seq", seq))
+        query = "SELECT * FROM learning WHERE seq > $1 ORDER BY seq LIMIT $2"
+        return records(await self.connection.fetch(query, seq, limit))
 
     async def standing_alerts(self, dedup_keys: Sequence[str], since: datetime) -> Mapping[str, str]:
         """See the port."""
@@ -164,3 +160,9 @@ class PostgresTurn:
         self._reader.went_live(writes.went_live)
         for entry, _, trace_id in writes.entries:
             announce([entry], trace_id=trace_id)
+
+    async def standing(self, asked: Sequence[tuple[Activity, ActivityId]]) -> Sequence[Standing]:
+        """See the port."""
+        told = [(a.connection, a.account, a.destination, a.transaction, id_) for a, id_ in asked]
+        rows = await self.connection.fetch(_STANDING, *(list(column) for column in zip(*told, strict=True)))
+        return [Standing(row["held"], row["cleared"], row["alike"]) for row in rows]

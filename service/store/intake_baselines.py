@@ -6,9 +6,10 @@ REPEATABLE READ transaction sees records and number of one moment; and an older 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Final
 
 from rules.engine import ENGINE_VERSION
@@ -60,17 +61,15 @@ class PostgresBaselineStore:
             found = await self._pool.fetch("SELECT * FROM learning WHERE seq > $1 ORDER BY seq LIMIT $2", seq, limit)
         return records(found)
 
-    async def save(self, changes: Sequence[StateChange], base: int, seq: int, *, gently: bool) -> int | None:
+    async def save(self, changes: Iterable[StateChange], stored: int, seq: int, *, gently: bool) -> int | None:
         """See the port."""
         with unavailable():
             async with borrowed(self._pool) as connection, connection.transaction():
-                stored = await connection.fetchval("SELECT seq FROM baseline_snapshot FOR UPDATE SKIP LOCKED")
-                if stored is None:
-                    return None
-                if not base <= stored < seq:
-                    return int(stored)
-                for start in range(0, len(changes), AT_ONCE):
-                    part = changes[start : start + AT_ONCE]
+                found = await connection.fetchval("SELECT seq FROM baseline_snapshot FOR UPDATE SKIP LOCKED")
+                if found is None or found != stored:
+                    return None if found is None else int(found)
+                waiting = iter(changes)
+                while part := list(islice(waiting, AT_ONCE)):
                     await connection.execute(
                         _UPSERT, [c.entity for c in part], [int(c.kind) for c in part], [c.state for c in part], seq
                     )

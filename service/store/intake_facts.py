@@ -57,23 +57,21 @@ class FactReader:
 
     def __init__(self) -> None:
         self._version = -1
-        self._accounts: dict[AccountKey, KnownAccount] = {}
+        self._accounts: dict[str, dict[str, KnownAccount]] = {}
+        self._remembered = 0
 
     async def read(self, connection: Any, asked: Asked) -> Facts:
         """Read the facts of one batch through an asyncpg connection that has the turn."""
-        history = asked.history
-        unknown = [key for key in asked.accounts if key not in self._accounts or key.connection in history]
+        unknown = [key for key in asked.accounts if self._known(key) is None or key.connection in asked.history]
         row = await self._fetched(connection, asked, unknown)
-        if row["version"] != self._version:
-            self._accounts.clear()
+        if row["version"] != self._version or self._remembered > MAX_REMEMBERED:
+            self._accounts, self._remembered = {}, 0
             self._version = row["version"]
             if len(unknown) < len(asked.accounts):
                 row = await self._fetched(connection, asked, list(asked.accounts))
-        if len(self._accounts) > MAX_REMEMBERED - len(unknown):
-            self._accounts.clear()
-        self._accounts.update(
-            (AccountKey(c, ref), KnownAccount(group, live)) for c, ref, group, live in row["accounts"]
-        )
+        for there, ref, group, live in row["accounts"]:
+            self._accounts.setdefault(there, {})[ref] = KnownAccount(group, live)
+        self._remembered += len(row["accounts"])
         return Facts(
             events=dict(_event(told) for told in row["events"]),
             accounts=self._accounts,
@@ -91,9 +89,13 @@ class FactReader:
     def went_live(self, keys: set[AccountKey]) -> None:
         """Note what was just committed of remembered accounts."""
         for key in keys:
-            known = self._accounts.get(key)
+            known = self._known(key)
             if known is not None:
-                self._accounts[key] = KnownAccount(known.peer_group, live=True)
+                self._accounts[key.connection][key.ref] = KnownAccount(known.peer_group, live=True)
+
+    def _known(self, key: AccountKey) -> KnownAccount | None:
+        # By connection and reference, not by key: a tuple for each account would have the collector follow them all.
+        return self._accounts.get(key.connection, {}).get(key.ref)
 
     @staticmethod
     async def _fetched(connection: Any, asked: Asked, accounts: Sequence[AccountKey]) -> Any:

@@ -31,6 +31,7 @@ from service.domain.secrets import Secret
 from service.flow.gate import Gate
 from service.flow.intake.batcher import Intake
 from service.flow.intake.keeper import EngineKeeper
+from service.flow.intake.warrants import Authorised, nobody
 from service.ports.gate import Signer
 from service.store.connections import load_connection
 from service.store.grants import API
@@ -113,11 +114,16 @@ def add_account(url: str, connection: str, ref: str) -> None:
 
 @asynccontextmanager
 async def running(
-    url: str, *, signer: Signer = lambda message: message, connection: str = "std"
+    url: str,
+    *,
+    signer: Signer = lambda message: message,
+    connection: str = "std",
+    authorised: Authorised = nobody,
 ) -> AsyncIterator[World]:
     """Run an intake under the API's database role."""
     store = await connect(Secret(url_of_role(url, API)))
-    intake = Intake(store, EngineKeeper(store.baselines, DETECTORS, EngineSettings(salt="test")), SystemClock())
+    keeper = EngineKeeper(store.baselines, DETECTORS, EngineSettings(salt="test"), authorised)
+    intake = Intake(store, keeper, SystemClock())
     connections = Connections(lambda name: load_connection(store.pool, name), lambda sealed, _aad: sealed, PLATFORMS)
     app = IntakeApp(
         connections, intake.submit, Gate(intake.submit, store, SystemClock()), tokens(connection), signer, SystemClock()

@@ -22,7 +22,7 @@ from tests.support.intake import DETECTORS, PLATFORMS, tokens
 
 async def serve(socket: str, url: str) -> None:
     """Serve until told to stop; snapshots are due often, so that a kill finds one under way."""
-    snapshots.EVERY_ROWS, snapshots.RETRY_S, snapshots.COPIED_ROWS = 60, 0.0, 20
+    vars(snapshots).update(EVERY_ROWS=60, RETRY_S=0.0, COPIED_ROWS=20)
     store = await connect(Secret(url))
     clock = SystemClock()
     keeper = EngineKeeper(store.baselines, DETECTORS, EngineSettings(salt="test"))

@@ -2,7 +2,8 @@
 
 Rules: everything a person reads here is made from the stored document's own bytes; a vote goes to the authority with the
 caller's person, never another's, as the caller's client sealed it: no code is ever seen here, and no answer before it
-counts; a change of who decides or what is connected is only ever asked for here.
+counts; refused ballots are braked by token, because the authority counts those that do not open against nobody; a change of
+who decides or what is connected is only ever asked for here.
 """
 
 from typing import Annotated
@@ -19,7 +20,14 @@ from service.api.sealed import ChannelIn, ConnectionIn, channel_setting, connect
 from service.domain.approval import ApprovalState, Draft, check_code, parse, sentences
 from service.domain.authorisation import Vote
 from service.domain.changes import TIGHTENING, Change, change_of, sentence
-from service.domain.errors import ForbiddenError, InputError
+from service.domain.errors import (
+    ForbiddenError,
+    InputError,
+    PortcullisError,
+    RateLimitedError,
+    UnavailableError,
+    UnknownOutcomeError,
+)
 from service.domain.events import ApprovalRequested
 from service.domain.ids import ApprovalId
 from service.domain.requests import requested_entry
@@ -102,8 +110,17 @@ def vote(approval_id: str, body: SealedIn, parts: Parts, voter: Voter) -> dict[s
     """Cast the caller's vote; the answer holds the statement that the authority signed."""
     if voter.person_id is None:
         raise ForbiddenError("this token is bound to no person, and only people vote")
+    wait_s = parts.refused_ballots.wait_s(voter.token_id)
+    if wait_s:
+        raise RateLimitedError("too many refused ballots with this token; wait", retry_after_s=wait_s)
     sent = {"approval": approval_id, "person": voter.person_id, "sealed": body.sealed}
-    return dict(parts.authority.call("/votes", sent))
+    try:
+        return dict(parts.authority.call("/votes", sent))
+    except (UnavailableError, UnknownOutcomeError):
+        raise
+    except PortcullisError:
+        parts.refused_ballots.note(voter.token_id)
+        raise
 
 
 def propose(parts: ApiParts, action: str, change: Change, why: str, asker: Principal) -> dict[str, object]:

@@ -5,7 +5,7 @@ once. Which way a setting loosens is declared in `domain/blinding.py` alone.
 """
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from fastapi import APIRouter, Query, Response
@@ -25,7 +25,7 @@ from service.api.schemas.engine import (
     SuppressionsAsked,
     SuppressionShown,
 )
-from service.domain.approval import Draft, Item, one_line
+from service.domain.approval import ActionDocument, Draft, Item, one_line
 from service.domain.blinding import (
     DIRECTIONS,
     SETTINGS,
@@ -36,6 +36,8 @@ from service.domain.blinding import (
     moved,
     settings_item,
     shown_settings,
+    suppression_of,
+    warranted,
 )
 from service.domain.errors import ConflictError
 from service.domain.events import ApprovalRequested
@@ -45,6 +47,9 @@ from service.domain.requests import requested_entry
 from service.domain.timeline import Entry
 from service.flow.blinding import SETTINGS_LOCK
 from service.store.unit_of_work import SqlUnitOfWork
+
+MOST_OPEN: Final = 20
+"""Requests to blind that one person may have waiting: more would bury those who decide."""
 
 router = APIRouter(prefix="/v1", tags=["engine"])
 
@@ -63,7 +68,7 @@ def list_suppressions(
 
 @router.post("/suppressions", summary="Ask for the quorum that suppresses findings about one entity", status_code=202)
 def ask_to_suppress(body: SuppressionIn, parts: Parts, judge: Judge) -> BlindingAsked:
-    """Open the request, or return the one that waits for the same entity."""
+    """Open the request, or return the one that waits for exactly the same; 409 while one for the entity asks otherwise."""
     requester = requester_of(judge)
     with parts.database.begin() as uow:
         suppression = Suppression(
@@ -79,9 +84,14 @@ def ask_to_suppress(body: SuppressionIn, parts: Parts, judge: Judge) -> Blinding
         standing = uow.blinding.active(suppression.entity, suppression.detector)
         if standing is not None and standing.told.expires_at >= suppression.expires_at:
             raise ConflictError(f"{standing.told.id} suppresses this already, and for longer", field="entity")
-        waiting = uow.blinding.waiting(SUPPRESS, suppression.entity)
+        waiting = _waiting_for(uow, suppression)
         if waiting is not None:
-            return BlindingAsked(approval=waiting[0], digest=waiting[1])
+            return BlindingAsked(approval=waiting.id, digest=waiting.digest)
+        uow.lock(f"suppress:{requester}")
+        if uow.blinding.waiting_of(requester) >= MOST_OPEN:
+            raise ConflictError(
+                f"{MOST_OPEN} requests of yours wait already: settle or await those first", field="entity"
+            )
         return _propose(uow, suppression.item(), suppression.reason, requester)
 
 
@@ -134,9 +144,25 @@ def change_settings(body: SettingsIn, parts: Parts, admin: Admin, response: Resp
             return _asked(found, None)
         response.status_code = 202
         waiting = uow.blinding.waiting(SETTINGS, "engine")
-        if waiting is not None:
-            raise ConflictError(f"{waiting[0]} waits already: settle that one first", field="changes")
+        if waiting:
+            raise ConflictError(f"{waiting[0].id} waits already: settle that one first", field="changes")
         return _asked(found, _propose(uow, settings_item(old, new), one_line(body.why), requester))
+
+
+def _waiting_for(uow: SqlUnitOfWork, wanted: Suppression) -> ActionDocument | None:
+    """Return the request that waits for exactly this. Raises ConflictError while another on the same finding waits.
+
+    Nobody's request is answered with another one's approval, or its votes would seem to be about what they are not.
+    """
+    for document in uow.blinding.waiting(SUPPRESS, wanted.entity):
+        asked = suppression_of(document.what[0])
+        if msgspec.structs.replace(asked, id=wanted.id) == wanted:
+            return document
+        if asked.detector == wanted.detector:
+            raise ConflictError(
+                f"{document.id} waits for this entity and asks otherwise: settle that one first", field="entity"
+            )
+    return None
 
 
 def _in_force(uow: SqlUnitOfWork) -> EngineSettings:
@@ -147,7 +173,7 @@ def _in_force(uow: SqlUnitOfWork) -> EngineSettings:
 
 
 def _apply(uow: SqlUnitOfWork, new: EngineSettings, found: tuple[Moved, ...], by: PersonId) -> None:
-    uow.incidents.ask_learning(RecordKind.SETTINGS.value, "settings", new.encode())
+    uow.incidents.ask_learning(RecordKind.SETTINGS.value, "settings", warranted(new.encode()))
     told = "; ".join(f"{one.name} from {one.old} to {one.new}" for one in found)
     uow.record(
         Entry(

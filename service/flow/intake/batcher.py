@@ -8,17 +8,21 @@ Rules:
   the batch gets UnavailableError: the sender repeats, and the event id makes the repeat harmless.
 - One item that breaks scoring must not sink the others: the batch is taken apart and each item gets a transaction of its
   own; only the broken one is refused, as our own fault.
-- Somebody waits with a deadline for a question before signing: questions go into the next batch before all else.
-- Waiting is bounded, by items and by their bytes: beyond either limit the caller is told to come back.
+- Somebody waits with a deadline for a question before signing: questions go into the next batch before all else, and have
+  a quota of their own, so that nothing that can wait keeps them out.
+- Waiting is bounded, by items and by their bytes, and of that one connection has a share: beyond either limit the caller is
+  told to come back.
+- What takes long is done without the turn: an engine that is far behind is brought near before the turn is taken again.
 - An idle process follows what others add, so that it is never far behind when it has the turn again.
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
+import msgspec
 import structlog
 
 from service.domain.errors import ConfigurationError, PortcullisError, UnavailableError
@@ -26,12 +30,17 @@ from service.domain.intake import AccountKey, EventKey, Item, Mode, Outcome, Tra
 from service.flow.intake.keeper import EngineKeeper
 from service.flow.intake.scoring import Batch
 from service.ports.clock import Clock
-from service.ports.store.intake import Asked, IntakeStore, Writes
+from service.ports.store.intake import Asked, IntakeStore, IntakeTurn, Writes
 
 MAX_BATCH: Final = 256
 MAX_WAITING: Final = 4096
+"""Items of each kind, questions and all others, that wait together."""
 MAX_WAITING_BYTES: Final = 64 * 1024 * 1024
-"""Raw bytes of all items that wait together; a batch that is being committed no longer waits."""
+"""Raw bytes of the items of each kind that wait together; a batch that is being committed no longer waits."""
+SHARE: Final = 4
+"""One connection may have this part of each limit."""
+TRIES: Final = 5
+"""How often the turn is taken for one batch before it is said that the engine cannot keep up."""
 ALERT_WINDOW: Final = timedelta(minutes=10)
 """An alert of the same key within this time is the same alert."""
 FOLLOW_S: Final = 1.0
@@ -42,6 +51,48 @@ _log = structlog.get_logger(__name__)
 _Waiting = tuple[Item, "asyncio.Future[Outcome]"]
 
 
+class _Queue:
+    """Items of one kind that wait, bounded over all and by connection."""
+
+    def __init__(self) -> None:
+        self._items: deque[_Waiting] = deque()
+        self._bytes = 0
+        self._count_of: Counter[str] = Counter()
+        self._bytes_of: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        """Return how many items wait."""
+        return len(self._items)
+
+    def put(self, item: Item, future: "asyncio.Future[Outcome]") -> None:
+        """Let an item wait. Raises UnavailableError when too much waits, over all or of its connection."""
+        name, size = item.received.activity.connection, len(item.received.raw)
+        if len(self._items) >= MAX_WAITING or self._bytes + size > MAX_WAITING_BYTES:
+            raise UnavailableError("intake is behind: send it again in a moment", retry_after_s=_BUSY_RETRY_S)
+        if (self._count_of[name] + 1) * SHARE > MAX_WAITING or (
+            self._bytes_of[name] + size
+        ) * SHARE > MAX_WAITING_BYTES:
+            raise UnavailableError(
+                "too much of this connection is waiting: send it again in a moment", retry_after_s=_BUSY_RETRY_S
+            )
+        self._items.append((item, future))
+        self._bytes += size
+        self._count_of[name] += 1
+        self._bytes_of[name] += size
+
+    def take(self, most: int) -> list[_Waiting]:
+        """Take the oldest, at most so many."""
+        taken = [self._items.popleft() for _ in range(min(len(self._items), most))]
+        for item, _ in taken:
+            name, size = item.received.activity.connection, len(item.received.raw)
+            self._bytes -= size
+            self._count_of[name] -= 1
+            self._bytes_of[name] -= size
+            if not self._count_of[name]:
+                del self._count_of[name], self._bytes_of[name]
+        return taken
+
+
 class Intake:
     """The one batcher of a process. `run` is its task; `submit` may be called by any number of tasks."""
 
@@ -49,29 +100,30 @@ class Intake:
         self._store = store
         self._keeper = keeper
         self._clock = clock
-        self._questions: deque[_Waiting] = deque()
-        self._waiting: deque[_Waiting] = deque()
-        self._waiting_bytes = 0
+        self._questions = _Queue()
+        self._waiting = _Queue()
+        self._ended = False
         self._work = asyncio.Event()
 
     def submit(self, item: Item) -> "asyncio.Future[Outcome]":
         """Take one item to be stored; the future is its outcome after the commit.
 
-        Raises UnavailableError at once when too much is waiting. The future raises UnavailableError (nothing was stored),
-        ConflictError (the same event id with another body; it was kept), ForbiddenError (history of a live account),
-        InputError.
+        Raises UnavailableError at once when too much is waiting, or `run` has ended. The future raises UnavailableError
+        (nothing was stored), ConflictError (the same event id with another body; it was kept), ForbiddenError (history of a
+        live account), InputError.
         """
-        size = len(item.received.raw)
-        if len(self._waiting) + len(self._questions) >= MAX_WAITING or self._waiting_bytes + size > MAX_WAITING_BYTES:
-            raise UnavailableError("intake is behind: send it again in a moment", retry_after_s=_BUSY_RETRY_S)
+        if self._ended:
+            raise _stopping()
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        (self._waiting if item.question is None else self._questions).append((item, future))
-        self._waiting_bytes += size
+        (self._waiting if item.question is None else self._questions).put(item, future)
         self._work.set()
         return future
 
     async def run(self) -> None:
-        """Commit batch after batch until cancelled; then refuse what still waits and store a last snapshot."""
+        """Commit batch after batch until cancelled; then refuse what still waits and store a last snapshot.
+
+        Raises whatever broke that no batch can be blamed for: the process must end then, and be started again.
+        """
         try:
             while True:
                 if not (self._waiting or self._questions):
@@ -79,15 +131,14 @@ class Intake:
                 await self._commit_all(self._next_batch())
                 await self._rest()
         finally:
+            self._ended = True
             while batch := self._next_batch():
-                _answer(batch, UnavailableError("the service is stopping: send it again", retry_after_s=5))
+                _answer(batch, _stopping())
             await self._keeper.stop()
 
     def _next_batch(self) -> list[_Waiting]:
-        batch = [self._questions.popleft() for _ in range(min(len(self._questions), MAX_BATCH))]
-        batch += [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_BATCH - len(batch)))]
-        self._waiting_bytes -= sum(len(item.received.raw) for item, _ in batch)
-        return batch
+        batch = self._questions.take(MAX_BATCH)
+        return batch + self._waiting.take(MAX_BATCH - len(batch))
 
     async def _wait(self) -> None:
         """Return when there is something to commit; follow other processes until then."""
@@ -124,7 +175,7 @@ class Intake:
             answers = await self._commit([item for item, _ in batch])
         except asyncio.CancelledError:
             self._keeper.forget()
-            _answer(batch, UnavailableError("the service is stopping: send it again", retry_after_s=5))
+            _answer(batch, _stopping())
             raise
         except UnavailableError as error:
             self._keeper.undo()
@@ -148,26 +199,61 @@ class Intake:
             _answer(batch, UnavailableError("this event could not be scored; it was not stored", retry_after_s=60))
             return
         _log.error("intake.batch_failed", items=len(batch), error=type(error).__name__)
-        for waiting in batch:
-            await self._commit_all([waiting])
+        try:
+            for waiting in batch:
+                await self._commit_all([waiting])
+        finally:
+            _answer(batch, _stopping())  # those that no transaction of their own answered: we were cancelled
 
     async def _commit(self, items: Sequence[Item]) -> Sequence[Outcome | PortcullisError]:
+        for _ in range(TRIES):
+            answers = await self._try(items)
+            if answers is not None:
+                return answers
+            await self._store.rest(idle=True)  # others go on while this process catches up
+        raise UnavailableError("the engine is catching up: send it again in a moment", retry_after_s=_BUSY_RETRY_S)
+
+    async def _try(self, items: Sequence[Item]) -> Sequence[Outcome | PortcullisError] | None:
+        """Commit a batch; None, and nothing happened, when the engine is too far from the head of the sequence."""
         writes = Writes(self._clock.now())
         await self._keeper.prepare()
         async with self._store.turn() as turn:
             facts = await turn.facts(_asked(items))
+            if not self._keeper.near(facts):
+                return None
             engine = await self._keeper.up_to_date(turn, facts, writes)
             refused = self._keeper.take_requests(engine, facts.requests, writes)
             batch = Batch(engine, facts, writes)
-            answers = [batch.take(item) for item in items]
+            answers: list[Outcome | PortcullisError] = [batch.take(item) for item in items]
             keys = batch.alert_keys
             standing = await turn.standing_alerts(keys, writes.now - ALERT_WINDOW) if keys else {}
             batch.finish(dict(standing))
             await turn.write(writes)
-        self._keeper.committed(facts.saved)
+            self._keeper.committed(facts.saved)
+            await _stand(turn, items, answers)
         if refused:
             _log.error("intake.requests_refused", requests=refused)
+        if batch.no_room:
+            _log.error("intake.engine_full", refused=batch.no_room, max_accounts=engine.settings.max_accounts)
         return answers
+
+
+async def _stand(turn: IntakeTurn, items: Sequence[Item], answers: list[Outcome | PortcullisError]) -> None:
+    """Tell of each question what holds and clearances say after it was stored; it is stored whatever comes of this."""
+    questions = [
+        (at, item.received.activity, outcome)
+        for at, (item, outcome) in enumerate(zip(items, answers, strict=True))
+        if item.question is not None and isinstance(outcome, Outcome)
+    ]
+    if not questions:
+        return
+    try:
+        found = await turn.standing([(activity, outcome.activity_id) for _, activity, outcome in questions])
+    except Exception as error:  # noqa: BLE001  the batch is committed; the gate holds what it cannot look up
+        _log.error("intake.standing_unknown", questions=len(questions), exc_info=error)
+        return
+    for (at, _, outcome), standing in zip(questions, found, strict=True):
+        answers[at] = msgspec.structs.replace(outcome, standing=standing)
 
 
 def _asked(items: Sequence[Item]) -> Asked:
@@ -185,6 +271,10 @@ def _asked(items: Sequence[Item]) -> Asked:
         if item.mode is Mode.HISTORY:
             asked.history.add(connection)
     return asked
+
+
+def _stopping() -> UnavailableError:
+    return UnavailableError("the service is stopping: send it again", retry_after_s=5)
 
 
 def _answer(batch: Sequence[_Waiting], error: PortcullisError) -> None:

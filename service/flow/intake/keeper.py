@@ -2,29 +2,33 @@
 
 Rules: the engine is only added to while this process has the turn, and never stays ahead of what is stored: after a batch
 that failed it is forgotten, and built again from the stored snapshot and the rows that follow it. That is done before the
-turn is taken, so that nobody waits for it but this process. What other processes added is applied row by row. The settings
-and rule set in force are rows of the sequence; the stored settings win over this process's defaults.
+turn is taken, so that nobody waits for it but this process, and so is catching up by more than a page of rows. What other
+processes added is applied row by row, and never so many at once that the event loop stands. The settings and rule set in
+force are rows of the sequence; the stored settings win over this process's defaults.
 """
 
 import asyncio
 import json
 import secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 import structlog
 
 from rules.engine import ENGINE_VERSION, Engine
-from rules.errors import LearningRecordError, RulesError
+from rules.errors import CapacityError, LearningRecordError, RulesError
 from rules.health import Health
 from rules.learning import LearningRecord, RecordKind
 from rules.loader import DetectorSet
 from rules.settings import EngineSettings
+from service.domain.approval import ActionDocument
 from service.domain.errors import ConfigurationError, UnavailableError
 from service.domain.intake import LearningRequest
 from service.flow.intake.snapshots import Snapshots
+from service.flow.intake.warrants import KINDS as WARRANTED
+from service.flow.intake.warrants import Authorised, looked_up, nobody, warranted_row
 from service.ports.store.baselines import BaselineStore, BaselineView
 from service.ports.store.intake import Facts, IntakeTurn, Writes
 
@@ -43,13 +47,23 @@ _log = structlog.get_logger(__name__)
 class EngineKeeper:
     """Builds, brings up to date and forgets the engine; sees to its snapshots."""
 
-    def __init__(self, store: BaselineStore, detectors: DetectorSet, defaults: EngineSettings | None = None) -> None:
+    def __init__(
+        self,
+        store: BaselineStore,
+        detectors: DetectorSet,
+        defaults: EngineSettings | None = None,
+        authorised: Authorised = nobody,
+    ) -> None:
         self._store = store
         self._detectors = detectors
         self._defaults = defaults
+        self._authorised = authorised
+        self._documents: Mapping[int, ActionDocument] = {}
         self._snapshots = Snapshots(store)
         self._engine: Engine | None = None
         self._committed = 0
+        self._far = False
+        """More than a page of rows behind, or just built."""
         self._rules: bytes | None = None
         """The newest rule set that this process has seen in the sequence or put there."""
 
@@ -59,10 +73,11 @@ class EngineKeeper:
         self._snapshots.forget()
 
     def use(self, detectors: DetectorSet) -> None:
-        """Put a set of detectors in force from the next event on; the next batch adds its row to the sequence."""
+        """Put a set of detectors in force from the next batch on, which adds its row to the sequence.
+
+        Not at once: a batch under way, or an engine that is being built, goes on with the set that it began with.
+        """
         self._detectors = detectors
-        if self._engine is not None:
-            self._engine.use(detectors)
 
     def health(self) -> Health | None:
         """Return how well the engine's promises hold; None while there is no engine."""
@@ -86,12 +101,20 @@ class EngineKeeper:
         await self._snapshots.stop(engine if at_rest else None)
 
     async def prepare(self) -> None:
-        """Build the engine if there is none; takes as long as reading the snapshot and applying the rows since.
+        """Build the engine if there is none, and bring one that is far behind near the head of the sequence.
+
+        Takes as long as reading the snapshot and applying the rows since; call without the turn.
 
         Raises ConfigurationError when this version cannot read what is stored, UnavailableError.
         """
-        if self._engine is not None:
-            return
+        if self._engine is None:
+            await self._build()
+            self._far = True  # others went on meanwhile
+        if self._far:
+            await self._catch_up()
+            self._far = False
+
+    async def _build(self) -> None:
         async with self._store.view() as view:
             _check_version(view)
             try:
@@ -104,20 +127,27 @@ class EngineKeeper:
     async def follow(self) -> None:
         """Apply what other processes added meanwhile, without the turn: what is committed never changes."""
         await self.prepare()
+        await self._catch_up()
+        if self._engine is not None:
+            self._snapshots.committed(self._engine)
+
+    async def _catch_up(self) -> None:
         engine = self._engine
         while engine is not None and engine is self._engine:
             rows = await self._store.rows_after(engine.sequence, FOLLOWED)
-            _apply(engine, rows)
+            if rows and engine.sequence == 0:
+                self.forget()  # another process was the first: its settings are in force from the first row on
+                return
+            await _follow(engine, rows)
             self._committed = engine.sequence
             if len(rows) < FOLLOWED:
-                break
-        if engine is not None:
+                return
             self._snapshots.committed(engine)
 
-    async def up_to_date(self, turn: IntakeTurn, facts: Facts, writes: Writes) -> Engine:
-        """Return the engine at the last sequence number; call with the turn.
+    def near(self, facts: Facts) -> bool:
+        """Say whether the engine can be brought up to date within the turn; if not, `prepare` has to be called without.
 
-        Rows that a first start or a new rule set adds to the sequence go into `writes`. Raises ConfigurationError.
+        Forgets an engine that does not continue the stored sequence.
         """
         engine = self._engine
         set_back = engine is not None and (engine.sequence > facts.last or not self._snapshots.fits(facts.saved))
@@ -125,20 +155,31 @@ class EngineKeeper:
         overtaken = engine is not None and engine.sequence == 0 < facts.last
         if engine is None or set_back or overtaken:
             self.forget()
-            await self.prepare()
-            engine = self._engine
+            return False
+        self._far = facts.last - engine.sequence > FOLLOWED
+        return not self._far
+
+    async def up_to_date(self, turn: IntakeTurn, facts: Facts, writes: Writes) -> Engine:
+        """Return the engine at the last sequence number; call with the turn, once it is `near`.
+
+        Rows that a first start or a new rule set adds to the sequence go into `writes`. Raises ConfigurationError.
+        """
+        engine = self._engine
         if engine is None:
             raise UnavailableError("the engine was given up meanwhile: send it again", retry_after_s=1)
         if engine.sequence < facts.last:
-            _apply(engine, await turn.rows_after(engine.sequence))
+            await _follow(engine, await turn.rows_after(engine.sequence, FOLLOWED))
         self._committed = engine.sequence
+        if engine.detectors is not self._detectors:
+            engine.use(self._detectors)
         self._announce(engine, writes)
+        self._documents = await looked_up(facts.requests, self._authorised)
         return engine
 
     def _announce(self, engine: Engine, writes: Writes) -> None:
         if engine.sequence == 0:
             self.append(engine, writes, RecordKind.SETTINGS.value, engine.settings.encode(), "settings")
-        rules = json.dumps({"digest": self._detectors.digest()}, sort_keys=True).encode()
+        rules = json.dumps({"digest": engine.detectors.digest()}, sort_keys=True).encode()
         if self._rules != rules:
             self.append(engine, writes, RecordKind.RULES.value, rules, "rules")
             self._rules = rules  # a batch that fails forgets the engine, and building it reads this again
@@ -186,12 +227,25 @@ class EngineKeeper:
         refused = []
         for request in requests:
             try:
-                seq = self.append(engine, writes, request.kind, _payload(request), request.subject)
-            except LearningRecordError:
+                payload = self._payload(request, engine.settings)
+                seq = self.append(engine, writes, request.kind, payload, request.subject)
+            except (LearningRecordError, CapacityError):
                 seq = REFUSED
                 refused.append(request.id)
             writes.requests.append((request.id, seq))
         return refused
+
+    def _payload(self, request: LearningRequest, settings: EngineSettings) -> bytes:
+        """Return the payload as the sequence keeps it: of incidents only the entities, whatever else was told."""
+        if request.kind in WARRANTED:
+            return warranted_row(request, self._documents, settings)
+        if request.kind not in _WITH_ENTITIES:
+            return request.payload
+        try:
+            told = json.loads(request.payload)
+            return json.dumps({"entities": told["entities"]}, sort_keys=True).encode()
+        except (ValueError, KeyError, TypeError) as error:
+            raise LearningRecordError(f"request {request.id} ({request.kind}): {error}") from error
 
 
 def _check_version(view: BaselineView) -> None:
@@ -200,6 +254,13 @@ def _check_version(view: BaselineView) -> None:
             f"the stored baselines are of engine {view.engine_version}, this is engine {ENGINE_VERSION}, which reads them"
             " differently: run the version that wrote them"
         )
+
+
+async def _follow(engine: Engine, rows: Sequence[LearningRecord]) -> None:
+    """Apply rows, and let others run between them."""
+    for start in range(0, len(rows), _BREATHE):
+        _apply(engine, rows[start : start + _BREATHE])
+        await asyncio.sleep(0)
 
 
 def _apply(engine: Engine, rows: Iterable[LearningRecord]) -> None:
@@ -213,14 +274,3 @@ def _apply(engine: Engine, rows: Iterable[LearningRecord]) -> None:
             engine.apply(row)
         except RulesError as error:
             raise ConfigurationError(f"the learning sequence cannot be applied: {error}") from error
-
-
-def _payload(request: LearningRequest) -> bytes:
-    """Return the payload as the sequence keeps it: of incidents only the entities, whatever else was told."""
-    if request.kind not in _WITH_ENTITIES:
-        return request.payload
-    try:
-        told = json.loads(request.payload)
-        return json.dumps({"entities": told["entities"]}, sort_keys=True).encode()
-    except (ValueError, KeyError, TypeError) as error:
-        raise LearningRecordError(f"request {request.id} ({request.kind}): {error}") from error

@@ -3,7 +3,8 @@
 Rules: pure but for the engine it was given. An item's own fault (conflict, history of a live account) is its own answer
 and spoils nothing else. An event of an unlisted account is stored and neither learned nor acted on (design D9); asked
 before signing, an unlisted account is held, because nobody can vouch for it. A question whose bytes differ from what is
-shown is rejected; one that scores as a hold is held.
+shown is rejected; one that scores as a hold is held. An account for which the engine has no room is our own fault: its items
+are refused to be sent again, everybody else's are taken.
 """
 
 from dataclasses import dataclass
@@ -12,11 +13,11 @@ from typing import Final
 from msgspec.structs import replace
 
 from rules.engine import ENGINE_VERSION, Engine
-from rules.errors import ObservationError
+from rules.errors import CapacityError, ObservationError
 from rules.observation import encode
 from rules.signal import Assessment, Decision
 from service.domain.activity import KINDS
-from service.domain.errors import ConflictError, ForbiddenError, InputError, PortcullisError
+from service.domain.errors import ConflictError, ForbiddenError, InputError, PortcullisError, UnavailableError
 from service.domain.events import AlertRaised
 from service.domain.ids import AlertId, new_id
 from service.domain.incident import Alert, IncidentKind, Severity
@@ -52,6 +53,7 @@ from service.domain.transactions import (
 from service.ports.store.intake import ActivityRow, Facts, Writes
 
 _ALLOW: Final = "allow"
+_FULL_RETRY_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,8 @@ class Batch:
         self._writes = writes
         self._alerts: list[_Raised] = []
         self._allowed: list[bytes] = []
+        self.no_room = 0
+        """Items for which the engine has no room; the operator has to be told."""
         self._opened: dict[TransactionKey, int] = {}
         """Where in the writes the activity stands that opened a transaction within this batch."""
         writes.engine_version, writes.settings_digest = ENGINE_VERSION, engine.settings.digest()
@@ -152,18 +156,22 @@ class Batch:
             return self._store(item, Status.NOTED)
         account = None
         if activity.account is not None:
-            account = self._facts.accounts.get(AccountKey(activity.connection, activity.account))
+            account = self._facts.accounts.get(activity.connection, {}).get(activity.account)
             if account is None:
                 return self._store(item, Status.UNATTRIBUTED, gate=GateDecision.HOLD)
         live = account.live if account is not None else activity.connection in self._facts.live
         if item.mode is Mode.HISTORY and live:
             return ForbiddenError("history is taken only before the account is live; send it as live", field="mode")
-        if item.mode is Mode.LIVE and account is not None and activity.account is not None and not account.live:
-            self._writes.went_live.add(AccountKey(activity.connection, activity.account))
         try:
-            return self._counted(item, None if account is None else account.peer_group)
+            outcome = self._counted(item, None if account is None else account.peer_group)
         except ObservationError as error:
             return InputError(str(error))
+        except CapacityError as error:
+            self.no_room += 1
+            return UnavailableError(f"this event was not stored: {error}", retry_after_s=_FULL_RETRY_S)
+        if item.mode is Mode.LIVE and account is not None and activity.account is not None and not account.live:
+            self._writes.went_live.add(AccountKey(activity.connection, activity.account))
+        return outcome
 
     def _counted(self, item: Item, peer_group: str | None) -> Outcome:
         activity = item.received.activity

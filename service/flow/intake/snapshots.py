@@ -47,6 +47,8 @@ class Snapshots:
         self._stored = 0
         self._since = monotonic()
         self._writing: asyncio.Task[None] | None = None
+        self._failing = False
+        """The last try failed: no snapshot comes soon, so what is unsaved is kept in the least room."""
 
     def begin(self, stored: int) -> None:
         """Follow a new engine that was built from the snapshot at `stored`; its changes since then are still in it."""
@@ -71,6 +73,8 @@ class Snapshots:
             self._moved(stored)
         if engine.sequence - unsaved.upto >= COPIED_ROWS:
             unsaved.add(engine.take_changes(), engine.sequence)
+            if self._failing and self._writing is None:
+                unsaved.merge()
         if self._writing is None and self._due(engine):
             unsaved.add(engine.take_changes(), engine.sequence)
             self._writing = asyncio.get_running_loop().create_task(self._write(unsaved, gently=True))
@@ -90,13 +94,14 @@ class Snapshots:
 
     async def _write(self, unsaved: Unsaved, *, gently: bool) -> None:
         try:
-            began, changes, seq = self._monotonic(), unsaved.whole(), unsaved.upto
+            began, changes, seq, records = self._monotonic(), unsaved.whole(), unsaved.upto, len(unsaved)
             found = await self._store.save(changes, self._stored, seq, gently=gently)
+            self._failing = False
             if found is not None and self._unsaved is unsaved:
                 self._moved(found)
             if found == seq:
                 took = round(self._monotonic() - began, 3)
-                _log.info("intake.snapshot", sequence=seq, records=len(changes), seconds=took)
+                _log.info("intake.snapshot", sequence=seq, records=records, seconds=took)
         except PortcullisError as error:
             self._failed(unsaved, error)
         except Exception as error:  # noqa: BLE001  intake goes on without snapshots, and says so
@@ -106,6 +111,7 @@ class Snapshots:
             self._writing = None
 
     def _failed(self, unsaved: Unsaved, error: Exception) -> None:
+        self._failing = True
         rows = unsaved.upto - self._stored
         log = _log.error if rows >= _LATE * EVERY_ROWS else _log.warning
         log("intake.snapshot_failed", rows_since_the_last=rows, error=type(error).__name__, reason=str(error))

@@ -2,14 +2,17 @@
 
 Rules: pure; for one engine. Nothing is dropped before a stored snapshot covers it, whoever wrote that: a snapshot that
 failed is simply written again, with what changed since. Of each record only the newest form is kept, so memory is bounded
-by the number of records, not of events.
+by the number of records, not of events: by twice that number while a snapshot is written, and by once while none can be.
+What is kept is text and bytes alone, because tens of thousands of objects that the garbage collector follows would make
+each of its rounds a pause.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rules.learning import StateChange
 
-_Key = tuple[int, str]
+_States = dict[int, dict[str, bytes]]
+"""By kind and entity."""
 
 
 class Unsaved:
@@ -20,24 +23,36 @@ class Unsaved:
         self.upto = base
         self._cut = base
         # `_older` changed up to `_cut`, `_newer` since: a snapshot at `_cut` or later has all the older.
-        self._older: dict[_Key, StateChange] = {}
-        self._newer: dict[_Key, StateChange] = {}
+        self._older: _States = {}
+        self._newer: _States = {}
 
     def __len__(self) -> int:
         """Return how many changes are kept, some twice."""
-        return len(self._older) + len(self._newer)
+        return sum(len(states) for kept in (self._older, self._newer) for states in kept.values())
 
     def add(self, changes: Sequence[StateChange], seq: int) -> None:
         """Keep what changed up to `seq`."""
-        self._newer.update(((change.kind, change.entity), change) for change in changes)
+        for change in changes:
+            self._newer.setdefault(change.kind, {})[change.entity] = change.state
         self.upto = seq
 
-    def whole(self) -> Sequence[StateChange]:
-        """Return every change up to `upto`; they stay until `covered` says that a snapshot has them."""
-        self._older |= self._newer
+    def whole(self) -> Iterator[StateChange]:
+        """Yield every change up to `upto`, as of now; they stay until `covered` says that a snapshot has them."""
+        self.merge()
+        # Nothing is added to these while they are read: the next call comes after this snapshot has ended.
+        return (
+            StateChange(kind, entity, state) for kind, states in self._older.items() for entity, state in states.items()
+        )
+
+    def merge(self) -> None:
+        """Keep each record once, at the price that only a snapshot from here on covers any of them.
+
+        Never while what `whole` yields is being read.
+        """
+        for kind, states in self._newer.items():
+            self._older.setdefault(kind, {}).update(states)
         self._newer = {}
         self._cut = self.upto
-        return list(self._older.values())
 
     def covered(self, seq: int) -> None:
         """Drop what the snapshot that is stored at `seq` has."""

@@ -4,7 +4,7 @@ Rules: a snapshot is replaced whole or not at all; only one process replaces it 
 is read together is read from one moment of the database.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -45,10 +45,10 @@ class BaselineStore(Protocol):
         """Committed rows that follow `seq`, at most `limit` of them."""
         ...
 
-    async def save(self, changes: Sequence[StateChange], base: int, seq: int, *, gently: bool) -> int | None:
-        """Make the snapshot be at `seq`, given every record that changed after `base`; return where it stands then.
+    async def save(self, changes: Iterable[StateChange], stored: int, seq: int, *, gently: bool) -> int | None:
+        """Make the snapshot be at `seq`, given every record that changed after `stored`; return where it stands then.
 
-        None when another process is writing one. Nothing is changed when the stored one is as new, or older than `base`.
+        None when another process is writing one. Nothing is changed unless the stored one stands at `stored`.
         `gently`: leave time to intake between statements.
         """
         ...

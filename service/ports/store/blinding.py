@@ -3,11 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from rules.settings import EngineSettings
+from service.domain.approval import ActionDocument
 from service.domain.blinding import Suppression
 from service.domain.ids import ApprovalId
+
+MOST_WAITING: Final = 100
+"""Requests on one target that are looked through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +58,12 @@ class BlindingStore(Protocol):
         """Return the engine's settings as requests will have left them, None before its first start."""
         ...
 
-    def waiting(self, action: str, target: str) -> tuple[ApprovalId, str] | None:
-        """Return id and digest of a request of this action on this target that may still come to pass."""
+    def waiting(self, action: str, target: str) -> Sequence[ActionDocument]:
+        """Return requests of this action on this target that may still come to pass, newest first, `MOST_WAITING`."""
+        ...
+
+    def waiting_of(self, requester: str) -> int:
+        """Return how many requests of a person to blind may still come to pass."""
         ...
 
     def newest(self, action: str, target: str) -> ApprovalId | None:
@@ -72,4 +80,12 @@ class BlindingStore(Protocol):
 
     def keep_files(self, digest: str, files: Mapping[str, str]) -> None:
         """Keep the files of a set; a set that is kept stays as it is."""
+        ...
+
+    def adopted(self, digest: str, approval_id: ApprovalId | None) -> None:
+        """Note that a set is in force from now on, and by which approval; a repeat of the newest note adds none."""
+        ...
+
+    def superseded(self, approval_id: ApprovalId) -> bool:
+        """Say whether the set that an approval put in force was followed by another one."""
         ...

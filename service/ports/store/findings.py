@@ -22,6 +22,7 @@ class FindingStore(Protocol):
         """Return what the account (the actor, where there is no account) did in the 90 days before, and if that is all.
 
         Only activities of the same family (withdrawals, access …), at most `MOST_POINTS`, the newest; one transaction
-        counts once, at its first activity.
+        counts once, at its first activity. A bounded number of activities is looked through, which ends after seconds;
+        what that raises leaves the transaction as it was.
         """
         ...

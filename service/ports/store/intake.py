@@ -52,7 +52,8 @@ class Facts:
     """What the store knew of a batch's items when the batch began."""
 
     events: dict[EventKey, StoredEvent]
-    accounts: Mapping[AccountKey, KnownAccount]
+    accounts: Mapping[str, Mapping[str, KnownAccount]]
+    """Registered accounts by connection and reference; those that were asked for, and maybe others."""
     transactions: dict[TransactionKey, TransactionState]
     decisions: dict[EventKey, StoredDecision] = field(default_factory=dict)
     live: frozenset[str] = frozenset()
@@ -115,8 +116,8 @@ class IntakeTurn(Protocol):
         """Read everything that the batch needs."""
         ...
 
-    async def rows_after(self, seq: int) -> Sequence[LearningRecord]:
-        """Rows that other processes added since."""
+    async def rows_after(self, seq: int, limit: int) -> Sequence[LearningRecord]:
+        """Rows that other processes added since, at most `limit` of them."""
         ...
 
     async def standing_alerts(self, dedup_keys: Sequence[str], since: datetime) -> Mapping[str, str]:
@@ -125,6 +126,10 @@ class IntakeTurn(Protocol):
 
     async def write(self, writes: Writes) -> None:
         """Write the whole batch in one transaction."""
+        ...
+
+    async def standing(self, asked: Sequence[tuple[Activity, ActivityId]]) -> Sequence[Standing]:
+        """What holds and clearances say now about questions before signing, by the id they are stored under; in order."""
         ...
 
 
@@ -137,10 +142,6 @@ class IntakeStore(Protocol):
 
     async def rest(self, *, idle: bool) -> None:
         """Give the turn up when this process has nothing to do, or another one waits for it."""
-        ...
-
-    async def standing(self, activity: Activity, activity_id: ActivityId) -> Standing:
-        """What holds and clearances say now about a question before signing, stored under `activity_id`."""
         ...
 
     async def let_pass(self, connection: str, request_id: str) -> None:

@@ -1,6 +1,6 @@
 """Suppressions that a quorum approved, and the files of each set of detectors that was in force."""
 
-from sqlalchemy import Column, Index, Table, Text, text
+from sqlalchemy import BigInteger, Column, Identity, Index, Table, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from service.store.tables.base import metadata, when
@@ -28,4 +28,15 @@ rule_sets = Table(
     Column("digest", Text, primary_key=True),
     Column("files", JSONB, nullable=False),
     when("created_at", nullable=False),
+)
+
+rule_adoptions = Table(
+    # Which set was in force after which: an approval counts until another set follows. Never changed.
+    "rule_adoptions",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("approval_id", Text),  # none: it loosened nothing
+    when("at", nullable=False),
+    Index("ix_rule_adoptions_approval", "approval_id", postgresql_where=text("approval_id IS NOT NULL")),
 )

@@ -1,5 +1,6 @@
 """Tokens: making, listing, revoking; whom they bind to; and that people who left take theirs with them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -7,8 +8,9 @@ import pytest
 from sqlalchemy import text
 
 from service.api.auth import Authenticator, stored_tokens
-from service.domain.errors import UnauthenticatedError
-from service.domain.ids import new_id
+from service.api.failures import LIMIT
+from service.domain.errors import InputError, PortcullisError, UnauthenticatedError, UnavailableError
+from service.domain.ids import PersonId, new_id
 from service.domain.quorum import Role
 from tests.support.api import ApiWorld, problem
 from tests.support.authority import House
@@ -121,3 +123,36 @@ def test_guessing_one_token_s_secret_is_told_so_and_the_right_one_still_works(wo
     assert codes == [401] * 19 + [429] * 6
     right = world.call("GET", "/v1/alerts", headers={"authorization": f"Bearer {token}"}, client=("203.0.113.99", 1))
     assert right.status_code == 200
+
+
+def test_rubbish_ballots_are_braked_by_token_and_nobody_else_is(
+    world: ApiWorld, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two, *_ = house.phones
+    asked: list[object] = []
+    refusal: list[PortcullisError] = [InputError("this ballot does not open", field="sealed")]
+
+    def call(_path: str, body: Mapping[str, object]) -> Mapping[str, object]:
+        asked.append(body)
+        if body["person"] == one:
+            raise refusal[0]
+        return {}
+
+    monkeypatch.setattr(world.parts.authority, "call", call)
+
+    def vote(person: PersonId) -> httpx.Response:
+        return world.call(
+            "POST", "/v1/approvals/apr_1/votes", Role.RESPONDER, person=person, json={"sealed": "A" * 200}
+        )
+
+    refused = refusal[0]
+    refusal[0] = UnavailableError("not there", retry_after_s=1)
+    assert {vote(one).status_code for _ in range(LIMIT + 1)} == {503}, "what nobody looked at is nobody's fault"
+    refusal[0] = refused
+    assert {problem(vote(one))["code"] for _ in range(LIMIT)} == {"invalid_input"}
+    reached = len(asked)
+    answer = vote(one)
+    assert problem(answer)["code"] == "rate_limited"
+    assert int(answer.headers["retry-after"]) > 0
+    assert len(asked) == reached, "the authority is not asked any more"
+    assert vote(two).status_code == 201

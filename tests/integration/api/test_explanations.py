@@ -5,11 +5,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from xml.etree import ElementTree as ET
 
+import pytest
 from sqlalchemy import insert
 
 from rules.settings import EngineSettings
-from service.domain.ids import first_id_at, new_id
+from service.domain.ids import ActivityId, first_id_at, new_id
 from service.domain.quorum import Role
+from service.store import findings
 from service.store.tables.activity import learning
 from tests.integration.api.rows import add_activity
 from tests.support.api import ApiWorld, problem
@@ -118,3 +120,20 @@ def test_names_from_outside_stay_text(world: ApiWorld) -> None:
     assert "<script" not in answer.text
     assert "\u202e" not in answer.text
     assert picture(world, marked).find(f"{SVG}script") is None
+
+
+@pytest.mark.parametrize("of", [{"account": "busy"}, {"account": None, "actor": "busy"}])
+def test_only_so_many_activities_are_looked_through_whatever_they_are(
+    world: ApiWorld, monkeypatch: pytest.MonkeyPatch, of: dict[str, object]
+) -> None:
+    """What is asked for may be the rarest there is: the work is bounded by what is read, not by what is found."""
+    monkeypatch.setattr(findings, "_LOOKED_AT", 3)
+    named = {key: value and f"{value}-{new_id('acc')}" for key, value in of.items()}
+    paid(world, **named)
+    seen = paid(world, **named)
+    for _ in range(2):
+        paid(world, **named, kind="access.login")
+    marked = paid(world, **named)
+    with world.database.begin() as uow:
+        points, complete = uow.findings.past(uow.findings.assessed(ActivityId(marked)))
+        assert (len(points), complete) == (1, False), seen

@@ -1,7 +1,9 @@
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
+from typing import Any, cast
 
+import httpx
 import pytest
 import rlp
 
@@ -177,5 +179,52 @@ def test_other_bytes_do_not_pass_by_what_was_cleared(url: str) -> None:
             clear_by_hand(url, world.rows("SELECT id FROM activities WHERE event_id = 'm'")[0]["id"])
             assert await ask("q-2", raw_transaction=raw(b"")) == "approve"
             assert await ask("q-3", raw_transaction=raw(b"\x01\x02\x03\x04")) == "hold"
+
+    asyncio.run(play())
+
+
+def test_an_answer_does_not_wait_for_the_next_line(url: str) -> None:
+    async def play() -> None:
+        async with running(url) as world:
+            answered, told = asyncio.Event(), list[bytes]()
+            chunks = [line(1), b""]
+
+            async def receive() -> dict[str, object]:
+                if len(chunks) == 1:
+                    await answered.wait()
+                return {"type": "http.request", "body": chunks.pop(0), "more_body": bool(chunks)}
+
+            async def send(message: MutableMapping[str, Any]) -> None:
+                if message.get("body"):
+                    told.append(message["body"])
+                    answered.set()
+
+            headers = [(name.encode(), value.encode()) for name, value in AUTH.items()]
+            scope = {
+                "type": "http",
+                "method": "POST",
+                "path": "/v1/activities",
+                "headers": headers,
+                "client": ("::1", 1),
+            }
+            async with asyncio.timeout(30):
+                await cast("httpx.ASGITransport", world.client._transport).app(scope, receive, send)
+            assert json.loads(b"".join(told))["status"] == "scored"
+
+    asyncio.run(play())
+
+
+def test_lines_and_questions_are_charged_to_the_connection(url: str) -> None:
+    seed(url, [('UPDATE connections SET config = \'{"rate_per_s": "0.1"}\'', ())])
+    question = encoded(withdrawal(2) | {"id": "q-1", "deadline_ms": 20_000})
+
+    async def play() -> None:
+        async with running(url) as world:
+            answer = await world.client.post("/v1/activities", content=line(1), headers=AUTH)
+            assert json.loads(answer.text)["status"] == "scored"
+            assert (await world.client.post("/v1/decisions", content=question, headers=AUTH)).status_code == 429
+        async with running(url) as world:
+            assert (await world.client.post("/v1/decisions", content=question, headers=AUTH)).status_code == 200
+            assert (await world.client.post("/v1/decisions", content=question, headers=AUTH)).status_code == 429
 
     asyncio.run(play())

@@ -6,10 +6,13 @@ import pytest
 from psycopg import sql
 
 from rules.engine import Engine
+from rules.errors import CapacityError
 from rules.observation import Observation
 from service.api import senders
+from service.store.intake import PostgresTurn
 from tests.support.intake import (
     SECRET,
+    TOKEN,
     World,
     add_account,
     add_connection,
@@ -56,6 +59,40 @@ def test_one_event_that_breaks_scoring_does_not_sink_the_others(url: str, monkey
             assert world.count("activities") == 19
 
     asyncio.run(play())
+    monkeypatch.undo()
+    assert verified(url).differences == ()
+
+
+def test_an_account_without_room_is_refused_alone_and_the_engine_stays(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_account(url, "std", "one-too-many")
+    genuine, build = Engine.process, Engine.__init__
+    built: list[int] = []
+
+    def process(self: Engine, observation: Observation, **options: bool) -> Any:
+        if observation.account == "std/one-too-many":
+            raise CapacityError("already 1 accounts: raise max_accounts or remove accounts")
+        return genuine(self, observation, **options)
+
+    def counted(self: Engine, *arguments: Any, **named: Any) -> None:
+        built.append(1)
+        build(self, *arguments, **named)
+
+    monkeypatch.setattr(Engine, "process", process)
+    monkeypatch.setattr(Engine, "__init__", counted)
+
+    async def play() -> None:
+        async with running(url) as world:
+            changes = [{"account": "one-too-many"} if i == 7 else {} for i in range(20)]
+            statuses = await asyncio.gather(*(send(world, i, **told) for i, told in enumerate(changes)))
+            assert [i for i, status in enumerate(statuses) if status != 200] == [7]
+            assert statuses[7] == 503
+            assert world.count("activities") == 19
+            assert world.rows("SELECT ref FROM accounts WHERE live_since IS NOT NULL") == [{"ref": "hot-1"}]
+
+    asyncio.run(play())
+    assert len(built) == 1
     monkeypatch.undo()
     assert verified(url).differences == ()
 
@@ -163,3 +200,27 @@ def test_a_secret_of_the_wrong_form_is_our_fault_and_named(url: str) -> None:
             assert answer.json()["field"] == "webhook_secret"
 
     asyncio.run(play())
+
+
+def test_a_question_whose_holds_cannot_be_looked_up_is_held_and_stored(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(self: PostgresTurn, asked: object) -> Any:
+        raise OSError("gone")
+
+    async def play() -> None:
+        async with running(url) as world:
+            for number in range(40):
+                assert await send(world, number) == 200
+            question = encoded(withdrawal(50) | {"id": "q-1", "deadline_ms": 5000})
+            ask: Any = {"content": question, "headers": {"authorization": f"Bearer {TOKEN}"}}
+            with monkeypatch.context() as broken:
+                broken.setattr(PostgresTurn, "standing", away)
+                held = await world.client.post("/v1/decisions", **ask)
+                assert await send(world, 51) == 200
+            again = await world.client.post("/v1/decisions", **ask)
+            assert (held.json()["decision"], again.json()["decision"]) == ("hold", "approve")
+            assert world.count("decisions") == 1
+
+    asyncio.run(play())
+    assert verified(url).differences == ()

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,8 +17,21 @@ import httpx
 import psycopg
 import pytest
 
+from rules.learning import LearningRecord
+from service.flow.intake import batcher, keeper
 from service.store.grants import API
-from tests.support.intake import SECRET, add_account, add_connection, encoded, signed, verified, withdrawal
+from service.store.intake import PostgresTurn
+from tests.support.intake import (
+    SECRET,
+    World,
+    add_account,
+    add_connection,
+    encoded,
+    running,
+    signed,
+    verified,
+    withdrawal,
+)
 from tests.support.servers import url_of_role
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(240)]
@@ -139,3 +152,34 @@ def test_one_of_two_processes_is_killed_under_load(url: str) -> None:
     report = verified(url)
     assert report.differences == ()
     assert report.snapshot >= during.snapshot
+
+
+def test_a_process_that_is_far_behind_catches_up_without_the_turn(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batcher, "FOLLOW_S", 1e9)
+    monkeypatch.setattr(keeper, "FOLLOWED", 5)
+    genuine = PostgresTurn.rows_after
+    within: list[int] = []
+
+    async def counted(self: PostgresTurn, seq: int, *limit: int) -> Sequence[LearningRecord]:
+        rows = await genuine(self, seq, *limit)
+        within.append(len(rows))
+        return rows
+
+    monkeypatch.setattr(PostgresTurn, "rows_after", counted)
+
+    async def send(world: World, *numbers: int) -> None:
+        for number in numbers:
+            body = encoded(withdrawal(number))
+            answer = await world.client.post("/webhooks/std", content=body, headers=signed(f"m-{number}", body))
+            assert answer.status_code == 200, answer.text
+
+    async def play() -> None:
+        async with running(url) as one, running(url) as other:
+            await send(one, 0)
+            await send(other, *range(1, 33))
+            await send(one, 33)
+            await send(other, 34)
+
+    asyncio.run(play())
+    assert max(within) <= 5
+    assert verified(url).differences == ()

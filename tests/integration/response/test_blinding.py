@@ -1,22 +1,29 @@
 """Suppressions and settings: asked for over the API, voted at the real authority, executed under the worker's own role."""
 
+import asyncio
 import json
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import delete, insert, update
 
+from rules.errors import LearningRecordError
 from rules.learning import Suppression as Row
 from rules.settings import EngineSettings
+from service.api.routers import engine
 from service.domain.approval import ActionDocument
-from service.domain.blinding import Suppression, settings_item
+from service.domain.blinding import Suppression, settings_item, suppression_of, warranted
 from service.domain.errors import ApprovalError
 from service.domain.ids import ApprovalId, new_id
+from service.domain.intake import LearningRequest
 from service.domain.quorum import Role
 from service.flow import blinding, clearance, closure
+from service.flow.intake.warrants import looked_up, warranted_row
 from service.flow.routes import JOBS_OF
 from service.store.tables.activity import learning, learning_requests
 from service.store.tables.approval import approvals
@@ -25,6 +32,7 @@ from service.store.tables.proof import timeline
 from tests.support.api import ApiWorld, api_on, problem
 from tests.support.authority import House
 from tests.support.response import CONTAINMENT, rows, superuser_do
+from tests.support.servers import url_of_role
 
 pytestmark = pytest.mark.servers
 ENTITY = "account:main/hot-1"
@@ -75,15 +83,25 @@ def row_of(house: House, approval: str) -> Any:
     return rows(house, approvals, id=approval)[0]
 
 
+def applied(house: House, kind: str) -> bytes:
+    """What the process that scores would add to the sequence for the newest request of a kind, under its own role."""
+    asked = rows(house, learning_requests, kind=kind)[-1]
+    request = LearningRequest(asked.id, asked.kind, asked.subject, bytes(asked.payload))
+    check = partial(blinding.authorised, house.database("portcullis_api"), lambda: house.office.public_key_pem)
+    return warranted_row(request, asyncio.run(looked_up([request], check)), STARTED)
+
+
 def requests(house: House, kind: str) -> list[Any]:
-    return [json.loads(bytes(row.payload)) for row in rows(house, learning_requests, kind=kind)]
+    told = [json.loads(bytes(row.payload)) for row in rows(house, learning_requests, kind=kind)]
+    return [one.get("row", one) for one in told]
 
 
 def test_a_quorum_suppresses_one_entity_and_anybody_who_judges_lifts_it_at_once(ready: House, api: ApiWorld) -> None:
     answer = asked(api, ready)
     assert answer.status_code == 202, answer.text
     approval = answer.json()["approval"]
-    assert asked(api, ready, place=1).json() == answer.json(), "one request waits for one entity"
+    same = {"owner": person(ready), "expires_at": document(ready, approval).what[0].params["expires_at"]}
+    assert asked(api, ready, same, place=1).json() == answer.json(), "one request waits for the same thing"
     text = " ".join(document(ready, approval).what[0].sentence.split())
     assert "detector payout-burst" in text
     assert ENTITY in text
@@ -283,3 +301,84 @@ def test_before_the_engines_first_start_there_is_nothing_to_change(ready: House,
     superuser_do(ready, delete(learning).where(learning.c.kind == "settings"))
     assert problem(api.call("GET", "/v1/engine/settings", Role.VIEWER))["code"] == "conflict"
     assert problem(proposed(api, ready, {"hold_p": 1e-4}))["code"] == "conflict"
+
+
+def test_what_was_approved_is_verified_again_by_who_applies_it(ready: House, api: ApiWorld) -> None:
+    approval = asked(api, ready).json()["approval"]
+    forged = Suppression(
+        id=new_id("sup"),
+        entity=ENTITY,
+        detector=None,
+        owner=person(ready),
+        reason="Mine.",
+        expires_at=ready.clock.now() + timedelta(days=1),
+    )
+
+    def requested(row: bytes) -> None:
+        with ready.database(CONTAINMENT).begin() as uow:
+            uow.incidents.ask_learning("suppression", "s", warranted(row, approval))
+
+    honest = suppression_of(document(ready, approval).what[0]).row()
+    requested(honest)
+    with pytest.raises(LearningRecordError, match="no votes"):
+        applied(ready, "suppression")
+    approve(ready, approval)
+    assert applied(ready, "suppression") == honest
+    requested(forged.row())
+    with pytest.raises(LearningRecordError, match="no votes"):
+        applied(ready, "suppression")
+    requested(honest)
+    ready.clock.pass_by(timedelta(days=3))
+    with pytest.raises(LearningRecordError, match="no votes"):
+        applied(ready, "suppression")
+
+
+def test_settings_that_a_row_alone_asks_for_only_tighten(ready: House, api: ApiWorld) -> None:
+    proposed(api, ready, {"hold_p": 5e-5})
+    assert json.loads(applied(ready, "settings"))["hold_p"] == 5e-5
+    for told in ({"hold_p": 1e-9}, {"hold_p": 5e-5, "salt": ""}, {"hold_p": 5e-5, "memory_days": 0.02}, {"clip": 30.0}):
+        new = EngineSettings(**{"salt": STARTED.salt, **told})  # type: ignore[arg-type]  # the values are of the fields' types
+        with ready.database("portcullis_api").begin() as uow:
+            uow.incidents.ask_learning("settings", "settings", warranted(new.encode()))
+        with pytest.raises(LearningRecordError):
+            applied(ready, "settings")
+
+
+@pytest.mark.parametrize("kind", ["suppression", "verdict", "clearance", "incident_closed", "rules"])
+def test_the_apis_role_asks_for_nothing_that_people_or_workers_decide(ready: House, kind: str) -> None:
+    with (
+        psycopg.connect(url_of_role(ready.superuser_url, "portcullis_api")) as connection,
+        pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"),
+    ):
+        connection.execute(
+            "INSERT INTO learning_requests (kind, subject, payload, created_at) VALUES (%s, '', '{}', now())", [kind]
+        )
+
+
+def test_nobodys_request_is_answered_with_another_ones_approval(ready: House, api: ApiWorld) -> None:
+    """A waiting request for the same entity and detector that asks otherwise is a conflict, not the answer."""
+    end = (ready.clock.now() + timedelta(days=3)).isoformat()
+    first = asked(api, ready, {"expires_at": end}).json()["approval"]
+    longer = (ready.clock.now() + timedelta(days=80)).isoformat()
+    for changes in (
+        {"expires_at": longer},
+        {"expires_at": end, "reason": "Another."},
+        {"expires_at": end, "owner": person(ready, 1)},
+    ):
+        told = problem(asked(api, ready, changes))
+        assert (told["code"], told["field"]) == ("conflict", "entity")
+        assert first in told["detail"]
+    other = asked(api, ready, {"expires_at": end, "detector": None})
+    assert other.status_code == 202, other.text
+    assert other.json()["approval"] != first, "what the score finds is another matter"
+    assert len(rows(ready, approvals)) == 2
+
+
+def test_one_person_does_not_bury_those_who_decide(
+    ready: House, api: ApiWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "MOST_OPEN", 2)
+    for number in range(2):
+        assert asked(api, ready, {"entity": f"account:main/{number}"}).status_code == 202
+    assert problem(asked(api, ready, {"entity": "account:main/2"}))["code"] == "conflict"
+    assert asked(api, ready, {"entity": "account:main/2"}, place=1).status_code == 202, "others may"

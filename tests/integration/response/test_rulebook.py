@@ -10,7 +10,7 @@ from typing import cast
 
 import pytest
 import yaml
-from sqlalchemy import insert, update
+from sqlalchemy import delete, insert, update
 
 from rules.comparison import compare
 from rules.loader import DEFAULT_DIRECTORY, DetectorSet, load_directory
@@ -280,7 +280,9 @@ def test_the_service_puts_a_new_set_in_force_without_a_restart(desk: Desk) -> No
             came.set()
 
     async def play() -> None:
-        task = asyncio.create_task(watched(desk.book, Keeper(cast("BaselineStore", None), desk.book.in_force), every_s=0.01))
+        task = asyncio.create_task(
+            watched(desk.book, Keeper(cast("BaselineStore", None), desk.book.in_force), every_s=0.01)
+        )
         more(desk)
         await came.wait()
         task.cancel()
@@ -304,3 +306,68 @@ def test_too_many_loosening_changes_are_not_squeezed_into_one_document(desk: Des
 
     with pytest.raises(InputError, match="change fewer at once"):
         rules_items(Many())
+
+
+def stored(desk: Desk, digest: str, files: dict[str, str] | None) -> None:
+    """Make rows say that a set was in force: of a role that may insert, and nothing more."""
+    seq = 1 + max((row.seq for row in rows(desk.house, learning)), default=0)
+    row = {"seq": seq, "kind": "rules", "payload": f'{{"digest": "{digest}"}}'.encode(), "at": desk.house.clock.now()}
+    superuser_do(desk.house, insert(learning).values(**row, engine_version="2.0", settings_digest=""))
+    if files is not None:
+        superuser_do(desk.house, insert(rule_sets).values(digest=digest, files=files, created_at=row["at"]))
+
+
+def forged(desk: Desk) -> dict[str, dict[str, str] | None]:
+    """What a forger may say of a set, by what it is."""
+    file = desk.folder / f"{names(desk)[0]}.yaml"
+    return {
+        "nothing is kept": None,
+        "files of another set": {file.name: file.read_text()},
+        "a path": {f"../{desk.folder.name}-stolen.yaml": "x", file.name: file.read_text()},
+        "an absolute path": {str(desk.folder.parent / "stolen.yaml"): "x"},
+        "no file": {},
+    }
+
+
+@pytest.mark.parametrize("told", ["nothing is kept", "files of another set", "a path", "an absolute path", "no file"])
+def test_a_set_that_rows_name_and_do_not_hold_never_makes_a_looser_directory_count(desk: Desk, told: str) -> None:
+    before = {path for path in desk.folder.parent.rglob("*") if path.is_file()}
+    stored(desk, "f" * 64, forged(desk)[told])
+    again = book_of(desk.house, desk.folder)
+    again.open()
+    assert again.in_force.digest() == load_directory(DEFAULT_DIRECTORY).digest(), (
+        "what ships, not the directory's three"
+    )
+    assert again.state.waiting == load_directory(desk.folder).digest()
+    assert again.state.approval is not None
+    assert {path for path in desk.folder.parent.rglob("*") if path.is_file()} == before, "no row writes a file"
+
+
+def test_a_directory_that_is_what_rows_name_needs_nothing_kept(desk: Desk) -> None:
+    digest = desk.book.in_force.digest()
+    superuser_do(desk.house, delete(rule_sets))
+    stored(desk, digest, None)
+    again = book_of(desk.house, desk.folder)
+    again.open()
+    assert (again.in_force.digest(), again.state) == (digest, RuleState(digest))
+    assert [row.digest for row in rows(desk.house, rule_sets)] == [digest]
+
+
+def test_an_approval_puts_its_set_in_force_once(desk: Desk) -> None:
+    file = desk.folder / f"{names(desk)[0]}.yaml"
+    strict = file.read_bytes()
+    desk.change(file.stem, status="retired")
+    desk.book.look()
+    desk.approve()
+    approval = desk.waiting().id
+    blinding.released(desk.house.database(CONTAINMENT), desk.house.office.public_key_pem, approval)
+    assert desk.book.look() is not None
+    loose = file.read_bytes()
+    file.write_bytes(strict)
+    assert desk.book.look() is not None
+    before = desk.book.in_force
+    file.write_bytes(loose)
+    assert desk.book.look() is None
+    assert desk.book.in_force is before
+    assert desk.book.state.waiting is not None
+    assert desk.book.state.approval != approval, "it takes a quorum again"

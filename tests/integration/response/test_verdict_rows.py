@@ -2,15 +2,19 @@
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
+from sqlalchemy import Select, text
 
 from rules.learning import Verdict
+from service.domain.explaining import Assessed
 from service.domain.ids import AlertId, IncidentId
 from service.domain.incident import CaseVerdict
 from service.flow import review
 from service.flow.closure import Closing, close
 from service.flow.triage import triage
+from service.store import findings
 from service.store.tables.activity import learning_requests
 from service.store.tables.attention import reviews
 from service.store.tables.incident import alerts, incidents
@@ -90,3 +94,25 @@ def test_a_verdict_reaches_the_engine_with_what_it_read(ready: House, verdict: C
     assert [row.seq > 0 for row in rows(ready, learning_requests)] == [True] * len(rows(ready, learning_requests))
     assert verified(url).differences == ()
     assert rows(ready, incidents)[0].state == "closed"
+
+
+def test_a_review_is_written_without_the_picture_that_the_database_refuses(
+    ready: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(of: Assessed) -> Select[Any]:
+        return whole(of).where(text("1 / (length(activities.id) - length(activities.id)) = 1"))
+
+    whole = findings._newest_before
+    url, db = ready.superuser_url, ready.database(CONTAINMENT)
+    add_connection(url, "std", "standard", {}, {"webhook_secret": SECRET})
+    add_account(url, "std", "hot-1")
+    asyncio.run(held(url))
+    (alert,) = rows(ready, alerts)
+    incident = triage(db, AlertId(alert.id))
+    with db.begin() as uow:
+        close(uow, uow.incidents.lock_incident(incident), Closing(CaseVerdict.TRUE_POSITIVE, by_quorum=True))
+    monkeypatch.setattr(findings, "_newest_before", broken)
+    review.write(db, IncidentId(incident))
+    (kept,) = rows(ready, reviews)
+    assert kept.html.count('class="past"') == 0
+    assert json.loads(kept.body)["alerts"][0]["because"][0] == "It was held: withdrawal requested."

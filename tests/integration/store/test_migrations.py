@@ -9,9 +9,10 @@ from psycopg import sql
 from sqlalchemy import create_engine, text
 
 from service.store import migrate
-from service.store.grants import statements
+from service.store.grants import API, statements
 from service.store.migrate import driver_url, revisions, upgrade
 from service.store.tables.all import metadata
+from tests.support.servers import url_of_role
 
 pytestmark = pytest.mark.servers
 CATALOGUE = {
@@ -90,3 +91,34 @@ def test_migrations_can_be_taken_back(empty: str) -> None:
     assert {name for (name,) in left} == {"alembic_version", "alembic_version_pkc"}
     upgrade(empty)
     assert catalogue(empty) == before
+
+
+def test_the_apis_role_makes_no_objects_of_its_own(empty: str) -> None:
+    upgrade(empty)
+    with psycopg.connect(url_of_role(empty, API), autocommit=True) as attacker:
+        for made in ("CREATE TEMP TABLE t ()", "CREATE TABLE public.t ()", "CREATE FUNCTION f() RETURNS int RETURN 1"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                attacker.execute(made.encode())
+
+
+def test_what_runs_with_the_owners_rights_finds_no_table_of_somebody_elses(empty: str) -> None:
+    """Even where an administrator grants temporary tables back."""
+    upgrade(empty)
+    with psycopg.connect(empty, autocommit=True) as owner:
+        name = psycopg.conninfo.conninfo_to_dict(empty)["dbname"]
+        owner.execute(sql.SQL("GRANT TEMPORARY ON DATABASE {} TO portcullis_api").format(sql.Identifier(str(name))))
+        with psycopg.connect(url_of_role(empty, API), autocommit=True) as attacker:
+            for step in (
+                "CREATE TEMP TABLE ran (who text)",
+                "GRANT ALL ON ran TO PUBLIC",
+                "CREATE TEMP TABLE registry_version (id smallint, version bigint)",
+                "GRANT ALL ON registry_version TO PUBLIC",
+                "INSERT INTO pg_temp.registry_version VALUES (1, 0)",
+                "CREATE FUNCTION pg_temp.evil() RETURNS trigger LANGUAGE plpgsql"  # noqa: ISC004  one statement, two lines
+                " AS $$ BEGIN INSERT INTO pg_temp.ran VALUES (current_user); RETURN NEW; END $$",
+                "CREATE TRIGGER evil BEFORE UPDATE ON pg_temp.registry_version FOR EACH ROW EXECUTE FUNCTION pg_temp.evil()",
+                "INSERT INTO accounts (id, connection_id, ref, holder, created_at) SELECT '', '', '', '', now() WHERE false",
+            ):
+                attacker.execute(step.encode())
+            assert attacker.execute("SELECT who FROM pg_temp.ran").fetchall() == []
+        assert owner.execute("SELECT version FROM registry_version").fetchall() == [(1,)]

@@ -20,9 +20,16 @@ UPGRADE: Final = (
     "CREATE INDEX IF NOT EXISTS ix_suppressions_entity ON suppressions (entity) WHERE lifted_at IS NULL",
     """CREATE TABLE IF NOT EXISTS rule_sets (digest TEXT NOT NULL, files JSONB NOT NULL,
     created_at TIMESTAMP WITH TIME ZONE NOT NULL, CONSTRAINT pk_rule_sets PRIMARY KEY (digest))""",
+    """CREATE TABLE IF NOT EXISTS rule_adoptions (id BIGINT GENERATED ALWAYS AS IDENTITY, digest TEXT NOT NULL,
+    approval_id TEXT, at TIMESTAMP WITH TIME ZONE NOT NULL, CONSTRAINT pk_rule_adoptions PRIMARY KEY (id))""",
+    """CREATE INDEX IF NOT EXISTS ix_rule_adoptions_approval ON rule_adoptions (approval_id)
+    WHERE approval_id IS NOT NULL""",
     "ALTER TABLE alerts ADD COLUMN IF NOT EXISTS judged FLOAT[]",
 )
-DOWNGRADE: Final = ("ALTER TABLE alerts DROP COLUMN judged", "DROP TABLE rule_sets", "DROP TABLE suppressions")
+DOWNGRADE: Final = (
+    "ALTER TABLE alerts DROP COLUMN judged",
+    "DROP TABLE rule_adoptions, rule_sets, suppressions",
+)
 
 
 def upgrade() -> None:

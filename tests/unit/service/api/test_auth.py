@@ -111,3 +111,30 @@ def test_a_braked_client_costs_no_look_up() -> None:
     with pytest.raises(RateLimitedError):
         checked.authenticate(sent(f"Bearer {TOKEN}"), "192.0.2.1")
     assert len(asked) == 20
+
+
+def test_what_is_remembered_is_the_right_token_alone_and_not_for_long() -> None:
+    clock = Monotonic()
+    looked_up: list[str] = []
+
+    def find(token_id: str) -> StoredToken:
+        looked_up.append(token_id)
+        return stored(expires_at=NOW + timedelta(days=1))
+
+    authenticator = checking(find, clock)
+    assert authenticator.remembered(sent(f"Bearer {TOKEN}")) is None
+    authenticator.authenticate(sent(f"Bearer {TOKEN}"))
+    assert authenticator.remembered(sent(f"Bearer {TOKEN}")) == PRINCIPAL
+    assert authenticator.remembered(sent(f"Bearer {TOKEN}x")) is None
+    with pytest.raises(UnauthenticatedError):
+        authenticator.remembered([])
+    clock.at = CACHE_S
+    assert authenticator.remembered(sent(f"Bearer {TOKEN}")) is None
+    assert looked_up == [ID]
+
+
+def test_a_remembered_token_that_ended_is_not_believed() -> None:
+    authenticator = checking(lambda _: stored(revoked_at=NOW), Monotonic())
+    with pytest.raises(UnauthenticatedError):
+        authenticator.authenticate(sent(f"Bearer {TOKEN}"))
+    assert authenticator.remembered(sent(f"Bearer {TOKEN}")) is None

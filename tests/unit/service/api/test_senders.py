@@ -93,3 +93,22 @@ def test_memory_is_bounded_and_the_longest_silent_goes_first() -> None:
     assert len(known._proven) == MAX_KEYS
     assert "std 0" in known._proven
     assert "std 1" not in known._proven
+
+
+def test_what_can_wait_leaves_a_quarter_of_the_burst_to_what_cannot() -> None:
+    bucket = Bucket(20.0)
+    taken = 0
+    while not bucket.wait_s():
+        taken += 1
+        assert taken < 100
+    assert taken >= 30
+    for _ in range(10):
+        bucket.take()
+
+
+def test_the_slowest_connection_may_send_one() -> None:
+    bucket = Bucket(0.1)
+    assert bucket.wait_s() == 0.0
+    assert bucket.wait_s() > 9.0
+    with pytest.raises(RateLimitedError):
+        bucket.take()

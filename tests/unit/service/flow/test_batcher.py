@@ -1,16 +1,20 @@
 """What waits for intake is bounded by its bytes, and what was taken out of the queue waits no longer."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import cast
 
+import msgspec
 import pytest
+import uvicorn
 
 from rules.loader import load_directory
 from service.clock import SystemClock
 from service.domain.activity import Activity, Received
-from service.domain.errors import UnavailableError
+from service.domain.errors import PortcullisError, UnavailableError
 from service.domain.ids import ActivityId, ConnectionId, new_id
 from service.domain.intake import Item, Outcome
 from service.flow.intake import batcher
@@ -18,6 +22,7 @@ from service.flow.intake.batcher import Intake
 from service.flow.intake.keeper import EngineKeeper
 from service.ports.store.baselines import BaselineStore, BaselineView
 from service.ports.store.intake import IntakeStore
+from service.serve import stop_with
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LIMIT = 1000
@@ -33,8 +38,8 @@ class AwayStore:
         """Nothing was taken."""
 
 
-def item(size: int) -> Item:
-    activity = Activity(connection=ConnectionId("std"), event_id="e", kind="other.x", occurred_at=NOW)
+def item(size: int, connection: str = "std") -> Item:
+    activity = Activity(connection=ConnectionId(connection), event_id="e", kind="other.x", occurred_at=NOW)
     return Item(
         Received(
             activity_id=ActivityId(new_id("act")),
@@ -46,6 +51,115 @@ def item(size: int) -> Item:
     )
 
 
+def test_questions_go_first() -> None:
+    async def play() -> None:
+        store = AwayStore()
+        intake = Intake(
+            cast("IntakeStore", store), EngineKeeper(cast("BaselineStore", store), load_directory()), SystemClock()
+        )
+        items = [item(1) for _ in range(300)]
+        asked = msgspec.structs.replace(item(1), question="q")
+        futures = [intake.submit(one) for one in (*items, asked)]
+        first, second = intake._next_batch(), intake._next_batch()
+        assert [one for one, _ in first] == [asked, *items[:255]]
+        assert [one for one, _ in second] == items[255:]
+        assert (len(intake._questions), len(intake._waiting)) == (0, 0)
+        assert not any(future.done() for future in futures)
+
+    asyncio.run(play())
+
+
+def quiet(store: object | None = None) -> Intake:
+    """An intake that nobody runs yet."""
+    store = store or AwayStore()
+    keeper = EngineKeeper(cast("BaselineStore", store), load_directory())
+    return Intake(cast("IntakeStore", store), keeper, SystemClock())
+
+
+def test_what_can_wait_never_keeps_questions_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batcher, "MAX_WAITING", 8)
+
+    async def play() -> None:
+        intake = quiet()
+        for name in "aabbccdd":
+            intake.submit(item(1, name))
+        with pytest.raises(UnavailableError, match="intake is behind"):
+            intake.submit(item(1, "e"))
+        asked = msgspec.structs.replace(item(1, "a"), question="q")
+        intake.submit(asked)
+        assert intake._next_batch()[0][0] is asked
+
+    asyncio.run(play())
+
+
+def test_one_connection_has_a_share_of_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batcher, "MAX_WAITING", 8)
+
+    async def play() -> None:
+        intake = quiet()
+        for _ in range(2):
+            intake.submit(item(1, "a"))
+        with pytest.raises(UnavailableError, match="too much of this connection"):
+            intake.submit(item(1, "a"))
+        intake.submit(item(1, "b"))
+        assert len(intake._next_batch()) == 3
+        intake.submit(item(1, "a"))
+
+    asyncio.run(play())
+
+
+def test_whoever_waits_is_answered_when_intake_is_stopped_while_it_takes_a_batch_apart() -> None:
+    alone = asyncio.Event()
+
+    class Broken(Intake):
+        async def _commit(self, items: Sequence[Item]) -> Sequence[Outcome | PortcullisError]:
+            if len(items) > 1:
+                raise RuntimeError("broken")
+            alone.set()
+            await asyncio.Event().wait()
+            return []
+
+    async def play() -> None:
+        store = AwayStore()
+        intake = Broken(
+            cast("IntakeStore", store), EngineKeeper(cast("BaselineStore", store), load_directory()), SystemClock()
+        )
+        futures = [intake.submit(item(1)) for _ in range(5)]
+        running = asyncio.create_task(intake.run())
+        await alone.wait()
+        running.cancel()
+        told = await asyncio.gather(*futures, return_exceptions=True)
+        assert [str(one) for one in told] == ["the service is stopping: send it again"] * 5
+        with suppress(asyncio.CancelledError):
+            await running
+
+    asyncio.run(asyncio.wait_for(play(), timeout=30))
+
+
+def test_an_intake_that_broke_takes_nothing_more_and_ends_the_server() -> None:
+    class Odd(AwayStore):
+        async def rest(self, *, idle: bool) -> None:
+            raise RuntimeError("odd")
+
+    class Server:
+        should_exit = False
+
+    async def play() -> None:
+        intake, server = quiet(Odd()), Server()
+        future = intake.submit(item(1))
+        running = asyncio.create_task(intake.run())
+        running.add_done_callback(partial(stop_with, cast("uvicorn.Server", server)))
+        with pytest.raises(RuntimeError, match="odd"):
+            await running
+        with pytest.raises(UnavailableError, match="away"):
+            await future
+        with pytest.raises(UnavailableError, match="stopping"):
+            intake.submit(item(1))
+        assert server.should_exit
+
+    asyncio.run(asyncio.wait_for(play(), timeout=30))
+
+
 def test_waiting_is_bounded_by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batcher, "MAX_WAITING_BYTES", LIMIT)
 
@@ -53,7 +167,7 @@ def test_waiting_is_bounded_by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
         store = AwayStore()
         keeper = EngineKeeper(cast("BaselineStore", store), load_directory())
         intake = Intake(cast("IntakeStore", store), keeper, SystemClock())
-        waiting: list[asyncio.Future[Outcome]] = [intake.submit(item(LIMIT // 2)) for _ in range(2)]
+        waiting = [intake.submit(item(LIMIT // 4, name)) for name in "abcd"]
         with pytest.raises(UnavailableError, match="intake is behind") as refused:
             await intake.submit(item(1))
         assert refused.value.retry_after_s == 1
@@ -61,7 +175,7 @@ def test_waiting_is_bounded_by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
         for told in await asyncio.gather(*waiting, return_exceptions=True):
             assert str(told) == "the database is away"
         with pytest.raises(UnavailableError, match="the database is away"):
-            await intake.submit(item(LIMIT))
+            await intake.submit(item(LIMIT // 4))
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running

@@ -1,7 +1,18 @@
 """What waits for a snapshot: nothing is dropped before one covers it, and only the newest form of each record is kept."""
 
+import asyncio
+from collections.abc import Sequence
+from typing import cast
+
+import pytest
+
+from rules.engine import Engine
 from rules.learning import StateChange
+from service.domain.errors import UnavailableError
+from service.flow.intake import snapshots
+from service.flow.intake.snapshots import Snapshots
 from service.flow.intake.unsaved import Unsaved
+from service.ports.store.baselines import BaselineStore
 
 
 def change(entity: str, state: bytes) -> StateChange:
@@ -50,3 +61,38 @@ def test_memory_is_bounded_by_records() -> None:
         unsaved.add([change(f"entity-{seq % 5}", bytes(seq % 256))], seq)
         unsaved.covered(seq // 2)
     assert len(unsaved) <= 10
+
+
+def test_while_no_snapshot_can_be_stored_each_record_is_kept_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshots, "COPIED_ROWS", 1)
+    monkeypatch.setattr(snapshots, "EVERY_S", 0.0)
+
+    class FullStore:
+        async def save(self, *_: object, **__: object) -> int | None:
+            raise UnavailableError("the disk is full")
+
+    class Changing:
+        sequence = 0
+
+        def take_changes(self) -> Sequence[StateChange]:
+            self.sequence += 1
+            return [change(str(number), bytes(self.sequence)) for number in range(5)]
+
+    async def play() -> None:
+        engine = Changing()
+        kept = Snapshots(cast("BaselineStore", FullStore()))
+        kept.begin(0)
+        engine.sequence = 1
+        kept.committed(cast("Engine", engine), 0)
+        assert kept._writing is not None
+        await kept._writing
+        monkeypatch.setattr(snapshots, "EVERY_S", 1e9)
+        monkeypatch.setattr(snapshots, "RETRY_S", 1e9)
+        for _ in range(3):
+            engine.sequence += 1
+            kept.committed(cast("Engine", engine), 0)
+        assert kept._unsaved is not None
+        assert len(kept._unsaved) == 5
+        assert kept._unsaved.upto >= 3
+
+    asyncio.run(play())
