@@ -13,10 +13,6 @@ from math import log1p
 from typing import Any
 
 import numpy as np
-from pyod.models.ecod import ECOD
-from river.anomaly import HalfSpaceTrees
-from river.preprocessing import MinMaxScaler
-from sklearn.ensemble import IsolationForest
 
 from bench.marks import Floats
 from bench.traffic import Traffic
@@ -86,6 +82,9 @@ def ewma(traffic: Traffic, memory: float = 50.0, clip: float = 3.0) -> Floats:
 
 def half_space_trees(rows: Floats, seed: int) -> Floats:
     """River's, 10 trees of height 8, features scaled as they come."""
+    from river.anomaly import HalfSpaceTrees  # noqa: PLC0415  only `make bench` installs the peers
+    from river.preprocessing import MinMaxScaler  # noqa: PLC0415  as above
+
     model: Any = HalfSpaceTrees(n_trees=10, height=8, seed=seed)
     scaler: Any = MinMaxScaler()
     found = np.zeros(len(rows))
@@ -100,6 +99,8 @@ def half_space_trees(rows: Floats, seed: int) -> Floats:
 
 def isolation_forest(rows: Floats, fit_until: int, seed: int) -> Floats:
     """scikit-learn's, fitted once on what came before."""
+    from sklearn.ensemble import IsolationForest  # noqa: PLC0415  as above
+
     model = IsolationForest(random_state=seed).fit(rows[:fit_until])
     found: Floats = -model.score_samples(rows)
     return found
@@ -107,6 +108,8 @@ def isolation_forest(rows: Floats, fit_until: int, seed: int) -> Floats:
 
 def ecod(rows: Floats, fit_until: int, seed: int) -> Floats:
     """PyOD's, fitted once on a sample of what came before."""
+    from pyod.models.ecod import ECOD  # noqa: PLC0415  as above
+
     chosen = np.random.default_rng(seed).choice(fit_until, min(FITTED_ON, fit_until), replace=False)
     model = ECOD().fit(rows[np.sort(chosen)])
     found = [model.decision_function(part) for part in np.array_split(rows, max(1, len(rows) // FITTED_ON))]

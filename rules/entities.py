@@ -1,7 +1,7 @@
 """References to entities, ``account:ID`` and so on: which are under incident, and whose findings are suppressed.
 
 Rules: a reference names one word of a row and the fingerprint that stands there; text never reaches the kernel. A
-suppressed finding is still told, and says by which suppression; expiry is judged by event time.
+suppressed finding is still told, and says by which suppression; it expires by the later of event time and receipt.
 """
 
 from typing import Final
@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from rules.arrays import F8
-from rules.event import E_ACCOUNT, E_ACTOR, E_DESTINATION, E_DEVICE, E_SESSION, fingerprint
+from rules.event import E_ACCOUNT, E_ACTOR, E_DESTINATION, E_DEVICE, E_RECEIVED_US, E_SESSION, fingerprint
 from rules.features.frame import N_NOW_US, Frame
 from rules.learning import Suppression
 from rules.observation import Observation
@@ -97,8 +97,9 @@ class Suppressions:
         self.stored[identity] = stored
 
     def _of(self, frame: Frame, detector: str | None) -> str | None:
+        now_us = max(frame.now[N_NOW_US], frame.event[E_RECEIVED_US])
         for (word, key), one in self._active.values():
-            if one.detector == detector and frame.event[word] == key and frame.now[N_NOW_US] < one.until_us:
+            if one.detector == detector and frame.event[word] == key and now_us < one.until_us:
                 return f"suppression {one.id} of {one.owner}: {one.reason}"
         return None
 

@@ -10,7 +10,6 @@ from service import log
 from service.config import Settings, read_settings
 from service.domain.errors import ConfigurationError
 from service.flow.routes import JOBS_OF, QUEUES, jobs_of
-from workers import backtest
 from workers.app import make_app
 from workers.process import WorkerKind, refuse, run, withdraw
 from workers.roots import check_actions, check_all, containment_root, keys_root
@@ -39,6 +38,8 @@ def main(arguments: list[str]) -> int:
         return refuse("usage: python -m workers containment | keys | schedule | backtest")
     try:
         if arguments[0] == "backtest":
+            from workers import backtest  # noqa: PLC0415  loads the compiled engine, which no other worker needs
+
             return backtest.run()
         settings = read_settings()
         log.configure(settings.process)

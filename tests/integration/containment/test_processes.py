@@ -50,8 +50,8 @@ def ended_or_ready(started: subprocess.Popen[str], kind: str, home: Path) -> boo
     while time.monotonic() < end:
         if started.poll() is not None:
             return False
-        if ready.exists():
-            assert ready.read_text().strip() == str(started.pid)
+        if ready.exists() and (told := ready.read_text().strip()):  # it is made first, then written
+            assert told == str(started.pid)
             return True
         time.sleep(0.05)
     pytest.fail((home / f"{kind}.log").read_text())

@@ -43,6 +43,8 @@ class TestSuppressions:
         assert [signal.silenced for signal in found.signals] == ["suppression s1 of ann: known"]
         later = msgspec.structs.replace(self.attack, occurred_at_us=NOW + DAY, received_at_us=NOW + DAY)
         assert subject.assess(later).decision is Decision.HOLD
+        held_back = msgspec.structs.replace(self.attack, received_at_us=NOW + DAY)
+        assert subject.assess(held_back).decision is Decision.HOLD, "an old event time prolongs nothing"
         other = msgspec.structs.replace(self.attack, account="b")
         assert subject.assess(other).decision is Decision.HOLD
         control(subject, "suppression_lifted", id="s1")
