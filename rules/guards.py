@@ -45,8 +45,8 @@ class Row(NamedTuple):
     kinds: tuple[bool, ...]
 
 
-def passes(value: float, op: int, number: float) -> bool:
-    """Whether a value passes a comparison: what the kernel does, for conformance.
+def passes(value: float, op: float, number: float) -> bool:
+    """Whether a value passes a comparison; the kernel compiles this very function.
 
     >>> passes(5.0, OP_GE, 5.0), passes(float("nan"), OP_LT, 5.0)
     (True, False)

@@ -33,7 +33,7 @@ from rules.features.frame import (
 )
 from rules.features.names import COUNT
 from rules.fusion import JUDGED_WORDS
-from rules.guards import OP_GE, OP_GT, OP_LE, OP_LT, Guards
+from rules.guards import Guards, passes
 from rules.judging import learn
 from rules.measuring import measured
 from rules.outcome import (
@@ -126,15 +126,7 @@ def packed(guards: Guards) -> F8:
     return table
 
 
-@compiled
-def _passes(value: float, op: float, number: float) -> bool:
-    if op == OP_GE:
-        return value >= number
-    if op == OP_GT:
-        return value > number
-    if op == OP_LE:
-        return value <= number
-    return value < number if op == OP_LT else value == number
+_passes = compiled(passes)
 
 
 @compiled

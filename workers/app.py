@@ -33,6 +33,22 @@ def make_app(redis_url: Secret, queues: Iterable[str] = ()) -> Celery:
     return app
 
 
+def make_worker(app: Celery, process: str, queues: Iterable[str], children: int) -> Any:
+    """Return a worker of the application, not started: `children` processes that talk to no other worker."""
+    return app.Worker(
+        hostname=f"{process}@portcullis",
+        pool="prefork",
+        concurrency=children,
+        queues=list(queues),
+        loglevel="WARNING",
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        optimization="fair",
+        quiet=True,
+    )
+
+
 _SETTINGS: Final[dict[str, Any]] = {
     "result_backend": None,
     "task_ignore_result": True,

@@ -15,7 +15,7 @@ from rules.backtest.exchange import JOB, QUEUE, work
 from service import log
 from service.domain.errors import ConfigurationError, InputError
 from service.domain.secrets import Secret
-from workers.app import make_app
+from workers.app import make_app, make_worker
 from workers.jobs import Jobs, register
 
 FOLDER: Final = "PORTCULLIS_BACKTEST_FOLDER"
@@ -59,18 +59,7 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
     app = make_app(broker, (QUEUE,))
     root = BacktestRoot(folder)
     register(app, (JOB,), lambda: root)
-    worker = app.Worker(
-        hostname="backtest@portcullis",
-        pool="prefork",
-        concurrency=os.cpu_count() or 1,
-        queues=[QUEUE],
-        loglevel="WARNING",
-        without_gossip=True,
-        without_mingle=True,
-        without_heartbeat=True,
-        optimization="fair",
-        quiet=True,
-    )
+    worker = make_worker(app, "backtest", (QUEUE,), os.cpu_count() or 1)
     worker.start()
     return int(worker.exitcode or 0)
 

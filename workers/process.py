@@ -24,7 +24,7 @@ from service.clock import SystemClock
 from service.config import Settings
 from service.domain.errors import PortcullisError, UnavailableError
 from service.store.database import SqlDatabase, create
-from workers.app import make_app
+from workers.app import make_app, make_worker
 from workers.jobs import Root, register
 from workers.publish import CeleryQueue
 from workers.reconcile import Sweeper
@@ -83,18 +83,7 @@ def run(settings: Settings, kind: WorkerKind) -> int:
     os.set_blocking(failed, False)
     threads = _Threads(settings, app)
     _connect(settings, child, threads, failing)
-    worker = app.Worker(
-        hostname=f"{settings.process}@portcullis",
-        pool="prefork",
-        concurrency=kind.children,
-        queues=list(kind.queues),
-        loglevel="WARNING",
-        without_gossip=True,
-        without_mingle=True,
-        without_heartbeat=True,
-        optimization="fair",
-        quiet=True,
-    )
+    worker = make_worker(app, settings.process, kind.queues, kind.children)
     try:
         worker.start()
     finally:

@@ -79,7 +79,6 @@ GAP: Final = 22
 COUNTS: Final = 25
 VALUES: Final = 43
 ASSETS: Final = 61
-STATISTICS_END: Final = 64
 
 # Account: remembered windows: counts, USD, and USD with each payment clipped to what is usual for the account.
 WINDOW_COUNTS: Final = 64
@@ -89,7 +88,6 @@ WINDOW_CLIPPED: Final = 76
 # Account, peer group, population: the amount's model in USD: weight, mean, squared relative residuals; the account's
 # fast mean and its weight; chances of being in a short, middle and long spell of oddness. Groups and the population
 # keep the sum of squares and the residuals' own weight where an account keeps its fast mean.
-MODEL: Final = 82
 MODEL_WEIGHT: Final = 82
 MODEL_MEAN: Final = 83
 MODEL_RESIDUALS: Final = 84
@@ -98,7 +96,6 @@ MODEL_FAST_WEIGHT: Final = 86
 MODEL_SQUARE: Final = 85
 MODEL_RESIDUALS_WEIGHT: Final = 86
 SPELLS: Final = 87
-SPELL_COUNT: Final = 3
 
 # Account: decayed new destinations within an hour; learned rate of new chains.
 FAN_OUT: Final = 90
@@ -110,7 +107,6 @@ SIGNINGS: Final = 95
 
 # Account: learned hours of the day, days of the week and their total, two counts a word (``features.hours``).
 HOURS: Final = 96
-HOUR_WORDS: Final = 16
 
 # Account: what it often paid (``features.habit``): the lowest place, what old and young weights are worth, their places.
 HABIT_LOWEST: Final = 112
@@ -145,7 +141,6 @@ NEW_NETWORK: Final = 131
 NEW_DEVICE: Final = 132
 GOVERNANCE: Final = 133
 FAILURES: Final = 134
-ACCESSES: Final = 137
 POPULATION_FAN_OUTS: Final = 138
 FAST_TRAVEL: Final = 141
 SESSION_MOVE: Final = 142
