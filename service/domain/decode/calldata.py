@@ -1,187 +1,162 @@
-"""What EVM calldata does, as far as containment must know: ERC-20, Safe, proxies.
+"""What EVM calldata does, as far as containment must know: tokens, wallets' inner calls, batches, who decides.
 
-Rules (Solidity ABI specification): a known selector with arguments of the wrong shape is not that call, it is unknown.
-What is not recognised is reported as unknown, never as harmless. A delegatecall through a Safe lets the target rewrite
-the Safe itself; that, and every call that changes owners, threshold, guard, modules or the implementation, is governance.
+Rules (Solidity ABI specification; safe-smart-account; EIP-1967): a known selector with arguments of the wrong shape is not
+that call, it is unknown. What is not recognised is reported as unknown, never as harmless. A delegatecall through a Safe
+lets the target rewrite the Safe itself; that, and every call that changes owners, threshold, guard, modules or the
+implementation, is governance. Nesting is followed four levels and 256 calls deep; what lies deeper, and what is longer than
+a transaction can be, counts as the worst. A delegatecall into Safe's own MultiSend is how a Safe makes a batch: the calls
+inside speak for themselves there, at the addresses to which the release was deployed on every chain, and nowhere else.
 """
 
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
-from eth_hash.auto import keccak
+from service.domain.decode.call import SELECTOR, WORD, Arguments, Call, selector
+from service.domain.decode.governance import governance_call
+from service.domain.decode.tokens import token_call
 
-_WORD: Final = 32
-_SELECTOR: Final = 4
-_ADDRESS_PAD: Final = 12
-_MAX_DEPTH: Final = 4
-UNLIMITED: Final = 1 << 160
-"""An allowance of 2^160 or more is unlimited: no supply comes near it, and wallets use several such constants."""
 DELEGATECALL: Final = 1
+MAX_CALLDATA_BYTES: Final = 128 * 1024
+"""Nodes take no transaction of more; what claims to be one is not read."""
+_MAX_DEPTH: Final = 4
+_MOST_CALLS: Final = 256
+_ITEM_HEAD: Final = 1 + 20 + 2 * WORD
 
-
-@lru_cache(maxsize=64)
-def selector(signature: str) -> bytes:
-    """Return the first four bytes of keccak-256 of a Solidity signature."""
-    return keccak(signature.encode())[:_SELECTOR]
-
-
-_TRANSFER: Final = "transfer(address,uint256)"
-_TRANSFER_FROM: Final = "transferFrom(address,address,uint256)"
-_APPROVALS: Final = ("approve(address,uint256)", "increaseAllowance(address,uint256)")
-_APPROVE_ALL: Final = "setApprovalForAll(address,bool)"
-_EXEC: Final = "execTransaction(address,uint256,bytes,uint8,uint256,uint256,uint256,address,address,bytes)"
-_EXEC_FROM_MODULE: Final = (
-    "execTransactionFromModule(address,uint256,bytes,uint8)",
-    "execTransactionFromModuleReturnData(address,uint256,bytes,uint8)",
+_EXEC: Final = selector("execTransaction(address,uint256,bytes,uint8,uint256,uint256,uint256,address,address,bytes)")
+_FROM_MODULE: Final = frozenset(
+    selector(f"execTransactionFromModule{kind}(address,uint256,bytes,uint8)") for kind in ("", "ReturnData")
 )
-_MULTI_SEND: Final = "multiSend(bytes)"
-_GOVERNANCE: Final = (
-    "changeMasterCopy(address)",
-    "setGuard(address)",
-    "setModuleGuard(address)",
-    "setFallbackHandler(address)",
-    "enableModule(address)",
-    "disableModule(address,address)",
-    "addOwnerWithThreshold(address,uint256)",
-    "removeOwner(address,address,uint256)",
-    "swapOwner(address,address,address)",
-    "changeThreshold(uint256)",
-    "setup(address[],uint256,address,bytes,address,address,uint256,address)",
-    "upgradeTo(address)",
-    "upgradeToAndCall(address,bytes)",
-    "transferOwnership(address)",
-    "changeAdmin(address)",
-    "grantRole(bytes32,address)",
+_MULTI_SEND: Final = selector("multiSend(bytes)")
+_MULTICALL: Final = selector("multicall(bytes[])")
+_EXECUTE: Final = selector("execute(address,uint256,bytes)")
+_SCHEDULE: Final = selector("schedule(address,uint256,bytes,bytes32,bytes32,uint256)")
+_WITH_CALL: Final = {
+    selector("upgradeToAndCall(address,bytes)"): 1,
+    selector("upgradeAndCall(address,address,bytes)"): 2,
+}
+"""Governance that calls the new code at once, and where the call stands."""
+
+MULTI_SENDS: Final = frozenset(
+    {
+        "0xa238cbeb142c10ef7ad8442c6d1f9e89e07e7761",
+        "0x998739bfdaaddde7c933b942a68053933098f9eda",
+        "0x40a2accbd92bca938b02010e17a5b8929b49130d",
+        "0xa1dabef33b3b82c7814b6d82a79e50f4ac44102b",
+        "0x38869bf66a61cf6bdb996a6ae40d5853fd43b526",
+        "0x9641d764fc13c8b624c04430c7356c1c7c8102e2",
+    }
 )
-GOVERNANCE_METHODS: Final = frozenset(signature.partition("(")[0] for signature in _GOVERNANCE)
-_GOVERNANCE_BY_SELECTOR: Final = {selector(signature): signature for signature in _GOVERNANCE}
+"""MultiSend and MultiSendCallOnly 1.3.0 and 1.4.1 (safe-deployments). Deployed by CREATE2 from factories that everybody
+uses, so that no other code can stand there; zkSync's, which are others, are left out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """What one call does. Amounts are base units of the token at `to`; addresses lower-case 0x hex."""
-
-    name: str
-    """Solidity name, `plain transfer` without calldata, `unknown call` otherwise."""
-    recipient: str | None = None
-    amount: int | None = None
-    unlimited_approval: bool = False
-    governance: bool = False
-    delegatecall: bool = False
-    inner: "Call | None" = None
-    """The call inside a Safe transaction; the most dangerous one of a batch."""
-
-    def any(self, fact: str) -> bool:
-        """Say whether this call or one inside it has the fact: unlimited_approval, governance or delegatecall."""
-        return bool(getattr(self, fact)) or (self.inner is not None and self.inner.any(fact))
-
-    def sentence(self) -> str:
-        """Return what it does in a few plain words."""
-        words = [self.name]
-        if self.recipient is not None:
-            words.append(f"to {self.recipient}")
-        if self.amount is not None:
-            words.append("unlimited" if self.unlimited_approval else f"of {self.amount} base units")
-        if self.delegatecall:
-            words.append("by delegatecall")
-        text = " ".join(words)
-        return f"{text}: {self.inner.sentence()}" if self.inner is not None else text
+def decode_call(data: bytes) -> Call:
+    """Return what the calldata does. Never raises."""
+    if len(data) > MAX_CALLDATA_BYTES:
+        return _unreadable("calldata longer than a transaction can be")
+    return _Decoder().call(data, 0)
 
 
-def decode_call(data: bytes, *, depth: int = 0) -> Call:
-    """Return what the calldata does; nested Safe calls are followed four levels deep."""
-    if not data:
-        return Call("plain transfer")
-    head, arguments = data[:_SELECTOR], data[_SELECTOR:]
-    if head in _GOVERNANCE_BY_SELECTOR:
-        return Call(_GOVERNANCE_BY_SELECTOR[head].partition("(")[0], governance=True)
-    token = _token_call(head, arguments)
-    if token is not None:
-        return token
-    if depth >= _MAX_DEPTH:
-        # Deeper than anybody nests by honest means: what cannot be read counts as the worst.
-        return Call("call nested too deeply to read", governance=True, delegatecall=True)
-    if head == selector(_EXEC):
-        return _safe_call("execTransaction", arguments, depth)
-    if head in {selector(signature) for signature in _EXEC_FROM_MODULE}:
-        return _safe_call("execTransactionFromModule", arguments, depth)
-    if head == selector(_MULTI_SEND):
-        return _multi_send(arguments, depth)
-    return Call("unknown call")
+def safe_transaction(name: str, to: str, value: int, operation: int, inner: Call) -> Call:
+    """Return what a Safe does when it calls `to` (operation 0), or lets it act in its own name (1)."""
+    if operation == DELEGATECALL and inner.name == "multiSend" and to in MULTI_SENDS:
+        return Call(name, f"{name}, a batch by Safe's own MultiSend", to, inners=inner.inners)
+    by_delegatecall = operation == DELEGATECALL
+    kind = " by delegatecall, which can rewrite the wallet" if by_delegatecall else ""
+    return Call(name, f"{name} to {to}{kind}{_value(value)}", to, delegatecall=by_delegatecall, inners=(inner,))
 
 
-def _token_call(head: bytes, arguments: bytes) -> Call | None:
-    if head == selector(_TRANSFER) and len(arguments) == 2 * _WORD and _is_address(arguments, 0):
-        return Call("transfer", _address(arguments, 0), _number(arguments, 1))
-    if head == selector(_TRANSFER_FROM) and len(arguments) == 3 * _WORD and _is_address(arguments, 1):
-        return Call("transferFrom", _address(arguments, 1), _number(arguments, 2))
-    for signature in _APPROVALS:
-        if head == selector(signature) and len(arguments) >= 2 * _WORD and _is_address(arguments, 0):
-            amount = _number(arguments, 1)
-            name = signature.partition("(")[0]
-            return Call(name, _address(arguments, 0), amount, unlimited_approval=amount >= UNLIMITED)
-    if head == selector(_APPROVE_ALL) and len(arguments) >= 2 * _WORD:
-        allowed = _number(arguments, 1) != 0
-        return Call("setApprovalForAll", _address(arguments, 0), unlimited_approval=allowed)
-    return None
+class _Decoder:
+    """Follows one tree of calls, and counts them."""
 
+    def __init__(self) -> None:
+        self._left = _MOST_CALLS
 
-def _safe_call(name: str, arguments: bytes, depth: int) -> Call:
-    inner_data = _bytes_argument(arguments, 2)
-    if len(arguments) < 4 * _WORD or inner_data is None:
-        return Call(f"malformed {name}", governance=True)
-    by_delegatecall = _number(arguments, 3) == DELEGATECALL
-    inner = decode_call(inner_data, depth=depth + 1)
-    return Call(name, _address(arguments, 0), delegatecall=by_delegatecall, inner=inner)
+    def call(self, data: bytes, depth: int) -> Call:
+        if not data:
+            return Call("plain transfer")
+        self._left -= 1
+        if depth > _MAX_DEPTH or self._left < 0:
+            return _unreadable("call nested too deeply to read")
+        head, arguments = data[:SELECTOR], Arguments(data[SELECTOR:])
+        governing = governance_call(head, arguments)
+        if governing is not None:
+            return self._with_its_call(governing, head, arguments, depth)
+        found = token_call(head, arguments) or self._wallet(head, arguments, depth)
+        if found is not None:
+            return found
+        name = f"0x{head.hex()}" if len(head) == SELECTOR else "without a whole selector"
+        return Call("unknown call", f"unknown call {name}")
 
-
-def _multi_send(arguments: bytes, depth: int) -> Call:
-    """MultiSend packs operation:1 to:20 value:32 length:32 data; the most dangerous of its calls speaks for all."""
-    packed = _bytes_argument(arguments, 0)
-    worst: Call | None = None
-    position, header = 0, 1 + 20 + 2 * _WORD
-    while packed is not None and position < len(packed):
-        length = int.from_bytes(packed[position + header - _WORD : position + header], "big")
-        data = packed[position + header : position + header + length]
-        if len(packed) < position + header or len(data) != length:
-            packed = None
-            break
-        inner = decode_call(data, depth=depth + 1)
-        to = "0x" + packed[position + 1 : position + 21].hex()
-        call = Call("call", to, delegatecall=packed[position] == DELEGATECALL, inner=inner)
-        if worst is None or _danger(call) > _danger(worst):
-            worst = call
-        position += header + length
-    if packed is None:
-        return Call("malformed multiSend", governance=True)
-    return Call("multiSend", inner=worst)
-
-
-def _danger(call: Call) -> int:
-    return 4 * call.any("delegatecall") + 2 * call.any("governance") + call.any("unlimited_approval")
-
-
-def _is_address(arguments: bytes, index: int) -> bool:
-    return not any(arguments[index * _WORD : index * _WORD + _ADDRESS_PAD])
-
-
-def _address(arguments: bytes, index: int) -> str:
-    return "0x" + arguments[index * _WORD + _ADDRESS_PAD : (index + 1) * _WORD].hex()
-
-
-def _number(arguments: bytes, index: int) -> int:
-    return int.from_bytes(arguments[index * _WORD : (index + 1) * _WORD], "big")
-
-
-def _bytes_argument(arguments: bytes, index: int) -> bytes | None:
-    """Return a dynamic `bytes` argument, None when it does not lie within the calldata."""
-    if len(arguments) < (index + 1) * _WORD:
+    def _wallet(self, head: bytes, arguments: Arguments, depth: int) -> Call | None:
+        if head == _EXEC:
+            return self._safe("execTransaction", arguments, depth)
+        if head in _FROM_MODULE:
+            return self._safe("execTransactionFromModule", arguments, depth)
+        if head == _MULTI_SEND:
+            return self._multi_send(arguments, depth)
+        if head == _MULTICALL:
+            return self._multicall(arguments, depth)
+        if head in {_EXECUTE, _SCHEDULE}:
+            return self._execute("execute" if head == _EXECUTE else "schedule", arguments, depth)
         return None
-    start = _number(arguments, index)
-    if start + _WORD > len(arguments):
-        return None
-    length = int.from_bytes(arguments[start : start + _WORD], "big")
-    if start + _WORD + length > len(arguments):
-        return None
-    return arguments[start + _WORD : start + _WORD + length]
+
+    def _with_its_call(self, governing: Call, head: bytes, arguments: Arguments, depth: int) -> Call:
+        """The new code is called in the name of what was upgraded."""
+        data = arguments.data(_WITH_CALL[head]) if head in _WITH_CALL else None
+        if not data:
+            return governing
+        inner = self.call(data, depth + 1)
+        return Call(governing.name, governing.told, governance=True, inners=(inner,))
+
+    def _safe(self, name: str, arguments: Arguments, depth: int) -> Call:
+        to, value, data, operation = (arguments.address(0), arguments.number(1), arguments.data(2), arguments.number(3))
+        if to is None or value is None or data is None or operation is None or operation > DELEGATECALL:
+            return Call(f"malformed {name}", governance=True)
+        return safe_transaction(name, to, value, operation, self.call(data, depth + 1))
+
+    def _multi_send(self, arguments: Arguments, depth: int) -> Call:
+        """MultiSend packs operation:1 to:20 value:32 length:32 data."""
+        packed = arguments.data(0)
+        if packed is None:
+            return Call("malformed multiSend", governance=True)
+        calls: list[Call] = []
+        position = 0
+        while position < len(packed):
+            head = packed[position : position + _ITEM_HEAD]
+            length = int.from_bytes(head[-WORD:], "big")
+            data = packed[position + _ITEM_HEAD : position + _ITEM_HEAD + length]
+            if len(head) < _ITEM_HEAD or len(data) != length or head[0] > DELEGATECALL:
+                return Call("malformed multiSend", governance=True)
+            if len(calls) == _MOST_CALLS:
+                return _unreadable("batch of more calls than can be read")
+            calls.append(self._item(head, data, depth))
+            position += _ITEM_HEAD + length
+        return Call("multiSend", f"a batch of {len(calls)}", inners=tuple(calls))
+
+    def _item(self, head: bytes, data: bytes, depth: int) -> Call:
+        to, value, by_delegatecall = "0x" + head[1:21].hex(), int.from_bytes(head[21 : 21 + WORD], "big"), head[0] == 1
+        kind = "delegatecall" if by_delegatecall else "call"
+        inner = self.call(data, depth + 1)
+        return Call("call", f"{kind} to {to}{_value(value)}", to, delegatecall=by_delegatecall, inners=(inner,))
+
+    def _multicall(self, arguments: Arguments, depth: int) -> Call:
+        array = arguments.array(0)
+        calls = [] if array is None else [array[1].data(i) for i in range(array[0])]
+        if array is None or None in calls:
+            return Call("malformed multicall", governance=True)
+        return Call("multicall", f"{len(calls)} calls", inners=tuple(self.call(one or b"", depth + 1) for one in calls))
+
+    def _execute(self, name: str, arguments: Arguments, depth: int) -> Call:
+        to, value, data = arguments.address(0), arguments.number(1), arguments.data(2)
+        if to is None or value is None or data is None:
+            return Call(f"malformed {name}", governance=True)
+        return Call(name, f"{name} call to {to}{_value(value)}", to, inners=(self.call(data, depth + 1),))
+
+
+def _unreadable(what: str) -> Call:
+    """What cannot be read counts as the worst: nobody gets there by honest means."""
+    return Call(what, governance=True, delegatecall=True)
+
+
+def _value(value: int) -> str:
+    return f" with {value} wei" if value else ""

@@ -4,8 +4,13 @@ Rule: None means that the bytes did not say. A summary is made from the decoded 
 """
 
 from service.domain.activity import SigningFacts
-from service.domain.decode.calldata import DELEGATECALL, GOVERNANCE_METHODS, Call, decode_call
+from service.domain.decode.call import Call
+from service.domain.decode.calldata import DELEGATECALL, decode_call
+from service.domain.decode.eip712 import TypedData
 from service.domain.decode.evm import EvmTransaction, decode_transaction, from_hex
+from service.domain.decode.governance import METHODS
+from service.domain.decode.psbt import Psbt
+from service.domain.decode.typed import UNKNOWN, decode_typed_data
 
 
 def facts_of(transaction: EvmTransaction, *, display_mismatch: bool | None = None) -> SigningFacts:
@@ -33,8 +38,32 @@ def facts_of_call(*, to: str, operation: int, method: str, data: str, field: str
     return SigningFacts(
         delegatecall=operation == DELEGATECALL or shown.any("delegatecall"),
         unlimited_approval=None if call is None and name else shown.any("unlimited_approval"),
-        governance_call=name in GOVERNANCE_METHODS or shown.any("governance"),
+        governance_call=name in METHODS or shown.any("governance"),
         summary=f"{'delegatecall' if operation == DELEGATECALL else 'call'} to {to}: {shown.sentence()}",
+    )
+
+
+def facts_of_typed_data(data: TypedData, *, display_mismatch: bool | None = None) -> SigningFacts:
+    """Return what a signature on typed data would allow; of a message that is not known nothing is claimed."""
+    call = decode_typed_data(data)
+    known = call.name != UNKNOWN
+    return SigningFacts(
+        delegatecall=call.any("delegatecall") if known else None,
+        unlimited_approval=call.any("unlimited_approval") if known else None,
+        governance_call=call.any("governance") if known else None,
+        display_mismatch=display_mismatch,
+        summary=call.sentence(),
+    )
+
+
+def facts_of_psbt(psbt: Psbt, *, display_mismatch: bool | None = None) -> SigningFacts:
+    """Return what a PSBT says about itself; Bitcoin has no allowances and no owners to change."""
+    return SigningFacts(
+        delegatecall=False,
+        unlimited_approval=False,
+        governance_call=False,
+        display_mismatch=display_mismatch,
+        summary=psbt.sentence(),
     )
 
 

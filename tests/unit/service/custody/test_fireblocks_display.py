@@ -10,7 +10,7 @@ from service.custody.fireblocks.assets import Assets, read_assets
 from service.custody.fireblocks.display import RawTx, Seen, Shown, ShownDestination, compare
 from service.custody.fireblocks.keyset import KeySet
 from service.custody.fireblocks.mapping import dollars
-from service.domain.decode.calldata import selector
+from service.domain.decode.call import selector
 from service.domain.errors import InputError, UnauthenticatedError, UnavailableError
 from tests.support.fireblocks import rsa_key
 

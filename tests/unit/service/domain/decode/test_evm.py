@@ -6,7 +6,8 @@ import rlp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.decode.calldata import decode_call, selector
+from service.domain.decode.call import selector
+from service.domain.decode.calldata import decode_call
 from service.domain.decode.evm import decode_transaction, from_hex
 from service.domain.decode.signing import facts_of, facts_of_call
 from service.domain.errors import InputError
