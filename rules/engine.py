@@ -141,10 +141,10 @@ class Engine:
         self.sequence += 1
         return assessment, operation
 
-    def assess(self, observation: Observation) -> Assessment:
-        """What ``process`` would say, without changing anything."""
+    def assess(self, observation: Observation, *, tell: bool = False) -> Assessment:
+        """What ``process`` would say, without changing anything; ``tell``: with its reasons however low the score."""
         self._place(observation, history=False)
-        return self._told(self._step(kernel.MEASURE) == kernel.LOOK)
+        return self._told(self._step(kernel.MEASURE) == kernel.LOOK, tell=tell)
 
     def _place(self, observation: Observation, *, history: bool) -> None:
         row = self._row[0]
@@ -181,14 +181,14 @@ class Engine:
         event = self.frame.event
         return bool(event[E_FROZEN] != 0.0 or event[E_COUNTS] == 0.0)
 
-    def _told(self, looked_at: bool) -> Assessment:  # noqa: FBT001 -- what the kernel said
+    def _told(self, looked_at: bool, *, tell: bool = False) -> Assessment:  # noqa: FBT001 -- what the kernel said
         result = self.frame.result
         signals: tuple[Signal, ...] = ()
         decision, silenced = Decision.ALLOW, None
         if looked_at:
             signals = self._signals()
             decision, silenced = self._decided(signals)
-        told = decision is not Decision.ALLOW or result[R_SCORE] >= TOLD_FROM
+        told = tell or decision is not Decision.ALLOW or result[R_SCORE] >= TOLD_FROM
         return Assessment(
             score=float(result[R_SCORE]),
             p_value=float(result[R_P]),

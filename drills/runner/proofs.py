@@ -1,4 +1,7 @@
-"""Proofs that the installation gives of itself at the end: the audit log is whole, the baselines replay byte for byte."""
+"""Proofs that the installation gives of itself at the end: the log is whole, baselines and scores follow from the sequence.
+
+Rules: each is a command of its own, so a fresh process finds it, from what is stored alone.
+"""
 
 import os
 import subprocess
@@ -11,6 +14,7 @@ TIMEOUT_S = 120
 PROOFS = (
     ("the audit log verifies", ("audit", "verify")),
     ("the baselines replay byte for byte", ("replay", "--verify")),
+    ("every score is the same when scored again", ("replay", "--scores")),
 )
 
 

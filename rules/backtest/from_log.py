@@ -15,21 +15,41 @@ from rules.backtest.schema import BLOCK_ROWS
 from rules.engine import ENGINE_VERSION, Engine
 from rules.errors import LearningRecordError
 from rules.event import E_HISTORY, EVENT_WIDTH, write_row
+from rules.explain import reason_for
 from rules.learning import LearningRecord, Operation, RecordKind
 from rules.loader import DetectorSet
 from rules.observation import decode
-from rules.outcome import O_P_VALUE, O_SCORE, OUT_WIDTH, VERDICT_WIDTH
+from rules.outcome import (
+    MAX_REASONS,
+    O_P_VALUE,
+    O_REASONS,
+    O_SCORE,
+    OUT_WIDTH,
+    REASON_WIDTH,
+    VERDICT_WIDTH,
+    W_FEATURE,
+    W_HIGH,
+    W_LOW,
+    W_SHARE,
+    W_VALUE,
+)
 from rules.settings import EngineSettings
+from rules.signal import Reason
 
 _NO_VERDICTS: Final = np.empty((0, VERDICT_WIDTH), np.float64)
 
 
 class Rescored(NamedTuple):
-    """What is said again of the activity in one row of the sequence."""
+    """What is said again of the activity in one row of the sequence.
+
+    ``reasons`` are the score's own, largest share first, however low the score; live they are told from a score of
+    ``outcome.TOLD_FROM`` on, or where something was decided.
+    """
 
     seq: int
     score: float
     p_value: float
+    reasons: tuple[Reason, ...]
 
 
 def rescored(records: Iterable[LearningRecord], settings: EngineSettings, detectors: DetectorSet) -> Iterator[Rescored]:
@@ -54,8 +74,8 @@ def rescored(records: Iterable[LearningRecord], settings: EngineSettings, detect
         learned.clear()
         if not (activity and record.operation == Operation.LEARN):
             if activity:
-                said = engine.assess(decode(record.payload))
-                yield Rescored(record.seq, said.score, said.p_value)
+                said = engine.assess(decode(record.payload), tell=True)
+                yield Rescored(record.seq, said.score, said.p_value, said.reasons)
             engine.apply(record)
     yield from _together(engine, learned)
 
@@ -71,4 +91,14 @@ def _together(engine: Engine, records: list[LearningRecord]) -> Iterator[Rescore
     engine.process_rows(events, out, _NO_VERDICTS)
     engine.sequence = records[-1].seq
     for record, said in zip(records, out, strict=True):
-        yield Rescored(record.seq, float(said[O_SCORE]), float(said[O_P_VALUE]))
+        yield Rescored(record.seq, float(said[O_SCORE]), float(said[O_P_VALUE]), _reasons(said))
+
+
+def _reasons(said: F8) -> tuple[Reason, ...]:
+    found: list[Reason] = []
+    for place in range(O_REASONS, O_REASONS + MAX_REASONS * REASON_WIDTH, REASON_WIDTH):
+        if said[place + W_FEATURE] < 0.0:
+            break
+        value, low, high = (float(said[place + word]) for word in (W_VALUE, W_LOW, W_HIGH))
+        found.append(reason_for(int(said[place + W_FEATURE]), value, low, high, float(said[place + W_SHARE]), None))
+    return tuple(found)

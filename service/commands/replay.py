@@ -2,7 +2,8 @@
 
 Rules: everything is read from one moment of the database (REPEATABLE READ), so that intake may go on meanwhile; only the
 sequence is replayed, no clock, no file. The stored baselines are a snapshot at one sequence number: they are compared there,
-and the rows since are applied and counted. The report goes to standard output; a difference ends non-zero.
+and the rows since are applied and counted. `--scores` has every activity scored again (`rescoring.py`). The report goes to
+standard output; a difference ends non-zero.
 """
 
 import json
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from rules.engine import Engine
     from rules.learning import LearningRecord
+    from service.commands.rescoring import Scores
 
 SHOWN: Final = 20
 
@@ -28,6 +30,12 @@ class BaselineDifferenceError(PortcullisError):
     """The stored baselines are not what the sequence gives."""
 
     code: ClassVar[str] = "baselines_differ"
+
+
+class ScoreDifferenceError(PortcullisError):
+    """A stored score is not what the sequence gives."""
+
+    code: ClassVar[str] = "scores_differ"
 
 
 @dataclass(slots=True)
@@ -44,21 +52,27 @@ class Report:
     seconds: float = 0.0
     differences: tuple[str, ...] | None = None
     """None when nothing was compared."""
+    scores: "Scores | None" = None
+    """None when nothing was scored again."""
 
 
 def replay(
     verify: Annotated[bool, typer.Option("--verify", help="Compare with the stored baselines, byte for byte.")] = False,
+    scores: Annotated[
+        bool, typer.Option("--scores", help="Score every activity again and compare, bit for bit.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of sentences.")] = False,
 ) -> None:
     """Rebuild the engine's baselines from the learning sequence.
 
     Reads PORTCULLIS_DATABASE_URL, or what `portcullis up` wrote for the schedule. Ends with 1 when something differs.
-    Example: portcullis replay --verify
+    Example: portcullis replay --verify --scores
     """
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415  --help must not pay for the database driver
 
     from rules.errors import RulesError  # noqa: PLC0415  as above
     from service.commands.place import database_url  # noqa: PLC0415  as above
+    from service.commands.rescoring import scored_again  # noqa: PLC0415  as above
     from service.domain.secrets import Secret  # noqa: PLC0415  as above
     from service.store.database import create  # noqa: PLC0415  as above
 
@@ -67,6 +81,8 @@ def replay(
         snapshot = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         with snapshot.connect() as connection:
             report = replayed(connection, verify=verify)
+            if scores:
+                report.scores = scored_again(connection)
     except RulesError as error:
         raise ConfigurationError(f"the sequence cannot be replayed: {error}") from error
     except SQLAlchemyError as error:
@@ -127,31 +143,61 @@ def _sentence(kind: int, entity: str, problem: str, at_byte: int) -> str:
 
 
 def _tell(report: Report, *, as_json: bool) -> None:
-    differences = report.differences
     if as_json:
-        told = {
-            "rows": report.rows,
-            "sequence": report.sequence,
-            "snapshot": report.snapshot,
-            "newer_rows": report.newer,
-            "baselines": report.baselines,
-            "seconds": round(report.seconds, 3),
-            "verified": differences is not None,
-            "differences": list(differences or ()),
-        }
-        typer.echo(json.dumps(told))
+        typer.echo(json.dumps(_as_document(report)))
     else:
         typer.echo(f"{report.rows} rows give {report.baselines} baselines in {report.seconds:.2f} s")
-        for difference in (differences or ())[:SHOWN]:
-            typer.secho(difference, fg="red")
-        if differences == () and not report.snapshot:
-            typer.echo("No snapshot of the baselines is stored yet: there was nothing to compare.")
-        elif differences == ():
-            at = f"of sequence number {report.snapshot}"
-            typer.secho(
-                f"The stored baselines, {at}, are equal, byte for byte; {report.newer} rows are newer.", fg="green"
-            )
-    if differences:
+        _tell_baselines(report)
+        _tell_scores(report)
+    if report.differences:
         raise BaselineDifferenceError(
-            f"{len(differences)} baselines differ: keep a copy of the database before anybody repairs it"
+            f"{len(report.differences)} baselines differ: keep a copy of the database before anybody repairs it"
         )
+    if report.scores is not None and report.scores.differing:
+        raise ScoreDifferenceError(
+            f"{report.scores.differing} stored scores differ: keep a copy of the database before anybody repairs it"
+        )
+
+
+def _tell_baselines(report: Report) -> None:
+    for difference in (report.differences or ())[:SHOWN]:
+        typer.secho(difference, fg="red")
+    if report.differences == () and not report.snapshot:
+        typer.echo("No snapshot of the baselines is stored yet: there was nothing to compare.")
+    elif report.differences == ():
+        at = f"of sequence number {report.snapshot}"
+        typer.secho(f"The stored baselines, {at}, are equal, byte for byte; {report.newer} rows are newer.", fg="green")
+
+
+def _tell_scores(report: Report) -> None:
+    found = report.scores
+    if found is None:
+        return
+    for sentence in found.sentences[:SHOWN]:
+        typer.secho(sentence, fg="red")
+    if not found.compared:
+        typer.echo("No score is stored yet: there was nothing to compare.")
+    elif not found.differing:
+        typer.secho(f"{found.compared} activities scored again: every score and its reasons are the same.", fg="green")
+
+
+def _as_document(report: Report) -> dict[str, object]:
+    told: dict[str, object] = {
+        "rows": report.rows,
+        "sequence": report.sequence,
+        "snapshot": report.snapshot,
+        "newer_rows": report.newer,
+        "baselines": report.baselines,
+        "seconds": round(report.seconds, 3),
+        "verified": report.differences is not None,
+        "differences": list(report.differences or ()),
+    }
+    scores = report.scores
+    if scores is not None:
+        told["scores"] = {
+            "compared": scores.compared,
+            "silent": scores.silent,
+            "differing": scores.differing,
+            "differences": scores.sentences,
+        }
+    return told

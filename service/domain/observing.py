@@ -29,6 +29,8 @@ _SEVERITY: Final = {
     "high": Severity.HIGH,
     "critical": Severity.CRITICAL,
 }
+CHANGED: Final = "transaction_changed"
+"""The one reason that is not the engine's."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -80,7 +82,7 @@ def entities_of(activity: Activity) -> tuple[str, ...]:
 def changed_reason(changed: tuple[str, ...]) -> Reason:
     """Return the reason for a transaction that is told differently than before."""
     what = ", ".join(changed)
-    return Reason(feature="transaction_changed", observed=f"{what} differs", usual="as first told", share=0.0)
+    return Reason(feature=CHANGED, observed=f"{what} differs", usual="as first told", share=0.0)
 
 
 def judged(assessment: Assessment, decision: str, extra: tuple[Reason, ...] = ()) -> Judged:

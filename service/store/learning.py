@@ -1,12 +1,12 @@
-"""Reading the learning sequence and the stored snapshot of the baselines, for replay."""
+"""Reading the learning sequence, what was said of each activity in it, and the stored baselines, for replay."""
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, select
 
 from rules.learning import LearningRecord, StateChange
-from service.store.tables.activity import learning
+from service.store.tables.activity import activities, learning
 from service.store.tables.baseline import baseline_snapshot, baselines
 
 _AT_ONCE: Final = 1000
@@ -25,6 +25,30 @@ def records(connection: Connection, *, after: int = 0, up_to: int | None = None)
     query = query.execution_options(yield_per=_AT_ONCE)
     for row in connection.execute(query):
         yield LearningRecord(row.seq, row.kind, row.operation, row.payload, row.engine_version, row.settings_digest)
+
+
+class Said(NamedTuple):
+    """What is stored as said of one activity."""
+
+    activity_id: str
+    score: float
+    p_value: float
+    reasons: str
+    """JSON of `rules.signal.Reason`, those of detectors too."""
+
+
+def said_of(connection: Connection) -> Iterator[tuple[LearningRecord, Said | None]]:
+    """Yield every row of the sequence in order, with what is stored of its activity; None where nothing was said."""
+    query = (
+        select(learning, activities.c.id, activities.c.score, activities.c.p_value, activities.c.reasons)
+        .outerjoin(activities, (activities.c.id == learning.c.subject) & (activities.c.seq == learning.c.seq))
+        .order_by(learning.c.seq)
+        .execution_options(yield_per=_AT_ONCE)
+    )
+    for row in connection.execute(query):
+        record = LearningRecord(row.seq, row.kind, row.operation, row.payload, row.engine_version, row.settings_digest)
+        said = None if row.score is None else Said(row.id, row.score, row.p_value, row.reasons)
+        yield record, said
 
 
 def stored_baselines(connection: Connection) -> Iterator[StateChange]:

@@ -50,6 +50,7 @@ def test_a_benign_day_ends_with_no_hold(tmp_path: Path) -> None:
     assert json.loads(done.stdout.splitlines()[-1]) == summary
     assert summary["held_after_s"] is None
     assert {"check": "the service held nothing", "held": True} in summary["checks"]
+    assert {"check": "every score is the same when scored again", "held": True} in summary["checks"]
 
 
 def test_ctrl_c_stops_everything(tmp_path: Path) -> None:

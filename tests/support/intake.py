@@ -23,6 +23,7 @@ from service.api.connections import Connections
 from service.api.intake import IntakeApp
 from service.clock import SystemClock
 from service.commands.replay import Report, replayed
+from service.commands.rescoring import Scores, scored_again
 from service.custody.fireblocks.platform import PLATFORM as FIREBLOCKS
 from service.custody.standard.platform import PLATFORM as STANDARD
 from service.domain.ids import ConnectionId, PersonId, new_id
@@ -203,5 +204,15 @@ def verified(url: str) -> Report:
     try:
         with engine.connect() as connection:
             return replayed(connection, verify=True)
+    finally:
+        engine.dispose()
+
+
+def rescored(url: str) -> Scores:
+    """Score every activity of the learning sequence again and hold it against what is stored of it."""
+    engine = create_engine(driver_url(url))
+    try:
+        with engine.connect() as connection:
+            return scored_again(connection)
     finally:
         engine.dispose()

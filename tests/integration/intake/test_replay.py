@@ -11,6 +11,7 @@ from tests.support.intake import (
     add_account,
     add_connection,
     encoded,
+    rescored,
     running,
     seed,
     signed,
@@ -74,6 +75,10 @@ def test_replay_is_equal_after_history_live_alerts_incidents_failures_and_a_rest
     asyncio.run(live(1001, type="withdrawal.failed"))
     report = verified(url)
     assert report.differences == ()
+    again = rescored(url)
+    assert (again.differing, again.sentences) == (0, [])
+    assert again.compared >= 343
+    assert again.silent == 1, "the failure, which took its amount out of the totals"
     engine = create_engine(driver_url(url))
     with engine.begin() as connection:
         operations: dict[str, int] = dict(
@@ -119,3 +124,27 @@ def test_two_processes_keep_one_order(url: str) -> None:
 
     asyncio.run(play())
     assert verified(url).differences == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("score = score + 1e-12", "score"),
+        ("p_value = p_value * (1 + 1e-12)", "p-value"),
+        ("reasons = replace(reasons, 'usual\":\"', 'usual\":\"about ')", "stored reasons"),
+        ("reasons = '[]'", "stored reasons"),
+        ("reasons = '{'", "cannot be read"),
+    ],
+)
+def test_a_stored_score_or_reason_that_was_changed_is_found(url: str, change: str, told: str) -> None:
+    async def play() -> None:
+        await history(url, range(150))
+        async with running(url) as world:
+            body = encoded(withdrawal(1, amount_usd="700000.00", destination="eip155:1:0x" + "9" * 40))
+            await world.client.post("/webhooks/std", content=body, headers=signed("large", body))
+
+    asyncio.run(play())
+    assert rescored(url).differing == 0
+    seed(url, [(f"UPDATE activities SET {change} WHERE event_id = 'large'", ())])  # noqa: S608  test literals
+    (sentence,) = rescored(url).sentences
+    assert told in sentence

@@ -1,6 +1,7 @@
 """Live and back-test are one kernel: the log of a live run gives its scores again, and files give what `process` says."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -19,10 +20,17 @@ from rules.learning import Entities, LearningRecord, Operation, RecordKind
 from rules.loader import load_directory
 from rules.observation import Observation, encode
 from rules.settings import EngineSettings
+from rules.signal import Reason
 from tests.unit.rules.backtest.recorded import Row, moment, payments, scores_of, verdicts_on, write
 
 SETTINGS = EngineSettings(min_scores=100, alerts_per_day=3.0)
 DETECTORS = load_directory()
+
+Said = tuple[int, float, float, list[tuple[str, str, float]]]
+
+
+def _shares(reasons: Iterable[Reason]) -> list[tuple[str, str, float]]:
+    return [(reason.feature, reason.usual, reason.share) for reason in reasons]
 
 
 def observations(rows: list[Row]) -> list[Observation]:
@@ -57,7 +65,7 @@ def mixed(count: int, seed: int = 3) -> list[Row]:
 
 def test_the_log_of_a_live_run_gives_its_scores_again_bit_for_bit() -> None:
     engine = Engine(SETTINGS, DETECTORS)
-    said: list[tuple[int, float, float]] = []
+    said: list[Said] = []
     log: list[LearningRecord] = []
 
     def note(kind: RecordKind, operation: Operation | None, payload: bytes) -> LearningRecord:
@@ -72,11 +80,15 @@ def test_the_log_of_a_live_run_gives_its_scores_again_bit_for_bit() -> None:
         assessment, operation = engine.process(observation, history=number < 100, frozen=number == 777)
         note(RecordKind.ACTIVITY, operation, encode(observation))
         engine.sequence = len(log)
-        said.append((len(log), assessment.score, assessment.p_value))
+        said.append((len(log), assessment.score, assessment.p_value, _shares(assessment.reasons)))
         skipped += operation is Operation.SKIP
-    assert [tuple(one) for one in rescored(log, SETTINGS, DETECTORS)] == said
+    again = list(rescored(log, SETTINGS, DETECTORS))
+    assert [tuple(one[:3]) for one in again] == [one[:3] for one in said]
+    told = [(_shares(one.reasons), kept) for one, (*_, kept) in zip(again, said, strict=True) if kept]
+    assert [one for one, _ in told] == [kept for _, kept in told]
+    assert len(told) > 100
     assert skipped > 20
-    assert len({score for _, score, _ in said}) > 700
+    assert len({score for _, score, *_ in said}) > 700
 
 
 def test_a_file_gives_what_the_live_engine_says(tmp_path: Path) -> None:
