@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from hsm import ecdsa, p256
+from hsm import ecdsa, p256, schnorr
 from hsm.custodian import AccountPublic, KeyRef, LeafKey, SealedSeed, Signature, require_digest, require_wallet_id
 from hsm.derivation import ExtendedKey
 from hsm.errors import HsmInputError, KeyNotFoundError, KeyUseRefusedError, SealError
@@ -80,6 +80,13 @@ class SoftwareCustodian:
             raise KeyUseRefusedError(f"{key.label} is disabled")
         der = leaf.private.sign(require_digest(digest), ec.ECDSA(Prehashed(hashes.SHA256())))
         return ecdsa.finish(_raw(der), digest, leaf.public)
+
+    def sign_taproot(self, sealed: SealedSeed, key: KeyRef, digest: bytes) -> bytes:
+        """Sign by BIP-340."""
+        if not self._leaf(key).enabled:
+            raise KeyUseRefusedError(f"{key.label} is disabled")
+        leaf = self._master(sealed, key.wallet_id).derive(key.path)
+        return schnorr.sign(leaf.secret, digest, os.urandom(schnorr.AUX_BYTES))
 
     def public_key(self, key: KeyRef) -> bytes:
         """Return the compressed public key."""

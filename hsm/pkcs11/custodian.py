@@ -16,7 +16,7 @@ from typing import Final
 import PyKCS11 as P
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from hsm import ecdsa
+from hsm import ecdsa, schnorr
 from hsm.custodian import (
     MAX_SEED_BYTES,
     MIN_SEED_BYTES,
@@ -111,6 +111,20 @@ class TokenCustodian:
                 handle, public = self._handle(session, key.label)
                 raw = session.sign(handle, P.CKM_ECDSA, digest)
         return ecdsa.finish(raw, digest, public)
+
+    def sign_taproot(self, sealed: SealedSeed, key: KeyRef, digest: bytes) -> bytes:
+        """Sign by BIP-340, which the token cannot: the leaf is derived for this one signature and dropped.
+
+        Whether it may be used is still the token's word: the leaf there must be enabled and not destroyed.
+        """
+        require_digest(digest)
+        with self._token.session() as session:
+            if not session.flag(session.one(key.label, P.CKO_PRIVATE_KEY), P.CKA_SIGN):
+                raise KeyUseRefusedError(f"{key.label} is disabled")
+            leaf = self._master(session, sealed, key.wallet_id).derive(key.path)
+            if leaf.public_key != ecdsa.compressed(ec_point(session, key.label)):
+                raise KeyUseRefusedError(f"{key.label} in the token is of another seed: give each wallet its own id")
+            return schnorr.sign(leaf.secret, digest, session.random(schnorr.AUX_BYTES))
 
     def public_key(self, key: KeyRef) -> bytes:
         """Return the compressed public key. Raises KeyNotFoundError."""

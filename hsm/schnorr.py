@@ -1,0 +1,52 @@
+"""Schnorr signatures over secp256k1 (BIP-340), which no PKCS#11 token makes: neither v2.40 nor v3.1 has the mechanism.
+
+Rules held here:
+- The arithmetic is libsecp256k1's. 32 random bytes go into each nonce (BIP-340 "Default Signing"), so that a fault or a
+  side channel cannot compare two signatures of one message.
+- Each signature is verified before it is returned: a fault while signing must not leave the process.
+- The key is in this process's memory while it signs; `docs/adr/0037` says what that costs and what still limits it.
+"""
+
+from typing import Any, Final, Protocol, cast
+
+from embit.util import secp256k1 as _secp256k1
+
+from hsm.custodian import KeyRef, SealedSeed, require_digest
+from hsm.ecdsa import SignatureMismatchError, compressed
+from hsm.errors import HsmInputError
+
+SIGNATURE_BYTES: Final = 64
+AUX_BYTES: Final = 32
+# embit ships no types; see hsm.ecdsa.
+_secp: Any = cast("Any", _secp256k1)
+
+
+class TaprootSigner(Protocol):
+    """Signs taproot script paths with keys derived for the moment of signing."""
+
+    def sign_taproot(self, sealed: SealedSeed, key: KeyRef, digest: bytes) -> bytes:
+        """Return the BIP-340 signature (64 bytes) of the untweaked leaf key over a 32-byte digest.
+
+        The leaf must be in the token and enabled there, although the token does not make the signature. Raises
+        KeyNotFoundError, KeyUseRefusedError and SealError.
+        """
+        ...
+
+
+def sign(secret: bytes, digest: bytes, aux: bytes) -> bytes:
+    """Return a BIP-340 signature; `secret`, `digest` and `aux` (randomness) have 32 bytes. Raises HsmInputError."""
+    require_digest(digest)
+    if len(aux) != AUX_BYTES:
+        raise HsmInputError(f"a signature takes {AUX_BYTES} bytes of randomness", field="aux")
+    signature = bytes(_secp.schnorrsig_sign(digest, secret, None, aux))
+    if not verify(signature, digest, bytes(_secp.ec_pubkey_serialize(_secp.ec_pubkey_create(secret)))):
+        raise SignatureMismatchError("a signature came out wrong: do not use this machine until it is examined")
+    return signature
+
+
+def verify(signature: bytes, digest: bytes, public_key: bytes) -> bool:
+    """Whether `public_key` (33 bytes; its sign does not count) made the signature over `digest`."""
+    if len(signature) != SIGNATURE_BYTES:
+        return False
+    point, _ = _secp.xonly_pubkey_from_pubkey(_secp.ec_pubkey_parse(compressed(public_key)))
+    return bool(_secp.schnorrsig_verify(signature, require_digest(digest), point))

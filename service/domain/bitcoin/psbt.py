@@ -1,0 +1,228 @@
+"""A sweep as a PSBT: written, checked as if an enemy had sent it, signed elsewhere, put together (BIP-174, BIP-371).
+
+Rules: what is signed is decided by the draft, never by the PSBT: one that comes back is compared with the draft byte for
+byte, so a foreign input, another output or another amount is refused with its name, and only its signatures are taken.
+Every signature is verified before it is used; fewer than the wallet asks for is an error that says how many are lacking. A
+wsh input is signed with SIGHASH_ALL (BIP-143), a taproot leaf with the default type (BIP-341, BIP-342).
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+from embit import ec, psbt
+from embit.base import EmbitError
+from embit.bip32 import parse_path
+from embit.psbt import PSBT, DerivationPath
+from embit.script import Script, Witness
+from embit.transaction import Transaction, TransactionInput, TransactionOutput
+
+from service.domain.bitcoin.coins import Coin, Outpoint, parsed, spends
+from service.domain.bitcoin.descriptor import LEAF_VERSION, Descriptor, H, Kind
+from service.domain.bitcoin.sweep import REPLACEABLE, Draft
+from service.domain.errors import InputError
+
+MAX_PSBT_BYTES: Final = 40_000_000
+ALL: Final = 1
+_SCHNORR_BYTES: Final = 64
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Signature:
+    """One key's signature of one input, as it stands in the witness without the type of hash."""
+
+    input: int
+    key: bytes
+    """As it stands in the script."""
+    value: bytes
+    """DER (BIP-66), or 64 bytes (BIP-340)."""
+
+
+class Unsigned:
+    """A draft as a transaction: what every key signs."""
+
+    def __init__(self, descriptor: Descriptor, draft: Draft) -> None:
+        self.descriptor = descriptor
+        self.draft = draft
+
+    @cached_property
+    def transaction(self) -> Any:
+        """The library's transaction without witnesses: version 2, no lock time, every input replaceable."""
+        inputs = [TransactionInput(bytes.fromhex(c.at.txid), c.at.vout, sequence=REPLACEABLE) for c in self.draft.coins]
+        return Transaction(2, inputs, [TransactionOutput(self.draft.amount, Script(self.draft.to))])
+
+    @property
+    def txid(self) -> str:
+        """Its id, which signatures do not change (BIP-141)."""
+        return str(self.transaction.txid().hex())
+
+    def digest(self, number: int) -> bytes:
+        """Return the 32 bytes that input `number`'s keys sign."""
+        coin = self.draft.coins[number]
+        if self.descriptor.kind is Kind.WSH:
+            return bytes(self.transaction.sighash_segwit(number, Script(coin.place.script), coin.amount, ALL))
+        return bytes(
+            self.transaction.sighash_taproot(
+                number,
+                [Script(c.place.script_pubkey) for c in self.draft.coins],
+                [c.amount for c in self.draft.coins],
+                ext_flag=1,
+                script=Script(coin.place.script),
+            )
+        )
+
+    def verify(self, signature: Signature) -> None:
+        """Raise InputError unless a key of the input made this signature of it."""
+        if not 0 <= signature.input < len(self.draft.coins):
+            raise InputError(f"there is no input {signature.input}", field="signature")
+        place = self.draft.coins[signature.input].place
+        if signature.key not in place.keys:
+            raise InputError(
+                f"input {signature.input}: a signature of a key that is not the wallet's", field="signature"
+            )
+        if not self._is_good(signature):
+            owner = place.keys[signature.key].fingerprint
+            raise InputError(
+                f"input {signature.input}: the signature of key {owner} does not verify", field="signature"
+            )
+
+    def whole(self, signatures: Iterable[Signature]) -> bytes:
+        """Return the transaction with its witnesses, to be sent.
+
+        Raises InputError for a signature that does not verify, and when an input has too few.
+        """
+        given: dict[int, dict[bytes, bytes]] = {}
+        for one in signatures:
+            self.verify(one)
+            given.setdefault(one.input, {})[one.key] = one.value
+        transaction = parsed(self.transaction.serialize())
+        for number in range(len(self.draft.coins)):
+            transaction.vin[number].witness = Witness(self._witness(number, given.get(number, {})))
+        return bytes(transaction.serialize())
+
+    def _witness(self, number: int, made: Mapping[bytes, bytes]) -> list[bytes]:
+        place, threshold = self.draft.coins[number].place, self.descriptor.threshold
+        if len(made) < threshold:
+            raise InputError(
+                f"input {number} has {len(made)} of {threshold} signatures: {threshold - len(made)} more are needed",
+                field="signature",
+            )
+        chosen = dict(sorted(made.items())[:threshold])
+        if self.descriptor.kind is Kind.WSH:
+            return [b"", *(value + bytes([ALL]) for _, value in sorted(chosen.items())), place.script]
+        # The last key's signature comes first: the script takes them from the top of the stack.
+        return [*(chosen.get(key, b"") for key in sorted(place.keys, reverse=True)), place.script, place.control]
+
+    def _is_good(self, signature: Signature) -> bool:
+        digest = self.digest(signature.input)
+        try:
+            if self.descriptor.kind is Kind.WSH:
+                return bool(ec.PublicKey.parse(signature.key).verify(ec.Signature.parse(signature.value), digest))
+            if len(signature.value) != _SCHNORR_BYTES:
+                return False
+            key = ec.PublicKey.from_xonly(signature.key)
+            return bool(key.schnorr_verify(ec.SchnorrSig.parse(signature.value), digest))
+        except (EmbitError, ValueError):
+            return False
+
+
+def write(unsigned: Unsigned, signatures: Iterable[Signature] = ()) -> bytes:
+    """Return the PSBT (version 0) with everything that another signer's device wants to see."""
+    made = list(signatures)
+    found = PSBT(parsed(unsigned.transaction.serialize()))
+    for number, coin in enumerate(unsigned.draft.coins):
+        scope = found.inputs[number]
+        scope.witness_utxo = TransactionOutput(coin.amount, Script(coin.place.script_pubkey))
+        if unsigned.descriptor.kind is Kind.WSH:
+            _describe_wsh(scope, coin)
+        else:
+            _describe_tr(scope, coin)
+        for one in (s for s in made if s.input == number):
+            if unsigned.descriptor.kind is Kind.WSH:
+                scope.partial_sigs[ec.PublicKey.parse(one.key)] = one.value + bytes([ALL])
+            else:
+                scope.taproot_sigs[(ec.PublicKey.from_xonly(one.key), coin.place.leaf_hash)] = one.value
+    return bytes(found.serialize())
+
+
+def read(raw: bytes, unsigned: Unsigned) -> tuple[Signature, ...]:
+    """Return the signatures of a PSBT that came back.
+
+    Raises InputError when it is not this very sweep: a foreign input, another output, another amount; or when a signature
+    does not verify or is of another type.
+    """
+    if not 0 < len(raw) <= MAX_PSBT_BYTES:
+        raise InputError(f"a PSBT has 1 to {MAX_PSBT_BYTES} bytes", field="psbt")
+    try:
+        found = PSBT.parse(raw)
+        transaction = found.tx
+    except Exception:  # noqa: BLE001  an untyped parser of hostile bytes: whatever it raises, they are no PSBT
+        raise InputError("the bytes are no PSBT (BIP-174)", field="psbt") from None
+    _require_same(transaction, unsigned)
+    made: list[Signature] = []
+    for number, (scope, coin) in enumerate(zip(found.inputs, unsigned.draft.coins, strict=True)):
+        made.extend(_signatures(number, scope, coin))
+    for one in made:
+        unsigned.verify(one)
+    return tuple(sorted(set(made)))
+
+
+def digest_of(raw: bytes) -> str:
+    """Return the SHA-256 of a PSBT, in hexadecimal: how two people make sure that they look at the same one."""
+    return hashlib.sha256(raw).hexdigest()
+
+
+def _require_same(transaction: Any, unsigned: Unsigned) -> None:
+    known = {coin.at for coin in unsigned.draft.coins}
+    told = spends(transaction)
+    foreign = sorted(set(told) - known)
+    if foreign:
+        raise InputError(f"input {foreign[0].text} is not a coin of this sweep: a foreign input", field="psbt")
+    if len(told) != len(known) or len(set(told)) != len(told):
+        raise InputError("the PSBT spends some coins of this sweep twice or not at all", field="psbt")
+    for output in transaction.vout:
+        if bytes(output.script_pubkey.data) != unsigned.draft.to:
+            raise InputError("an output of the PSBT does not go to the safe destination", field="psbt")
+    if transaction.serialize() != unsigned.transaction.serialize():
+        raise InputError(
+            "the PSBT's amount, order, version or lock time differs from the sweep that we made", field="psbt"
+        )
+
+
+def _signatures(number: int, scope: Any, coin: Coin) -> Iterable[Signature]:
+    for key, value in scope.partial_sigs.items():
+        if not value or value[-1] != ALL:
+            raise InputError(f"input {number}: a signature that does not bind the whole transaction", field="psbt")
+        yield Signature(number, bytes(key.sec()), bytes(value[:-1]))
+    for (key, leaf), value in scope.taproot_sigs.items():
+        if leaf != coin.place.leaf_hash or len(value) != _SCHNORR_BYTES:
+            raise InputError(f"input {number}: a signature of another script or type", field="psbt")
+        yield Signature(number, bytes(key.xonly()), bytes(value))
+
+
+def _describe_wsh(scope: Any, coin: Coin) -> None:
+    scope.non_witness_utxo = parsed(coin.made_by)
+    scope.witness_script = Script(coin.place.script)
+    for key, owner in coin.place.keys.items():
+        scope.bip32_derivations[ec.PublicKey.parse(key)] = _path(owner.fingerprint, owner.path, coin)
+
+
+def _describe_tr(scope: Any, coin: Coin) -> None:
+    scope.taproot_internal_key = ec.PublicKey.from_xonly(bytes.fromhex(H))
+    scope.taproot_merkle_root = coin.place.leaf_hash
+    scope.taproot_scripts[coin.place.control] = coin.place.script + bytes([LEAF_VERSION])
+    for key, owner in coin.place.keys.items():
+        path = _path(owner.fingerprint, owner.path, coin)
+        scope.taproot_bip32_derivations[ec.PublicKey.from_xonly(key)] = ([coin.place.leaf_hash], path)
+
+
+def _path(fingerprint: str, path: str, coin: Coin) -> psbt.DerivationPath:
+    steps = [*parse_path(path), coin.place.branch, coin.place.index]
+    return DerivationPath(bytes.fromhex(fingerprint), steps)
+
+
+def outpoints(raw: bytes) -> tuple[Outpoint, ...]:
+    """Return what a serialised transaction spends. Raises InputError."""
+    return spends(parsed(raw))
