@@ -20,6 +20,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from hsm import callback_cli
 from hsm.errors import HsmError
 from hsm.keypath import DerivationPath
 from hsm.pkcs11.checks import Check, Outcome, examine
@@ -37,6 +38,7 @@ _Params = ParamSpec("_Params")
 _Result = TypeVar("_Result")
 
 app = typer.Typer(name="hsm", help="Keys and PKCS#11 tokens.", no_args_is_help=True, rich_markup_mode="rich")
+app.add_typer(callback_cli.app, name="callback-key")
 _out: Final = Console()
 _err: Final = Console(stderr=True)
 

@@ -9,6 +9,7 @@ from typing import Final
 import PyKCS11 as P
 
 from hsm.errors import HsmInputError
+from hsm.pkcs11.callback import signing_handle
 from hsm.pkcs11.config import TokenConfig
 from hsm.pkcs11.keys import public_pem
 from hsm.pkcs11.layout import CALLBACK_KEY, require_layout
@@ -33,12 +34,16 @@ class GateSigner:
         """Log in to the gate's token. Raises as `Token.open`, and TokenLayoutError for a token of another power."""
         return cls(Token.open(config))
 
-    def sign(self, message: bytes) -> bytes:
-        """Return the RS256 signature over `message` (at most 1 MiB), for example a JWT's signing input."""
+    def sign(self, message: bytes, key: str = "") -> bytes:
+        """Return the RS256 signature over `message` (at most 1 MiB), for example a JWT's signing input.
+
+        `key` names a callback key, the empty one is that of set-up. Raises KeyNotFoundError for one that is not there or
+        retired.
+        """
         if len(message) > MAX_MESSAGE:
             raise HsmInputError(f"a message has at most {MAX_MESSAGE} bytes", field="message")
         with self._token.session() as session:
-            return session.sign(session.one(CALLBACK_KEY, P.CKO_PRIVATE_KEY), P.CKM_SHA256_RSA_PKCS, message)
+            return session.sign(signing_handle(session, key), P.CKM_SHA256_RSA_PKCS, message)
 
     def public_key_pem(self) -> bytes:
         """Return the callback key's public half (PEM), to be registered at the platform's co-signer."""

@@ -50,6 +50,12 @@ class TokenSession:
             raise KeyNotFoundError(f"the token holds {len(found)} objects of class {_name(object_class)} named {label}")
         return found[0]
 
+    def labels(self, object_class: int) -> list[str]:
+        """Return the labels of all objects of a CKO_* class."""
+        with translated("listing objects"):
+            found = self._raw.findObjects([(P.CKA_CLASS, object_class)])
+            return [str(self._raw.getAttributeValue(one, [P.CKA_LABEL])[0]) for one in found]
+
     def read(self, handle: Handle, attribute: int) -> bytes | None:
         """Return an attribute's bytes, or None when the token does not show it (sensitive or absent)."""
         with translated("reading an attribute"):

@@ -1,8 +1,8 @@
-"""Who asks before signing: `POST /v1/decisions`, and co-signer callbacks at `/cosigner/{connection}/v2/…`.
+"""Who asks before signing: `POST /v1/decisions`, and platforms at `/cosigner/{connection}/…`, each in its own form.
 
-Rules: a callback is answered within 20 of the platform's 30 seconds, signed, whatever happens to us; a fault of ours is
-a signed hold. Only when signing itself fails is there a 503, which the platform takes as a refusal. Without a verified
-question there is nothing to answer: 401, 422 or 503. Every question is charged to its connection's rate: 429 beyond it.
+Rules: a callback is answered within 20 seconds, in the platform's form, whatever happens to us; a fault of ours is a hold.
+Only when signing itself fails is there a 503, which platforms take as a refusal. Without a verified question there is
+nothing to answer: 401, 404, 422 or 503. Every question is charged to its connection's rate: 429 beyond it.
 """
 
 import asyncio
@@ -15,17 +15,19 @@ from service.api.auth import Authenticator
 from service.api.batches import ingest_principal
 from service.api.connections import Connections, OpenConnection
 from service.api.failures import address_of
-from service.api.raw import Receive, Scope, Send, answer, answer_json, read_body
+from service.api.problems import STATUS
+from service.api.raw import Receive, Scope, Send, answer, answer_json, headers_of, read_body
 from service.api.senders import Senders
 from service.domain.errors import (
     ConfigurationError,
     ConflictError,
+    ForbiddenError,
     InputError,
     NotFoundError,
     PortcullisError,
     UnavailableError,
 )
-from service.domain.gate import HOLD_RETRY_S, GateAnswer, GateQuestion, QuestionKind
+from service.domain.gate import HOLD_RETRY_S, GateAnswer, GateCall, GateQuestion, GateReply
 from service.domain.ids import ConnectionId
 from service.domain.intake import GATE_PREFIX, GateDecision
 from service.domain.transactions import payload_digest
@@ -37,11 +39,7 @@ DEADLINE_SETTING: Final = "gate_deadline_s"
 DEFAULT_DEADLINE_S: Final = 20.0
 _LATEST_S: Final = 25.0
 _SIGN_TIMEOUT_S: Final = 4.0
-_KINDS: Final = {
-    "v2/tx_sign_request": QuestionKind.SIGNING,
-    "v2/config_change_sign_request": QuestionKind.CONFIGURATION,
-}
-_TEXT: Final = b"text/plain; charset=utf-8"
+_ANSWERED: Final = 200
 
 
 class Doors:
@@ -57,23 +55,23 @@ class Doors:
         self._senders = senders
 
     async def callback(self, rest: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a co-signer's callback; `rest` is `{connection}/v2/…`."""
+        """Answer a platform's question; `rest` is `{connection}/…`."""
         began = time.monotonic()
-        name, _, what = rest.partition("/")
-        kind = _KINDS.get(what)
-        if kind is None:
-            raise NotFoundError("a co-signer asks at v2/tx_sign_request or v2/config_change_sign_request")
+        name, _, path = rest.partition("/")
         connection = await self._connections.get(name)
         if connection.door is None:
             raise NotFoundError("this connection's platform does not ask before it signs")
         client = address_of(scope)
         self._senders.admit(connection, client)
-        body = await read_body(scope, receive, MAX_BODY_BYTES)
+        headers = headers_of(scope)
+        call = GateCall(path, headers, await read_body(scope, receive, MAX_BODY_BYTES, headers=headers), time.time())
         with self._senders.verifying(connection, client):
-            question = connection.door.question(kind, body, now_s=time.time())
+            question = connection.door.question(call)
         left = _deadline(connection) - (time.monotonic() - began)
         answered = await self._decided(question, max(0.0, left))
-        await answer(send, await self._signed(connection.door, question.request_id, answered), _TEXT)
+        reply = await self._reply(connection.door, call, question, answered)
+        status = STATUS[ForbiddenError.code] if reply.refuses else _ANSWERED
+        await answer(send, reply.body, reply.content_type, status=status)
 
     async def decision(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer `POST /v1/decisions`."""
@@ -106,10 +104,10 @@ class Doors:
         except ConflictError:
             return GateAnswer(GateDecision.HOLD, "held: this request id was asked with other facts")
 
-    async def _signed(self, door: GateDoor, request_id: str, answered: GateAnswer) -> bytes:
+    async def _reply(self, door: GateDoor, call: GateCall, question: GateQuestion, answered: GateAnswer) -> GateReply:
         try:
             async with asyncio.timeout(_SIGN_TIMEOUT_S):
-                return await asyncio.to_thread(door.answer, request_id, answered, self._signer)
+                return await asyncio.to_thread(door.answer, call, question, answered, self._signer)
         except PortcullisError:
             raise
         except Exception as error:

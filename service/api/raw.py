@@ -114,10 +114,10 @@ async def _read(receive: Receive, limit: int) -> bytes:
         parts.append(part)
 
 
-async def answer(send: Send, body: bytes, content_type: bytes = b"application/json") -> None:
-    """Send a 200 with a body."""
+async def answer(send: Send, body: bytes, content_type: bytes = b"application/json", *, status: int = 200) -> None:
+    """Send a body."""
     headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 

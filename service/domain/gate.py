@@ -3,6 +3,7 @@
 Rule: on our own fault, and when time runs out, the answer is hold: never approve.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -19,6 +20,16 @@ class QuestionKind(StrEnum):
 
     SIGNING = "signing"
     CONFIGURATION = "configuration"
+
+
+@dataclass(frozen=True, slots=True)
+class GateCall:
+    """One request as it came in. `path` is what follows the connection's id; header names are lower case."""
+
+    path: str
+    headers: Mapping[bytes, bytes]
+    body: bytes
+    now_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +54,12 @@ class GateAnswer:
     """One sentence for the platform's log; names no person and no rule's inner values."""
     decision_id: str | None = None
     judged: Judged | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GateReply:
+    """An answer in the platform's form. `refuses`: by the status of the answer, where the platform goes by that."""
+
+    body: bytes
+    content_type: bytes
+    refuses: bool = False

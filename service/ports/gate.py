@@ -2,27 +2,31 @@
 
 from typing import Protocol
 
-from service.domain.gate import GateAnswer, GateQuestion, QuestionKind
+from service.domain.gate import GateAnswer, GateCall, GateQuestion, GateReply
 
 
 class Signer(Protocol):
-    """Signs RS256 with the callback key inside the gate token."""
+    """Signs RS256 with a callback key inside the gate token."""
 
-    def __call__(self, message: bytes) -> bytes:
-        """Return the signature over `message`. May block; raises when the token cannot be used."""
+    def __call__(self, message: bytes, key: str = "") -> bytes:
+        """Return the signature over `message` by the key of that name; the first key has none.
+
+        May block; raises when the token cannot be used, or has no such key that still signs.
+        """
         ...
 
 
 class GateDoor(Protocol):
     """One connection's way of asking: verify and read the question, write the answer in the platform's form."""
 
-    def question(self, kind: QuestionKind, body: bytes, *, now_s: float) -> GateQuestion:
+    def question(self, call: GateCall) -> GateQuestion:
         """Verify, then read.
 
-        Raises UnauthenticatedError, InputError (verified but malformed), UnavailableError.
+        Raises NotFoundError (a path at which this platform does not ask), UnauthenticatedError, InputError (verified but
+        malformed), UnavailableError.
         """
         ...
 
-    def answer(self, request_id: str, answer: GateAnswer, sign: Signer) -> bytes:
-        """Return the signed body of the answer."""
+    def answer(self, call: GateCall, question: GateQuestion, answer: GateAnswer, sign: Signer) -> GateReply:
+        """Return the answer to `call`, signed where the platform checks signatures."""
         ...

@@ -113,11 +113,16 @@ def add_account(url: str, connection: str, ref: str) -> None:
     )
 
 
+def echoed(message: bytes, key: str = "") -> bytes:
+    """Sign with the message itself, and with the key's name."""
+    return message + key.encode()
+
+
 @asynccontextmanager
 async def running(
     url: str,
     *,
-    signer: Signer = lambda message: message,
+    signer: Signer = echoed,
     connection: str = "std",
     authorised: Authorised = nobody,
 ) -> AsyncIterator[World]:

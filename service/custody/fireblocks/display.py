@@ -17,7 +17,8 @@ import msgspec
 from eth_hash.auto import keccak
 
 from service.custody.fireblocks.assets import ASSETS_SETTING, Asset, Assets
-from service.domain.activity import MAX_ID_LENGTH, SigningFacts
+from service.custody.fireblocks.seen import RawTx, Seen
+from service.domain.activity import MAX_ID_LENGTH
 from service.domain.decode.calldata import decode_call
 from service.domain.decode.evm import EvmTransaction, decode_transaction, from_hex
 from service.domain.decode.signing import facts_of
@@ -29,14 +30,6 @@ TRANSFER: Final = "TRANSFER"
 MAX_RAW: Final = 20
 
 Id = Annotated[str, msgspec.Meta(max_length=MAX_ID_LENGTH)]
-Hex = Annotated[str, msgspec.Meta(max_length=250_000)]
-
-
-class RawTx(msgspec.Struct, frozen=True, rename="camel"):
-    """One message to sign: the transaction's bytes and the digest that the key gets."""
-
-    raw_tx: Hex = ""
-    payload: Hex = ""
 
 
 class ShownDestination(msgspec.Struct, frozen=True, rename={"amount_native_str": "amountNativeStr",
@@ -62,25 +55,14 @@ class Shown:
     destinations: tuple[ShownDestination, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What the comparison found."""
-
-    facts: SigningFacts | None
-    recipient: str | None
-    """The decoded recipient as 0x hex, where it differs from the one shown."""
-    payload_digest: bytes | None
-    doubt: str | None
-
-
 def compare(shown: Shown, raw: tuple[RawTx, ...], assets: Assets) -> Seen:
-    """Compare every message to be signed with what is shown. Raises InputError for bytes that are not even hex."""
+    """Compare every transaction to be signed with what is shown. Never raises."""
     asset = assets.table.get(shown.asset_id)
     evm = asset is not None and asset.chain.startswith("eip155:")
     if not raw:
         return Seen(None, None, None, "the bytes to be signed were not sent" if evm or asset is None else None)
     if len(raw) > MAX_RAW:
-        raise InputError(f"rawTx has at most {MAX_RAW} entries", field="rawTx")
+        return Seen(None, None, None, f"more than {MAX_RAW} transactions are to be signed at once")
     found = [_compare_one(shown, entry, asset if evm else None) for entry in raw]
     worst = [seen for seen in found if seen.facts is not None and seen.facts.display_mismatch]
     doubts = [seen for seen in found if seen.doubt is not None]
@@ -93,12 +75,14 @@ def compare(shown: Shown, raw: tuple[RawTx, ...], assets: Assets) -> Seen:
 
 
 def _compare_one(shown: Shown, entry: RawTx, asset: Asset | None) -> Seen:
-    raw = from_hex(entry.raw_tx, field="rawTx.rawTx")
+    try:
+        raw, signed = from_hex(entry.raw_tx, field="rawTx.rawTx"), from_hex(entry.payload, field="rawTx.payload")
+    except InputError:
+        return Seen(None, None, None, "the bytes to be signed are not hex digits, or too many")
     try:
         transaction = decode_transaction(raw)
     except InputError:
         return Seen(None, None, None, None if asset is None else "the bytes to be signed cannot be decoded")
-    signed = from_hex(entry.payload, field="rawTx.payload", max_bytes=64)
     digest = payload_digest(transaction)
     if not hmac.compare_digest(signed, keccak(raw)):
         return Seen(facts_of(transaction, display_mismatch=True), recipient(transaction, asset), digest, None)

@@ -1,14 +1,16 @@
 """The Fireblocks API co-signer's callback handler: `/v2/tx_sign_request` and `/v2/config_change_sign_request`.
 
 Rules (Fireblocks callback handler documentation): the body is a JWT, RS256, signed by the co-signer; the answer is HTTP
-200 with a JWT, RS256, of the callback key, whose claims are action, requestId (echoed whole: for a batched transaction it
-has a suffix that txId lacks) and rejectionReason. RETRY holds: the co-signer asks again with the same facts. REJECT is
-final. An API key inside a configuration change is cut out before anything is kept. A transfer whose bytes are what is
-shown is weighed as the withdrawal it is; everything else as a signing. A request that names no vault account, so that no
-hold of ours could be looked up for it, that pays several destinations at once, or that tells two amounts, is a doubt: held.
+200 with a JWT, RS256, of the callback key that the path names (`key/{name}/v2/…`; none: the first), whose claims are
+action, requestId (echoed whole: for a batched transaction it has a suffix that txId lacks) and rejectionReason. RETRY
+holds: the co-signer asks again with the same facts. REJECT is final. An API key inside a configuration change is cut out
+before anything is kept. A transfer whose bytes are what is shown is weighed as the withdrawal it is; everything else as a
+signing. A request that names no vault account, so that no hold of ours could be looked up for it, that pays several
+destinations at once, or that tells two amounts, is a doubt: held.
 """
 
 import base64
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -18,12 +20,14 @@ import jwt
 import msgspec
 
 from service.custody.fireblocks.assets import read_assets
-from service.custody.fireblocks.display import TRANSFER, RawTx, Seen, Shown, ShownDestination, compare
+from service.custody.fireblocks.display import TRANSFER, Shown, ShownDestination, compare
 from service.custody.fireblocks.mapping import destination_kind, dollars
+from service.custody.fireblocks.messages import RAW, TYPED_MESSAGE, ExtraParameters, compare_messages
+from service.custody.fireblocks.seen import RawTx, Seen
 from service.custody.fireblocks.webhooks import rsa_key
 from service.domain.activity import MAX_ID_LENGTH, Activity, SigningFacts
-from service.domain.errors import ConfigurationError, InputError, UnauthenticatedError
-from service.domain.gate import GateAnswer, GateQuestion, QuestionKind
+from service.domain.errors import ConfigurationError, InputError, NotFoundError, UnauthenticatedError
+from service.domain.gate import GateAnswer, GateCall, GateQuestion, GateReply, QuestionKind
 from service.domain.intake import GATE_PREFIX, GateDecision
 from service.domain.wire import check_event_id
 from service.ports.custody import ConnectionConfig
@@ -33,7 +37,8 @@ KEY_SETTING: Final = "cosigner_public_key"
 ACTOR: Final = "fireblocks-console"
 """A configuration change names no person: all of them share this actor's baseline."""
 _REDACTED: Final = "[redacted]"
-_SECRET_FIELDS: Final = frozenset({"apikey", "apisecret", "secret", "privatekey", "password", "passphrase"})
+_SECRET_FIELDS: Final = frozenset({"apikey", "apisecret", "secret", "privatekey", "password", "passphrase", "token"})
+"""Names of fields, small letters without - and _."""
 _PER_TOKEN: Final = frozenset({"iat", "exp", "nbf", "jti"})
 _ACTIONS: Final = {GateDecision.APPROVE: "APPROVE", GateDecision.HOLD: "RETRY", GateDecision.REJECT: "REJECT"}
 _CHANGES: Final[Mapping[str, str]] = {
@@ -49,6 +54,12 @@ _CHANGES: Final[Mapping[str, str]] = {
 """Every other type changes the policy."""
 _HEADER: Final = base64.urlsafe_b64encode(b'{"alg":"RS256","typ":"JWT"}').rstrip(b"=")
 _MAX_DEPTH: Final = 20
+_PATH: Final = re.compile(r"(?:key/([a-z0-9][a-z0-9-]{0,31})/)?v2/([a-z_]{1,40})")
+_KINDS: Final = {
+    "tx_sign_request": QuestionKind.SIGNING,
+    "config_change_sign_request": QuestionKind.CONFIGURATION,
+}
+_TEXT: Final = b"text/plain; charset=utf-8"
 
 Id = Annotated[str, msgspec.Meta(max_length=MAX_ID_LENGTH)]
 T = TypeVar("T")
@@ -68,6 +79,7 @@ class SignRequest(msgspec.Struct, frozen=True, rename="camel"):
     amount_str: Id | None = None
     destinations: Annotated[tuple[ShownDestination, ...], msgspec.Meta(max_length=1000)] = ()
     raw_tx: Annotated[tuple[RawTx, ...], msgspec.Meta(max_length=1000)] = ()
+    extra_parameters: ExtraParameters | None = None
 
 
 class ExtraInfo(msgspec.Struct, frozen=True, rename="camel"):
@@ -94,33 +106,41 @@ class FireblocksDoor:
         pem = config.settings.get(KEY_SETTING, "")
         self._key = rsa_key(pem, KEY_SETTING) if pem else None
 
-    def question(self, kind: QuestionKind, body: bytes, *, now_s: float) -> GateQuestion:
+    def question(self, call: GateCall) -> GateQuestion:
         """Verify, then read; see the port."""
+        kind, _ = _asked(call.path)
         if self._key is None:
             raise ConfigurationError(f"connection {self._connection} has no {KEY_SETTING}", field=KEY_SETTING)
         try:
-            payload: bytes = jwt.api_jws.decode(body.strip(), self._key, algorithms=["RS256"])
+            payload: bytes = jwt.api_jws.decode(call.body.strip(), self._key, algorithms=["RS256"])
         except (jwt.PyJWTError, ValueError) as error:
             raise UnauthenticatedError("the callback's signature does not verify") from error
         facts = _facts(payload)
-        at = datetime.fromtimestamp(now_s, UTC)
+        at = datetime.fromtimestamp(call.now_s, UTC)
         if kind is QuestionKind.SIGNING:
             return self._signing(_read(payload, SignRequest), facts, at)
         return self._configuration(_read(payload, ConfigRequest), facts, at)
 
-    def answer(self, request_id: str, answer: GateAnswer, sign: Signer) -> bytes:
+    def answer(self, call: GateCall, question: GateQuestion, answer: GateAnswer, sign: Signer) -> GateReply:
         """Return the answer as a JWT; see the port."""
-        claims = {"action": _ACTIONS[answer.decision], "requestId": request_id}
+        _, key = _asked(call.path)
+        claims = {"action": _ACTIONS[answer.decision], "requestId": question.request_id}
         if answer.decision is not GateDecision.APPROVE:
             claims["rejectionReason"] = answer.reason
         content = _HEADER + b"." + base64.urlsafe_b64encode(msgspec.json.encode(claims)).rstrip(b"=")
-        return content + b"." + base64.urlsafe_b64encode(sign(content)).rstrip(b"=")
+        signature = base64.urlsafe_b64encode(sign(content, key)).rstrip(b"=")
+        return GateReply(content + b"." + signature, _TEXT)
 
     def _signing(self, request: SignRequest, facts: bytes, at: datetime) -> GateQuestion:
-        shown = Shown(request.operation, request.asset, request.destinations)
-        seen = compare(shown, request.raw_tx, self._assets)
+        seen = self._seen(request)
         activity = self._signing_activity(request, seen, at)
         return GateQuestion(request.request_id, activity, facts, seen.payload_digest, seen.doubt or _doubt(request))
+
+    def _seen(self, request: SignRequest) -> Seen:
+        if request.operation in {TYPED_MESSAGE, RAW}:
+            return compare_messages(request.operation, request.extra_parameters, request.raw_tx)
+        shown = Shown(request.operation, request.asset, request.destinations)
+        return compare(shown, request.raw_tx, self._assets)
 
     def _signing_activity(self, request: SignRequest, seen: Seen, at: datetime) -> Activity:
         first = request.destinations[0] if request.destinations else ShownDestination()
@@ -152,6 +172,15 @@ class FireblocksDoor:
             destination=self._assets.place(extra.asset, extra.address),
         )
         return GateQuestion(request.request_id, activity, facts)
+
+
+def _asked(path: str) -> tuple[QuestionKind, str]:
+    """Return what is asked at a path, and the name of the key that answers there."""
+    found = _PATH.fullmatch(path)
+    kind = None if found is None else _KINDS.get(found[2])
+    if found is None or kind is None:
+        raise NotFoundError("a co-signer asks at v2/tx_sign_request or v2/config_change_sign_request")
+    return kind, found[1] or ""
 
 
 def _account(request: SignRequest) -> str | None:
@@ -216,14 +245,15 @@ def _facts(payload: bytes) -> bytes:
     return msgspec.json.encode(kept, order="deterministic")
 
 
+def _is_secret(name: str) -> bool:
+    return name.lower().replace("-", "").replace("_", "") in _SECRET_FIELDS
+
+
 def _redacted(value: Any, depth: int) -> Any:
     if depth > _MAX_DEPTH:
         raise InputError(f"the request is nested deeper than {_MAX_DEPTH}", field="body")
     if isinstance(value, dict):
-        return {
-            name: _REDACTED if name.lower() in _SECRET_FIELDS else _redacted(inner, depth + 1)
-            for name, inner in value.items()
-        }
+        return {name: _REDACTED if _is_secret(name) else _redacted(inner, depth + 1) for name, inner in value.items()}
     if isinstance(value, list):
         return [_redacted(inner, depth + 1) for inner in value]
     return value

@@ -21,6 +21,11 @@ _TYPE_2930: Final = 1
 _TYPE_1559: Final = 2
 _FIRST_LIST_BYTE: Final = 0xC0
 _EIP155_V: Final = 35
+_STRING: Final = 0x80
+_SHORT: Final = 55
+_MAX_DEPTH: Final = 4
+"""Transaction, access list, entry, keys."""
+_MAX_ITEMS: Final = 10_000
 
 _SIGNATURE_FIELDS: Final = 3
 _FIELDS: Final = {
@@ -54,6 +59,7 @@ def decode_transaction(raw: bytes) -> EvmTransaction:
     if not 0 < len(raw) <= MAX_RAW_BYTES:
         raise _bad(f"a raw transaction has 1 to {MAX_RAW_BYTES} bytes")
     kind = _LEGACY if raw[0] >= _FIRST_LIST_BYTE else raw[0]
+    _check_shape(raw if kind == _LEGACY else raw[1:])
     try:
         fields = rlp.decode(raw if kind == _LEGACY else raw[1:])
     except (RLPException, RecursionError) as error:
@@ -76,6 +82,29 @@ def from_hex(text: str, *, field: str, max_bytes: int = MAX_RAW_BYTES) -> bytes:
         return bytes.fromhex(digits)
     except ValueError as error:
         raise InputError(f"{field} must be hex digits", field=field) from error
+
+
+def _check_shape(raw: bytes) -> None:
+    """Refuse what no transaction is before anything is built of it: nested deeper than an access list, or all items."""
+    ends: list[int] = []
+    position = items = 0
+    while position < len(raw):
+        while ends and position >= ends[-1]:
+            ends.pop()
+        items += 1
+        first = raw[position]
+        size = 0 if first < _STRING else first & 0x3F if first & 0x3F <= _SHORT else -1
+        head = 1
+        if size < 0:
+            width = (first & 0x3F) - _SHORT
+            head, size = 1 + width, int.from_bytes(raw[position + 1 : position + 1 + width], "big")
+        position += head
+        if first >= _FIRST_LIST_BYTE:
+            ends.append(position + size)
+        else:
+            position += size
+        if len(ends) > _MAX_DEPTH or items > _MAX_ITEMS:
+            raise _bad(f"more than {_MAX_ITEMS} items, or lists nested deeper than {_MAX_DEPTH}")
 
 
 def _typed(kind: int, fields: list[object], raw: bytes) -> EvmTransaction:

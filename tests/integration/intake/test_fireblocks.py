@@ -28,7 +28,7 @@ from tests.support.intake import World, add_account, add_connection, clear_by_ha
 pytestmark = pytest.mark.servers
 
 
-def sign(message: bytes) -> bytes:
+def sign(message: bytes, key: str = "") -> bytes:
     return rsa_key("callback").sign(message, padding.PKCS1v15(), hashes.SHA256())
 
 
@@ -359,7 +359,7 @@ def test_forged_callbacks_use_up_nobody_s_rate(url: str) -> None:
 
 
 def test_faults_hold_and_only_a_failing_signature_fails(url: str) -> None:
-    def broken(message: bytes) -> bytes:
+    def broken(message: bytes, key: str = "") -> bytes:
         raise UnavailableError("the token is gone")
 
     async def script(world: World) -> None:

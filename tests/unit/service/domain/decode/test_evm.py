@@ -142,3 +142,28 @@ def test_facts_of_calls_and_transactions() -> None:
     assert (told.delegatecall, told.unlimited_approval) == (True, None)
     named = facts_of_call(to=TO, operation=0, method="setGuard(address)", data="", field="f")
     assert named.governance_call
+
+
+def nested(size: int) -> bytes:
+    heads: list[bytes] = []
+    inside = 1
+    while inside < size:
+        width = (inside.bit_length() + 7) // 8
+        heads.append(bytes([0xC0 + inside]) if inside < 56 else bytes([0xF7 + width]) + inside.to_bytes(width, "big"))
+        inside += len(heads[-1])
+    return b"".join(reversed(heads)) + b"\xc0"
+
+
+def test_rlp_bombs_are_refused_before_anything_is_built() -> None:
+    for bomb in (nested(120_000), b"\x02" + nested(120_000), bytes(rlp.encode([b"\x01"] * 100_000))):
+        with pytest.raises(InputError, match="nested deeper"):
+            decode_transaction(bomb)
+    for lie in (b"\xff" * 9, b"\xf8\xff", b"\xbf" + b"\xff" * 8, b"\x02\xfb\xff\xff\xff\xff"):
+        with pytest.raises(InputError):
+            decode_transaction(lie)
+
+
+def test_an_access_list_of_any_honest_size_is_read() -> None:
+    keys = [[bytes(20), [bytes(32)] * 30] for _ in range(100)]
+    raw = b"\x02" + bytes(rlp.encode([1, 1, 1, 1, 1, bytes(20), 0, b"", keys]))
+    assert decode_transaction(raw).chain_id == 1
