@@ -7,8 +7,9 @@ Rules:
   the raw body and never an error.
 - An EVM address is kept in lower case, as a hold and a baseline of it are: a sender's way of writing it changes nothing.
 - An id from outside never begins as the event ids of gate questions do: it could take a later question's place.
-- Amounts are decimal strings and stay exact. Ids and texts have at most 200 characters; NUL is refused, because
-  PostgreSQL cannot store it. A time needs a zone (RFC 3339) and lies between 2009 and 2100.
+- Amounts are decimal strings and stay exact; base units fit a word of the EVM (2^256 - 1), more is no amount.
+- Ids and texts have at most 200 characters; NUL is refused, because PostgreSQL cannot store it. A time needs a zone
+  (RFC 3339) and lies between 2009 and 2100.
 """
 
 import json
@@ -23,6 +24,7 @@ from service.domain.activity import DESTINATION_KINDS, KINDS, MAX_ID_LENGTH, Act
 from service.domain.decode.evm import EvmTransaction, decode_transaction, from_hex
 from service.domain.decode.signing import facts_of_call, facts_of_raw
 from service.domain.errors import InputError
+from service.domain.evm import MAX_UNITS
 from service.domain.ids import ConnectionId
 from service.domain.intake import GATE_PREFIX
 
@@ -88,6 +90,7 @@ _REQUIRED_OF: Final = {
     Family.GOVERNANCE: ("actor",),
 }
 _REQUIRED: Final = {kind: _REQUIRED_OF[Family(kind.partition(".")[0])] for kind in KINDS}
+_DIGITS: Final = len(str(MAX_UNITS))
 _EVM_PLACE: Final = re.compile(r"(eip155:[0-9]{1,32}:)?0[xX][0-9a-fA-F]{40}", re.ASCII)
 _DECODER: Final = msgspec.json.Decoder(WireActivity)
 _TEXTS: Final = tuple(
@@ -181,6 +184,9 @@ def _check(wire: WireActivity) -> None:
     for name in required:
         if getattr(wire.data, name) is None:
             raise InputError(f"data.{name} is required for {wire.type}", field=f"data.{name}")
+    units = wire.data.amount_base_units
+    if units is not None and len(units) >= _DIGITS and int(units) > MAX_UNITS:
+        raise InputError("data.amount_base_units is over 2^256 - 1", field="data.amount_base_units")
     kind = wire.data.destination_kind
     if kind is not None and kind not in DESTINATION_KINDS:
         raise InputError(

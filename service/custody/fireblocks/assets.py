@@ -13,6 +13,7 @@ from typing import Annotated, Final
 import msgspec
 
 from service.domain.errors import InputError
+from service.domain.evm import MAX_UNITS
 
 ASSETS_SETTING: Final = "assets"
 _MAX_DIGITS: Final = 78
@@ -75,7 +76,7 @@ class Assets:
         return f"fireblocks:{asset_id[:_MAX_ID]}" if known is None else known.caip19
 
     def base_units(self, asset_id: str | None, amount: Decimal | None) -> int | None:
-        """Return an amount in base units; None when it is unknown, negative or not a whole number of them."""
+        """Return an amount in base units; None when it is unknown, negative, over 2^256 - 1 or not a whole number."""
         known = self.table.get(asset_id or "")
         if known is None or amount is None or not amount.is_finite() or amount < 0:
             return None
@@ -84,7 +85,7 @@ class Assets:
         if not 0 <= amount.adjusted() + known.decimals < _MAX_DIGITS or len(amount.as_tuple().digits) > _MAX_DIGITS:
             return None
         units = _EXACT.scaleb(amount, known.decimals)
-        return int(units) if units == units.to_integral_value() else None
+        return int(units) if units == units.to_integral_value() and units <= MAX_UNITS else None
 
     def place(self, asset_id: str | None, address: str | None) -> str | None:
         """Return where an address of this asset's chain is, as CAIP-10 where the chain is known."""

@@ -83,7 +83,7 @@ def test_two_transactions_behind_one_that_is_shown_are_a_doubt() -> None:
     assert compare(shown("ETH", "1"), once, ASSETS).doubt is None
 
 
-@pytest.mark.parametrize("text", ["1e999999", "1e999990", "0." + "1" * 200_000, "1e-999999999", "1e77"])
+@pytest.mark.parametrize("text", ["1e999999", "1e999990", "0." + "1" * 200_000, "1e-999999999", "1e77", "1.2e59"])
 def test_an_absurd_amount_is_unknown_and_no_fault(text: str) -> None:
     assert ASSETS.base_units("ETH", Decimal(text)) is None
     stored = dollars(Decimal(text))

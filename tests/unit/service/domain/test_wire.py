@@ -32,6 +32,7 @@ def test_every_field_arrives() -> None:
         ({"amount_base_units": "1\n"}, "data.amount_base_units"),
         ({"amount_base_units": 5}, "data.amount_base_units"),
         ({"amount_base_units": "9" * 79}, "data.amount_base_units"),
+        ({"amount_base_units": str(2**256)}, "data.amount_base_units"),
         ({"amount_usd": "1e9"}, "data.amount_usd"),
         ({"amount_usd": "NaN"}, "data.amount_usd"),
         ({"destination_kind": "friend"}, "data.destination_kind"),
@@ -67,6 +68,11 @@ def test_what_is_no_object_is_refused(body: bytes) -> None:
     with pytest.raises(InputError) as refused:
         parse_wire(body)
     assert refused.value.field == "body"
+
+
+def test_the_largest_amount_is_a_word_of_the_evm() -> None:
+    wire = parse_wire(encoded(withdrawal(1, amount_base_units=str(2**256 - 1))))
+    assert to_activity(wire, ConnectionId("c"), "e").amount_base_units == 2**256 - 1
 
 
 def test_unknown_fields_are_no_error() -> None:
