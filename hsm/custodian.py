@@ -4,11 +4,14 @@ Rules held here:
 - Pure: no token, no library of one. `hsm.pkcs11.custodian` is the real one; `hsm.software` is for tests.
 - A seed is only ever seen sealed; a private key never at all. What leaves is public or a signature.
 - `wallet_id` is bound into the seal (AES-GCM additional data), so one wallet's seed cannot be opened as another's.
-- Signatures are low-S (BIP-62 rule 5, EIP-2) and carry the recovery id, so a caller needs no second lookup.
+- ECDSA signatures are low-S (BIP-62 rule 5, EIP-2) and carry the recovery id, so a caller needs no second lookup.
+- A secp256k1 key signs 32-byte digests, an Ed25519 key whole messages (RFC 8032): the hash is part of its signature.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final, Protocol
 
 from hsm.errors import HsmInputError
@@ -18,6 +21,9 @@ WALLET_ID: Final = re.compile(r"[a-z0-9][a-z0-9_.:-]{0,63}", re.ASCII)
 DIGEST_BYTES: Final = 32
 MIN_SEED_BYTES: Final = 16
 MAX_SEED_BYTES: Final = 64
+MAX_MESSAGE_BYTES: Final = 64 * 1024
+MAX_BATCH: Final = 1000
+"""Leaves of one `prove`."""
 
 
 def require_wallet_id(wallet_id: str) -> str:
@@ -39,27 +45,49 @@ def require_digest(digest: bytes) -> bytes:
     return digest
 
 
+def require_message(message: bytes) -> bytes:
+    """Return `message` if it has 1 to 65,536 bytes; else raise HsmInputError."""
+    if not 0 < len(message) <= MAX_MESSAGE_BYTES:
+        raise HsmInputError(f"a message to sign has 1 to {MAX_MESSAGE_BYTES} bytes", field="message")
+    return message
+
+
+class Curve(StrEnum):
+    """The curve of a wallet key: which chains it serves and how it is derived."""
+
+    SECP256K1 = "secp256k1"
+    """BIP-32: Bitcoin-like and EVM chains."""
+    ED25519 = "ed25519"
+    """SLIP-10: Solana-like chains."""
+
+
 @dataclass(frozen=True, slots=True)
 class KeyRef:
-    """Names one private key in the vault token: its label is `wallet_id/path`. It holds no secret."""
+    """Names one private key in the vault token by a label. It holds no secret."""
 
     wallet_id: str
     path: DerivationPath
+    curve: Curve = Curve.SECP256K1
 
     def __post_init__(self) -> None:
         require_wallet_id(self.wallet_id)
 
     @property
     def label(self) -> str:
-        """The object label in the token, for example `treasury/m/84h/0h/0h/0/5`."""
-        return f"{self.wallet_id}/{self.path}"
+        """The object label in the token: `treasury/m/84h/0h/0h/0/5`, `treasury/ed25519:m/44h/501h/0h/0h`."""
+        curve = "" if self.curve is Curve.SECP256K1 else f"{self.curve}:"
+        return f"{self.wallet_id}/{curve}{self.path}"
 
 
 @dataclass(frozen=True, slots=True)
 class SealedSeed:
-    """A wallet seed sealed by the token's own AES key. Useless without the token; safe to store and back up."""
+    """A wallet seed sealed by the token's own AES key. Useless without the token; safe to store and back up.
+
+    `restored`: it came from a backup, so keys under it may have been used before.
+    """
 
     envelope: bytes
+    restored: bool = False
 
     def __repr__(self) -> str:
         return f"SealedSeed({len(self.envelope)} bytes)"
@@ -75,7 +103,7 @@ class AccountPublic:
 
 @dataclass(frozen=True, slots=True)
 class LeafKey:
-    """A leaf that is now in the token, and its compressed public key (33 bytes, SEC 1)."""
+    """A leaf and its public key: compressed (33 bytes, SEC 1), or 32 bytes of Ed25519 (RFC 8032)."""
 
     ref: KeyRef
     public_key: bytes
@@ -108,17 +136,29 @@ class KeyCustodian(Protocol):
     """Holds wallet keys. Every method may raise HsmError; each says which of its refusals are its own."""
 
     def create_wallet(self, wallet_id: str) -> SealedSeed:
-        """Draw a new 64-byte seed inside the token's random generator and return it sealed for `wallet_id`."""
+        """Return the seed that a ceremony left for `wallet_id`, or draw a new 64-byte one in the token; sealed."""
         ...
 
     def open_account(self, sealed: SealedSeed, wallet_id: str, path: DerivationPath) -> AccountPublic:
         """Return the public side of the account at `path`. Raises SealError if the seal is not of this wallet."""
         ...
 
-    def leaf(self, sealed: SealedSeed, wallet_id: str, path: DerivationPath) -> LeafKey:
+    def leaf(self, sealed: SealedSeed, wallet_id: str, path: DerivationPath, curve: Curve = Curve.SECP256K1) -> LeafKey:
         """Put the private key at `path` into the token, sensitive and non-extractable, or return the one there.
 
-        A leaf that was disabled stays disabled: asking for it again does not revive it.
+        A leaf that was disabled stays disabled: asking for it again does not revive it. Raises KeyUseRefusedError for
+        one that was destroyed, or disabled while it was not in the token; DerivationError for a level of an Ed25519
+        path that is not hardened (SLIP-10).
+        """
+        ...
+
+    def prove(
+        self, sealed: SealedSeed, wallet_id: str, paths: Sequence[DerivationPath], digest: bytes
+    ) -> tuple[LeafKey, ...]:
+        """Let each secp256k1 leaf at `paths` (1-1000) sign `digest` inside the token; return them in that order.
+
+        Every signature is checked against the leaf's public key. Nothing stays in the token: `leaf` puts one there when
+        it is needed. Raises KeyUseRefusedError for a leaf that was destroyed or disabled.
         """
         ...
 
@@ -126,8 +166,12 @@ class KeyCustodian(Protocol):
         """Sign a 32-byte digest. Raises KeyUseRefusedError if the key is disabled, KeyNotFoundError if absent."""
         ...
 
+    def sign_message(self, key: KeyRef, message: bytes) -> bytes:
+        """Sign 1-65,536 bytes with an Ed25519 key (64 bytes, RFC 8032). Raises as `sign`."""
+        ...
+
     def public_key(self, key: KeyRef) -> bytes:
-        """Return the compressed public key (33 bytes). Raises KeyNotFoundError."""
+        """Return the public key as in LeafKey. Raises KeyNotFoundError."""
         ...
 
     def exists(self, key: KeyRef) -> bool:
@@ -138,12 +182,15 @@ class KeyCustodian(Protocol):
         """Whether the token lets the key sign (CKA_SIGN). Raises KeyNotFoundError."""
         ...
 
-    def disable(self, key: KeyRef) -> None:
-        """Let the key sign nothing more (CKA_SIGN = false). Repeating it changes nothing."""
+    def disable(self, *keys: KeyRef) -> None:
+        """Let the keys sign nothing more (CKA_SIGN = false). Repeating it changes nothing.
+
+        One that is not in the token gets a mark that keeps it out.
+        """
         ...
 
-    def destroy(self, key: KeyRef) -> None:
-        """Remove the private key from the token for good. Repeating it changes nothing."""
+    def destroy(self, *keys: KeyRef) -> None:
+        """Remove the private keys from the token for good. Repeating it changes nothing."""
         ...
 
 

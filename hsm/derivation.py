@@ -13,10 +13,11 @@ import hmac
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from embit import base58, bech32
+from embit import base58, bech32, script
 from embit.bip32 import HDKey
-from embit.ec import ECError
+from embit.ec import ECError, PublicKey
 from embit.hashes import hash160
+from embit.networks import NETWORKS
 from eth_hash.auto import keccak
 
 from hsm import ecdsa
@@ -158,11 +159,27 @@ def evm_address(public_key: bytes) -> str:
     )
 
 
+def p2pkh_address(public_key: bytes, network: str = "main") -> str:
+    """Return the legacy address of a public key, as under BIP-44, on `main`, `test` or `regtest`."""
+    version = NETWORKS[_known(network)]["p2pkh"]
+    return str(base58.encode_check(version + hash160(ecdsa.compressed(public_key))))
+
+
 def p2wpkh_address(public_key: bytes, network: str = "main") -> str:
-    """Return the native segwit address (BIP-173, version 0) of a public key on `main`, `test` or `regtest`."""
+    """Return the native segwit address (BIP-173, version 0) of a public key, as under BIP-84."""
+    return str(bech32.encode(_HRP[_known(network)], 0, hash160(ecdsa.compressed(public_key))))
+
+
+def p2tr_address(public_key: bytes, network: str = "main") -> str:
+    """Return the taproot address (BIP-350, version 1) that a public key spends alone, as under BIP-86."""
+    internal = PublicKey.parse(ecdsa.compressed(public_key))
+    return str(script.p2tr(internal).address(NETWORKS[_known(network)]))
+
+
+def _known(network: str) -> str:
     if network not in _HRP:
         raise DerivationError(f"network must be one of {', '.join(_HRP)}", field="network")
-    return str(bech32.encode(_HRP[network], 0, hash160(ecdsa.compressed(public_key))))
+    return network
 
 
 def _base58check(text: str) -> bytes:

@@ -16,7 +16,7 @@ from embit import ec
 from embit.util import secp256k1 as _secp256k1
 
 from hsm.custodian import Signature, require_digest
-from hsm.errors import DerivationError, HsmError
+from hsm.errors import DerivationError, SignatureMismatchError
 
 ORDER: Final = 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BFD25E8C_D0364141
 """n, the order of the group (SEC 2 section 2.4.1)."""
@@ -25,12 +25,6 @@ COMPACT_BYTES: Final = 64
 
 # embit ships no types; this module and hsm.derivation are where it is used.
 _secp: Any = cast("Any", _secp256k1)
-
-
-class SignatureMismatchError(HsmError):
-    """A signature that a token returned does not verify under the key that was asked to make it."""
-
-    code = "hsm_signature_mismatch"
 
 
 def low_s(r: int, s: int) -> tuple[int, int]:

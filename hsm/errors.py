@@ -117,6 +117,18 @@ class KeyUnextractableError(HsmError):
     code = "hsm_key_unextractable"
 
 
+class SignatureMismatchError(HsmError):
+    """A signature that a token returned does not verify under the key that was asked to make it."""
+
+    code = "hsm_signature_mismatch"
+
+
+class TokenFullError(HsmError):
+    """The token has no room for another object; nothing was written. Remove keys that are retired, or add memory."""
+
+    code = "hsm_token_full"
+
+
 class SealError(HsmError):
     """A sealed value was altered, belongs to another id, or was sealed for another key."""
 

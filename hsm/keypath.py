@@ -1,4 +1,4 @@
-"""Derivation paths as values (BIP-32 "the key tree", BIP-43 purposes 44 and 84).
+"""Derivation paths as values (BIP-32 "the key tree", BIP-43 purposes 44, 84 and 86; SLIP-44 coin types).
 
 Rules held here:
 - A path is absolute: it starts at the master key and is written `m/84h/0h/0h/0/5`. `'`, `h` and `H` mean hardened when
@@ -18,9 +18,11 @@ HARDENED_OFFSET: Final = 1 << 31
 MAX_LEVELS: Final = 10
 PURPOSE_BIP44: Final = 44
 PURPOSE_BIP84: Final = 84
+PURPOSE_BIP86: Final = 86
 COIN_BITCOIN: Final = 0
 COIN_BITCOIN_TEST: Final = 1
 COIN_ETHEREUM: Final = 60
+COIN_SOLANA: Final = 501
 
 _LEVEL: Final = re.compile(r"(0|[1-9][0-9]{0,9})([hH']?)", re.ASCII)
 
@@ -83,6 +85,10 @@ class DerivationPath:
     def leaf(self, change: int, index: int) -> "DerivationPath":
         """Return the address path `…/change/index` below an account path (change: 0 receive, 1 change)."""
         return self.child(change).child(index)
+
+    def below(self, relative: "DerivationPath") -> "DerivationPath":
+        """Return the path at `relative` below this one (`m/0/5` below `m/84h/0h/0h` is `m/84h/0h/0h/0/5`)."""
+        return DerivationPath((*self.levels, *relative.levels))
 
     @property
     def parent(self) -> "DerivationPath":

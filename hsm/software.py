@@ -8,20 +8,33 @@ Rules held here:
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from hsm import ecdsa, p256, schnorr
-from hsm.custodian import AccountPublic, KeyRef, LeafKey, SealedSeed, Signature, require_digest, require_wallet_id
+from hsm.custodian import (
+    MAX_BATCH,
+    AccountPublic,
+    Curve,
+    KeyRef,
+    LeafKey,
+    SealedSeed,
+    Signature,
+    require_digest,
+    require_message,
+    require_wallet_id,
+)
 from hsm.derivation import ExtendedKey
 from hsm.errors import HsmInputError, KeyNotFoundError, KeyUseRefusedError, SealError
 from hsm.keypath import DerivationPath
+from hsm.slip10 import Ed25519Node
 
 ACKNOWLEDGEMENT: Final = "keys in memory, for tests only"
 _NONCE_BYTES: Final = 12
@@ -29,7 +42,7 @@ _NONCE_BYTES: Final = 12
 
 @dataclass(slots=True)
 class _Leaf:
-    private: ec.EllipticCurvePrivateKey
+    private: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
     public: bytes
     enabled: bool = True
 
@@ -46,40 +59,59 @@ class SoftwareCustodian:
         self._seal_key = AESGCM(AESGCM.generate_key(256))
         self._leaves: dict[str, _Leaf] = {}
         self._destroyed: set[str] = set()
+        self.kept: dict[str, SealedSeed] = {}
+        """What ceremonies left."""
         self._statement = ec.generate_private_key(ec.SECP256R1())
 
     def create_wallet(self, wallet_id: str) -> SealedSeed:
-        """Draw a 64-byte seed and return it sealed."""
-        return self.restore_wallet(wallet_id, os.urandom(64))
+        """Return the seed that a ceremony left, or draw a 64-byte one; sealed."""
+        return self.kept.get(wallet_id) or SealedSeed(self.restore_wallet(wallet_id, os.urandom(64)).envelope)
 
     def restore_wallet(self, wallet_id: str, seed: bytes) -> SealedSeed:
         """Seal an existing seed."""
         nonce = os.urandom(_NONCE_BYTES)
-        return SealedSeed(nonce + self._seal_key.encrypt(nonce, seed, require_wallet_id(wallet_id).encode()))
+        body = self._seal_key.encrypt(nonce, seed, require_wallet_id(wallet_id).encode())
+        return SealedSeed(nonce + body, restored=True)
 
     def open_account(self, sealed: SealedSeed, wallet_id: str, path: DerivationPath) -> AccountPublic:
         """Return the account's extended public key."""
         return AccountPublic(self._master(sealed, wallet_id).derive(path).xpub(), path)
 
-    def leaf(self, sealed: SealedSeed, wallet_id: str, path: DerivationPath) -> LeafKey:
+    def leaf(self, sealed: SealedSeed, wallet_id: str, path: DerivationPath, curve: Curve = Curve.SECP256K1) -> LeafKey:
         """Keep the private key at `path`, or return the one there."""
-        ref = KeyRef(wallet_id, path)
-        if ref.label in self._destroyed:
-            raise KeyUseRefusedError(f"{ref.label} was destroyed and does not come back: derive another path")
-        key = self._master(sealed, wallet_id).derive(path)
-        private = ec.derive_private_key(int.from_bytes(key.secret, "big"), ec.SECP256K1())
-        stored = self._leaves.setdefault(ref.label, _Leaf(private, key.public_key))
-        if stored.public != key.public_key:
+        ref = KeyRef(wallet_id, path, curve)
+        self._require_free(ref)
+        derived = self._derived(sealed, ref)
+        stored = self._leaves.setdefault(ref.label, derived)
+        if stored.public != derived.public:
             raise KeyUseRefusedError(f"{ref.label} is of another seed: give each wallet its own id")
         return LeafKey(ref, stored.public)
 
+    def prove(
+        self, sealed: SealedSeed, wallet_id: str, paths: Sequence[DerivationPath], digest: bytes
+    ) -> tuple[LeafKey, ...]:
+        """Let each leaf sign `digest` and check it; nothing is kept."""
+        if not 0 < len(paths) <= MAX_BATCH:
+            raise HsmInputError(f"1 to {MAX_BATCH} leaves are proved at once, not {len(paths)}", field="paths")
+        proved = []
+        for path in paths:
+            ref = KeyRef(wallet_id, path)
+            self._require_free(ref)
+            leaf = self._leaves.get(ref.label) or self._derived(sealed, ref)
+            _ecdsa(leaf, ref, digest)
+            proved.append(LeafKey(ref, leaf.public))
+        return tuple(proved)
+
     def sign(self, key: KeyRef, digest: bytes) -> Signature:
         """Sign a 32-byte digest."""
-        leaf = self._leaf(key)
-        if not leaf.enabled:
-            raise KeyUseRefusedError(f"{key.label} is disabled")
-        der = leaf.private.sign(require_digest(digest), ec.ECDSA(Prehashed(hashes.SHA256())))
-        return ecdsa.finish(_raw(der), digest, leaf.public)
+        return _ecdsa(self._leaf(key), key, digest)
+
+    def sign_message(self, key: KeyRef, message: bytes) -> bytes:
+        """Sign a message with an Ed25519 key."""
+        leaf = _enabled(self._leaf(key), key)
+        if not isinstance(leaf.private, ed25519.Ed25519PrivateKey):
+            raise HsmInputError(f"{key.label} is no Ed25519 key", field="key")
+        return leaf.private.sign(require_message(message))
 
     def sign_taproot(self, sealed: SealedSeed, key: KeyRef, digest: bytes) -> bytes:
         """Sign by BIP-340."""
@@ -100,14 +132,19 @@ class SoftwareCustodian:
         """Whether the key is enabled."""
         return self._leaf(key).enabled
 
-    def disable(self, key: KeyRef) -> None:
-        """Let the key sign nothing more."""
-        self._leaf(key).enabled = False
+    def disable(self, *keys: KeyRef) -> None:
+        """Let the keys sign nothing more."""
+        for key in keys:
+            if key.label in self._leaves:
+                self._leaves[key.label].enabled = False
+            else:
+                self._destroyed.add(key.label)
 
-    def destroy(self, key: KeyRef) -> None:
-        """Remove the key for good."""
-        self._destroyed.add(key.label)
-        self._leaves.pop(key.label, None)
+    def destroy(self, *keys: KeyRef) -> None:
+        """Remove the keys for good."""
+        for key in keys:
+            self._destroyed.add(key.label)
+            self._leaves.pop(key.label, None)
 
     def sign_statement(self, statement: bytes) -> bytes:
         """Return the statement key's signature."""
@@ -130,13 +167,43 @@ class SoftwareCustodian:
             raise KeyNotFoundError(f"there is no key named {key.label}")
         return leaf
 
+    def _require_free(self, ref: KeyRef) -> None:
+        if ref.label in self._destroyed:
+            raise KeyUseRefusedError(
+                f"{ref.label} was destroyed or retired and does not come back: derive another path"
+            )
+
+    def _derived(self, sealed: SealedSeed, ref: KeyRef) -> _Leaf:
+        if ref.curve is Curve.ED25519:
+            node = Ed25519Node.from_seed(self._seed(sealed, ref.wallet_id)).derive(ref.path)
+            return _Leaf(ed25519.Ed25519PrivateKey.from_private_bytes(node.secret), node.public_key)
+        key = self._master(sealed, ref.wallet_id).derive(ref.path)
+        private = ec.derive_private_key(int.from_bytes(key.secret, "big"), ec.SECP256K1())
+        return _Leaf(private, key.public_key)
+
     def _master(self, sealed: SealedSeed, wallet_id: str) -> ExtendedKey:
+        return ExtendedKey.from_seed(self._seed(sealed, wallet_id))
+
+    def _seed(self, sealed: SealedSeed, wallet_id: str) -> bytes:
         nonce, body = sealed.envelope[:_NONCE_BYTES], sealed.envelope[_NONCE_BYTES:]
         try:
-            seed = self._seal_key.decrypt(nonce, body, require_wallet_id(wallet_id).encode())
+            return self._seal_key.decrypt(nonce, body, require_wallet_id(wallet_id).encode())
         except (InvalidTag, ValueError):
             raise SealError("the sealed seed was altered or is of another wallet") from None
-        return ExtendedKey.from_seed(seed)
+
+
+def _enabled(leaf: _Leaf, key: KeyRef) -> _Leaf:
+    if not leaf.enabled:
+        raise KeyUseRefusedError(f"{key.label} is disabled")
+    return leaf
+
+
+def _ecdsa(leaf: _Leaf, key: KeyRef, digest: bytes) -> Signature:
+    require_digest(digest)
+    private = _enabled(leaf, key).private
+    if not isinstance(private, ec.EllipticCurvePrivateKey):
+        raise HsmInputError(f"{key.label} is no secp256k1 key", field="key")
+    return ecdsa.finish(_raw(private.sign(digest, ec.ECDSA(Prehashed(hashes.SHA256())))), digest, leaf.public)
 
 
 def _raw(der: bytes) -> bytes:

@@ -12,11 +12,17 @@ from service.domain.errors import ConfigurationError
 from service.flow.routes import JOBS_OF, QUEUES, jobs_of
 from workers.app import make_app
 from workers.process import WorkerKind, refuse, run, withdraw
+from workers.reconcile import DESTRUCTION
 from workers.roots import check_actions, check_all, containment_root, keys_root
 from workers.schedule import REMINDERS, make_beat
 
 JOBS: Final = frozenset(job for jobs in JOBS_OF.values() for job in jobs) | frozenset(
-    [*REMINDERS, jobs_of("step_ready", {"lane": "keys"})[0], jobs_of("step_ready", {"lane": "containment"})[0]]
+    [
+        *REMINDERS,
+        DESTRUCTION,
+        jobs_of("step_ready", {"lane": "keys"})[0],
+        jobs_of("step_ready", {"lane": "containment"})[0],
+    ]
 )
 """Every job there is."""
 

@@ -1,4 +1,4 @@
-"""The jobs of the `keys` queue, which the key worker alone reads: steps on wallet keys, and provisioning."""
+"""The jobs of the `keys` queue, which the key worker alone reads: steps on wallet keys, new accounts, doomed keys."""
 
 from service.domain.ids import AccountId, StepId
 from service.flow import contain
@@ -12,4 +12,5 @@ def jobs(hands: Hands, vault: VaultKeys) -> Jobs:
     return {
         "keys.step": lambda p: contain.step(hands, StepId(p["step_id"])),
         "keys.provision": lambda p: vault.provision(AccountId(p["account_id"])),
+        "keys.destroy_due": lambda p: vault.destroy_due(AccountId(p["account_id"])),
     }

@@ -1,8 +1,9 @@
 """The sweeper: finds what is late and sends its job again; on every worker, one at a time.
 
 It looks at rows only: steps that are due or whose lease ran out, timers, messages, overdue requests, accounts without
-keys, audit entries without a place in the tree, and events whose jobs nobody noted as handled. So a flushed broker, a
-killed worker or a schedule that stands still delays work and loses none. What was just sent is left alone for a while.
+keys, retired keys whose time is over, audit entries without a place in the tree, and events whose jobs nobody noted as
+handled. So a flushed broker, a killed worker or a schedule that stands still delays work and loses none. What was just
+sent is left alone for a while.
 A worker's lock keeps the others from looking; anybody else's does not (`leading.py`).
 """
 
@@ -29,6 +30,8 @@ LOCK: Final = 0x706F7274_00000002
 SWEEP_EVERY_S: Final = 1.0
 QUIET_S: Final = 15.0
 """How long a job that was just sent is not sent again."""
+DESTRUCTION: Final = "keys.destroy_due"
+"""The one job that no event starts and no reminder repeats: it is due days after it was decided."""
 UNHANDLED_AFTER: Final = timedelta(seconds=30)
 UNHANDLED_FOR: Final = timedelta(days=1)
 BATCH: Final = 200
@@ -125,6 +128,12 @@ def _rest(connection: Connection, *, overdue: bool) -> Iterator[tuple[str, str, 
     )
     for row in connection.execute(text(pending)):
         yield f"account:{row.id}", "keys.provision", {"account_id": row.id}
+    doomed = (
+        "SELECT DISTINCT account_id FROM vault_keys WHERE state = 'retired' AND destroy_from <= now() "
+        "ORDER BY account_id LIMIT 50"
+    )
+    for row in connection.execute(text(doomed)):
+        yield f"doomed:{row.account_id}", DESTRUCTION, {"account_id": row.account_id}
 
 
 def _unhandled(connection: Connection) -> list[tuple[Waiting, frozenset[str]]]:

@@ -1,50 +1,44 @@
-"""The vault: wallet keys in a PKCS#11 token, derived by BIP-32 from seeds that only this token can open.
+"""The vault: wallet keys in a PKCS#11 token, derived by BIP-32 and SLIP-10 from seeds that only this token can open.
 
 Rules held here:
-- Standard PKCS#11 has no BIP-32, so the seed is sealed by a non-extractable AES key of the token (GCM, additional
-  data = wallet id), opened in this process for the one derivation, and the leaf is unwrapped into the token. Seed and
-  leaf are in process memory for about a millisecond; `docs/concepts/keys.md` says what that means and `hsm.memory`
-  what limits it.
-- Envelope v1: `PCW1` ‖ nonce:12 ‖ ciphertext with its 16-byte tag.
-- A leaf's label is `wallet_id/path`. A disabled leaf stays disabled and a destroyed one leaves a tombstone, so asking
+- Standard PKCS#11 has no BIP-32, so the sealed seed (`hsm.pkcs11.seeds`) is opened in this process for the one
+  derivation, and the leaf is put into the token (`hsm.pkcs11.leaves`). Seed and leaf are in process memory for about a
+  millisecond; `docs/concepts/keys.md` says what that means and `hsm.memory` what limits it.
+- A leaf's label is `KeyRef.label`. A disabled leaf stays disabled and a destroyed one leaves a tombstone, so asking
   for it again never revives it.
-- Every signature is checked against the leaf's public key before it is returned (`hsm.ecdsa.finish`).
+- Every signature is checked against the leaf's public key before it is returned (`hsm.ecdsa.finish`, RFC 8032).
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import PyKCS11 as P
-from cryptography.hazmat.primitives.asymmetric import ec
 
-from hsm import ecdsa, schnorr
+from hsm import ecdsa, ed25519, schnorr
 from hsm.custodian import (
-    MAX_SEED_BYTES,
-    MIN_SEED_BYTES,
+    MAX_BATCH,
     AccountPublic,
+    Curve,
     KeyRef,
     LeafKey,
     SealedSeed,
     Signature,
     require_digest,
-    require_wallet_id,
+    require_message,
 )
 from hsm.derivation import ExtendedKey
-from hsm.errors import HsmInputError, KeyNotFoundError, KeyUseRefusedError, SealError, TokenOutcomeUnknownError
+from hsm.errors import HsmInputError, KeyNotFoundError, KeyUseRefusedError
 from hsm.keypath import DerivationPath
+from hsm.pkcs11 import leaves, seeds
 from hsm.pkcs11.config import TokenConfig
-from hsm.pkcs11.keys import ec_point, import_private
-from hsm.pkcs11.layout import IMPORT_KEY, SEED_KEY, require_layout
+from hsm.pkcs11.layout import require_layout
 from hsm.pkcs11.session import Handle, Token, TokenSession
 from hsm.pkcs11.statements import TokenStatements
 from hsm.power import Power
+from hsm.slip10 import Ed25519Node
 
-MAGIC: Final = b"PCW1"
-NONCE_BYTES: Final = 12
-TAG_BITS: Final = 128
 NEW_SEED_BYTES: Final = 64
 MAX_CACHED_HANDLES: Final = 4096
-TOMBSTONE: Final = "destroyed:"
-_AAD: Final = b"portcullis/seed/v1\x00"
 
 
 class TokenCustodian:
@@ -63,16 +57,15 @@ class TokenCustodian:
         return cls(Token.open(config))
 
     def create_wallet(self, wallet_id: str) -> SealedSeed:
-        """Draw a 64-byte seed from the token's random generator and return it sealed."""
+        """Return the seed that a ceremony left, or draw a 64-byte one from the token's random generator; sealed."""
         with self._token.session() as session:
-            return self._seal(session, wallet_id, session.random(NEW_SEED_BYTES))
+            kept = seeds.kept_seed(session, wallet_id)
+            return kept or seeds.seal_seed(session, wallet_id, session.random(NEW_SEED_BYTES))
 
     def restore_wallet(self, wallet_id: str, seed: bytes) -> SealedSeed:
         """Seal an existing seed of 16-64 bytes, as a ceremony that restores a backup does."""
-        if not MIN_SEED_BYTES <= len(seed) <= MAX_SEED_BYTES:
-            raise HsmInputError(f"a seed has {MIN_SEED_BYTES} to {MAX_SEED_BYTES} bytes", field="seed")
         with self._token.session() as session:
-            return self._seal(session, wallet_id, seed)
+            return SealedSeed(seeds.seal_seed(session, wallet_id, seed).envelope, restored=True)
 
     def open_account(self, sealed: SealedSeed, wallet_id: str, path: DerivationPath) -> AccountPublic:
         """Return the account's extended public key."""
@@ -80,36 +73,50 @@ class TokenCustodian:
             key = self._master(session, sealed, wallet_id).derive(path)
         return AccountPublic(key.xpub(), path)
 
-    def leaf(self, sealed: SealedSeed, wallet_id: str, path: DerivationPath) -> LeafKey:
+    def leaf(self, sealed: SealedSeed, wallet_id: str, path: DerivationPath, curve: Curve = Curve.SECP256K1) -> LeafKey:
         """Put the private key at `path` into the token, or return the one there.
 
         Raises KeyUseRefusedError if destroyed.
         """
-        ref = KeyRef(wallet_id, path)
+        ref = KeyRef(wallet_id, path, curve)
         with self._token.exclusive() as session:
-            if session.find(TOMBSTONE + ref.label, P.CKO_DATA):
-                raise KeyUseRefusedError(f"{ref.label} was destroyed and does not come back: derive another path")
-            key = self._master(session, sealed, wallet_id).derive(path)
-            if not session.find(ref.label, P.CKO_PRIVATE_KEY):
-                private = ec.derive_private_key(int.from_bytes(key.secret, "big"), ec.SECP256K1())
-                import_private(session, IMPORT_KEY, ref.label, private)
-            stored = ecdsa.compressed(ec_point(session, ref.label))
-        if stored != key.public_key:
+            leaves.require_free(session, [ref])
+            secret, public = _derived(seeds.open_seed(session, sealed, wallet_id), ref)
+            found = session.find(ref.label, P.CKO_PRIVATE_KEY)
+            stored = leaves.public_of(session, found[0], ref) if found else public
+            if not found:
+                leaves.put(session, ref, secret, public)
+        if stored != public:
             raise KeyUseRefusedError(f"{ref.label} in the token is of another seed: give each wallet its own id")
         return LeafKey(ref, stored)
+
+    def prove(
+        self, sealed: SealedSeed, wallet_id: str, paths: Sequence[DerivationPath], digest: bytes
+    ) -> tuple[LeafKey, ...]:
+        """Let each leaf sign `digest` inside the token and check it; nothing stays there."""
+        require_digest(digest)
+        if not 0 < len(paths) <= MAX_BATCH:
+            raise HsmInputError(f"1 to {MAX_BATCH} leaves are proved at once, not {len(paths)}", field="paths")
+        refs = [KeyRef(wallet_id, path) for path in paths]
+        with self._token.session() as session:
+            leaves.require_free(session, refs)
+            there = leaves.find_all(session, refs)
+            master, proved = self._master(session, sealed, wallet_id), []
+            with leaves.passing(session) as batch:
+                for ref in refs:
+                    key = master.derive(ref.path)
+                    if there[ref.label]:
+                        raw = session.sign(there[ref.label][0], P.CKM_ECDSA, digest)
+                    else:
+                        raw = batch.sign(ref.label, key.secret, key.public_key, digest)
+                    ecdsa.finish(raw, digest, key.public_key)
+                    proved.append(LeafKey(ref, key.public_key))
+        return tuple(proved)
 
     def sign(self, key: KeyRef, digest: bytes) -> Signature:
         """Sign a 32-byte digest: low-S, with recovery id, checked against the public key."""
         require_digest(digest)
-        with self._token.session() as session:
-            handle, public = self._handle(session, key.label)
-            try:
-                raw = session.sign(handle, P.CKM_ECDSA, digest)
-            except KeyNotFoundError:
-                # Another process destroyed it, or destroyed and restored it: the label decides, not the handle.
-                self._found.pop(key.label, None)
-                handle, public = self._handle(session, key.label)
-                raw = session.sign(handle, P.CKM_ECDSA, digest)
+        raw, public = self._signed(_of_curve(key, Curve.SECP256K1), P.CKM_ECDSA, digest)
         return ecdsa.finish(raw, digest, public)
 
     def sign_taproot(self, sealed: SealedSeed, key: KeyRef, digest: bytes) -> bytes:
@@ -122,14 +129,20 @@ class TokenCustodian:
             if not session.flag(session.one(key.label, P.CKO_PRIVATE_KEY), P.CKA_SIGN):
                 raise KeyUseRefusedError(f"{key.label} is disabled")
             leaf = self._master(session, sealed, key.wallet_id).derive(key.path)
-            if leaf.public_key != ecdsa.compressed(ec_point(session, key.label)):
+            if leaf.public_key != leaves.public_of(session, session.one(key.label, P.CKO_PRIVATE_KEY), key):
                 raise KeyUseRefusedError(f"{key.label} in the token is of another seed: give each wallet its own id")
             return schnorr.sign(leaf.secret, digest, session.random(schnorr.AUX_BYTES))
 
+    def sign_message(self, key: KeyRef, message: bytes) -> bytes:
+        """Sign a message with an Ed25519 key, checked against the public key."""
+        require_message(message)
+        raw, public = self._signed(_of_curve(key, Curve.ED25519), P.CKM_EDDSA, message)
+        return ed25519.finish(raw, message, public)
+
     def public_key(self, key: KeyRef) -> bytes:
-        """Return the compressed public key. Raises KeyNotFoundError."""
+        """Return the public key. Raises KeyNotFoundError."""
         with self._token.session() as session:
-            return ecdsa.compressed(ec_point(session, key.label))
+            return leaves.public_of(session, session.one(key.label, P.CKO_PRIVATE_KEY), key)
 
     def exists(self, key: KeyRef) -> bool:
         """Whether the private key is in the token."""
@@ -141,64 +154,67 @@ class TokenCustodian:
         with self._token.session() as session:
             return session.flag(session.one(key.label, P.CKO_PRIVATE_KEY), P.CKA_SIGN)
 
-    def disable(self, key: KeyRef) -> None:
-        """Set CKA_SIGN to false; every process sees it at once. Raises KeyNotFoundError."""
+    def disable(self, *keys: KeyRef) -> None:
+        """Set CKA_SIGN to false; every process sees it at once. A key that is not in the token never comes there."""
         with self._token.exclusive() as session:
-            session.write(session.one(key.label, P.CKO_PRIVATE_KEY), [(P.CKA_SIGN, False)])
+            there = leaves.find_all(session, keys)
+            leaves.bar(session, [key for key in keys if not there[key.label]])
+            for handles in there.values():
+                for handle in handles:
+                    session.write(handle, [(P.CKA_SIGN, False)])
 
-    def destroy(self, key: KeyRef) -> None:
-        """Remove the key for good: first the tombstone, then the private key, then the public one."""
-        tombstone = TOMBSTONE + key.label
+    def destroy(self, *keys: KeyRef) -> None:
+        """Remove the keys for good: first the tombstones, then the private keys."""
         with self._token.exclusive() as session:
-            if not session.find(tombstone, P.CKO_DATA):
-                session.create(
-                    [
-                        (P.CKA_CLASS, P.CKO_DATA),
-                        (P.CKA_TOKEN, True),
-                        (P.CKA_PRIVATE, True),
-                        (P.CKA_LABEL, tombstone),
-                        (P.CKA_VALUE, b"1"),
-                    ]
-                )
-            self._found.pop(key.label, None)
+            leaves.bar(session, keys)
+            for key in keys:
+                self._found.pop(key.label, None)
             for object_class in (P.CKO_PRIVATE_KEY, P.CKO_PUBLIC_KEY):
-                for handle in session.find(key.label, object_class):
-                    session.destroy(handle)
+                for handles in leaves.find_all(session, keys, object_class).values():
+                    for handle in handles:
+                        session.destroy(handle)
 
     def close(self) -> None:
         """Log out and close."""
         self._token.close()
 
-    def _handle(self, session: TokenSession, label: str) -> tuple[Handle, bytes]:
+    def _signed(self, key: KeyRef, mechanism: int, data: bytes) -> tuple[bytes, bytes]:
+        """Return what the token signed, and the public key to check it with."""
+        with self._token.session() as session:
+            handle, public = self._handle(session, key)
+            try:
+                return session.sign(handle, mechanism, data), public
+            except KeyNotFoundError:
+                # Another process destroyed it, or destroyed and restored it: the label decides, not the handle.
+                self._found.pop(key.label, None)
+                handle, public = self._handle(session, key)
+                return session.sign(handle, mechanism, data), public
+
+    def _handle(self, session: TokenSession, key: KeyRef) -> tuple[Handle, bytes]:
         """Return a leaf's handle and public key. Looking one up takes longer the more objects a token holds."""
-        found = self._found.get(label)
+        found = self._found.get(key.label)
         if found is None:
-            found = session.one(label, P.CKO_PRIVATE_KEY), ecdsa.compressed(ec_point(session, label))
+            handle = session.one(key.label, P.CKO_PRIVATE_KEY)
+            found = handle, leaves.public_of(session, handle, key)
             if len(self._found) >= MAX_CACHED_HANDLES:
                 self._found.clear()
-            self._found[label] = found
+            self._found[key.label] = found
         return found
 
-    def _seal(self, session: TokenSession, wallet_id: str, seed: bytes) -> SealedSeed:
-        nonce = session.random(NONCE_BYTES)
-        mechanism = P.AES_GCM_Mechanism(nonce, _aad(wallet_id), TAG_BITS)
-        sealed = session.encrypt(session.one(SEED_KEY, P.CKO_SECRET_KEY), mechanism, seed)
-        return SealedSeed(MAGIC + nonce + sealed)
-
     def _master(self, session: TokenSession, sealed: SealedSeed, wallet_id: str) -> ExtendedKey:
-        body = sealed.envelope[len(MAGIC) :]
-        if sealed.envelope[: len(MAGIC)] != MAGIC:
-            raise SealError("this is not a wallet seed sealed by this version")
-        if not MIN_SEED_BYTES <= len(body) - NONCE_BYTES - TAG_BITS // 8 <= MAX_SEED_BYTES:
-            raise SealError("the sealed seed is cut short or too long")
-        mechanism = P.AES_GCM_Mechanism(body[:NONCE_BYTES], _aad(wallet_id), TAG_BITS)
-        try:
-            seed = session.decrypt(session.one(SEED_KEY, P.CKO_SECRET_KEY), mechanism, body[NONCE_BYTES:])
-        except TokenOutcomeUnknownError:
-            # Opening has no effect to be unsure of; SoftHSM answers CKR_GENERAL_ERROR for a wrong tag.
-            raise SealError("the sealed seed was altered, is of another wallet or of another token") from None
-        return ExtendedKey.from_seed(seed)
+        return ExtendedKey.from_seed(seeds.open_seed(session, sealed, wallet_id))
 
 
-def _aad(wallet_id: str) -> bytes:
-    return _AAD + require_wallet_id(wallet_id).encode()
+def _derived(seed: bytes, ref: KeyRef) -> tuple[bytes, bytes]:
+    """Return (private key, public key) of a leaf."""
+    if ref.curve is Curve.ED25519:
+        node = Ed25519Node.from_seed(seed).derive(ref.path)
+        return node.secret, node.public_key
+    key = ExtendedKey.from_seed(seed).derive(ref.path)
+    return key.secret, key.public_key
+
+
+def _of_curve(key: KeyRef, curve: Curve) -> KeyRef:
+    if key.curve is not curve:
+        raise HsmInputError(f"{key.label} is a key of {key.curve}, not of {curve}", field="key")
+    return key

@@ -8,6 +8,9 @@ Rules held here:
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 import PyKCS11 as P
@@ -16,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.keywrap import aes_key_wrap_with_padding
 
 from hsm.errors import KeyNotFoundError
-from hsm.pkcs11.session import Handle, TokenSession
+from hsm.pkcs11.session import Handle, Template, TokenSession
 from hsm.sealing import oaep_sha1
 
 P256_OID: Final = bytes.fromhex("06082a8648ce3d030107")
@@ -32,10 +35,11 @@ def _public(label: str, use: int) -> list[tuple[int, Any]]:
     return [(P.CKA_TOKEN, True), (P.CKA_PRIVATE, False), (use, True), (P.CKA_LABEL, label)]
 
 
-def _private(label: str, use: int) -> list[tuple[int, Any]]:
+def private_template(label: str, use: int, *, kept: bool = True) -> list[tuple[int, Any]]:
+    """Return the attributes of a private key that may do `use` and nothing else; not `kept` is for this session only."""
     refused = [(other, False) for other in (P.CKA_SIGN, P.CKA_DECRYPT, P.CKA_UNWRAP) if other != use]
     return [
-        (P.CKA_TOKEN, True),
+        (P.CKA_TOKEN, kept),
         (P.CKA_PRIVATE, True),
         (P.CKA_SENSITIVE, True),
         (P.CKA_EXTRACTABLE, False),
@@ -52,13 +56,13 @@ def _counterpart(use: int) -> int:
 def generate_rsa(session: TokenSession, label: str, bits: int, use: int) -> None:
     """Generate an RSA pair whose private half may do `use` (CKA_SIGN, CKA_DECRYPT or CKA_UNWRAP) and nothing else."""
     public = [*_public(label, _counterpart(use)), (P.CKA_MODULUS_BITS, bits), (P.CKA_PUBLIC_EXPONENT, RSA_EXPONENT)]
-    session.generate_pair(P.CKM_RSA_PKCS_KEY_PAIR_GEN, public, _private(label, use))
+    session.generate_pair(P.CKM_RSA_PKCS_KEY_PAIR_GEN, public, private_template(label, use))
 
 
 def generate_ec(session: TokenSession, label: str, curve: bytes) -> None:
     """Generate a signing pair on a curve given by its DER object identifier."""
     public = [*_public(label, P.CKA_VERIFY), (P.CKA_EC_PARAMS, curve)]
-    session.generate_pair(P.CKM_EC_KEY_PAIR_GEN, public, _private(label, P.CKA_SIGN))
+    session.generate_pair(P.CKM_EC_KEY_PAIR_GEN, public, private_template(label, P.CKA_SIGN))
 
 
 def generate_aes(session: TokenSession, label: str) -> None:
@@ -89,17 +93,43 @@ def import_private(
     again repairs that.
     """
     _publish(session, label, key)
-    handle = _unwrap_transport(session, wrapper, transport := os.urandom(TRANSPORT_KEY_BYTES))
+    kind = P.CKK_EC if isinstance(key, ec.EllipticCurvePrivateKey) else P.CKK_RSA
+    template = [(P.CKA_CLASS, P.CKO_PRIVATE_KEY), (P.CKA_KEY_TYPE, kind), *private_template(label, P.CKA_SIGN)]
+    with transport_key(session, wrapper) as transport:
+        unwrap_private(session, transport, key, template)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class TransportKey:
+    """An AES-256 key that this process and the token share for one batch of imports; gone with the batch."""
+
+    handle: Handle
+    value: bytes
+
+
+@contextmanager
+def transport_key(session: TokenSession, wrapper: str) -> Iterator[TransportKey]:
+    """Share a one-time AES key with the token, under the RSA pair labelled `wrapper`."""
+    value = os.urandom(TRANSPORT_KEY_BYTES)
+    handle = _unwrap_transport(session, wrapper, value)
     try:
-        pkcs8 = key.private_bytes(
-            serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        kind = P.CKK_EC if isinstance(key, ec.EllipticCurvePrivateKey) else P.CKK_RSA
-        template = [(P.CKA_CLASS, P.CKO_PRIVATE_KEY), (P.CKA_KEY_TYPE, kind), *_private(label, P.CKA_SIGN)]
-        wrapped = aes_key_wrap_with_padding(transport, pkcs8)
-        session.unwrap(handle, P.Mechanism(P.CKM_AES_KEY_WRAP_PAD), wrapped, template)
+        yield TransportKey(handle, value)
     finally:
         session.destroy(handle)
+
+
+def unwrap_private(
+    session: TokenSession,
+    transport: TransportKey,
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey,
+    template: Template,
+) -> Handle:
+    """Put a private key into the token under a transport key, with the attributes of `template`."""
+    pkcs8 = key.private_bytes(
+        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    wrapped = aes_key_wrap_with_padding(transport.value, pkcs8)
+    return session.unwrap(transport.handle, P.Mechanism(P.CKM_AES_KEY_WRAP_PAD), wrapped, template)
 
 
 def _unwrap_transport(session: TokenSession, wrapper: str, transport: bytes) -> Handle:

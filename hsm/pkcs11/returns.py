@@ -21,6 +21,7 @@ from hsm.errors import (
     PinLockedError,
     PinRefusedError,
     SealError,
+    TokenFullError,
     TokenNotFoundError,
     TokenOutcomeUnknownError,
     TokenUnavailableError,
@@ -72,6 +73,10 @@ _CLASSES: Final[dict[type[HsmError], tuple[str, frozenset[int]]]] = {
                 P.CKR_WRAPPED_KEY_LEN_RANGE,
             }
         ),
+    ),
+    TokenFullError: (
+        "the token is full: destroy keys that are retired, or give it more memory",
+        frozenset({P.CKR_DEVICE_MEMORY}),
     ),
     TokenNotFoundError: (
         "the slot holds no initialised token: run `portcullis hsm init`",

@@ -43,18 +43,21 @@ class TokenSession:
         with translated(f"looking for {label}"):
             return list(self._raw.findObjects([(P.CKA_CLASS, object_class), (P.CKA_LABEL, label)]))
 
+    def labels(self, object_class: int) -> dict[str, list[Handle]]:
+        """Return the handles of all objects of a CKO_* class by label: one walk, where many labels are looked for."""
+        found: dict[str, list[Handle]] = {}
+        with translated(f"listing objects of class {_name(object_class)}"):
+            for handle in self._raw.findObjects([(P.CKA_CLASS, object_class)]):
+                label = self._raw.getAttributeValue(handle, [P.CKA_LABEL])[0]
+                found.setdefault(str(label), []).append(handle)
+        return found
+
     def one(self, label: str, object_class: int) -> Handle:
         """Return the one object with this label and class. Raises KeyNotFoundError naming the count."""
         found = self.find(label, object_class)
         if len(found) != 1:
             raise KeyNotFoundError(f"the token holds {len(found)} objects of class {_name(object_class)} named {label}")
         return found[0]
-
-    def labels(self, object_class: int) -> list[str]:
-        """Return the labels of all objects of a CKO_* class."""
-        with translated("listing objects"):
-            found = self._raw.findObjects([(P.CKA_CLASS, object_class)])
-            return [str(self._raw.getAttributeValue(one, [P.CKA_LABEL])[0]) for one in found]
 
     def read(self, handle: Handle, attribute: int) -> bytes | None:
         """Return an attribute's bytes, or None when the token does not show it (sensitive or absent)."""

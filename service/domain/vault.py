@@ -1,6 +1,7 @@
 """The vault's records: wallets with sealed seeds, leaf keys, rotations, and prepared sweep transactions."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from service.domain.ids import AccountId
@@ -30,11 +31,13 @@ class Wallet:
     id: str
     sealed_seed: bytes
     state: WalletState
+    restored: bool = False
+    """A ceremony restored its seed: addresses under it may have been used before we knew it."""
 
 
 @dataclass(frozen=True, slots=True)
 class VaultKey:
-    """One leaf in the vault token. `state` is a `hsm.restrictions.KeyState`."""
+    """One leaf that the vault token holds, or can derive. `state` is a `hsm.restrictions.KeyState`."""
 
     id: str
     wallet_id: str
@@ -46,6 +49,10 @@ class VaultKey:
     address: str
     """0x address, EIP-55 checksummed."""
     state: str
+    destroy_from: datetime | None = None
+    """A quorum decided that the retired key is destroyed, from this moment on."""
+    destroy_by: str = ""
+    """Idempotency key of the step that carried the decision."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, or_, select, union, update
+from sqlalchemy import Connection, Row, and_, insert, or_, select, union, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
@@ -16,7 +16,16 @@ from service.store.tables.keys import accounts, rotations, safe_destinations, sw
 
 def _key_of(row: Row[Any]) -> VaultKey:
     return VaultKey(
-        row.id, row.wallet_id, AccountId(row.account_id), row.path, row.chain, row.public_key, row.address, row.state
+        row.id,
+        row.wallet_id,
+        AccountId(row.account_id),
+        row.path,
+        row.chain,
+        row.public_key,
+        row.address,
+        row.state,
+        row.destroy_from,
+        row.destroy_by,
     )
 
 
@@ -47,13 +56,17 @@ class KeyRepository:
     def wallet(self, wallet_id: str) -> Wallet | None:
         """Read a wallet."""
         row = self._connection.execute(select(vault_wallets).where(vault_wallets.c.id == wallet_id)).first()
-        return None if row is None else Wallet(row.id, bytes(row.sealed_seed), WalletState(row.state))
+        return None if row is None else Wallet(row.id, bytes(row.sealed_seed), WalletState(row.state), row.restored)
 
     def add_wallet(self, wallet: Wallet) -> None:
         """Insert a wallet."""
         self._connection.execute(
             insert(vault_wallets).values(
-                id=wallet.id, sealed_seed=wallet.sealed_seed, state=wallet.state.value, created_at=self._now
+                id=wallet.id,
+                sealed_seed=wallet.sealed_seed,
+                state=wallet.state.value,
+                restored=wallet.restored,
+                created_at=self._now,
             )
         )
 
@@ -76,32 +89,38 @@ class KeyRepository:
             update(accounts).where(accounts.c.id == account_id).values(wallet_id=wallet_id, account_path=path)
         )
 
-    def add_key(self, key: VaultKey) -> None:
-        """Insert a leaf key once."""
-        self._connection.execute(
-            upsert(vault_keys)
-            .values(
-                id=key.id,
-                wallet_id=key.wallet_id,
-                account_id=key.account_id,
-                path=key.path,
-                chain=key.chain,
-                public_key=key.public_key,
-                address=key.address,
-                state=key.state,
-                created_at=self._now,
-            )
-            .on_conflict_do_nothing()
-        )
+    def add_keys(self, keys: Sequence[VaultKey]) -> None:
+        """Insert leaf keys once."""
+        values = [
+            {
+                "id": key.id,
+                "wallet_id": key.wallet_id,
+                "account_id": key.account_id,
+                "path": key.path,
+                "chain": key.chain,
+                "public_key": key.public_key,
+                "address": key.address,
+                "state": key.state,
+                "created_at": self._now,
+            }
+            for key in keys
+        ]
+        if values:
+            self._connection.execute(upsert(vault_keys).values(values).on_conflict_do_nothing())
 
     def keys_of(self, account_id: AccountId) -> Sequence[VaultKey]:
         """List an account's leaf keys."""
         query = select(vault_keys).where(vault_keys.c.account_id == account_id).order_by(vault_keys.c.id)
         return [_key_of(row) for row in self._connection.execute(query)]
 
-    def set_key_state(self, key_id: str, state: str) -> None:
-        """Move a leaf key to another state."""
-        self._connection.execute(update(vault_keys).where(vault_keys.c.id == key_id).values(state=state))
+    def set_key_state(self, key_ids: Sequence[str], state: str) -> None:
+        """Move leaf keys to another state."""
+        self._connection.execute(update(vault_keys).where(vault_keys.c.id.in_(key_ids)).values(state=state))
+
+    def schedule_destruction(self, key_ids: Sequence[str], at: datetime, by: str) -> None:
+        """Write down from when retired keys are destroyed; a time that stands is kept."""
+        waiting = and_(vault_keys.c.id.in_(key_ids), vault_keys.c.destroy_from.is_(None))
+        self._connection.execute(update(vault_keys).where(waiting).values(destroy_from=at, destroy_by=by))
 
     def assets(self, account_id: AccountId) -> Sequence[str]:
         """List the assets a sweep must carry."""

@@ -2,14 +2,15 @@
 
 Rules: every method may be repeated, also after later ones; what it says holds is asked of the token and the chain, not
 only of our rows. What is restricted and swept is every key that may sign, except the new key of a rotation that has not
-replaced the old ones yet.
+replaced the old ones yet. Destroying is decided by a quorum and done by a job when its delay is over: the decision is a
+row, and all that such a row can do is destroy a key that signs nothing any more.
 """
 
 from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
 
-from hsm.custodian import KeyRef
 from hsm.errors import KeyNotFoundError
-from hsm.keypath import DerivationPath
 from hsm.restrictions import KeyState
 from hsm.rotation import Destroy, Publish, Retire, State, Sweep
 from service.domain.errors import ConflictError, NotFoundError, PortcullisError
@@ -19,9 +20,11 @@ from service.domain.timeline import Entry
 from service.domain.vault import RotationRecord, SweepState, VaultKey
 from service.ports.store.unit import UnitOfWork
 from service.vault import provision, rotations, sweeper
-from service.vault.parts import VaultParts, token_calls
+from service.vault.parts import VaultParts, ref_of, token_calls
 
-_SIGNING = frozenset({KeyState.ACTIVE.value, KeyState.RESTRICTED.value})
+DESTROY_AFTER: Final = timedelta(hours=72)
+"""How long a retired key stays in the token once a quorum decided to destroy it: time to notice a mistake."""
+_SIGNING: Final = frozenset({KeyState.ACTIVE.value, KeyState.RESTRICTED.value})
 
 
 class Vault:
@@ -56,26 +59,25 @@ class Vault:
         keys = self._parts.keys_of(account)
         record = rotations.open_rotation(self._parts, account, scope, key)
         _, new = rotations.split(record, keys)
-        if new is None or not rotations.is_over(record):
-            new = rotations.generate(self._parts, record, keys[0].chain)
-        facts = {"address": f"{new.chain}:{new.address}", "sweep": self._prepared(account), "step": key}
+        if not new or not rotations.is_over(record):
+            new = rotations.generate(self._parts, record, keys)
+        addresses = [f"{k.chain}:{k.address}" for k in new]
+        facts = {"address": addresses[0], "addresses": addresses, "sweep": self._prepared(account), "step": key}
         return Receipt(record.id, facts)
 
     def rotation_prepared(self, account: AccountId) -> Verdict:
-        """Ask whether the new key is in the token and answered to its xpub."""
+        """Ask whether the new keys answered to their xpub, and the first of them still does."""
         record, _, new = self._split(account)
-        if record is None or new is None or State(record.state) in (State.PROPOSED, State.GENERATED, State.FAILED):
+        if record is None or not new or State(record.state) in (State.PROPOSED, State.GENERATED, State.FAILED):
             return Verdict.DOES_NOT_HOLD
-        with token_calls():
-            there = self._parts.token.exists(_ref(new))
-        return Verdict.HOLDS if there else Verdict.DOES_NOT_HOLD
+        return Verdict.HOLDS if rotations.still_answers(self._parts, record, new) else Verdict.DOES_NOT_HOLD
 
     def rotation_address(self, account: AccountId) -> str:
-        """Return the CAIP-10 address of the new key."""
+        """Return the CAIP-10 address of the first new key."""
         _, _, new = self._split(account)
-        if new is None:
+        if not new:
             raise NotFoundError(f"account {account} has no prepared rotation: prepare it first")
-        return f"{new.chain}:{new.address}"
+        return f"{new[0].chain}:{new[0].address}"
 
     def sweep(self, account: AccountId, *, key: str) -> Receipt:
         """Send everything the exposed keys hold to the verified safe destination."""
@@ -94,9 +96,9 @@ class Vault:
     def retire(self, account: AccountId, *, key: str) -> Receipt:
         """Make the new keys current and the old ones unable to sign."""
         record, old, new = self._split(account)
-        if record is None or new is None:
+        if record is None or not new:
             raise ConflictError(f"account {account} has no new key yet: prepare the rotation first")
-        address = {"address": f"{new.chain}:{new.address}"}
+        address = {"address": f"{new[0].chain}:{new[0].address}"}
         if rotations.is_over(record):
             return Receipt(record.id, address)
         if self.swept(account) is not Verdict.HOLDS:
@@ -104,17 +106,14 @@ class Vault:
         rotations.advance(self._parts, account, Publish(key))
         rotations.advance(self._parts, account, Sweep(key, ",".join(self._hashes(account)) or "nothing was left"))
         with token_calls():
-            for leaf in old:
-                if self._parts.token.exists(_ref(leaf)):
-                    self._parts.token.disable(_ref(leaf))
+            self._parts.token.disable(*(ref_of(k) for k in old if k.state != KeyState.DESTROYED.value))
 
         def replace_keys(uow: UnitOfWork, now: RotationRecord) -> None:
-            for leaf in old:
-                if leaf.state in _SIGNING:
-                    uow.keys.set_key_state(leaf.id, KeyState.RETIRED.value)
+            uow.keys.set_key_state([k.id for k in old if k.state in _SIGNING], KeyState.RETIRED.value)
             chains = provision.chains_of(uow.keys.assets(account))
             uow.keys.reserve_path(account, now.new_wallet_id, now.new_path)
-            uow.keys.provisioned(account, [f"{chain}:{new.address}" for chain in chains])
+            addresses = provision.addresses_of(new, now.new_wallet_id, now.new_path, chains)
+            uow.keys.provisioned(account, addresses)
 
         record = rotations.advance(self._parts, account, Retire(key), replace_keys)
         return Receipt(record.id, address)
@@ -122,38 +121,57 @@ class Vault:
     def retired(self, account: AccountId) -> Verdict:
         """Ask the token whether any old key could still sign."""
         record, old, new = self._split(account)
-        if record is None or new is None or not rotations.is_over(record):
+        if record is None or not new or not rotations.is_over(record):
             return Verdict.DOES_NOT_HOLD
         with token_calls():
             able = any(self._able(leaf) for leaf in old)
         return Verdict.DOES_NOT_HOLD if able else Verdict.HOLDS
 
     def destroy(self, account: AccountId, *, key: str) -> Receipt:
-        """Destroy the retired keys, also those of an earlier rotation."""
+        """Decide that the retired keys, also those of an earlier rotation, are destroyed after DESTROY_AFTER."""
         keys = self._parts.keys_of(account)
         retired = tuple(k for k in keys if k.state == KeyState.RETIRED.value)
         gone = tuple(k for k in keys if k.state == KeyState.DESTROYED.value)
         if not retired and not gone:
             raise ConflictError(f"account {account} has no retired keys: retire them first")
-        with token_calls():
-            for leaf in retired:
-                self._parts.token.destroy(_ref(leaf))
-        self._move(account, retired, KeyState.RETIRED, KeyState.DESTROYED, key)
+        new = [k.id for k in retired if k.destroy_from is None]
+        with self._parts.db.begin() as uow:
+            at = uow.now + DESTROY_AFTER
+            uow.keys.schedule_destruction(new, at, key)
+            if new:
+                sentence = f"Retired keys of account {account} are destroyed from {at.isoformat(timespec='seconds')} on"
+                facts = {"keys": new, "step": key}
+                uow.record(Entry(kind="keys.doomed", at=uow.now, subject=account, sentence=sentence, facts=facts))
         record = rotations.find_rotation(self._parts, account)
-        if State(record.state) is State.RETIRED:
-            rotations.advance(self._parts, account, Destroy(key))
         return Receipt(record.id, {"keys": [k.id for k in (*retired, *gone)]})
 
     def destroyed(self, account: AccountId) -> Verdict:
-        """Ask the token whether any replaced key is still there."""
+        """Ask whether every replaced key is gone from the token, or nothing stands before it but its delay."""
         record, old, _ = self._split(account)
         if record is None or not rotations.is_over(record):
             return Verdict.DOES_NOT_HOLD
         with token_calls():
-            there = any(self._parts.token.exists(_ref(leaf)) for leaf in old)
+            there = any(self._parts.token.exists(ref_of(leaf)) for leaf in old if leaf.destroy_from is None)
         return Verdict.DOES_NOT_HOLD if there else Verdict.HOLDS
 
-    def _split(self, account: AccountId) -> tuple[RotationRecord | None, tuple[VaultKey, ...], VaultKey | None]:
+    def destroy_due(self, account: AccountId) -> int:
+        """Destroy the retired keys whose delay is over; return how many are gone now. Safe to repeat at any point."""
+        now = self._parts.clock.now()
+        due = tuple(
+            k
+            for k in self._parts.keys_of(account)
+            if k.state == KeyState.RETIRED.value and k.destroy_from is not None and k.destroy_from <= now
+        )
+        if not due:
+            return 0
+        with token_calls():
+            self._parts.token.destroy(*(ref_of(k) for k in due))
+        self._move(account, due, KeyState.RETIRED, KeyState.DESTROYED, due[0].destroy_by)
+        if State(rotations.find_rotation(self._parts, account).state) is State.RETIRED:
+            rotations.advance(self._parts, account, Destroy(due[0].destroy_by))
+        return len(due)
+
+    def _split(self, account: AccountId) -> tuple[RotationRecord | None, tuple[VaultKey, ...], tuple[VaultKey, ...]]:
         keys = self._parts.keys_of(account)
         with self._parts.db.begin() as uow:
             record = uow.keys.rotation(account)
@@ -168,7 +186,7 @@ class Vault:
         record, old, new = self._split(account)
         if record is not None and not rotations.is_over(record):
             return old
-        return tuple(k for k in (*old, *([new] if new else [])) if k.state in _SIGNING)
+        return tuple(k for k in (*old, *new) if k.state in _SIGNING)
 
     def _prepared(self, account: AccountId) -> dict[str, object]:
         try:
@@ -183,7 +201,7 @@ class Vault:
 
     def _able(self, leaf: VaultKey) -> bool:
         try:
-            return self._parts.token.may_sign(_ref(leaf))
+            return self._parts.token.may_sign(ref_of(leaf))
         except KeyNotFoundError:
             return False
 
@@ -192,8 +210,7 @@ class Vault:
         if not moved:
             return
         with self._parts.db.begin() as uow:
-            for key_id in moved:
-                uow.keys.set_key_state(key_id, after.value)
+            uow.keys.set_key_state(moved, after.value)
             uow.record(
                 Entry(
                     kind=f"keys.{after.value}",
@@ -203,7 +220,3 @@ class Vault:
                     facts={"keys": moved, "step": by},
                 )
             )
-
-
-def _ref(key: VaultKey) -> KeyRef:
-    return KeyRef(key.wallet_id, DerivationPath.parse(key.path))

@@ -1,15 +1,17 @@
 """What the vault works with, and the one place where the token's errors become the service's.
 
 Rules: nothing of a database transaction is held across a token or chain call; "the token's answer was lost" stays an
-unknown outcome; a key signs only what `hsm/restrictions.py` allows to its state as read just before.
+unknown outcome; a key signs only what `hsm/restrictions.py` allows to its state, which is read just before and once
+more before the signature is given out: what was restricted meanwhile gives none. A leaf that is not in the token is put
+there at its first use, from the wallet's sealed seed.
 """
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from hsm.custodian import KeyCustodian, KeyRef, Signature, StatementSigner
-from hsm.errors import HsmError
+from hsm.custodian import KeyCustodian, KeyRef, SealedSeed, Signature, StatementSigner
+from hsm.errors import HsmError, KeyNotFoundError
 from hsm.errors import RetryKind as HsmRetry
 from hsm.keypath import DerivationPath
 from hsm.restrictions import KeyState, Refused, SigningRequest, may_sign
@@ -57,14 +59,33 @@ class VaultParts:
         return keys
 
     def sign(self, key: VaultKey, request: SigningRequest, digest: bytes) -> Signature:
-        """Sign if the key's state, as it is now, allows this request. Raises ForbiddenError."""
+        """Sign if the key's state, before and after, allows this request. Raises ForbiddenError."""
+        self._require_allowed(key, request)
+        ref = ref_of(key)
+        with token_calls():
+            try:
+                signature = self.token.sign(ref, digest)
+            except KeyNotFoundError:
+                self._bring_in(key, ref)
+                signature = self.token.sign(ref, digest)
+        self._require_allowed(key, request)
+        return signature
+
+    def _require_allowed(self, key: VaultKey, request: SigningRequest) -> None:
         with self.db.begin() as uow:
             current = next(k for k in uow.keys.keys_of(key.account_id) if k.id == key.id)
         answer = may_sign(KeyState(current.state), request)
         if isinstance(answer, Refused):
             raise ForbiddenError(answer.reason)
-        with token_calls():
-            return self.token.sign(KeyRef(key.wallet_id, DerivationPath.parse(key.path)), digest)
+
+    def _bring_in(self, key: VaultKey, ref: KeyRef) -> None:
+        """Put a leaf into the token that was proved but never used here. Raises KeyUseRefusedError for a retired one."""
+        with self.db.begin() as uow:
+            wallet = uow.keys.wallet(key.wallet_id)
+        if wallet is None:
+            raise KeyNotFoundError(f"wallet {key.wallet_id} of key {key.id} is not in our records")
+        if self.token.leaf(SealedSeed(wallet.sealed_seed), ref.wallet_id, ref.path).public_key != key.public_key:
+            raise KeyNotFoundError(f"the token derives another key than the recorded {key.id}: stop and look")
 
 
 @contextmanager
@@ -78,3 +99,8 @@ def token_calls() -> Iterator[None]:
         if error.retry is HsmRetry.LATER:
             raise UnavailableError(f"the vault token is not available: {error}") from error
         raise RefusedByOtherSideError(f"the vault token refused: {error}") from error
+
+
+def ref_of(key: VaultKey) -> KeyRef:
+    """Return how the token knows a key."""
+    return KeyRef(key.wallet_id, DerivationPath.parse(key.path))

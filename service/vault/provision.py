@@ -1,9 +1,10 @@
 """A registered account gets its wallet, its leaf and its signed safe destinations.
 
 Rules: a wallet's seed is drawn once, whoever asks first; an account path is given out once per wallet, never again, not
-even after a rotation; nothing new is derived from a wallet that counts as compromised; a safe destination is signed by
-the vault only when the authority's signature over the same account, chain, descriptor and time verifies against the
-pinned key.
+even after a rotation; nothing new is derived from a wallet that counts as compromised; under a restored seed the account
+also gets every leaf that its chains have seen (BIP-44 gap limit), because a sweep must empty those too; a safe destination
+is signed by the vault only when the authority's signature over the same account, chain, descriptor and time verifies
+against the pinned key.
 """
 
 from collections.abc import Sequence
@@ -11,9 +12,10 @@ from typing import Final
 
 import structlog
 
-from hsm.custodian import SealedSeed
-from hsm.derivation import evm_address
-from hsm.errors import StatementError
+from hsm.custodian import KeyRef, LeafKey, SealedSeed
+from hsm.derivation import ExtendedKey, evm_address
+from hsm.errors import HsmInputError, StatementError
+from hsm.gap import used_leaves
 from hsm.keypath import DerivationPath
 from hsm.restrictions import KeyState
 from hsm.statements import SafeDestination
@@ -24,6 +26,7 @@ from service.domain.plan import Receipt
 from service.domain.setup import registered_destination
 from service.domain.timeline import Entry
 from service.domain.vault import VaultKey, Wallet, WalletState
+from service.ports.chain import EvmChain
 from service.ports.store.registry import DestinationRow
 from service.vault.parts import VaultParts, token_calls
 
@@ -41,8 +44,9 @@ def provision(parts: VaultParts, account_id: AccountId) -> Receipt:
     addresses: tuple[str, ...] = account.addresses
     if account.holder is Holder.VAULT_KEY:
         wallet_id, path = _reserve(parts, account_id)
-        key = make_leaf(parts, account_id, wallet_id, path, chains[0])
-        addresses = tuple(f"{chain}:{key.address}" for chain in chains)
+        make_leaf(parts, account_id, wallet_id, path, chains[0])
+        add_used_leaves(parts, account_id, wallet_id, path, chains)
+        addresses = addresses_of(parts.keys_of(account_id), wallet_id, path, chains)
     signed = _sign_destinations(parts, account_id)
     with parts.db.begin() as uow:
         if uow.keys.provisioned(account_id, addresses):
@@ -78,7 +82,7 @@ def ensure_wallet(parts: VaultParts, wallet_id: str) -> Wallet:
             uow.lock(wallet_lock(wallet_id))
             wallet = uow.keys.wallet(wallet_id)
             if wallet is None:
-                wallet = Wallet(wallet_id, sealed.envelope, WalletState.ACTIVE)
+                wallet = Wallet(wallet_id, sealed.envelope, WalletState.ACTIVE, sealed.restored)
                 uow.keys.add_wallet(wallet)
     if wallet.state is not WalletState.ACTIVE:
         raise ConflictError(f"wallet {wallet_id} is {wallet.state.value}: nothing new is derived from its seed")
@@ -98,16 +102,73 @@ def make_leaf(parts: VaultParts, account_id: AccountId, wallet_id: str, path: st
     wallet = ensure_wallet(parts, wallet_id)
     with token_calls():
         leaf = parts.token.leaf(SealedSeed(wallet.sealed_seed), wallet_id, leaf_path)
-    address = evm_address(leaf.public_key)
-    key = VaultKey(
-        new_id("key"), wallet_id, account_id, str(leaf_path), chain, leaf.public_key, address, KeyState.ACTIVE.value
-    )
     with parts.db.begin() as uow:
-        uow.keys.add_key(key)
+        uow.keys.add_keys([key_of(account_id, leaf, chain)])
         found = _recorded(uow.keys.keys_of(account_id), wallet_id, str(leaf_path))
     if found is None:
         raise ConflictError(f"{path} of wallet {wallet_id} belongs to another account: register {account_id} anew")
     return found
+
+
+def key_of(account_id: AccountId, leaf: LeafKey, chain: str) -> VaultKey:
+    """Return the record of an account's leaf."""
+    return VaultKey(
+        id=new_id("key"),
+        wallet_id=leaf.ref.wallet_id,
+        account_id=account_id,
+        path=str(leaf.ref.path),
+        chain=chain,
+        public_key=leaf.public_key,
+        address=evm_address(leaf.public_key),
+        state=KeyState.ACTIVE.value,
+    )
+
+
+def add_used_leaves(parts: VaultParts, account_id: AccountId, wallet_id: str, path: str, chains: Sequence[str]) -> None:
+    """Record the leaves under a restored seed that a chain has seen; the token gets each at its first use.
+
+    Raises MissingCapabilityError without an endpoint of each chain, UnavailableError when a chain does not answer: what
+    cannot be asked is not unused.
+    """
+    with parts.db.begin() as uow:
+        wallet = uow.keys.wallet(wallet_id)
+        assets = uow.keys.assets(account_id)
+    if wallet is None or not wallet.restored:
+        return
+    asked = [(parts.chain(chain), _tokens_on(chain, assets)) for chain in chains]
+    account = DerivationPath.parse(path)
+    with token_calls():
+        public = parts.token.open_account(SealedSeed(wallet.sealed_seed), wallet_id, account)
+    try:
+        found = used_leaves(ExtendedKey.parse(public.xpub), lambda key: _is_used(evm_address(key), asked))
+    except HsmInputError as error:
+        raise ConflictError(f"the leaves of account {account_id} cannot be listed: {error}") from error
+    leaves = [LeafKey(KeyRef(wallet_id, account.below(leaf.below)), leaf.public_key) for leaf in found]
+    with parts.db.begin() as uow:
+        uow.keys.add_keys([key_of(account_id, leaf, chains[0]) for leaf in leaves])
+
+
+def _tokens_on(chain: str, assets: Sequence[str]) -> tuple[str, ...]:
+    return tuple(a.partition("/erc20:")[2] for a in assets if a.startswith(f"{chain}/erc20:"))
+
+
+def _is_used(address: str, asked: Sequence[tuple[EvmChain, tuple[str, ...]]]) -> bool:
+    return any(
+        chain.next_nonce(address) > 0
+        or chain.balance(address) > 0
+        or any(chain.token_balance(token, address) > 0 for token in tokens)
+        for chain, tokens in asked
+    )
+
+
+def addresses_of(keys: Sequence[VaultKey], wallet_id: str, path: str, chains: Sequence[str]) -> tuple[str, ...]:
+    """Return the CAIP-10 addresses of an account's leaves below an account path, in order of their paths."""
+    below = sorted(
+        (DerivationPath.parse(k.path), k.address)
+        for k in keys
+        if k.wallet_id == wallet_id and k.path.startswith(f"{path}/")
+    )
+    return tuple(f"{chain}:{address}" for chain in chains for _, address in below)
 
 
 def free_path(taken: set[str]) -> str:

@@ -1,9 +1,11 @@
 """Rotating an account to new keys, step by step, resumable at every point; the states are `hsm/rotation.py`'s.
 
-Rules: every event is committed before the next step begins, under a lock on the rotation, and repeating a step gives the
-same event; a lost leaf is answered with a new hardened account of the same seed, a lost account key or seed with a new
-seed, which all accounts under the old one share; from the moment a seed counts as lost nothing new is derived from it;
-the new keys are current only once the old addresses are empty.
+Rules: an account gets as many new leaves as it has, all at once: each signs a challenge inside the token, is checked
+against the new account's xpub, and only then are they recorded, in the transaction that calls them verified; every event
+is committed before the next step begins, under a lock on the rotation, and repeating a step gives the same event; a lost
+leaf is answered with a new hardened account of the same seed, a lost account key or seed with a new seed, which all
+accounts under the old one share; from the moment a seed counts as lost nothing new is derived from it; the new keys are
+current only once the old addresses are empty.
 """
 
 import hashlib
@@ -11,10 +13,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from hsm.custodian import KeyRef, SealedSeed
+from hsm.custodian import MAX_BATCH, LeafKey, SealedSeed
 from hsm.derivation import ExtendedKey
-from hsm.ecdsa import verify
-from hsm.errors import RotationError
+from hsm.errors import KeyUseRefusedError, RotationError
 from hsm.keypath import DerivationPath
 from hsm.rotation import (
     Destroy,
@@ -37,7 +38,7 @@ from service.domain.timeline import Entry
 from service.domain.vault import RotationRecord, VaultKey, WalletState
 from service.ports.store.unit import UnitOfWork
 from service.vault.parts import VaultParts, token_calls
-from service.vault.provision import ensure_wallet, free_path, make_leaf, wallet_lock
+from service.vault.provision import ensure_wallet, free_path, key_of, wallet_lock
 
 _EVENTS: Final[dict[str, type[Event]]] = {
     cls.__name__: cls for cls in (Generate, Verify, Publish, Sweep, Retire, Destroy)
@@ -79,18 +80,44 @@ def find_rotation(parts: VaultParts, account_id: AccountId) -> RotationRecord:
     return record
 
 
-def generate(parts: VaultParts, record: RotationRecord, chain: str) -> VaultKey:
-    """Generate and verify the new keys: a leaf in the token that signed a challenge, checked against the xpub."""
+def generate(parts: VaultParts, record: RotationRecord, keys: tuple[VaultKey, ...]) -> tuple[VaultKey, ...]:
+    """Generate and verify the new keys of an account that has `keys`; returns what is recorded of them."""
     wallet = ensure_wallet(parts, record.new_wallet_id)
+    sealed, account = SealedSeed(wallet.sealed_seed), DerivationPath.parse(record.new_path)
     with token_calls():
-        public = parts.token.open_account(
-            SealedSeed(wallet.sealed_seed), wallet.id, DerivationPath.parse(record.new_path)
-        )
-    advance(parts, record.account_id, Generate(public.xpub))
-    key = make_leaf(parts, record.account_id, record.new_wallet_id, record.new_path, chain)
-    _challenge(parts, key, public.xpub)
-    advance(parts, record.account_id, Verify(public.xpub))
-    return key
+        xpub = parts.token.open_account(sealed, wallet.id, account).xpub
+    advance(parts, record.account_id, Generate(xpub))
+    wanted = [account.below(below) for below in _places(record, keys)]
+    proved: list[LeafKey] = []
+    for start in range(0, len(wanted), MAX_BATCH):
+        with token_calls():
+            batch = wanted[start : start + MAX_BATCH]
+            proved += parts.token.prove(sealed, wallet.id, batch, challenge(record, xpub))
+    _require_of(record, proved, xpub)
+
+    def write_down(uow: UnitOfWork, _: RotationRecord) -> None:
+        uow.keys.add_keys([key_of(record.account_id, leaf, keys[0].chain) for leaf in proved])
+
+    advance(parts, record.account_id, Verify(xpub), write_down)
+    _, new = split(record, parts.keys_of(record.account_id))
+    if len(new) != len(proved):
+        raise ConflictError(f"{record.new_path} of wallet {wallet.id} belongs to another account: stop and look")
+    return new
+
+
+def still_answers(parts: VaultParts, record: RotationRecord, new: tuple[VaultKey, ...]) -> bool:
+    """Ask the token once more for the first new leaf: whether it derives it and lets it sign."""
+    with parts.db.begin() as uow:
+        wallet = uow.keys.wallet(record.new_wallet_id)
+    if wallet is None:
+        return False
+    path = DerivationPath.parse(new[0].path)
+    with token_calls():
+        try:
+            leaf = parts.token.prove(SealedSeed(wallet.sealed_seed), wallet.id, [path], challenge(record, new[0].id))
+        except KeyUseRefusedError:
+            return False
+    return leaf[0].public_key == new[0].public_key
 
 
 def advance(parts: VaultParts, account_id: AccountId, event: Event, also: Also | None = None) -> RotationRecord:
@@ -131,14 +158,41 @@ def machine(record: RotationRecord) -> Rotation:
     return replay(start, tuple(_EVENTS[kind](**fields) for kind, fields in record.events))
 
 
-def split(record: RotationRecord | None, keys: tuple[VaultKey, ...]) -> tuple[tuple[VaultKey, ...], VaultKey | None]:
-    """Return (the keys that are replaced, the new key) of a rotation: without one, all keys are old."""
+def split(
+    record: RotationRecord | None, keys: tuple[VaultKey, ...]
+) -> tuple[tuple[VaultKey, ...], tuple[VaultKey, ...]]:
+    """Return (the keys that are replaced, the new keys in order of their paths): without a rotation, all keys are old."""
     if record is None:
-        return keys, None
-    prefix = f"{record.new_path}/"
-    new = [k for k in keys if k.wallet_id == record.new_wallet_id and k.path.startswith(prefix)]
+        return keys, ()
+    new = [k for k in keys if _is_below(k, record.new_wallet_id, record.new_path)]
     old = tuple(k for k in keys if k not in new)
-    return old, (new[0] if new else None)
+    return old, tuple(sorted(new, key=lambda k: DerivationPath.parse(k.path)))
+
+
+def challenge(record: RotationRecord, about: str) -> bytes:
+    """Return what new leaves sign to show that they are there: 32 bytes that are nobody's transaction."""
+    return hashlib.sha256(f"portcullis/rotation-challenge/v2\x00{record.id}\x00{about}".encode()).digest()
+
+
+def _is_below(key: VaultKey, wallet_id: str, account_path: str) -> bool:
+    return key.wallet_id == wallet_id and key.path.startswith(f"{account_path}/")
+
+
+def _places(record: RotationRecord, keys: tuple[VaultKey, ...]) -> list[DerivationPath]:
+    """Return where below the new account its leaves are: where the old account has them."""
+    above = len(DerivationPath.parse(record.old_path).levels)
+    replaced = [DerivationPath.parse(k.path) for k in keys if _is_below(k, record.old_wallet_id, record.old_path)]
+    return sorted({DerivationPath(path.levels[above:]) for path in replaced} | {DerivationPath().leaf(0, 0)})
+
+
+def _require_of(record: RotationRecord, proved: list[LeafKey], xpub: str) -> None:
+    """Raise RefusedByOtherSideError unless every leaf is the one that the new xpub gives at its path."""
+    public, above = ExtendedKey.parse(xpub), len(DerivationPath.parse(record.new_path).levels)
+    for leaf in proved:
+        if public.derive(DerivationPath(leaf.ref.path.levels[above:])).public_key != leaf.public_key:
+            raise RefusedByOtherSideError(
+                f"a new leaf of {record.account_id} does not answer to the new xpub: stop and look"
+            )
 
 
 def _entry(uow: UnitOfWork, record: RotationRecord, facts: dict[str, str]) -> Entry:
@@ -184,15 +238,3 @@ def _next_wallet(uow: UnitOfWork, wallet_id: str) -> str:
         found = uow.keys.wallet(f"{stem}.{number}")
         if found is None or found.state is WalletState.ACTIVE:
             return f"{stem}.{number}"
-
-
-def _challenge(parts: VaultParts, key: VaultKey, xpub: str) -> None:
-    digest = hashlib.sha256(f"portcullis/rotation-challenge/v1\x00{key.id}\x00{xpub}".encode()).digest()
-    leaf = DerivationPath.parse(key.path)
-    expected = ExtendedKey.parse(xpub).derive(DerivationPath(leaf.levels[-2:])).public_key
-    with token_calls():
-        signature = parts.token.sign(KeyRef(key.wallet_id, leaf), digest)
-    if expected != key.public_key or not verify(signature, digest, expected):
-        raise RefusedByOtherSideError(
-            f"the new leaf of {key.account_id} does not answer to the new xpub: stop and look"
-        )

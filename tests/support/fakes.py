@@ -177,3 +177,6 @@ class FakeVault:
 
     def destroyed(self, account: AccountId) -> Verdict:
         return self.ledger.ask(f"destroy {account}")
+
+    def destroy_due(self, account: AccountId) -> int:
+        return 1 if self.ledger.ask(f"destroy {account}") is Verdict.HOLDS else 0

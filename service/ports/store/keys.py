@@ -31,16 +31,20 @@ class KeyStore(Protocol):
         """Give an account its wallet and account path; the caller holds the wallet's lock."""
         ...
 
-    def add_key(self, key: VaultKey) -> None:
-        """Insert a leaf key; one that is there already at (wallet, path) stays as it is."""
+    def add_keys(self, keys: Sequence[VaultKey]) -> None:
+        """Insert leaf keys; one that is there already at (wallet, path) stays as it is."""
         ...
 
     def keys_of(self, account_id: AccountId) -> Sequence[VaultKey]:
         """Return an account's leaf keys, oldest first."""
         ...
 
-    def set_key_state(self, key_id: str, state: str) -> None:
-        """Move a leaf key to another state."""
+    def set_key_state(self, key_ids: Sequence[str], state: str) -> None:
+        """Move leaf keys to another state."""
+        ...
+
+    def schedule_destruction(self, key_ids: Sequence[str], at: datetime, by: str) -> None:
+        """Write down from when retired keys are destroyed, and by which step; a time that stands is kept."""
         ...
 
     def assets(self, account_id: AccountId) -> Sequence[str]:

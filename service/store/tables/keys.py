@@ -2,6 +2,7 @@
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     ForeignKey,
@@ -43,6 +44,7 @@ vault_wallets = Table(
     Column("sealed_seed", LargeBinary, nullable=False),
     Column("state", Text, nullable=False),  # active | compromised | destroyed
     when("created_at", nullable=False),
+    Column("restored", Boolean, nullable=False, server_default="false"),  # by a ceremony, from a backup
 )
 
 vault_keys = Table(
@@ -57,7 +59,10 @@ vault_keys = Table(
     Column("address", Text, nullable=False),
     Column("state", Text, nullable=False),  # active | restricted | retired | destroyed
     when("created_at", nullable=False),
+    when("destroy_from"),
+    Column("destroy_by", Text, nullable=False, server_default=""),  # idempotency key of the step that decided it
     UniqueConstraint("wallet_id", "path"),
+    Index("ix_vault_keys_destroy", "destroy_from", postgresql_where=text("state = 'retired'")),
 )
 
 rotations = Table(

@@ -5,10 +5,11 @@ import threading
 
 import PyKCS11
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from eth_keys import datatypes as eth_keys
 
 from hsm import ecdsa
-from hsm.custodian import KeyCustodian, KeyRef, StatementSigner
+from hsm.custodian import Curve, KeyCustodian, KeyRef, StatementSigner
 from hsm.derivation import ExtendedKey
 from hsm.ecdsa import HALF_ORDER
 from hsm.errors import KeyUnextractableError, KeyUseRefusedError, StatementError, TokenLayoutError
@@ -20,8 +21,26 @@ from hsm.pkcs11.layout import IMPORT_KEY, SEED_KEY
 from tests.integration.hsm.tokens import in_process
 from tests.unit.hsm.bip32_vectors import VALID, Chain
 from tests.unit.hsm.custodian_contract import check_contract
+from tests.unit.hsm.slip10_vectors import VECTORS
 
 ACCOUNT = DerivationPath.account(84, 0, 0)
+
+
+@pytest.mark.parametrize("number", range(len(VECTORS)))
+def test_slip10_vectors_pass_through_the_token(vault: TokenCustodian, number: int) -> None:
+    seed, path, _, _, public = VECTORS[number]
+    wallet = f"slip10-{number}"
+    sealed = vault.restore_wallet(wallet, seed)
+    assert sealed.restored
+    leaf = vault.leaf(sealed, wallet, DerivationPath.parse(path), Curve.ED25519)
+    assert leaf.public_key.hex() == public
+    message = os.urandom(64)
+    signature = vault.sign_message(leaf.ref, message)
+    Ed25519PublicKey.from_public_bytes(bytes.fromhex(public)).verify(signature, message)
+    with vault._token.session() as session:
+        handle = session.one(leaf.ref.label, PyKCS11.CKO_PRIVATE_KEY)
+        assert session.read(handle, PyKCS11.CKA_VALUE) is None
+        assert not session.flag(handle, PyKCS11.CKA_EXTRACTABLE)
 
 
 @pytest.mark.parametrize("chain", VALID, ids=lambda chain: f"vector {chain.name}")

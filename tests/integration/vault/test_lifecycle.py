@@ -1,6 +1,7 @@
 """From provisioning to destruction: each act twice, after every death, and for the second loss of one account."""
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
@@ -9,7 +10,7 @@ from service.domain.account import Holder
 from service.domain.errors import ApprovalError, ConflictError, ForbiddenError, MissingCapabilityError
 from service.domain.ids import AccountId
 from service.domain.plan import Verdict
-from service.vault.keys import Vault
+from service.vault.keys import DESTROY_AFTER, Vault
 from tests.support.chain import ETHER, MemoryChain
 from tests.support.vault import SAFE, USDT, Killed, Reaper, VaultHouse, a_digest
 
@@ -36,6 +37,8 @@ def acts(house: VaultHouse, chain: MemoryChain, account: AccountId, scope: str) 
         lambda vault: vault.swept(account),
         lambda vault: vault.retire(account, key="retire"),
         lambda vault: vault.destroy(account, key="destroy"),
+        lambda _: house.clock.pass_by(DESTROY_AFTER),
+        lambda vault: vault.destroy_due(account),
     ]
 
 
@@ -80,6 +83,12 @@ def test_every_act_twice_is_one_effect(house: VaultHouse, chain: MemoryChain, sc
     assert vault.destroyed(account) is NOT
     assert vault.destroy(account, key="d") == vault.destroy(account, key="d")
     assert vault.destroyed(account) is HOLDS
+    house.clock.pass_by(DESTROY_AFTER - timedelta(seconds=1))
+    assert vault.destroy_due(account) == 0
+    assert house.keys(account)[0][2] == "retired"
+    house.clock.pass_by(timedelta(seconds=1))
+    assert (vault.destroy_due(account), vault.destroy_due(account)) == (1, 0)
+    assert vault.destroyed(account) is HOLDS
     assert vault.retire(account, key="t").facts == vault.retire(account, key="t").facts
     assert vault.provision(account).facts["addresses"] == [prepared.facts["address"]]
     seeds = {"leaf": {"treasury": "active"}}
@@ -112,6 +121,8 @@ def test_the_second_loss_restricts_and_empties_the_keys_that_replaced_the_first(
     assert vault.swept(account) is HOLDS
     vault.retire(account, key="t2")
     vault.destroy(account, key="d2")
+    house.clock.pass_by(DESTROY_AFTER)
+    vault.destroy_due(account)
     assert [(k[0], k[2]) for k in house.keys(account)] == [("w", "destroyed"), ("w", "destroyed"), ("w.2", "active")]
     assert vault.destroyed(account) is HOLDS
 
@@ -152,7 +163,7 @@ def test_a_restricted_key_signs_nothing_else(house: VaultHouse) -> None:
     house.vault.lift_restriction(account, key="l")
     parts.sign(key, Transfer(account), a_digest("payroll"))
     with parts.db.begin() as uow:
-        uow.keys.set_key_state(key.id, KeyState.RETIRED.value)
+        uow.keys.set_key_state([key.id], KeyState.RETIRED.value)
     with pytest.raises(ForbiddenError, match="retired"):
         parts.sign(key, Transfer(account), a_digest("payroll"))
 

@@ -4,10 +4,10 @@ import os
 
 import pytest
 
-from hsm import ecdsa
-from hsm.custodian import KeyCustodian, KeyRef, SealedSeed
+from hsm import ecdsa, ed25519
+from hsm.custodian import MAX_BATCH, Curve, KeyCustodian, KeyRef, SealedSeed
 from hsm.derivation import ExtendedKey
-from hsm.errors import HsmInputError, KeyNotFoundError, KeyUseRefusedError, SealError
+from hsm.errors import DerivationError, HsmInputError, KeyNotFoundError, KeyUseRefusedError, SealError
 from hsm.keypath import DerivationPath
 
 ACCOUNT = DerivationPath.account(84, 0, 0)
@@ -20,6 +20,9 @@ def check_contract(custodian: KeyCustodian, wallet: str) -> None:
     _a_seal_is_bound_to_its_wallet(custodian, sealed, wallet)
     _disabled_and_destroyed_stay_so(custodian, sealed, wallet)
     _unknown_keys_are_not_found(custodian)
+    _many_are_proved_and_none_is_kept(custodian, sealed, wallet)
+    _what_was_retired_before_it_came_never_comes(custodian, sealed, wallet)
+    _ed25519_leaves_are_keys_of_their_own(custodian, sealed, wallet)
 
 
 def _leaves_belong_to_their_account(custodian: KeyCustodian, sealed: SealedSeed, wallet: str) -> None:
@@ -71,5 +74,61 @@ def _unknown_keys_are_not_found(custodian: KeyCustodian) -> None:
     for ask in (lambda: custodian.sign(nobody, bytes(32)), lambda: custodian.public_key(nobody)):
         with pytest.raises(KeyNotFoundError):
             ask()
+
+
+def _many_are_proved_and_none_is_kept(custodian: KeyCustodian, sealed: SealedSeed, wallet: str) -> None:
+    public = ExtendedKey.parse(custodian.open_account(sealed, wallet, ACCOUNT.next_account()).xpub)
+    paths = [ACCOUNT.next_account().leaf(0, index) for index in range(7)]
+    kept = custodian.leaf(sealed, wallet, paths[3])
+    proved = custodian.prove(sealed, wallet, paths, os.urandom(32))
+    below = [public.derive(DerivationPath().leaf(0, index)).public_key for index in range(7)]
+    assert [(leaf.ref.path, leaf.public_key) for leaf in proved] == list(zip(paths, below, strict=True))
+    assert [custodian.exists(leaf.ref) for leaf in proved] == [path == kept.ref.path for path in paths]
+    for wrong in ([], paths * (MAX_BATCH // 7 + 1)):
+        with pytest.raises(HsmInputError, match="at once"):
+            custodian.prove(sealed, wallet, wrong, bytes(32))
+    with pytest.raises(HsmInputError):
+        custodian.prove(sealed, wallet, paths, b"not a digest")
+    custodian.disable(*(leaf.ref for leaf in proved))
+    with pytest.raises(KeyUseRefusedError):
+        custodian.prove(sealed, wallet, [kept.ref.path], bytes(32))
+
+
+def _what_was_retired_before_it_came_never_comes(custodian: KeyCustodian, sealed: SealedSeed, wallet: str) -> None:
+    ref = KeyRef(wallet, ACCOUNT.leaf(1, 0))
+    custodian.disable(ref)
+    custodian.disable(ref)
+    assert not custodian.exists(ref)
+    for ask in (
+        lambda: custodian.leaf(sealed, wallet, ref.path),
+        lambda: custodian.prove(sealed, wallet, [ref.path], bytes(32)),
+    ):
+        with pytest.raises(KeyUseRefusedError, match="retired"):
+            ask()
     with pytest.raises(KeyNotFoundError):
-        custodian.disable(nobody)
+        custodian.sign(ref, bytes(32))
+    custodian.destroy(ref, *(KeyRef(wallet, ACCOUNT.leaf(1, index)) for index in range(1, 8)))
+    with pytest.raises(KeyUseRefusedError):
+        custodian.leaf(sealed, wallet, ACCOUNT.leaf(1, 7))
+
+
+def _ed25519_leaves_are_keys_of_their_own(custodian: KeyCustodian, sealed: SealedSeed, wallet: str) -> None:
+    path = DerivationPath.parse("m/44h/501h/0h/0h")
+    plain = custodian.leaf(sealed, wallet, path)
+    leaf = custodian.leaf(sealed, wallet, path, Curve.ED25519)
+    assert custodian.leaf(sealed, wallet, path, Curve.ED25519) == leaf
+    assert (len(leaf.public_key), leaf.ref.label == plain.ref.label) == (32, False)
+    assert custodian.public_key(leaf.ref) == leaf.public_key
+    message = os.urandom(200)
+    assert ed25519.verify(custodian.sign_message(leaf.ref, message), message, leaf.public_key)
+    for wrong in (lambda: custodian.sign(leaf.ref, bytes(32)), lambda: custodian.sign_message(plain.ref, b"m")):
+        with pytest.raises(HsmInputError):
+            wrong()
+    with pytest.raises(HsmInputError, match="message"):
+        custodian.sign_message(leaf.ref, b"")
+    with pytest.raises(DerivationError, match="hardened"):
+        custodian.leaf(sealed, wallet, ACCOUNT.leaf(0, 0), Curve.ED25519)
+    custodian.disable(leaf.ref)
+    with pytest.raises(KeyUseRefusedError):
+        custodian.sign_message(leaf.ref, message)
+    custodian.sign(plain.ref, bytes(32))

@@ -1,11 +1,14 @@
 """BIP-32 vectors 1-5 and addresses, in memory; through the token they run in tests/integration/hsm/test_vault.py."""
 
+from collections.abc import Callable
+
 import pytest
 from eth_account import Account
 
-from hsm.derivation import ExtendedKey, evm_address, p2wpkh_address
+from hsm.derivation import ExtendedKey, evm_address, p2pkh_address, p2tr_address, p2wpkh_address
 from hsm.errors import DerivationError
-from hsm.keypath import DerivationPath
+from hsm.keypath import COIN_ETHEREUM, PURPOSE_BIP44, PURPOSE_BIP84, PURPOSE_BIP86, DerivationPath
+from hsm.mnemonic import seed_of_words
 from tests.unit.hsm.bip32_vectors import INVALID, VALID, Chain
 
 HARDHAT_FIRST_PRIVATE = bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
@@ -90,3 +93,30 @@ def test_p2wpkh_address_is_that_of_bip84() -> None:
 def test_addresses_of_what_is_no_public_key_are_refused(key: bytes) -> None:
     with pytest.raises(DerivationError):
         evm_address(key)
+
+
+@pytest.mark.parametrize(
+    ("purpose", "index", "address"),
+    [
+        (PURPOSE_BIP44, 0, "1LqBGSKuX5yYUonjxT5qGfpUsXKYYWeabA"),
+        (PURPOSE_BIP84, 0, "bc1qcr8te4kr609gcawutmrza0j4xv80jy8z306fyu"),
+        (PURPOSE_BIP86, 0, "bc1p5cyxnuxmeuwuvkwfem96lqzszd02n6xdcjrs20cac6yqjjwudpxqkedrcr"),
+        (PURPOSE_BIP86, 1, "bc1p4qhjn9zdvkux4e44uhx8tc55attvtyu358kutcqkudyccelu0was9fqzwh"),
+    ],
+)
+def test_addresses_of_bip44_bip84_and_bip86(purpose: int, index: int, address: str) -> None:
+    """The test vectors of BIP-84 and BIP-86; BIP-44 has none, its address is what other wallets show."""
+    master = ExtendedKey.from_seed(seed_of_words(" ".join(["abandon"] * 11 + ["about"])))
+    key = master.derive(DerivationPath.account(purpose, 0, 0).leaf(0, index)).public_key
+    kinds = {PURPOSE_BIP44: p2pkh_address, PURPOSE_BIP84: p2wpkh_address, PURPOSE_BIP86: p2tr_address}
+    assert kinds[purpose](key) == address
+    evm = master.derive(DerivationPath.account(PURPOSE_BIP44, COIN_ETHEREUM, 0).leaf(0, 0)).public_key
+    assert evm_address(evm) == "0x9858EfFD232B4033E47d90003D41EC34EcaEda94"
+
+
+@pytest.mark.parametrize("address", [p2pkh_address, p2wpkh_address, p2tr_address])
+def test_an_unknown_network_is_refused(address: Callable[[bytes, str], str]) -> None:
+    key = ExtendedKey.from_seed(bytes(16)).public_key
+    assert len({address(key, network) for network in ("main", "test")}) == 2
+    with pytest.raises(DerivationError, match="network"):
+        address(key, "signet")

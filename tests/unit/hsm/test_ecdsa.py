@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from hsm import ecdsa
 from hsm.custodian import Signature
-from hsm.ecdsa import HALF_ORDER, ORDER, SignatureMismatchError
-from hsm.errors import HsmInputError
+from hsm.ecdsa import HALF_ORDER, ORDER
+from hsm.errors import HsmInputError, SignatureMismatchError
 
 SECRETS = st.integers(1, ORDER - 1)
 DIGESTS = st.binary(min_size=32, max_size=32)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import PyKCS11
 import pytest
 
-from hsm import ecdsa, errors
+from hsm import errors
 from hsm.errors import HsmError, RetryKind, TokenOutcomeUnknownError, TokenUnavailableError
 from hsm.pkcs11.returns import to_error, translated
 
@@ -18,7 +18,7 @@ def classes(base: type[HsmError] = HsmError) -> Iterator[type[HsmError]]:
 
 def test_codes_are_unique_and_names_end_in_error() -> None:
     found = list(classes())
-    assert ecdsa.SignatureMismatchError in found
+    assert errors.SignatureMismatchError in found
     assert len({kind.code for kind in found}) == len(found)
     assert all(kind.__name__.endswith("Error") and kind.__doc__ for kind in found)
 
