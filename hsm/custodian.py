@@ -194,6 +194,18 @@ class KeyCustodian(Protocol):
         ...
 
 
+class GuardianKey(Protocol):
+    """The one key that lifts or sets a multisig's guard and carries its owners' changes. Both may raise HsmError."""
+
+    def sign(self, digest: bytes) -> Signature:
+        """Sign a 32-byte digest."""
+        ...
+
+    def public_key(self) -> bytes:
+        """Return the compressed public key (33 bytes)."""
+        ...
+
+
 class StatementVerifier(Protocol):
     """Checks signed statements, such as safe destinations."""
 

@@ -5,11 +5,15 @@ Rules held here:
 - A restricted key signs nothing but a sweep to a verified safe destination, or the cancellation of a pending
   transaction by one of the same nonce that moves nothing.
 - A retired or destroyed key signs nothing.
+- For a multisig whose owner it is, an active key signs changes of owners, threshold, guards and modules, and the skipping
+  of what a delay module holds back: plain calls that pay nobody. A restricted key is in the attacker's hands and signs
+  none of them.
 - The sweep's destination is compared with the verified statement here, field by field: the caller cannot vouch for it.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from hsm.statements import VerifiedDestination
 
@@ -54,7 +58,26 @@ class NonceCancel:
     data: bytes
 
 
-SigningRequest = Transfer | Sweep | NonceCancel
+@dataclass(frozen=True, slots=True)
+class SafeManagement:
+    """A call of a Safe that pays nobody: of one of its own functions, or `setTxNonce` of a module that delays."""
+
+    account: str
+    safe: str
+    to: str
+    data: bytes
+
+
+SigningRequest = Transfer | Sweep | NonceCancel | SafeManagement
+
+_OF_THE_SAFE: Final = (
+    "e19a9dd9",  # setGuard(address)
+    "e068df37",  # setModuleGuard(address)
+    "e318b52b",  # swapOwner(address,address,address)
+    "f8dc5dd9",  # removeOwner(address,address,uint256)
+    "694e80c3",  # changeThreshold(uint256)
+)
+_OF_A_DELAY: Final = ("46ba2307",)  # setTxNonce(uint256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +101,7 @@ def may_sign(state: KeyState, request: SigningRequest) -> Allowed | Refused:
     if isinstance(request, NonceCancel):
         return _cancel(request)
     if state is KeyState.ACTIVE:
-        return Allowed()
+        return _management(request) if isinstance(request, SafeManagement) else Allowed()
     return Refused("a restricted key signs only a sweep to a safe destination or a same-nonce cancellation")
 
 
@@ -99,4 +122,11 @@ def _cancel(request: NonceCancel) -> Allowed | Refused:
         return Refused("a cancellation goes to the sender itself")
     if request.value != 0 or request.data:
         return Refused("a cancellation moves no value and carries no data")
+    return Allowed()
+
+
+def _management(request: SafeManagement) -> Allowed | Refused:
+    own = request.to.lower() == request.safe.lower()
+    if request.data[:4].hex() not in (_OF_THE_SAFE if own else _OF_A_DELAY):
+        return Refused("the call is none of those that manage a Safe without paying anybody")
     return Allowed()

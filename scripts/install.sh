@@ -133,6 +133,17 @@ warm_engine() {
     .venv/bin/python -m rules.warm || say 'the engine will be compiled at its first start instead (about a minute)'
 }
 
+# What tests run that Python has no package for: a chain, Safe's contracts, a compiler.
+install_npm_packages() {
+    folder=tests/npm
+    cmp -s "$folder/package-lock.json" "$folder/node_modules/installed-lock.json" && return
+    command -v npm >/dev/null || stop 'no npm: run as root: apt-get install nodejs npm'
+    say "installing the locked packages of $folder/package-lock.json"
+    npm ci --prefix "$folder" --ignore-scripts --no-audit --no-fund --loglevel=error ||
+        stop 'the npm packages could not be installed: see the message above; is the registry reachable?'
+    cp "$folder/package-lock.json" "$folder/node_modules/installed-lock.json"
+}
+
 case $what in
 run | dev) ;;
 *) stop "usage: scripts/install.sh [run|dev]" ;;
@@ -140,4 +151,5 @@ esac
 make_environment
 install_packages
 warm_engine
+[ "$what" = run ] || install_npm_packages
 see_to_softhsm

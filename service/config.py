@@ -7,6 +7,7 @@ redacted in every repr.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +42,10 @@ class Settings:
     listen_host: str = "127.0.0.1"
     listen_port: int = 8420
     pool_size: int = 5
+    guardian: TokenSettings | None = None
+    """The guardian's token, which the key worker opens beside its own."""
+    guard_recovery: str | None = None
+    """The 0x address that may appoint another guardian of the guards that we create."""
     extra_detectors: Path | None = None
     extra_playbooks: Path | None = None
     chains: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -82,6 +87,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         raise ConfigurationError(f"{PREFIX}LISTEN_PORT is {port!r}: give a port between 1 and 65535")
     home = Path(need("HOME"))
     token_uri = env.get(PREFIX + "TOKEN_URI", "")
+    guardian_uri = env.get(PREFIX + "GUARDIAN_URI", "")
     redis_url = env.get(PREFIX + "REDIS_URL", "")
     return Settings(
         process=need("PROCESS"),
@@ -92,6 +98,8 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         redis_url=Secret(redis_url) if redis_url else None,
         listen_host=env.get(PREFIX + "LISTEN_HOST", "127.0.0.1"),
         listen_port=int(port),
+        guardian=TokenSettings(guardian_uri, path_or_none("GUARDIAN_SOFTHSM2_CONF")) if guardian_uri else None,
+        guard_recovery=_address(env.get(PREFIX + "GUARD_RECOVERY", "")),
         extra_detectors=path_or_none("DETECTORS"),
         extra_playbooks=path_or_none("PLAYBOOKS"),
         chains=_chains(env.get(PREFIX + "CHAINS", "")),
@@ -100,6 +108,12 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
 
 def _not_set(name: str) -> str:
     return f"{PREFIX}{name} is not set: start the service with `portcullis up`, or see docs/guides/own-servers.md"
+
+
+def _address(text: str) -> str | None:
+    if text and not re.fullmatch("0x[0-9a-fA-F]{40}", text):
+        raise ConfigurationError(f"{PREFIX}GUARD_RECOVERY must be 0x and 40 hexadecimal digits")
+    return text or None
 
 
 def _chains(text: str) -> dict[str, str]:

@@ -1,13 +1,14 @@
 """The composition roots: one per process kind, built in each pool child after the fork.
 
-Rules (design D7): a root opens exactly one kind of token with its own PIN source; the containment worker has platform
-keys and no wallet keys, the key worker wallet keys and no platform keys. Secrets of connections and channels are
-unsealed inside the token on demand and kept nowhere. The key worker's child protects its memory before the token is opened.
+Rules (design D7): a root opens its own kind of token with its own PIN source, the key worker the guardian's beside it; the
+containment worker has platform keys and no wallet keys, the key worker wallet keys and no platform keys. Secrets of
+connections and channels are unsealed inside the token on demand and kept nowhere. The key worker's child protects its
+memory before a token is opened.
 """
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,13 +18,16 @@ from hsm.errors import HsmInputError
 from hsm.memory import protect_process
 from hsm.pkcs11.config import TokenConfig
 from hsm.pkcs11.custodian import TokenCustodian
+from hsm.pkcs11.guardian import GuardianToken
 from hsm.pkcs11.platform import PlatformToken
 from service.actions.base import actions_in
 from service.chain.evm import JsonRpcChain
+from service.chain.guard import guard_code
 from service.clock import SystemClock
-from service.config import Settings
+from service.config import Settings, TokenSettings
 from service.discovery import declarations
-from service.domain.errors import ConfigurationError, NotFoundError
+from service.domain.errors import ConfigurationError, MissingCapabilityError, NotFoundError
+from service.domain.evm import chain_number
 from service.domain.ids import ConnectionId
 from service.domain.plan import Lane
 from service.domain.setup import secret_aad
@@ -36,7 +40,9 @@ from service.ports.custody import ConnectionConfig, ContainmentCalls, PlatformDe
 from service.ports.notify import Channel
 from service.store.database import SqlDatabase, create
 from service.store.gate_holds import SqlGateHolds
+from service.vault.guardian import Guardian
 from service.vault.keys import Vault
+from service.vault.multisig import Multisigs
 from service.vault.parts import VaultParts, token_calls
 from workers import containment, delivery, incidents, keys
 from workers.jobs import Jobs
@@ -56,10 +62,13 @@ class WorkerRoot:
     db: SqlDatabase
     jobs: Jobs
     token: PlatformToken | TokenCustodian
+    guardian: GuardianToken | None = None
 
     def close(self) -> None:
-        """Log out of the token and close the pool."""
+        """Log out of the tokens and close the pool."""
         self.token.close()
+        if self.guardian is not None:
+            self.guardian.close()
         self.db.engine.dispose()
 
 
@@ -96,8 +105,10 @@ def keys_root(settings: Settings) -> WorkerRoot:
         _log.warning("memory.not_protected", missing=unprotected)
     db = _database(settings)
     token = TokenCustodian.open(_token(settings))
-    chains = {chain: JsonRpcChain(endpoint) for chain, endpoint in settings.chains.items()}
-    vault = Vault(VaultParts(db, token, token.statements, chains, _votes_key(settings), SystemClock()))
+    chains = {chain: JsonRpcChain(endpoint, _number(chain)) for chain, endpoint in settings.chains.items()}
+    parts = VaultParts(db, token, token.statements, chains, _votes_key(settings), SystemClock())
+    vault = Vault(parts)
+    guardian = None if settings.guardian is None else GuardianToken.open(_config(settings.guardian))
     hands = Hands(
         db=db,
         clock=SystemClock(),
@@ -107,8 +118,27 @@ def keys_root(settings: Settings) -> WorkerRoot:
         votes_key_pem=partial(_votes_key, settings),
         keep=keeper(db),
         vault=vault,
+        multisig=None if guardian is None else Multisigs(parts, _guardians(settings, guardian, chains)),
     )
-    return WorkerRoot(db, keys.jobs(hands, vault), token)
+    return WorkerRoot(db, keys.jobs(hands, vault), token, guardian)
+
+
+def _guardians(
+    settings: Settings, token: GuardianToken, chains: Mapping[str, JsonRpcChain]
+) -> Callable[[str], Guardian]:
+    code = guard_code()
+
+    def guardian(chain: str) -> Guardian:
+        access = chains.get(chain)
+        if access is None:
+            raise MissingCapabilityError(f"no endpoint for chain {chain}: set PORTCULLIS_CHAINS and restart")
+        return Guardian(token, access, chain_number(chain), code, settings.guard_recovery)
+
+    return guardian
+
+
+def _number(chain: str) -> int | None:
+    return chain_number(chain) if chain.startswith("eip155:") else None
 
 
 def check_actions(settings: Settings) -> None:
@@ -133,7 +163,11 @@ def _owner() -> str:
 def _token(settings: Settings) -> TokenConfig:
     if settings.token is None:
         raise ConfigurationError("PORTCULLIS_TOKEN_URI is not set: this worker cannot act without its token")
-    return TokenConfig.from_uri(settings.token.uri, settings.token.softhsm_conf)
+    return _config(settings.token)
+
+
+def _config(token: TokenSettings) -> TokenConfig:
+    return TokenConfig.from_uri(token.uri, token.softhsm_conf)
 
 
 def _votes_key(settings: Settings) -> bytes:

@@ -20,6 +20,7 @@ from service.domain.quorum import Approval, PreAuthorised
 from service.ports.clock import Clock
 from service.ports.custody import Capability, ContainmentCalls
 from service.ports.keys import VaultKeys
+from service.ports.multisig import MultisigControl
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,8 @@ class ActionContext:
     """Our id of the target's account, when it is registered."""
     custody: ContainmentCalls | None = None
     vault: VaultKeys | None = None
+    multisig: MultisigControl | None = None
+    """Beside the vault, where a guardian is configured."""
 
     @property
     def account(self) -> AccountRef:
@@ -96,6 +99,15 @@ class ActionContext:
         if self.vault is None:
             raise MissingCapabilityError("this worker has no vault: the step belongs to the key worker")
         return self.vault
+
+    @property
+    def multisigs(self) -> MultisigControl:
+        """The multisigs; raises where no guardian is configured."""
+        if self.multisig is None:
+            raise MissingCapabilityError(
+                "no guardian token is configured: set PORTCULLIS_GUARDIAN_URI for the key worker"
+            )
+        return self.multisig
 
 
 class ContainmentAction(ABC):

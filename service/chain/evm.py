@@ -1,10 +1,11 @@
-"""EVM chain access over JSON-RPC 2.0 (Ethereum execution APIs), for sweeps.
+"""EVM chain access over JSON-RPC 2.0 (Ethereum execution APIs), for sweeps, cancellations and multisigs.
 
 Rules: an answer that was lost after sending, or that cannot be read, is an unknown outcome, settled by asking for the
 receipt of the hash that was known before; "already known" means sent; no call is repeated blindly. Responses are bounded
 and typed before use. A fee over MAX_FEE is not believed: a lying endpoint could have what is to be saved burnt as tips (a
 sweep of the coin spends at most 1/11 of it besides, `vault/sweeper.py`). An endpoint's URL may carry its key and is
-therefore in no message.
+therefore in no message. Before every price, and so before every signature, the endpoint must tell the chain that it is
+configured for and a block no lower than it told before.
 """
 
 from collections.abc import Sequence
@@ -39,11 +40,13 @@ class _Receipt(msgspec.Struct):
 
 
 class JsonRpcChain:
-    """Implements `ports.chain.EvmChain` on one endpoint."""
+    """Implements `ports.chain.ContractChain` on one endpoint; `chain_id` is what it must say that it is."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, chain_id: int | None = None) -> None:
         self._client = httpx.Client(timeout=_TIMEOUT, follow_redirects=False)
         self._endpoint = endpoint
+        self._chain_id = chain_id
+        self._seen_block = 0
 
     def close(self) -> None:
         """Give the connections back."""
@@ -70,6 +73,7 @@ class JsonRpcChain:
 
         Raises UnavailableError over MAX_FEE too: nothing is signed at such a price, whoever told it.
         """
+        self._require_its_chain()
         price = self._number("eth_gasPrice")
         tip = max(self._number("eth_maxPriorityFeePerGas"), _GWEI)
         told = 2 * price + tip
@@ -108,23 +112,64 @@ class JsonRpcChain:
         except ValueError as error:
             raise UnavailableError("the chain's endpoint answered with a malformed receipt") from error
 
-    def _number(self, method: str, *params: object) -> int:
+    def call(self, to: str, data: bytes) -> bytes:
+        """Return what a view function answers now."""
+        return self._bytes("eth_call", {"to": to, "data": "0x" + data.hex()}, "latest")
+
+    def code(self, address: str) -> bytes:
+        """Return the code at an address."""
+        return self._bytes("eth_getCode", address, "latest")
+
+    def storage(self, address: str, slot: bytes) -> bytes:
+        """Return the 32 bytes of a storage slot."""
+        return self._bytes("eth_getStorageAt", address, "0x" + slot.hex(), "latest")
+
+    def estimate(self, sender: str, to: str | None, data: bytes) -> int:
+        """Return the gas that a transaction would use; see the port."""
+        call = {"from": sender, "data": "0x" + data.hex(), **({} if to is None else {"to": to})}
+        answer = self._answer("eth_estimateGas", call)
+        if answer.error is not None and "revert" in answer.error.message.lower():
+            raise RefusedByOtherSideError(f"the chain would revert it: {answer.error.message[:200]}")
+        return _number(self._result("eth_estimateGas", answer), "eth_estimateGas")
+
+    def _require_its_chain(self) -> None:
+        """Raise UnavailableError unless the endpoint is of the configured chain and did not go back."""
+        if self._chain_id is not None and (told := self._number("eth_chainId")) != self._chain_id:
+            raise UnavailableError(
+                f"the endpoint of eip155:{self._chain_id} says it is eip155:{told}: correct PORTCULLIS_CHAINS"
+            )
+        block = self._number("eth_blockNumber")
+        if block < self._seen_block:
+            raise UnavailableError(
+                f"the chain's endpoint went back from block {self._seen_block} to {block}: nothing is signed on its word"
+            )
+        self._seen_block = block
+
+    def _bytes(self, method: str, *params: object) -> bytes:
         result = self._ask(method, *params)
         try:
-            number = int(str(result), 16)
-        except ValueError as error:
-            raise UnavailableError(f"the chain's endpoint answered {method} with no number") from error
-        if not isinstance(result, str) or not 0 <= number <= MAX_UNITS:
-            raise UnavailableError(f"the chain's endpoint answered {method} with no number")
-        return number
+            if isinstance(result, str) and result.startswith("0x"):
+                return bytes.fromhex(result[2:])
+        except ValueError:
+            pass
+        raise UnavailableError(f"the chain's endpoint answered {method} with no bytes")
+
+    def _number(self, method: str, *params: object) -> int:
+        return _number(self._ask(method, *params), method)
 
     def _ask(self, method: str, *params: object) -> object:
+        return self._result(method, self._answer(method, *params))
+
+    def _answer(self, method: str, *params: object) -> _Answer:
         try:
-            answer = self._post(method, params)
+            return self._post(method, params)
         except httpx.HTTPError as error:
             raise UnavailableError(
                 f"the chain's endpoint did not answer {method} ({type(error).__name__})"
             ) from None  # the original may quote the endpoint
+
+    @staticmethod
+    def _result(method: str, answer: _Answer) -> object:
         if answer.error is not None:
             raise UnavailableError(f"the chain's endpoint refused {method}: {answer.error.message[:200]}")
         return answer.result
@@ -143,3 +188,13 @@ class JsonRpcChain:
             return msgspec.json.decode(bytes(body), type=_Answer)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise UnavailableError(f"the chain's endpoint answered {method} with no JSON-RPC") from error
+
+
+def _number(result: object, method: str) -> int:
+    try:
+        number = int(str(result), 16)
+    except ValueError as error:
+        raise UnavailableError(f"the chain's endpoint answered {method} with no number") from error
+    if not isinstance(result, str) or not 0 <= number <= MAX_UNITS:
+        raise UnavailableError(f"the chain's endpoint answered {method} with no number")
+    return number

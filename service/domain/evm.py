@@ -48,7 +48,8 @@ class Transaction:
 
     chain_id: int
     nonce: int
-    to: str
+    to: str | None
+    """None creates a contract from `data`."""
     value: int
     data: bytes
     gas: int
@@ -69,7 +70,7 @@ class Transaction:
             self.fee.priority_fee,
             self.fee.max_fee,
             self.gas,
-            address_bytes(self.to),
+            b"" if self.to is None else address_bytes(self.to),
             self.value,
             self.data,
             [],
@@ -94,6 +95,11 @@ def address_bytes(address: str) -> bytes:
     if len(raw) != _ADDRESS_BYTES or not address.startswith("0x"):
         raise InputError("an EVM address is 0x and 40 hexadecimal digits", field="address")
     return raw
+
+
+def contract_address(sender: str, nonce: int) -> str:
+    """Return the address of the contract that a sender's transaction of this nonce creates (yellow paper, section 7)."""
+    return "0x" + keccak(rlp.encode([address_bytes(sender), nonce]))[-_ADDRESS_BYTES:].hex()
 
 
 def transfer_data(to: str, amount_base_units: int) -> bytes:

@@ -39,6 +39,7 @@ from service.domain.timeline import Entry
 from service.ports.clock import Clock
 from service.ports.custody import ContainmentCalls
 from service.ports.keys import VaultKeys
+from service.ports.multisig import MultisigControl
 from service.ports.store.plans import Change, Claim
 from service.ports.store.unit import Database, UnitOfWork
 
@@ -71,6 +72,7 @@ class Hands:
     keep: Keep
     platform: Callable[[ConnectionId], ContainmentCalls] | None = None
     vault: VaultKeys | None = None
+    multisig: MultisigControl | None = None
 
 
 def step(hands: Hands, step_id: StepId) -> None:
@@ -145,6 +147,7 @@ class _Attempt:
             account_id=self._account_id,
             custody=custody if self._action.lane is Lane.CONTAINMENT else None,
             vault=self._hands.vault if self._action.lane is Lane.KEYS else None,
+            multisig=self._hands.multisig if self._action.lane is Lane.KEYS else None,
         )
 
     def _begin(self, ctx: ActionContext) -> None:

@@ -120,7 +120,7 @@ class _Proposal:
 
 def _propose(desk: Desk, uow: UnitOfWork, incident: Incident, *, even_empty: bool) -> None:
     playbook, playbook_digest = desk.playbooks.for_incident(incident.kind)
-    _plan_templates(desk, uow, incident, (playbook, playbook_digest, playbook.steps), even_empty=even_empty)
+    _plan_templates(desk, uow, incident, (playbook, playbook_digest, playbook.by_itself), even_empty=even_empty)
 
 
 def _propose_rotation(desk: Desk, uow: UnitOfWork, incident: Incident) -> None:
@@ -240,6 +240,8 @@ def _sentence(desk: Desk, step: Step) -> str:
         text += f"; to {one['descriptor']} on {one['chain']}"
     if address := step.params.get("address"):
         text += f"; the address is {address}"
+    if successor := step.params.get("successor"):
+        text += f"; it is {successor}, of {step.target.account}"
     return text
 
 

@@ -24,6 +24,10 @@ class Selector(StrEnum):
     """Those, and every account whose keys fall with theirs."""
     EXPOSED_KEYS = "exposed_keys"
     """Those of the exposed accounts whose keys are in our vault."""
+    MULTISIGS = "multisigs"
+    """Those of the accounts that several owners hold on a chain."""
+    SIGNERS = "signers"
+    """Owners of such multisigs that an alert names by their address."""
     DESTINATIONS = "destinations"
     """Where funds went or would go; never an address of our own."""
     ACTORS = "actors"
@@ -36,6 +40,8 @@ TARGET_KIND: Final = {
     Selector.ACCOUNTS: "account",
     Selector.EXPOSED_ACCOUNTS: "account",
     Selector.EXPOSED_KEYS: "account",
+    Selector.MULTISIGS: "account",
+    Selector.SIGNERS: "credential",
     Selector.DESTINATIONS: "destination",
     Selector.ACTORS: "credential",
     Selector.CONNECTIONS: "connection",
@@ -52,6 +58,8 @@ class StepTemplate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     targets: Selector
     from_severity: SeverityWord = "high"
     after: tuple[str, ...] = ()
+    asked: bool = False
+    """Planned only when a person asks for it."""
 
     def applies_at(self, severity: Severity) -> bool:
         """Say whether the incident is bad enough for this step."""
@@ -73,6 +81,11 @@ class Playbook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Whether a harmed account's vault keys are taken to be in the attacker's hands."""
     steps: tuple[StepTemplate, ...]
     rotate_account: tuple[StepTemplate, ...] = ()
+
+    @property
+    def by_itself(self) -> tuple[StepTemplate, ...]:
+        """The steps that nobody has to ask for."""
+        return tuple(step for step in self.steps if not step.asked)
 
     @property
     def every_step(self) -> tuple[StepTemplate, ...]:

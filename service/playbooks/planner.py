@@ -6,6 +6,7 @@ everything else waits for approval, or first for the steps it comes after; what 
 refused, with the reason, so that the plan never hides a gap.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -23,6 +24,7 @@ from service.playbooks.model import Selector, StepTemplate
 STEP_TAG: Final = "portcullis/step/v1"
 OVER_LIMIT: Final = "over the hour's blast radius: the gate keeps holding, people must approve this"
 """Why a tightening step waits for approval."""
+_ADDRESS: Final = re.compile("0x[0-9a-fA-F]{40}")
 _ENDED_WITHOUT_EFFECT: Final = FINISHED - {StepState.DONE}
 
 
@@ -86,6 +88,8 @@ class Scene:
     """New addresses of prepared rotations."""
     existing: Sequence[Step]
     allowances: Mapping[ConnectionId, Allowance] = field(default_factory=dict)
+    successors: Mapping[AccountId, str] = field(default_factory=dict)
+    """For each multisig the address of the vault's key that may take an owner's place."""
     again: bool = False
     """Whether people asked: then a step that failed, was refused or expired is planned once more."""
 
@@ -172,12 +176,28 @@ def _targets(selector: Selector, scene: Scene) -> Iterator[Target]:
         case Selector.EXPOSED_KEYS:
             ours = [a for a in scene.exposed if a.holder is Holder.VAULT_KEY and a.id in scene.scopes]
             yield from map(_account_target, ours)
+        case Selector.MULTISIGS:
+            yield from map(_account_target, _multisigs(scene))
+        case Selector.SIGNERS:
+            yield from _signers(scene)
         case Selector.DESTINATIONS:
             yield from scene.destinations
         case Selector.ACTORS:
             yield from scene.actors
         case Selector.CONNECTIONS:
             yield from (Target("connection", connection, connection) for connection in scene.connections)
+
+
+def _multisigs(scene: Scene) -> list[Account]:
+    return [account for account in scene.accounts if account.holder is Holder.MULTISIG]
+
+
+def _signers(scene: Scene) -> Iterator[Target]:
+    """Yield the named actors that are addresses, each with every multisig of its connection that is harmed."""
+    for account in _multisigs(scene):
+        for actor in scene.actors:
+            if actor.connection == account.at.connection and _ADDRESS.fullmatch(actor.value):
+                yield Target("credential", actor.connection, actor.value, account.at.ref)
 
 
 def _account_target(account: Account) -> Target:
@@ -257,13 +277,15 @@ def _generation(action: str, target: Target, steps: Sequence[Step]) -> int:
 
 
 def _params(action: ContainmentAction, target: Target, scene: Scene) -> dict[str, object]:
-    account = next((a for a in scene.exposed if _account_target(a) == target), None)
+    ref = target.value if target.kind == "account" else target.account
+    account = next((a for a in scene.exposed if (a.at.connection, a.at.ref) == (target.connection, ref)), None)
     if account is None:
         return {}
     known: dict[str, object] = {
         "scope": scene.scopes.get(account.id, Scope.NONE).value,
         "destinations": scene.safe.get(account.id, []),
         "address": scene.addresses.get(account.id, ""),
+        "successor": scene.successors.get(account.id, ""),
     }
     return {name: known[name] for name in action.params}
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
-from service.domain.account import Account, AccountRef
+from service.domain.account import Account, AccountRef, Holder
 from service.domain.compromise import Scope, WalletLoss, losses
 from service.domain.errors import ApprovalError, ConfigurationError
 from service.domain.ids import AccountId, ConnectionId
@@ -19,6 +19,7 @@ from service.domain.incident import Alert, Incident
 from service.domain.plan import Step, StepState, Target
 from service.domain.policy import BlastLimits, Policy, policy_in_force
 from service.domain.setup import registered_destination
+from service.domain.vault import VaultKey
 from service.playbooks.model import Playbook
 from service.playbooks.planner import Allowance, Scene
 from service.ports.store.registry import DestinationRow
@@ -71,11 +72,17 @@ def look(uow: UnitOfWork, incident: Incident, playbook: Playbook, votes_key_pem:
         balances=balances,
         safe={account.id: _safe(registered.get(account.id, ()), uow.now) for account in exposed},
         addresses=_addresses(exposed, existing),
+        successors={a.id: key.address for a in harmed if a.holder is Holder.MULTISIG for key in _current(uow, a.id)},
         existing=existing,
         allowances={c: _allowance(uow, c, policy, balances) for c in connections},
         again=again,
     )
     return Look(scene, lost, policy)
+
+
+def _current(uow: UnitOfWork, account: AccountId) -> Sequence[VaultKey]:
+    """Return the account's newest key that is free to sign, if there is one."""
+    return [key for key in uow.keys.keys_of(account) if key.state == "active"][-1:]
 
 
 def _policy(uow: UnitOfWork, votes_key_pem: bytes) -> Policy | None:

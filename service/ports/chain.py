@@ -1,4 +1,4 @@
-"""A chain as the vault needs it: balances, nonces, fees, sending, and whether a transaction is final."""
+"""A chain as the vault needs it: balances, nonces, fees, sending, whether a transaction is final, and contracts."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -52,4 +52,27 @@ class EvmChain(Protocol):
 
     def mined(self, transaction_hash: str) -> Mined | None:
         """Return the receipt, or None while there is none."""
+        ...
+
+
+class ContractChain(EvmChain, Protocol):
+    """A chain whose contracts can be read. Every query raises UnavailableError as the others do."""
+
+    def call(self, to: str, data: bytes) -> bytes:
+        """Return what a view function answers now."""
+        ...
+
+    def code(self, address: str) -> bytes:
+        """Return the code at an address; empty where there is no contract."""
+        ...
+
+    def storage(self, address: str, slot: bytes) -> bytes:
+        """Return the 32 bytes of a storage slot."""
+        ...
+
+    def estimate(self, sender: str, to: str | None, data: bytes) -> int:
+        """Return the gas that a transaction would use; `to` None creates a contract.
+
+        Raises RefusedByOtherSideError when it would be reverted: nothing is sent then.
+        """
         ...

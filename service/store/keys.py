@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, insert, or_, select, union, update
+from sqlalchemy import Connection, Row, and_, func, insert, or_, select, union, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
@@ -111,6 +111,12 @@ class KeyRepository:
     def keys_of(self, account_id: AccountId) -> Sequence[VaultKey]:
         """List an account's leaf keys."""
         query = select(vault_keys).where(vault_keys.c.account_id == account_id).order_by(vault_keys.c.id)
+        return [_key_of(row) for row in self._connection.execute(query)]
+
+    def keys_at(self, addresses: Sequence[str]) -> Sequence[VaultKey]:
+        """List the leaf keys of addresses, in whatever case they are written."""
+        wanted = [address.lower() for address in addresses]
+        query = select(vault_keys).where(func.lower(vault_keys.c.address).in_(wanted)).order_by(vault_keys.c.id)
         return [_key_of(row) for row in self._connection.execute(query)]
 
     def set_key_state(self, key_ids: Sequence[str], state: str) -> None:

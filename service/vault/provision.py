@@ -1,5 +1,7 @@
 """A registered account gets its wallet, its leaf and its signed safe destinations.
 
+A multisig keeps its own address; its leaf is the key that takes the place of an owner who has to go.
+
 Rules: a wallet's seed is drawn once, whoever asks first; an account path is given out once per wallet, never again, not
 even after a rotation; nothing new is derived from a wallet that counts as compromised; under a restored seed the account
 also gets every leaf that its chains have seen (BIP-44 gap limit), because a sweep must empty those too; a safe destination
@@ -42,11 +44,12 @@ def provision(parts: VaultParts, account_id: AccountId) -> Receipt:
         account = uow.registry.account(account_id)
         chains = chains_of(uow.keys.assets(account_id))
     addresses: tuple[str, ...] = account.addresses
-    if account.holder is Holder.VAULT_KEY:
+    if account.holder is not Holder.PLATFORM:
         wallet_id, path = _reserve(parts, account_id)
         make_leaf(parts, account_id, wallet_id, path, chains[0])
-        add_used_leaves(parts, account_id, wallet_id, path, chains)
-        addresses = addresses_of(parts.keys_of(account_id), wallet_id, path, chains)
+        if account.holder is Holder.VAULT_KEY:
+            add_used_leaves(parts, account_id, wallet_id, path, chains)
+            addresses = addresses_of(parts.keys_of(account_id), wallet_id, path, chains)
     signed = _sign_destinations(parts, account_id)
     with parts.db.begin() as uow:
         if uow.keys.provisioned(account_id, addresses):

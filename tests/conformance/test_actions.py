@@ -1,5 +1,6 @@
 """Every containment action that is declared, by walking the registry: what design section 3 demands of each."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,14 @@ from service.domain.errors import MissingCapabilityError, UnknownOutcomeError
 from service.domain.ids import AccountId, ConnectionId
 from service.domain.plan import Effect, Lane, Target, Verdict, opposite
 from service.ports.custody import PendingTransfer
-from tests.support.fakes import FakePlatform, FakeVault, Ledger
+from tests.support.fakes import FakeMultisig, FakePlatform, FakeVault, Ledger
 
 ACTIONS = actions_in("service.actions")
 RUNBOOKS = Path(__file__).parents[2] / "docs" / "runbooks" / "action"
 PARAMS = {
     "scope": "leaf",
     "address": "eip155:1:0xnew",
+    "successor": "0x5afe000000000000000000000000000000000003",
     "destinations": [{"chain": "eip155:1", "descriptor": "0xsafe"}],
 }
 every_action = pytest.mark.parametrize("action", ACTIONS.values(), ids=ACTIONS.keys())
@@ -35,6 +37,7 @@ def context(action: ContainmentAction, ledger: Ledger, platform: FakePlatform | 
         account_id=AccountId("acc_1"),
         custody=None if keys else custody,
         vault=FakeVault(ledger) if keys else None,
+        multisig=FakeMultisig(ledger) if keys else None,
     )
 
 
@@ -128,7 +131,7 @@ def test_a_missing_capability_is_named_with_what_to_do(action: ContainmentAction
 @every_action
 def test_a_parameter_that_the_plan_lacks_is_unmet(action: ContainmentAction) -> None:
     full = context(action, Ledger())
-    bare = ActionContext(full.target, {}, full.key, full.clock, full.account_id, custody=full.custody, vault=full.vault)
+    bare = replace(full, params={})
     assert [u.sentence for u in action.preconditions(bare)] == list(action.params.values())
 
 
@@ -152,5 +155,6 @@ def test_the_names_that_people_know_are_there() -> None:
     wanted = {
         "suspend_withdrawals", "cancel_pending", "lock_destination", "revoke_credential", "restrict_key",
         "prepare_rotation", "sweep_to_safe", "forbid_one_time_addresses", "freeze_workspace", "resume_withdrawals",
+        "lock_multisig", "replace_owner", "cancel_delayed",
     }  # fmt: skip
     assert wanted <= set(ACTIONS)

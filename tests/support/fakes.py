@@ -131,6 +131,45 @@ class PlatformWithout(FakePlatform):
         raise MissingCapabilityError(self.lacks(Capability.HOLD_OUTGOING))
 
 
+class FakeMultisig:
+    """Implements `ports.multisig.MultisigControl`."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+
+    def lock(self, account: AccountId) -> Receipt:
+        return self._do(f"lock multisig {account}")
+
+    def locked(self, account: AccountId) -> Verdict:
+        return self.ledger.ask(f"lock multisig {account}")
+
+    def unlock(self, account: AccountId) -> Receipt:
+        return self._do(f"lock multisig {account}", holds=False)
+
+    def replace_owner(self, account: AccountId, owner: str, successor: str) -> Receipt:
+        return self._do(f"replace {owner} of {account} by {successor}")
+
+    def owner_replaced(self, account: AccountId, owner: str, successor: str) -> Verdict:
+        return self.ledger.ask(f"replace {owner} of {account} by {successor}")
+
+    def remove_owner(self, account: AccountId, owner: str) -> Receipt:
+        return self._do(f"remove {owner} of {account}")
+
+    def owner_removed(self, account: AccountId, owner: str) -> Verdict:
+        return self.ledger.ask(f"remove {owner} of {account}")
+
+    def cancel_delayed(self, account: AccountId) -> Receipt:
+        return self._do(f"cancel delayed {account}")
+
+    def delayed_cancelled(self, account: AccountId) -> Verdict:
+        return self.ledger.ask(f"cancel delayed {account}")
+
+    def _do(self, effect: str, *, holds: bool = True) -> Receipt:
+        """A multisig needs no key of ours: the chain says what is so already."""
+        self.ledger.keys.discard(effect)
+        return self.ledger.do(effect, effect, holds=holds)
+
+
 class FakeVault:
     """Implements `ports.keys.VaultKeys`."""
 

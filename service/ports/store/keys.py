@@ -39,6 +39,10 @@ class KeyStore(Protocol):
         """Return an account's leaf keys, oldest first."""
         ...
 
+    def keys_at(self, addresses: Sequence[str]) -> Sequence[VaultKey]:
+        """Return the leaf keys of these 0x addresses, of whatever account, oldest first."""
+        ...
+
     def set_key_state(self, key_ids: Sequence[str], state: str) -> None:
         """Move leaf keys to another state."""
         ...

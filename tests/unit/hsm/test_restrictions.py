@@ -6,7 +6,17 @@ import pytest
 
 from hsm.errors import HsmInputError, StatementError
 from hsm.p256 import PinnedVerifier
-from hsm.restrictions import Allowed, KeyState, NonceCancel, Refused, SigningRequest, Sweep, Transfer, may_sign
+from hsm.restrictions import (
+    Allowed,
+    KeyState,
+    NonceCancel,
+    Refused,
+    SafeManagement,
+    SigningRequest,
+    Sweep,
+    Transfer,
+    may_sign,
+)
 from hsm.software import ACKNOWLEDGEMENT, SoftwareCustodian
 from hsm.statements import SafeDestination, VerifiedDestination, verified
 
@@ -98,3 +108,33 @@ def test_a_time_without_a_zone_is_refused() -> None:
 def test_a_pin_that_is_no_key_is_not_a_bad_signature() -> None:
     with pytest.raises(HsmInputError):
         PinnedVerifier(b"nonsense")
+
+
+SAFE_ITSELF = "0x" + "5a" * 20
+MANAGES = {
+    "setGuard": "e19a9dd9", "setModuleGuard": "e068df37", "swapOwner": "e318b52b", "removeOwner": "f8dc5dd9",
+    "changeThreshold": "694e80c3",
+}  # fmt: skip
+
+
+def managing(selector: str, to: str = SAFE_ITSELF) -> SafeManagement:
+    return SafeManagement("acc_1", SAFE_ITSELF, to, bytes.fromhex(selector) + bytes(32))
+
+
+@pytest.mark.parametrize("selector", MANAGES.values(), ids=MANAGES.keys())
+def test_an_active_owner_key_manages_its_safe_and_a_restricted_one_does_not(selector: str) -> None:
+    assert may_sign(KeyState.ACTIVE, managing(selector)) == Allowed()
+    for state in (KeyState.RESTRICTED, KeyState.RETIRED, KeyState.DESTROYED):
+        assert isinstance(may_sign(state, managing(selector)), Refused)
+
+
+@pytest.mark.parametrize("selector", ["a9059cbb", "610b5925", "46ba2307", "0d582f13", "00000000"])
+def test_of_the_safe_s_own_functions_only_those_that_manage_it_are_signed(selector: str) -> None:
+    assert isinstance(may_sign(KeyState.ACTIVE, managing(selector)), Refused)
+
+
+def test_of_another_contract_only_the_skipping_of_a_queue_is_signed() -> None:
+    other = "0x" + "de" * 20
+    assert may_sign(KeyState.ACTIVE, managing("46ba2307", other)) == Allowed()
+    for selector in (*MANAGES.values(), "a9059cbb"):
+        assert isinstance(may_sign(KeyState.ACTIVE, managing(selector, other)), Refused)

@@ -15,8 +15,8 @@ RAW = b"\x02\xc0"
 Handler = Callable[[httpx.Request], httpx.Response]
 
 
-def chain(handler: Handler) -> JsonRpcChain:
-    made = JsonRpcChain(ENDPOINT)
+def chain(handler: Handler, chain_id: int | None = None) -> JsonRpcChain:
+    made = JsonRpcChain(ENDPOINT, chain_id)
     made.close()
     made._client = httpx.Client(transport=httpx.MockTransport(handler))
     return made
@@ -34,7 +34,7 @@ def fails(error: type[httpx.HTTPError]) -> Handler:
 
 
 def prices(price: int, tip: int) -> Handler:
-    told = {"eth_gasPrice": hex(price), "eth_maxPriorityFeePerGas": hex(tip)}
+    told = {"eth_gasPrice": hex(price), "eth_maxPriorityFeePerGas": hex(tip), "eth_blockNumber": "0x1"}
     return lambda request: httpx.Response(200, json={"result": told[json.loads(request.content)["method"]]})
 
 
@@ -49,7 +49,7 @@ def test_what_is_asked() -> None:
     assert client.balance("0xab") == client.next_nonce("0xab") == 16
     assert client.fee().max_fee == 32 + 10**9
     assert [call["method"] for call in seen] == [
-        "eth_getBalance", "eth_getTransactionCount", "eth_gasPrice", "eth_maxPriorityFeePerGas",
+        "eth_getBalance", "eth_getTransactionCount", "eth_blockNumber", "eth_gasPrice", "eth_maxPriorityFeePerGas",
     ]  # fmt: skip
     assert seen[1]["params"] == ["0xab", "pending"]
 
@@ -116,3 +116,46 @@ def test_receipts() -> None:
     for malformed in ({"status": "0x1"}, {"blockNumber": "x", "status": "0x1"}, "0x1"):
         with pytest.raises(UnavailableError, match="receipt"):
             chain(answers(result=malformed)).mined("0x1")
+
+
+def told(**by_method: object) -> Handler:
+    return lambda request: httpx.Response(200, json={"result": by_method[json.loads(request.content)["method"]]})
+
+
+def test_an_endpoint_of_another_chain_is_not_believed() -> None:
+    client = chain(told(eth_chainId="0x89", eth_blockNumber="0x1"), 1)
+    with pytest.raises(UnavailableError, match="endpoint of eip155:1 says it is eip155:137"):
+        client.fee()
+
+
+def test_an_endpoint_that_went_back_is_not_believed_until_it_caught_up() -> None:
+    blocks = iter(["0x64", "0x63", "0x64"])
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        method = json.loads(request.content)["method"]
+        return httpx.Response(200, json={"result": next(blocks) if method == "eth_blockNumber" else "0x1"})
+
+    client = chain(handle, 1)
+    client.fee()
+    with pytest.raises(UnavailableError, match="went back from block 100 to 99"):
+        client.fee()
+    client.fee()
+
+
+def test_what_would_be_reverted_is_a_no_and_what_cannot_be_asked_is_none() -> None:
+    with pytest.raises(RefusedByOtherSideError, match="would revert"):
+        chain(answers(error={"code": 3, "message": "execution reverted"})).estimate("0xab", "0xcd", b"")
+    with pytest.raises(UnavailableError):
+        chain(answers(error={"code": -32005, "message": "too many requests"})).estimate("0xab", "0xcd", b"")
+    assert chain(answers(result="0x5208")).estimate("0xab", None, b"") == 21_000
+
+
+@pytest.mark.parametrize("result", [None, "", "aa", "0xa", "0xzz", 16, ["0x"]])
+def test_what_are_no_bytes_is_not_taken_for_them(result: object) -> None:
+    client = chain(answers(result=result))
+    with pytest.raises(UnavailableError):
+        client.call("0xab", b"")
+    with pytest.raises(UnavailableError):
+        client.code("0xab")
+    with pytest.raises(UnavailableError):
+        client.storage("0xab", b"")

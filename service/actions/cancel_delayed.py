@@ -1,0 +1,29 @@
+"""Containment action: skip the withdrawals that a multisig's delay modules hold back, while their delay runs."""
+
+from datetime import timedelta
+
+from service.actions.base import ActionContext, ContainmentAction, OneAccount
+from service.domain.plan import Effect, Lane, Receipt, Verdict
+from service.domain.quorum import PreAuthorised
+
+
+class CancelDelayed(ContainmentAction):
+    """Cancel what waits in a multisig's delay modules. Runbook: docs/runbooks/action/cancel_delayed.md."""
+
+    name = "cancel_delayed"
+    title = "Cancel every withdrawal of the multisig {target} whose delay still runs"
+    effect = Effect.TIGHTENS
+    target_kinds = frozenset({"account"})
+    approval = PreAuthorised(confirm_within=timedelta(hours=1))
+    blast_radius = OneAccount()
+    deadline = timedelta(minutes=10)
+    lane = Lane.KEYS
+    repeats = True
+
+    def execute(self, ctx: ActionContext) -> Receipt:
+        """Skip them, signed by the owners whose keys are in the vault."""
+        return ctx.multisigs.cancel_delayed(ctx.registered)
+
+    def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:  # noqa: ARG002  the chain is asked afresh
+        """Ask every module whether its queue is empty."""
+        return ctx.multisigs.delayed_cancelled(ctx.registered)

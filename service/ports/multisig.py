@@ -1,0 +1,44 @@
+"""Multisigs as containment needs them: lock, unlock, replace or remove an owner, skip what a module holds back.
+
+Runs in the key worker only. What an account's multisig is now is read from the chain each time and never remembered, so
+every method may be repeated: it goes on from what the chain says. Changes raise RefusedByOtherSideError for a clear no,
+UnavailableError when a block took too long or an endpoint is not believed, UnknownOutcomeError when an answer was lost,
+MissingCapabilityError where the vault's owners are too few or a part is not configured.
+"""
+
+from typing import Protocol
+
+from service.domain.ids import AccountId
+from service.domain.plan import Receipt, Verdict
+
+
+class MultisigControl(Protocol):
+    """The multisigs of registered accounts, on every chain on which they have an address."""
+
+    def lock(self, account: AccountId) -> Receipt:
+        """Let nothing leave it: install the guard where the vault's owners can, then trip it."""
+        ...
+
+    def locked(self, account: AccountId) -> Verdict: ...
+
+    def unlock(self, account: AccountId) -> Receipt:
+        """Lift the guard; it stays installed."""
+        ...
+
+    def replace_owner(self, account: AccountId, owner: str, successor: str) -> Receipt:
+        """Put `successor` in the place of `owner`; both are 0x addresses."""
+        ...
+
+    def owner_replaced(self, account: AccountId, owner: str, successor: str) -> Verdict: ...
+
+    def remove_owner(self, account: AccountId, owner: str) -> Receipt:
+        """Remove `owner` and leave the threshold as it is."""
+        ...
+
+    def owner_removed(self, account: AccountId, owner: str) -> Verdict: ...
+
+    def cancel_delayed(self, account: AccountId) -> Receipt:
+        """Skip every transaction that the multisig's delay modules hold back."""
+        ...
+
+    def delayed_cancelled(self, account: AccountId) -> Verdict: ...

@@ -1,0 +1,182 @@
+"""Multisigs under the guardian's lock; implements `ports.multisig.MultisigControl`.
+
+Rules:
+
+- Tripping the guard is one transaction of the guardian. Where the guard is missing it is installed first, the module
+  guard before the transaction guard, which from then on refuses a change of guards.
+- A foreign guard is never replaced: what it forbids would be allowed again once ours is lifted.
+- What holds is asked of the chain: guards in place with our code, locked, and no module beside a guard that this version
+  of Safe has for modules.
+- What a delay module holds back is skipped by the Safe's own owners, also while it is locked.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from service.domain import guard, safe
+from service.domain.account import Holder
+from service.domain.errors import ConflictError, MissingCapabilityError, PortcullisError, RefusedByOtherSideError
+from service.domain.ids import AccountId
+from service.domain.plan import Receipt, Verdict
+from service.domain.safe import SafeState
+from service.vault.guardian import PATIENCE_S, Guardian
+from service.vault.parts import VaultParts
+from service.vault.safes import Safe
+
+Question = Callable[[Safe, SafeState], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Multisigs:
+    """See the port. `guardian` gives the guardian on a CAIP-2 chain; raises MissingCapabilityError without endpoint."""
+
+    parts: VaultParts
+    guardian: Callable[[str], Guardian]
+
+    def lock(self, account: AccountId) -> Receipt:
+        """Let nothing leave the account's Safes."""
+        facts = {one.address: self._lock_one(one) for one in self._safes(account)}
+        return Receipt(account, {"guards": facts})
+
+    def locked(self, account: AccountId) -> Verdict:
+        """Ask the chain whether every Safe of the account is locked in every way out."""
+        return self._every(account, _is_locked)
+
+    def unlock(self, account: AccountId) -> Receipt:
+        """Lift the guard where it is tripped."""
+        for one in self._safes(account):
+            found = one.guardian.guard()
+            if found is not None and _tripped(one, found):
+                one.guardian.carry(found, guard.lift(one.address))
+        return Receipt(account, {})
+
+    def replace_owner(self, account: AccountId, owner: str, successor: str) -> Receipt:
+        """Swap an owner for another on every chain where he is one."""
+
+        def change(state: SafeState) -> bytes | None:
+            return safe.swap_owner(state, owner, successor) if owner.lower() in state.owners else None
+
+        return self._changed(account, owner, change)
+
+    def owner_replaced(self, account: AccountId, owner: str, successor: str) -> Verdict:
+        """Ask the chain for the owners."""
+        return self._every(
+            account, lambda _, state: owner.lower() not in state.owners and successor.lower() in state.owners
+        )
+
+    def remove_owner(self, account: AccountId, owner: str) -> Receipt:
+        """Remove an owner and keep the threshold. Raises ConflictError when the others could not meet it."""
+
+        def change(state: SafeState) -> bytes | None:
+            if owner.lower() not in state.owners:
+                return None
+            if state.threshold > len(state.owners) - 1:
+                left = len(state.owners) - 1
+                raise ConflictError(f"{left} owners cannot meet the threshold of {state.threshold}: replace the owner")
+            return safe.remove_owner(state, owner, state.threshold)
+
+        return self._changed(account, owner, change)
+
+    def owner_removed(self, account: AccountId, owner: str) -> Verdict:
+        """Ask the chain for the owners."""
+        return self._every(account, lambda _, state: owner.lower() not in state.owners)
+
+    def cancel_delayed(self, account: AccountId) -> Receipt:
+        """Skip what delay modules hold back."""
+        skipped: dict[str, int] = {}
+        for one in self._safes(account):
+            for module in _delaying(one, one.read()):
+                last = _queue(one, module)[1]
+                one.manage(one.read(), safe.call("setTxNonce(uint256)", last), to=module)
+                skipped[module] = last
+        return Receipt(account, {"skipped_to": skipped})
+
+    def delayed_cancelled(self, account: AccountId) -> Verdict:
+        """Ask every module whether its queue is empty."""
+        return self._every(account, lambda one, state: not _delaying(one, state))
+
+    def _lock_one(self, one: Safe) -> str:
+        found = one.guardian.guard() or one.guardian.create_guard()
+        state = one.read()
+        for name, there in (("transaction", state.guard), ("module", state.module_guard)):
+            if there not in (safe.ZERO, found):
+                raise RefusedByOtherSideError(f"{one.address} has another {name} guard, {there}: it is left alone")
+        if state.has_module_guard and state.module_guard != found:
+            one.manage(state, safe.set_module_guard(found))
+            state = one.read()
+        if state.guard != found:
+            one.manage(state, safe.set_guard(found))
+        if not _tripped(one, found):
+            one.guardian.carry(found, guard.lock(one.address))
+        if state.modules and not state.has_module_guard:
+            raise RefusedByOtherSideError(
+                f"{one.address} is locked for its owners, and its {len(state.modules)} modules are not: Safe"
+                f" {'.'.join(map(str, state.version))} cannot guard them. Disable them by hand"
+            )
+        return found
+
+    def _changed(self, account: AccountId, owner: str, change: Callable[[SafeState], bytes | None]) -> Receipt:
+        done: dict[str, str] = {}
+        for one in self._safes(account):
+            state = one.read()
+            data = change(state)
+            if data is not None:
+                done[one.address] = one.manage(state, data, without=owner).transaction_hash
+        return Receipt(account, {"transactions": done})
+
+    def _every(self, account: AccountId, holds: Question) -> Verdict:
+        """Ask of every Safe; what cannot be asked of one is not known of all."""
+        told: list[bool] = []
+        try:
+            told = [holds(one, one.read()) for one in self._safes(account)]
+        except PortcullisError:
+            return Verdict.CANNOT_TELL
+        return Verdict.HOLDS if all(told) else Verdict.DOES_NOT_HOLD
+
+    def _safes(self, account_id: AccountId) -> Iterator[Safe]:
+        with self.parts.db.begin() as uow:
+            account = uow.registry.account(account_id)
+        if account.holder is not Holder.MULTISIG:
+            raise MissingCapabilityError(
+                f"account {account.at.ref} is no multisig: it is held by {account.holder.value}"
+            )
+        found = [address.rpartition(":") for address in account.addresses if address.startswith("eip155:")]
+        if not found:
+            raise MissingCapabilityError(
+                f"account {account.at.ref} has no EVM address: register the Safe's own, as CAIP-10"
+            )
+        until = time.monotonic() + PATIENCE_S
+        for chain, _, address in found:
+            guardian = replace(self.guardian(chain), until=until)
+            yield Safe(self.parts, guardian, account_id, address.lower())
+
+
+def _is_locked(one: Safe, state: SafeState) -> bool:
+    found = one.guardian.guard()
+    if found is None or state.guard != found or not _tripped(one, found):
+        return False
+    return state.module_guard == found if state.has_module_guard else not state.modules
+
+
+def _tripped(one: Safe, found: str) -> bool:
+    return bool(safe.answered("bool", one.chain.call(found, guard.is_locked(one.address)), "locked"))
+
+
+def _delaying(one: Safe, state: SafeState) -> list[str]:
+    """Return the modules that hold something back."""
+    return [module for module in state.modules if (queue := _queue(one, module))[0] < queue[1]]
+
+
+def _queue(one: Safe, module: str) -> tuple[int, int]:
+    """Return a module's next and last place in its queue; (0, 0) for a module that has none."""
+    try:
+        raw = [one.chain.call(module, safe.call(name)) for name in ("txNonce()", "queueNonce()")]
+    except PortcullisError as error:
+        if "revert" in str(error).lower():
+            return 0, 0
+        raise
+    if not all(raw):
+        return 0, 0
+    following, last = (int(str(safe.answered("uint256", one_raw, "queueNonce"))) for one_raw in raw)
+    return following, last

@@ -1,0 +1,95 @@
+"""Reading a Safe from its chain, and letting it do what the vault's owner keys sign.
+
+Rules: nothing of a Safe is remembered; a change is signed only when enough active keys of the vault are owners, for the
+Safe's nonce as it is now, and each key is asked by `hsm/restrictions.py`; the owner who is to go never signs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hsm.restrictions import KeyState, SafeManagement
+from service.domain import safe
+from service.domain.errors import InputError, MissingCapabilityError, UnavailableError
+from service.domain.safe import SafeState, SafeTransaction
+from service.domain.vault import VaultKey
+from service.ports.chain import ContractChain, Mined
+from service.vault.guardian import Guardian
+from service.vault.parts import VaultParts
+
+
+@dataclass(frozen=True, slots=True)
+class Safe:
+    """One multisig on one chain."""
+
+    parts: VaultParts
+    guardian: Guardian
+    account: str
+    address: str
+
+    @property
+    def chain(self) -> ContractChain:
+        """Access to its chain."""
+        return self.guardian.chain
+
+    def read(self) -> SafeState:
+        """Return what it is now. Raises UnavailableError when the chain answers as no Safe would."""
+        told = safe.answered("string", self._ask("VERSION()"), "VERSION")
+        try:
+            version = safe.version_of(str(told))
+        except InputError as error:
+            raise UnavailableError(f"{self.address} is no Safe: {error}") from error
+        state = SafeState(
+            version=version,
+            nonce=self._number("nonce()"),
+            threshold=self._number("getThreshold()"),
+            owners=safe.addresses_answered(self._ask("getOwners()"), "getOwners", safe.MOST_OWNERS),
+            modules=self._modules(),
+            guard=self._slot(safe.GUARD_SLOT),
+            module_guard=self._slot(safe.MODULE_GUARD_SLOT),
+        )
+        if not 1 <= state.threshold <= len(state.owners):
+            raise UnavailableError(f"the chain's endpoint tells a threshold of {state.threshold} that no Safe has")
+        return state
+
+    def manage(self, state: SafeState, data: bytes, *, to: str | None = None, without: str | None = None) -> Mined:
+        """Sign one call of the Safe by as many of our owners as it takes, and carry it.
+
+        `without` is an owner who must not sign. Raises MissingCapabilityError when our owners are too few.
+        """
+        made = SafeTransaction(self.guardian.chain_id, self.address, to or self.address, data, state.nonce)
+        keys = self._owners(state, without)[: state.threshold]
+        if len(keys) < state.threshold:
+            raise MissingCapabilityError(
+                f"{self.address} needs {state.threshold} signatures and the vault has active keys of {len(keys)} of its"
+                " owners: make vault accounts its owners, or let its owners sign by hand"
+            )
+        request = SafeManagement(self.account, self.address, made.to, data)
+        signatures: dict[str, bytes] = {}
+        for key in keys:
+            signed = self.parts.sign(key, request, made.digest())
+            signatures[key.address.lower()] = safe.packed(signed.r, signed.s, signed.v)
+        return self.guardian.carry(self.address, made.calldata(signatures))
+
+    def _owners(self, state: SafeState, without: str | None) -> Sequence[VaultKey]:
+        wanted = [owner for owner in state.owners if owner != (without or "").lower()]
+        with self.parts.db.begin() as uow:
+            found = uow.keys.keys_at(wanted)
+        return [key for key in found if key.state == KeyState.ACTIVE.value]
+
+    def _modules(self) -> tuple[str, ...]:
+        asked = safe.call("getModulesPaginated(address,uint256)", safe.SENTINEL, safe.MOST_MODULES)
+        raw = self.chain.call(self.address, asked)
+        # (address[] array, address next): the list's offset, then where the next page begins.
+        following = safe.address_in_slot(raw[32:64])
+        if following not in (safe.SENTINEL, safe.ZERO):
+            raise UnavailableError(f"{self.address} has more than {safe.MOST_MODULES} modules: look at it by hand")
+        return safe.addresses_answered(bytes(31) + b"\x20" + raw[64:], "getModulesPaginated", safe.MOST_MODULES)
+
+    def _ask(self, question: str) -> bytes:
+        return self.chain.call(self.address, safe.call(question))
+
+    def _number(self, question: str) -> int:
+        return int(str(safe.answered("uint256", self._ask(question), question)))
+
+    def _slot(self, slot: bytes) -> str:
+        return safe.address_in_slot(self.chain.storage(self.address, slot))

@@ -1,0 +1,262 @@
+"""The lockout on a real Safe 1.5.0: what is refused, what goes on, and who alone takes it back."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from service.domain import guard, safe
+from service.domain.decode.calldata import selector
+from service.domain.errors import ConflictError, MissingCapabilityError, RefusedByOtherSideError, UnavailableError
+from service.domain.plan import Verdict
+from tests.integration.multisig.conftest import SafeHouse
+from tests.support.anvil import ETHER, ROOT, SAFE_BUILD, RefusedCallError, data_of
+
+THIEF = "0x" + "bad0" * 10
+TOKEN = SAFE_BUILD / "test" / "ERC20Token.sol" / "ERC20Token.json"
+NONCE_SLOT = "0x5"
+
+
+def test_the_lock_is_installed_and_tripped_and_nothing_leaves(
+    safe_house: SafeHouse, record_property: Callable[[str, object], None]
+) -> None:
+    house = safe_house
+    assert house.multisigs.locked(house.account) is Verdict.DOES_NOT_HOLD
+    began = time.perf_counter()
+    house.multisigs.lock(house.account)
+    record_property("lockout_with_install_ms", round(1000 * (time.perf_counter() - began)))
+    assert house.multisigs.locked(house.account) is Verdict.HOLDS
+    with pytest.raises(RefusedCallError, match=error("SafeIsLocked()")):
+        house.chain.send(house.address, house.signed(THIEF, b"", 0, 2, value=ETHER))
+    assert house.chain.balance(house.address) == 5 * ETHER
+    house.multisigs.lock(house.account)
+    assert house.multisigs.locked(house.account) is Verdict.HOLDS, "a repeat changes nothing"
+
+
+def test_what_was_allowed_before_is_refused_by_the_lock_alone(safe_house: SafeHouse) -> None:
+    house = safe_house
+    theft = house.signed(THIEF, b"", 0, 2, value=ETHER)
+    house.chain.rpc("eth_estimateGas", {"from": house.chain.people[0], "to": house.address, "data": "0x" + theft.hex()})
+    token = house.chain.deploy(TOKEN)
+    house.chain.send(token, data_of("transfer(address,uint256)", house.address, 1000))
+    house.multisigs.lock(house.account)
+    paid = data_of("transfer(address,uint256)", THIEF, 1000)
+    for call in (house.signed(THIEF, b"", 0, 2, value=ETHER), house.signed(token, paid, 0, 2)):
+        with pytest.raises(RefusedCallError, match=error("SafeIsLocked()")):
+            house.chain.send(house.address, call)
+    house.multisigs.unlock(house.account)
+    assert house.multisigs.locked(house.account) is Verdict.DOES_NOT_HOLD
+    house.chain.send(house.address, house.signed(token, paid, 0, 2))
+    assert int.from_bytes(house.chain.call(token, "balanceOf(address)", THIEF), "big") == 1000
+
+
+def test_an_attackers_quorum_neither_removes_the_guard_nor_changes_owners(safe_house: SafeHouse) -> None:
+    house = safe_house
+    house.multisigs.lock(house.account)
+    state = _read(house)
+    attempts = (
+        safe.set_guard(safe.ZERO),
+        safe.set_module_guard(safe.ZERO),
+        data_of("enableModule(address)", THIEF),
+        safe.swap_owner(state, house.owner(0), THIEF),
+        safe.change_threshold(1),
+    )
+    for data in attempts:
+        with pytest.raises(RefusedCallError, match=error("SafeIsLocked()")):
+            house.chain.send(house.address, house.signed(house.address, data, 0, 2))
+    with pytest.raises(RefusedCallError, match=error("SafeIsLocked()")):
+        house.chain.send(house.address, house.signed(THIEF, b"", 0, 2, operation=1))
+    assert _read(house) == state
+
+
+def test_even_the_guardian_carries_nothing_that_pays(safe_house: SafeHouse) -> None:
+    house = safe_house
+    house.multisigs.lock(house.account)
+    refund = house.signed(house.address, safe.change_threshold(2), 0, 1, gas_price=10**9)
+    theft = house.signed(THIEF, b"", 0, 1, value=ETHER)
+    usurped = house.signed(THIEF, b"", 0, 1, operation=1)
+    unguarded = house.signed(house.address, safe.set_guard(safe.ZERO), 0, 1)
+    for call in (refund, theft, usurped, unguarded):
+        with pytest.raises(RefusedByOtherSideError):
+            house.guardian.carry(house.address, call)
+
+
+def test_modules_are_refused(safe_house: SafeHouse) -> None:
+    house = safe_house
+    module = house.chain.people[3]
+    house.chain.send(house.address, house.signed(house.address, data_of("enableModule(address)", module), 0, 1))
+    pay = data_of("execTransactionFromModule(address,uint256,bytes,uint8)", THIEF, ETHER, b"", 0)
+    house.chain.rpc("eth_estimateGas", {"from": module, "to": house.address, "data": "0x" + pay.hex()})
+    house.multisigs.lock(house.account)
+    with pytest.raises(RefusedCallError, match=error("SafeIsLocked()")):
+        house.chain.send(house.address, pay, sender=module)
+    house.multisigs.unlock(house.account)
+    unguard = data_of(
+        "execTransactionFromModule(address,uint256,bytes,uint8)", house.address, 0, safe.set_guard(safe.ZERO), 0
+    )
+    with pytest.raises(RefusedCallError, match=error("FunctionRefused(bytes4)")):
+        house.chain.send(house.address, unguard, sender=module)
+    house.chain.send(house.address, pay, sender=module)
+
+
+def test_only_the_guardian_lifts_and_only_the_recovery_appoints(safe_house: SafeHouse) -> None:
+    house = safe_house
+    house.multisigs.lock(house.account)
+    ours = str(house.guardian.guard())
+    for sender in house.chain.people[:2]:
+        with pytest.raises(RefusedCallError, match=error("OnlyGuardian()")):
+            house.chain.send(ours, guard.lift(house.address), sender=sender)
+        with pytest.raises(RefusedCallError, match=error("OnlyRecovery()")):
+            house.chain.send(ours, data_of("appoint(address)", sender), sender=sender)
+    recovery = "0x" + "ec" * 20
+    house.chain.fund(recovery)
+    house.chain.rpc("anvil_impersonateAccount", recovery)
+    house.chain.send(ours, data_of("appoint(address)", house.chain.people[1]), sender=recovery)
+    house.chain.send(ours, guard.lift(house.address), sender=house.chain.people[1])
+    assert house.guardian.guard() is None, "a guard that obeys another guardian is not ours"
+
+
+def test_owner_management_goes_on_under_the_lock_and_a_theft_signed_before_is_dead(safe_house: SafeHouse) -> None:
+    house = safe_house
+    theft = house.signed(THIEF, b"", 0, 2, value=ETHER, nonce=(at := 5))
+    house.multisigs.lock(house.account)
+    house.multisigs.replace_owner(house.account, house.owner(2), house.spare)
+    assert house.multisigs.owner_replaced(house.account, house.owner(2), house.spare) is Verdict.HOLDS
+    house.multisigs.unlock(house.account)
+    # The Safe is put back to the very nonce that the theft was signed for: what makes it dead is the owner who is gone.
+    house.chain.rpc("anvil_setStorageAt", house.address, NONCE_SLOT, "0x" + at.to_bytes(32, "big").hex())
+    with pytest.raises(RefusedCallError, match="GS026"):
+        house.chain.send(house.address, theft)
+    assert house.nonce() == at
+    house.chain.send(house.address, house.signed(THIEF, b"", 0, 1, value=ETHER))
+    assert house.chain.balance(THIEF) == ETHER, "the same transfer at the same nonce, signed by owners, is a good one"
+
+
+def test_a_theft_signed_before_is_good_while_its_signer_is_an_owner(safe_house: SafeHouse) -> None:
+    house = safe_house
+    theft = house.signed(THIEF, b"", 0, 2, value=ETHER, nonce=5)
+    house.chain.rpc("anvil_setStorageAt", house.address, NONCE_SLOT, "0x" + (5).to_bytes(32, "big").hex())
+    house.chain.send(house.address, theft)
+    assert house.chain.balance(THIEF) == ETHER
+
+
+def test_an_owner_is_removed_and_the_threshold_stays(safe_house: SafeHouse) -> None:
+    house = safe_house
+    house.multisigs.lock(house.account)
+    assert house.multisigs.owner_removed(house.account, house.owner(2)) is Verdict.DOES_NOT_HOLD
+    house.multisigs.remove_owner(house.account, house.owner(2))
+    assert house.multisigs.owner_removed(house.account, house.owner(2)) is Verdict.HOLDS
+    assert _read(house).threshold == 2
+    house.multisigs.remove_owner(house.account, house.owner(2))
+    with pytest.raises(ConflictError, match="1 owners cannot meet the threshold of 2"):
+        house.multisigs.remove_owner(house.account, house.owner(1))
+
+
+def test_the_owner_who_goes_does_not_sign_and_too_few_others_say_so(safe_house: SafeHouse) -> None:
+    house = safe_house
+    with pytest.raises(MissingCapabilityError, match="needs 2 signatures and the vault has active keys of 1"):
+        house.multisigs.replace_owner(house.account, house.owner(1), house.spare)
+
+
+def test_an_armed_guard_stays_until_its_leave_was_announced_long_enough(safe_house: SafeHouse) -> None:
+    house = safe_house
+    house.multisigs.lock(house.account)
+    house.multisigs.unlock(house.account)
+    ours = str(house.guardian.guard())
+    leave = house.signed(house.address, safe.set_guard(safe.ZERO), 0, 2)
+    with pytest.raises(RefusedCallError, match=error("FunctionRefused(bytes4)")):
+        house.chain.send(house.address, leave)
+    with pytest.raises(RefusedCallError, match=error("DelegatecallRefused()")):
+        house.chain.send(house.address, house.signed(THIEF, b"", 0, 2, operation=1))
+    house.chain.send(house.address, house.signed(ours, data_of("announceLeave()"), 0, 2))
+    house.chain.forward(3 * 86_400 - 60)
+    with pytest.raises(RefusedCallError, match=error("FunctionRefused(bytes4)")):
+        house.chain.send(house.address, house.signed(house.address, safe.set_guard(safe.ZERO), 0, 2))
+    house.chain.forward(60)
+    kept = house.chain.rpc("evm_snapshot")
+    house.chain.send(house.address, house.signed(house.address, safe.set_guard(safe.ZERO), 0, 2))
+    assert _read(house).guard == safe.ZERO
+    house.chain.rpc("evm_revert", kept)
+    house.guardian.carry(ours, guard.lock(house.address))
+    with pytest.raises(RefusedCallError, match=error("SafeIsLocked()")):
+        house.chain.send(house.address, house.signed(house.address, safe.set_guard(safe.ZERO), 0, 2))
+    house.guardian.carry(ours, guard.lift(house.address))
+    with pytest.raises(RefusedCallError, match=error("FunctionRefused(bytes4)")):
+        house.chain.send(house.address, house.signed(house.address, safe.set_guard(safe.ZERO), 0, 2))
+
+
+def test_a_leave_ends_by_itself(safe_house: SafeHouse) -> None:
+    house = safe_house
+    house.multisigs.lock(house.account)
+    house.multisigs.unlock(house.account)
+    house.chain.send(house.address, house.signed(str(house.guardian.guard()), data_of("announceLeave()"), 0, 2))
+    house.chain.forward(10 * 86_400)
+    with pytest.raises(RefusedCallError, match=error("FunctionRefused(bytes4)")):
+        house.chain.send(house.address, house.signed(house.address, safe.set_guard(safe.ZERO), 0, 2))
+
+
+def test_a_delegatecall_that_usurps_the_safe_is_refused_by_an_armed_guard(safe_house: SafeHouse) -> None:
+    house = safe_house
+    usurper = house.chain.deploy(ROOT / "tests" / "contracts" / "Usurper.json")
+    shown_as = data_of("transfer(address,uint256)", THIEF, 0)
+    theft = house.signed(usurper, shown_as, 0, 2, operation=1)
+    before = house.chain.rpc("evm_snapshot")
+    house.chain.send(house.address, theft)
+    house.chain.send(house.address, data_of("sweep(address)", THIEF))
+    assert house.chain.balance(THIEF) == 5 * ETHER, "without a guard everything is gone"
+    house.chain.rpc("evm_revert", before)
+    house.multisigs.lock(house.account)
+    house.multisigs.unlock(house.account)
+    with pytest.raises(RefusedCallError, match=error("DelegatecallRefused()")):
+        house.chain.send(house.address, house.signed(usurper, shown_as, 0, 2, operation=1))
+
+
+def test_what_a_module_holds_back_is_skipped_while_its_delay_runs_also_under_the_lock(safe_house: SafeHouse) -> None:
+    house = safe_house
+    proposer = house.chain.people[3]
+    delay = house.chain.deploy(
+        ROOT / "tests" / "contracts" / "DelayModule.json",
+        ("address", house.address), ("address", proposer), ("uint256", 8 * 3600),
+    )  # fmt: skip
+    house.chain.send(house.address, house.signed(house.address, data_of("enableModule(address)", delay), 0, 1))
+    assert house.multisigs.delayed_cancelled(house.account) is Verdict.HOLDS
+    queued = (THIEF, ETHER, b"", 0)
+    for _ in range(2):
+        house.chain.send(
+            delay, data_of("execTransactionFromModule(address,uint256,bytes,uint8)", *queued), sender=proposer
+        )
+    assert house.multisigs.delayed_cancelled(house.account) is Verdict.DOES_NOT_HOLD
+    house.multisigs.lock(house.account)
+    house.multisigs.cancel_delayed(house.account)
+    assert house.multisigs.delayed_cancelled(house.account) is Verdict.HOLDS
+    house.multisigs.unlock(house.account)
+    house.chain.forward(8 * 3600)
+    with pytest.raises(RefusedCallError, match="queue is empty"):
+        house.chain.send(delay, data_of("executeNextTx(address,uint256,bytes,uint8)", *queued))
+
+
+def test_a_foreign_guard_is_left_alone(safe_house: SafeHouse) -> None:
+    house = safe_house
+    other = house.chain.deploy(SAFE_BUILD / "examples" / "guards" / "OnlyOwnersGuard.sol" / "OnlyOwnersGuard.json")
+    house.chain.send(house.address, house.signed(house.address, safe.set_guard(other), 0, 1))
+    with pytest.raises(RefusedByOtherSideError, match="another transaction guard"):
+        house.multisigs.lock(house.account)
+    assert _read(house).guard == other.lower()
+
+
+def test_without_recovery_or_coin_nothing_is_begun(safe_house: SafeHouse) -> None:
+    house = safe_house
+    house.chain.rpc("anvil_setBalance", house.guardian.address, "0x0")
+    with pytest.raises((UnavailableError, RefusedByOtherSideError)):
+        house.multisigs.lock(house.account)
+    assert house.guardian.guard() is None
+    assert _read(house).guard == safe.ZERO
+
+
+def error(signature: str) -> str:
+    return selector(signature).hex()
+
+
+def _read(house: SafeHouse) -> safe.SafeState:
+    (one,) = house.multisigs._safes(house.account)
+    return one.read()
