@@ -112,10 +112,7 @@ def measure(name: str, place: Place, seconds: float) -> Measured:
 def serving(name: str, place: Place, *, socket_name: str = "") -> Iterator[tuple[str, int, dict[str, float]]]:
     """Run one of `bench.intake_apps`; yield its socket, its pid and what it tells when it ends."""
     socket = str(place.folder / f"{socket_name or name}.sock")
-    command = [
-        sys.executable, "-m", "uvicorn", f"bench.intake_apps:{name}", "--factory", "--uds", socket, "--no-access-log",
-        "--log-level", "error", "--loop", "uvloop", "--http", "httptools",
-    ]  # fmt: skip
+    command = [sys.executable, "-m", "bench.intake_apps", name, socket]
     environment = os.environ | {"BENCH_DATABASE": place.database, "BENCH_REDIS": place.redis}
     told: dict[str, float] = {}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as server:

@@ -14,17 +14,19 @@ import hmac
 import json
 import os
 import random
+import sys
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import asyncpg
 import msgspec
 import redis.asyncio
+import uvicorn
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -37,10 +39,13 @@ from service.api.auth import Authenticator, Principal, StoredToken
 from service.api.connections import Connections
 from service.api.front import Front
 from service.api.intake import IntakeApp
+from service.api.plain import PlainRequest
+from service.api.quick import quick
 from service.clock import SystemClock
 from service.custody.fireblocks.platform import PLATFORM as FIREBLOCKS
 from service.custody.standard.platform import PLATFORM as STANDARD
 from service.domain.ids import ConnectionId, new_id
+from service.domain.intake import Outcome
 from service.domain.quorum import Role
 from service.domain.secrets import Secret
 from service.domain.wire import WireActivity
@@ -61,6 +66,13 @@ UPSERT = (
     "INSERT INTO bench_state SELECT * FROM unnest($1::text[], $2::bytea[])"
     " ON CONFLICT (entity) DO UPDATE SET state = excluded.state"
 )
+
+
+class Served(NamedTuple):
+    """An application, and the protocol that its connections speak."""
+
+    app: Any
+    protocol: Any
 
 
 class TimedStore(PostgresIntakeStore):
@@ -120,7 +132,21 @@ async def watch(seconds: dict[str, float]) -> None:
         seconds["longest work"] = max(seconds["longest work"], min(late, time.process_time() - worked))
 
 
-def ours() -> Any:
+class _Later:
+    """The intake app, once the server has started it."""
+
+    @staticmethod
+    def answer_to(outcome: Outcome) -> bytes:
+        return IntakeApp.answer_to(outcome)
+
+    def __init__(self, state: Mapping[str, Any]) -> None:
+        self._state = state
+
+    def take_plain(self, request: PlainRequest, client: str, trace_id: str) -> asyncio.Future[Outcome] | None:
+        return cast("IntakeApp", self._state["intake"]).take_plain(request, client, trace_id)
+
+
+def ours() -> Served:
     """The intake app."""
     state: dict[str, Any] = {}
 
@@ -145,7 +171,7 @@ def ours() -> Any:
             sign,
             clock,
         )
-        state["app"] = Front(app, bounded=False)
+        state["intake"], state["app"] = app, Front(app, bounded=False)
         state["task"] = asyncio.create_task(intake.run())
         state["watching"] = asyncio.create_task(watch(store.seconds))
         rest()
@@ -157,10 +183,10 @@ def ours() -> Any:
     def timings() -> dict[str, float]:
         return {**state["seconds"], "cpu": time.process_time() - state["cpu"]}
 
-    return _with_lifespan(app, start, timings)
+    return Served(_with_lifespan(app, start, timings), quick(_Later(state)))
 
 
-def bare() -> Any:
+def bare() -> Served:
     """The floor."""
     waiting: list[tuple[tuple[Any, ...], asyncio.Future[None]]] = []
     work = asyncio.Event()
@@ -208,7 +234,7 @@ def bare() -> Any:
         state["task"] = asyncio.create_task(commit())
         rest()
 
-    return _with_lifespan(app, start, dict)
+    return Served(_with_lifespan(app, start, dict), "httptools")
 
 
 class Data(BaseModel):
@@ -230,7 +256,7 @@ class Body(BaseModel):
     data: Data
 
 
-def naive() -> Any:
+def naive() -> Served:
     """What one writes first."""
     state: dict[str, Any] = {}
 
@@ -263,7 +289,7 @@ def naive() -> Any:
             )  # fmt: skip
         return {"activity_id": new_id("act")}
 
-    return app
+    return Served(app, "httptools")
 
 
 def _with_lifespan(
@@ -281,3 +307,17 @@ def _with_lifespan(
         await send({"type": "lifespan.shutdown.complete"})
 
     return served
+
+
+def main() -> None:
+    """Serve one of the three at a Unix socket, until told to stop."""
+    name, socket = sys.argv[1:]
+    app, protocol = {"ours": ours, "bare": bare, "naive": naive}[name]()
+    config = uvicorn.Config(
+        app, uds=socket, http=protocol, loop="uvloop", ws="none", access_log=False, log_level="error"
+    )
+    uvicorn.Server(config).run()
+
+
+if __name__ == "__main__":
+    main()

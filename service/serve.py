@@ -18,6 +18,7 @@ from service.api.authority_client import UnixSocketAuthority
 from service.api.connections import Connections
 from service.api.deps import ApiParts
 from service.api.intake import IntakeApp
+from service.api.quick import quick
 from service.asgi import Portcullis, create_api
 from service.bootstrap import Opened, open_api
 from service.config import read_settings
@@ -72,7 +73,7 @@ async def _serve(opened: Opened, server_for: "partial[ReadyServer]", listener: o
         await store.close()
         raise
     intake = Intake(store, keeper, opened.clock)
-    server = server_for(_application(opened, store, intake, keeper))
+    server = server_for(*_application(opened, store, intake, keeper))
     committing = asyncio.create_task(intake.run())
     tasks = [committing, asyncio.create_task(watched(opened.rulebook, keeper))]
     committing.add_done_callback(partial(stop_with, server))
@@ -108,7 +109,9 @@ async def watched(rulebook: Rulebook, keeper: EngineKeeper, every_s: float = LOO
             keeper.use(found)
 
 
-def _application(opened: Opened, store: PostgresIntakeStore, intake: Intake, keeper: EngineKeeper) -> Portcullis:
+def _application(
+    opened: Opened, store: PostgresIntakeStore, intake: Intake, keeper: EngineKeeper
+) -> tuple[Portcullis, IntakeApp]:
     authenticator = Authenticator(stored_tokens(opened.database.engine))
     platforms = declarations("service.custody", "PLATFORM", PlatformDeclaration)
     taking = IntakeApp(
@@ -128,13 +131,13 @@ def _application(opened: Opened, store: PostgresIntakeStore, intake: Intake, kee
         rulebook=opened.rulebook,
         engine_health=keeper.health,
     )
-    return Portcullis(taking, create_api(parts))
+    return Portcullis(taking, create_api(parts)), taking
 
 
-def _server(opened: Opened, app: Portcullis) -> ReadyServer:
+def _server(opened: Opened, app: Portcullis, taking: IntakeApp) -> ReadyServer:
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=quick(taking),
         ws="none",
         lifespan="off",
         log_config=None,

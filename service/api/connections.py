@@ -92,15 +92,20 @@ class Connections:
         self._unknown: dict[str, float] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
+    def opened(self, name: str) -> OpenConnection | None:
+        """Return a connection that was looked at lately; None says only that `get` has to look."""
+        cached = self._open.get(name)
+        return cached[1] if cached is not None and cached[0] > time.monotonic() else None
+
     async def get(self, name: str) -> OpenConnection:
         """Return a connection.
 
         Raises NotFoundError, UnavailableError (database away, or the connection is paused), ConfigurationError.
         """
+        found = self.opened(name)
+        if found is not None:
+            return found
         now = time.monotonic()
-        cached = self._open.get(name)
-        if cached is not None and cached[0] > now:
-            return cached[1]
         if (
             not (0 < len(name) <= _MAX_NAME and name.isascii() and name.isprintable())
             or self._unknown.get(name, 0.0) > now

@@ -48,11 +48,12 @@ class Failures:
 def address_of(scope: Mapping[str, Any]) -> str:
     """Return what a client is counted by: its IPv4 address, its IPv6 /64, or nothing when the server does not tell."""
     client = scope.get("client")
-    return _counted_by(client[0]) if client else ""
+    return counted_by(client[0]) if client else ""
 
 
 @lru_cache(maxsize=4096)
-def _counted_by(host: str) -> str:
+def counted_by(host: str) -> str:
+    """Return what the client at a host is counted by."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

@@ -22,21 +22,24 @@ EVENTS_PATH: Final = "/v1/events"
 
 _TRACEPARENT: Final = re.compile(rb"00-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-_HEADERS: Final = (
+HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
 )
+"""Headers of every answer."""
 
 
-def trace_id_of(scope: Scope) -> str:
-    """Return the caller's trace id (W3C Trace Context) or a new one."""
-    for name, value in scope["headers"]:
-        if name == b"traceparent" and (found := _TRACEPARENT.fullmatch(value)):
-            return found[1].decode()
-    return secrets.token_hex(16)
+def trace_id_of(told: bytes | None) -> str:
+    """Return the caller's trace id, as a `traceparent` tells it (W3C Trace Context), or a new one."""
+    found = None if told is None else _TRACEPARENT.fullmatch(told)
+    return secrets.token_hex(16) if found is None else found[1].decode()
+
+
+def _told(scope: Scope) -> bytes | None:
+    return next((value for name, value in scope["headers"] if name == b"traceparent"), None)
 
 
 class Outgoing:
@@ -54,7 +57,7 @@ class Outgoing:
         if message["type"] == "http.response.start":
             self.started = True
             given = message["headers"]
-            headers = [*given, *_HEADERS, (b"x-trace-id", self._trace_id.encode())]
+            headers = [*given, *HEADERS, (b"x-trace-id", self._trace_id.encode())]
             for name, _ in given:
                 if name == b"cache-control" or name.lower() == b"cache-control":
                     break
@@ -77,7 +80,7 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        trace_id = scope[TRACE_ID] = trace_id_of(scope)
+        trace_id = scope[TRACE_ID] = trace_id_of(_told(scope))
         structlog.contextvars.bind_contextvars(trace_id=trace_id)
         head = scope["method"] == "HEAD" and scope["path"] != EVENTS_PATH
         out = Outgoing(send, trace_id, head=scope["method"] == "HEAD")

@@ -11,17 +11,20 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
 from service.api.auth import Authenticator
 from service.api.batches import Batches
 from service.api.connections import Connections, OpenConnection
 from service.api.doors import Doors
-from service.api.failures import address_of
+from service.api.failures import address_of, counted_by
+from service.api.plain import PlainRequest
 from service.api.raw import (
     ClientGoneError,
     Receive,
     Scope,
     Send,
-    answer_json,
+    answer,
     answer_problem,
     headers_of,
     read_body,
@@ -43,6 +46,7 @@ COSIGNER: Final = "/cosigner/"
 ACTIVITIES: Final = "/v1/activities"
 DECISIONS: Final = "/v1/decisions"
 
+_ENCODER: Final = msgspec.json.Encoder()
 Submit = Callable[[Item], "asyncio.Future[Outcome]"]
 
 
@@ -100,6 +104,26 @@ class IntakeApp:
         else:
             raise NotFoundError("there is nothing here")
 
+    def take_plain(self, request: PlainRequest, client: str, trace_id: str) -> "asyncio.Future[Outcome] | None":
+        """Take a webhook at once; see `quick.Taker`."""
+        connection = self._connections.opened(request.name)
+        if connection is None:
+            return None
+        client = counted_by(client) if client else ""
+        self._senders.admit(connection, client)
+        now_s = time.time()
+        with self._senders.verifying(connection, client) as verifying:
+            if connection.receiver.prepare(request.headers, now_s=now_s) is not None:
+                verifying.put_off()
+                return None
+            delivery = connection.receiver.receive(request.headers, request.body, now_s=now_s)
+        return self._submit(Item(self._received(connection, delivery, request.body), trace_id=trace_id))
+
+    @staticmethod
+    def answer_to(outcome: Outcome) -> bytes:
+        """Return the JSON that tells an outcome."""
+        return _ENCODER.encode({"activity_id": outcome.activity_id, "status": outcome.status})
+
     async def _webhook(self, name: str, scope: Scope, receive: Receive, send: Send) -> None:
         connection = await self._connections.get(name)
         client = address_of(scope)
@@ -113,7 +137,7 @@ class IntakeApp:
                 await asyncio.to_thread(fetch)
             delivery = connection.receiver.receive(headers, body, now_s=now_s)
         outcome = await self._submit(Item(self._received(connection, delivery, body), trace_id=trace_id(scope)))
-        await answer_json(send, {"activity_id": outcome.activity_id, "status": outcome.status})
+        await answer(send, self.answer_to(outcome))
 
     def _received(self, connection: OpenConnection, delivery: Delivery, body: bytes) -> Received:
         now = self._clock.now()

@@ -8,7 +8,7 @@ may share one (a proxy, a platform's own servers), and a flood must not silence 
 
 from collections import OrderedDict
 from types import TracebackType
-from typing import Final
+from typing import Final, Self
 
 from service.api.connections import OpenConnection
 from service.api.failures import MAX_KEYS, Failures
@@ -57,19 +57,27 @@ class Senders:
 class _Verifying:
     """The block of `Senders.verifying`."""
 
-    __slots__ = ("_connection", "_key", "_senders")
+    __slots__ = ("_connection", "_key", "_put_off", "_senders")
 
     def __init__(self, senders: Senders, connection: OpenConnection, key: str) -> None:
         self._senders = senders
         self._connection = connection
         self._key = key
+        self._put_off = False
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         """Nothing is charged before the outcome is known."""
+        return self
+
+    def put_off(self) -> None:
+        """Nothing was verified yet: charge nobody."""
+        self._put_off = True
 
     def __exit__(
         self, kind: type[BaseException] | None, _error: BaseException | None, _where: TracebackType | None
     ) -> None:
+        if self._put_off:
+            return
         if kind is None or issubclass(kind, InputError):
             # An InputError is verified but malformed, as the ports say.
             self._senders.verified(self._connection, self._key)

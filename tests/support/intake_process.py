@@ -9,6 +9,7 @@ import uvicorn
 from rules.settings import EngineSettings
 from service.api.connections import Connections
 from service.api.intake import IntakeApp
+from service.api.quick import quick
 from service.clock import SystemClock
 from service.domain.secrets import Secret
 from service.flow.gate import Gate
@@ -33,7 +34,7 @@ async def serve(socket: str, url: str) -> None:
         connections, intake.submit, Gate(intake.submit, store, clock), tokens("std"), lambda message: message, clock
     )
     committing = asyncio.create_task(intake.run())
-    config = uvicorn.Config(app, uds=socket, lifespan="off", access_log=False, log_level="error")
+    config = uvicorn.Config(app, uds=socket, http=quick(app), lifespan="off", access_log=False, log_level="error")
     await uvicorn.Server(config).serve()
     committing.cancel()
     await asyncio.gather(committing, return_exceptions=True)
