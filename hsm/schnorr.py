@@ -12,8 +12,8 @@ from typing import Any, Final, Protocol, cast
 from embit.util import secp256k1 as _secp256k1
 
 from hsm.custodian import KeyRef, SealedSeed, require_digest
-from hsm.ecdsa import SignatureMismatchError, compressed
-from hsm.errors import HsmInputError
+from hsm.ecdsa import compressed
+from hsm.errors import HsmInputError, SignatureMismatchError
 
 SIGNATURE_BYTES: Final = 64
 AUX_BYTES: Final = 32

@@ -17,7 +17,7 @@ from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError
 from eth_hash.auto import keccak
 
-from service.domain.decode.calldata import selector
+from service.domain.decode.call import selector
 from service.domain.errors import InputError, UnavailableError
 from service.domain.evm import address_bytes
 

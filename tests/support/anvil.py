@@ -14,7 +14,7 @@ import httpx
 import pytest
 from eth_abi.abi import encode
 
-from service.domain.decode.calldata import selector
+from service.domain.decode.call import selector
 from service.domain.evm import contract_address
 from service.domain.safe import ZERO
 

@@ -31,7 +31,12 @@ async def serve(socket: str, url: str) -> None:
     intake = Intake(store, keeper, clock)
     connections = Connections(lambda name: load_connection(store.pool, name), lambda sealed, _aad: sealed, PLATFORMS)
     app = IntakeApp(
-        connections, intake.submit, Gate(intake.submit, store, clock), tokens("std"), lambda message: message, clock
+        connections,
+        intake.submit,
+        Gate(intake.submit, store, clock),
+        tokens("std"),
+        lambda message, key="": message,
+        clock,
     )
     committing = asyncio.create_task(intake.run())
     config = uvicorn.Config(app, uds=socket, http=quick(app), lifespan="off", access_log=False, log_level="error")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from service.domain import guard, safe
-from service.domain.decode.calldata import selector
+from service.domain.decode.call import selector
 from service.domain.errors import ConflictError, MissingCapabilityError, RefusedByOtherSideError, UnavailableError
 from service.domain.plan import Verdict
 from tests.integration.multisig.conftest import SafeHouse
