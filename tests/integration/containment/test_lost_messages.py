@@ -16,9 +16,10 @@ from structlog.testing import capture_logs
 from service.clock import SystemClock
 from service.domain.errors import UnavailableError
 from service.domain.events import AlertRaised, IncidentOpened, StepReady
-from service.domain.ids import IncidentId, new_id
+from service.domain.ids import AccountId, IncidentId, new_id
 from service.domain.secrets import Secret
 from service.domain.timeline import Entry
+from service.domain.vault import VaultKey, Wallet, WalletState
 from service.flow import respond
 from service.store import grants
 from service.store.database import SqlDatabase, create
@@ -178,6 +179,23 @@ def test_a_ready_step_that_no_job_reached_is_found(db: SqlDatabase, sweeper: Swe
     with db.begin() as uow:
         uow.connection.exec_driver_sql("UPDATE steps SET ready_at = now() - interval '6 s'")
     assert sweeper.sweep() == waiting(redis_url, "containment") > 0
+
+
+def test_a_retired_key_whose_time_is_over_is_found(db: SqlDatabase, sweeper: Sweeper, redis_url: str) -> None:
+    with db.begin() as uow:
+        add_connection(uow.connection)
+        account = AccountId(add_account(uow.connection, "hot-1"))
+        wallet = Wallet("w", b"sealed", WalletState.ACTIVE)
+        uow.keys.add_wallet(wallet)
+        uow.keys.add_keys([VaultKey("key_1", "w", account, "m/0", "eip155:1", b"k", "0x", "retired")])
+        uow.keys.schedule_destruction(["key_1"], uow.now + timedelta(hours=1), "step")
+    assert sweeper.sweep() == 0
+    with db.begin() as uow:
+        uow.connection.exec_driver_sql("UPDATE vault_keys SET destroy_from = now() - interval '1 s'")
+    assert sweeper.sweep() == waiting(redis_url, "keys") == 1
+    with db.begin() as uow:
+        uow.keys.set_key_state(["key_1"], "destroyed")
+    assert sweeper.sweep() == 0
 
 
 @contextmanager
