@@ -2,8 +2,8 @@
 
 Rules held here:
 - An active key signs what its caller was authorised for.
-- A restricted key signs nothing but a sweep to a verified safe destination, or the cancellation of a pending
-  transaction by one of the same nonce that moves nothing.
+- A restricted key signs nothing but a sweep to a verified safe destination, the cancellation of a pending transaction by
+  one of the same nonce that moves nothing, or an allowance of nothing, which takes back what others may take.
 - A retired or destroyed key signs nothing.
 - For a multisig whose owner it is, an active key signs changes of owners, threshold, guards and modules, and the skipping
   of what a delay module holds back: plain calls that pay nobody. A restricted key is in the attacker's hands and signs
@@ -68,7 +68,21 @@ class SafeManagement:
     data: bytes
 
 
-SigningRequest = Transfer | Sweep | NonceCancel | SafeManagement
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """An ERC-20 `approve` that leaves a spender nothing; `data` is the whole call, `value` its coin in wei."""
+
+    account: str
+    token: str
+    value: int
+    data: bytes
+
+
+SigningRequest = Transfer | Sweep | NonceCancel | SafeManagement | Revocation
+
+_APPROVE: Final = bytes.fromhex("095ea7b3")
+_APPROVE_BYTES: Final = 68
+_SPENDER_ENDS: Final = 36
 
 _OF_THE_SAFE: Final = (
     "e19a9dd9",  # setGuard(address)
@@ -100,6 +114,8 @@ def may_sign(state: KeyState, request: SigningRequest) -> Allowed | Refused:
         return _sweep(request)
     if isinstance(request, NonceCancel):
         return _cancel(request)
+    if isinstance(request, Revocation):
+        return _revocation(request)
     if state is KeyState.ACTIVE:
         return _management(request) if isinstance(request, SafeManagement) else Allowed()
     return Refused("a restricted key signs only a sweep to a safe destination or a same-nonce cancellation")
@@ -122,6 +138,13 @@ def _cancel(request: NonceCancel) -> Allowed | Refused:
         return Refused("a cancellation goes to the sender itself")
     if request.value != 0 or request.data:
         return Refused("a cancellation moves no value and carries no data")
+    return Allowed()
+
+
+def _revocation(request: Revocation) -> Allowed | Refused:
+    approves = len(request.data) == _APPROVE_BYTES and request.data[:4] == _APPROVE
+    if request.value != 0 or not approves or any(request.data[_SPENDER_ENDS:]):
+        return Refused("a revocation is an approval of nothing and carries no coin")
     return Allowed()
 
 

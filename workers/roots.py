@@ -26,7 +26,7 @@ from service.chain.guard import guard_code
 from service.clock import SystemClock
 from service.config import Settings, TokenSettings
 from service.discovery import declarations
-from service.domain.errors import ConfigurationError, MissingCapabilityError, NotFoundError
+from service.domain.errors import ConfigurationError, NotFoundError
 from service.domain.evm import chain_number
 from service.domain.ids import ConnectionId
 from service.domain.plan import Lane
@@ -118,23 +118,14 @@ def keys_root(settings: Settings) -> WorkerRoot:
         votes_key_pem=partial(_votes_key, settings),
         keep=keeper(db),
         vault=vault,
-        multisig=None if guardian is None else Multisigs(parts, _guardians(settings, guardian, chains)),
+        multisig=None if guardian is None else Multisigs(parts, _guardians(settings, guardian, parts)),
     )
     return WorkerRoot(db, keys.jobs(hands, vault), token, guardian)
 
 
-def _guardians(
-    settings: Settings, token: GuardianToken, chains: Mapping[str, JsonRpcChain]
-) -> Callable[[str], Guardian]:
+def _guardians(settings: Settings, token: GuardianToken, parts: VaultParts) -> Callable[[str], Guardian]:
     code = guard_code()
-
-    def guardian(chain: str) -> Guardian:
-        access = chains.get(chain)
-        if access is None:
-            raise MissingCapabilityError(f"no endpoint for chain {chain}: set PORTCULLIS_CHAINS and restart")
-        return Guardian(token, access, chain_number(chain), code, settings.guard_recovery)
-
-    return guardian
+    return lambda chain: Guardian(token, parts.chain(chain), chain_number(chain), code, settings.guard_recovery)
 
 
 def _number(chain: str) -> int | None:

@@ -39,6 +39,10 @@ class _Receipt(msgspec.Struct):
     status: str
 
 
+class _Log(msgspec.Struct):
+    topics: list[str]
+
+
 class JsonRpcChain:
     """Implements `ports.chain.ContractChain` on one endpoint; `chain_id` is what it must say that it is."""
 
@@ -131,6 +135,16 @@ class JsonRpcChain:
         if answer.error is not None and "revert" in answer.error.message.lower():
             raise RefusedByOtherSideError(f"the chain would revert it: {answer.error.message[:200]}")
         return _number(self._result("eth_estimateGas", answer), "eth_estimateGas")
+
+    def topics(self, address: str, wanted: Sequence[bytes]) -> Sequence[Sequence[bytes]]:
+        """Return the topics of a contract's logs; see the port."""
+        named = ["0x" + topic.hex() for topic in wanted]
+        found = self._ask("eth_getLogs", {"address": address, "topics": named, "fromBlock": "0x0"})
+        try:
+            logs = msgspec.convert(found, list[_Log])
+            return [[bytes.fromhex(topic.removeprefix("0x")) for topic in log.topics] for log in logs]
+        except ValueError as error:
+            raise UnavailableError("the chain's endpoint answered eth_getLogs with malformed logs") from error
 
     def _require_its_chain(self) -> None:
         """Raise UnavailableError unless the endpoint is of the configured chain and did not go back."""

@@ -4,19 +4,27 @@ Rules (design D5): a request that never left (no connection) did nothing; a requ
 may have had its effect, so it is UnknownOutcomeError and the caller asks the other side; 429 did nothing and says when to
 come back; any other 4xx is a clear no. Answers are bounded. Redirects are not followed: they would carry our signature
 to a place nobody approved.
+
+`GatedCalls` is the outbound half of a platform that has no calls: a wallet of the user's own. What our gate holds is held
+there, as far as its signers ask the gate; what acts on the chain is the key worker's.
 """
 
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import httpx
 
+from service.domain.account import AccountRef
 from service.domain.errors import (
     InputError,
+    MissingCapabilityError,
     RateLimitedError,
     RefusedByOtherSideError,
     UnavailableError,
     UnknownOutcomeError,
 )
+from service.domain.plan import Receipt, Verdict
+from service.ports.custody import Capability, ConnectionConfig, GateHolds, PendingTransfer
 
 MAX_ANSWER: Final = 4 * 1024 * 1024
 TIMEOUT: Final = httpx.Timeout(15.0, connect=5.0)
@@ -85,3 +93,119 @@ def require_url(settings_name: str, url: str) -> None:
     local = parsed.host in {"127.0.0.1", "::1", "localhost"}
     if parsed.scheme != "https" and not (parsed.scheme == "http" and local):
         raise InputError(f"{settings_name} must be an https URL (http only to this machine)", field=settings_name)
+
+
+GATED: Final = frozenset({Capability.HOLD_OUTGOING, Capability.LOCK_DESTINATION})
+ASKS_GATE: Final = "signers_ask_gate"
+"""Setting: `yes` where nothing is signed without an answer of POST /v1/decisions."""
+
+
+def check_asks_gate(settings: Mapping[str, str]) -> None:
+    """Raise InputError unless the setting is yes, no or absent."""
+    if settings.get(ASKS_GATE, "no") not in {"yes", "no"}:
+        raise InputError(f"{ASKS_GATE} must be yes or no", field=ASKS_GATE)
+
+
+class GatedCalls:
+    """Implements `ports.custody.ContainmentCalls` by our own gate alone; `missing` says what to do by hand."""
+
+    def __init__(self, config: ConnectionConfig, holds: GateHolds, missing: Mapping[Capability, str]) -> None:
+        self._config = config
+        self._holds = holds
+        self._missing = missing
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """Nothing where the signers do not ask our gate."""
+        return GATED if self._config.settings.get(ASKS_GATE) == "yes" else frozenset()
+
+    def lacks(self, capability: Capability) -> str:
+        """See the port."""
+        if capability in self._missing:
+            return self._missing[capability]
+        return f"connection {self._config.id} has no {capability.value}: its signers do not ask our gate, stop them by hand"
+
+    def settled(self, key: str) -> Verdict:  # noqa: ARG002  a hold is asked for by what it holds
+        """See the port."""
+        return Verdict.CANNOT_TELL
+
+    def hold_outgoing(self, account: AccountRef, *, key: str) -> Receipt:
+        """See the port."""
+        self._require(Capability.HOLD_OUTGOING)
+        return self._holds.place(account.connection, "account", account.ref, key=key)
+
+    def outgoing_held(self, account: AccountRef) -> Verdict:
+        """See the port."""
+        return self._holds.held(account.connection, "account", account.ref)
+
+    def release_outgoing(self, account: AccountRef, *, key: str) -> Receipt:
+        """See the port."""
+        return self._holds.release(account.connection, "account", account.ref, key=key)
+
+    def pending(self, account: AccountRef) -> Iterator[PendingTransfer]:
+        """See the port; what its events told."""
+        yield from self._holds.known_pending(account)
+
+    def cancel(self, account: AccountRef, transaction: str, *, key: str) -> Receipt:  # noqa: ARG002  there is no such call
+        """See the port."""
+        raise self._lacking(Capability.CANCEL_PENDING)
+
+    def cancelled(self, transaction: str) -> Verdict:  # noqa: ARG002  as cancel
+        """See the port."""
+        return Verdict.CANNOT_TELL
+
+    def lock_destination(self, account: AccountRef | None, destination: str, *, key: str) -> Receipt:  # noqa: ARG002  for every account
+        """See the port."""
+        self._require(Capability.LOCK_DESTINATION)
+        return self._holds.place(self._config.id, "destination", destination, key=key)
+
+    def destination_locked(self, destination: str) -> Verdict:
+        """See the port."""
+        return self._holds.held(self._config.id, "destination", destination)
+
+    def unlock_destination(self, account: AccountRef | None, destination: str, *, key: str) -> Receipt:  # noqa: ARG002  as lock
+        """See the port."""
+        return self._holds.release(self._config.id, "destination", destination, key=key)
+
+    def revoke_credential(self, account: AccountRef | None, actor: str, *, key: str) -> Receipt:  # noqa: ARG002  as cancel
+        """See the port."""
+        raise self._lacking(Capability.REVOKE_CREDENTIAL)
+
+    def credential_revoked(self, actor: str) -> Verdict:  # noqa: ARG002  as cancel
+        """See the port."""
+        return Verdict.CANNOT_TELL
+
+    def forbid_one_time_addresses(self, *, key: str) -> Receipt:  # noqa: ARG002  as cancel
+        """See the port."""
+        raise self._lacking(Capability.FORBID_ONE_TIME_ADDRESSES)
+
+    def one_time_addresses_forbidden(self) -> Verdict:
+        """See the port."""
+        return Verdict.CANNOT_TELL
+
+    def allow_one_time_addresses(self, *, key: str) -> Receipt:  # noqa: ARG002  as cancel
+        """See the port."""
+        raise self._lacking(Capability.FORBID_ONE_TIME_ADDRESSES)
+
+    def freeze_workspace(self, *, key: str) -> Receipt:  # noqa: ARG002  as cancel
+        """See the port."""
+        raise self._lacking(Capability.FREEZE_WORKSPACE)
+
+    def workspace_frozen(self) -> Verdict:
+        """See the port."""
+        return Verdict.CANNOT_TELL
+
+    def publish_address(self, account: AccountRef, address: str, *, key: str) -> Receipt:  # noqa: ARG002  as cancel
+        """See the port."""
+        raise self._lacking(Capability.PUBLISH_ADDRESS)
+
+    def address_published(self, account: AccountRef, address: str) -> Verdict:  # noqa: ARG002  as cancel
+        """See the port."""
+        return Verdict.CANNOT_TELL
+
+    def _require(self, capability: Capability) -> None:
+        if capability not in self.capabilities:
+            raise self._lacking(capability)
+
+    def _lacking(self, capability: Capability) -> MissingCapabilityError:
+        return MissingCapabilityError(self.lacks(capability))

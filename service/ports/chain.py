@@ -1,5 +1,6 @@
 """A chain as the vault needs it: balances, nonces, fees, sending, whether a transaction is final, and contracts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -75,4 +76,8 @@ class ContractChain(EvmChain, Protocol):
 
         Raises RefusedByOtherSideError when it would be reverted: nothing is sent then.
         """
+        ...
+
+    def topics(self, address: str, wanted: Sequence[bytes]) -> Sequence[Sequence[bytes]]:
+        """Return the topics of every log of a contract that begins with the wanted ones, from the first block on."""
         ...

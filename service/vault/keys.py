@@ -19,7 +19,7 @@ from service.domain.plan import Receipt, Verdict
 from service.domain.timeline import Entry
 from service.domain.vault import RotationRecord, SweepState, VaultKey
 from service.ports.store.unit import UnitOfWork
-from service.vault import provision, rotations, sweeper
+from service.vault import hot, provision, rotations, sweeper
 from service.vault.parts import VaultParts, ref_of, token_calls
 
 DESTROY_AFTER: Final = timedelta(hours=72)
@@ -53,6 +53,22 @@ class Vault:
         exposed = self._exposed(account)
         self._move(account, exposed, KeyState.RESTRICTED, KeyState.ACTIVE, key)
         return Receipt(account, {"keys": [k.id for k in exposed]})
+
+    def replace_pending(self, account: AccountId, *, key: str) -> Receipt:
+        """Outbid every pending transaction of the account's keys by one that moves nothing."""
+        return Receipt(key, {"transactions": hot.replace_pending(self._parts, account, self._exposed(account))})
+
+    def pending_replaced(self, account: AccountId) -> Verdict:
+        """Ask the chain whether anything is pending."""
+        return hot.none_pending(self._parts, account, self._exposed(account))
+
+    def revoke_allowances(self, account: AccountId, *, key: str) -> Receipt:
+        """Take back every allowance of the account's tokens."""
+        return Receipt(key, {"transactions": hot.revoke(self._parts, account, self._exposed(account))})
+
+    def allowances_revoked(self, account: AccountId) -> Verdict:
+        """Ask the tokens whether anybody has an allowance."""
+        return hot.none_allowed(self._parts, account, self._exposed(account))
 
     def prepare_rotation(self, account: AccountId, scope: str, *, key: str) -> Receipt:
         """Generate and verify new keys; work out, do not send, the sweep."""

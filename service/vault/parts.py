@@ -24,7 +24,7 @@ from service.domain.errors import (
 )
 from service.domain.ids import AccountId
 from service.domain.vault import VaultKey
-from service.ports.chain import EvmChain
+from service.ports.chain import ContractChain
 from service.ports.clock import Clock
 from service.ports.store.unit import Database
 
@@ -37,13 +37,13 @@ class VaultParts:
     token: KeyCustodian
     statements: StatementSigner
     """The vault token's statement key, which signs safe destinations."""
-    chains: Mapping[str, EvmChain]
+    chains: Mapping[str, ContractChain]
     """By CAIP-2 id."""
     authority_pem: bytes
     """The pinned public key of the authority's vote key."""
     clock: Clock
 
-    def chain(self, chain: str) -> EvmChain:
+    def chain(self, chain: str) -> ContractChain:
         """Return the access to a chain. Raises MissingCapabilityError when none is configured."""
         found = self.chains.get(chain)
         if found is None:

@@ -188,6 +188,18 @@ class FakeVault:
     def lift_restriction(self, account: AccountId, *, key: str) -> Receipt:
         return self.ledger.do(f"restrict {account}", key, holds=False)
 
+    def replace_pending(self, account: AccountId, *, key: str) -> Receipt:
+        return self.ledger.do(f"replace pending {account}", key)
+
+    def pending_replaced(self, account: AccountId) -> Verdict:
+        return self.ledger.ask(f"replace pending {account}")
+
+    def revoke_allowances(self, account: AccountId, *, key: str) -> Receipt:
+        return self.ledger.do(f"revoke allowances {account}", key)
+
+    def allowances_revoked(self, account: AccountId) -> Verdict:
+        return self.ledger.ask(f"revoke allowances {account}")
+
     def prepare_rotation(self, account: AccountId, scope: str, *, key: str) -> Receipt:
         return self.ledger.do(f"prepare {account}", key)
 

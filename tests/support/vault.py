@@ -16,7 +16,7 @@ from hsm.custodian import KeyCustodian, StatementSigner
 from service.domain.ids import AccountId, new_id
 from service.domain.secrets import Secret
 from service.domain.setup import DESTINATION_TAG, RegisteredDestination
-from service.ports.chain import EvmChain
+from service.ports.chain import ContractChain
 from service.store.database import SqlDatabase, create
 from service.store.tables.keys import accounts, safe_destinations, sweeps, vault_keys, vault_wallets
 from service.vault.keys import Vault
@@ -205,7 +205,7 @@ class VaultHouse:
 
 
 def vault_house(
-    url: str, token: KeyCustodian, statements: StatementSigner, chains: Mapping[str, EvmChain]
+    url: str, token: KeyCustodian, statements: StatementSigner, chains: Mapping[str, ContractChain]
 ) -> tuple[VaultHouse, Callable[[], None]]:
     """Build a house on a migrated database; returns it and how to close it."""
     clock, authority = MovedClock(), Authority()

@@ -11,6 +11,7 @@ from hsm.restrictions import (
     KeyState,
     NonceCancel,
     Refused,
+    Revocation,
     SafeManagement,
     SigningRequest,
     Sweep,
@@ -138,3 +139,16 @@ def test_of_another_contract_only_the_skipping_of_a_queue_is_signed() -> None:
     assert may_sign(KeyState.ACTIVE, managing("46ba2307", other)) == Allowed()
     for selector in (*MANAGES.values(), "a9059cbb"):
         assert isinstance(may_sign(KeyState.ACTIVE, managing(selector, other)), Refused)
+
+
+def approving(amount: int, *, value: int = 0, cut: int = 0) -> Revocation:
+    data = bytes.fromhex("095ea7b3") + bytes(12) + b"\x5a" * 20 + amount.to_bytes(32, "big")
+    return Revocation("acc_1", "0x" + "70" * 20, value, data[: len(data) - cut])
+
+
+def test_a_restricted_key_may_take_an_allowance_back_and_give_none() -> None:
+    for state in (KeyState.ACTIVE, KeyState.RESTRICTED):
+        assert may_sign(state, approving(0)) == Allowed()
+        for wrong in (approving(1), approving(2**255), approving(0, value=1), approving(0, cut=1)):
+            assert isinstance(may_sign(state, wrong), Refused)
+    assert isinstance(may_sign(KeyState.RETIRED, approving(0)), Refused)

@@ -1,0 +1,29 @@
+"""Containment action: take back every allowance of the tokens that an account is registered with."""
+
+from datetime import timedelta
+
+from service.actions.base import ActionContext, ContainmentAction, OneAccount
+from service.domain.plan import Effect, Lane, Receipt, Verdict
+from service.domain.quorum import PreAuthorised
+
+
+class RevokeAllowances(ContainmentAction):
+    """Take back an account's ERC-20 allowances. Runbook: docs/runbooks/action/revoke_allowances.md."""
+
+    name = "revoke_allowances"
+    title = "Leave nobody an allowance of the tokens of account {target}"
+    effect = Effect.TIGHTENS
+    target_kinds = frozenset({"account"})
+    approval = PreAuthorised(confirm_within=timedelta(hours=1))
+    blast_radius = OneAccount()
+    deadline = timedelta(minutes=10)
+    lane = Lane.KEYS
+    repeats = True
+
+    def execute(self, ctx: ActionContext) -> Receipt:
+        """Approve nothing to every spender who still may take something."""
+        return ctx.keys.revoke_allowances(ctx.registered, key=ctx.key)
+
+    def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:  # noqa: ARG002  the chain is asked afresh
+        """Ask the chain."""
+        return ctx.keys.allowances_revoked(ctx.registered)

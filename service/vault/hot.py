@@ -1,0 +1,155 @@
+"""What an own hot wallet's key still signs to contain: same-nonce cancellations and the taking back of allowances.
+
+Rules: nothing is remembered, the chain is asked what is pending and allowed; a pending transaction is outbid at its own
+nonce, at first by an eighth (nodes want 10 % more), then by more while the chain says it is too little, never over MAX_FEE;
+at most MOST_AT_ONCE are signed by one attempt; `hsm/restrictions.py` lets a restricted key sign both and nothing like them.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from eth_hash.auto import keccak
+
+from hsm.restrictions import NonceCancel, Revocation, SigningRequest
+from service.domain import safe
+from service.domain.errors import MissingCapabilityError, PortcullisError, RefusedByOtherSideError, UnavailableError
+from service.domain.evm import MAX_FEE, NATIVE_GAS, TOKEN_GAS, Fee, Transaction, address_bytes, chain_number
+from service.domain.ids import AccountId
+from service.domain.plan import Verdict
+from service.domain.vault import VaultKey
+from service.ports.chain import ContractChain
+from service.vault.parts import VaultParts
+
+MOST_AT_ONCE: Final = 50
+"""Transactions signed by one attempt; verification finds what is left and the step runs again."""
+PATIENCE_S: Final = 30.0
+"""How long one attempt waits for its transactions; under a worker's time limit."""
+_POLL_S: Final = 0.1
+_APPROVAL: Final = keccak(b"Approval(address,address,uint256)")
+_TOPICS: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Wallet:
+    """One key's address on one chain."""
+
+    parts: VaultParts
+    key: VaultKey
+    chain_id: str
+    chain: ContractChain
+    tokens: tuple[str, ...]
+
+    @property
+    def address(self) -> str:
+        return self.key.address
+
+
+def replace_pending(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey]) -> list[str]:
+    """Outbid what is pending and wait until it is in blocks; returns the hashes.
+
+    Raises UnavailableError when it takes too long, or when the fee that would be needed is over the limit.
+    """
+    sent: list[str] = []
+    for wallet in _wallets(parts, account, keys):
+        mined, following = wallet.chain.mined_nonce(wallet.address), wallet.chain.next_nonce(wallet.address)
+        last = min(following, mined + MOST_AT_ONCE)
+        sent.extend(name for nonce in range(mined, last) if (name := _outbid(wallet, nonce)) is not None)
+        _wait(wallet, last)
+    return sent
+
+
+def none_pending(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey]) -> Verdict:
+    """Say whether nothing of the account's keys is pending."""
+    try:
+        waiting = [
+            w.chain.next_nonce(w.address) > w.chain.mined_nonce(w.address) for w in _wallets(parts, account, keys)
+        ]
+    except UnavailableError:
+        return Verdict.CANNOT_TELL
+    return Verdict.DOES_NOT_HOLD if any(waiting) else Verdict.HOLDS
+
+
+def revoke(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey]) -> list[str]:
+    """Take every allowance back and wait until that is in blocks; returns the hashes."""
+    sent: list[str] = []
+    for wallet in _wallets(parts, account, keys):
+        nonce = wallet.chain.mined_nonce(wallet.address)
+        for token, spender in list(_allowed(wallet))[:MOST_AT_ONCE]:
+            data = safe.call("approve(address,uint256)", spender, 0)
+            request = Revocation(wallet.key.account_id, token, 0, data)
+            transaction = Transaction(chain_number(wallet.chain_id), nonce, token, 0, data, TOKEN_GAS, _fee(wallet))
+            sent.append(_send(wallet, transaction, request))
+            nonce += 1
+        _wait(wallet, nonce)
+    return sent
+
+
+def none_allowed(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey]) -> Verdict:
+    """Say whether nobody may take any of the account's tokens."""
+    try:
+        found = [one for wallet in _wallets(parts, account, keys) for one in _allowed(wallet)]
+    except PortcullisError:
+        return Verdict.CANNOT_TELL
+    return Verdict.DOES_NOT_HOLD if found else Verdict.HOLDS
+
+
+def _wallets(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey]) -> Iterator[_Wallet]:
+    with parts.db.begin() as uow:
+        assets = [asset for asset in uow.keys.assets(account) if asset.startswith("eip155:")]
+    if not assets:
+        raise MissingCapabilityError(f"account {account} has no EVM asset registered: name its assets")
+    for chain_id in sorted({asset.partition("/")[0] for asset in assets}):
+        tokens = tuple(a.partition("/erc20:")[2] for a in assets if a.startswith(f"{chain_id}/erc20:"))
+        for key in keys:
+            yield _Wallet(parts, key, chain_id, parts.chain(chain_id), tokens)
+
+
+def _outbid(wallet: _Wallet, nonce: int) -> str | None:
+    """Take one nonce and return the hash; None when a block took it meanwhile."""
+    fee = _fee(wallet)
+    request = NonceCancel(wallet.key.account_id, nonce, nonce, wallet.address, wallet.address, 0, b"")
+    while True:
+        number = chain_number(wallet.chain_id)
+        try:
+            return _send(wallet, Transaction(number, nonce, wallet.address, 0, b"", NATIVE_GAS, fee), request)
+        except RefusedByOtherSideError as error:
+            if wallet.chain.mined_nonce(wallet.address) > nonce:
+                return None
+            if "underpriced" not in str(error).lower():
+                raise UnavailableError(f"nonce {nonce} of {wallet.address} could not be taken: {error}") from error
+        if fee.max_fee >= MAX_FEE:
+            raise UnavailableError(f"what is pending at nonce {nonce} of {wallet.address} offers more than we ever do")
+        fee = fee.times(2)
+
+
+def _fee(wallet: _Wallet) -> Fee:
+    fee = wallet.chain.fee()
+    pending = wallet.chain.next_nonce(wallet.address) > wallet.chain.mined_nonce(wallet.address)
+    return fee.raised() if pending else fee
+
+
+def _send(wallet: _Wallet, transaction: Transaction, request: SigningRequest) -> str:
+    signature = wallet.parts.sign(wallet.key, request, transaction.digest())
+    return wallet.chain.send(transaction.signed(signature.v, signature.r, signature.s))
+
+
+def _wait(wallet: _Wallet, nonce: int) -> None:
+    """Wait until every nonce below `nonce` is used."""
+    until = time.monotonic() + PATIENCE_S
+    while wallet.chain.mined_nonce(wallet.address) < nonce:
+        if time.monotonic() > until:
+            raise UnavailableError(f"transactions of {wallet.address} are in no block yet: they are outbid next time")
+        time.sleep(_POLL_S)
+
+
+def _allowed(wallet: _Wallet) -> Iterator[tuple[str, str]]:
+    """Yield (token, spender) of every allowance that is left, from the tokens' own logs and answers."""
+    owner = bytes(12) + address_bytes(wallet.address)
+    for token in wallet.tokens:
+        told = wallet.chain.topics(token, (_APPROVAL, owner))
+        for spender in sorted({safe.address_in_slot(topics[2]) for topics in told if len(topics) == _TOPICS}):
+            raw = wallet.chain.call(token, safe.call("allowance(address,address)", wallet.address, spender))
+            if int(str(safe.answered("uint256", raw, "allowance"))) > 0:
+                yield token, spender

@@ -1,0 +1,90 @@
+"""An own hot wallet on a real EVM: what is pending is outbid at its nonce, what others may take is taken back."""
+
+import pytest
+
+from hsm.custodian import KeyRef
+from hsm.keypath import DerivationPath
+from service.chain.evm import JsonRpcChain
+from service.domain.evm import Fee, Transaction
+from service.domain.ids import AccountId
+from service.domain.plan import Verdict
+from service.domain.safe import call
+from service.domain.vault import VaultKey
+from tests.integration.multisig.conftest import SafeHouse
+from tests.support.anvil import CHAIN, CHAIN_ID, ETHER, SAFE_BUILD, data_of
+
+THIEF = "0x" + "bad0" * 10
+TOKEN = SAFE_BUILD / "test" / "ERC20Token.sol" / "ERC20Token.json"
+GWEI = 10**9
+
+
+def wallet(house: SafeHouse, *tokens: str) -> tuple[AccountId, VaultKey]:
+    account = house.house.account(assets=(f"{CHAIN}/slip44:60", *(f"{CHAIN}/erc20:{token}" for token in tokens)))
+    house.house.vault.provision(account)
+    (key,) = house.house.parts.keys_of(account)
+    house.chain.fund(key.address, 2 * ETHER)
+    return account, key
+
+
+def send(house: SafeHouse, key: VaultKey, nonce: int, to: str, data: bytes = b"", value: int = 0) -> None:
+    """Send with the wallet's key as its owner or a thief would, past every rule of ours."""
+    transaction = Transaction(CHAIN_ID, nonce, to, value, data, 100_000, Fee(5 * GWEI, GWEI))
+    found = house.house.parts.token.sign(KeyRef(key.wallet_id, DerivationPath.parse(key.path)), transaction.digest())
+    house.chain.rpc("eth_sendRawTransaction", "0x" + transaction.signed(found.v, found.r, found.s).hex())
+
+
+class Mining(JsonRpcChain):
+    """Makes a block after so many of our transactions, where the chain makes none by itself."""
+
+    left = 0
+
+    def send(self, raw: bytes) -> str:
+        name = super().send(raw)
+        self.left -= 1
+        if self.left == 0:
+            self._ask("evm_mine")
+        return name
+
+
+@pytest.mark.parametrize(("mined_after", "stolen"), [(2, 0), (1, ETHER // 2)], ids=["in time", "one block too late"])
+def test_what_a_thief_has_pending_is_outbid_at_its_nonce_by_a_restricted_key(
+    safe_house: SafeHouse, mined_after: int, stolen: int
+) -> None:
+    house = safe_house
+    account, key = wallet(house)
+    vault = house.house.vault
+    vault.restrict(account, key="r")
+    mining = Mining(house.chain.url, CHAIN_ID)
+    house.chain.rpc("evm_setAutomine", False)  # noqa: FBT003  the call's own form
+    try:
+        for nonce in range(2):
+            send(house, key, nonce, THIEF, value=ETHER // 2)
+        assert vault.pending_replaced(account) is Verdict.DOES_NOT_HOLD
+        mining.left = mined_after
+        object.__setattr__(house.house.parts, "chains", {CHAIN: mining})
+        vault.replace_pending(account, key="p")
+        assert house.house.vault.pending_replaced(account) is Verdict.HOLDS
+    finally:
+        mining.close()
+        house.chain.rpc("evm_setAutomine", True)  # noqa: FBT003  as above
+    assert house.chain.balance(THIEF) == stolen
+    assert int(house.chain.rpc("eth_getTransactionCount", key.address, "latest"), 16) == 2
+
+
+def test_allowances_are_found_in_the_token_s_logs_and_taken_back(safe_house: SafeHouse) -> None:
+    house = safe_house
+    token, other = house.chain.deploy(TOKEN), house.chain.deploy(TOKEN)
+    account, key = wallet(house, token, other)
+    spender = house.chain.people[2]
+    house.chain.send(token, data_of("transfer(address,uint256)", key.address, 1000))
+    vault = house.house.vault
+    assert vault.allowances_revoked(account) is Verdict.HOLDS
+    for nonce, (at, who) in enumerate(((token, spender), (token, THIEF), (other, spender))):
+        send(house, key, nonce, at, call("approve(address,uint256)", who, 2**256 - 1))
+    vault.restrict(account, key="r")
+    assert vault.allowances_revoked(account) is Verdict.DOES_NOT_HOLD
+    vault.revoke_allowances(account, key="k")
+    assert vault.allowances_revoked(account) is Verdict.HOLDS
+    allowed = house.chain.call(token, "allowance(address,address)", key.address, spender)
+    assert int.from_bytes(allowed, "big") == 0
+    assert vault.revoke_allowances(account, key="k").facts["transactions"] == [], "a repeat finds nothing to do"

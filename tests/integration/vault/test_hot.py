@@ -1,0 +1,47 @@
+"""Outbidding what is pending on a chain that demands 10 % more, as real nodes do."""
+
+import pytest
+
+from service.domain.errors import UnavailableError
+from service.domain.evm import MAX_FEE, transaction_hash
+from service.domain.ids import AccountId
+from service.domain.plan import Verdict
+from tests.support.chain import ETHER, GWEI, MemoryChain, Sent
+from tests.support.vault import VaultHouse
+
+THIEF = "0x" + "bad0" * 10
+
+
+def pending(house: VaultHouse, chain: MemoryChain, account: AccountId, *, max_fee: int) -> str:
+    address = house.address(account)
+    chain.coins[address] = 10 * ETHER
+    chain.pool[address, 0] = Sent(address, 0, THIEF, ETHER, b"", 21_000, max_fee, transaction_hash(b"theft"))
+    return address
+
+
+def test_a_higher_offer_than_ours_is_outbid_by_doubling(house: VaultHouse, chain: MemoryChain) -> None:
+    account = house.ready()
+    address = pending(house, chain, account, max_fee=150 * GWEI)
+    house.vault.restrict(account, key="r")
+    assert house.vault.pending_replaced(account) is Verdict.DOES_NOT_HOLD
+    house.vault.replace_pending(account, key="p")
+    assert house.vault.pending_replaced(account) is Verdict.HOLDS
+    (mined,) = chain.executed
+    assert (mined.to, mined.value, mined.data, mined.nonce) == (address, 0, b"", 0)
+    assert mined.max_fee >= 165 * GWEI
+    assert chain.coins[THIEF] == 0
+
+
+def test_an_offer_over_our_limit_is_not_followed(house: VaultHouse, chain: MemoryChain) -> None:
+    account = house.ready()
+    pending(house, chain, account, max_fee=2 * MAX_FEE)
+    with pytest.raises(UnavailableError, match="more than we ever do"):
+        house.vault.replace_pending(account, key="p")
+    assert house.vault.pending_replaced(account) is Verdict.DOES_NOT_HOLD
+
+
+def test_nothing_is_sent_where_nothing_is_pending(house: VaultHouse, chain: MemoryChain) -> None:
+    account = house.ready()
+    assert house.vault.pending_replaced(account) is Verdict.HOLDS
+    house.vault.replace_pending(account, key="p")
+    assert chain.executed == []
