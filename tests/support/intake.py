@@ -23,6 +23,7 @@ from service.api.connections import Connections
 from service.api.intake import IntakeApp
 from service.clock import SystemClock
 from service.commands.replay import Report, replayed
+from service.custody.bitgo.platform import PLATFORM as BITGO
 from service.custody.fireblocks.platform import PLATFORM as FIREBLOCKS
 from service.custody.standard.platform import PLATFORM as STANDARD
 from service.domain.ids import ConnectionId, PersonId, new_id
@@ -48,7 +49,7 @@ ETH = "eip155:1/slip44:60"
 DETECTORS = load_directory()
 
 
-PLATFORMS = {platform.name: platform for platform in (STANDARD, FIREBLOCKS)}
+PLATFORMS = {platform.name: platform for platform in (STANDARD, FIREBLOCKS, BITGO)}
 
 
 @dataclass
