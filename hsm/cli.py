@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from hsm import callback_cli
+from hsm.callback import cli as callback_cli
 from hsm.errors import HsmError
 from hsm.keypath import DerivationPath
 from hsm.pkcs11.checks import Check, Outcome, examine

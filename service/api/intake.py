@@ -150,7 +150,7 @@ class IntakeApp:
         return Received(
             activity_id=ActivityId(new_id("act")),
             received_at=now,
-            body_digest=hashlib.sha256(body).digest(),
+            body_digest=hashlib.sha256(body if delivery.facts is None else delivery.facts).digest(),
             raw=body,
             activity=activity,
         )

@@ -28,6 +28,8 @@ class Capability(StrEnum):
     REVOKE_CREDENTIAL = "revoke_credential"
     FORBID_ONE_TIME_ADDRESSES = "forbid_one_time_addresses"
     FREEZE_WORKSPACE = "freeze_workspace"
+    FREEZE_ACCOUNT = "freeze_account"
+    """For a time that nobody can shorten."""
     PUBLISH_ADDRESS = "publish_address"
 
 
@@ -52,6 +54,8 @@ class Delivery:
     activity: Activity | None
     event_type: str = ""
     """The platform's own word for the event, kept when it means nothing to the engine."""
+    facts: bytes | None = None
+    """What the event's id is held against, where the same event may come with other bytes (a count of retries)."""
 
 
 class WebhookReceiver(Protocol):
@@ -145,6 +149,12 @@ class ContainmentCalls(Protocol):
 
     def freeze_workspace(self, *, key: str) -> Receipt: ...
     def workspace_frozen(self) -> Verdict: ...
+
+    def freeze_account(self, account: AccountRef, *, seconds: int, key: str) -> Receipt:
+        """Freeze one account for that time; a freeze that still has most of it to run is not made again."""
+        ...
+
+    def account_frozen(self, account: AccountRef) -> Verdict: ...
 
     def publish_address(self, account: AccountRef, address: str, *, key: str) -> Receipt: ...
     def address_published(self, account: AccountRef, address: str) -> Verdict: ...

@@ -114,6 +114,12 @@ class FakePlatform:
     def workspace_frozen(self) -> Verdict:
         return self.ledger.ask("frozen")
 
+    def freeze_account(self, account: AccountRef, *, seconds: int, key: str) -> Receipt:
+        return self.ledger.do(f"freeze {account.entity}", key)
+
+    def account_frozen(self, account: AccountRef) -> Verdict:
+        return self.ledger.ask(f"freeze {account.entity}")
+
     def publish_address(self, account: AccountRef, address: str, *, key: str) -> Receipt:
         return self.ledger.do(f"publish {account.entity} {address}", key)
 

@@ -24,6 +24,7 @@ from service.api.intake import IntakeApp
 from service.clock import SystemClock
 from service.commands.replay import Report, replayed
 from service.commands.rescoring import Scores, scored_again
+from service.custody.bitgo.platform import PLATFORM as BITGO
 from service.custody.fireblocks.platform import PLATFORM as FIREBLOCKS
 from service.custody.standard.platform import PLATFORM as STANDARD
 from service.domain.ids import ConnectionId, PersonId, new_id
@@ -49,7 +50,7 @@ ETH = "eip155:1/slip44:60"
 DETECTORS = load_directory()
 
 
-PLATFORMS = {platform.name: platform for platform in (STANDARD, FIREBLOCKS)}
+PLATFORMS = {platform.name: platform for platform in (STANDARD, FIREBLOCKS, BITGO)}
 
 
 @dataclass

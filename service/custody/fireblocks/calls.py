@@ -57,6 +57,9 @@ CAPABILITIES: Final = frozenset(
     }
 )
 MISSING: Final[Mapping[Capability, str]] = {
+    Capability.FREEZE_ACCOUNT: (
+        "Fireblocks has no API call for freeze_account: suspend_withdrawals holds the account at our own gate"
+    ),
     Capability.REVOKE_CREDENTIAL: (
         "Fireblocks has no API call for revoke_credential: in its console, an admin removes the user or the API user's "
         "key and resets the user's device"
@@ -223,6 +226,14 @@ class FireblocksCalls:
             return Verdict.CANNOT_TELL
         frozen = isinstance(told, dict) and told.get("status") == _FROZEN
         return Verdict.HOLDS if frozen else Verdict.CANNOT_TELL
+
+    def freeze_account(self, account: AccountRef, *, seconds: int, key: str) -> Receipt:  # noqa: ARG002  no such call
+        """See the port."""
+        raise MissingCapabilityError(MISSING[Capability.FREEZE_ACCOUNT])
+
+    def account_frozen(self, account: AccountRef) -> Verdict:  # noqa: ARG002  there is no such call
+        """See the port."""
+        return Verdict.CANNOT_TELL
 
     def publish_address(self, account: AccountRef, address: str, *, key: str) -> Receipt:
         """See the port."""

@@ -16,9 +16,9 @@ from typing import Annotated, Final
 import msgspec
 from eth_hash.auto import keccak
 
-from service.custody.fireblocks.assets import ASSETS_SETTING, Asset, Assets
 from service.custody.fireblocks.seen import RawTx, Seen
 from service.domain.activity import MAX_ID_LENGTH
+from service.domain.assets import ASSETS_SETTING, Asset, Assets
 from service.domain.decode.calldata import decode_call
 from service.domain.decode.evm import EvmTransaction, decode_transaction, from_hex
 from service.domain.decode.signing import facts_of
@@ -121,4 +121,4 @@ def _units(shown: ShownDestination, asset: Asset) -> int | None:
         amount = Decimal(shown.amount_native_str)
     except ArithmeticError:
         return None
-    return Assets({"it": asset}).base_units("it", amount)
+    return Assets("fireblocks", {"it": asset}).base_units("it", amount)

@@ -12,8 +12,8 @@ from typing import Annotated, Final
 
 import msgspec
 
-from service.custody.fireblocks.assets import Assets
 from service.domain.activity import MAX_ID_LENGTH, Activity, SigningFacts
+from service.domain.assets import Assets
 from service.domain.decode.signing import facts_of_call
 from service.domain.errors import InputError
 from service.domain.ids import ConnectionId

@@ -5,9 +5,10 @@ from typing import Final
 
 from service.custody.base import require_url
 from service.custody.fireblocks import calls
-from service.custody.fireblocks.assets import ASSETS_SETTING, read_assets
+from service.custody.fireblocks.assets import read_assets
 from service.custody.fireblocks.gate import KEY_SETTING, FireblocksDoor
 from service.custody.fireblocks.webhooks import FireblocksReceiver, rsa_key
+from service.domain.assets import ASSETS_SETTING
 from service.domain.errors import ConfigurationError, InputError
 from service.ports.custody import ConnectionConfig, PlatformDeclaration, Setting, WebhookReceiver
 from service.ports.gate import GateDoor

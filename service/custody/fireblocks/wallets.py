@@ -12,8 +12,8 @@ from urllib.parse import quote
 import msgspec
 
 from service.custody.fireblocks.api import FireblocksApi
-from service.custody.fireblocks.assets import Assets
 from service.domain.account import AccountRef
+from service.domain.assets import Assets
 from service.domain.errors import (
     InputError,
     MissingCapabilityError,

@@ -46,6 +46,7 @@ MISSING: Final[Mapping[Capability, str]] = {
         "a standard platform has no forbid_one_time_addresses: switch one-time addresses off in its own console"
     ),
     Capability.FREEZE_WORKSPACE: "a standard platform has no freeze_workspace: ask its operator to stop it",
+    Capability.FREEZE_ACCOUNT: "a standard platform has no freeze_account: suspend_withdrawals holds the account",
     Capability.PUBLISH_ADDRESS: (
         "a standard platform has no publish_address: enter the new address in its own console and tell who pays in"
     ),
@@ -171,6 +172,14 @@ class StandardCalls:
         raise MissingCapabilityError(MISSING[Capability.FREEZE_WORKSPACE])
 
     def workspace_frozen(self) -> Verdict:
+        """See the port."""
+        return Verdict.CANNOT_TELL
+
+    def freeze_account(self, account: AccountRef, *, seconds: int, key: str) -> Receipt:  # noqa: ARG002  no such call
+        """See the port."""
+        raise MissingCapabilityError(MISSING[Capability.FREEZE_ACCOUNT])
+
+    def account_frozen(self, account: AccountRef) -> Verdict:  # noqa: ARG002  there is no such call
         """See the port."""
         return Verdict.CANNOT_TELL
 

@@ -6,11 +6,12 @@ import rlp
 from eth_hash.auto import keccak
 from jwt.algorithms import RSAAlgorithm
 
-from service.custody.fireblocks.assets import Assets, read_assets
+from service.custody.fireblocks.assets import read_assets
 from service.custody.fireblocks.display import Shown, ShownDestination, compare
 from service.custody.fireblocks.keyset import KeySet
 from service.custody.fireblocks.mapping import dollars
 from service.custody.fireblocks.seen import RawTx, Seen
+from service.domain.assets import Assets
 from service.domain.decode.call import selector
 from service.domain.errors import InputError, UnauthenticatedError, UnavailableError
 from tests.support.fireblocks import rsa_key

@@ -1,0 +1,319 @@
+"""Containment at BitGo: pending approvals rejected, wallets frozen for a time, and holds of our own gate.
+
+Rules: suspending a wallet *means* that our policy webhook answers anything but 200 for it, because BitGo's own freeze cannot
+be lifted before it expires and so is an action of its own, under a quorum. Rejecting a pending approval cancels what waits
+for it. BitGo takes no idempotency key: what was done is looked up at BitGo before it is done again.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Final, TypeVar
+
+import httpx
+import msgspec
+
+from service.custody.base import require_url
+from service.custody.bitgo.api import BASE, TOKEN, BitgoApi
+from service.custody.bitgo.wallets import WALLETS, read_wallets
+from service.domain.account import AccountRef
+from service.domain.errors import (
+    ConfigurationError,
+    InputError,
+    MissingCapabilityError,
+    PortcullisError,
+    UnavailableError,
+    UnknownOutcomeError,
+)
+from service.domain.plan import Receipt, Verdict
+from service.ports.custody import Capability, ConnectionConfig, GateHolds, PendingTransfer, Setting, SignHere
+
+
+def check_token(token: bytes, name: str) -> None:
+    """Raise ConfigurationError naming a token that cannot be one."""
+    if not 32 <= len(token) <= 500 or not token.isascii() or not token.isalnum():  # noqa: PLR2004  far beyond BitGo's 67
+        raise ConfigurationError(f"{name} is not a BitGo access token: letters and digits", field=name)
+
+
+CAPABILITIES: Final = frozenset(
+    {
+        Capability.HOLD_OUTGOING,
+        Capability.CANCEL_PENDING,
+        Capability.LOCK_DESTINATION,
+        Capability.FREEZE_ACCOUNT,
+    }
+)
+MISSING: Final[Mapping[Capability, str]] = {
+    Capability.REVOKE_CREDENTIAL: (
+        "BitGo has no call that we know for revoke_credential: in its console, an admin removes the user from the wallets "
+        "or revokes the access token"
+    ),
+    Capability.FORBID_ONE_TIME_ADDRESSES: (
+        "BitGo has no switch for forbid_one_time_addresses: put a whitelist rule on the wallet's policy in its console"
+    ),
+    Capability.FREEZE_WORKSPACE: (
+        "BitGo has no freeze_workspace: freeze each wallet (freeze_account), or ask its support to stop the enterprise"
+    ),
+    Capability.PUBLISH_ADDRESS: (
+        "BitGo makes a wallet's addresses itself, so no publish_address: enter an outside address in its whitelist by hand"
+    ),
+}
+SETTINGS: Final = (
+    Setting(BASE, required=False, secret=False, opened_by="", help="such as https://app.bitgo.com"),
+    Setting(WALLETS, required=False, secret=False, opened_by="", help='JSON: {"<wallet id>": "<coin>"}'),
+    Setting(
+        TOKEN, required=False, secret=True, opened_by="containment", help="a long-lived access token", check=check_token
+    ),
+)
+_PENDING: Final = frozenset(
+    {
+        *("pending", "awaitingSignature", "pendingBitGoAdminApproval", "pendingIdVerification"),
+        *("pendingCustodianApproval", "pendingFinalApproval"),
+    }
+)
+_TRANSFERS: Final = frozenset({"transactionRequest", "transactionRequestFull"})
+_KNOWN: Final = _PENDING | {"approved", "processing", "rejected"}
+_MAX_PAGES: Final = 20
+_PAGE: Final = 100
+_SEPARATOR: Final = "/"
+T = TypeVar("T")
+
+
+class Recipient(msgspec.Struct, frozen=True):
+    """Who is paid."""
+
+    address: str = ""
+
+
+class TransactionRequest(msgspec.Struct, frozen=True):
+    """What a pending approval would send, as far as we read it."""
+
+    recipients: tuple[Recipient, ...] = ()
+
+
+class Info(msgspec.Struct, frozen=True, rename={"transaction_request": "transactionRequest"}):
+    """What a pending approval is about."""
+
+    type: str = ""
+    transaction_request: TransactionRequest | None = None
+
+
+class PendingApproval(msgspec.Struct, frozen=True):
+    """One pending approval."""
+
+    id: str
+    state: str
+    info: Info = Info()
+
+
+class Page(msgspec.Struct, frozen=True, rename="camel"):
+    """One page of them."""
+
+    pending_approvals: tuple[PendingApproval, ...]
+    next_batch_prev_id: str | None = None
+
+
+class Freeze(msgspec.Struct, frozen=True):
+    """How long a wallet stays frozen."""
+
+    expires: datetime | None = None
+
+
+def check_settings(settings: Mapping[str, str]) -> None:
+    """Raise InputError naming the setting."""
+    read_wallets(settings)
+    if settings.get(BASE):
+        require_url(BASE, settings[BASE])
+        if not settings.get(WALLETS):
+            raise InputError(f"{WALLETS} is missing: BitGo's paths need the coin of each wallet", field=WALLETS)
+
+
+class BitgoCalls:
+    """Implements `ports.custody.ContainmentCalls` for one enterprise."""
+
+    def __init__(self, config: ConnectionConfig, holds: GateHolds, client: httpx.Client | None = None) -> None:
+        self._config = config
+        self._holds = holds
+        self._wallets = read_wallets(config.settings)
+        self._api = BitgoApi(config, client)
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """Without API access only what our own gate does."""
+        ours = {Capability.HOLD_OUTGOING, Capability.LOCK_DESTINATION}
+        return CAPABILITIES if self._api.reachable else frozenset(ours)
+
+    def lacks(self, capability: Capability) -> str:
+        """See the port."""
+        if capability in MISSING:
+            return MISSING[capability]
+        return (
+            f"connection {self._config.id} has no API access, so no {capability.value}: do it in BitGo's console, and "
+            f"register {BASE}, {WALLETS} and {TOKEN}"
+        )
+
+    def settled(self, key: str) -> Verdict:  # noqa: ARG002  BitGo cannot be asked by key
+        """See the port."""
+        return Verdict.CANNOT_TELL
+
+    def hold_outgoing(self, account: AccountRef, *, key: str) -> Receipt:
+        """See the port."""
+        return self._holds.place(account.connection, "account", account.ref, key=key)
+
+    def outgoing_held(self, account: AccountRef) -> Verdict:
+        """See the port."""
+        return self._holds.held(account.connection, "account", account.ref)
+
+    def release_outgoing(self, account: AccountRef, *, key: str) -> Receipt:
+        """See the port."""
+        return self._holds.release(account.connection, "account", account.ref, key=key)
+
+    def pending(self, account: AccountRef) -> Iterator[PendingTransfer]:
+        """See the port; changes of users and policy wait for approval too and are nobody's transfer."""
+        coin = self._coin(account.ref)
+        query = {"walletId": account.ref, "limit": str(_PAGE)}
+        for _ in range(_MAX_PAGES):
+            page = _read(self._api.ask(f"/{coin}/pendingapprovals", query), Page)
+            for one in page.pending_approvals:
+                if one.info.type in _TRANSFERS and one.state in _PENDING:
+                    yield _transfer(coin, one, account.ref)
+            if page.next_batch_prev_id is None:
+                return
+            query = {**query, "prevId": page.next_batch_prev_id}
+        raise UnavailableError(f"wallet {account.ref} has more than {_MAX_PAGES * _PAGE} pending approvals")
+
+    def cancel(self, account: AccountRef, transaction: str, *, key: str) -> Receipt:  # noqa: ARG002  known by its id
+        """See the port; a rejected approval stays rejected, so a second time changes nothing."""
+        if self.cancelled(transaction) is Verdict.HOLDS:
+            return Receipt(transaction, {"state": "rejected"})
+        told = _read_call(self._api.call("PUT", _path(transaction), {"state": "rejected"}), PendingApproval)
+        if told.state != "rejected":
+            raise UnknownOutcomeError(f"BitGo answered the rejection with the state {told.state!r}")
+        return Receipt(transaction, {"state": told.state})
+
+    def cancelled(self, transaction: str) -> Verdict:
+        """See the port."""
+        try:
+            state = _read(self._api.ask(_path(transaction)), PendingApproval).state
+        except PortcullisError:
+            return Verdict.CANNOT_TELL
+        if state not in _KNOWN:
+            return Verdict.CANNOT_TELL
+        return Verdict.HOLDS if state == "rejected" else Verdict.DOES_NOT_HOLD
+
+    def lock_destination(self, account: AccountRef | None, destination: str, *, key: str) -> Receipt:  # noqa: ARG002  for all
+        """See the port; our gate refuses the destination for every wallet of the connection."""
+        return self._holds.place(self._config.id, "destination", destination, key=key)
+
+    def destination_locked(self, destination: str) -> Verdict:
+        """See the port."""
+        return self._holds.held(self._config.id, "destination", destination)
+
+    def unlock_destination(self, account: AccountRef | None, destination: str, *, key: str) -> Receipt:  # noqa: ARG002  for all
+        """See the port."""
+        return self._holds.release(self._config.id, "destination", destination, key=key)
+
+    def freeze_account(self, account: AccountRef, *, seconds: int, key: str) -> Receipt:  # noqa: ARG002  BitGo takes no key
+        """See the port."""
+        path = f"/{self._coin(account.ref)}/wallet/{account.ref}"
+        until = self._frozen_until(path)
+        if until is not None and (until - datetime.now(UTC)).total_seconds() > seconds / 2:
+            return Receipt(account.ref, {"expires": until.isoformat()})
+        told = _read_call(self._api.call("POST", f"{path}/freeze", {"duration": seconds}), Freeze)
+        return Receipt(account.ref, {"expires": None if told.expires is None else told.expires.isoformat()})
+
+    def account_frozen(self, account: AccountRef) -> Verdict:
+        """See the port."""
+        try:
+            until = self._frozen_until(f"/{self._coin(account.ref)}/wallet/{account.ref}")
+        except PortcullisError:
+            return Verdict.CANNOT_TELL
+        return Verdict.HOLDS if until is not None and until > datetime.now(UTC) else Verdict.DOES_NOT_HOLD
+
+    def revoke_credential(self, account: AccountRef | None, actor: str, *, key: str) -> Receipt:  # noqa: ARG002  no such call
+        """See the port."""
+        raise MissingCapabilityError(MISSING[Capability.REVOKE_CREDENTIAL])
+
+    def credential_revoked(self, actor: str) -> Verdict:  # noqa: ARG002  there is no such call
+        """See the port."""
+        return Verdict.CANNOT_TELL
+
+    def forbid_one_time_addresses(self, *, key: str) -> Receipt:  # noqa: ARG002  there is no such call
+        """See the port."""
+        raise MissingCapabilityError(MISSING[Capability.FORBID_ONE_TIME_ADDRESSES])
+
+    def one_time_addresses_forbidden(self) -> Verdict:
+        """See the port."""
+        return Verdict.CANNOT_TELL
+
+    def allow_one_time_addresses(self, *, key: str) -> Receipt:  # noqa: ARG002  there is no such call
+        """See the port."""
+        raise MissingCapabilityError(MISSING[Capability.FORBID_ONE_TIME_ADDRESSES])
+
+    def freeze_workspace(self, *, key: str) -> Receipt:  # noqa: ARG002  there is no such call
+        """See the port."""
+        raise MissingCapabilityError(MISSING[Capability.FREEZE_WORKSPACE])
+
+    def workspace_frozen(self) -> Verdict:
+        """See the port."""
+        return Verdict.CANNOT_TELL
+
+    def publish_address(self, account: AccountRef, address: str, *, key: str) -> Receipt:  # noqa: ARG002  no such call
+        """See the port."""
+        raise MissingCapabilityError(MISSING[Capability.PUBLISH_ADDRESS])
+
+    def address_published(self, account: AccountRef, address: str) -> Verdict:  # noqa: ARG002  no such call
+        """See the port."""
+        return Verdict.CANNOT_TELL
+
+    def _coin(self, wallet: str) -> str:
+        coin = self._wallets.get(wallet)
+        if coin is None:
+            raise MissingCapabilityError(
+                f"connection {self._config.id} names no coin for wallet {wallet}: add it to {WALLETS}, or act in the console"
+            )
+        return coin
+
+    def _frozen_until(self, path: str) -> datetime | None:
+        told = self._api.ask(path)
+        if not told.get("freeze"):
+            return None
+        until = _read(told["freeze"], Freeze).expires
+        if until is None or until.tzinfo is None:
+            raise UnavailableError("BitGo says that the wallet is frozen and not for how long", retry_after_s=2)
+        return until
+
+
+def _path(transaction: str) -> str:
+    """`coin/id`, as `pending` names them."""
+    coin, _, approval = transaction.partition(_SEPARATOR)
+    if not coin.isalnum() or not approval.isalnum() or not approval.isascii():
+        raise InputError("the transaction is not a pending approval of BitGo's", field="transaction")
+    return f"/{coin}/pendingapprovals/{approval}"
+
+
+def _transfer(coin: str, told: PendingApproval, account: str) -> PendingTransfer:
+    paid = () if told.info.transaction_request is None else told.info.transaction_request.recipients
+    return PendingTransfer(
+        f"{coin}{_SEPARATOR}{told.id}", account, paid[0].address if len(paid) == 1 else None, None, told.state
+    )
+
+
+def _read(told: object, kind: type[T]) -> T:
+    """Read the answer to a question."""
+    try:
+        return msgspec.convert(told, kind)
+    except msgspec.ValidationError as error:
+        raise UnavailableError(f"BitGo's answer is not understood: {error}", retry_after_s=2) from error
+
+
+def _read_call(told: object, kind: type[T]) -> T:
+    """Read the answer to a call."""
+    try:
+        return msgspec.convert(told, kind)
+    except msgspec.ValidationError as error:
+        raise UnknownOutcomeError(f"BitGo's answer is not understood: {error}") from error
+
+
+def calls(config: ConnectionConfig, sign: SignHere | None, holds: GateHolds) -> BitgoCalls:  # noqa: ARG001  no API key
+    """Return the calls of one connection; goes into the platform's declaration."""
+    return BitgoCalls(config, holds)

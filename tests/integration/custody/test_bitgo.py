@@ -1,0 +1,154 @@
+"""BitGo over HTTP: containment against an outsider that checks every request, and BitGo's own client for the HMAC."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from service.actions.base import ActionContext, actions_in
+from service.clock import SystemClock
+from service.custody.bitgo.calls import CAPABILITIES, BitgoCalls
+from service.custody.bitgo.hmac_auth import answer_is_genuine, request_headers
+from service.domain.account import AccountRef
+from service.domain.errors import (
+    InputError,
+    MissingCapabilityError,
+    RefusedByOtherSideError,
+    UnavailableError,
+    UnknownOutcomeError,
+)
+from service.domain.ids import AccountId, ConnectionId
+from service.domain.plan import Target, Verdict
+from service.ports.custody import Capability, ConnectionConfig
+from tests.support.bitgo import COIN, SETTINGS, TOKEN, WALLET, Bitgo, bitgo, mac
+from tests.support.fakes import FakePlatform, Ledger
+
+pytestmark = pytest.mark.servers
+NOW_MS = 1_700_000_000_000
+VECTOR_TOKEN = "v2x" + "a" * 64
+NPM = Path(__file__).parents[2] / "npm"
+SCRIPT = """
+const { calculateRequestHMAC, verifyResponse } = require('@bitgo/sdk-hmac');
+Date.now = () => 1700000000000;
+const [request, answer] = JSON.parse(process.argv[1]);
+const checked = verifyResponse({ ...answer, authVersion: 3 });
+const made = calculateRequestHMAC({ ...request, authVersion: 3 });
+console.log(JSON.stringify({ made, valid: checked.isValid && checked.isInResponseValidityWindow }));
+"""
+
+
+CONNECTION = ConnectionId("bg")
+ACCOUNT = AccountRef(CONNECTION, WALLET)
+
+
+@pytest.fixture
+def side() -> Iterator[Bitgo]:
+    with bitgo() as state:
+        yield state
+
+
+def calls(side: Bitgo, token: str = TOKEN, **settings: str) -> BitgoCalls:
+    told = {"api_base_url": side.url, **SETTINGS, **settings}
+    config = ConnectionConfig(CONNECTION, "bitgo", told, lambda _: token.encode(), ("access_token",))
+    return BitgoCalls(config, FakePlatform(Ledger()))  # type: ignore[arg-type]  # its holds are not asked here
+
+
+def context(platform: BitgoCalls) -> ActionContext:
+    target = Target("account", CONNECTION, WALLET, None)
+    return ActionContext(target, {}, "key-1", SystemClock(), AccountId("acc_1"), custody=platform)
+
+
+def test_bitgos_own_client_makes_and_checks_the_same() -> None:
+    node = shutil.which("node")
+    assert node, "node is missing: apt-get install nodejs npm"
+    assert (NPM / "node_modules/@bitgo/sdk-hmac").exists(), "@bitgo/sdk-hmac is missing: npm ci --prefix tests/npm"
+    path, body, answer = "/api/v2/tbtc4/pendingapprovals?walletId=é".replace("é", "%C3%A9"), '{"a":"é"}', '{"b":"ü"}'
+    ours = request_headers(VECTOR_TOKEN, "PUT", path, body.encode(), NOW_MS)["HMAC"]
+    told = mac(VECTOR_TOKEN, "PUT", NOW_MS, path, 200, answer.encode())
+    common = {"url": path, "token": VECTOR_TOKEN, "method": "put", "timestamp": NOW_MS}
+    given = [common | {"text": body}, common | {"text": answer, "statusCode": 200, "hmac": told}]
+    done = subprocess.run([node, "-e", SCRIPT, json.dumps(given)], cwd=NPM, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"made": ours, "valid": True}
+    assert answer_is_genuine(VECTOR_TOKEN, ("PUT", path), (str(NOW_MS), told, 200, answer.encode()), NOW_MS)
+
+
+def test_a_wallet_is_frozen_for_a_day_and_not_twice(side: Bitgo) -> None:
+    action, ctx = actions_in("service.actions")["freeze_account"], context(calls(side))
+    assert action.preconditions(ctx) == ()
+    assert action.verify(ctx, None) is Verdict.DOES_NOT_HOLD
+    receipt = action.execute(ctx)
+    until = side.wallets[WALLET]
+    assert until is not None
+    assert timedelta(hours=23) < until - datetime.now(UTC) <= timedelta(hours=24)
+    assert action.verify(ctx, receipt) is Verdict.HOLDS
+    action.execute(ctx)
+    assert [call for call in side.calls if call[0] == "POST"] == [("POST", f"/api/v2/{COIN}/wallet/{WALLET}/freeze")]
+    side.wallets[WALLET] = datetime.now(UTC) - timedelta(seconds=1)
+    assert action.verify(ctx, receipt) is Verdict.DOES_NOT_HOLD, "it expired"
+    with pytest.raises(MissingCapabilityError, match="24 hours"):
+        action.undo(ctx, receipt)
+
+
+def test_a_lost_answer_is_settled_by_asking_the_wallet(side: Bitgo) -> None:
+    side.drop_answer = True
+    action, ctx = actions_in("service.actions")["freeze_account"], context(calls(side))
+    with pytest.raises(UnknownOutcomeError):
+        action.execute(ctx)
+    assert action.verify(ctx, None) is Verdict.HOLDS
+
+
+def test_what_waits_for_approval_is_cancelled_and_nothing_else(side: Bitgo) -> None:
+    first = side.pend("transactionRequest", "pending", "tb1qthere")
+    side.pend("policyRuleRequest")
+    side.pend("transactionRequest", "approved")
+    last = side.pend("transactionRequestFull", "awaitingSignature", "a", "b")
+    action, ctx = actions_in("service.actions")["cancel_pending"], context(calls(side))
+    found = list(calls(side).pending(ACCOUNT))
+    assert [(one.transaction, one.destination) for one in found] == [
+        (f"{COIN}/{first}", "tb1qthere"),
+        (f"{COIN}/{last}", None),
+    ]
+    receipt = action.execute(ctx)
+    assert [one["state"] for one in side.approvals.values()] == ["rejected", "pending", "approved", "rejected"]
+    assert action.verify(ctx, receipt) is Verdict.HOLDS
+    puts = [call for call in side.calls if call[0] == "PUT"]
+    for one in found:
+        calls(side).cancel(ACCOUNT, one.transaction, key="again")
+    assert [call for call in side.calls if call[0] == "PUT"] == puts, "what is rejected is not rejected again"
+
+
+def test_an_approval_that_is_over_cannot_be_cancelled(side: Bitgo) -> None:
+    over = f"{COIN}/{side.pend('transactionRequest', 'approved')}"
+    with pytest.raises(RefusedByOtherSideError):
+        calls(side).cancel(ACCOUNT, over, key="k")
+    assert calls(side).cancelled(over) is Verdict.DOES_NOT_HOLD
+    side.approvals[over.partition("/")[2]]["state"] = "newWord"
+    assert calls(side).cancelled(over) is Verdict.CANNOT_TELL
+    assert calls(side).cancelled(f"{COIN}/0000") is Verdict.CANNOT_TELL
+    for bad in ("x", "a/../b", f"{COIN}/a/b"):
+        with pytest.raises(InputError):
+            calls(side).cancel(ACCOUNT, bad, key="k")
+
+
+def test_an_answer_that_another_made_is_no_answer(side: Bitgo) -> None:
+    side.forge = True
+    with pytest.raises(UnavailableError):
+        list(calls(side).pending(ACCOUNT))
+    assert calls(side).account_frozen(ACCOUNT) is Verdict.CANNOT_TELL
+    side.forge = False
+    side.pend()
+    assert calls(side, token="v2x" + "b" * 64).account_frozen(ACCOUNT) is Verdict.CANNOT_TELL
+
+
+def test_without_access_only_our_own_gate_is_there(side: Bitgo) -> None:
+    bare = BitgoCalls(ConnectionConfig(CONNECTION, "bitgo", {}, lambda _: b"", ()), FakePlatform(Ledger()))  # type: ignore[arg-type]  # as above
+    assert bare.capabilities == {Capability.HOLD_OUTGOING, Capability.LOCK_DESTINATION}
+    assert calls(side).capabilities == CAPABILITIES
+    assert "freeze_account" in bare.lacks(Capability.FREEZE_ACCOUNT)
+    with pytest.raises(MissingCapabilityError, match="coin"):
+        calls(side, wallets="{}").freeze_account(ACCOUNT, seconds=60, key="k")

@@ -1,0 +1,167 @@
+"""BitGo's side in tests: an outsider over HTTP that checks HMAC v3, keeps wallets and approvals, and signs its answers.
+
+Made from BitGo's documentation and its own client; the HMAC is computed here once more, not by the code under test.
+"""
+
+import hashlib
+import hmac
+import json
+import re
+import secrets
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+COIN = "tbtc4"
+WALLET = "59cd72485007a239fb00282ed480da1f"
+TOKEN = "v2x" + "a" * 64
+WEBHOOK_SECRET = "webhook-secret-of-the-enterprise"
+PATH_SECRET = "q" * 40
+TBTC = '{"tbtc4": {"caip19": "bip122:00000000da84f2bafbbc53dee25a72ae/slip44:1", "decimals": 8}}'
+SETTINGS = {"wallets": json.dumps({WALLET: COIN}), "assets": TBTC}
+_PENDING = re.compile(r"/api/v2/(\w+)/pendingapprovals(?:/(\w+))?")
+_WALLET = re.compile(r"/api/v2/(\w+)/wallet/(\w+)(/freeze)?")
+
+
+@dataclass
+class Bitgo:
+    """One enterprise. `answer_late`, `drop_answer` and `forge` spoil the next answer to a call."""
+
+    url: str
+    wallets: dict[str, datetime | None] = field(default_factory=lambda: {WALLET: None})
+    approvals: dict[str, dict[str, Any]] = field(default_factory=dict)
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    drop_answer: bool = False
+    forge: bool = False
+
+    def pend(self, kind: str = "transactionRequest", state: str = "pending", *addresses: str) -> str:
+        """Let something wait for approval; returns its id."""
+        approval = secrets.token_hex(16)
+        info = {"type": kind, "transactionRequest": {"recipients": [{"address": a, "amount": "5"} for a in addresses]}}
+        self.approvals[approval] = {"id": approval, "coin": COIN, "wallet": WALLET, "state": state, "info": info}
+        return approval
+
+    def answer(self, method: str, path: str, query: str, body: dict[str, Any]) -> tuple[int, object]:
+        """Carry one authenticated request out."""
+        self.calls.append((method, path))
+        if (found := _WALLET.fullmatch(path)) and found[2] in self.wallets and found[1] == COIN:
+            return self._wallet(method, found[2], frozen=found[3] is not None, body=body)
+        if (found := _PENDING.fullmatch(path)) and found[1] == COIN:
+            return self._approval(method, found[2], query, body)
+        return 404, {"error": "not found", "name": "NotFound"}
+
+    def _wallet(self, method: str, wallet: str, *, frozen: bool, body: dict[str, Any]) -> tuple[int, object]:
+        if method == "POST" and frozen:
+            now = datetime.now(UTC)
+            self.wallets[wallet] = now + timedelta(seconds=body["duration"])
+            return 200, self._freeze(wallet)
+        return 200, {"id": wallet, "coin": COIN, **({"freeze": self._freeze(wallet)} if self.wallets[wallet] else {})}
+
+    def _freeze(self, wallet: str) -> dict[str, str]:
+        until = self.wallets[wallet]
+        assert until is not None
+        return {"time": datetime.now(UTC).isoformat(), "expires": until.isoformat().replace("+00:00", "Z")}
+
+    def _approval(self, method: str, approval: str | None, query: str, body: dict[str, Any]) -> tuple[int, object]:
+        if approval is None:
+            known = list(self.approvals.values())
+            start = int(query.partition("prevId=")[2] or 0)
+            page = {"pendingApprovals": known[start : start + 2]}
+            return 200, page | ({"nextBatchPrevId": str(start + 2)} if start + 2 < len(known) else {})
+        if approval not in self.approvals:
+            return 404, {"error": "pending approval not found"}
+        if method == "PUT":
+            if self.approvals[approval]["state"] not in {"pending", "awaitingSignature"}:
+                return 400, {"error": "pending approval is not pending"}
+            self.approvals[approval]["state"] = body["state"]
+        return 200, self.approvals[approval]
+
+
+def mac(token: str, *parts: object) -> str:
+    """HMAC-SHA256 of parts joined by bars."""
+    text = b"|".join(part if isinstance(part, bytes) else str(part).encode() for part in parts)
+    return hmac.new(token.encode(), text, hashlib.sha256).hexdigest()
+
+
+def signed(body: bytes, secret: str = WEBHOOK_SECRET) -> dict[str, str]:
+    """The header of a notification."""
+    return {"x-signature-sha256": hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()}
+
+
+def policy_request(**changes: object) -> dict[str, object]:
+    """What the webhook policy tells, with one output that pays and one that is change."""
+    return {
+        "walletId": WALLET,
+        "ruleId": "portcullis",
+        "spendAmount": 250_000,
+        "approvalCount": 0,
+        "halfSigned": "70736274ff" + secrets.token_hex(8),
+        "outputs": [
+            {"outputAddress": "tb1qthere", "outputValue": 250_000},
+            {"outputAddress": "tb1qchange", "outputValue": 749_000, "outputWallet": WALLET},
+        ],
+    } | changes
+
+
+@contextmanager
+def bitgo() -> Iterator[Bitgo]:
+    """Run BitGo on loopback."""
+    state = Bitgo("")
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._serve("GET")
+
+        def do_POST(self) -> None:
+            self._serve("POST")
+
+        def do_PUT(self) -> None:
+            self._serve("PUT")
+
+        def _serve(self, method: str) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            path, _, query = self.path.partition("?")
+            status, told = 401, {"error": "unauthorized"}  # type: tuple[int, object]
+            if _authentic(dict(self.headers.items()), method, self.path, body):
+                status, told = state.answer(method, path, query, json.loads(body or b"{}"))
+            if state.drop_answer and method != "GET":
+                self.close_connection = True
+                return
+            content, at = json.dumps(told).encode(), int(time.time() * 1000)
+            signature = mac("another" if state.forge else TOKEN, method, at, self.path, status, content)
+            self.send_response(status)
+            for name, value in (("Content-Length", len(content)), ("Timestamp", at), ("HMAC", signature)):
+                self.send_header(name, str(value))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the base class's name
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    state.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield state
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _authentic(headers: Mapping[str, str], method: str, path: str, body: bytes) -> bool:
+    at = headers.get("Auth-Timestamp", "")
+    wanted = mac(TOKEN, method, at, "3.0", path, body)
+    return (
+        headers.get("BitGo-Auth-Version") == "3.0"
+        and headers.get("HMAC") == wanted
+        and headers.get("Authorization") == f"Bearer {hashlib.sha256(TOKEN.encode()).hexdigest()}"
+        and abs(time.time() * 1000 - int(at)) < 60_000
+    )
