@@ -19,6 +19,7 @@ from hsm.pkcs11.config import TokenConfig
 from hsm.pkcs11.custodian import TokenCustodian
 from hsm.pkcs11.platform import PlatformToken
 from service.actions.base import actions_in
+from service.chain.bitcoin import bitcoin_chains
 from service.chain.evm import JsonRpcChain
 from service.clock import SystemClock
 from service.config import Settings
@@ -36,8 +37,8 @@ from service.ports.custody import ConnectionConfig, ContainmentCalls, PlatformDe
 from service.ports.notify import Channel
 from service.store.database import SqlDatabase, create
 from service.store.gate_holds import SqlGateHolds
-from service.vault.keys import Vault
 from service.vault.parts import VaultParts, token_calls
+from service.vault.vaults import Vaults
 from workers import containment, delivery, incidents, keys
 from workers.jobs import Jobs
 from workers.leases import keeper
@@ -96,8 +97,9 @@ def keys_root(settings: Settings) -> WorkerRoot:
         _log.warning("memory.not_protected", missing=unprotected)
     db = _database(settings)
     token = TokenCustodian.open(_token(settings))
-    chains = {chain: JsonRpcChain(endpoint) for chain, endpoint in settings.chains.items()}
-    vault = Vault(VaultParts(db, token, token.statements, chains, _votes_key(settings), SystemClock()))
+    bitcoin = bitcoin_chains(settings.chains)
+    chains = {chain: JsonRpcChain(endpoint) for chain, endpoint in settings.chains.items() if chain not in bitcoin}
+    vault = Vaults(VaultParts(db, token, token.statements, chains, _votes_key(settings), SystemClock(), bitcoin))
     hands = Hands(
         db=db,
         clock=SystemClock(),

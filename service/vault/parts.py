@@ -6,13 +6,14 @@ unknown outcome; a key signs only what `hsm/restrictions.py` allows to its state
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from hsm.custodian import KeyCustodian, KeyRef, Signature, StatementSigner
+from hsm.custodian import KeyRef, Signature, StatementSigner
 from hsm.errors import HsmError
 from hsm.errors import RetryKind as HsmRetry
 from hsm.keypath import DerivationPath
 from hsm.restrictions import KeyState, Refused, SigningRequest, may_sign
+from hsm.schnorr import WalletKeys
 from service.domain.errors import (
     ForbiddenError,
     MissingCapabilityError,
@@ -22,7 +23,7 @@ from service.domain.errors import (
 )
 from service.domain.ids import AccountId
 from service.domain.vault import VaultKey
-from service.ports.chain import EvmChain
+from service.ports.chain import BitcoinChain, EvmChain
 from service.ports.clock import Clock
 from service.ports.store.unit import Database
 
@@ -32,7 +33,7 @@ class VaultParts:
     """Everything the vault needs."""
 
     db: Database
-    token: KeyCustodian
+    token: WalletKeys
     statements: StatementSigner
     """The vault token's statement key, which signs safe destinations."""
     chains: Mapping[str, EvmChain]
@@ -40,6 +41,15 @@ class VaultParts:
     authority_pem: bytes
     """The pinned public key of the authority's vote key."""
     clock: Clock
+    bitcoin: Mapping[str, BitcoinChain] = field(default_factory=dict)
+    """Access to Bitcoin networks by CAIP-2 id."""
+
+    def bitcoin_chain(self, chain: str) -> BitcoinChain:
+        """Return the access to a Bitcoin network. Raises MissingCapabilityError when none is configured."""
+        found = self.bitcoin.get(chain)
+        if found is None:
+            raise MissingCapabilityError(f"no endpoint for chain {chain}: set PORTCULLIS_CHAINS and restart")
+        return found
 
     def chain(self, chain: str) -> EvmChain:
         """Return the access to a chain. Raises MissingCapabilityError when none is configured."""
@@ -58,13 +68,17 @@ class VaultParts:
 
     def sign(self, key: VaultKey, request: SigningRequest, digest: bytes) -> Signature:
         """Sign if the key's state, as it is now, allows this request. Raises ForbiddenError."""
+        self.require_allowed(key, request)
+        with token_calls():
+            return self.token.sign(KeyRef(key.wallet_id, DerivationPath.parse(key.path)), digest)
+
+    def require_allowed(self, key: VaultKey, request: SigningRequest) -> None:
+        """Raise ForbiddenError unless the key's state, as it is now, allows this request."""
         with self.db.begin() as uow:
             current = next(k for k in uow.keys.keys_of(key.account_id) if k.id == key.id)
         answer = may_sign(KeyState(current.state), request)
         if isinstance(answer, Refused):
             raise ForbiddenError(answer.reason)
-        with token_calls():
-            return self.token.sign(KeyRef(key.wallet_id, DerivationPath.parse(key.path)), digest)
 
 
 @contextmanager

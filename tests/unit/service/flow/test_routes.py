@@ -38,7 +38,11 @@ def test_every_job_has_a_queue_and_a_function() -> None:
 def test_a_step_of_the_keys_lane_goes_to_the_key_worker_alone() -> None:
     assert jobs_of("step_ready", {"lane": "keys"}) == ("keys.step",)
     assert jobs_of("step_ready", {"lane": "containment"}) == ("contain.step",)
-    assert {job for job in bound() if QUEUES[job.partition(".")[0]] == "keys"} == {"keys.step", "keys.provision"}
+    assert {job for job in bound() if QUEUES[job.partition(".")[0]] == "keys"} == {
+        "keys.step",
+        "keys.provision",
+        "keys.refresh",
+    }
 
 
 def test_an_event_without_a_row_stops_loudly() -> None:
