@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol, cast
 
 from embit.util import secp256k1 as _secp256k1
 
-from hsm.custodian import KeyRef, SealedSeed, require_digest
+from hsm.custodian import KeyCustodian, KeyRef, SealedSeed, require_digest
 from hsm.ecdsa import compressed
 from hsm.errors import HsmInputError, SignatureMismatchError
 
@@ -31,6 +31,10 @@ class TaprootSigner(Protocol):
         KeyNotFoundError, KeyUseRefusedError and SealError.
         """
         ...
+
+
+class WalletKeys(KeyCustodian, TaprootSigner, Protocol):
+    """What the vault token does for wallets of every chain."""
 
 
 def sign(secret: bytes, digest: bytes, aux: bytes) -> bytes:

@@ -1,7 +1,8 @@
 """The sweeper: finds what is late and sends its job again; on every worker, one at a time.
 
 It looks at rows only: steps that are due or whose lease ran out, timers, messages, overdue requests, accounts without
-keys, retired keys whose time is over, audit entries without a place in the tree, and events whose jobs nobody noted as
+keys, retired keys whose time is over, Bitcoin sweeps that are not fresh, audit entries without a place in the tree,
+and events whose jobs nobody noted as
 handled. So a flushed broker, a killed worker or a schedule that stands still delays work and loses none. What was just
 sent is left alone for a while.
 A worker's lock keeps the others from looking; anybody else's does not (`leading.py`).
@@ -134,6 +135,12 @@ def _rest(connection: Connection, *, overdue: bool) -> Iterator[tuple[str, str, 
     )
     for row in connection.execute(text(doomed)):
         yield f"doomed:{row.account_id}", DESTRUCTION, {"account_id": row.account_id}
+    stale = (
+        "SELECT 1 FROM bitcoin_wallets w LEFT JOIN prepared_sweeps p USING (account_id) WHERE w.use = 'current' "
+        "AND (p.made_at IS NULL OR p.made_at < now() - interval '3 minutes') LIMIT 1"
+    )
+    if connection.execute(text(stale)).first() is not None:
+        yield "refresh", "keys.refresh", {}
 
 
 def _unhandled(connection: Connection) -> list[tuple[Waiting, frozenset[str]]]:

@@ -21,6 +21,7 @@ from hsm.pkcs11.custodian import TokenCustodian
 from hsm.pkcs11.guardian import GuardianToken
 from hsm.pkcs11.platform import PlatformToken
 from service.actions.base import actions_in
+from service.chain.bitcoin import bitcoin_chains
 from service.chain.evm import JsonRpcChain
 from service.chain.guard import guard_code
 from service.clock import SystemClock
@@ -41,9 +42,9 @@ from service.ports.notify import Channel
 from service.store.database import SqlDatabase, create
 from service.store.gate_holds import SqlGateHolds
 from service.vault.guardian import Guardian
-from service.vault.keys import Vault
 from service.vault.multisig import Multisigs
 from service.vault.parts import VaultParts, token_calls
+from service.vault.vaults import Vaults
 from workers import containment, delivery, incidents, keys
 from workers.jobs import Jobs
 from workers.leases import keeper
@@ -105,9 +106,14 @@ def keys_root(settings: Settings) -> WorkerRoot:
         _log.warning("memory.not_protected", missing=unprotected)
     db = _database(settings)
     token = TokenCustodian.open(_token(settings))
-    chains = {chain: JsonRpcChain(endpoint, _number(chain)) for chain, endpoint in settings.chains.items()}
-    parts = VaultParts(db, token, token.statements, chains, _votes_key(settings), SystemClock())
-    vault = Vault(parts)
+    bitcoin = bitcoin_chains(settings.chains)
+    chains = {
+        chain: JsonRpcChain(endpoint, _number(chain))
+        for chain, endpoint in settings.chains.items()
+        if chain not in bitcoin
+    }
+    parts = VaultParts(db, token, token.statements, chains, _votes_key(settings), SystemClock(), bitcoin)
+    vault = Vaults(parts)
     guardian = None if settings.guardian is None else GuardianToken.open(_config(settings.guardian))
     hands = Hands(
         db=db,

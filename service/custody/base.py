@@ -195,6 +195,14 @@ class GatedCalls:
         """See the port."""
         return Verdict.CANNOT_TELL
 
+    def freeze_account(self, account: AccountRef, *, seconds: int, key: str) -> Receipt:  # noqa: ARG002  as cancel
+        """See the port."""
+        raise self._lacking(Capability.FREEZE_ACCOUNT)
+
+    def account_frozen(self, account: AccountRef) -> Verdict:  # noqa: ARG002  as cancel
+        """See the port."""
+        return Verdict.CANNOT_TELL
+
     def publish_address(self, account: AccountRef, address: str, *, key: str) -> Receipt:  # noqa: ARG002  as cancel
         """See the port."""
         raise self._lacking(Capability.PUBLISH_ADDRESS)

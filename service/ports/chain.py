@@ -1,4 +1,4 @@
-"""A chain as the vault needs it: balances, nonces, fees, sending, whether a transaction is final, and contracts."""
+"""A chain as the vault needs it: balances or coins, nonces, fees, sending, what is final, and contracts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,4 +80,79 @@ class ContractChain(EvmChain, Protocol):
 
     def topics(self, address: str, wanted: Sequence[bytes]) -> Sequence[Sequence[bytes]]:
         """Return the topics of every log of a contract that begins with the wanted ones, from the first block on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Unspent:
+    """An unspent output as an endpoint tells it: not proven until its transaction was read."""
+
+    txid: str
+    vout: int
+    amount: int
+    """Satoshis, as told."""
+    height: int | None
+    """None while it is in no block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spender:
+    """The transaction that spends an output."""
+
+    txid: str
+    height: int | None
+    """None while it is in no block."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolTransaction:
+    """A transaction in no block, as far as replacing it needs."""
+
+    fee: int
+    """Satoshis."""
+    weight: int
+    """BIP-141."""
+
+
+class BitcoinChain(Protocol):
+    """One Bitcoin network. Queries raise UnavailableError, also for answers that contradict themselves."""
+
+    def tip(self) -> int:
+        """Return the height of the best block; never lower than one told before."""
+        ...
+
+    def used(self, address: str) -> bool:
+        """Say whether any transaction, in a block or not, ever paid the address or spent from it."""
+        ...
+
+    def unspent(self, address: str) -> Sequence[Unspent]:
+        """Return an address's unspent outputs, those in no block too."""
+        ...
+
+    def transaction(self, txid: str) -> bytes:
+        """Return a transaction's bytes, whose hash is its name. Raises NotFoundError."""
+        ...
+
+    def spender(self, txid: str, vout: int) -> Spender | None:
+        """Return what spends an output, or None."""
+        ...
+
+    def pooled(self, txid: str) -> PoolTransaction | None:
+        """Return a transaction that is in no block yet; None when it is in one or nowhere."""
+        ...
+
+    def depth(self, txid: str) -> int | None:
+        """Return in how many blocks it is buried: 1 for the newest, 0 in none yet; None when nobody knows it."""
+        ...
+
+    def rate(self, blocks: int) -> int:
+        """Return the fee rate for inclusion within so many blocks, in satoshis per 1,000 virtual bytes."""
+        ...
+
+    def send(self, raw: bytes) -> str:
+        """Send a signed transaction and return its id; one that is known already is sent.
+
+        Raises RefusedByOtherSideError for a clear no, UnknownOutcomeError when the answer was lost, UnavailableError when
+        it was never sent.
+        """
         ...

@@ -15,6 +15,7 @@ from service.domain.events import Event
 from service.domain.timeline import Entry
 from service.store.approvals import ApprovalRepository
 from service.store.attention import AttentionRepository
+from service.store.bitcoin import BitcoinRepository
 from service.store.blinding import BlindingRepository
 from service.store.clearances import ClearanceRepository
 from service.store.findings import FindingRepository
@@ -78,6 +79,11 @@ class SqlUnitOfWork:
     def keys(self) -> KeyRepository:
         """The vault's wallets, keys, rotations and sweeps."""
         return KeyRepository(self.connection, self.now)
+
+    @cached_property
+    def bitcoin(self) -> BitcoinRepository:
+        """Bitcoin wallets and the sweeps that are kept ready."""
+        return BitcoinRepository(self.connection, self.now)
 
     def record(self, entry: Entry, *events: Event) -> None:
         """Write the audit entry and timeline line of a transition, and the events that hand it over."""

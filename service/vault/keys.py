@@ -7,7 +7,6 @@ row, and all that such a row can do is destroy a key that signs nothing any more
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Final
 
 from hsm.errors import KeyNotFoundError
@@ -19,11 +18,9 @@ from service.domain.plan import Receipt, Verdict
 from service.domain.timeline import Entry
 from service.domain.vault import RotationRecord, SweepState, VaultKey
 from service.ports.store.unit import UnitOfWork
-from service.vault import hot, provision, rotations, sweeper
+from service.vault import destruction, hot, provision, rotations, sweeper
 from service.vault.parts import VaultParts, ref_of, token_calls
 
-DESTROY_AFTER: Final = timedelta(hours=72)
-"""How long a retired key stays in the token once a quorum decided to destroy it: time to notice a mistake."""
 _SIGNING: Final = frozenset({KeyState.ACTIVE.value, KeyState.RESTRICTED.value})
 
 
@@ -144,22 +141,10 @@ class Vault:
         return Verdict.DOES_NOT_HOLD if able else Verdict.HOLDS
 
     def destroy(self, account: AccountId, *, key: str) -> Receipt:
-        """Decide that the retired keys, also those of an earlier rotation, are destroyed after DESTROY_AFTER."""
-        keys = self._parts.keys_of(account)
-        retired = tuple(k for k in keys if k.state == KeyState.RETIRED.value)
-        gone = tuple(k for k in keys if k.state == KeyState.DESTROYED.value)
-        if not retired and not gone:
-            raise ConflictError(f"account {account} has no retired keys: retire them first")
-        new = [k.id for k in retired if k.destroy_from is None]
-        with self._parts.db.begin() as uow:
-            at = uow.now + DESTROY_AFTER
-            uow.keys.schedule_destruction(new, at, key)
-            if new:
-                sentence = f"Retired keys of account {account} are destroyed from {at.isoformat(timespec='seconds')} on"
-                facts = {"keys": new, "step": key}
-                uow.record(Entry(kind="keys.doomed", at=uow.now, subject=account, sentence=sentence, facts=facts))
+        """Decide that the retired keys, also those of an earlier rotation, are destroyed after a delay."""
+        doomed = destruction.decide(self._parts, account, key)
         record = rotations.find_rotation(self._parts, account)
-        return Receipt(record.id, {"keys": [k.id for k in (*retired, *gone)]})
+        return Receipt(record.id, {"keys": [k.id for k in doomed]})
 
     def destroyed(self, account: AccountId) -> Verdict:
         """Ask whether every replaced key is gone from the token, or nothing stands before it but its delay."""
@@ -172,12 +157,7 @@ class Vault:
 
     def destroy_due(self, account: AccountId) -> int:
         """Destroy the retired keys whose delay is over; return how many are gone now. Safe to repeat at any point."""
-        now = self._parts.clock.now()
-        due = tuple(
-            k
-            for k in self._parts.keys_of(account)
-            if k.state == KeyState.RETIRED.value and k.destroy_from is not None and k.destroy_from <= now
-        )
+        due = destruction.due(self._parts, account)
         if not due:
             return 0
         with token_calls():

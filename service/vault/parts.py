@@ -8,13 +8,14 @@ there at its first use, from the wallet's sealed seed.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from hsm.custodian import KeyCustodian, KeyRef, SealedSeed, Signature, StatementSigner
+from hsm.custodian import KeyRef, SealedSeed, Signature, StatementSigner
 from hsm.errors import HsmError, KeyNotFoundError
 from hsm.errors import RetryKind as HsmRetry
 from hsm.keypath import DerivationPath
 from hsm.restrictions import KeyState, Refused, SigningRequest, may_sign
+from hsm.schnorr import WalletKeys
 from service.domain.errors import (
     ForbiddenError,
     MissingCapabilityError,
@@ -24,7 +25,7 @@ from service.domain.errors import (
 )
 from service.domain.ids import AccountId
 from service.domain.vault import VaultKey
-from service.ports.chain import ContractChain
+from service.ports.chain import BitcoinChain, ContractChain
 from service.ports.clock import Clock
 from service.ports.store.unit import Database
 
@@ -34,7 +35,7 @@ class VaultParts:
     """Everything the vault needs."""
 
     db: Database
-    token: KeyCustodian
+    token: WalletKeys
     statements: StatementSigner
     """The vault token's statement key, which signs safe destinations."""
     chains: Mapping[str, ContractChain]
@@ -42,6 +43,15 @@ class VaultParts:
     authority_pem: bytes
     """The pinned public key of the authority's vote key."""
     clock: Clock
+    bitcoin: Mapping[str, BitcoinChain] = field(default_factory=dict)
+    """Access to Bitcoin networks by CAIP-2 id."""
+
+    def bitcoin_chain(self, chain: str) -> BitcoinChain:
+        """Return the access to a Bitcoin network. Raises MissingCapabilityError when none is configured."""
+        found = self.bitcoin.get(chain)
+        if found is None:
+            raise MissingCapabilityError(f"no endpoint for chain {chain}: set PORTCULLIS_CHAINS and restart")
+        return found
 
     def chain(self, chain: str) -> ContractChain:
         """Return the access to a chain. Raises MissingCapabilityError when none is configured."""
@@ -60,7 +70,7 @@ class VaultParts:
 
     def sign(self, key: VaultKey, request: SigningRequest, digest: bytes) -> Signature:
         """Sign if the key's state, before and after, allows this request. Raises ForbiddenError."""
-        self._require_allowed(key, request)
+        self.require_allowed(key, request)
         ref = ref_of(key)
         with token_calls():
             try:
@@ -68,10 +78,11 @@ class VaultParts:
             except KeyNotFoundError:
                 self._bring_in(key, ref)
                 signature = self.token.sign(ref, digest)
-        self._require_allowed(key, request)
+        self.require_allowed(key, request)
         return signature
 
-    def _require_allowed(self, key: VaultKey, request: SigningRequest) -> None:
+    def require_allowed(self, key: VaultKey, request: SigningRequest) -> None:
+        """Raise ForbiddenError unless the key's state, as it is now, allows this request."""
         with self.db.begin() as uow:
             current = next(k for k in uow.keys.keys_of(key.account_id) if k.id == key.id)
         answer = may_sign(KeyState(current.state), request)

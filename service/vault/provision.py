@@ -50,7 +50,7 @@ def provision(parts: VaultParts, account_id: AccountId) -> Receipt:
         if account.holder is Holder.VAULT_KEY:
             add_used_leaves(parts, account_id, wallet_id, path, chains)
             addresses = addresses_of(parts.keys_of(account_id), wallet_id, path, chains)
-    signed = _sign_destinations(parts, account_id)
+    signed = sign_destinations(parts, account_id)
     with parts.db.begin() as uow:
         if uow.keys.provisioned(account_id, addresses):
             uow.record(
@@ -209,7 +209,8 @@ def _reserve(parts: VaultParts, account_id: AccountId) -> tuple[str, str]:
     return wallet_id, path
 
 
-def _sign_destinations(parts: VaultParts, account_id: AccountId) -> int:
+def sign_destinations(parts: VaultParts, account_id: AccountId) -> int:
+    """Sign the account's safe destinations that the authority stated; return how many are signed."""
     with parts.db.begin() as uow:
         at = uow.registry.account(account_id).at
         rows = uow.registry.destinations(account_id)

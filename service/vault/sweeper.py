@@ -8,15 +8,12 @@ second is signed. A token whose balance cannot be read delays nothing else, and 
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from hsm.errors import StatementError
 from hsm.restrictions import Sweep
-from hsm.statements import VerifiedDestination, verified
+from hsm.statements import VerifiedDestination
 from service.domain.errors import (
-    ApprovalError,
     ConflictError,
     MissingCapabilityError,
     RefusedByOtherSideError,
@@ -29,8 +26,8 @@ from service.domain.plan import Verdict
 from service.domain.timeline import Entry
 from service.domain.vault import SweepState, SweepTransaction, VaultKey
 from service.ports.chain import EvmChain
+from service.vault.destinations import verified_destination
 from service.vault.parts import VaultParts
-from service.vault.provision import destination_of
 
 ROUNDS: Final = 6
 """How often a sweep starts again when the thief used the nonce first."""
@@ -71,7 +68,7 @@ def sweep(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey], step_
     """
     unread: list[str] = []
     for source in _sources(parts, account, keys):
-        destination = _verified(parts, account, source.chain_id)
+        destination = verified_destination(parts, account, source.chain_id)
         for attempt in range(ROUNDS):
             found = _round(parts, source, destination, step_key, attempt)
             if found is not None:
@@ -119,18 +116,6 @@ def _source(parts: VaultParts, key: VaultKey, chain: str, assets: Sequence[str])
     tokens = tuple((a, a.partition("/erc20:")[2]) for a in mine if "/erc20:" in a)
     native = next((a for a in mine if "/slip44:" in a), f"{chain}/slip44:60")
     return _Source(key, chain, parts.chain(chain), tokens, native)
-
-
-def _verified(parts: VaultParts, account: AccountId, chain: str) -> VerifiedDestination:
-    now = parts.clock.now()
-    with parts.db.begin() as uow:
-        rows = [r for r in uow.registry.destinations(account) if r.chain == chain and r.active_from <= now]
-    for row in rows:
-        if row.signature is not None:
-            # A row with a wrong signature neither redirects nor hides the genuine one.
-            with suppress(StatementError):
-                return verified(destination_of(row), row.signature, parts.statements, now)
-    raise ApprovalError(f"account {account} has no active, signed safe destination on {chain}: register one by quorum")
 
 
 def _holdings(source: _Source, fee: Fee) -> _Found:

@@ -12,11 +12,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from sqlalchemy import insert, select, update
 
-from hsm.custodian import KeyCustodian, StatementSigner
+from hsm.custodian import StatementSigner
+from hsm.schnorr import WalletKeys
 from service.domain.ids import AccountId, new_id
 from service.domain.secrets import Secret
 from service.domain.setup import DESTINATION_TAG, RegisteredDestination
-from service.ports.chain import ContractChain
+from service.ports.chain import BitcoinChain, ContractChain
 from service.store.database import SqlDatabase, create
 from service.store.tables.keys import accounts, safe_destinations, sweeps, vault_keys, vault_wallets
 from service.vault.keys import Vault
@@ -151,7 +152,7 @@ class VaultHouse:
             account=account,
             connection=CONNECTION,
             ref=str(changes.pop("stated_ref", f"hot-{self.numbers.index(account) + 1}")),
-            chain="eip155:1",
+            chain=str(changes.pop("stated_chain", "eip155:1")),
             descriptor=descriptor,
             active_from=changes.pop("stated_from", active_from),  # type: ignore[arg-type]  # a moment where given
             approval="setup",
@@ -205,7 +206,11 @@ class VaultHouse:
 
 
 def vault_house(
-    url: str, token: KeyCustodian, statements: StatementSigner, chains: Mapping[str, ContractChain]
+    url: str,
+    token: WalletKeys,
+    statements: StatementSigner,
+    chains: Mapping[str, ContractChain],
+    bitcoin: Mapping[str, BitcoinChain] | None = None,
 ) -> tuple[VaultHouse, Callable[[], None]]:
     """Build a house on a migrated database; returns it and how to close it."""
     clock, authority = MovedClock(), Authority()
@@ -213,7 +218,7 @@ def vault_house(
     db = SqlDatabase(create(Secret(url_of_role(url, "portcullis_keys")), pool_size=2), clock)
     with superuser.begin() as uow:
         add_connection(uow.connection)
-    parts = VaultParts(db, token, statements, chains, authority.pem, clock)
+    parts = VaultParts(db, token, statements, chains, authority.pem, clock, bitcoin or {})
 
     def close() -> None:
         superuser.engine.dispose()

@@ -21,7 +21,8 @@ from service.domain.errors import PortcullisError
 from service.domain.ids import AccountId
 from service.domain.secrets import Secret
 from service.store.database import SqlDatabase, create
-from service.vault.keys import DESTROY_AFTER, Vault
+from service.vault.destruction import DESTROY_AFTER
+from service.vault.keys import Vault
 from service.vault.parts import VaultParts
 from tests.support.authority import MovedClock
 from tests.support.servers import url_of_role

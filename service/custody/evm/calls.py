@@ -19,6 +19,7 @@ MISSING: Final[Mapping[Capability, str]] = {
         "an own wallet has no forbid_one_time_addresses: hold the account, or forbid them in the wallet's server by hand"
     ),
     Capability.FREEZE_WORKSPACE: "an own wallet has no freeze_workspace: stop its server by hand",
+    Capability.FREEZE_ACCOUNT: "an own wallet has no freeze_account: restrict_key stops its key",
     Capability.PUBLISH_ADDRESS: "an own wallet has no publish_address: give payers the new address by hand",
 }
 

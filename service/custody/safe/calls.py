@@ -22,6 +22,7 @@ MISSING: Final[Mapping[Capability, str]] = {
         "a Safe has no forbid_one_time_addresses: lock_multisig refuses every destination, or install a guard by hand"
     ),
     Capability.FREEZE_WORKSPACE: "a Safe has no freeze_workspace: lock each one with lock_multisig",
+    Capability.FREEZE_ACCOUNT: "a Safe has no freeze_account: lock_multisig stops it on the chain",
     Capability.PUBLISH_ADDRESS: "a Safe has no publish_address: its address stays when owners change; tell payers by hand",
 }
 

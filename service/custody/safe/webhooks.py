@@ -21,7 +21,8 @@ import msgspec
 from msgspec.structs import replace
 
 from service.domain.activity import Activity, SigningFacts
-from service.domain.decode.calldata import Call, decode_call
+from service.domain.decode.call import Call
+from service.domain.decode.calldata import decode_call
 from service.domain.decode.evm import from_hex
 from service.domain.errors import ConfigurationError, InputError, UnauthenticatedError
 from service.domain.evm import address_bytes, chain_number

@@ -174,10 +174,11 @@ class Descriptor:
             raise InputError("an address is at branch 0 or 1 and index 0 to 2^31-1", field="index")
         derived = self._library.derive(index, branch)
         if self.kind is Kind.WSH:
-            script, control = bytes(derived.witness_script().data), b""
+            script, control, found = bytes(derived.witness_script().data), b"", derived.miniscript.keys
         else:
-            script, control = bytes(derived.taptree.tree.miniscript.compile()), _control(derived)
-        keys = {self._point(key, branch, index): key for key in self.keys}
+            leaf = derived.taptree.tree.miniscript
+            script, control, found = bytes(leaf.compile()), _control(derived), leaf.keys
+        keys = {bytes(one.serialize()): key for key, one in zip(self.keys, found, strict=True)}
         return Place(branch, index, bytes(derived.script_pubkey().data), script, control, keys)
 
     def address(self, branch: int, index: int) -> str:
@@ -198,10 +199,6 @@ class Descriptor:
         if len(found) != 1:
             raise InputError(f"{len(found)} keys of the wallet have the fingerprint {fingerprint}", field="fingerprint")
         return found[0]
-
-    def _point(self, key: Cosigner, branch: int, index: int) -> bytes:
-        child = key.extended(self.network).derive([branch, index]).key
-        return bytes(child.sec() if self.kind is Kind.WSH else child.xonly())
 
     @cached_property
     def _library(self) -> Any:

@@ -6,7 +6,6 @@ Every signature is verified before it is used; fewer than the wallet asks for is
 wsh input is signed with SIGHASH_ALL (BIP-143), a taproot leaf with the default type (BIP-341, BIP-342).
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,12 +18,14 @@ from embit.psbt import PSBT, DerivationPath
 from embit.script import Script, Witness
 from embit.transaction import Transaction, TransactionInput, TransactionOutput
 
-from service.domain.bitcoin.coins import Coin, Outpoint, parsed, spends
+from service.domain.bitcoin.coins import Coin, parsed, spends
 from service.domain.bitcoin.descriptor import LEAF_VERSION, Descriptor, H, Kind
 from service.domain.bitcoin.sweep import REPLACEABLE, Draft
 from service.domain.errors import InputError
 
 MAX_PSBT_BYTES: Final = 40_000_000
+MAX_PREVIOUS: Final = 4_000_000
+"""Bytes of the transactions that made the coins; over it they are left out, as segwit allows, so that dust fills no disk."""
 ALL: Final = 1
 _SCHNORR_BYTES: Final = 64
 
@@ -131,9 +132,12 @@ class Unsigned:
 def write(unsigned: Unsigned, signatures: Iterable[Signature] = ()) -> bytes:
     """Return the PSBT (version 0) with everything that another signer's device wants to see."""
     made = list(signatures)
+    whole = sum(len(coin.made_by) for coin in unsigned.draft.coins) <= MAX_PREVIOUS
     found = PSBT(parsed(unsigned.transaction.serialize()))
     for number, coin in enumerate(unsigned.draft.coins):
         scope = found.inputs[number]
+        if whole:
+            scope.non_witness_utxo = parsed(coin.made_by)
         scope.witness_utxo = TransactionOutput(coin.amount, Script(coin.place.script_pubkey))
         if unsigned.descriptor.kind is Kind.WSH:
             _describe_wsh(scope, coin)
@@ -153,25 +157,14 @@ def read(raw: bytes, unsigned: Unsigned) -> tuple[Signature, ...]:
     Raises InputError when it is not this very sweep: a foreign input, another output, another amount; or when a signature
     does not verify or is of another type.
     """
-    if not 0 < len(raw) <= MAX_PSBT_BYTES:
-        raise InputError(f"a PSBT has 1 to {MAX_PSBT_BYTES} bytes", field="psbt")
-    try:
-        found = PSBT.parse(raw)
-        transaction = found.tx
-    except Exception:  # noqa: BLE001  an untyped parser of hostile bytes: whatever it raises, they are no PSBT
-        raise InputError("the bytes are no PSBT (BIP-174)", field="psbt") from None
-    _require_same(transaction, unsigned)
+    found = _parsed(raw)
+    _require_same(found.tx, unsigned)
     made: list[Signature] = []
     for number, (scope, coin) in enumerate(zip(found.inputs, unsigned.draft.coins, strict=True)):
         made.extend(_signatures(number, scope, coin))
     for one in made:
         unsigned.verify(one)
     return tuple(sorted(set(made)))
-
-
-def digest_of(raw: bytes) -> str:
-    """Return the SHA-256 of a PSBT, in hexadecimal: how two people make sure that they look at the same one."""
-    return hashlib.sha256(raw).hexdigest()
 
 
 def _require_same(transaction: Any, unsigned: Unsigned) -> None:
@@ -203,7 +196,6 @@ def _signatures(number: int, scope: Any, coin: Coin) -> Iterable[Signature]:
 
 
 def _describe_wsh(scope: Any, coin: Coin) -> None:
-    scope.non_witness_utxo = parsed(coin.made_by)
     scope.witness_script = Script(coin.place.script)
     for key, owner in coin.place.keys.items():
         scope.bip32_derivations[ec.PublicKey.parse(key)] = _path(owner.fingerprint, owner.path, coin)
@@ -223,6 +215,17 @@ def _path(fingerprint: str, path: str, coin: Coin) -> psbt.DerivationPath:
     return DerivationPath(bytes.fromhex(fingerprint), steps)
 
 
-def outpoints(raw: bytes) -> tuple[Outpoint, ...]:
-    """Return what a serialised transaction spends. Raises InputError."""
-    return spends(parsed(raw))
+def txid_in(raw: bytes) -> str:
+    """Return the id of a PSBT's transaction. Raises InputError."""
+    return str(_parsed(raw).tx.txid().hex())
+
+
+def _parsed(raw: bytes) -> Any:
+    if not 0 < len(raw) <= MAX_PSBT_BYTES:
+        raise InputError(f"a PSBT has 1 to {MAX_PSBT_BYTES} bytes", field="psbt")
+    try:
+        found = PSBT.parse(raw)
+        found.tx.txid()
+    except Exception:  # noqa: BLE001  an untyped parser of hostile bytes: whatever it raises, they are no PSBT
+        raise InputError("the bytes are no PSBT (BIP-174)", field="psbt") from None
+    return found

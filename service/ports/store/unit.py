@@ -13,6 +13,7 @@ from service.domain.events import Event
 from service.domain.timeline import Entry
 from service.ports.store.approvals import ApprovalStore
 from service.ports.store.attention import AttentionStore
+from service.ports.store.bitcoin import BitcoinStore
 from service.ports.store.blinding import BlindingStore
 from service.ports.store.clearances import ClearanceStore
 from service.ports.store.findings import FindingStore
@@ -71,6 +72,11 @@ class UnitOfWork(Protocol):
     @property
     def keys(self) -> KeyStore:
         """The vault's wallets, keys, rotations and sweeps: for the key worker."""
+        ...
+
+    @property
+    def bitcoin(self) -> BitcoinStore:
+        """Bitcoin wallets and the sweeps that are kept ready: for the key worker."""
         ...
 
     def record(self, entry: Entry, *events: Event) -> None:

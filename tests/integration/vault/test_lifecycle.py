@@ -10,7 +10,8 @@ from service.domain.account import Holder
 from service.domain.errors import ApprovalError, ConflictError, ForbiddenError, MissingCapabilityError
 from service.domain.ids import AccountId
 from service.domain.plan import Verdict
-from service.vault.keys import DESTROY_AFTER, Vault
+from service.vault.destruction import DESTROY_AFTER
+from service.vault.keys import Vault
 from tests.support.chain import ETHER, MemoryChain
 from tests.support.vault import SAFE, USDT, Killed, Reaper, VaultHouse, a_digest
 

@@ -1,0 +1,138 @@
+"""A Bitcoin account's wallet as it is registered, and the sweep that is kept ready for it.
+
+Rules: what a wallet is made of stands in its connection's settings, which only a quorum changes: the kind of output, how
+many keys must sign, how many of them the vault makes, and the others' public keys. The vault never holds fewer than one. A
+prepared sweep is unsigned: it authorises nothing, and what it says is proven again before anything is signed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from service.domain.bitcoin.coins import Coin, Outpoint, proven
+from service.domain.bitcoin.descriptor import MAX_KEYS, Cosigner, Descriptor, Kind
+from service.domain.bitcoin.network import Network, network_of
+from service.domain.errors import InputError
+from service.domain.ids import AccountId
+
+PLATFORM: Final = "bitcoin"
+CHAIN: Final = "chain"
+SCRIPT: Final = "script"
+THRESHOLD: Final = "threshold"
+VAULT_KEYS: Final = "vault_keys"
+OTHER_KEYS: Final = "other_keys"
+PURPOSE: Final = 48
+SCRIPT_TYPE: Final = {Kind.WSH: 2, Kind.TR: 3}
+"""The fourth level of BIP-48 paths; 3 for taproot is a convention beyond the BIP."""
+
+
+@dataclass(frozen=True, slots=True)
+class WalletTerms:
+    """What the wallets of one connection are made of."""
+
+    network: Network
+    kind: Kind
+    threshold: int
+    vault_keys: int
+    others: tuple[Cosigner, ...]
+
+    @property
+    def path(self) -> str:
+        """The account path of the vault's keys (BIP-48)."""
+        return f"m/{PURPOSE}h/{self.network.coin}h/0h/{SCRIPT_TYPE[self.kind]}h"
+
+
+def read_terms(settings: Mapping[str, str]) -> WalletTerms:
+    """Return the terms of a connection. Raises InputError naming the setting."""
+    network = network_of(settings.get(CHAIN, ""))
+    try:
+        kind = Kind(settings.get(SCRIPT, Kind.WSH.value))
+    except ValueError:
+        raise InputError(f"{SCRIPT} is one of {', '.join(Kind)}", field=SCRIPT) from None
+    threshold, ours = (_number(settings, name) for name in (THRESHOLD, VAULT_KEYS))
+    others = tuple(Cosigner.parse(text, network) for text in settings.get(OTHER_KEYS, "").split())
+    if ours + len(others) > MAX_KEYS or threshold > ours + len(others):
+        raise InputError(
+            f"{threshold} of {ours + len(others)} keys cannot be: at most {MAX_KEYS} keys, no more needed than there are",
+            field=THRESHOLD,
+        )
+    return WalletTerms(network, kind, threshold, ours, others)
+
+
+def _number(settings: Mapping[str, str], name: str) -> int:
+    text = settings.get(name, "")
+    if not text.isdigit() or not 1 <= int(text[:4]) <= MAX_KEYS:
+        raise InputError(f"{name} is a number from 1 to {MAX_KEYS}", field=name)
+    return int(text)
+
+
+class WalletUse(StrEnum):
+    """A prepared wallet receives nothing yet; a replaced one is watched no more."""
+
+    PREPARED = "prepared"
+    CURRENT = "current"
+    REPLACED = "replaced"
+
+
+@dataclass(frozen=True, slots=True)
+class BitcoinWallet:
+    """One descriptor of an account; a re-keyed account has several, by `number`."""
+
+    account_id: AccountId
+    number: int
+    descriptor: Descriptor
+    signers: Mapping[str, str]
+    """Master fingerprint of each key of the vault's → the vault wallet that holds its seed."""
+    use: WalletUse
+    step_key: str
+    """Idempotency key of the step that made it; empty for the first."""
+    reach: tuple[int, int] = (0, 0)
+    """Of each branch, the first index of which no leaf was ever put into the token."""
+
+
+class CoinKept(msgspec.Struct, frozen=True, kw_only=True):
+    """A coin as it is kept: enough to prove it again."""
+
+    txid: str
+    vout: int
+    amount: int
+    branch: int
+    index: int
+
+    @property
+    def at(self) -> Outpoint:
+        """The output's name."""
+        return Outpoint(self.txid, self.vout)
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedSweep:
+    """The coins of a wallet with the transactions that made them, and the unsigned PSBTs that sweep them."""
+
+    account_id: AccountId
+    wallet: int
+    """`BitcoinWallet.number`."""
+    to: str
+    """The safe destination's descriptor; the sweep itself verifies the one in force."""
+    rate: int
+    """Satoshis per 1,000 virtual bytes."""
+    tip: int
+    coins: tuple[CoinKept, ...]
+    made_by: Mapping[str, bytes]
+    """Transaction id → its bytes."""
+    psbts: tuple[bytes, ...]
+    made_at: datetime
+
+    def proven(self, descriptor: Descriptor) -> list[Coin]:
+        """Return the coins, each proven by the transaction that made it; those that are not the wallet's are left out."""
+        found: list[Coin] = []
+        for kept in self.coins:
+            try:
+                found.append(proven(kept.at, self.made_by.get(kept.txid, b""), descriptor, kept.branch, kept.index))
+            except InputError:
+                continue
+        return found
