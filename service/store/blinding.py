@@ -15,6 +15,7 @@ from service.domain.blinding import Suppression, Warranted
 from service.domain.errors import NotFoundError
 from service.domain.ids import ApprovalId
 from service.ports.store.blinding import MOST_WAITING, StandingSuppression
+from service.store.queries.suppressions import differences
 from service.store.tables.activity import learning, learning_requests
 from service.store.tables.approval import approvals
 from service.store.tables.blinding import rule_adoptions, rule_sets, suppressions
@@ -74,6 +75,10 @@ class BlindingRepository:
             .values(lifted_at=self._now, lifted_by=by)
         )
         return result.rowcount == 1
+
+    def differences(self) -> Sequence[str]:
+        """See the port."""
+        return differences(self._connection, self._now)
 
     def settings(self) -> EngineSettings | None:
         """See the port. What was asked for and has no place yet counts: else two changes would overwrite each other."""

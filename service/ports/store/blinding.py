@@ -54,6 +54,10 @@ class BlindingStore(Protocol):
         """Note who lifted it; False when somebody had."""
         ...
 
+    def differences(self) -> Sequence[str]:
+        """Return one sentence for each suppression that the engine goes by and nobody approved, or the other way."""
+        ...
+
     def settings(self) -> EngineSettings | None:
         """Return the engine's settings as requests will have left them, None before its first start."""
         ...
