@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, false, func, select, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from rules.learning import RecordKind
@@ -19,6 +19,8 @@ from service.store.queries.suppressions import differences
 from service.store.tables.activity import learning, learning_requests
 from service.store.tables.approval import approvals
 from service.store.tables.blinding import rule_adoptions, rule_sets, suppressions
+from service.store.tables.incident import alerts
+from service.store.tables.keys import accounts
 
 _OPEN: Final = (ApprovalState.WAITING.value, ApprovalState.APPROVED.value)
 
@@ -47,6 +49,14 @@ class BlindingRepository:
         if row is None:
             raise NotFoundError(f"there is no suppression {suppression_id}", field="suppression")
         return _standing(row)
+
+    def known(self, entity: str) -> bool:
+        """See the port."""
+        connection, _, ref = entity.removeprefix("account:").partition("/")
+        here = select(accounts.c.id).where(accounts.c.connection_id == connection, accounts.c.ref == ref)
+        alerted = select(alerts.c.id).where(alerts.c.entities.contains([entity]))
+        registered = here.exists() if entity.startswith("account:") else false()
+        return bool(self._connection.execute(select(registered | alerted.exists())).scalar_one())
 
     def active(self, entity: str, detector: str | None) -> StandingSuppression | None:
         """See the port."""

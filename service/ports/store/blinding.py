@@ -42,6 +42,10 @@ class BlindingStore(Protocol):
         """Raises NotFoundError."""
         ...
 
+    def known(self, entity: str) -> bool:
+        """Say whether an entity is a registered account, or one that an alert was ever about."""
+        ...
+
     def active(self, entity: str, detector: str | None) -> StandingSuppression | None:
         """Return the one in force for exactly this, the longest of several."""
         ...
