@@ -7,7 +7,12 @@ from celery.beat import Scheduler, Service
 
 from service.flow.routes import QUEUES
 
-REMINDERS: Final = {"audit.sequence": 2.0, "approve.expire": 15.0, "keys.refresh": 60.0}
+REMINDERS: Final = {
+    "audit.sequence": 2.0,
+    "approve.expire": 15.0,
+    "keys.refresh": 60.0,
+    "reconcile.suppressions": 60.0,
+}
 """Job → every so many seconds."""
 
 

@@ -9,6 +9,8 @@ its request is only ended.
 from collections.abc import Callable, Mapping
 from typing import Final
 
+import structlog
+
 from rules.learning import RecordKind
 from service.domain.approval import ActionDocument, ApprovalState, lists
 from service.domain.authorisation import check_document
@@ -20,6 +22,7 @@ from service.ports.store.unit import Database, UnitOfWork
 
 SETTINGS_LOCK: Final = "engine-settings"
 """Whoever changes the settings holds it, from reading those in force to the commit."""
+_log = structlog.get_logger(__name__)
 _OPEN: Final = frozenset({ApprovalState.WAITING, ApprovalState.APPROVED})
 
 
@@ -42,6 +45,16 @@ def released(db: Database, authority_pem: bytes, approval_id: ApprovalId) -> Non
             return
         uow.approvals.end(approval_id, ApprovalState.EXECUTED)
         uow.record(entry)
+
+
+def compare_suppressions(db: Database) -> None:
+    """Record, once each, where the engine goes by a suppression that nobody approved, or the other way."""
+    with db.begin() as uow:
+        for sentence in uow.blinding.differences():
+            if uow.once(f"suppression.differs:{sentence}"):
+                _log.error("suppression.differs", difference=sentence)
+                subject = sentence.partition(" ")[0]
+                uow.record(Entry(kind="suppression.differs", at=uow.now, subject=subject, sentence=sentence))
 
 
 def authorised(db: Database, authority_pem: Callable[[], bytes], approval_id: ApprovalId) -> ActionDocument:

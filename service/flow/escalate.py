@@ -78,8 +78,11 @@ def everyone(db: Database, incident_id: IncidentId) -> None:
 
 
 def acknowledged(db: Database, incident_id: IncidentId) -> None:
-    """Stop escalating: somebody took it, or it is closed."""
+    """Stop escalating: somebody took it, or it is closed; not because an event says so while its row does not."""
     with db.begin() as uow:
+        incident = uow.incidents.incident(incident_id)
+        if incident.acknowledged_at is None and incident.state is not IncidentState.CLOSED:
+            return
         uow.attention.acknowledge_pages(incident_id)
         uow.attention.cancel_timers(incident_id)
 

@@ -21,7 +21,7 @@ from service.domain.errors import NotFoundError
 from service.domain.events import ReviewWritten
 from service.domain.explaining import Assessed, DetectorNote, picture, sentences
 from service.domain.ids import IncidentId
-from service.domain.incident import Alert
+from service.domain.incident import Alert, CaseVerdict, Incident, IncidentState, Severity
 from service.domain.review import Facts, Found, StepLine, build
 from service.domain.timeline import Entry
 from service.domain.verdicts import TOLD
@@ -35,16 +35,19 @@ MOST_PICTURES: Final = 10
 
 
 def write(db: Database, incident_id: IncidentId) -> None:
-    """Write the review of a closed incident; safe to repeat."""
+    """Write the review of a closed incident; safe to repeat, and nothing while it is open, whatever an event says."""
     with db.begin() as uow:
         facts = _gather(uow, incident_id)
+        if facts.incident.state is not IncidentState.CLOSED:
+            _log.error("review.not_closed", incident=incident_id)
+            return
         review = build(facts, uow.now)
         pictures = {alert: Markup(found.picture) for alert, found in facts.found.items()}  # noqa: S704  our own, escaped
         page = _page().render(review=review, pictures=pictures)
         if not uow.attention.save_review(incident_id, json.dumps(review), page):
             return
         for alert in facts.alerts:
-            if alert.verdict in TOLD:
+            if alert.verdict in TOLD and _may_teach(facts.incident, alert):
                 known = verdicts.payload(alert, alert.verdict, _assessed(uow, alert), uow.now)
                 uow.incidents.ask_learning(RecordKind.VERDICT.value, alert.id, known)
         released = {"incident": incident_id, "entities": list(facts.incident.entities)}
@@ -60,6 +63,16 @@ def write(db: Database, incident_id: IncidentId) -> None:
             ),
             ReviewWritten(incident_id),
         )
+
+
+def _may_teach(incident: Incident, alert: Alert) -> bool:
+    """Say whether an alert's verdict goes to the engine: a false one of a critical incident only with the whole.
+
+    Who may write alerts may have called this one false before it was joined; only a quorum calls the whole so.
+    """
+    if incident.severity is not Severity.CRITICAL or alert.verdict is not CaseVerdict.FALSE_POSITIVE:
+        return True
+    return incident.verdict is CaseVerdict.FALSE_POSITIVE
 
 
 def _found(uow: UnitOfWork, alerts: Sequence[Alert]) -> dict[str, Found]:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, false, func, select, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from rules.learning import RecordKind
@@ -15,9 +15,12 @@ from service.domain.blinding import Suppression, Warranted
 from service.domain.errors import NotFoundError
 from service.domain.ids import ApprovalId
 from service.ports.store.blinding import MOST_WAITING, StandingSuppression
+from service.store.queries.suppressions import differences
 from service.store.tables.activity import learning, learning_requests
 from service.store.tables.approval import approvals
 from service.store.tables.blinding import rule_adoptions, rule_sets, suppressions
+from service.store.tables.incident import alerts
+from service.store.tables.keys import accounts
 
 _OPEN: Final = (ApprovalState.WAITING.value, ApprovalState.APPROVED.value)
 
@@ -47,6 +50,14 @@ class BlindingRepository:
             raise NotFoundError(f"there is no suppression {suppression_id}", field="suppression")
         return _standing(row)
 
+    def known(self, entity: str) -> bool:
+        """See the port."""
+        connection, _, ref = entity.removeprefix("account:").partition("/")
+        here = select(accounts.c.id).where(accounts.c.connection_id == connection, accounts.c.ref == ref)
+        alerted = select(alerts.c.id).where(alerts.c.entities.contains([entity]))
+        registered = here.exists() if entity.startswith("account:") else false()
+        return bool(self._connection.execute(select(registered | alerted.exists())).scalar_one())
+
     def active(self, entity: str, detector: str | None) -> StandingSuppression | None:
         """See the port."""
         exactly = suppressions.c.entity == entity, suppressions.c.detector.is_not_distinct_from(detector)
@@ -74,6 +85,10 @@ class BlindingRepository:
             .values(lifted_at=self._now, lifted_by=by)
         )
         return result.rowcount == 1
+
+    def differences(self) -> Sequence[str]:
+        """See the port."""
+        return differences(self._connection, self._now)
 
     def settings(self) -> EngineSettings | None:
         """See the port. What was asked for and has no place yet counts: else two changes would overwrite each other."""

@@ -1,11 +1,14 @@
 """Which database role may write what: the line between an API host in an attacker's hands and the gate (design D7).
 
 Everybody may read everything but sealed secrets; nobody may delete; INSERT and UPDATE follow this table. The audit and
-learning tables are append-only but for the sequencer's two columns. `portcullis_owner` runs the migrations.
+learning tables are append-only but for the sequencer's two columns. Which rows of a table: `row_rights.py`.
+`portcullis_owner` runs the migrations.
 """
 
 from collections.abc import Iterator, Mapping
 from typing import Final
+
+from service.store import row_rights
 
 API: Final = "portcullis_api"
 AUTHORITY: Final = "portcullis_authority"
@@ -25,6 +28,11 @@ _TOLD_OF_TRANSACTIONS: Final = (
     "account,asset,destination,amount_base_units,amount_usd,payload_digest,state,decision,updated_at"
 )
 """Not who let one pass."""
+_RAISED: Final = (
+    "id,connection_id,activity_id,dedup_key,kind,severity,decision,score,p_value,title,entities,amount_usd,raised_at,last_at,"
+    "judged"
+)
+"""Not what people or triage add."""
 _DESTINATION: Final = (
     "safe_destinations(account_id,chain,active_from,descriptor,statement,statement_signature,approval_id,created_at)"
 )
@@ -41,7 +49,7 @@ INSERT: Final[Mapping[str, tuple[str, ...]]] = {
         "learning",
         "learning_requests",
         "baselines",
-        "alerts",
+        f"alerts({_RAISED})",
         "approvals",
         "api_tokens",
         "rule_sets",
@@ -176,15 +184,6 @@ _NOT_EVERYBODYS: Final = (
 )
 """What PostgreSQL gives to every role: objects of one's own can stand in the way of a name that others look up."""
 
-_ASKED_BY: Final = (
-    f"CREATE POLICY api ON learning_requests FOR INSERT TO {API} WITH CHECK (kind IN ('settings', 'suppression_lifted'))",
-    f"CREATE POLICY api_places ON learning_requests FOR UPDATE TO {API} USING (true)",
-    f"CREATE POLICY containment ON learning_requests FOR INSERT TO {CONTAINMENT} WITH CHECK (true)",
-    "CREATE POLICY everybody ON learning_requests FOR SELECT USING (true)",
-    "ALTER TABLE learning_requests ENABLE ROW LEVEL SECURITY",
-)
-"""Who may ask what of the learning sequence: verdicts, incidents and suppressions are no business of the API's."""
-
 
 def statements(tables: tuple[str, ...]) -> Iterator[str]:
     """Yield the SQL that creates the roles where absent and grants exactly the rights above."""
@@ -202,8 +201,4 @@ def statements(tables: tuple[str, ...]) -> Iterator[str]:
             for item in items:
                 table, _, columns = item.partition("(")
                 yield f"GRANT {right}{f' ({columns}' if columns else ''} ON {table} TO {role}"
-    for policy in _ASKED_BY:
-        name = policy.split()[2]
-        if policy.startswith("CREATE"):
-            yield f"DROP POLICY IF EXISTS {name} ON learning_requests"
-        yield policy
+    yield from row_rights.statements()

@@ -133,14 +133,14 @@ def _has_rest(writes: Writes) -> bool:
 
 
 async def _write_rest(connection: Any, writes: Writes) -> None:
+    if writes.requests:  # before the rows: a row that people decided is taken only at the place of its request
+        await connection.execute(_REQUESTS, *_columns(writes.requests))
     if writes.learning:
         rows = [
             (r.seq, r.kind, r.operation, subject, r.payload, r.engine_version, r.settings_digest)
             for r, subject in writes.learning
         ]
         await connection.execute(_LEARNING, *_columns(rows), writes.now)
-    if writes.requests:
-        await connection.execute(_REQUESTS, *_columns(writes.requests))
     if writes.went_live:
         await connection.execute(_WENT_LIVE, *_columns(sorted(writes.went_live)), writes.now)
     for conflict in writes.conflicts:

@@ -39,7 +39,7 @@ from service.domain.blinding import (
     suppression_of,
     warranted,
 )
-from service.domain.errors import ConflictError
+from service.domain.errors import ConflictError, NotFoundError
 from service.domain.events import ApprovalRequested
 from service.domain.ids import PersonId, new_id
 from service.domain.person import PersonState
@@ -68,7 +68,10 @@ def list_suppressions(
 
 @router.post("/suppressions", summary="Ask for the quorum that suppresses findings about one entity", status_code=202)
 def ask_to_suppress(body: SuppressionIn, parts: Parts, judge: Judge) -> BlindingAsked:
-    """Open the request, or return the one that waits for exactly the same; 409 while one for the entity asks otherwise."""
+    """Open the request, or return the one that waits for exactly the same; 409 while one for the entity asks otherwise.
+
+    404 for an entity that nothing is known of: a slip of the pen would suppress nothing, or what is yet to come.
+    """
     requester = requester_of(judge)
     with parts.database.begin() as uow:
         suppression = Suppression(
@@ -80,6 +83,11 @@ def ask_to_suppress(body: SuppressionIn, parts: Parts, judge: Judge) -> Blinding
             expires_at=body.expires_at,
         )
         suppression.require_bounded(uow.now)
+        if not uow.blinding.known(suppression.entity):
+            raise NotFoundError(
+                f"{suppression.entity} is no registered account, and no alert was about it: name it as an alert does",
+                field="entity",
+            )
         uow.lock(f"suppress:{suppression.entity}")
         standing = uow.blinding.active(suppression.entity, suppression.detector)
         if standing is not None and standing.told.expires_at >= suppression.expires_at:

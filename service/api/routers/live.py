@@ -66,10 +66,13 @@ def health_details(request: Request, parts: Parts, _reader: Reader) -> StateShow
         since = waiting.waiting_since(uow.connection)
         waits_s = 0.0 if since is None else max(0.0, (uow.now - since).total_seconds())
         counts = waiting.counts(uow.connection)
+        differences = list(uow.blinding.differences())
     rules = None if parts.rulebook is None else parts.rulebook.state
     engine = parts.engine_health()
+    finding = differences or (rules is not None and rules.finding)
     return StateShown(
-        status="degraded" if waits_s > BACKLOG_S or (rules is not None and rules.finding) else "ok",
+        status="degraded" if waits_s > BACKLOG_S or finding else "ok",
+        suppressions_differ=differences,
         oldest_event_waits_s=round(waits_s, 3),
         listeners=feed_of(request).listeners,
         rules=None if rules is None else RulesShown(**asdict(rules)),

@@ -107,6 +107,7 @@ class StateShown(HealthShown):
             "approvals_waiting": 2,
             "messages_undelivered": 0,
             "listeners": 1,
+            "suppressions_differ": [],
             "rules": {"in_force": "3c9a6e5d", "waiting": None, "approval": None, "finding": None},
             "calibrations": [
                 {"name": "money", "scores": 90210, "drift_at_10_percent": 1.02, "drift_at_1_percent": 0.97}
@@ -121,6 +122,9 @@ class StateShown(HealthShown):
     approvals_waiting: int
     messages_undelivered: int
     listeners: int
+    suppressions_differ: list[str] = Field(
+        description="Suppressions that the engine goes by and no quorum approved, or the other way; in sentences."
+    )
     rules: RulesShown | None = Field(description="The sets of detectors; null where no engine runs.")
     calibrations: list[CalibrationShown] = Field(
         description="Of each class of scores: the recent share of low p-values over what it should be; 1 is perfect."

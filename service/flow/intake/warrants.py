@@ -1,8 +1,9 @@
 """Whether people let a request blind the engine: looked at again by who applies it, because a row is never authority.
 
 Rules (design D4, D7): a suppression, and settings that loosen, name the approval that they come from, and are applied only
-when the signed votes on it authorise exactly that now. Settings that only tighten need none. What a set-up decides for good
-(salt, memory, half-life …) is changed by no request at all. What cannot be checked is refused, never applied.
+when the signed votes on it authorise exactly that now. Settings that only tighten need none. A row is taken in its canonical
+form alone, which the database compares with the request's (`store/row_rights.py`). What a set-up decides for good (salt,
+memory, half-life …) is changed by no request at all. What cannot be checked is refused, never applied.
 """
 
 import asyncio
@@ -60,7 +61,8 @@ def warranted_row(request: LearningRequest, documents: _Documents, settings: Eng
         if request.kind == RecordKind.SUPPRESSION.value:
             allowed = document is not None and suppression_of(_only(document)).row() == bytes(told.row)
         else:
-            allowed = _may_set(msgspec.json.decode(told.row, type=EngineSettings), settings, document)
+            new = msgspec.json.decode(told.row, type=EngineSettings)
+            allowed = new.encode() == bytes(told.row) and _may_set(new, settings, document)
     except (msgspec.MsgspecError, InputError) as error:
         raise LearningRecordError(f"request {request.id} ({request.kind}): {error}") from error
     if not allowed:

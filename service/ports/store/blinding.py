@@ -42,6 +42,10 @@ class BlindingStore(Protocol):
         """Raises NotFoundError."""
         ...
 
+    def known(self, entity: str) -> bool:
+        """Say whether an entity is a registered account, or one that an alert was ever about."""
+        ...
+
     def active(self, entity: str, detector: str | None) -> StandingSuppression | None:
         """Return the one in force for exactly this, the longest of several."""
         ...
@@ -52,6 +56,10 @@ class BlindingStore(Protocol):
 
     def lift(self, suppression_id: str, by: str) -> bool:
         """Note who lifted it; False when somebody had."""
+        ...
+
+    def differences(self) -> Sequence[str]:
+        """Return one sentence for each suppression that the engine goes by and nobody approved, or the other way."""
         ...
 
     def settings(self) -> EngineSettings | None:

@@ -28,9 +28,12 @@ from service.flow.routes import JOBS_OF
 from service.store.tables.activity import learning, learning_requests
 from service.store.tables.approval import approvals
 from service.store.tables.blinding import suppressions
+from service.store.tables.incident import alerts
+from service.store.tables.keys import accounts
 from service.store.tables.proof import timeline
 from tests.support.api import ApiWorld, api_on, problem
 from tests.support.authority import House
+from tests.support.incidents import add_connection
 from tests.support.response import CONTAINMENT, rows, superuser_do
 from tests.support.servers import url_of_role
 
@@ -44,6 +47,11 @@ def api(ready: House, tmp_path: Path) -> Iterator[ApiWorld]:
     superuser_do(ready, delete(learning).where(learning.c.kind == "settings"))
     row = {"seq": 1, "kind": "settings", "payload": STARTED.encode(), "at": ready.clock.now()}
     superuser_do(ready, insert(learning).values(**row, engine_version="2.0", settings_digest=STARTED.digest()))
+    with ready.databases["superuser"].begin() as uow:
+        add_connection(uow.connection, "main")
+    registered = {"connection_id": "main", "holder": "platform", "created_at": ready.clock.now()}
+    for ref in ("hot-1", *map(str, range(25))):
+        superuser_do(ready, insert(accounts).values(id=new_id("acc"), ref=ref, **registered))
     found = api_on(ready.superuser_url, ready.clock, tmp_path)
     yield found
     found.close()
@@ -156,6 +164,21 @@ def test_what_is_not_exact_and_bounded_is_refused(
     told = problem(asked(api, ready, changes))
     assert (told["code"], told["field"]) == ("invalid_input", field)
     assert rows(ready, approvals) == []
+
+
+@pytest.mark.parametrize("entity", ["account:main/hot-99", "destination:eip155:1:0xABCD", "device:main/phone"])
+def test_what_nothing_is_known_of_is_not_suppressed_until_an_alert_was_about_it(
+    ready: House, api: ApiWorld, entity: str
+) -> None:
+    told = problem(asked(api, ready, {"entity": entity}))
+    assert (told["code"], told["field"]) == ("not_found", "entity")
+    assert rows(ready, approvals) == []
+    alert = {"id": new_id("alr"), "connection_id": "main", "activity_id": "a", "dedup_key": "k", "kind": "drain",
+             "severity": 2, "decision": "alert", "score": 4.0, "p_value": 1e-4, "title": "", "raised_at": ready.clock.now(),
+             "last_at": ready.clock.now(), "entities": ["account:main/hot-1", entity]}  # fmt: skip
+    superuser_do(ready, insert(alerts).values(alert))
+    assert problem(asked(api, ready, {"entity": entity[:-1]}))["code"] == "not_found", "exactly, and not what begins so"
+    assert asked(api, ready, {"entity": entity}).status_code == 202
 
 
 def test_only_a_known_person_asks_and_answers_for_it(ready: House, api: ApiWorld) -> None:

@@ -68,6 +68,27 @@ def test_the_api_s_role_can_close_and_the_jobs_do_the_rest(ready: House, inciden
     assert [r.kind for r in rows(ready, learning_requests)] == ["verdict", "incident_closed"]
 
 
+def test_an_event_alone_closes_acknowledges_and_teaches_nothing(ready: House, incident: IncidentId) -> None:
+    """The API's role may write events: what they say is held against the incident's row."""
+    db = ready.database(CONTAINMENT)
+    escalate.start(db, incident)
+    waiting = waiting_timers(ready)
+    escalate.acknowledged(db, incident)
+    review.write(db, incident)
+    assert waiting_timers(ready) == waiting != {}
+    assert rows(ready, reviews) == rows(ready, learning_requests) == []
+
+
+def test_a_false_alert_of_a_critical_incident_teaches_only_where_the_whole_was_false(
+    ready: House, incident: IncidentId
+) -> None:
+    """It may have been called so before it was joined, by a row."""
+    superuser_do(ready, update(alerts).values(verdict="false_positive"))
+    superuser_do(ready, update(incidents).values(state="closed", verdict="inconclusive", severity=4))
+    review.write(ready.database(CONTAINMENT), incident)
+    assert [r.kind for r in rows(ready, learning_requests)] == ["incident_closed"]
+
+
 def test_each_alert_takes_its_own_verdict_or_the_incident_s(ready: House, incident: IncidentId) -> None:
     with pytest.raises(InputError, match="no alert of this incident"):
         close(ready, incident, alr_other=CaseVerdict.FALSE_POSITIVE)

@@ -169,9 +169,10 @@ def test_when_nobody_could_approve_those_on_call_are_paged_again(ready: House, i
 
 def test_an_unconfirmed_step_pages_again_one_level_higher_each_time(ready: House, incident: IncidentId) -> None:
     start(ready, incident)
-    escalate.acknowledged(ready.database(CONTAINMENT), incident)
     with ready.database(CONTAINMENT).begin() as uow:
         uow.incidents.acknowledge(incident, "per_ada")
+    escalate.acknowledged(ready.database(CONTAINMENT), incident)
+    with ready.database(CONTAINMENT).begin() as uow:
         uow.attention.set_timer("step.confirm", "stp_1", uow.now + timedelta(hours=1), {"incident": incident})
     fire(ready, timedelta(hours=1))
     assert pages(ready) == [(1, "on_call"), (1, "unconfirmed")]

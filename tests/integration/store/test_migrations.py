@@ -31,6 +31,10 @@ CATALOGUE = {
     "rights": """SELECT c.relname, a.attname, coalesce(a.attacl, c.relacl)::text FROM pg_class c
         JOIN pg_attribute a ON a.attrelid = c.oid WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'
         AND a.attnum > 0 AND NOT a.attisdropped AND c.relname <> 'alembic_version' ORDER BY 1, a.attnum""",
+    "policies": """SELECT tablename, policyname, permissive, roles::text, cmd, qual, with_check FROM pg_policies
+        ORDER BY 1, 2""",
+    "row security": """SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relrowsecurity
+        ORDER BY 1""",
     "first rows": "SELECT seq, engine_version FROM baseline_snapshot UNION ALL SELECT version, '' FROM registry_version",
 }
 

@@ -1,0 +1,32 @@
+"""Which rows a role may write: set with the other rights after every upgrade (`store/row_rights.py`), taken back here.
+
+Revision ID: 0010
+"""
+
+from typing import Final
+
+from alembic import op
+
+revision = "0010"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+DOWNGRADE: Final = (
+    "DROP POLICY IF EXISTS everybody ON learning",
+    "DROP POLICY IF EXISTS api ON learning",
+    "ALTER TABLE learning DISABLE ROW LEVEL SECURITY",
+    "DROP TRIGGER IF EXISTS false_takes_quorum ON alerts",
+    "DROP TRIGGER IF EXISTS false_takes_quorum ON incidents",
+    "DROP FUNCTION IF EXISTS learning_may_add(bigint, text, bytea), false_takes_quorum()",
+)
+
+
+def upgrade() -> None:
+    """Nothing: rights are no history."""
+
+
+def downgrade() -> None:
+    """Drop what 0003 did not know; requests of the learning sequence had their policies then already."""
+    for statement in DOWNGRADE:
+        op.get_bind().exec_driver_sql(statement)

@@ -1,0 +1,118 @@
+"""Which rows a role may write where the table alone does not decide it (row level security and one trigger; design D4, D7).
+
+Rules:
+- Whoever scores may add activities to the learning sequence. What people decided gets a place only as the containment worker
+  asked for it, word for word and once: its role asks after it has verified the votes, and the API's role cannot ask.
+- Settings get a place without a quorum only where they tighten what is in force then; the directions are the domain's.
+- A critical incident is not called false by the API's role, nor an alert of one: that takes a quorum, which the containment
+  worker verifies. The trigger looks at what becomes false only, so whatever else changes of such a row is not its business.
+
+`learning_may_add` runs with its owner's rights, because a policy cannot look at its own table; it is asked of rows that are
+no activities, so that the usual batch pays nothing for it. What refuses fails the statement, and all of its batch: so the
+keeper of the engine (`flow/intake/warrants.py`) refuses the same first.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from rules.learning import RecordKind
+from service.domain.blinding import DIRECTIONS, Direction
+from service.domain.incident import CaseVerdict, Severity
+
+_AS_ASKED: Final = "ask.payload = new_payload"
+_ENTITIES: Final = "ask_told -> 'entities' IS NOT DISTINCT FROM new_told -> 'entities'"
+_ROW: Final = "ask_told -> 'row' IS NOT DISTINCT FROM new_told"
+_OPERATORS: Final = {Direction.LOWER_LOOSENS: ">=", Direction.HIGHER_LOOSENS: "<="}
+
+
+def _tightens(old: str, new: str) -> str:
+    """Return the SQL condition that one settings document tightens another, or leaves it as it is."""
+    free = {name: _OPERATORS[way] for name, way in DIRECTIONS.items() if way in _OPERATORS}
+    moved = [f"({new} ->> '{name}')::float8 {operator} ({old} ->> '{name}')::float8" for name, operator in free.items()]
+    named = ", ".join(f"'{name}'" for name in free)
+    kept = (
+        f"NOT EXISTS (SELECT FROM jsonb_each({old}) AS one WHERE one.key NOT IN ({named})"  # noqa: S608  names of ours
+        f" AND one.value IS DISTINCT FROM {new} -> one.key)"
+    )
+    return " AND ".join((*moved, kept))
+
+
+_MAY_ADD: Final = f"""
+CREATE OR REPLACE FUNCTION learning_may_add(new_seq bigint, new_kind text, new_payload bytea) RETURNS boolean
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  ask public.learning_requests%ROWTYPE;
+  ask_told jsonb;
+  new_told jsonb;
+  old_told jsonb;
+BEGIN
+  IF new_kind = '{RecordKind.RULES}' THEN RETURN true; END IF;
+  IF new_kind = '{RecordKind.SETTINGS}' THEN
+    SELECT convert_from(payload, 'UTF8')::jsonb INTO old_told FROM public.learning
+      WHERE kind = '{RecordKind.SETTINGS}' ORDER BY seq DESC LIMIT 1;
+    IF NOT FOUND THEN RETURN true; END IF;
+  END IF;
+  SELECT * INTO ask FROM public.learning_requests WHERE seq = new_seq AND kind = new_kind;
+  IF NOT FOUND THEN RETURN false; END IF;
+  IF new_kind NOT IN ('{RecordKind.INCIDENT_OPENED}', '{RecordKind.INCIDENT_CLOSED}', '{RecordKind.SUPPRESSION}',
+      '{RecordKind.SETTINGS}') THEN
+    RETURN {_AS_ASKED};
+  END IF;
+  ask_told := convert_from(ask.payload, 'UTF8')::jsonb;
+  new_told := convert_from(new_payload, 'UTF8')::jsonb;
+  IF new_kind IN ('{RecordKind.INCIDENT_OPENED}', '{RecordKind.INCIDENT_CLOSED}') THEN RETURN {_ENTITIES}; END IF;
+  IF NOT ({_ROW}) THEN RETURN false; END IF;
+  IF ask_told ->> 'approval' IS NOT NULL THEN RETURN true; END IF;
+  RETURN new_kind = '{RecordKind.SETTINGS}' AND {_tightens("old_told", "new_told")};
+END $$
+"""  # noqa: S608  names and words of ours
+_API: Final = "portcullis_api"
+_CONTAINMENT: Final = "portcullis_containment"
+_ASKS_ITSELF: Final = (
+    f"kind = '{RecordKind.SUPPRESSION_LIFTED}' OR "
+    f"(kind = '{RecordKind.SETTINGS}' AND convert_from(payload, 'UTF8')::jsonb ->> 'approval' IS NULL)"
+)
+_FALSE: Final = f"NEW.verdict = '{CaseVerdict.FALSE_POSITIVE}' AND NEW.verdict IS DISTINCT FROM OLD.verdict"
+_CRITICAL: Final = int(Severity.CRITICAL)
+_BY_QUORUM: Final = f"""
+CREATE OR REPLACE FUNCTION false_takes_quorum() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$ BEGIN
+  IF pg_has_role(current_user, '{_CONTAINMENT}', 'USAGE') THEN RETURN NEW; END IF;
+  IF TG_TABLE_NAME = 'incidents' THEN
+    IF NEW.severity < {_CRITICAL} THEN RETURN NEW; END IF;
+  ELSIF NOT EXISTS (SELECT FROM public.incidents WHERE id = NEW.incident_id AND severity >= {_CRITICAL}) THEN
+    RETURN NEW;
+  END IF;
+  RAISE insufficient_privilege USING MESSAGE = 'calling a critical incident false, or an alert of one, takes a quorum';
+END $$
+"""
+
+POLICIES: Final = (
+    ("learning", "everybody", "FOR SELECT USING (true)"),
+    (
+        "learning",
+        "api",
+        f"FOR INSERT TO {_API} WITH CHECK (kind = '{RecordKind.ACTIVITY}' OR learning_may_add(seq, kind, payload))",
+    ),
+    ("learning_requests", "everybody", "FOR SELECT USING (true)"),
+    ("learning_requests", "api", f"FOR INSERT TO {_API} WITH CHECK (seq IS NULL AND ({_ASKS_ITSELF}))"),
+    ("learning_requests", "api_places", f"FOR UPDATE TO {_API} USING (seq IS NULL) WITH CHECK (true)"),
+    ("learning_requests", "containment", f"FOR INSERT TO {_CONTAINMENT} WITH CHECK (true)"),
+)
+"""(table, name, what): each replaces the policy of its name; a table that is named here lets nobody do anything else."""
+
+
+def statements() -> Iterator[str]:
+    """Yield the SQL that puts these rules in force, once the roles are there."""
+    yield _MAY_ADD
+    yield _BY_QUORUM
+    for table, name, what in POLICIES:
+        yield f"DROP POLICY IF EXISTS {name} ON {table}"
+        yield f"CREATE POLICY {name} ON {table} {what}"
+    for table in dict.fromkeys(table for table, _, _ in POLICIES):
+        yield f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY"
+    for table in ("alerts", "incidents"):
+        yield (
+            f"CREATE OR REPLACE TRIGGER false_takes_quorum BEFORE UPDATE OF verdict ON {table} FOR EACH ROW"
+            f" WHEN ({_FALSE}) EXECUTE FUNCTION false_takes_quorum()"
+        )

@@ -1,0 +1,102 @@
+"""The engine's suppressions are held against the approved ones, from rows that not the API alone can write."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import delete, insert, update
+
+from rules.baseline.layout import Kind
+from rules.engine import ENGINE_VERSION
+from rules.learning import RecordKind
+from service.domain.blinding import Suppression, warranted
+from service.flow.blinding import compare_suppressions
+from service.store.tables.activity import learning, learning_requests
+from service.store.tables.baseline import baselines
+from service.store.tables.blinding import suppressions
+from service.store.tables.proof import timeline
+from tests.support.api import api_on
+from tests.support.authority import House
+from tests.support.response import CONTAINMENT, rows, superuser_do
+
+pytestmark = pytest.mark.servers
+ENTITY = "account:main/hot-1"
+
+
+@pytest.fixture(autouse=True)
+def empty(ready: House) -> None:
+    for table in (learning, learning_requests, baselines, suppressions):
+        superuser_do(ready, delete(table))
+
+
+def suppression(house: House, identity: str, **changes: object) -> Suppression:
+    told = {"id": identity, "entity": ENTITY, "detector": None, "owner": "per_1", "reason": "A test."}
+    return Suppression(**{**told, "expires_at": house.clock.now() + timedelta(days=1), **changes})  # type: ignore[arg-type]  # as told
+
+
+def list_it(house: House, one: Suppression, **changes: object) -> None:
+    fields = {name: getattr(one, name) for name in one.__struct_fields__}
+    superuser_do(
+        house, insert(suppressions).values({**fields, "approval_id": "a", "created_at": house.clock.now(), **changes})
+    )
+
+
+def sequence(house: House, seq: int, kind: RecordKind, payload: bytes) -> None:
+    row = {"seq": seq, "kind": kind.value, "payload": payload, "engine_version": ENGINE_VERSION, "settings_digest": ""}
+    superuser_do(house, insert(learning).values({**row, "at": house.clock.now()}))
+
+
+def differences(house: House) -> list[str]:
+    with house.database("portcullis_api").begin() as uow:
+        return list(uow.blinding.differences())
+
+
+def test_what_a_quorum_approved_and_the_engine_goes_by_is_no_difference(ready: House) -> None:
+    one = suppression(ready, "sup_1")
+    list_it(ready, one)
+    told = {"kind": "suppression", "subject": "sup_1", "payload": warranted(one.row(), "a")}
+    superuser_do(ready, insert(learning_requests).values({**told, "created_at": ready.clock.now()}))
+    assert differences(ready) == [], "it waits for its place"
+    superuser_do(ready, update(learning_requests).values(seq=1))
+    sequence(ready, 1, RecordKind.SUPPRESSION, one.row())
+    assert differences(ready) == []
+    superuser_do(ready, update(suppressions).values(lifted_at=ready.clock.now()))
+    assert differences(ready) == [f"sup_1 was lifted and still suppresses findings about {ENTITY}"]
+    sequence(ready, 2, RecordKind.SUPPRESSION_LIFTED, json.dumps({"id": "sup_1"}).encode())
+    assert differences(ready) == []
+
+
+def test_each_way_to_differ_is_told(ready: House) -> None:
+    list_it(ready, suppression(ready, "sup_1"))
+    assert differences(ready) == ["sup_1 is listed as active, and the engine does not go by it: ask for it again"]
+    sequence(ready, 1, RecordKind.SUPPRESSION, suppression(ready, "sup_1", entity="account:main/hot-2").row())
+    assert differences(ready) == ["sup_1 suppresses findings about account:main/hot-2 otherwise than a quorum approved"]
+    superuser_do(ready, delete(suppressions))
+    assert differences(ready) == ["sup_1 suppresses findings about account:main/hot-2, and no quorum approved it"]
+    later = ready.clock.now() - timedelta(seconds=1)
+    sequence(ready, 2, RecordKind.SUPPRESSION, suppression(ready, "sup_1", expires_at=later).row())
+    assert differences(ready) == [], "it has ended"
+
+
+def test_a_snapshot_that_the_apis_role_altered_is_found_recorded_once_and_shown(ready: House, tmp_path: Path) -> None:
+    state = suppression(ready, "sup_forged").row()
+    with ready.database("portcullis_api").begin() as uow:
+        for entity, stored in (("sup_forged", state), ("sup_junk", b"{")):
+            values = {"entity": entity, "kind": int(Kind.SUPPRESSION), "seq": 0, "state": stored}
+            uow.connection.execute(insert(baselines).values(values))
+    expected = [
+        f"sup_forged suppresses findings about {ENTITY}, and no quorum approved it",
+        "sup_junk is stored for the engine and cannot be read",
+    ]
+    for _ in range(2):
+        compare_suppressions(ready.database(CONTAINMENT))
+    assert [row.sentence for row in rows(ready, timeline, kind="suppression.differs")] == expected
+    api = api_on(ready.superuser_url, ready.clock, tmp_path)
+    try:
+        shown = api.get("/v1/health/details")
+        assert (shown["status"], shown["suppressions_differ"]) == ("degraded", expected)
+        superuser_do(ready, delete(baselines))
+        assert api.get("/v1/health/details")["suppressions_differ"] == []
+    finally:
+        api.close()
