@@ -348,7 +348,7 @@ class Engine:
         return health_of(self._state.shared)
 
     def take_changes(self) -> list[StateChange]:
-        """Records changed since the last call, in order of kind and entity, to store in the same transaction."""
+        """Records changed since the last call, in an order that depends on them alone."""
         self._since_fold = 0
         return self._state.take()
 
