@@ -345,7 +345,7 @@ class Engine:
 
     def health(self) -> Health:
         """Drift of the calibrations and what became of the budgets."""
-        return health_of(self._state.shared)
+        return health_of(self._state.shared, self.sequence)
 
     def take_changes(self) -> list[StateChange]:
         """Records changed since the last call, in an order that depends on them alone."""
