@@ -8,7 +8,6 @@
 
 import asyncio
 import base64
-import gc
 import hashlib
 import hmac
 import json
@@ -52,10 +51,12 @@ from service.domain.wire import WireActivity
 from service.flow.gate import Gate
 from service.flow.intake.batcher import Intake
 from service.flow.intake.keeper import EngineKeeper
+from service.serving import settle_down
 from service.store.connections import load_connection
 from service.store.intake import PostgresIntakeStore, PostgresTurn, connect
 
 CALLBACK_KEY = generate_private_key(65537, 2048)
+LOOK_S = 0.01
 STATE_BYTES = 3500
 """Changed baseline bytes an event, as ours writes them: account, actor, asset, destination."""
 INSERT = (
@@ -105,12 +106,6 @@ class TimedStore(PostgresIntakeStore):
         return timed
 
 
-def rest() -> None:
-    """Freeze what start-up allocated, as `service.serving` does."""
-    gc.collect()
-    gc.freeze()
-
-
 def sign(message: bytes, key: str = "") -> bytes:  # noqa: ARG001  one key signs here
     """Sign answers with a key of software; a token's takes longer."""
     return CALLBACK_KEY.sign(message, PKCS1v15(), SHA256())
@@ -126,8 +121,8 @@ async def watch(seconds: dict[str, float]) -> None:
     """Note the longest time for which a task that was due had to wait, and the longest in which this process worked."""
     while True:
         began, worked = time.perf_counter(), time.process_time()
-        await asyncio.sleep(0.002)
-        late = time.perf_counter() - began - 0.002
+        await asyncio.sleep(LOOK_S)
+        late = time.perf_counter() - began - LOOK_S
         seconds["longest stall"] = max(seconds["longest stall"], late)
         seconds["longest work"] = max(seconds["longest work"], min(late, time.process_time() - worked))
 
@@ -174,7 +169,7 @@ def ours() -> Served:
         state["intake"], state["app"] = app, Front(app, bounded=False)
         state["task"] = asyncio.create_task(intake.run())
         state["watching"] = asyncio.create_task(watch(store.seconds))
-        rest()
+        settle_down()
         state["seconds"], state["cpu"] = store.seconds, time.process_time()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -232,7 +227,7 @@ def bare() -> Served:
     async def start() -> None:
         state["connection"] = await asyncpg.connect(os.environ["BENCH_DATABASE"])
         state["task"] = asyncio.create_task(commit())
-        rest()
+        settle_down()
 
     return Served(_with_lifespan(app, start, dict), "httptools")
 

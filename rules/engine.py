@@ -10,7 +10,7 @@ Rules enforced here:
 - A back-test's rows go through the same compiled functions as a live observation, so both give the same bits.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -23,19 +23,8 @@ from rules.baseline.reputation import NO_CELL
 from rules.baseline.tables import ACCOUNTS, FULL, claim, format_word
 from rules.binding import SCRATCH_WORDS, cut_frame, cut_told
 from rules.errors import CapacityError, LearningRecordError
-from rules.event import E_COUNTS, E_FAMILY, E_FROZEN, E_HISTORY, EVENT_WIDTH, fingerprint, write_row
-from rules.explain import reason_for, reason_of
-from rules.features.amount import SHARE_OF_BALANCE
-from rules.features.frame import (
-    R_CALIBRATED,
-    R_HISTORY,
-    R_JUDGED,
-    R_LEVEL,
-    R_P,
-    R_SCORE,
-    R_TAIL,
-    Frame,
-)
+from rules.event import E_COUNTS, E_FAMILY, E_FROZEN, E_HISTORY, EVENT_WIDTH, fingerprint, row_of, write_row
+from rules.features.frame import R_LEVEL, Frame
 from rules.fusion import JUDGED_WORDS
 from rules.health import Health, health_of
 from rules.learning import (
@@ -65,22 +54,24 @@ from rules.outcome import (
     Fired,
 )
 from rules.settings import EngineSettings as EngineSettings  # noqa: PLC0414 -- part of this module's interface
-from rules.signal import Assessment, Decision, History, Reason, Signal, stronger
+from rules.signal import Assessment, Decision, Signal, stronger
 from rules.state import State
+from rules.telling import NOTHING, Found, told
 
 ENGINE_VERSION: Final = "2.0"
 """Changes whenever the same sequence would give other bytes or scores."""
 
-TOLD_FROM: Final = 1.0
-"""Score from which reasons are told of an activity that is allowed: one in ten."""
-
 _FOLD_AFTER: Final = 4000
-_NO_ROWS: Final[F8] = np.zeros((0, OUT_WIDTH), np.float64)
 _NO_VERDICTS: Final[F8] = np.zeros((0, VERDICT_WIDTH), np.float64)
 _VERDICT_WORDS: Final = {"true_positive": 5, "false_positive": 6}
 _PLAYBOOKS: Final = ("drain", "signing_tampering", "account_takeover", "insider_policy_change")
 _DECISIONS: Final = (Decision.ALLOW, Decision.ALERT, Decision.HOLD)
 _OPERATIONS: Final = {Operation.LEARN: 0, Operation.SKIP: 1, Operation.LATE_LEARN: 2}
+_LEARNT: Final = (Operation.LEARN, Operation.SKIP)
+
+
+Processed = tuple[Assessment, Operation] | CapacityError
+"""What became of one observation of many."""
 
 
 class Engine:
@@ -94,9 +85,10 @@ class Engine:
         self._state = State(settings)
         self._scratch = np.zeros(SCRATCH_WORDS, np.float64)
         self.frame: Frame = cut_frame(self._scratch)
-        self._reasons, self._fired = cut_told(self._scratch)
+        self._fired = cut_told(self._scratch).fired
         self._row = np.zeros((1, EVENT_WIDTH), np.float64)
-        self._work = kernel.Work(self._row, _NO_ROWS, _NO_VERDICTS, np.zeros(kernel.PLACE_WIDTH, np.int64))
+        self._out = np.zeros((1, OUT_WIDTH), np.float64)
+        self._work = kernel.Work(self._row, self._out, _NO_VERDICTS, np.zeros(kernel.PLACE_WIDTH, np.int64))
         self._since_fold = 0
         self.sequence = 0
         self.use(detectors)
@@ -132,19 +124,47 @@ class Engine:
         """
         self._place(observation, history=history)
         status = self._step(kernel.MEASURE if frozen else kernel.COMMIT)
-        assessment = self._told(status == kernel.LOOK)
+        found = self._looked() if status == kernel.LOOK else NOTHING
+        assessment = told(self._out[0], found)
         operation = Operation.LEARN
-        if frozen or self._remembered_only() or assessment.decision is not Decision.ALLOW:
+        if frozen or self._remembered_only() or found.decision is not Decision.ALLOW:
             operation = Operation.SKIP
         if frozen or status == kernel.LOOK:
             self._finish(operation)
         self.sequence += 1
         return assessment, operation
 
+    def process_all(self, observations: Sequence[Observation], history: Sequence[bool]) -> list[Processed]:
+        """As ``process`` one by one, in order, with the same bits; what has no room is an error in its place."""
+        if not observations:
+            return []
+        salt = self.settings.salt
+        events = self._with_frozen(np.array([row_of(one, salt) for one in observations], np.float64))
+        events[:, E_HISTORY] = history
+        out, full = np.empty((len(events), OUT_WIDTH), np.float64), set[int]()
+        work = kernel.Work(events, out, _NO_VERDICTS, np.zeros(kernel.PLACE_WIDTH, np.int64))
+        looked: dict[int, Found] = {}
+        while (status := kernel.run(self._held, work)) != kernel.DONE:
+            row = int(work.place[kernel.P_ROW])
+            if status == kernel.NO_ROOM:
+                full.add(row)
+                work.place[kernel.P_ROW] = row + 1
+            else:
+                looked[row] = self._looked()
+                self._go_on(work, looked[row].decision)
+        self._count_notes(len(events))
+        self.sequence += len(events) - len(full)
+        skips = out[:, O_OPERATION].tolist()
+        return [
+            self._no_room() if at in full else (told(out[at], looked.get(at, NOTHING)), _LEARNT[int(skip)])
+            for at, skip in enumerate(skips)
+        ]
+
     def assess(self, observation: Observation, *, tell: bool = False) -> Assessment:
         """What ``process`` would say, without changing anything; ``tell``: with its reasons however low the score."""
         self._place(observation, history=False)
-        return self._told(self._step(kernel.MEASURE) == kernel.LOOK, tell=tell)
+        looked_at = self._step(kernel.MEASURE) == kernel.LOOK
+        return told(self._out[0], self._looked() if looked_at else NOTHING, tell=tell)
 
     def _place(self, observation: Observation, *, history: bool) -> None:
         row = self._row[0]
@@ -164,15 +184,26 @@ class Engine:
         place[kernel.P_FORCED], place[kernel.P_OPERATION] = 1, _OPERATIONS[operation]
         self._run(self._work)
 
+    def _go_on(self, work: kernel.Work, decision: Decision) -> None:
+        """Have the row that was looked at committed as it was decided."""
+        row = int(work.place[kernel.P_ROW])
+        alone = self._remembered_only() or decision is not Decision.ALLOW
+        operation = _OPERATIONS[Operation.SKIP if alone else Operation.LEARN]
+        work.out[row, O_DECISION], work.out[row, O_OPERATION] = decision.strength, operation
+        work.place[kernel.P_FORCED], work.place[kernel.P_OPERATION] = 1, operation
+
     def _run(self, work: kernel.Work) -> int:
         status = kernel.run(self._held, work)
         if status == kernel.NO_ROOM:
-            raise CapacityError(f"already {self.settings.max_accounts} accounts: raise max_accounts or remove accounts")
-        self._count_notes()
+            raise self._no_room()
+        self._count_notes(1)
         return status
 
-    def _count_notes(self) -> None:
-        self._since_fold += 1
+    def _no_room(self) -> CapacityError:
+        return CapacityError(f"already {self.settings.max_accounts} accounts: raise max_accounts or remove accounts")
+
+    def _count_notes(self, rows: int) -> None:
+        self._since_fold += rows
         if self._since_fold >= _FOLD_AFTER:
             self._state.fold()
             self._since_fold = 0
@@ -181,39 +212,11 @@ class Engine:
         event = self.frame.event
         return bool(event[E_FROZEN] != 0.0 or event[E_COUNTS] == 0.0)
 
-    def _told(self, looked_at: bool, *, tell: bool = False) -> Assessment:  # noqa: FBT001 -- what the kernel said
-        result = self.frame.result
-        signals: tuple[Signal, ...] = ()
-        decision, silenced = Decision.ALLOW, None
-        if looked_at:
-            signals = self._signals()
-            decision, silenced = self._decided(signals)
-        told = tell or decision is not Decision.ALLOW or result[R_SCORE] >= TOLD_FROM
-        return Assessment(
-            score=float(result[R_SCORE]),
-            p_value=float(result[R_P]),
-            decision=decision,
-            history=History.ENOUGH if result[R_HISTORY] == 1.0 else History.NOT_ENOUGH,
-            reasons=self._reasons_told() if told else (),
-            signals=signals,
-            playbook=self._playbook(decision, signals),
-            tail=bool(result[R_TAIL]),
-            calibrated=bool(result[R_CALIBRATED]),
-            judged=tuple(result[R_JUDGED : R_JUDGED + JUDGED_WORDS].tolist()) if told else (),
-            silenced=silenced,
-        )
-
-    def _reasons_told(self) -> tuple[Reason, ...]:
-        found = []
-        for index, value, low, high, share in self._reasons.tolist():
-            if index < 0.0:
-                break
-            at = int(index)
-            if at == SHARE_OF_BALANCE:
-                found.append(reason_of(self.frame, at, share, None))
-            else:
-                found.append(reason_for(at, value, low, high, share, None))
-        return tuple(found)
+    def _looked(self) -> Found:
+        """What is found in the event as it was just measured."""
+        signals = self._signals()
+        decision, silenced = self._decided(signals)
+        return Found(signals, decision, silenced, self._playbook(decision, signals))
 
     def _signals(self) -> tuple[Signal, ...]:
         frame, salt = self.frame, self.settings.salt
@@ -255,13 +258,9 @@ class Engine:
         positions = {detector.id: at for at, detector in enumerate(self._detectors.running)}
         while self._run(work) == kernel.LOOK:
             row = int(place[kernel.P_ROW])
-            signals = self._signals()
-            decision, _ = self._decided(signals)
-            alone = self._remembered_only() or decision is not Decision.ALLOW
-            operation = _OPERATIONS[Operation.SKIP if alone else Operation.LEARN]
-            out[row, O_DECISION], out[row, O_OPERATION] = decision.strength, operation
-            place[kernel.P_FORCED], place[kernel.P_OPERATION] = 1, operation
-            fired += [Fired(row, positions[one.detector], one.decision.strength) for one in signals]
+            found = self._looked()
+            self._go_on(work, found.decision)
+            fired += [Fired(row, positions[one.detector], one.decision.strength) for one in found.signals]
         self.sequence += len(events)
         return fired
 
@@ -346,10 +345,10 @@ class Engine:
 
     def health(self) -> Health:
         """Drift of the calibrations and what became of the budgets."""
-        return health_of(self._state.shared)
+        return health_of(self._state.shared, self.sequence)
 
     def take_changes(self) -> list[StateChange]:
-        """Records changed since the last call, in order of kind and entity, to store in the same transaction."""
+        """Records changed since the last call, in an order that depends on them alone."""
         self._since_fold = 0
         return self._state.take()
 

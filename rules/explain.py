@@ -6,7 +6,6 @@ of a remembered balance says so.
 
 from typing import Final
 
-from rules.arrays import F8
 from rules.features.amount import SHARE_OF_BALANCE
 from rules.features.catalogue import FEATURES
 from rules.features.declared import Feature, dollars, duration
@@ -105,14 +104,15 @@ def reason_of(frame: Frame, index: int, share: float, detector: str | None) -> R
     """As ``reason_for``, of a measured frame whose ranges were told."""
     numbers = float(frame.values[index]), float(frame.low[index]), float(frame.high[index])
     found = reason_for(index, *numbers, share, detector)
-    note = balance_note(frame.now) if index == SHARE_OF_BALANCE else ""
+    note = ""
+    if index == SHARE_OF_BALANCE:
+        note = balance_note(*(float(frame.now[word]) for word in (N_NOW_US, N_BALANCE_TOLD_US, N_BALANCE_USD)))
     return Reason(found.feature, found.observed + note, found.usual, share, detector) if note else found
 
 
-def balance_note(now: F8) -> str:
+def balance_note(now_us: float, told_us: float, balance_usd: float) -> str:
     """What a share is a share of, when that balance was not told with the activity but remembered; else nothing."""
-    told_us = float(now[N_BALANCE_TOLD_US])
     if not told_us >= 0.0:
         return ""
-    ago = duration(max(0.0, float(now[N_NOW_US]) - told_us) / US)
-    return f" of about {dollars(float(now[N_BALANCE_USD]))}, as last told {ago} before and moved since"
+    ago = duration(max(0.0, now_us - told_us) / US)
+    return f" of about {dollars(balance_usd)}, as last told {ago} before and moved since"

@@ -37,15 +37,17 @@ class Budget(msgspec.Struct, frozen=True):
 
 
 class Health(msgspec.Struct, frozen=True):
-    """All of it."""
+    """All of it, after the row of the learning sequence that ``sequence`` is the number of."""
 
+    sequence: int
     calibrations: tuple[Calibration, ...]
     budgets: tuple[Budget, ...]
 
 
-def health_of(shared: Shared) -> Health:
+def health_of(shared: Shared, sequence: int) -> Health:
     """The present state."""
     return Health(
+        sequence,
         tuple(_calibration(shared, at, name) for at, name in enumerate(CLASSES)),
         tuple(_budget(shared, at, name) for at, name in enumerate(BUDGETS[:-1])),
     )

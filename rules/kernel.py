@@ -18,6 +18,9 @@ from rules.compiled import compiled, entry
 from rules.event import E_AT_US, E_COUNTS, E_FROZEN, E_HISTORY, E_KIND, EVENT_WIDTH, KINDS
 from rules.features import catalogue
 from rules.features.frame import (
+    N_BALANCE_TOLD_US,
+    N_BALANCE_USD,
+    N_NOW_US,
     R_CALIBRATED,
     R_DECISION,
     R_FREE_SCORE,
@@ -38,12 +41,15 @@ from rules.judging import learn
 from rules.measuring import measured
 from rules.outcome import (
     MAX_REASONS,
+    O_BALANCE_TOLD_US,
+    O_BALANCE_USD,
     O_CALIBRATED,
     O_DECISION,
     O_FREE,
     O_HISTORY,
     O_JUDGED,
     O_LEVEL,
+    O_NOW_US,
     O_OPERATION,
     O_P_VALUE,
     O_RAW,
@@ -188,6 +194,9 @@ def _looked_at(f: Frame, guards: F8, told: Told) -> bool:
 @compiled
 def _write(f: Frame, reasons: F8, out: F8) -> None:
     result = f.result
+    out[O_NOW_US] = f.now[N_NOW_US]
+    out[O_BALANCE_TOLD_US] = f.now[N_BALANCE_TOLD_US]
+    out[O_BALANCE_USD] = f.now[N_BALANCE_USD]
     out[O_SCORE] = result[R_SCORE]
     out[O_P_VALUE] = result[R_P]
     out[O_DECISION] = result[R_DECISION]
@@ -213,7 +222,7 @@ def run(held: Held, work: Work) -> int:
 
     ``DONE``: all rows are done. ``LOOK``: somebody must look at row ``place[P_ROW]``, which is measured, its out row
     written, and not committed; ``P_FORCED`` commits it as ``P_OPERATION`` says. ``NO_ROOM``: that row's account has no
-    room, and nothing of it was written. In ``MEASURE`` mode nothing is ever written, and no out row.
+    room, and nothing of it was written. In ``MEASURE`` mode nothing is ever written but the out row.
     Verdicts from ``place[P_VERDICT]`` on are learned before the first row that is not earlier.
     """
     p, s = places_of(held.arena, held.integers), shared_of(held.common, held.integers)
@@ -232,10 +241,10 @@ def run(held: Held, work: Work) -> int:
             place[P_FORCED] = 0
         else:
             looked_at = _looked_at(m, held.guards, told)
-            if place[P_MODE] == MEASURE:
-                return LOOK if looked_at else DONE
             if len(work.out) > 0:
                 _write(m, told.reasons, work.out[at])
+            if place[P_MODE] == MEASURE:
+                return LOOK if looked_at else DONE
             if looked_at:
                 return LOOK
         if not commit(p, s, m, int(m.result[R_OPERATION])):

@@ -48,7 +48,12 @@ W_LOW: Final = 2
 W_HIGH: Final = 3
 W_SHARE: Final = 4
 REASON_WIDTH: Final = 5
-OUT_WIDTH: Final = O_REASONS + MAX_REASONS * REASON_WIDTH
+O_NOW_US: Final = O_REASONS + MAX_REASONS * REASON_WIDTH
+"""Event time as it counts, in epoch microseconds."""
+O_BALANCE_TOLD_US: Final = O_NOW_US + 1
+"""When the balance that a share is of was told; NaN when that was with the activity, or never."""
+O_BALANCE_USD: Final = O_NOW_US + 2
+OUT_WIDTH: Final = O_NOW_US + 3
 
 V_KNOWN_US: Final = 0
 V_TRUTH: Final = 1

@@ -156,17 +156,17 @@ class State:
         return StateChange(kind, name, self.verdicts[name].tobytes())
 
     def take(self) -> list[StateChange]:
-        """Every record changed since the last call, in order of kind and entity."""
+        """Every record changed since the last call: by pool and slot, then sections, then what has a name."""
         self.fold()
         marked = np.flatnonzero(self.shared.marks[: len(SECTIONS)]).tolist()
-        changes = [self._pooled(note) for note in self._dirty]
+        changes = [self._pooled(note) for note in sorted(self._dirty)]
         changes += [self._section(at) for at in marked]
-        changes += [self._named(kind, name) for kind, name in self.dirty_names]
+        changes += [self._named(kind, name) for kind, name in sorted(self.dirty_names)]
         self._dirty.clear()
         self.dirty_names.clear()
         self._ever.update(marked)
         self.shared.marks[:] = 0
-        return sorted(changes)
+        return changes
 
     def snapshot(self) -> Iterator[StateChange]:
         """Every record, in order of kind and entity."""

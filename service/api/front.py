@@ -7,7 +7,6 @@ lets another origin in.
 """
 
 import re
-import secrets
 from typing import Any, Final
 
 import structlog
@@ -15,12 +14,14 @@ import structlog
 from service.api.problems import problem_of
 from service.api.raw import TRACE_ID, ClientGoneError, Receive, Scope, Send, answer_problem, read_body
 from service.domain.errors import PortcullisError
+from service.domain.randomness import Pieces
 
 MAX_BODY: Final = 1024 * 1024
 """Bytes of a body, set-up's included."""
 EVENTS_PATH: Final = "/v1/events"
 
 _TRACEPARENT: Final = re.compile(rb"00-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_RANDOM: Final = Pieces(16)
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
@@ -35,7 +36,7 @@ HEADERS: Final = (
 def trace_id_of(told: bytes | None) -> str:
     """Return the caller's trace id, as a `traceparent` tells it (W3C Trace Context), or a new one."""
     found = None if told is None else _TRACEPARENT.fullmatch(told)
-    return secrets.token_hex(16) if found is None else found[1].decode()
+    return _RANDOM.take().hex() if found is None else found[1].decode()
 
 
 def _told(scope: Scope) -> bytes | None:

@@ -3,14 +3,18 @@
 Rules enforced here: results go to standard output and can be parsed (`--json`), everything else to standard error.
 """
 
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from service.commands.printing import plain
+from service.domain.errors import PortcullisError
 from service.runtime.layout import Layout, layout_of
 from service.runtime.memory import API_LIMIT_MB, TOTAL_LIMIT_MB
 
@@ -65,12 +69,16 @@ def down() -> None:
 
 
 def status(as_json: Json = False) -> None:
-    """Show what runs, where, and how much memory it takes (PSS, children included)."""
+    """Show what runs, where, how much memory it takes (PSS, children included), and how the engine is.
+
+    The engine is asked over the API at PORTCULLIS_API_URL, with the token of PORTCULLIS_API_TOKEN.
+    """
     from service.runtime.status import read_status  # noqa: PLC0415  as in `up`
 
     found = read_status(layout())
+    engine, why_not = _engine()
     if as_json:
-        typer.echo(found.as_json())
+        typer.echo(json.dumps(found.as_document() | {"engine": engine, "engine_not_told": why_not}, indent=1))
         return
     table = Table("process", "pid", "state", "restarts", "PSS MB", "address", title=found.home)
     for part in found.parts:
@@ -83,13 +91,13 @@ def status(as_json: Json = False) -> None:
         "total", "", "", "", f"{bound}{found.total_pss_mb:.1f}", f"limit {TOTAL_LIMIT_MB:.0f}, API {API_LIMIT_MB:.0f}"
     )
     _print(table)
+    _print(_engine_table(engine) if engine else f"engine: {why_not}")
     for sentence in found.over_limit:
         typer.echo(sentence, err=True)
 
 
 def doctor(as_json: Json = False) -> None:
     """Check every part and say what to do about what is wrong; ends non-zero when something is."""
-    import json  # noqa: PLC0415  as in `up`
     from dataclasses import asdict  # noqa: PLC0415  as in `up`
 
     from service.runtime.doctor import Outcome, examine  # noqa: PLC0415  as in `up`
@@ -110,8 +118,40 @@ def doctor(as_json: Json = False) -> None:
         raise ChecksFailedError(f"wrong: {', '.join(wrong)}")
 
 
-def _print(table: Table) -> None:
-    """Print a table, wide enough for a file or a pipe to be searched line by line."""
+def _engine() -> tuple[dict[str, Any] | None, str | None]:
+    """Return what the API tells of its engine, or why that cannot be told."""
+    from service.commands.client import ApiClient, api_token  # noqa: PLC0415  as in `up`
+
+    try:
+        with ApiClient(api_token()) as api:
+            told = api.get("/v1/health/details")
+    except PortcullisError as error:
+        return None, str(error)
+    if told.get("sequence") is None:
+        return None, "it is being built, or the API runs without one"
+    return {name: told[name] for name in ("sequence", "rows_behind", "calibrations", "budgets")}, None
+
+
+def _engine_table(engine: Mapping[str, Any]) -> Table:
+    title = f"engine at row {engine['sequence']:,}, {engine['rows_behind']:,} rows behind"
+    table = Table(
+        "calibration or budget", "scores", "drift at 10 %", "drift at 1 %", "alerts a day", "asked", title=title
+    )
+    for one in engine["calibrations"]:
+        drifts = (one["drift_at_10_percent"], one["drift_at_1_percent"])
+        table.add_row(plain(one["name"]), f"{one['scores']:,}", *(_told(drift) for drift in drifts), "", "")
+    for one in engine["budgets"]:
+        asked = "no budget" if one["asked"] is None else _told(one["asked"])
+        table.add_row(plain(one["name"]), "", "", "", _told(one["realised"]), asked)
+    return table
+
+
+def _told(number: float | None) -> str:
+    return "too little seen" if number is None else f"{number:.2f}"
+
+
+def _print(table: Table | str) -> None:
+    """Print a table or a line, wide enough for a file or a pipe to be searched line by line."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH_WITHOUT_TERMINAL)

@@ -3,10 +3,11 @@
 They sort by creation time, are unguessable enough to be harmless in logs, and never authorise anything.
 """
 
-import secrets
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Final, NewType
+
+from service.domain.randomness import Pieces
 
 ConnectionId = NewType("ConnectionId", str)
 AccountId = NewType("AccountId", str)
@@ -24,11 +25,12 @@ _ULID_LENGTH: Final = 26
 _PAIRS: Final = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
 """What ten bits are written as."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_RANDOM: Final = Pieces(10)
 
 
 def new_id(kind: str) -> str:
     """Return a fresh identifier such as `inc_01JD…`; `kind` is three lower-case letters."""
-    return _written(kind, (time.time_ns() // 1_000_000) << 80 | int.from_bytes(secrets.token_bytes(10)))
+    return _written(kind, (time.time_ns() // 1_000_000) << 80 | int.from_bytes(_RANDOM.take()))
 
 
 def first_id_at(kind: str, moment: datetime) -> str:

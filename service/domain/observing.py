@@ -29,6 +29,8 @@ _SEVERITY: Final = {
     "high": Severity.HIGH,
     "critical": Severity.CRITICAL,
 }
+_ENCODER: Final = msgspec.json.Encoder()
+_NO_REASONS: Final = "[]"
 CHANGED: Final = "transaction_changed"
 """The one reason that is not the engine's."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -95,13 +97,13 @@ def judged(assessment: Assessment, decision: str, extra: tuple[Reason, ...] = ()
         score=assessment.score,
         p_value=assessment.p_value,
         history=assessment.history.value,
-        reasons=msgspec.json.encode(reasons).decode(),
+        reasons=_ENCODER.encode(reasons).decode() if reasons else _NO_REASONS,
     )
 
 
 def detectors_of(assessment: Assessment) -> tuple[str, ...]:
     """Return the ids of the detectors that found something, shadow ones too."""
-    return tuple(signal.detector for signal in assessment.signals)
+    return tuple([signal.detector for signal in assessment.signals])
 
 
 def alert_of(received: Received, assessment: Assessment, decision: str) -> tuple[Alert, str]:

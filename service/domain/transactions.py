@@ -20,6 +20,7 @@ from service.domain.intake import Item, TransactionState
 T = TypeVar("T")
 
 GIVEN_UP: Final = frozenset({"failed", "cancelled"})
+_SIGNING: Final = f"{Family.SIGNING.value}."
 _RANK: Final = ("requested", "approved", "signed", "broadcast", "failed", "cancelled", "confirmed")
 """Deliveries come in any order: a state only ever moves to the right."""
 _HOLDING: Final = frozenset({"account", "asset", "destination", "payload", "state"})
@@ -107,7 +108,7 @@ def gives_up(state: TransactionState, activity: Activity) -> bool:
 
 def state_of(activity: Activity) -> str:
     """Return the transaction state that an activity stands for."""
-    return "requested" if activity.family is Family.SIGNING else activity.kind.partition(".")[2]
+    return "requested" if activity.kind.startswith(_SIGNING) else activity.kind.partition(".")[2]
 
 
 def payload_digest(transaction: EvmTransaction) -> bytes:

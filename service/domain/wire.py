@@ -16,6 +16,7 @@ import json
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
+from operator import attrgetter
 from typing import Annotated, Final
 
 import msgspec
@@ -91,6 +92,8 @@ _REQUIRED_OF: Final = {
 }
 _REQUIRED: Final = {kind: _REQUIRED_OF[Family(kind.partition(".")[0])] for kind in KINDS}
 _DIGITS: Final = len(str(MAX_UNITS))
+_TOLD: Final = {kind: attrgetter(*fields, fields[0]) for kind, fields in _REQUIRED.items()}
+"""All required fields at once, as a tuple, which of a single name would be none."""
 _EVM_PLACE: Final = re.compile(r"(eip155:[0-9]{1,32}:)?0[xX][0-9a-fA-F]{40}", re.ASCII)
 _DECODER: Final = msgspec.json.Decoder(WireActivity)
 _TEXTS: Final = tuple(
@@ -181,9 +184,9 @@ def _check(wire: WireActivity) -> None:
         raise InputError("timestamp must name its zone, for example 2020-09-25T18:51:00Z", field="timestamp")
     if not EARLIEST <= wire.timestamp <= LATEST:
         raise InputError("timestamp must lie between 2009 and 2100", field="timestamp")
-    for name in required:
-        if getattr(wire.data, name) is None:
-            raise InputError(f"data.{name} is required for {wire.type}", field=f"data.{name}")
+    if None in _TOLD[wire.type](wire.data):
+        missing = next(name for name in required if getattr(wire.data, name) is None)
+        raise InputError(f"data.{missing} is required for {wire.type}", field=f"data.{missing}")
     units = wire.data.amount_base_units
     if units is not None and len(units) >= _DIGITS and int(units) > MAX_UNITS:
         raise InputError("data.amount_base_units is over 2^256 - 1", field="data.amount_base_units")

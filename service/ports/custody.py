@@ -12,6 +12,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol
 
+import msgspec
+
 from service.domain.account import AccountRef
 from service.domain.activity import Activity
 from service.domain.ids import ConnectionId
@@ -46,8 +48,7 @@ class ConnectionConfig:
     secret_names: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(msgspec.Struct, frozen=True):
     """One verified and parsed webhook. `activity` is None for events that are stored but mean nothing to the engine."""
 
     event_id: str

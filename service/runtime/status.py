@@ -62,21 +62,18 @@ class Status:
             found.append(f"the installation takes {self.total_pss_mb:.0f} MB, more than {TOTAL_LIMIT_MB:.0f}")
         return tuple(found)
 
-    def as_json(self) -> str:
+    def as_document(self) -> dict[str, object]:
         """Return the machine-readable form."""
-        return json.dumps(
-            {
-                "home": self.home,
-                "supervisor": self.supervisor,
-                "starting": self.starting,
-                "parts": [asdict(part) for part in self.parts],
-                "total_pss_mb": round(self.total_pss_mb, 1),
-                "complete": self.complete,
-                "limits_mb": {"api": API_LIMIT_MB, "total": TOTAL_LIMIT_MB},
-                "over_limit": self.over_limit,
-            },
-            indent=1,
-        )
+        return {
+            "home": self.home,
+            "supervisor": self.supervisor,
+            "starting": self.starting,
+            "parts": [asdict(part) for part in self.parts],
+            "total_pss_mb": round(self.total_pss_mb, 1),
+            "complete": self.complete,
+            "limits_mb": {"api": API_LIMIT_MB, "total": TOTAL_LIMIT_MB},
+            "over_limit": self.over_limit,
+        }
 
 
 def read_status(layout: Layout) -> Status:

@@ -52,9 +52,7 @@ class BitcoinVault:
 
     def replace_pending(self, account: AccountId, *, key: str) -> Receipt:  # noqa: ARG002  nothing is done
         """Refuse: a Bitcoin transaction is outbid by the sweep of the coins it spends."""
-        raise MissingCapabilityError(
-            f"account {account} is of Bitcoin, which has no nonces: sweep_to_safe outbids"
-        )
+        raise MissingCapabilityError(f"account {account} is of Bitcoin, which has no nonces: sweep_to_safe outbids")
 
     def pending_replaced(self, account: AccountId) -> Verdict:  # noqa: ARG002  as replace_pending
         """See replace_pending."""

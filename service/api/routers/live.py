@@ -67,8 +67,9 @@ def health_details(request: Request, parts: Parts, _reader: Reader) -> StateShow
         waits_s = 0.0 if since is None else max(0.0, (uow.now - since).total_seconds())
         counts = waiting.counts(uow.connection)
         differences = list(uow.blinding.differences())
+        engine = parts.engine_health()
+        last = waiting.last_sequence(uow.connection)
     rules = None if parts.rulebook is None else parts.rulebook.state
-    engine = parts.engine_health()
     finding = differences or (rules is not None and rules.finding)
     return StateShown(
         status="degraded" if waits_s > BACKLOG_S or finding else "ok",
@@ -76,6 +77,8 @@ def health_details(request: Request, parts: Parts, _reader: Reader) -> StateShow
         oldest_event_waits_s=round(waits_s, 3),
         listeners=feed_of(request).listeners,
         rules=None if rules is None else RulesShown(**asdict(rules)),
+        sequence=None if engine is None else engine.sequence,
+        rows_behind=None if engine is None else max(0, last - engine.sequence),
         calibrations=[CalibrationShown(**msgspec.structs.asdict(one)) for one in engine.calibrations] if engine else [],
         budgets=[BudgetShown(**msgspec.structs.asdict(one)) for one in engine.budgets] if engine else [],
         **counts,

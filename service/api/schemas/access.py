@@ -109,6 +109,8 @@ class StateShown(HealthShown):
             "listeners": 1,
             "suppressions_differ": [],
             "rules": {"in_force": "3c9a6e5d", "waiting": None, "approval": None, "finding": None},
+            "sequence": 90344,
+            "rows_behind": 0,
             "calibrations": [
                 {"name": "money", "scores": 90210, "drift_at_10_percent": 1.02, "drift_at_1_percent": 0.97}
             ],
@@ -126,6 +128,10 @@ class StateShown(HealthShown):
         description="Suppressions that the engine goes by and no quorum approved, or the other way; in sentences."
     )
     rules: RulesShown | None = Field(description="The sets of detectors; null where no engine runs.")
+    sequence: int | None = Field(
+        description="Row of the learning sequence at which the engine stands; null: it is built."
+    )
+    rows_behind: int | None = Field(description="Rows after it, which others added: this process takes them over soon.")
     calibrations: list[CalibrationShown] = Field(
         description="Of each class of scores: the recent share of low p-values over what it should be; 1 is perfect."
     )

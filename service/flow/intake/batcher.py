@@ -224,7 +224,7 @@ class Intake:
             engine = await self._keeper.up_to_date(turn, facts, writes)
             refused = self._keeper.take_requests(engine, facts.requests, writes)
             batch = Batch(engine, facts, writes)
-            answers: list[Outcome | PortcullisError] = [batch.take(item) for item in items]
+            answers = batch.take(items)
             keys = batch.alert_keys
             standing = await turn.standing_alerts(keys, writes.now - ALERT_WINDOW) if keys else {}
             batch.finish(dict(standing))

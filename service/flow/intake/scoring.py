@@ -7,16 +7,17 @@ shown is rejected; one that scores as a hold is held. An account for which the e
 are refused to be sent again, everybody else's are taken.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
 from rules.engine import ENGINE_VERSION, Engine
 from rules.errors import CapacityError, ObservationError
-from rules.observation import encode
+from rules.observation import Observation, encode
 from rules.signal import Assessment, Decision
-from service.domain.activity import KINDS
+from service.domain.activity import KINDS, Activity
 from service.domain.errors import ConflictError, ForbiddenError, InputError, PortcullisError, UnavailableError
 from service.domain.events import AlertRaised
 from service.domain.ids import AlertId, new_id
@@ -85,8 +86,30 @@ class _Raised:
         )
 
 
+class _Due(NamedTuple):
+    """One item whose score is due."""
+
+    at: int
+    """Its place in the batch."""
+    item: Item
+    observation: Observation
+    opening: TransactionKey | None = None
+    """The transaction that it is the first of."""
+    moving: tuple[TransactionKey, TransactionState] | None = None
+    """The transaction that it moves, as it stood."""
+    changed: tuple[str, ...] = ()
+    """What it tells differently than the transaction did."""
+    gives_up: bool = False
+    """It takes the amount of its transaction out of the totals, and is not judged."""
+    goes_live: AccountKey | None = None
+
+
 class Batch:
-    """Takes the items of one batch one by one; afterwards `finish` completes the writes."""
+    """Takes the items of one batch in order; afterwards `finish` completes the writes.
+
+    Items are scored together: an item that speaks of the same event or transaction as one whose score is due waits for
+    that first, so that each finds what those before it left, as if they came one by one.
+    """
 
     def __init__(self, engine: Engine, facts: Facts, writes: Writes) -> None:
         self._engine = engine
@@ -98,21 +121,39 @@ class Batch:
         """Items for which the engine has no room; the operator has to be told."""
         self._opened: dict[TransactionKey, int] = {}
         """Where in the writes the activity stands that opened a transaction within this batch."""
+        self._answers: list[Outcome | PortcullisError | None] = []
+        self._due: list[_Due] = []
+        self._due_events: set[EventKey] = set()
+        self._due_transactions: set[TransactionKey] = set()
         writes.engine_version, writes.settings_digest = ENGINE_VERSION, engine.settings.digest()
 
-    def take(self, item: Item) -> Outcome | PortcullisError:
-        """Work on one item: its outcome, or its own error."""
+    def take(self, items: Sequence[Item]) -> list[Outcome | PortcullisError]:
+        """Work on the items: each one's outcome, or its own error."""
+        for item in items:
+            self._answers.append(None)
+            self._answers[-1] = self._taken(item)
+        self._score()
+        return [answer for answer in self._answers if answer is not None]
+
+    def _taken(self, item: Item) -> Outcome | PortcullisError | None:
+        """Return the answer to an item; None while its score is due."""
         activity = item.received.activity
         key = EventKey(activity.connection, activity.event_id)
+        if key in self._due_events or self._is_due(activity):
+            self._score()
         known = self._facts.events.get(key)
         if known is not None:
             return self._known(item, known)
-        outcome = self._new(item)
-        if isinstance(outcome, Outcome):
-            self._facts.events[key] = StoredEvent(
-                outcome.activity_id, item.received.body_digest, outcome.status, outcome.judged
-            )
-        return outcome
+        answer = self._new(item)
+        if isinstance(answer, Outcome):
+            self._remember(item, answer)
+        return answer
+
+    def _remember(self, item: Item, outcome: Outcome) -> None:
+        received = item.received
+        self._facts.events[EventKey(received.activity.connection, received.activity.event_id)] = StoredEvent(
+            outcome.activity_id, received.body_digest, outcome.status, outcome.judged
+        )
 
     def _known(self, item: Item, known: StoredEvent) -> Outcome | PortcullisError:
         activity = item.received.activity
@@ -150,7 +191,7 @@ class Batch:
         found = Judged("alert", 0.0, 1.0, "enough", "[]")
         self._alerts.append(_Raised(alert, "One event id came with two bodies", found, item.trace_id))
 
-    def _new(self, item: Item) -> Outcome | PortcullisError:
+    def _new(self, item: Item) -> Outcome | PortcullisError | None:
         activity = item.received.activity
         if activity.kind not in KINDS:
             return self._store(item, Status.NOTED)
@@ -162,37 +203,56 @@ class Batch:
         live = account.live if account is not None else activity.connection in self._facts.live
         if item.mode is Mode.HISTORY and live:
             return ForbiddenError("history is taken only before the account is live; send it as live", field="mode")
+        goes_live = None
+        if item.mode is Mode.LIVE and account is not None and activity.account is not None and not live:
+            goes_live = AccountKey(activity.connection, activity.account)
         try:
-            outcome = self._counted(item, None if account is None else account.peer_group)
+            answer = self._counted(item, None if account is None else account.peer_group, goes_live)
         except ObservationError as error:
             return InputError(str(error))
-        except CapacityError as error:
-            self.no_room += 1
-            return UnavailableError(f"this event was not stored: {error}", retry_after_s=_FULL_RETRY_S)
-        if item.mode is Mode.LIVE and account is not None and activity.account is not None and not account.live:
-            self._writes.went_live.add(AccountKey(activity.connection, activity.account))
-        return outcome
+        if isinstance(answer, _Due):
+            self._await(answer)
+            return None
+        if goes_live is not None:
+            self._writes.went_live.add(goes_live)
+        return answer
 
-    def _counted(self, item: Item, peer_group: str | None) -> Outcome:
-        activity = item.received.activity
+    def _counted(self, item: Item, peer_group: str | None, goes_live: AccountKey | None) -> Outcome | _Due:
+        received, activity = item.received, item.received.activity
+        at = len(self._answers) - 1
         if activity.transaction is None:
-            return self._scored(item, peer_group)
+            return _Due(at, item, observe(received, peer_group, counts=True), goes_live=goes_live)
         key = TransactionKey(activity.connection, activity.transaction)
         state = self._facts.transactions.get(key)
         if state is None:
             if state_of(activity) in GIVEN_UP:
                 opens = self._open(key, item, _ALLOW)
-                return self._answer(item, ActivityRow(item.received, Status.NOTED, opens=opens), GateDecision.APPROVE)
-            return self._scored(item, peer_group, opening=key)
-        changed = differences(state, item)
+                return self._answer(item, ActivityRow(received, Status.NOTED, opens=opens), GateDecision.APPROVE)
+            observation = observe(received, peer_group, counts=True)
+            return _Due(at, item, observation, opening=key, goes_live=goes_live)
+        changed, moving = differences(state, item), (key, state)
         if changed or says_more(state, item):
-            outcome = self._scored(item, peer_group, changed=changed, counts=False)
-        elif gives_up(state, activity):
-            outcome = self._given_up(item, peer_group, state)
-        else:
-            outcome = self._store(item, Status.REPEATED, gate=_gate_decision(state.decision))
-        self._move(key, moved(state, item, outcome.judged.decision if outcome.judged else None))
+            observation = observe(received, peer_group, counts=False)
+            return _Due(at, item, observation, moving=moving, changed=changed, goes_live=goes_live)
+        if gives_up(state, activity):
+            # Out of the totals goes what was counted, whatever amount the failure tells.
+            quiet = replace(received, activity=replace(activity, amount_usd=state.amount_usd))
+            observation = observe(quiet, peer_group, counts=False)
+            return _Due(at, item, observation, moving=moving, gives_up=True, goes_live=goes_live)
+        outcome = self._store(item, Status.REPEATED, gate=_gate_decision(state.decision))
+        self._move(key, moved(state, item, None))
         return outcome
+
+    def _await(self, due: _Due) -> None:
+        activity = due.item.received.activity
+        self._due.append(due)
+        self._due_events.add(EventKey(activity.connection, activity.event_id))
+        if activity.transaction is not None:
+            self._due_transactions.add(TransactionKey(activity.connection, activity.transaction))
+
+    def _is_due(self, activity: Activity) -> bool:
+        transaction = activity.transaction
+        return transaction is not None and TransactionKey(activity.connection, transaction) in self._due_transactions
 
     def _open(self, key: TransactionKey, item: Item, decision: str) -> TransactionState:
         state = self._facts.transactions[key] = opened(item, decision)
@@ -205,16 +265,42 @@ class Batch:
         if opener is not None:
             self._writes.activities[opener] = replace(self._writes.activities[opener], opens=None)
 
-    def _scored(
-        self,
-        item: Item,
-        peer_group: str | None,
-        *,
-        opening: TransactionKey | None = None,
-        changed: tuple[str, ...] = (),
-        counts: bool = True,
-    ) -> Outcome:
-        assessment, learned = self._process(item, peer_group, counts=counts)
+    def _score(self) -> None:
+        """Score what is due, in order."""
+        due, self._due = self._due, []
+        self._due_events.clear()
+        self._due_transactions.clear()
+        seq = self._engine.sequence
+        history = [one.item.mode is Mode.HISTORY for one in due]
+        found = self._engine.process_all([one.observation for one in due], history)
+        for one, processed in zip(due, found, strict=True):
+            if isinstance(processed, CapacityError):
+                self.no_room += 1
+                self._answers[one.at] = UnavailableError(
+                    f"this event was not stored: {processed}", retry_after_s=_FULL_RETRY_S
+                )
+                continue
+            seq += 1
+            assessment, operation = processed
+            outcome = self._scored(one, assessment, Learned(seq, operation, encode(one.observation)))
+            self._answers[one.at] = outcome
+            self._remember(one.item, outcome)
+
+    def _scored(self, due: _Due, assessment: Assessment, learned: Learned) -> Outcome:
+        item, moving = due.item, due.moving
+        if due.gives_up:
+            row = ActivityRow(item.received, Status.REPEATED, learned=learned)
+            outcome = self._answer(item, row, GateDecision.HOLD)
+        else:
+            outcome = self._judged(due, assessment, learned)
+        if moving is not None:
+            self._move(moving[0], moved(moving[1], item, outcome.judged.decision if outcome.judged else None))
+        if due.goes_live is not None:
+            self._writes.went_live.add(due.goes_live)
+        return outcome
+
+    def _judged(self, due: _Due, assessment: Assessment, learned: Learned) -> Outcome:
+        item, changed = due.item, due.changed
         decision = _ALLOW if assessment.decision is Decision.ALLOW else assessment.decision.value
         if changed and item.mode is Mode.LIVE:
             decision = max(decision, decision_for(changed), key=(_ALLOW, "alert", "hold").index)
@@ -224,22 +310,10 @@ class Batch:
         else:
             alert, title = alert_of(item.received, assessment, decision)
             self._alerts.append(_Raised(alert, title, found, item.trace_id))
-        opens = None if opening is None else self._open(opening, item, decision)
+        opens = None if due.opening is None else self._open(due.opening, item, decision)
         status = Status.HISTORY if item.mode is Mode.HISTORY else Status.SCORED
         row = ActivityRow(item.received, status, found, detectors_of(assessment), learned, opens)
         return self._answer(item, row, _gate_decision(decision))
-
-    def _given_up(self, item: Item, peer_group: str | None, state: TransactionState) -> Outcome:
-        """Take the amount that was counted out of the totals, whatever amount the failure tells."""
-        counted = replace(item.received.activity, amount_usd=state.amount_usd)
-        quiet = replace(item, received=replace(item.received, activity=counted))
-        _, learned = self._process(quiet, peer_group, counts=False)
-        return self._answer(item, ActivityRow(item.received, Status.REPEATED, learned=learned), GateDecision.HOLD)
-
-    def _process(self, item: Item, peer_group: str | None, *, counts: bool) -> tuple[Assessment, Learned]:
-        observation = observe(item.received, peer_group, counts=counts)
-        assessment, operation = self._engine.process(observation, history=item.mode is Mode.HISTORY)
-        return assessment, Learned(self._engine.sequence, operation, encode(observation))
 
     def _store(self, item: Item, status: Status, *, gate: GateDecision = GateDecision.APPROVE) -> Outcome:
         return self._answer(item, ActivityRow(item.received, status), gate)

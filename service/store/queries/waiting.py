@@ -9,6 +9,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from service.domain.approval import ApprovalState
 from service.domain.incident import IncidentState
 from service.domain.plan import StepState
+from service.store.tables.activity import learning
 from service.store.tables.approval import approvals
 from service.store.tables.attention import messages
 from service.store.tables.incident import incidents, steps
@@ -18,6 +19,11 @@ from service.store.tables.proof import outbox
 def waiting_since(connection: Connection) -> datetime | None:
     """Return when the oldest event that no worker has taken yet was written."""
     return connection.execute(select(func.min(outbox.c.created_at)).where(outbox.c.published_at.is_(None))).scalar()
+
+
+def last_sequence(connection: Connection) -> int:
+    """Return the number of the last row of the learning sequence; 0 when there is none."""
+    return int(connection.execute(select(func.coalesce(func.max(learning.c.seq), 0))).scalar_one())
 
 
 def counts(connection: Connection) -> Mapping[str, int]:

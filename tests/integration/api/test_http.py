@@ -4,13 +4,19 @@ import asyncio
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import text
 
+from rules.engine import Engine
+from rules.loader import DetectorSet
+from rules.observation import Observation
+from rules.settings import EngineSettings
 from service.api.front import MAX_BODY
 from service.domain.quorum import Role
 from service.domain.secrets import Secret
 from service.store.database import SqlDatabase, create
+from service.store.tables.activity import learning
 from tests.support.api import ApiWorld, api_on, problem
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -141,6 +147,38 @@ def test_health_tells_anybody_one_word_and_readers_what_waits(world: ApiWorld) -
         )
     assert world.call("GET", "/v1/health").json() == {"status": "degraded"}
     assert world.get("/v1/health/details")["oldest_event_waits_s"] > 3000
+
+
+def test_health_tells_readers_how_a_live_engine_is(world: ApiWorld) -> None:
+    found = world.get("/v1/health/details")
+    assert (found["sequence"], found["rows_behind"], found["calibrations"], found["budgets"]) == (None, None, [], [])
+    engine = Engine(EngineSettings(salt="test", alerts_per_day=20.0), DetectorSet((), ""))
+    for number in range(600):
+        at_us = 1_767_225_600_000_000 + number * 400_000_000
+        paid = {"account": f"a{number % 7}", "destination": f"d{number % 5}", "amount_usd": 100.0 + number % 11}
+        told = {
+            "event_id": "e",
+            "kind": "withdrawal.requested",
+            "occurred_at_us": at_us,
+            "received_at_us": at_us,
+            **paid,
+        }
+        engine.process(msgspec.convert(told, Observation))
+    object.__setattr__(world.parts, "engine_health", engine.health)
+    with world.database.begin() as uow:
+        row = {"kind": "activity", "payload": b"", "engine_version": "", "settings_digest": "", "at": uow.now}
+        uow.connection.execute(learning.insert(), [{"seq": seq, **row} for seq in (600, 602)])
+    found = world.get("/v1/health/details")
+    assert (found["sequence"], found["rows_behind"]) == (600, 2)
+    money = next(one for one in found["calibrations"] if one["name"] == "money")
+    assert 200 < money["scores"] <= 600
+    assert 0.0 <= money["drift_at_10_percent"] < 5.0
+    assert 0.0 <= money["drift_at_1_percent"] < 50.0
+    assert [one["drift_at_1_percent"] for one in found["calibrations"] if one["name"] == "signing"] == [None]
+    assert found["budgets"][0]["asked"] == 20.0
+    assert found["budgets"][0]["realised"] >= 0.0
+    assert {one["asked"] for one in found["budgets"][1:]} == {None}
+    assert world.call("GET", "/v1/health/details").status_code == 401
 
 
 def test_intake_paths_go_to_the_raw_application_alone(world: ApiWorld) -> None:

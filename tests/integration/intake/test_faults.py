@@ -1,11 +1,13 @@
 import asyncio
+from collections.abc import Sequence
+from itertools import compress
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg import sql
 
-from rules.engine import Engine
+from rules.engine import Engine, Processed
 from rules.errors import CapacityError
 from rules.observation import Observation
 from service.api import senders
@@ -42,14 +44,14 @@ async def send(world: World, number: int, **changes: object) -> int:
 
 
 def test_one_event_that_breaks_scoring_does_not_sink_the_others(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    genuine = Engine.process
+    genuine = Engine.process_all
 
-    def process(self: Engine, observation: Observation, **options: bool) -> Any:
-        if observation.transaction == "std/tx-7":
+    def process_all(self: Engine, told: Sequence[Observation], history: Sequence[bool]) -> list[Processed]:
+        if any(one.transaction == "std/tx-7" for one in told):
             raise RuntimeError("broken")
-        return genuine(self, observation, **options)
+        return genuine(self, told, history)
 
-    monkeypatch.setattr(Engine, "process", process)
+    monkeypatch.setattr(Engine, "process_all", process_all)
 
     async def play() -> None:
         async with running(url) as world:
@@ -67,19 +69,20 @@ def test_an_account_without_room_is_refused_alone_and_the_engine_stays(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_account(url, "std", "one-too-many")
-    genuine, build = Engine.process, Engine.__init__
+    genuine, build = Engine.process_all, Engine.__init__
     built: list[int] = []
 
-    def process(self: Engine, observation: Observation, **options: bool) -> Any:
-        if observation.account == "std/one-too-many":
-            raise CapacityError("already 1 accounts: raise max_accounts or remove accounts")
-        return genuine(self, observation, **options)
+    def process_all(self: Engine, told: Sequence[Observation], history: Sequence[bool]) -> list[Processed]:
+        full = CapacityError("already 1 accounts: raise max_accounts or remove accounts")
+        held = [one.account != "std/one-too-many" for one in told]
+        found = iter(genuine(self, list(compress(told, held)), list(compress(history, held))))
+        return [next(found) if room else full for room in held]
 
     def counted(self: Engine, *arguments: Any, **named: Any) -> None:
         built.append(1)
         build(self, *arguments, **named)
 
-    monkeypatch.setattr(Engine, "process", process)
+    monkeypatch.setattr(Engine, "process_all", process_all)
     monkeypatch.setattr(Engine, "__init__", counted)
 
     async def play() -> None:

@@ -12,7 +12,8 @@ import pytest
 
 import rules.warm
 from rules import compiled
-from rules.engine import Engine
+from rules.engine import Engine, Processed
+from rules.errors import CapacityError
 from rules.event import E_AT_US, E_HISTORY, EVENT_WIDTH, write_row
 from rules.learning import LearningRecord, Operation
 from rules.loader import DetectorSet, load_directory
@@ -20,6 +21,7 @@ from rules.observation import Observation
 from rules.outcome import (
     O_DECISION,
     O_FREE,
+    O_NOW_US,
     O_OPERATION,
     O_P_VALUE,
     O_REASONS,
@@ -166,14 +168,43 @@ class TestRows:
         assert list(many.snapshot()) == list(one.snapshot())
         assert out[:, O_DECISION].max() == 2.0
 
+    @pytest.mark.parametrize("at_once", [1, 7, 256])
+    def test_many_at_once_are_one_by_one(self, traffic: list[Observation], at_once: int) -> None:
+        one, many = engine(alerts_per_day=30.0), engine(alerts_per_day=30.0)
+        payload = msgspec.json.encode({"entities": ["account:hot-btc-1"]})
+        history = [n % 11 == 0 for n in range(len(traffic))]
+        found: list[Processed] = []
+        for subject in (one, many):
+            subject.apply(LearningRecord(1, "incident_opened", None, payload, "", ""))
+        for start in range(0, len(traffic), at_once):
+            found += many.process_all(traffic[start : start + at_once], history[start : start + at_once])
+        assert found == [one.process(each, history=old) for each, old in zip(traffic, history, strict=True)]
+        assert list(many.snapshot()) == list(one.snapshot())
+        assert many.sequence == one.sequence == len(traffic) + 1
+        told = [one for one in found if isinstance(one, tuple)]
+        assert len({assessment.decision for assessment, _ in told}) == 3
+        assert {operation for _, operation in told} == {Operation.LEARN, Operation.SKIP}
+
+    def test_what_has_no_room_is_an_error_in_its_place(self) -> None:
+        events = [observation("withdrawal.requested", NOW, account=name, amount_usd=1.0) for name in "abcad"]
+        subject = engine(max_accounts=2)
+        found = subject.process_all(events, [False] * 5)
+        assert [isinstance(one, CapacityError) for one in found] == [False, False, True, False, True]
+        assert subject.sequence == 3
+        alone = engine(max_accounts=2)
+        for at in (0, 1, 3):
+            assert alone.process(events[at]) == found[at]
+        assert list(alone.snapshot()) == list(subject.snapshot())
+        assert subject.process_all([], []) == []
+
     def test_reasons_are_those_of_the_assessment(self, traffic: list[Observation]) -> None:
         one, many = engine(), engine()
         out = np.zeros((600, OUT_WIDTH))
         many.process_rows(rows_of(traffic[:600]), out, NONE)
         for each, row in zip(traffic[:600], out, strict=True):
             told = one.process(each)[0]
-            shares = row[O_REASONS + REASON_WIDTH - 1 :: REASON_WIDTH]
-            features = row[O_REASONS::REASON_WIDTH]
+            shares = row[O_REASONS + REASON_WIDTH - 1 : O_NOW_US : REASON_WIDTH]
+            features = row[O_REASONS:O_NOW_US:REASON_WIDTH]
             known = [share for share, feature in zip(shares, features, strict=True) if feature >= 0.0]
             if told.reasons:
                 assert [reason.share for reason in told.reasons] == known[: len(told.reasons)]

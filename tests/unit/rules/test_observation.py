@@ -53,6 +53,28 @@ def test_out_of_range_is_refused_by_name(field: str, value: object) -> None:
         Observation(**told)  # type: ignore[arg-type] # wrong on purpose
 
 
+ID_FIELDS = (
+    "event_id", "kind", "account", "actor", "destination", "destination_kind", "asset", "transaction", "country", "ip",
+    "device", "session", "peer_group",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("field", ID_FIELDS)
+def test_every_text_is_bounded_by_itself(field: str) -> None:
+    told: dict[str, object] = {"occurred_at_us": 0, "received_at_us": 0, **dict.fromkeys(ID_FIELDS, "x" * MAX_TEXT)}
+    assert getattr(Observation(**told), field) == "x" * MAX_TEXT  # type: ignore[arg-type] # a field's name
+    with pytest.raises(ObservationError, match=f"^{field} must be at most"):
+        Observation(**(told | {field: "x" * (MAX_TEXT + 1)}))  # type: ignore[arg-type] # wrong on purpose
+
+
+@pytest.mark.parametrize("field", ["amount_usd", "amount_units", "balance_usd", "contract_age_s"])
+@pytest.mark.parametrize("value", [-1e-9, math.nan, math.inf])
+def test_every_amount_is_finite_and_not_negative(field: str, value: float) -> None:
+    told: dict[str, object] = {"event_id": "e", "kind": "k", "occurred_at_us": 0, "received_at_us": 0, field: value}
+    with pytest.raises(ObservationError, match=f"^{field} must be a finite number"):
+        Observation(**told)  # type: ignore[arg-type] # wrong on purpose
+
+
 @pytest.mark.parametrize("payload", [b"", b"[]", b"{", b'{"event_id":1}', b"\xff", b'{"unknown":1}', b"[" * 100_000])
 def test_malformed_bytes_are_refused(payload: bytes) -> None:
     with pytest.raises(ObservationError):
