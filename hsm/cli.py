@@ -1,4 +1,4 @@
-"""`portcullis hsm`: set tokens up, examine them, plan a rotation, clear a refused PIN. The only place with exit codes.
+"""`portcullis hsm`: set tokens up, examine them, plan a rotation, hold a ceremony, clear a refused PIN.
 
 Rules held here:
 - Exit codes: 0 done or healthy, 1 refused or unhealthy (what to do is printed), 2 wrong usage.
@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hsm.callback import cli as callback_cli
+from hsm.ceremony import cli as ceremony_cli
 from hsm.errors import HsmError
 from hsm.keypath import DerivationPath
 from hsm.pkcs11.checks import Check, Outcome, examine
@@ -39,6 +40,7 @@ _Result = TypeVar("_Result")
 
 app = typer.Typer(name="hsm", help="Keys and PKCS#11 tokens.", no_args_is_help=True, rich_markup_mode="rich")
 app.add_typer(callback_cli.app, name="callback-key")
+app.add_typer(ceremony_cli.app, name="ceremony")
 _out: Final = Console()
 _err: Final = Console(stderr=True)
 

@@ -147,6 +147,12 @@ class RotationError(HsmError):
     code = "hsm_rotation"
 
 
+class CeremonyError(HsmError):
+    """A ceremony may not begin, or was stopped; unless the message says otherwise nothing was changed."""
+
+    code = "hsm_ceremony"
+
+
 class TokenUnavailableError(HsmError):
     """The token or its session went away before the operation began; a new session may be tried later."""
 

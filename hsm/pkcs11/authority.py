@@ -18,8 +18,10 @@ from hsm.errors import HsmInputError
 from hsm.pkcs11.config import TokenConfig
 from hsm.pkcs11.keys import public_pem
 from hsm.pkcs11.layout import CHECKPOINT_KEY, VOTE_KEY, require_layout
+from hsm.pkcs11.module import TokenInfo
 from hsm.pkcs11.session import Token
 from hsm.pkcs11.unsealer import SecretsUnsealer
+from hsm.pkcs11.witnesses import CeremonyWitnesses
 from hsm.power import Power
 
 OBJECT_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}", re.ASCII)
@@ -36,6 +38,7 @@ class AuthorityToken:
             require_layout(session, Power.AUTHORITY)
         self._token = token
         self.secrets = SecretsUnsealer(token)
+        self.witnesses = CeremonyWitnesses(token, self)
 
     @classmethod
     def open(cls, config: TokenConfig) -> "AuthorityToken":
@@ -106,6 +109,10 @@ class AuthorityToken:
     def checkpoint_public_key_pem(self) -> bytes:
         """Return the audit-checkpoint key's public half (PEM)."""
         return self._public(CHECKPOINT_KEY)
+
+    def info(self) -> TokenInfo:
+        """Return what the token says of itself."""
+        return self._token.info
 
     def close(self) -> None:
         """Log out and close."""

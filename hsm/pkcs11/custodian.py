@@ -32,6 +32,7 @@ from hsm.keypath import DerivationPath
 from hsm.pkcs11 import leaves, seeds
 from hsm.pkcs11.config import TokenConfig
 from hsm.pkcs11.layout import require_layout
+from hsm.pkcs11.module import TokenInfo
 from hsm.pkcs11.session import Handle, Token, TokenSession
 from hsm.pkcs11.statements import TokenStatements
 from hsm.power import Power
@@ -173,6 +174,30 @@ class TokenCustodian:
                 for handles in leaves.find_all(session, keys, object_class).values():
                     for handle in handles:
                         session.destroy(handle)
+
+    def kept_wallet(self, wallet_id: str) -> SealedSeed | None:
+        """Return the seed that a ceremony left for a wallet, or None."""
+        with self._token.session() as session:
+            return seeds.kept_seed(session, wallet_id)
+
+    def keep_wallet(self, wallet_id: str, sealed: SealedSeed) -> None:
+        """Leave a sealed seed in the token, as a ceremony does: the wallet is this seed from now on.
+
+        Repeating it changes nothing; another seed for the same wallet raises HsmInputError. Raises SealError when this
+        token cannot open it.
+        """
+        with self._token.exclusive() as session:
+            seeds.open_seed(session, sealed, wallet_id)
+            seeds.keep_seed(session, wallet_id, sealed)
+
+    def draw(self, size: int) -> bytes:
+        """Return `size` bytes of the token's random generator, for a seed that is backed up before it is sealed."""
+        with self._token.session() as session:
+            return session.random(size)
+
+    def info(self) -> TokenInfo:
+        """Return what the token says of itself."""
+        return self._token.info
 
     def close(self) -> None:
         """Log out and close."""

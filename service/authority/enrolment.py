@@ -16,8 +16,8 @@ from typing import Final
 import msgspec
 
 from hsm.sealing import KEY_BYTES, seal_reply
+from hsm.totp import enrolment_uri, matching_timecode, new_seed
 from service.authority.office import Office
-from service.authority.totp import enrolment_uri, matching_timecode, new_seed
 from service.domain.ballot import (
     ENROLMENT_ANSWER_TAG,
     ENROLMENT_TAG,

@@ -15,8 +15,8 @@ from typing import Final
 
 import msgspec
 
+from hsm.totp import matching_timecode
 from service.authority.office import Office
-from service.authority.totp import matching_timecode
 from service.domain.approval import ActionDocument, ApprovalState, Subject, is_check_code, parse
 from service.domain.authorisation import VOTE_TAG, Tally, Vote, may_vote, require_admissible, tally
 from service.domain.ballot import BALLOT_TAG, BallotPaper, associated_data, read_paper

@@ -5,10 +5,10 @@ from datetime import timedelta
 import psycopg
 import pytest
 
+from hsm.totp import new_seed
 from service.authority import enrolment
 from service.authority.changes import settle, tighten
 from service.authority.first_setup import SetupAccount, SetupDestination, SetupPerson
-from service.authority.totp import new_seed
 from service.domain.account import Account, AccountRef, Holder
 from service.domain.approval import ApprovalState, step_item
 from service.domain.changes import (

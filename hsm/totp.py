@@ -1,18 +1,16 @@
 """TOTP with the seed inside the token: RFC 6238 on HMAC-SHA-1, 30 seconds, 6 digits.
 
 Rules: the HMAC is computed by the token (PKCS#11 CKM_SHA_1_HMAC), so that no seed is in memory after enrolment; one step
-of clock difference either way is allowed (RFC 6238 section 5.2); the matching time-code is returned, because only the
-database can see to it that it counts once.
+of clock difference either way is allowed (RFC 6238 section 5.2); the matching time-code is returned, because only whoever
+keeps the last one durably can see to it that it counts once.
 """
 
 import base64
 import secrets
-from typing import Final
+from typing import Final, Protocol
 
 import pyotp
 from pyotp.exceptions import OTPVerificationError
-
-from service.authority.office import VoteToken
 
 SEED_BYTES: Final = 20
 DIGITS: Final = 6
@@ -20,10 +18,18 @@ WINDOW: Final = 1
 ISSUER: Final = "Portcullis"
 
 
+class SeedToken(Protocol):
+    """A token that holds seeds and computes their HMAC-SHA-1."""
+
+    def hmac_sha1(self, object_id: str, message: bytes) -> bytes:
+        """Return the HMAC (20 bytes) of `message` under the seed `object_id`."""
+        ...
+
+
 class TokenTotp(pyotp.TOTP):
     """A `pyotp.TOTP` that has no secret: the token computes what the secret would."""
 
-    def __init__(self, token: VoteToken, factor_id: str) -> None:
+    def __init__(self, token: SeedToken, factor_id: str) -> None:
         self._token = token
         self._factor_id = factor_id
         super().__init__("", digits=DIGITS)
@@ -40,7 +46,7 @@ class TokenTotp(pyotp.TOTP):
         return str(number % 10**DIGITS).zfill(DIGITS)
 
 
-def matching_timecode(token: VoteToken, factor_id: str, code: str, at_s: float) -> int | None:
+def matching_timecode(token: SeedToken, factor_id: str, code: str, at_s: float) -> int | None:
     """Return the time-code whose code this is, at `at_s` seconds since the epoch; None when it is none's."""
     if len(code) != DIGITS or not (code.isascii() and code.isdigit()):
         return None
