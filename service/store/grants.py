@@ -82,6 +82,8 @@ INSERT: Final[Mapping[str, tuple[str, ...]]] = {
         "suppressions",
         "audit_tree",
         "audit_nodes",
+        "poll_cursors",
+        "polled_events",
         "process_health",
     ),
     KEYS: (
@@ -112,6 +114,7 @@ UPDATE: Final[Mapping[str, tuple[str, ...]]] = {
         "suppressions(lifted_at,lifted_by)",
         "process_health",
         "escalations(acknowledged_at)",
+        "polled_events(taken_at)",
     ),
     AUTHORITY: (
         "people",
@@ -136,6 +139,7 @@ UPDATE: Final[Mapping[str, tuple[str, ...]]] = {
         "reviews",
         "outbox(published_at)",
         "audit_entries(leaf_index,leaf_hash)",
+        "poll_cursors",
         "process_health",
         "transactions(cleared_by)",
     ),

@@ -9,6 +9,7 @@ from service.store.tables import (
     blinding,
     incident,
     keys,
+    polling,
     proof,
     registry,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "incident",
     "keys",
     "metadata",
+    "polling",
     "proof",
     "registry",
 ]
