@@ -28,12 +28,14 @@ from service.flow import blinding
 from service.flow.gate import Gate
 from service.flow.intake.batcher import Intake
 from service.flow.intake.keeper import EngineKeeper
+from service.flow.intake.polled import PolledIntake
 from service.flow.rulebook import Rulebook
 from service.log import configure
 from service.ports.custody import PlatformDeclaration
 from service.serving import ReadyServer, bind
 from service.store.connections import load_connection
 from service.store.intake import PostgresIntakeStore, connect
+from service.store.polling import PostgresPolledStore
 
 GRACE_S = 10
 """How long open requests may take to end once we are told to stop."""
@@ -75,7 +77,12 @@ async def _serve(opened: Opened, server_for: "partial[ReadyServer]", listener: o
     intake = Intake(store, keeper, opened.clock)
     server = server_for(*_application(opened, store, intake, keeper))
     committing = asyncio.create_task(intake.run())
-    tasks = [committing, asyncio.create_task(watched(opened.rulebook, keeper))]
+    polled = PolledIntake(intake.submit, PostgresPolledStore(store.pool))
+    tasks = [
+        committing,
+        asyncio.create_task(watched(opened.rulebook, keeper)),
+        asyncio.create_task(polled.run()),
+    ]
     committing.add_done_callback(partial(stop_with, server))
     try:
         await server.serve(sockets=[listener])  # type: ignore[list-item]  # a socket

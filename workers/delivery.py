@@ -1,9 +1,10 @@
-"""The jobs of the `delivery` queue: writing messages and handing them over."""
+"""The jobs of the `delivery` queue: writing messages and handing them over, asking platforms for events."""
 
 from collections.abc import Callable, Mapping
 
-from service.domain.ids import ApprovalId, IncidentId, MessageId, PersonId, StepId
-from service.flow import notify
+from service.domain.ids import ApprovalId, ConnectionId, IncidentId, MessageId, PersonId, StepId
+from service.flow import notify, poll
+from service.flow.poll import Asking
 from service.ports.notify import Channel
 from service.ports.store.unit import Database
 from workers.jobs import Jobs
@@ -25,3 +26,8 @@ def jobs(
         "notify.released": lambda p: notify.released(db, votes_key_pem(), ApprovalId(p["approval_id"])),
         "notify.deliver": lambda p: notify.deliver(db, channels(), votes_key_pem(), MessageId(p["message_id"]), owner),
     }
+
+
+def asking_jobs(asking: Asking) -> Jobs:
+    """Return the functions behind the names of what asks platforms."""
+    return {"poll.connection": lambda p: poll.poll(asking, ConnectionId(p["connection_id"]))}

@@ -22,7 +22,16 @@ Jobs = Mapping[str, Job]
 BY_EVENT_ALONE: Final = frozenset({"respond.request"})
 """Its message says what is asked for and by whom."""
 log = structlog.get_logger(__name__)
-_BOUND: Final = ("incident_id", "step_id", "alert_id", "approval_id", "message_id", "timer_id", "account_id")
+_BOUND: Final = (
+    "incident_id",
+    "step_id",
+    "alert_id",
+    "approval_id",
+    "message_id",
+    "timer_id",
+    "account_id",
+    "connection_id",
+)
 
 
 class Root(Protocol):

@@ -2,9 +2,8 @@
 
 It looks at rows only: steps that are due or whose lease ran out, timers, messages, overdue requests, accounts without
 keys, retired keys whose time is over, Bitcoin sweeps that are not fresh, audit entries without a place in the tree,
-and events whose jobs nobody noted as
-handled. So a flushed broker, a killed worker or a schedule that stands still delays work and loses none. What was just
-sent is left alone for a while.
+connections whose platform is to be asked for events, and events whose jobs nobody noted as handled. So a flushed broker, a
+killed worker or a schedule that stands still delays work and loses none. What was just sent is left alone for a while.
 A worker's lock keeps the others from looking; anybody else's does not (`leading.py`).
 """
 
@@ -76,6 +75,7 @@ class Sweeper:
                     (f"message:{m}", "notify.deliver", {"message_id": str(m)})
                     for m in uow.attention.due_messages(BATCH)
                 ),
+                *((f"poll:{c}", "poll.connection", {"connection_id": str(c)}) for c in uow.polling.due(BATCH)),
                 *_rest(uow.connection, overdue=bool(uow.approvals.overdue(1))),
             ]
             lost = _unhandled(uow.connection)

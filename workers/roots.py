@@ -33,14 +33,16 @@ from service.domain.ids import ConnectionId
 from service.domain.plan import Lane
 from service.domain.setup import secret_aad
 from service.flow.contain import Hands
+from service.flow.poll import EVERY_S, Asking
 from service.flow.respond import Desk
 from service.notifiers import registry
 from service.pins import require_pinned
 from service.playbooks.loader import load
-from service.ports.custody import ConnectionConfig, ContainmentCalls, PlatformDeclaration
+from service.ports.custody import ConnectionConfig, ContainmentCalls, EventSource, PlatformDeclaration, SignHere
 from service.ports.notify import Channel
 from service.store.database import SqlDatabase, create
 from service.store.gate_holds import SqlGateHolds
+from service.store.polling import POLL_SETTING
 from service.vault.guardian import Guardian
 from service.vault.multisig import Multisigs
 from service.vault.parts import VaultParts, token_calls
@@ -80,6 +82,7 @@ def containment_root(settings: Settings) -> WorkerRoot:
     require_pinned(settings.public / "containment-seal.pem", token.secrets.public_key_pem())
     actions = actions_in(ACTIONS)
     pem = partial(_votes_key, settings)
+    platforms = declarations(PLATFORMS, "PLATFORM", PlatformDeclaration)
     hands = Hands(
         db=db,
         clock=SystemClock(),
@@ -88,13 +91,14 @@ def containment_root(settings: Settings) -> WorkerRoot:
         actions=actions,
         votes_key_pem=pem,
         keep=keeper(db),
-        platform=partial(_calls, db, token, declarations(PLATFORMS, "PLATFORM", PlatformDeclaration)),
+        platform=partial(_calls, db, token, platforms),
     )
     desk = Desk(db, actions, load(actions, settings.extra_playbooks), pem)
     jobs = {
         **incidents.jobs(db, desk, pem),
         **containment.jobs(hands),
         **delivery.jobs(db, partial(_channels, db, token), pem, owner),
+        **delivery.asking_jobs(Asking(db, SystemClock(), partial(_source, db, token, platforms))),
     }
     return WorkerRoot(db, jobs, token)
 
@@ -181,6 +185,27 @@ def _calls(
     platforms: Mapping[str, PlatformDeclaration],
     connection_id: ConnectionId,
 ) -> ContainmentCalls:
+    platform, config, sign = _connected(db, token, platforms, connection_id)
+    return platform.calls(config, sign, SqlGateHolds(db))
+
+
+def _source(
+    db: SqlDatabase,
+    token: PlatformToken,
+    platforms: Mapping[str, PlatformDeclaration],
+    connection_id: ConnectionId,
+) -> tuple[EventSource | None, float]:
+    platform, config, sign = _connected(db, token, platforms, connection_id)
+    source = None if platform.poll is None else platform.poll(config, sign)
+    return source, float(config.settings.get(POLL_SETTING, EVERY_S))
+
+
+def _connected(
+    db: SqlDatabase,
+    token: PlatformToken,
+    platforms: Mapping[str, PlatformDeclaration],
+    connection_id: ConnectionId,
+) -> tuple[PlatformDeclaration, ConnectionConfig, SignHere | None]:
     with db.begin() as uow:
         row = uow.registry.connection(connection_id)
         sealed = {s.name: s.sealed for s in uow.registry.secrets(connection_id, "containment")}
@@ -202,7 +227,7 @@ def _calls(
 
     config = ConnectionConfig(connection_id, row.platform, row.settings, secret, tuple(sealed))
     has_key = _has_api_key(token, config)
-    return platform.calls(config, sign if has_key else None, SqlGateHolds(db))
+    return platform, config, sign if has_key else None
 
 
 def _has_api_key(token: PlatformToken, config: ConnectionConfig) -> bool:

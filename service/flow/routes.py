@@ -48,6 +48,7 @@ QUEUES: Final[Mapping[str, str]] = {
     "approve": "release",
     "notify": "delivery",
     "contain": "containment",
+    "poll": "delivery",
     "keys": "keys",
     "audit": "flow",
     "reconcile": "flow",

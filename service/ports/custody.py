@@ -8,6 +8,7 @@ MissingCapabilityError, never a pretended success.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol
@@ -74,6 +75,35 @@ class WebhookReceiver(Protocol):
         """Return what must be fetched before `receive` can verify this delivery: a call that may block; else None.
 
         Decided from headers that nobody has verified yet, so it is bounded in how often it fetches and from where.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PolledEvent:
+    """One event that the platform was asked for; as a `Delivery`, with its bytes."""
+
+    event_id: str
+    activity: Activity | None
+    event_type: str
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """What one question brought, and from where to ask next."""
+
+    events: tuple[PolledEvent, ...]
+    cursor: str
+
+
+class EventSource(Protocol):
+    """What a platform sends no webhook of and can be asked for."""
+
+    def poll(self, cursor: str | None, *, now: datetime) -> Polled:
+        """Return the events since `cursor`, bounded; some may have been returned before. None begins at `now`.
+
+        Raises UnavailableError, RefusedByOtherSideError.
         """
         ...
 
@@ -197,3 +227,5 @@ class PlatformDeclaration:
     """Raises InputError naming the setting."""
     gate: Callable[[ConnectionConfig], GateDoor] | None = None
     """Where the platform asks before it signs; None where it cannot."""
+    poll: Callable[[ConnectionConfig, SignHere | None], EventSource] | None = None
+    """What is asked for where the platform pushes too little; None where nothing is."""

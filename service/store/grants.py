@@ -93,6 +93,8 @@ INSERT: Final[Mapping[str, tuple[str, ...]]] = {
         "traces",
         "audit_tree",
         "audit_nodes",
+        "poll_cursors",
+        "polled_events",
         "process_health",
     ),
     KEYS: (
@@ -125,6 +127,7 @@ UPDATE: Final[Mapping[str, tuple[str, ...]]] = {
         "suppressions(lifted_at,lifted_by)",
         "process_health",
         "escalations(acknowledged_at)",
+        "polled_events(taken_at)",
     ),
     AUTHORITY: (
         "people",
@@ -150,6 +153,7 @@ UPDATE: Final[Mapping[str, tuple[str, ...]]] = {
         "traces",
         "outbox(published_at)",
         "audit_entries(leaf_index,leaf_hash)",
+        "poll_cursors",
         "process_health",
         "transactions(cleared_by)",
     ),

@@ -22,6 +22,7 @@ from service.store.findings import FindingRepository
 from service.store.incidents import IncidentRepository
 from service.store.keys import KeyRepository
 from service.store.plans import PlanRepository
+from service.store.polling import PollingRepository
 from service.store.recording import recorded
 from service.store.registry import RegistryRepository
 from service.store.tables.proof import audit_entries, audit_personal, handled, outbox, timeline
@@ -74,6 +75,11 @@ class SqlUnitOfWork:
     def findings(self) -> FindingRepository:
         """What was found about activities: reading."""
         return FindingRepository(self.connection)
+
+    @cached_property
+    def polling(self) -> PollingRepository:
+        """How far platforms were asked, and what that brought."""
+        return PollingRepository(self.connection, self.now)
 
     @cached_property
     def keys(self) -> KeyRepository:

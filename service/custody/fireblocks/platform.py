@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from service.custody.base import require_url
-from service.custody.fireblocks import calls
+from service.custody.fireblocks import audit, calls
 from service.custody.fireblocks.assets import read_assets
 from service.custody.fireblocks.gate import KEY_SETTING, FireblocksDoor
 from service.custody.fireblocks.webhooks import FireblocksReceiver, rsa_key
@@ -23,6 +23,7 @@ def check_settings(settings: Mapping[str, str]) -> None:
         _require(settings, "workspace_id", "v2 webhooks of every other customer would pass")
     if settings.get("webhook_public_key"):
         _require(settings, "tenant_id", "v1 webhooks of every other customer would pass")
+    audit.check_settings(settings)
     for name in ("webhook_public_key", KEY_SETTING):
         try:
             if settings.get(name):
@@ -61,6 +62,7 @@ PLATFORM: Final = PlatformDeclaration(
         _plain(KEY_SETTING, "PEM of the API co-signer's key, which signs callbacks"),
         _plain("gate_deadline_s", "seconds within which a callback is answered, 20 unless told, 25 at most"),
         _plain(ASSETS_SETTING, 'JSON: {"ASSET_ID": {"caip19": "…", "decimals": 18}}'),
+        _plain(audit.POLL_SETTING, "seconds between questions for the audit log, 10 to 3600; not asked where not told"),
         _plain("rate_per_s", "deliveries a second, 2000 unless told"),
         *calls.SETTINGS,
     ),
@@ -70,4 +72,5 @@ PLATFORM: Final = PlatformDeclaration(
     calls=calls.calls,
     check_settings=check_settings,
     gate=gate,
+    poll=audit.source,
 )

@@ -20,6 +20,7 @@ from service.ports.store.findings import FindingStore
 from service.ports.store.incidents import IncidentStore
 from service.ports.store.keys import KeyStore
 from service.ports.store.plans import PlanStore
+from service.ports.store.polling import PollingStore
 from service.ports.store.registry import RegistryStore
 
 
@@ -67,6 +68,11 @@ class UnitOfWork(Protocol):
     @property
     def findings(self) -> FindingStore:
         """What was found about activities: reading."""
+        ...
+
+    @property
+    def polling(self) -> PollingStore:
+        """How far platforms were asked, and what that brought."""
         ...
 
     @property

@@ -11,6 +11,7 @@ from service.store.tables import (
     forensics,
     incident,
     keys,
+    polling,
     proof,
     registry,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "incident",
     "keys",
     "metadata",
+    "polling",
     "proof",
     "registry",
 ]

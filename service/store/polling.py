@@ -1,0 +1,87 @@
+"""Polling on PostgreSQL; implements `ports.store.polling`."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Connection, text, update
+from sqlalchemy.dialects.postgresql import insert
+
+from service.domain.ids import ConnectionId
+from service.ports.custody import PolledEvent
+from service.ports.store.polling import Claim, WaitingEvent
+from service.store.driver import unavailable
+from service.store.tables.polling import poll_cursors, polled_events
+
+POLL_SETTING: Final = "poll_every_s"
+_DUE: Final = text(
+    """SELECT c.id FROM connections c LEFT JOIN poll_cursors p ON p.connection_id = c.id
+    WHERE c.state = 'active' AND c.config::jsonb ? :setting AND (p.due_at IS NULL OR p.due_at <= :now)
+    ORDER BY c.id LIMIT :most"""
+)
+_WAITING: Final = """SELECT id, connection_id, event_id, event_type, activity, raw, received_at FROM polled_events
+WHERE taken_at IS NULL ORDER BY id LIMIT $1"""
+
+
+class PollingRepository:
+    """See the port."""
+
+    def __init__(self, connection: Connection, now: Any) -> None:
+        self._connection = connection
+        self._now = now
+
+    def due(self, limit: int) -> Sequence[ConnectionId]:
+        """See the port."""
+        told = {"setting": POLL_SETTING, "now": self._now, "most": limit}
+        return [ConnectionId(row.id) for row in self._connection.execute(_DUE, told)]
+
+    def claim(self, connection: ConnectionId, again_after: timedelta) -> Claim | None:
+        """See the port."""
+        due = self._now + again_after
+        made = insert(poll_cursors).values(connection_id=connection, due_at=due)
+        taken = made.on_conflict_do_update(
+            index_elements=["connection_id"], set_={"due_at": due}, where=poll_cursors.c.due_at <= self._now
+        ).returning(poll_cursors.c.cursor)
+        row = self._connection.execute(taken).one_or_none()
+        return None if row is None else Claim(row.cursor)
+
+    def keep(self, connection: ConnectionId, before: str | None, after: str, events: Sequence[PolledEvent]) -> int:
+        """See the port."""
+        moved = (
+            update(poll_cursors)
+            .where(poll_cursors.c.connection_id == connection, poll_cursors.c.cursor.is_not_distinct_from(before))
+            .values(cursor=after, answered_at=self._now)
+        )
+        if not self._connection.execute(moved).rowcount or not events:
+            return 0
+        rows = [
+            {
+                "connection_id": connection,
+                "event_id": one.event_id,
+                "event_type": one.event_type,
+                "activity": None if one.activity is None else msgspec.json.encode(one.activity),
+                "raw": one.raw,
+                "received_at": self._now,
+            }
+            for one in events
+        ]
+        new = insert(polled_events).on_conflict_do_nothing().returning(polled_events.c.id)
+        return len(self._connection.execute(new, rows).all())
+
+
+class PostgresPolledStore:
+    """See the port; on the API's asyncpg pool."""
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+
+    async def waiting(self, limit: int) -> Sequence[WaitingEvent]:
+        """See the port."""
+        with unavailable():
+            return [WaitingEvent(*row) for row in await self._pool.fetch(_WAITING, limit)]
+
+    async def taken(self, ids: Sequence[int]) -> None:
+        """See the port."""
+        with unavailable():
+            await self._pool.execute("UPDATE polled_events SET taken_at = now() WHERE id = ANY($1::int8[])", list(ids))
