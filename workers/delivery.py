@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from service.domain.ids import ApprovalId, IncidentId, MessageId, PersonId, StepId
+from service.domain.ids import ApprovalId, ConnectionId, IncidentId, MessageId, PersonId, StepId
 from service.flow import notify
 from service.ports.notify import Channel
 from service.ports.store.unit import Database
@@ -17,6 +17,9 @@ def jobs(
         "notify.incident": lambda p: notify.incident(db, IncidentId(p["incident_id"])),
         "notify.contained": lambda p: notify.contained(db, IncidentId(p["incident_id"])),
         "notify.step": lambda p: notify.step(db, StepId(p["step_id"])),
+        "notify.connection": lambda p: notify.connection(
+            db, ConnectionId(p["connection_id"]), IncidentId(p["incident_id"])
+        ),
         "notify.approvers": lambda p: notify.approvers(db, ApprovalId(p["approval_id"])),
         "notify.voted": lambda p: notify.voted(
             db, votes_key_pem(), ApprovalId(p["approval_id"]), PersonId(p["person_id"])

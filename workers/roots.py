@@ -39,8 +39,10 @@ from service.store.gate_holds import SqlGateHolds
 from service.vault.keys import Vault
 from service.vault.parts import VaultParts, token_calls
 from workers import containment, delivery, incidents, keys
+from workers.hurry import Hurry
 from workers.jobs import Jobs
 from workers.leases import keeper
+from workers.lines import Lines
 
 ACTIONS = "service.actions"
 PLATFORMS = "service.custody"
@@ -56,20 +58,27 @@ class WorkerRoot:
     db: SqlDatabase
     jobs: Jobs
     token: PlatformToken | TokenCustodian
+    hurry: Hurry
+    lines: Lines | None = None
 
     def close(self) -> None:
-        """Log out of the token and close the pool."""
+        """Hang up, log out of the token and close the pool."""
+        if self.lines is not None:
+            self.lines.close()
         self.token.close()
         self.db.engine.dispose()
 
 
 def containment_root(settings: Settings) -> WorkerRoot:
     """Wire the containment worker. Raises ConfigurationError, and HsmError when the token does not open."""
-    db, owner = _database(settings), _owner()
+    hurry = Hurry()
+    db, owner = _database(settings, hurry), _owner()
     token = PlatformToken.open(_token(settings))
     require_pinned(settings.public / "containment-seal.pem", token.secrets.public_key_pem())
     actions = actions_in(ACTIONS)
     pem = partial(_votes_key, settings)
+    platforms = declarations(PLATFORMS, "PLATFORM", PlatformDeclaration)
+    lines = Lines(partial(_line, db, token, platforms))
     hands = Hands(
         db=db,
         clock=SystemClock(),
@@ -78,7 +87,8 @@ def containment_root(settings: Settings) -> WorkerRoot:
         actions=actions,
         votes_key_pem=pem,
         keep=keeper(db),
-        platform=partial(_calls, db, token, declarations(PLATFORMS, "PLATFORM", PlatformDeclaration)),
+        platform=partial(_calls, db, token, lines),
+        heard=lines.heard,
     )
     desk = Desk(db, actions, load(actions, settings.extra_playbooks), pem)
     jobs = {
@@ -86,7 +96,7 @@ def containment_root(settings: Settings) -> WorkerRoot:
         **containment.jobs(hands),
         **delivery.jobs(db, partial(_channels, db, token), pem, owner),
     }
-    return WorkerRoot(db, jobs, token)
+    return WorkerRoot(db, jobs, token, hurry, lines)
 
 
 def keys_root(settings: Settings) -> WorkerRoot:
@@ -94,7 +104,8 @@ def keys_root(settings: Settings) -> WorkerRoot:
     unprotected = protect_process().missing
     if unprotected:
         _log.warning("memory.not_protected", missing=unprotected)
-    db = _database(settings)
+    hurry = Hurry()
+    db = _database(settings, hurry)
     token = TokenCustodian.open(_token(settings))
     chains = {chain: JsonRpcChain(endpoint) for chain, endpoint in settings.chains.items()}
     vault = Vault(VaultParts(db, token, token.statements, chains, _votes_key(settings), SystemClock()))
@@ -108,7 +119,7 @@ def keys_root(settings: Settings) -> WorkerRoot:
         keep=keeper(db),
         vault=vault,
     )
-    return WorkerRoot(db, keys.jobs(hands, vault), token)
+    return WorkerRoot(db, keys.jobs(hands, vault), token, hurry)
 
 
 def check_actions(settings: Settings) -> None:
@@ -122,8 +133,8 @@ def check_all(settings: Settings) -> None:
     declarations(PLATFORMS, "PLATFORM", PlatformDeclaration)
 
 
-def _database(settings: Settings) -> SqlDatabase:
-    return SqlDatabase(create(settings.database_url, pool_size=3), SystemClock())
+def _database(settings: Settings, hurry: Hurry) -> SqlDatabase:
+    return SqlDatabase(create(settings.database_url, pool_size=3), SystemClock(), hurry.note)
 
 
 def _owner() -> str:
@@ -144,20 +155,10 @@ def _votes_key(settings: Settings) -> bytes:
         raise ConfigurationError(f"{path} cannot be read: without it no approval can be verified") from error
 
 
-def _calls(
-    db: SqlDatabase,
-    token: PlatformToken,
-    platforms: Mapping[str, PlatformDeclaration],
-    connection_id: ConnectionId,
-) -> ContainmentCalls:
+def _calls(db: SqlDatabase, token: PlatformToken, lines: Lines, connection_id: ConnectionId) -> ContainmentCalls:
     with db.begin() as uow:
         row = uow.registry.connection(connection_id)
         sealed = {s.name: s.sealed for s in uow.registry.secrets(connection_id, "containment")}
-    platform = platforms.get(row.platform)
-    if platform is None:
-        raise ConfigurationError(
-            f"connection {connection_id} names the platform {row.platform!r}, which is not installed"
-        )
 
     def secret(name: str) -> bytes:
         if name not in sealed:
@@ -165,13 +166,23 @@ def _calls(
         with token_calls():
             return token.secrets.unseal(sealed[name], secret_aad(connection_id, name))
 
+    return lines.to(ConnectionConfig(connection_id, row.platform, row.settings, secret, tuple(sealed)), sealed)
+
+
+def _line(
+    db: SqlDatabase, token: PlatformToken, platforms: Mapping[str, PlatformDeclaration], config: ConnectionConfig
+) -> ContainmentCalls:
+    platform = platforms.get(config.platform)
+    if platform is None:
+        raise ConfigurationError(
+            f"connection {config.id} names the platform {config.platform!r}, which is not installed"
+        )
+
     def sign(message: bytes) -> bytes:
         with token_calls():
-            return token.sign(connection_id, message)
+            return token.sign(config.id, message)
 
-    config = ConnectionConfig(connection_id, row.platform, row.settings, secret, tuple(sealed))
-    has_key = _has_api_key(token, config)
-    return platform.calls(config, sign if has_key else None, SqlGateHolds(db))
+    return platform.calls(config, sign if _has_api_key(token, config) else None, SqlGateHolds(db))
 
 
 def _has_api_key(token: PlatformToken, config: ConnectionConfig) -> bool:

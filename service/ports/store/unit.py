@@ -18,6 +18,7 @@ from service.ports.store.clearances import ClearanceStore
 from service.ports.store.findings import FindingStore
 from service.ports.store.incidents import IncidentStore
 from service.ports.store.keys import KeyStore
+from service.ports.store.lines import LineStore
 from service.ports.store.plans import PlanStore
 from service.ports.store.registry import RegistryStore
 
@@ -66,6 +67,11 @@ class UnitOfWork(Protocol):
     @property
     def findings(self) -> FindingStore:
         """What was found about activities: reading."""
+        ...
+
+    @property
+    def lines(self) -> LineStore:
+        """Connections whose platform does not answer: for the containment worker."""
         ...
 
     @property
