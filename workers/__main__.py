@@ -31,7 +31,7 @@ def _jobs_in(*queues: str) -> tuple[str, ...]:
     return tuple(sorted(job for job in JOBS if QUEUES[job.partition(".")[0]] in queues))
 
 
-_CONTAINMENT_QUEUES: Final = ("flow", "release", "delivery", "containment")
+_CONTAINMENT_QUEUES: Final = ("containment", "alarm", "release", "flow", "delivery")
 KINDS: Final[Mapping[str, WorkerKind]] = {
     "containment": WorkerKind(_CONTAINMENT_QUEUES, _jobs_in(*_CONTAINMENT_QUEUES), 3, containment_root, check_all),
     "keys": WorkerKind(("keys",), _jobs_in("keys"), 2, keys_root, check_actions),

@@ -2,8 +2,9 @@
 
 Rules: state lives in PostgreSQL, so there is no result backend; a message is acknowledged after the work and comes back
 when its worker is lost; nothing waits in a worker (prefetch 1) or in the broker for longer than a minute; JSON only;
-unknown job names are dropped; remote control and events are off, so that whoever reaches the broker commands nobody. The
-time limits are below the visibility timeout, or a slow job would be delivered twice while it runs.
+unknown job names are dropped; remote control and events are off, so that whoever reaches the broker commands nobody. A job
+goes on when the broker dies under it: what it does at a platform needs no broker, and it may be delivered twice. The time
+limits are below the visibility timeout, or a slow job would be delivered twice while it runs.
 """
 
 from collections.abc import Iterable
@@ -66,7 +67,7 @@ _SETTINGS: Final[dict[str, Any]] = {
     "worker_soft_shutdown_timeout": SOFT_LIMIT_S,
     "worker_enable_soft_shutdown_on_idle": False,
     "worker_eta_task_limit": 1000,
-    "worker_cancel_long_running_tasks_on_connection_loss": True,
+    "worker_cancel_long_running_tasks_on_connection_loss": False,
     "worker_max_tasks_per_child": 1000,
     "worker_enable_remote_control": False,
     "worker_send_task_events": False,
@@ -77,6 +78,7 @@ _SETTINGS: Final[dict[str, Any]] = {
     "visibility_timeout": VISIBILITY_S,
     "broker_transport_options": {
         "visibility_timeout": VISIBILITY_S,
+        "queue_order_strategy": "workers.broker:HurriedCycle",
         "unacked_restore_interval": 5,
         "unacked_restore_throttle": 1,
         "socket_timeout": 30,

@@ -16,6 +16,7 @@ from service import log
 from service.domain.errors import ConfigurationError, InputError
 from service.domain.secrets import Secret
 from workers.app import make_app, make_worker
+from workers.hurry import Hurry
 from workers.jobs import Jobs, register
 
 FOLDER: Final = "PORTCULLIS_BACKTEST_FOLDER"
@@ -35,6 +36,7 @@ class BacktestRoot:
 
     def __init__(self, folder: Path) -> None:
         self.db: Any = NoDatabase()
+        self.hurry = Hurry()
         self.jobs: Jobs = {JOB: partial(_part, folder)}
 
     def close(self) -> None:

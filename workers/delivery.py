@@ -18,6 +18,9 @@ def jobs(
         "notify.incident": lambda p: notify.incident(db, IncidentId(p["incident_id"])),
         "notify.contained": lambda p: notify.contained(db, IncidentId(p["incident_id"])),
         "notify.step": lambda p: notify.step(db, StepId(p["step_id"])),
+        "notify.connection": lambda p: notify.connection(
+            db, ConnectionId(p["connection_id"]), IncidentId(p["incident_id"])
+        ),
         "notify.approvers": lambda p: notify.approvers(db, ApprovalId(p["approval_id"])),
         "notify.voted": lambda p: notify.voted(
             db, votes_key_pem(), ApprovalId(p["approval_id"]), PersonId(p["person_id"])

@@ -4,23 +4,29 @@ Each job gets its ids and calls one flow function. Trace, incident and step ids 
 A job that an event started is noted as handled once it worked, or once it is clear that repeating cannot help; what is
 not noted, the sweeper sends again. Whoever holds the broker can invent messages, so a message that names an event is
 believed only if the event's row starts this job with these very words: else one invented message could have another
-event's job noted as handled. A job whose words are more than ids runs for such a row alone.
+event's job noted as handled. A job whose words are more than ids runs for such a row alone. A job that is noted as handled
+is not done again. After a job the child goes on with the urgent one that it made due (`hurry.py`).
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from enum import Enum
 from typing import Any, Final, Protocol
 
 import structlog
 from celery import Celery
 
 from service.ports.store.unit import Database
-from workers.publish import Waiting, done_key
+from workers.hurry import Hurry
+from workers.publish import Message, Waiting, done_key
 from workers.retry import is_final, log_failure, pause_before_retry, try_again
 
 Job = Callable[[Mapping[str, str]], object]
 Jobs = Mapping[str, Job]
 BY_EVENT_ALONE: Final = frozenset({"respond.request"})
 """Its message says what is asked for and by whom."""
+MOST_IN_A_ROW: Final = 3
+"""How many urgent jobs a child begins after one that was sent to it: their time limits are one job's together."""
 log = structlog.get_logger(__name__)
 _BOUND: Final = (
     "incident_id",
@@ -43,6 +49,9 @@ class Root(Protocol):
     @property
     def jobs(self) -> Jobs: ...
 
+    @property
+    def hurry(self) -> Hurry: ...
+
     def close(self) -> None: ...
 
 
@@ -52,36 +61,83 @@ def register(app: Celery, names: Iterable[str], root: Callable[[], Root]) -> Non
         app.task(_runner(name, root), name=name, bind=True)
 
 
-def is_genuine(db: Database, name: str, payload: Mapping[str, str], outbox_id: int | None) -> bool:
+def is_genuine(db: Database, message: Message) -> bool:
     """Say whether a message may run: it names no event, or its event starts this job with this payload.
 
     Raises UnavailableError when the database is not there.
     """
-    if outbox_id is None:
-        return name not in BY_EVENT_ALONE
+    return _standing(db, message) is not _Standing.INVENTED
+
+
+class _Standing(Enum):
+    """What the rows say of a message."""
+
+    TO_DO = "to do"
+    HANDLED = "handled"
+    INVENTED = "invented"
+
+
+def _standing(db: Database, message: Message) -> _Standing:
+    number, job = message.outbox_id, message.job
+    if number is None:
+        return _Standing.INVENTED if job in BY_EVENT_ALONE else _Standing.TO_DO
     with db.begin() as uow:
-        told = uow.handed_over(outbox_id)
-    return told is not None and told[1] == payload and name in Waiting(outbox_id, *told, None).jobs
+        told = uow.handed_over(number)
+        handled = uow.noted(done_key(number, job))
+    if told is None or told[1] != message.payload or job not in Waiting(number, *told, None).jobs:
+        return _Standing.INVENTED
+    return _Standing.HANDLED if handled else _Standing.TO_DO
 
 
 def _runner(name: str, root: Callable[[], Root]) -> Callable[..., None]:
     def run(task: Any, payload: dict[str, str], trace_id: str | None = None, outbox_id: int | None = None) -> None:
-        ids = {key: value for key, value in payload.items() if key in _BOUND}
-        with structlog.contextvars.bound_contextvars(job=name, trace_id=trace_id, **ids):
+        message = Message(name, payload, trace_id, outbox_id)
+        with _bound(message):
             try:
-                if not is_genuine(root().db, name, payload, outbox_id):
-                    log.error("job.not_genuine", outbox_id=outbox_id)
-                    return
-                root().jobs[name](payload)
+                _work(root(), message)
             except Exception as error:  # noqa: BLE001  every failure is judged in one place
                 pause = pause_before_retry(error, task.request.retries)
                 log_failure(name, error, pause)
                 if pause is not None:
                     try_again(task, error, pause)
-                if not is_final(error):
-                    return
-            if outbox_id is not None:
-                with root().db.begin() as uow:
-                    uow.once(done_key(outbox_id, name))
+                if is_final(error):
+                    _note(root(), message)
+                return
+        _go_on(root())
 
     return run
+
+
+def _work(root: Root, message: Message) -> None:
+    """Do one job and note that it is handled, unless it already is."""
+    standing = _standing(root.db, message)
+    if standing is _Standing.TO_DO:
+        root.jobs[message.job](message.payload)
+        _note(root, message)
+    elif standing is _Standing.INVENTED:
+        log.error("job.not_genuine", outbox_id=message.outbox_id)
+
+
+def _go_on(root: Root) -> None:
+    """Begin the urgent job that this one made due, and so on; whatever goes wrong, its published copy is still to come."""
+    for _ in range(MOST_IN_A_ROW):
+        message = root.hurry.take(root.jobs.keys())
+        if message is None:
+            return
+        with _bound(message):
+            try:
+                _work(root, message)
+            except Exception as error:  # noqa: BLE001  judged by whoever gets the published copy
+                log_failure(message.job, error, None)
+                return
+
+
+def _note(root: Root, message: Message) -> None:
+    if message.outbox_id is not None:
+        with root.db.begin() as uow:
+            uow.once(done_key(message.outbox_id, message.job))
+
+
+def _bound(message: Message) -> AbstractContextManager[None]:
+    ids = {key: value for key, value in message.payload.items() if key in _BOUND}
+    return structlog.contextvars.bound_contextvars(job=message.job, trace_id=message.trace_id, **ids)

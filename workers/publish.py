@@ -30,6 +30,16 @@ class Waiting:
         return jobs_of(self.event, self.payload)
 
 
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One job as it reaches a worker; `outbox_id` None: no event started it."""
+
+    job: str
+    payload: Mapping[str, str]
+    trace_id: str | None
+    outbox_id: int | None
+
+
 def done_key(number: int, job: str) -> str:
     """Return the key under which a worker notes that it handled one job of one event."""
     return f"job:{number}:{job}"
@@ -41,9 +51,9 @@ class CeleryQueue:
     def __init__(self, app: Celery) -> None:
         self._app = app
 
-    def publish(self, job: str, payload: Mapping[str, str]) -> None:
+    def publish(self, job: str, payload: Mapping[str, str], trace_id: str | None = None) -> None:
         """Send one job; see the port."""
-        self._send(job, {"payload": dict(payload)})
+        self._send(job, {"payload": dict(payload), "trace_id": trace_id})
 
     def publish_event(self, waiting: Waiting, leave_out: Collection[str] = ()) -> None:
         """Send every job that an event starts, but those left out. Raises KeyError for an unknown event."""

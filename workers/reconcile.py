@@ -14,12 +14,13 @@ from datetime import timedelta
 from typing import Final
 
 import structlog
-from sqlalchemy import Connection, Text, column, exists, func, select, text, values
+from sqlalchemy import ColumnElement, Connection, Float, Text, and_, column, exists, func, select, text, update, values
+from sqlalchemy.sql.selectable import Values
 
 from service.domain.errors import PortcullisError
 from service.domain.events import StepReady
 from service.domain.plan import Lane
-from service.flow.routes import JOBS_OF, jobs_of
+from service.flow.routes import HURRIED, JOBS_OF, QUEUES, URGENT, jobs_of
 from service.store.database import SqlDatabase
 from service.store.tables.proof import handled, outbox
 from workers.leading import ForeignHands
@@ -32,9 +33,14 @@ QUIET_S: Final = 15.0
 """How long a job that was just sent is not sent again."""
 DESTRUCTION: Final = "keys.destroy_due"
 """The one job that no event starts and no reminder repeats: it is due days after it was decided."""
+HURRIED_QUIET_S: Final = 5.0
+"""The same for jobs that a hold waits for."""
 UNHANDLED_AFTER: Final = timedelta(seconds=30)
+HURRIED_AFTER: Final = timedelta(seconds=3)
+"""The same for jobs that a hold waits for: one that was sent twice costs a look, one that is late costs money."""
 UNHANDLED_FOR: Final = timedelta(days=1)
 BATCH: Final = 200
+_MOST_SETTLED: Final = 1_000
 _MOST_REMEMBERED: Final = 10_000
 
 log = structlog.get_logger(__name__)
@@ -58,6 +64,7 @@ class Sweeper:
                 with self._fork_guard:
                     self.sweep()
             except PortcullisError as error:
+                self._sent.clear()  # a broker that is gone may have forgotten what it took before
                 log.warning("sweep.failed", error_code=error.code, message=str(error))
             except Exception as error:
                 log.exception("sweep.failed", error=type(error).__name__)
@@ -69,7 +76,6 @@ class Sweeper:
                 return 0
             due = uow.plans.due(limit=BATCH, lanes=tuple(Lane))
             late: list[tuple[str, str, dict[str, str]]] = [
-                *((f"{step.id}@{step.due_at}", _step_job(step.lane), {"step_id": str(step.id)}) for step in due),
                 *((f"timer:{t}", "escalate.timer", {"timer_id": t}) for t in uow.attention.due_timers(BATCH)),
                 *(
                     (f"message:{m}", "notify.deliver", {"message_id": str(m)})
@@ -78,8 +84,13 @@ class Sweeper:
                 *((f"poll:{c}", "poll.connection", {"connection_id": str(c)}) for c in uow.polling.due(BATCH)),
                 *_rest(uow.connection, overdue=bool(uow.approvals.overdue(1))),
             ]
+            _settle(uow.connection)
             lost = _unhandled(uow.connection)
-        sent = [self._again(key, job, payload) for key, job, payload in late]
+        sent = [
+            self._again(f"{s.id}@{s.due_at}", _step_job(s.lane), {"step_id": str(s.id)}, trace_id=s.trace_id)
+            for s in due
+        ]
+        sent += [self._again(key, job, payload) for key, job, payload in late]
         sent += [self._again_event(waiting, settled) for waiting, settled in lost]
         return sum(sent)
 
@@ -91,21 +102,22 @@ class Sweeper:
             lambda query, values: connection.exec_driver_sql(query, dict(values)).scalars().first()
         )
 
-    def _again(self, key: str, job: str, payload: dict[str, str]) -> bool:
-        if not self._is_quiet(key):
+    def _again(self, key: str, job: str, payload: dict[str, str], *, trace_id: str | None = None) -> bool:
+        if not self._is_quiet(key, hurried=_is_hurried(job)):
             return False
-        self._queue.publish(job, payload)
+        self._queue.publish(job, payload, trace_id)
         return True
 
     def _again_event(self, waiting: Waiting, settled: frozenset[str]) -> bool:
-        if not self._is_quiet(f"event:{waiting.number}"):
+        hurried = any(_is_hurried(job) for job in waiting.jobs if job not in settled)
+        if not self._is_quiet(f"event:{waiting.number}", hurried=hurried):
             return False
         self._queue.publish_event(waiting, leave_out=settled)
         return True
 
-    def _is_quiet(self, key: str) -> bool:
-        now = time.monotonic()
-        if now - self._sent.get(key, -QUIET_S) < QUIET_S:
+    def _is_quiet(self, key: str, *, hurried: bool) -> bool:
+        now, quiet_s = time.monotonic(), HURRIED_QUIET_S if hurried else QUIET_S
+        if now - self._sent.get(key, -QUIET_S) < quiet_s:
             return False
         if len(self._sent) >= _MOST_REMEMBERED:
             self._sent = {k: at for k, at in self._sent.items() if now - at < QUIET_S}
@@ -143,23 +155,57 @@ def _rest(connection: Connection, *, overdue: bool) -> Iterator[tuple[str, str, 
         yield "refresh", "keys.refresh", {}
 
 
+def _settle(connection: Connection) -> None:
+    """Mark the events all of whose jobs are noted as handled, so that a look costs what is unfinished, not what was."""
+    jobs = _jobs()
+    unnoted = select(jobs.c.job).where(_starts(jobs), ~_noted(jobs)).correlate(outbox)
+    oldest = select(outbox.c.id).where(_open(), ~unnoted.exists()).order_by(outbox.c.published_at).limit(_MOST_SETTLED)
+    connection.execute(update(outbox).where(outbox.c.id.in_(oldest)).values(settled_at=func.now()))
+
+
 def _unhandled(connection: Connection) -> list[tuple[Waiting, frozenset[str]]]:
     """Events that went out a while ago and of which a job is not noted as handled, with the jobs that are."""
-    jobs = values(column("event", Text), column("lane", Text), column("job", Text), name="jobs").data(_routes())
-    noted = exists().where(handled.c.key == func.concat("job:", outbox.c.id, ":", jobs.c.job))
+    jobs = _jobs()
+    after = func.make_interval(0, 0, 0, 0, 0, 0, jobs.c.after_s)
     query = (
         select(
             outbox.c.id, outbox.c.event, outbox.c.payload, outbox.c.trace_id, func.array_agg(jobs.c.job).label("lost")
         )
-        .join(jobs, (jobs.c.event == outbox.c.event) & (jobs.c.lane.in_(["", outbox.c.payload["lane"].astext])))
-        .where(outbox.c.published_at < func.now() - UNHANDLED_AFTER, outbox.c.published_at > func.now() - UNHANDLED_FOR)
-        .where(~noted)
+        .join(jobs, _starts(jobs))
+        .where(_open(), outbox.c.published_at < func.now() - after)
+        .where(outbox.c.published_at > func.now() - UNHANDLED_FOR, ~_noted(jobs))
         .group_by(outbox.c.id)
         .order_by(outbox.c.id)
         .limit(BATCH)
     )
     rows = [(Waiting(r.id, r.event, r.payload, r.trace_id), r.lost) for r in connection.execute(query)]
     return [(waiting, frozenset(waiting.jobs) - frozenset(lost)) for waiting, lost in rows]
+
+
+def _jobs() -> Values:
+    """The table of routes, with how long each job has before it is sent again."""
+    columns = (column("event", Text), column("lane", Text), column("job", Text), column("after_s", Float))
+    return values(*columns, name="jobs").data([(*row, _after(row[2]).total_seconds()) for row in _routes()])
+
+
+def _open() -> ColumnElement[bool]:
+    return and_(outbox.c.published_at.is_not(None), outbox.c.settled_at.is_(None))
+
+
+def _starts(jobs: Values) -> ColumnElement[bool]:
+    return and_(jobs.c.event == outbox.c.event, jobs.c.lane.in_(["", outbox.c.payload["lane"].astext]))
+
+
+def _noted(jobs: Values) -> ColumnElement[bool]:
+    return exists().where(handled.c.key == func.concat("job:", outbox.c.id, ":", jobs.c.job))
+
+
+def _after(job: str) -> timedelta:
+    return HURRIED_AFTER if _is_hurried(job) else UNHANDLED_AFTER
+
+
+def _is_hurried(job: str) -> bool:
+    return QUEUES[job.partition(".")[0]] in HURRIED or job in URGENT
 
 
 def _routes() -> list[tuple[str, str, str]]:

@@ -48,8 +48,10 @@ from service.vault.multisig import Multisigs
 from service.vault.parts import VaultParts, token_calls
 from service.vault.vaults import Vaults
 from workers import containment, delivery, incidents, keys
+from workers.hurry import Hurry
 from workers.jobs import Jobs
 from workers.leases import keeper
+from workers.lines import Lines
 
 ACTIONS = "service.actions"
 PLATFORMS = "service.custody"
@@ -65,10 +67,14 @@ class WorkerRoot:
     db: SqlDatabase
     jobs: Jobs
     token: PlatformToken | TokenCustodian
+    hurry: Hurry
+    lines: Lines | None = None
     guardian: GuardianToken | None = None
 
     def close(self) -> None:
-        """Log out of the tokens and close the pool."""
+        """Hang up, log out of the tokens and close the pool."""
+        if self.lines is not None:
+            self.lines.close()
         self.token.close()
         if self.guardian is not None:
             self.guardian.close()
@@ -77,12 +83,14 @@ class WorkerRoot:
 
 def containment_root(settings: Settings) -> WorkerRoot:
     """Wire the containment worker. Raises ConfigurationError, and HsmError when the token does not open."""
-    db, owner = _database(settings), _owner()
+    hurry = Hurry()
+    db, owner = _database(settings, hurry), _owner()
     token = PlatformToken.open(_token(settings))
     require_pinned(settings.public / "containment-seal.pem", token.secrets.public_key_pem())
     actions = actions_in(ACTIONS)
     pem = partial(_votes_key, settings)
     platforms = declarations(PLATFORMS, "PLATFORM", PlatformDeclaration)
+    lines = Lines(partial(_line, db, token, platforms))
     hands = Hands(
         db=db,
         clock=SystemClock(),
@@ -91,7 +99,8 @@ def containment_root(settings: Settings) -> WorkerRoot:
         actions=actions,
         votes_key_pem=pem,
         keep=keeper(db),
-        platform=partial(_calls, db, token, platforms),
+        platform=partial(_calls, db, token, lines),
+        heard=lines.heard,
     )
     desk = Desk(db, actions, load(actions, settings.extra_playbooks), pem)
     jobs = {
@@ -100,7 +109,7 @@ def containment_root(settings: Settings) -> WorkerRoot:
         **delivery.jobs(db, partial(_channels, db, token), pem, owner),
         **delivery.asking_jobs(Asking(db, SystemClock(), partial(_source, db, token, platforms))),
     }
-    return WorkerRoot(db, jobs, token)
+    return WorkerRoot(db, jobs, token, hurry, lines)
 
 
 def keys_root(settings: Settings) -> WorkerRoot:
@@ -108,7 +117,8 @@ def keys_root(settings: Settings) -> WorkerRoot:
     unprotected = protect_process().missing
     if unprotected:
         _log.warning("memory.not_protected", missing=unprotected)
-    db = _database(settings)
+    hurry = Hurry()
+    db = _database(settings, hurry)
     token = TokenCustodian.open(_token(settings))
     bitcoin = bitcoin_chains(settings.chains)
     chains = {
@@ -130,7 +140,7 @@ def keys_root(settings: Settings) -> WorkerRoot:
         vault=vault,
         multisig=None if guardian is None else Multisigs(parts, _guardians(settings, guardian, parts)),
     )
-    return WorkerRoot(db, keys.jobs(hands, vault), token, guardian)
+    return WorkerRoot(db, keys.jobs(hands, vault), token, hurry, guardian=guardian)
 
 
 def _guardians(settings: Settings, token: GuardianToken, parts: VaultParts) -> Callable[[str], Guardian]:
@@ -153,8 +163,8 @@ def check_all(settings: Settings) -> None:
     declarations(PLATFORMS, "PLATFORM", PlatformDeclaration)
 
 
-def _database(settings: Settings) -> SqlDatabase:
-    return SqlDatabase(create(settings.database_url, pool_size=3), SystemClock())
+def _database(settings: Settings, hurry: Hurry) -> SqlDatabase:
+    return SqlDatabase(create(settings.database_url, pool_size=3), SystemClock(), hurry.note)
 
 
 def _owner() -> str:
@@ -179,14 +189,9 @@ def _votes_key(settings: Settings) -> bytes:
         raise ConfigurationError(f"{path} cannot be read: without it no approval can be verified") from error
 
 
-def _calls(
-    db: SqlDatabase,
-    token: PlatformToken,
-    platforms: Mapping[str, PlatformDeclaration],
-    connection_id: ConnectionId,
-) -> ContainmentCalls:
-    platform, config, sign = _connected(db, token, platforms, connection_id)
-    return platform.calls(config, sign, SqlGateHolds(db))
+def _calls(db: SqlDatabase, token: PlatformToken, lines: Lines, connection_id: ConnectionId) -> ContainmentCalls:
+    config, sealed = _configured(db, token, connection_id)
+    return lines.to(config, sealed)
 
 
 def _source(
@@ -195,25 +200,19 @@ def _source(
     platforms: Mapping[str, PlatformDeclaration],
     connection_id: ConnectionId,
 ) -> tuple[EventSource | None, float]:
-    platform, config, sign = _connected(db, token, platforms, connection_id)
-    source = None if platform.poll is None else platform.poll(config, sign)
+    config, _ = _configured(db, token, connection_id)
+    platform = _platform(platforms, config)
+    source = None if platform.poll is None else platform.poll(config, _signer(token, config))
     return source, float(config.settings.get(POLL_SETTING, EVERY_S))
 
 
-def _connected(
-    db: SqlDatabase,
-    token: PlatformToken,
-    platforms: Mapping[str, PlatformDeclaration],
-    connection_id: ConnectionId,
-) -> tuple[PlatformDeclaration, ConnectionConfig, SignHere | None]:
+def _configured(
+    db: SqlDatabase, token: PlatformToken, connection_id: ConnectionId
+) -> tuple[ConnectionConfig, Mapping[str, bytes]]:
+    """Return a connection as its platform's code gets it, and its secrets as they are sealed."""
     with db.begin() as uow:
         row = uow.registry.connection(connection_id)
         sealed = {s.name: s.sealed for s in uow.registry.secrets(connection_id, "containment")}
-    platform = platforms.get(row.platform)
-    if platform is None:
-        raise ConfigurationError(
-            f"connection {connection_id} names the platform {row.platform!r}, which is not installed"
-        )
 
     def secret(name: str) -> bytes:
         if name not in sealed:
@@ -221,13 +220,30 @@ def _connected(
         with token_calls():
             return token.secrets.unseal(sealed[name], secret_aad(connection_id, name))
 
+    return ConnectionConfig(connection_id, row.platform, row.settings, secret, tuple(sealed)), sealed
+
+
+def _line(
+    db: SqlDatabase, token: PlatformToken, platforms: Mapping[str, PlatformDeclaration], config: ConnectionConfig
+) -> ContainmentCalls:
+    return _platform(platforms, config).calls(config, _signer(token, config), SqlGateHolds(db))
+
+
+def _platform(platforms: Mapping[str, PlatformDeclaration], config: ConnectionConfig) -> PlatformDeclaration:
+    platform = platforms.get(config.platform)
+    if platform is None:
+        raise ConfigurationError(
+            f"connection {config.id} names the platform {config.platform!r}, which is not installed"
+        )
+    return platform
+
+
+def _signer(token: PlatformToken, config: ConnectionConfig) -> SignHere | None:
     def sign(message: bytes) -> bytes:
         with token_calls():
-            return token.sign(connection_id, message)
+            return token.sign(config.id, message)
 
-    config = ConnectionConfig(connection_id, row.platform, row.settings, secret, tuple(sealed))
-    has_key = _has_api_key(token, config)
-    return platform, config, sign if has_key else None
+    return sign if _has_api_key(token, config) else None
 
 
 def _has_api_key(token: PlatformToken, config: ConnectionConfig) -> bool:

@@ -27,6 +27,8 @@ def create(emulator: Emulator, record: Path | None = None) -> ASGIApp:
         Route("/chain/rpc", _endpoint(emulator, _chain), methods=["POST"]),
         Route("/standard/action", _endpoint(emulator, _action), methods=["POST"]),
         Route("/standard/status/{id}", _endpoint(emulator, _status), methods=["GET"]),
+        Route("/forgetful/action", _endpoint(emulator, _forgetful_action), methods=["POST"]),
+        Route("/forgetful/status/{id}", _endpoint(emulator, _forgetful_status), methods=["GET"]),
     ]
     app: ASGIApp = Starlette(routes=[*rest.routes(emulator), *control.routes(emulator), *others])
     if record is not None:
@@ -58,3 +60,11 @@ async def _action(emulator: Emulator, request: Request) -> object:
 
 async def _status(emulator: Emulator, request: Request) -> object:
     return {"state": emulator.running().standard.status(request.path_params["id"])}
+
+
+async def _forgetful_action(emulator: Emulator, request: Request) -> object:
+    return emulator.running().forgetful.act(await read_body(request), request.headers)
+
+
+async def _forgetful_status(emulator: Emulator, request: Request) -> object:
+    return {"state": emulator.running().forgetful.status(request.path_params["id"])}

@@ -171,6 +171,12 @@ def _delivery(delivery: Delivery) -> dict[str, object]:
     }
 
 
+def actions(emulator: Emulator, _call: Call) -> Reply:
+    """GET /emulator/actions: every containment request that arrived, at either standard face, and whether it acted."""
+    running = emulator.running()
+    return ok([msgspec.to_builtins(a) for a in (*running.standard.arrivals, *running.forgetful.arrivals)])
+
+
 def callbacks(emulator: Emulator, _call: Call) -> Reply:
     """GET /emulator/callbacks: every exchange with the callback handler."""
     cosigner = emulator.running().custody.cosigner
@@ -301,6 +307,7 @@ ROUTES: list[tuple[str, str, Handler]] = [
     ("GET", "/ledger", ledger),
     ("GET", "/transactions", transactions),
     ("GET", "/deliveries", deliveries),
+    ("GET", "/actions", actions),
     ("GET", "/callbacks", callbacks),
     ("POST", "/transfer", transfer),
     ("POST", "/steal", steal),

@@ -29,6 +29,8 @@ class Running:
     authenticator: Authenticator
     idempotency: Idempotency
     standard: StandardFace
+    forgetful: StandardFace
+    """Of the same ledger and secret, for what has to be tried against a platform that keeps no ids."""
 
 
 class Emulator:
@@ -57,8 +59,9 @@ class Emulator:
         custody = Custody(world, events, cosigner)
         authenticator = Authenticator(seed.api_users, world.revoked_api_keys)
         standard = StandardFace(world, custody, seed.standard_action_secret)
+        forgetful = StandardFace(world, custody, seed.standard_action_secret, forgetful=True)
         self._outbound = outbound
-        self._running = Running(world, webhooks, events, custody, authenticator, Idempotency(), standard)
+        self._running = Running(world, webhooks, events, custody, authenticator, Idempotency(), standard, forgetful)
         return self._running
 
     def running(self) -> Running:

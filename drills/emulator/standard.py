@@ -2,14 +2,18 @@
 
 Rules (Standard Webhooks 1.0.0): the signature is checked over the raw body before anything is parsed, in constant
 time, with at most five minutes between the clocks; every fault of a header is one and the same refusal. The same id
-again gives the first answer; the same id with another action is a conflict.
+again gives the first answer; the same id with another action is a conflict. A forgetful face is the platform that nobody
+can rely on: it acts on every request anew and does not know what it did. Every request that arrived is kept with what it
+did, so that whoever says "exactly once" can be checked against it.
 """
 
 import base64
 import binascii
 import hmac
+import time
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import msgspec
@@ -24,7 +28,7 @@ from drills.emulator.world import World
 
 TOLERANCE_S = 300
 MAX_SIGNATURES = 16
-State = Literal["done", "pending", "refused"]
+State = Literal["done", "pending", "refused", "unknown"]
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 
@@ -47,13 +51,28 @@ class Done(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One verified request. `acted`: it changed something here; a repetition that got the first answer did not."""
+
+    id: str
+    action: str
+    account: str
+    on: str
+    """The transaction or destination that it names, if any."""
+    at_ms: float
+    acted: bool
+
+
 class StandardFace:
     """Carries out actions."""
 
-    def __init__(self, world: World, custody: Custody, secret: str | None) -> None:
+    def __init__(self, world: World, custody: Custody, secret: str | None, *, forgetful: bool = False) -> None:
         self._world = world
         self._custody = custody
         self._secret = secret
+        self._forgetful = forgetful
+        self.arrivals: list[Arrival] = []
         self._seen: dict[str, tuple[Action, Done]] = {}
 
     def act(self, body: bytes, headers: Mapping[str, str]) -> Done:
@@ -63,17 +82,21 @@ class StandardFace:
             action = msgspec.json.decode(body, type=Action)
         except msgspec.MsgspecError as error:
             raise FieldError(f"body: {error}") from None
-        earlier = self._seen.get(action.id)
+        earlier = None if self._forgetful else self._seen.get(action.id)
+        if earlier is not None and earlier[0] != action:
+            raise StateError(f"id {action.id!r} was used for another action")
+        on, at_ms = action.transaction or action.destination or "", time.time_ns() / 1e6
+        self.arrivals.append(Arrival(action.id, action.action, action.account, on, at_ms, acted=earlier is None))
         if earlier is not None:
-            if earlier[0] != action:
-                raise StateError(f"id {action.id!r} was used for another action")
             return earlier[1]
         done = self._carry_out(action)
         self._seen[action.id] = (action, done)
         return done
 
     def status(self, action_id: str) -> State:
-        """Return the state that an action has now; NotFoundError."""
+        """Return the state that an action has now, `unknown` where nobody remembers; NotFoundError."""
+        if self._forgetful:
+            return "unknown"
         found = self._seen.get(action_id)
         if found is None:
             raise NotFoundError(f"action {action_id!r} is not known")

@@ -68,6 +68,19 @@ class Platform:
         found: list[dict[str, Any]] = self._ask("GET", "/emulator/callbacks")
         return found
 
+    def actions(self) -> list[dict[str, Any]]:
+        """Return every containment request that arrived at the standard face."""
+        found: list[dict[str, Any]] = self._ask("GET", "/emulator/actions")
+        return found
+
+    def arm(self, fault: Mapping[str, object]) -> None:
+        """Arm one fault; see `drills.emulator.control.FaultOrder`."""
+        self._ask("POST", "/emulator/faults", fault)
+
+    def clear_faults(self) -> None:
+        """Forget all armed faults."""
+        self._ask("DELETE", "/emulator/faults")
+
     def rpc_url(self) -> str:
         """Return where the emulated chain answers JSON-RPC."""
         return f"{self.url}/chain/rpc"

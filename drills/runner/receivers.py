@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import secrets
 import socketserver
+import sys
 import threading
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
@@ -97,6 +98,11 @@ class Receivers:
 
 class _MailServer(socketserver.ThreadingTCPServer):
     daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of a sender that went away in the middle: it was killed, and sends again."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]  # handed on as it came
 
 
 class _MailSession(socketserver.StreamRequestHandler):

@@ -9,7 +9,9 @@ to a place nobody approved.
 there, as far as its signers ask the gate; what acts on the chain is the key worker's.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from ssl import SSLContext
 from typing import Final
 
 import httpx
@@ -29,7 +31,45 @@ from service.ports.custody import Capability, ConnectionConfig, GateHolds, Pendi
 MAX_ANSWER: Final = 4 * 1024 * 1024
 TIMEOUT: Final = httpx.Timeout(15.0, connect=5.0)
 """Below the job's time limit, so that a lost answer is ours to notice."""
+_NOBODY_THERE: Final = frozenset({502, 503, 504})
 _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+
+
+def new_client(config: ConnectionConfig) -> httpx.Client:
+    """Return a client of one connection's platform that tells `config.heard` of each exchange; nothing is sent yet.
+
+    An idle line is given up before the other side would (uvicorn: 5 s): a request into a closing line is an answer lost.
+    """
+    inner = httpx.HTTPTransport(verify=_trusted(), limits=httpx.Limits(keepalive_expiry=4.0))
+    return httpx.Client(timeout=TIMEOUT, transport=_Listening(inner, config.heard))
+
+
+class _Listening(httpx.BaseTransport):
+    """Tells whether anything came back: a platform that says no is there, a gateway that finds nobody behind it is not."""
+
+    def __init__(self, inner: httpx.BaseTransport, heard: Callable[[bool], None]) -> None:
+        self._inner = inner
+        self._heard = heard
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request. Raises what httpx raises."""
+        try:
+            answer = self._inner.handle_request(request)
+        except httpx.TransportError:
+            self._heard(False)  # noqa: FBT003  its only word
+            raise
+        self._heard(answer.status_code not in _NOBODY_THERE)
+        return answer
+
+    def close(self) -> None:
+        """Close the lines."""
+        self._inner.close()
+
+
+@cache
+def _trusted() -> SSLContext:
+    """The authorities that are trusted, read once a process: reading them takes longer than a call."""
+    return httpx.create_ssl_context()
 
 
 def send(client: httpx.Client, request: httpx.Request) -> httpx.Response:

@@ -117,6 +117,15 @@ class StepFailed(Event):
 
 
 @dataclass(frozen=True)
+class ConnectionLost(Event):
+    """A connection's platform answers nothing; the incident is one whose steps wait for it."""
+
+    name: ClassVar[str] = "connection_lost"
+    connection_id: str
+    incident_id: str
+
+
+@dataclass(frozen=True)
 class ApprovalRequested(Event):
     name: ClassVar[str] = "approval_requested"
     approval_id: str

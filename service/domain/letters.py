@@ -81,5 +81,15 @@ def step_trouble(incident_id: str, sentence: str) -> tuple[str, str]:
     return (f"[step] {incident_id}: a containment step needs you", f"{sentence}\n\nportcullis incident {incident_id}")
 
 
+def connection_lost(connection: str, incident_id: str, since: datetime) -> tuple[str, str]:
+    """Return subject and body that say that a platform answers nothing, while holds wait for it."""
+    body = (
+        f"The platform of connection {connection} has answered nothing since {_moment(since)}. Its containment steps wait "
+        "and are tried again by themselves; our own gate before signing keeps holding. Act at the platform by hand where "
+        f"you can, and find out why it is silent.\n\nportcullis incident {incident_id}"
+    )
+    return f"[platform] {connection} does not answer", body
+
+
 def _moment(at: datetime) -> str:
     return at.strftime("%Y-%m-%d %H:%M:%S UTC")

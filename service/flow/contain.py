@@ -8,6 +8,8 @@ Rules (design D2, D4, D5):
   tell → `unknown`, people are paged and the question is asked again later. Nothing is ever repeated blindly.
 - A loosening or irreversible step, and any other that has an approval, runs only after the votes were verified here, in
   the executing worker, against the pinned key and for exactly the row that is about to run.
+- A platform that answers nothing is tried by one step at a time with growing pauses, and people are paged
+  (`domain/line.py`); the attempts of the steps that wait for it are not used up.
 - `MOST_ATTEMPTS` calls or dead workers end a step, so that a poisonous one cannot run for ever.
 """
 
@@ -30,7 +32,7 @@ from service.domain.errors import (
     RetryKind,
     StaleFenceError,
 )
-from service.domain.events import Event, StepFailed, StepUnknown, StepVerified
+from service.domain.events import ConnectionLost, Event, StepFailed, StepUnknown, StepVerified
 from service.domain.ids import AccountId, ConnectionId, StepId
 from service.domain.plan import Effect, Lane, Receipt, Step, StepState, Verdict
 from service.domain.quorum import PreAuthorised
@@ -43,8 +45,8 @@ from service.ports.multisig import MultisigControl
 from service.ports.store.plans import Change, Claim
 from service.ports.store.unit import Database, UnitOfWork
 
-MOST_ATTEMPTS: Final = 5
-LEASE: Final = timedelta(seconds=10)
+MOST_ATTEMPTS: Final = 12
+LEASE: Final = timedelta(seconds=6)
 """A living worker renews it; a dead one is noticed when it ends."""
 _LONGEST_GAP: Final = timedelta(seconds=15)
 _ASKED_AT_LEAST: Final = 100
@@ -71,6 +73,8 @@ class Hands:
     """Reads the authority's pinned vote key."""
     keep: Keep
     platform: Callable[[ConnectionId], ContainmentCalls] | None = None
+    heard: Callable[[ConnectionId], bool | None] = lambda _: None
+    """Whether a connection's platform answered when it was last called, None when it was not; asking forgets it."""
     vault: VaultKeys | None = None
     multisig: MultisigControl | None = None
 
@@ -85,12 +89,46 @@ def step(hands: Hands, step_id: StepId) -> None:
         claim = uow.plans.claim(step_id, owner=hands.owner, lease=LEASE)
         if claim is None:
             return
+        connection = found.target.connection
+        troubled = hands.platform is not None and uow.lines.line(connection) is not None
+        wait = uow.lines.admit(connection, step_id) if hands.platform is not None else None
+        if wait is not None:
+            uow.plans.put_off(step_id, claim.step.fence, wait)
+            return
         account = _account(uow, claim.step)
     try:
         with hands.keep(step_id, claim.step.fence):
             _Attempt(hands, claim, account).run()
     except StaleFenceError:
         log.warning("step.taken_over", step_id=step_id, fence=claim.step.fence)
+    finally:
+        _note_line(hands, found, troubled=troubled)
+
+
+def _note_line(hands: Hands, worked_on: Step, *, troubled: bool) -> None:
+    """Write down whether the platform answered; page people, once, about one that is dead."""
+    connection, heard = worked_on.target.connection, hands.heard(worked_on.target.connection)
+    if heard is not False and not troubled:
+        return
+    with hands.db.begin() as uow:
+        if heard is None:
+            uow.lines.give_turn(connection)
+        elif heard:
+            ended = uow.lines.mend(connection)
+            if ended is not None and ended.told:
+                uow.record(_line_entry(uow, worked_on, "connection.answers", f"{connection} answers again"))
+        elif uow.lines.fail(connection).is_dead and uow.lines.note_told(connection):
+            sentence = f"{connection} answers nothing: its steps wait and are tried again, everyone on call is paged"
+            event = ConnectionLost(connection, worked_on.incident_id)
+            uow.record(_line_entry(uow, worked_on, "connection.lost", sentence), event)
+
+
+def _line_entry(uow: UnitOfWork, worked_on: Step, kind: str, sentence: str) -> Entry:
+    connection = worked_on.target.connection
+    facts = {"connection": connection}
+    return Entry(
+        kind=kind, at=uow.now, subject=connection, sentence=sentence, incident_id=worked_on.incident_id, facts=facts
+    )
 
 
 def _account(uow: UnitOfWork, planned: Step) -> AccountId | None:

@@ -25,7 +25,7 @@ from service.domain.errors import (
     UnknownOutcomeError,
 )
 from service.domain.events import ApprovalRequested, MessageQueued
-from service.domain.ids import ApprovalId, IncidentId, MessageId, PersonId, StepId, new_id
+from service.domain.ids import ApprovalId, ConnectionId, IncidentId, MessageId, PersonId, StepId, new_id
 from service.domain.incident import Severity
 from service.domain.requests import message_item, requested_entry
 from service.domain.timeline import Entry
@@ -99,6 +99,24 @@ def step(db: Database, step_id: StepId) -> None:
         _to_channels(uow, draft)
         for person in uow.attention.reachable():
             if person.oncall_level == 1:
+                _to_person(uow, draft, person)
+
+
+def connection(db: Database, connection_id: ConnectionId, incident_id: IncidentId) -> None:
+    """Tell the responders and everyone on call that a platform answers nothing, once an outage.
+
+    Does nothing when no worker noted it: the event was invented, or it is over.
+    """
+    with db.begin() as uow:
+        line = uow.lines.line(connection_id)
+        if line is None or not line.told:
+            return
+        about = uow.incidents.incident(incident_id)
+        text = letters.connection_lost(connection_id, about.id, line.since)
+        draft = _Draft(about.id, Audience.RESPONDERS, text, f"line:{connection_id}:{line.since.isoformat()}")
+        _to_channels(uow, draft)
+        for person in uow.attention.reachable():
+            if person.oncall_level is not None:
                 _to_person(uow, draft, person)
 
 

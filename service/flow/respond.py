@@ -175,6 +175,7 @@ def _store(desk: Desk, uow: UnitOfWork, incident: Incident, proposal: _Proposal)
     _record_limit(uow, made, [s for s in proposal.steps if s.reason == OVER_LIMIT])
     for asked in requests:
         uow.record(requested_entry(asked), ApprovalRequested(asked.id))
+    _unblock(uow, uow.plans.steps_of(incident.id))  # what a new step waits for may have ended before it was planned
     if incident.state is IncidentState.CONTAINED and any(_tightens(s) and s.state not in FINISHED for s in steps):
         uow.incidents.reopen(incident.id)
 

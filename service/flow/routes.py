@@ -21,6 +21,7 @@ JOBS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "step_verified": ("respond.advance",),
     "step_unknown": ("notify.step",),
     "step_failed": ("notify.step", "respond.advance"),
+    "connection_lost": ("notify.connection",),
     "approval_requested": ("notify.approvers",),
     "step_approved": (
         "approve.release",
@@ -40,8 +41,14 @@ JOBS_OF: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Every event of `domain/events.py` has a row; tests hold the two equal."""
 
+URGENT: Final = frozenset({"respond.plan", "respond.extend", "contain.step"})
+"""Jobs between an alert and the hold: the worker whose commit made one due begins it at once by itself (ADR 0029).
+
+They are published like all others, so that one that was begun and not finished is done by somebody else.
+"""
+
 QUEUES: Final[Mapping[str, str]] = {
-    "triage": "flow",
+    "triage": "alarm",
     "respond": "flow",
     "escalate": "flow",
     "review": "flow",
@@ -55,9 +62,13 @@ QUEUES: Final[Mapping[str, str]] = {
 }
 """The queue of a job by the first word of its name. `keys` is read by the key worker alone.
 
-A worker takes from its queues in turn. What people approved has a queue of its own, because in `flow` it stood behind one
-`respond.advance` for each step of the plan, and a sweep that waits loses what it was approved for.
+What people approved has a queue of its own, because in `flow` it stood behind one `respond.advance` for each step of the
+plan, and a sweep that waits loses what it was approved for. Alerts have one, because a hold waits for them.
 """
+
+HURRIED: Final = ("containment", "alarm", "release")
+"""Queues that a worker looks into first, in this order, three times out of four; the fourth time all have their turn, so
+that a flood of alerts keeps no page from being sent."""
 
 
 def jobs_of(event: str, payload: Mapping[str, str]) -> tuple[str, ...]:

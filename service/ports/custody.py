@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -36,6 +36,10 @@ class Capability(StrEnum):
     PUBLISH_ADDRESS = "publish_address"
 
 
+def nobody_hears(_answered: bool) -> None:  # noqa: FBT001  a callback's only word
+    """Stand where nobody wants to know whether a platform answers."""
+
+
 @dataclass(frozen=True, slots=True)
 class ConnectionConfig:
     """One connection as its platform's code gets it. `secret(name)` unseals on demand; the result is never kept."""
@@ -47,6 +51,8 @@ class ConnectionConfig:
     secret: Callable[[str], bytes]
     """Raises NotFoundError for a name that was not registered."""
     secret_names: tuple[str, ...]
+    heard: Callable[[bool], None] = nobody_hears
+    """Told after each exchange with the platform whether it answered at all; for circuit breaking."""
 
 
 class Delivery(msgspec.Struct, frozen=True):
@@ -189,6 +195,13 @@ class ContainmentCalls(Protocol):
 
     def publish_address(self, account: AccountRef, address: str, *, key: str) -> Receipt: ...
     def address_published(self, account: AccountRef, address: str) -> Verdict: ...
+
+
+@runtime_checkable
+class HoldsLine(Protocol):
+    """Calls that hold a line open to their platform, and can let go of it."""
+
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

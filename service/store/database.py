@@ -4,7 +4,7 @@ One `begin()` block is one transaction. After its commit its transitions are log
 the outbox (ADR 0014). A database that cannot be reached is UnavailableError.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from sqlalchemy import Engine, RootTransaction, create_engine
@@ -13,6 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool
 
 from service.domain.errors import UnavailableError, UnknownOutcomeError
+from service.domain.events import Event
 from service.domain.secrets import Secret
 from service.ports.clock import Clock
 from service.store.migrate import driver_url
@@ -38,11 +39,17 @@ def create(url: Secret, *, pool_size: int = 5) -> Engine:
 
 
 class SqlDatabase:
-    """Implements `ports.store.unit.Database`."""
+    """Implements `ports.store.unit.Database`. `committed` is told what each transaction left in the outbox."""
 
-    def __init__(self, engine: Engine, clock: Clock) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        clock: Clock,
+        committed: Callable[[Sequence[tuple[int, Event]]], None] | None = None,
+    ) -> None:
         self.engine = engine
         self._clock = clock
+        self._committed = committed
 
     @contextmanager
     def begin(self) -> Iterator[SqlUnitOfWork]:
@@ -58,6 +65,8 @@ class SqlDatabase:
                 f"the database did not answer ({type(error).__name__}): nothing was stored, try again", retry_after_s=2
             ) from error
         announce(uow.transitions)
+        if self._committed is not None and uow.left:
+            self._committed(uow.left)
 
 
 def _commit(transaction: RootTransaction) -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, cast
 
+import structlog
 from sqlalchemy import ColumnElement, Connection, RowMapping, and_, case, func, insert, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
@@ -127,6 +128,10 @@ class PlanRepository:
         found = row.one_or_none()
         return None if found is None else Claim(_step(found), found["intent_at"])
 
+    def put_off(self, step_id: StepId, fence: int, until: datetime) -> None:
+        """See the port."""
+        self._fenced(step_id, fence, {"lease_owner": None, "lease_until": None, "due_at": until})
+
     def extend(self, step_id: StepId, fence: int, lease: timedelta) -> None:
         """See the port."""
         self._fenced(step_id, fence, {"lease_until": self._now + lease})
@@ -171,13 +176,13 @@ class PlanRepository:
         when = func.coalesce(steps.c.due_at, steps.c.lease_until, unheard)
         free = or_(steps.c.lease_until.is_(None), steps.c.lease_until < self._now)
         rows = self._connection.execute(
-            select(steps.c.id, steps.c.lane, when.label("due"))
+            select(steps.c.id, steps.c.lane, steps.c.trace_id, when.label("due"))
             .where(steps.c.state.in_(_WORKABLE), steps.c.lane.in_([lane.value for lane in lanes]))
             .where(free, when <= self._now)
             .order_by(when)
             .limit(limit)
         )
-        return tuple(DueStep(StepId(row.id), Lane(row.lane), row.due) for row in rows)
+        return tuple(DueStep(StepId(row.id), Lane(row.lane), row.due, row.trace_id) for row in rows)
 
     def touched_targets(self, connection: ConnectionId, since: datetime) -> frozenset[tuple[str, str]]:
         """See the port."""
@@ -303,6 +308,7 @@ def _values(step: Step, created_at: datetime) -> dict[str, object]:
         "after": list(step.after),
         "approval_id": step.approval_id,
         "reason": step.reason,
+        "trace_id": structlog.contextvars.get_contextvars().get("trace_id"),
         "created_at": created_at,
         "ready_at": created_at if step.state is StepState.READY else None,
     }

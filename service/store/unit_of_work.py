@@ -21,6 +21,7 @@ from service.store.clearances import ClearanceRepository
 from service.store.findings import FindingRepository
 from service.store.incidents import IncidentRepository
 from service.store.keys import KeyRepository
+from service.store.lines import LineRepository
 from service.store.plans import PlanRepository
 from service.store.polling import PollingRepository
 from service.store.recording import recorded
@@ -35,6 +36,8 @@ class SqlUnitOfWork:
         self.connection = connection
         self.now = now
         self.transitions: list[Entry] = []
+        self.left: list[tuple[int, Event]] = []
+        """What this transaction put into the outbox, with its numbers; somebody else's business once it is committed."""
 
     @cached_property
     def registry(self) -> RegistryRepository:
@@ -82,6 +85,11 @@ class SqlUnitOfWork:
         return PollingRepository(self.connection, self.now)
 
     @cached_property
+    def lines(self) -> LineRepository:
+        """Connections whose platform does not answer."""
+        return LineRepository(self.connection, self.now)
+
+    @cached_property
     def keys(self) -> KeyRepository:
         """The vault's wallets, keys, rotations and sweeps."""
         return KeyRepository(self.connection, self.now)
@@ -114,9 +122,12 @@ class SqlUnitOfWork:
         )
         trace_id = structlog.contextvars.get_contextvars().get("trace_id")
         for event in events:
-            self.connection.execute(
-                insert(outbox).values(event=event.name, payload=event.payload(), trace_id=trace_id, created_at=self.now)
-            )
+            number = self.connection.execute(
+                insert(outbox)
+                .values(event=event.name, payload=event.payload(), trace_id=trace_id, created_at=self.now)
+                .returning(outbox.c.id)
+            ).scalar_one()
+            self.left.append((number, event))
         self.transitions.append(entry)
 
     def handed_over(self, number: int) -> tuple[str, Mapping[str, str]] | None:

@@ -23,13 +23,19 @@ def add_connection(at: Connection, identity: str = CONNECTION, platform: str = "
 
 
 def add_account(
-    at: Connection, ref: str, *, holder: str = "platform", wallet: str | None = None, path: str = ""
+    at: Connection,
+    ref: str,
+    *,
+    holder: str = "platform",
+    wallet: str | None = None,
+    path: str = "",
+    connection: str = CONNECTION,
 ) -> str:
     identity = new_id("acc")
     at.execute(
         insert(accounts).values(
             id=identity,
-            connection_id=CONNECTION,
+            connection_id=connection,
             ref=ref,
             holder=holder,
             wallet_id=wallet,
@@ -41,7 +47,13 @@ def add_account(
 
 
 def add_incident(
-    at: Connection, entities: tuple[str, ...], *, kind: str = "drain", severity: int = 4, state: str = "open"
+    at: Connection,
+    entities: tuple[str, ...],
+    *,
+    kind: str = "drain",
+    severity: int = 4,
+    state: str = "open",
+    connection: str = CONNECTION,
 ) -> str:
     now = datetime.now(UTC)
     identity = new_id("inc")
@@ -59,17 +71,24 @@ def add_incident(
             detected_at=now,
         )
     )
-    add_alert(at, identity, entities, kind=kind)
+    add_alert(at, identity, entities, kind=kind, connection=connection)
     return identity
 
 
-def add_alert(at: Connection, incident: str | None, entities: tuple[str, ...], *, kind: str = "drain") -> str:
+def add_alert(
+    at: Connection,
+    incident: str | None,
+    entities: tuple[str, ...],
+    *,
+    kind: str = "drain",
+    connection: str = CONNECTION,
+) -> str:
     now = datetime.now(UTC)
     identity = new_id("alr")
     at.execute(
         insert(alerts).values(
             id=identity,
-            connection_id=CONNECTION,
+            connection_id=connection,
             activity_id=new_id("act"),
             dedup_key=identity,
             kind=kind,

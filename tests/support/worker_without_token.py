@@ -22,13 +22,14 @@ from service.ports.custody import ConnectionConfig, ContainmentCalls
 from service.store.database import SqlDatabase, create
 from service.store.gate_holds import SqlGateHolds
 from workers import containment, incidents
+from workers.hurry import Hurry
 from workers.jobs import Jobs
 from workers.leases import keeper
 from workers.process import WorkerKind, run
 from workers.roots import check_actions
 
 SECRET = b"whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
-QUEUES = ("flow", "containment")
+QUEUES = ("containment", "alarm", "flow")
 JOBS = (
     "triage.alert",
     "respond.plan",
@@ -44,6 +45,7 @@ JOBS = (
 class TokenlessRoot:
     db: SqlDatabase
     jobs: Jobs
+    hurry: Hurry
 
     def close(self) -> None:
         self.db.engine.dispose()
@@ -60,7 +62,8 @@ def no_votes_key() -> bytes:
 
 
 def build(base: str, settings: Settings) -> TokenlessRoot:
-    db = SqlDatabase(create(settings.database_url, pool_size=2), SystemClock())
+    hurry = Hurry()
+    db = SqlDatabase(create(settings.database_url, pool_size=2), SystemClock(), hurry.note)
     actions = actions_in("service.actions")
     hands = Hands(
         db=db,
@@ -73,7 +76,7 @@ def build(base: str, settings: Settings) -> TokenlessRoot:
         platform=partial(platform_calls, db, base),
     )
     desk = Desk(db, actions, load(actions), no_votes_key)
-    return TokenlessRoot(db, {**incidents.jobs(db, desk, no_votes_key), **containment.jobs(hands)})
+    return TokenlessRoot(db, {**incidents.jobs(db, desk, no_votes_key), **containment.jobs(hands)}, hurry)
 
 
 if __name__ == "__main__":

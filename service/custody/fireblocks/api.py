@@ -15,7 +15,7 @@ from typing import Final
 
 import httpx
 
-from service.custody.base import TIMEOUT, send
+from service.custody.base import new_client, send
 from service.domain.errors import (
     ConfigurationError,
     MissingCapabilityError,
@@ -34,7 +34,11 @@ class FireblocksApi:
     def __init__(self, config: ConnectionConfig, sign: SignHere | None, client: httpx.Client | None) -> None:
         self._config = config
         self._sign = sign
-        self._client = client or httpx.Client(timeout=TIMEOUT)
+        self._client = client or new_client(config)
+
+    def close(self) -> None:
+        """Close the line to Fireblocks."""
+        self._client.close()
 
     @property
     def reachable(self) -> bool:

@@ -114,6 +114,10 @@ class FireblocksCalls:
         self._api = FireblocksApi(config, sign, client)
         self._wallets = InternalWallets(self._api, read_assets(config.settings))
 
+    def close(self) -> None:
+        """Close the line to the platform."""
+        self._api.close()
+
     @property
     def capabilities(self) -> frozenset[Capability]:
         """Without API access only what our own gate does."""

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import httpx
 
-from service.custody.base import TIMEOUT, require_url, send
+from service.custody.base import new_client, require_url, send
 from service.custody.standard.webhooks import symmetric_key
 from service.domain.account import AccountRef
 from service.domain.errors import (
@@ -85,7 +85,11 @@ class StandardCalls:
     def __init__(self, config: ConnectionConfig, holds: GateHolds, client: httpx.Client | None = None) -> None:
         self._config = config
         self._holds = holds
-        self._client = client or httpx.Client(timeout=TIMEOUT)
+        self._client = client or new_client(config)
+
+    def close(self) -> None:
+        """Close the line to the platform."""
+        self._client.close()
 
     @property
     def capabilities(self) -> frozenset[Capability]:

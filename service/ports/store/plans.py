@@ -45,6 +45,8 @@ class DueStep:
     id: StepId
     lane: Lane
     due_at: datetime
+    trace_id: str | None
+    """The trace of what planned it."""
 
 
 class PlanStore(Protocol):
@@ -98,6 +100,10 @@ class PlanStore(Protocol):
 
         Taking over a lease that ended without being given back counts as an attempt: its worker died.
         """
+        ...
+
+    def put_off(self, step_id: StepId, fence: int, until: datetime) -> None:
+        """Give a claimed step back as it was, to be looked at again at `until`. Raises StaleFenceError."""
         ...
 
     def extend(self, step_id: StepId, fence: int, lease: timedelta) -> None:

@@ -19,6 +19,7 @@ from service.ports.store.clearances import ClearanceStore
 from service.ports.store.findings import FindingStore
 from service.ports.store.incidents import IncidentStore
 from service.ports.store.keys import KeyStore
+from service.ports.store.lines import LineStore
 from service.ports.store.plans import PlanStore
 from service.ports.store.polling import PollingStore
 from service.ports.store.registry import RegistryStore
@@ -73,6 +74,11 @@ class UnitOfWork(Protocol):
     @property
     def polling(self) -> PollingStore:
         """How far platforms were asked, and what that brought."""
+        ...
+
+    @property
+    def lines(self) -> LineStore:
+        """Connections whose platform does not answer: for the containment worker."""
         ...
 
     @property

@@ -125,6 +125,17 @@ steps = Table(
     ),
 )
 
+connection_lines = Table(
+    # Outages of connections: calls in a row that got no answer, and until when nobody tries. A row with none is no outage.
+    "connection_lines",
+    metadata,
+    Column("connection_id", Text, primary_key=True),
+    Column("failures", Integer, nullable=False),
+    when("since", nullable=False),
+    when("closed_until", nullable=False),
+    when("told_at"),
+)
+
 gate_holds = Table(
     # What our gate before signing answers RETRY for: the meaning of suspension on platforms with a gate.
     "gate_holds",

@@ -29,8 +29,10 @@ outbox = Table(
     Column("trace_id", Text),
     when("created_at", nullable=False),
     when("published_at"),
+    when("settled_at"),  # every job of it is noted as handled: the sweeper need not look at it again
     Index("ix_outbox_waiting", "id", postgresql_where=text("published_at IS NULL")),
     Index("ix_outbox_published", "published_at"),
+    Index("ix_outbox_unsettled", "published_at", postgresql_where=text("settled_at IS NULL")),
 )
 
 # The relay sleeps until a commit wakes it: whoever writes an event, by whatever driver, needs to know nothing of it.

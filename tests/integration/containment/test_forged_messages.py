@@ -16,6 +16,7 @@ from service.domain.timeline import Entry
 from service.store.database import SqlDatabase, create
 from service.store.tables.proof import handled, outbox
 from workers.app import make_app
+from workers.hurry import Hurry
 from workers.jobs import register
 
 pytestmark = pytest.mark.servers
@@ -64,7 +65,7 @@ def job_of(db: SqlDatabase, told: Told, place: dict[str, Any], application: Cele
 
         return work
 
-    place["root"] = SimpleNamespace(db=db, jobs={name: job(name) for name in NAMES}, close=lambda: None)
+    place["root"] = SimpleNamespace(db=db, jobs={name: job(name) for name in NAMES}, hurry=Hurry())
     return lambda name: cast("Run", application.tasks[name].run)
 
 

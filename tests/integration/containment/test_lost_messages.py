@@ -87,7 +87,7 @@ def unpublished(db: SqlDatabase) -> int:
         return int(uow.connection.exec_driver_sql(query).scalar_one())
 
 
-def waiting(url: str, queue: str = "flow") -> int:
+def waiting(url: str, queue: str = "alarm") -> int:
     with redis.Redis.from_url(url) as client:
         length = client.llen(queue)
     assert isinstance(length, int)
@@ -152,7 +152,7 @@ def test_jobs_that_a_flushed_broker_forgot_are_sent_again_until_noted(
         number = uow.connection.exec_driver_sql("SELECT id FROM outbox").scalar_one()
         uow.once(done_key(number, "respond.plan"))
     assert sweeper.sweep() == 1
-    assert (waiting(redis_url), waiting(redis_url, "delivery")) == (1, 1), "escalate.start and notify.incident"
+    assert (waiting(redis_url, "flow"), waiting(redis_url, "delivery")) == (1, 1), "escalate.start and notify.incident"
     assert sweeper.sweep() == 0, "it is left alone for a while"
 
 

@@ -287,3 +287,22 @@ def test_a_rotation_is_planned_when_its_address_is_known(scene: Scene) -> None:
     publish = scene.steps(incident)["publish_address", "a-1"]
     assert publish.params == {"address": f"eip155:1:0xnew-{account}"}
     assert publish.target == Target("account", prepare.target.connection, "a-1")
+
+
+def test_a_step_whose_predecessor_ended_before_it_was_planned_does_not_wait_for_it(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a safe destination the sweep is refused at once; nothing else will happen that could tell `retire_key`."""
+    monkeypatch.setattr(respond, "_needs_approval", lambda _: False)  # as under a policy, which this scene has not
+    with scene.db.begin() as uow:
+        add_connection(uow.connection)
+        add_account(uow.connection, "a-1", holder="vault_key", wallet="wal-1", path="m/44'/60'/0'")
+        incident = add_incident(uow.connection, (f"account:{CONNECTION}/a-1",))
+    respond.plan(scene.desk, IncidentId(incident))
+    prepare = scene.steps(incident)["prepare_rotation", "a-1"]
+    contain.step(scene.hands(Lane.KEYS), prepare.id)
+    respond.advance(scene.desk, StepId(prepare.id))
+    found = scene.steps(incident)
+    assert found["sweep_to_safe", "a-1"].state is StepState.REFUSED
+    assert found["retire_key", "a-1"].state is StepState.REFUSED
+    assert "was not done" in (found["retire_key", "a-1"].reason or "")

@@ -8,13 +8,14 @@ from rules.backtest.exchange import JOB
 from service.domain.errors import ConfigurationError, InputError
 from workers.backtest import BacktestRoot, run
 from workers.jobs import is_genuine
+from workers.publish import Message
 
 
 def test_a_message_that_names_an_event_is_not_run(tmp_path: Path) -> None:
     root = BacktestRoot(tmp_path)
-    assert is_genuine(root.db, JOB, {}, None)
+    assert is_genuine(root.db, Message(JOB, {}, None, None))
     with pytest.raises(ConfigurationError, match="has no database"):
-        is_genuine(root.db, JOB, {}, 7)
+        is_genuine(root.db, Message(JOB, {}, None, 7))
 
 
 def test_a_name_outside_the_folder_is_never_tried_again(tmp_path: Path) -> None:

@@ -1,0 +1,284 @@
+"""Containment while everything around it dies: faults from a printed seed, then proofs that nothing was lost or doubled.
+
+Run from the repository: `python -m bench.chaos [--seed N] [--faults 32] [--seconds 150] [--json] [--picture FILE.svg]`. It
+starts a real `portcullis up` beside the emulated platform. Webhooks come at a steady rate all the time; some incidents are
+opened in the calm, then the others while processes are killed and the platform's answers are cut. The exit code is 0 when
+every proof holds. Times are from the first try to deliver the webhook to the platform acting on the hold, on shared
+processors: they say what a user of such a machine sees, and only ratios travel to another one.
+"""
+
+import argparse
+import json
+import math
+import secrets
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from bench.chaos_faults import Fault, Hand, plan
+from bench.chaos_load import Sender
+from bench.chaos_picture import draw
+from bench.chaos_proofs import Proof, holds_ms, moving, proofs
+from bench.chaos_stage import Cast, Stage, running
+
+CALM_GAP_S: Final = 0.6
+WARM_UP_S: Final = 6.0
+HOLDS_S: Final = 30.0
+SETTLE_S: Final = 100.0
+TICK_S: Final = 0.02
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How a run shall be. `seconds`: for how long faults happen."""
+
+    seed: int
+    faults: int = 32
+    seconds: float = 150.0
+    per_s: float = 200.0
+    cast: Cast = field(default_factory=lambda: Cast(calm=14, guarded=36, forgetful=5, vault=9))
+
+
+SMALL: Final = Cast(calm=4, guarded=6, forgetful=1, vault=1)
+
+
+@dataclass(slots=True)
+class Happened:
+    """What was done and seen; times in Unix milliseconds."""
+
+    began_ms: float = 0.0
+    done: list[tuple[float, Fault]] = field(default_factory=list)
+    missed: int = 0
+    webhooks: int = 0
+    sent_ms: dict[str, float] = field(default_factory=dict)
+    held_ms: dict[str, float] = field(default_factory=dict)
+    settled_s: float = 0.0
+    unsettled: list[str] = field(default_factory=list)
+    proofs: list[Proof] = field(default_factory=list)
+
+    def latencies(self, accounts: Sequence[tuple[str, str]]) -> list[float]:
+        """Milliseconds from webhook to hold, of those accounts that were held."""
+        return [self.held_ms[ref] - self.sent_ms[ref] for _, ref in accounts if ref in self.held_ms]
+
+
+class Run:
+    """One run on a stage that is set."""
+
+    def __init__(self, stage: Stage, wish: Wish, tell: Tell) -> None:
+        self._stage, self._wish, self._tell = stage, wish, tell
+        self.happened = Happened()
+
+    def play(self) -> Happened:
+        """Play all of it."""
+        accounts, calm = self._stage.cast.accounts, self._wish.cast.calm
+        with Sender(*self._stage.address) as sender:
+            sender.flow(self._stage.usual(self._wish.seed), self._wish.per_s)
+            time.sleep(WARM_UP_S)
+            self._tell(f"calm: {calm} incidents at {self._wish.per_s:.0f} webhooks/s")
+            self._attack(sender, accounts[:calm], CALM_GAP_S)
+            self._until(lambda: len(self._held(accounts[:calm])) == calm, HOLDS_S)
+            self._disturb(sender, accounts[calm:])
+            self._settle(sender)
+            self._look(sender, accounts)
+        return self.happened
+
+    def _attack(self, sender: Sender, accounts: Sequence[tuple[str, str]], gap_s: float) -> None:
+        for account in accounts:
+            sender.send(self._stage.attack(account))
+            time.sleep(gap_s)
+
+    def _disturb(self, sender: Sender, accounts: Sequence[tuple[str, str]]) -> None:
+        wish, happened = self._wish, self.happened
+        hand = Hand(self._stage.layout, self._stage.platform)
+        due = _merged(plan(wish.seed, wish.faults, wish.seconds), accounts, wish.seconds)
+        began, happened.began_ms = time.monotonic(), time.time_ns() / 1e6
+        for at_s, what in due:
+            time.sleep(max(0.0, began + at_s - time.monotonic()))
+            if not isinstance(what, Fault):
+                sender.send(self._stage.attack(what))
+                ended = self._stage.ended(what)
+                if ended is not None:
+                    sender.send(ended)
+            elif hand.do(what):
+                happened.done.append((time.time_ns() / 1e6, what))
+                self._tell(f"{at_s:6.1f} s  {_shown(what)}")
+            else:
+                happened.missed += 1
+
+    def _settle(self, sender: Sender) -> None:
+        began = time.monotonic()
+        self._stage.platform.clear_faults()
+        sender.flow(iter(()), 0)
+        self._tell("no more faults: waiting for everything to come to rest")
+        self._until(lambda: not sender.waiting and not self._moving(), SETTLE_S)
+        self.happened.settled_s = time.monotonic() - began
+        self.happened.unsettled = self._moving()
+
+    def _moving(self) -> list[str]:
+        try:
+            return moving(self._stage.layout)
+        except OSError as error:
+            return [f"the database: {error}"]
+
+    def _look(self, sender: Sender, accounts: Sequence[tuple[str, str]]) -> None:
+        happened = self.happened
+        happened.webhooks = len(sender.taken)
+        happened.sent_ms = {name.removeprefix("attack-"): told.sent_ms for (_, name), told in sender.told.items()}
+        happened.held_ms = holds_ms(self._stage)
+        happened.proofs = [
+            Proof(
+                "every webhook was taken in the end", not sender.waiting and not sender.refused, str(sender.refused[:3])
+            ),
+            Proof("everything came to rest", not happened.unsettled, "; ".join(happened.unsettled[:5])),
+            *proofs(self._stage, sender.taken, accounts),
+        ]
+
+    def _held(self, accounts: Sequence[tuple[str, str]]) -> set[str]:
+        return set(holds_ms(self._stage)) & {ref for _, ref in accounts}
+
+    def _until(self, done: Callable[[], bool], timeout_s: float) -> None:
+        end = time.monotonic() + timeout_s
+        while not done() and time.monotonic() < end:
+            time.sleep(0.5)
+
+
+def _merged(
+    faults: Sequence[Fault], accounts: Sequence[tuple[str, str]], seconds: float
+) -> list[tuple[float, Fault | tuple[str, str]]]:
+    """Faults and attacks in the order of time; the kinds of account take turns, so that the smaller kinds end early."""
+    met: Counter[str] = Counter()
+    rank = {}
+    for name, ref in accounts:
+        rank[name, ref] = (met[name], name)
+        met[name] += 1
+    turns = sorted(accounts, key=rank.__getitem__)
+    attacks = [(seconds * (n + 0.5) / len(turns), one) for n, one in enumerate(turns)]
+    both: list[tuple[float, Fault | tuple[str, str]]] = [*((f.at_s, f) for f in faults), *attacks]
+    return sorted(both, key=lambda one: one[0])
+
+
+def _shown(fault: Fault) -> str:
+    if fault.kind in {"drop", "delay", "duplicate", "error_after_effect", "error_before_effect"}:
+        late = f" by {fault.delay_s:.1f} s" if fault.delay_s else ""
+        return f"the platform's next {fault.count} answers: {fault.kind.replace('_', ' ')}{late}"
+    return f"kill -9 {fault.kind}{', its data lost' if fault.kind == 'valkey' else ''}"
+
+
+def report(happened: Happened, wish: Wish) -> dict[str, object]:
+    """Return the figures as JSON has them."""
+    accounts = wish.cast.accounts
+    parts = {"calm": accounts[: wish.cast.calm], "under faults": accounts[wish.cast.calm :]}
+    held = {name: happened.latencies(them) for name, them in parts.items()}
+    return {
+        "seed": wish.seed,
+        "faults": [{"at_s": round((at - happened.began_ms) / 1e3, 2), **asdict(fault)} for at, fault in happened.done],
+        "faults_without_a_victim": happened.missed,
+        "incidents": len(accounts),
+        "webhooks_taken": happened.webhooks,
+        "hold_ms": {
+            name: {"n": len(them), "of": len(parts[name]), "p50": percentile(them, 50), "p99": percentile(them, 99)}
+            for name, them in held.items()
+        },
+        "settled_s": round(happened.settled_s, 1),
+        "proofs": [asdict(one) for one in happened.proofs],
+        "holds": all(one.holds for one in happened.proofs),
+    }
+
+
+def show(console: Console, happened: Happened, wish: Wish) -> None:
+    """Print the figures and the proofs for people."""
+    told = report(happened, wish)
+    times = Table("from webhook to the platform's hold", "incidents", "p50 ms", "p99 ms")
+    hold_ms: dict[str, dict[str, float]] = told["hold_ms"]  # type: ignore[assignment]  # as built above
+    for name, row in hold_ms.items():
+        times.add_row(name, f"{row['n']:.0f} of {row['of']:.0f}", f"{row['p50']:.0f}", f"{row['p99']:.0f}")
+    console.print(times)
+    proved = Table("must be so", "", "contradicted by")
+    for one in happened.proofs:
+        proved.add_row(one.name, "[green]yes[/]" if one.holds else "[bold red]NO[/]", one.found)
+    console.print(proved)
+    console.print(
+        f"seed {wish.seed}: {len(happened.done)} faults, {happened.webhooks} webhooks taken, everything at rest "
+        f"{happened.settled_s:.1f} s after the last fault"
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m bench.chaos", description="Containment under faults.")
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6), help="repeats the faults of a run")
+    parser.add_argument("--faults", type=int, default=Wish(0).faults)
+    parser.add_argument("--seconds", type=float, default=Wish(0).seconds, help="for how long they happen; at most 200")
+    parser.add_argument("--per-s", type=float, default=Wish(0).per_s, help="webhooks a second")
+    parser.add_argument("--small", action="store_true", help="a few incidents only")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--picture", type=Path, help="draw faults and holds to this SVG file")
+    parser.add_argument("--keep", type=Path, help="use this empty folder and keep it, with all logs")
+    chosen = parser.parse_args(arguments)
+    wish = Wish(chosen.seed, chosen.faults, min(chosen.seconds, 200.0), chosen.per_s)
+    if chosen.small:
+        wish = replace(wish, cast=SMALL)
+    console = Console(stderr=chosen.json)
+    happened = carry_out(wish, console, chosen.keep)
+    if chosen.picture is not None:
+        chosen.picture.write_text(picture(happened, wish), encoding="utf-8")
+    if chosen.json:
+        print(json.dumps(report(happened, wish)))
+    else:
+        show(console, happened, wish)
+    return 0 if all(one.holds for one in happened.proofs) else 1
+
+
+def carry_out(wish: Wish, console: Console, keep: Path | None = None) -> Happened:
+    """Set the stage, play, and stop everything. Raises DrillError when the stage cannot be set."""
+    with Progress(console=console, transient=True) as bar, _folder(keep) as folder:
+        spinner = bar.add_task(f"seed {wish.seed}: starting an installation", total=None)
+
+        def tell(line: str) -> None:
+            bar.update(spinner, description=line)
+            bar.console.print(line, highlight=False)
+
+        with running(folder, wish.cast) as stage:
+            return Run(stage, wish, tell).play()
+
+
+@contextmanager
+def _folder(keep: Path | None) -> Iterator[Path]:
+    """A folder with a short path, because sockets go below it (unix(7)); open enough for the service's own users."""
+    if keep is not None:
+        keep.mkdir(mode=0o711, parents=True, exist_ok=True)
+        yield keep.absolute()
+        return
+    with tempfile.TemporaryDirectory(prefix="pcl-", dir="/tmp", ignore_cleanup_errors=True) as made:
+        Path(made).chmod(0o711)
+        yield Path(made)
+
+
+def picture(happened: Happened, wish: Wish) -> str:
+    """Draw the run as SVG."""
+    began = happened.began_ms
+    faults = [((at - began) / 1e3, _shown(fault)) for at, fault in happened.done]
+    held = [ref for _, ref in wish.cast.accounts if ref in happened.held_ms]
+    holds = [((happened.sent_ms[r] - began) / 1e3, happened.held_ms[r] - happened.sent_ms[r]) for r in held]
+    return draw(faults, holds, wish.seed)
+
+
+def percentile(found: Sequence[float], percent: float) -> float:
+    """Return the nearest rank's value; NaN of nothing."""
+    ranked = sorted(found)
+    return round(ranked[max(0, math.ceil(percent / 100 * len(ranked)) - 1)], 1) if ranked else math.nan
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""What must be true after bench/chaos.py, read from the platform's own record and from the database, asking no process.
+
+Rules: what was answered 200 is stored; each containment step acted at the platform exactly once; where the platform keeps
+no ids, at most once, and the step says `unknown` or has the platform's receipt; every step has ended or waits for people;
+audit log and baselines prove themselves.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from bench.chaos_stage import FORGETFUL, Stage
+from drills.runner.proofs import prove
+from service.runtime.environment import read_environment
+from service.runtime.layout import Layout
+
+WAITING = frozenset({"waiting_approval", "waiting_step"})
+ENDED = frozenset({"done", "failed", "refused", "expired", "undone"})
+ACTION_OF = {"suspend_withdrawals": "hold_outgoing", "lock_destination": "lock_destination"}
+"""Steps that make one call, by the platform's word for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """One thing that must be so, and what was found where it is not."""
+
+    name: str
+    holds: bool
+    found: str = ""
+
+
+def moving(layout: Layout) -> list[str]:
+    """Return what has not come to rest: alerts without an incident, incidents without a plan, steps under way."""
+    queries = (
+        ("alert without an incident", "SELECT id FROM alerts WHERE incident_id IS NULL"),
+        (
+            "incident without a plan",
+            "SELECT id FROM incidents i WHERE NOT EXISTS (SELECT FROM plans p WHERE p.incident_id = i.id)",
+        ),
+        ("step", "SELECT action || ' ' || state AS id FROM steps WHERE state IN ('ready', 'running', 'verifying')"),
+        ("step that nobody told of", _UNTOLD),
+    )
+    with _database(layout) as db:
+        return [f"{what}: {row['id']}" for what, query in queries for row in db.execute(query)]
+
+
+_UNTOLD = """
+    SELECT s.action || ' ' || s.state AS id FROM steps s WHERE s.state = 'waiting_step' AND NOT EXISTS (
+        SELECT FROM steps b WHERE b.id = ANY(s.after) AND b.state NOT IN ('done', 'failed', 'refused', 'expired'))
+"""
+"""A step whose predecessors have all ended must not wait for them."""
+
+
+def proofs(stage: Stage, taken: set[tuple[str, str]], attacked: Sequence[tuple[str, str]]) -> list[Proof]:
+    """Look at everything; each proof names what contradicts it."""
+    with _database(stage.layout) as db:
+        stored = {
+            (r["connection_id"], r["event_id"]) for r in db.execute("SELECT connection_id, event_id FROM activities")
+        }
+        steps = db.execute("SELECT * FROM steps ORDER BY plan_id, position").fetchall()
+    arrivals = [a for a in stage.platform.actions() if not str(a["id"]).startswith("bench-")]
+    found = [
+        _proof("every webhook that was answered 200 is stored", taken - stored),
+        _proof("every attacked account has its holding step", _unheld(steps, attacked)),
+        _proof("every step has ended or waits for people", _stuck(steps)),
+        _proof("every effect happened exactly once", _repeated(steps, arrivals)),
+        _proof("nothing acted without a step", {a["id"] for a in arrivals} - _keys(steps, arrivals)),
+        _proof("without ids at the platform: at most once, and what is not known says so", _forgetful(steps, arrivals)),
+    ]
+    checks, said = prove(Path(stage.layout.home))
+    return [*found, *(Proof(name, held, "" if held else "; ".join(said)) for name, held in checks)]
+
+
+def _unheld(steps: Sequence[Mapping[str, Any]], attacked: Sequence[tuple[str, str]]) -> list[str]:
+    held = {_place(s): s["state"] for s in steps if s["action"] == "suspend_withdrawals"}
+    fine = {FORGETFUL: {"unknown", "done"}}
+    return [f"{one}: {held.get(one)}" for one in attacked if held.get(one) not in fine.get(one[0], {"done"})]
+
+
+def _stuck(steps: Sequence[Mapping[str, Any]]) -> list[str]:
+    found = []
+    for step in steps:
+        waits = step["state"] in WAITING or (step["state"] == "unknown" and _place(step)[0] == FORGETFUL)
+        if step["state"] == "failed" or not (waits or step["state"] in ENDED):
+            found.append(f"{step['action']} on {_place(step)} is {step['state']}: {step['reason']}")
+    return found
+
+
+def _repeated(steps: Sequence[Mapping[str, Any]], arrivals: Sequence[Mapping[str, Any]]) -> list[str]:
+    acted = Counter((a["action"], a["account"], a["on"]) for a in arrivals if a["acted"])
+    found = [f"{' '.join(what)} acted {n} times" for what, n in acted.items() if n > 1]
+    for step in steps:
+        what = ACTION_OF.get(step["action"])
+        account, value = step["target"]["account"], step["target"]["value"]
+        times = acted[what or "", account or value, "" if account is None else value]
+        if what and step["state"] == "done" and times != 1:
+            found.append(f"{step['action']} on {value} is done, but acted {times} times")
+    return found
+
+
+def _forgetful(steps: Sequence[Mapping[str, Any]], arrivals: Sequence[Mapping[str, Any]]) -> list[str]:
+    asked = Counter(str(a["id"]) for a in arrivals if str(a["account"]).startswith(FORGETFUL))
+    found = [f"{key} arrived {n} times" for key, n in asked.items() if n > 1]
+    mine = [s for s in steps if _place(s)[0] == FORGETFUL]
+    return found + [f"{s['action']} is {s['state']}" for s in mine if s["state"] in {"failed", "running", "verifying"}]
+
+
+def _keys(steps: Sequence[Mapping[str, Any]], arrivals: Sequence[Mapping[str, Any]]) -> set[str]:
+    keys = [str(s["idempotency_key"]) for s in steps]
+    return {
+        str(a["id"])
+        for a in arrivals
+        if any(str(a["id"]).partition(":")[0] in key or key in str(a["id"]) for key in keys)
+    }
+
+
+def _place(step: Mapping[str, Any]) -> tuple[str, str]:
+    return step["target"]["connection"], step["target"]["value"]
+
+
+def _proof(name: str, contradictions: Any) -> Proof:
+    found = sorted(str(one) for one in contradictions)
+    shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
+    return Proof(name, not found, shown)
+
+
+def holds_ms(stage: Stage) -> dict[str, float]:
+    """Return when the platform first acted on a hold of each account, in Unix milliseconds."""
+    found: dict[str, float] = {}
+    for one in stage.platform.actions():
+        if one["action"] == "hold_outgoing" and one["acted"] and not str(one["id"]).startswith("bench-"):
+            found.setdefault(str(one["account"]), float(one["at_ms"]))
+    return found
+
+
+def _database(layout: Layout) -> "psycopg.Connection[dict[str, Any]]":
+    url = (read_environment(layout, "schedule") or {})["PORTCULLIS_DATABASE_URL"]
+    return psycopg.connect(url, row_factory=dict_row, autocommit=True)

@@ -1,0 +1,100 @@
+"""Outages of connections in PostgreSQL; implements `ports.store.lines.LineStore`."""
+
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, func, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from service.domain.ids import ConnectionId, StepId
+from service.domain.line import AGAIN, MOST_AT_ONCE, TRY, Line, unanswered
+from service.domain.plan import Lane, StepState
+from service.store.tables.incident import connection_lines, steps
+
+_WORKED_ON = tuple(s.value for s in (StepState.READY, StepState.RUNNING, StepState.VERIFYING, StepState.UNKNOWN))
+
+
+class LineRepository:
+    """See the port. `now` is when the unit of work began."""
+
+    def __init__(self, connection: Connection, now: datetime) -> None:
+        self._connection = connection
+        self._now = now
+
+    def admit(self, connection: ConnectionId, step_id: StepId) -> datetime | None:
+        """See the port."""
+        known = self.line(connection)
+        if known is None:
+            return self._now + AGAIN if self._busy(connection, step_id) >= MOST_AT_ONCE else None
+        if known.closed_until > self._now:
+            return known.closed_until
+        mine = self._connection.execute(
+            update(connection_lines)
+            .where(_of(connection), connection_lines.c.closed_until <= self._now)
+            .values(closed_until=self._now + TRY)
+        )
+        return None if mine.rowcount == 1 else self._now + TRY
+
+    def line(self, connection: ConnectionId) -> Line | None:
+        """See the port."""
+        query = select(connection_lines).where(_of(connection), connection_lines.c.failures > 0)
+        row = self._connection.execute(query).mappings().one_or_none()
+        return None if row is None else _line(row)
+
+    def fail(self, connection: ConnectionId) -> Line:
+        """See the port."""
+        query = select(connection_lines).where(_of(connection)).with_for_update()
+        row = self._connection.execute(query).mappings().one_or_none()
+        made = unanswered(None if row is None or row["failures"] == 0 else _line(row), self._now)
+        values = {"failures": made.failures, "since": made.since, "closed_until": made.closed_until}
+        self._connection.execute(
+            upsert(connection_lines)
+            .values(connection_id=connection, **values)
+            .on_conflict_do_update(index_elements=["connection_id"], set_=values)
+        )
+        return made
+
+    def give_turn(self, connection: ConnectionId) -> None:
+        """See the port."""
+        self._connection.execute(update(connection_lines).where(_of(connection)).values(closed_until=self._now))
+
+    def note_told(self, connection: ConnectionId) -> bool:
+        """See the port."""
+        told = self._connection.execute(
+            update(connection_lines)
+            .where(_of(connection), connection_lines.c.told_at.is_(None))
+            .values(told_at=self._now)
+        )
+        return told.rowcount == 1
+
+    def mend(self, connection: ConnectionId) -> Line | None:
+        """See the port."""
+        ended = self.line(connection)
+        if ended is None:
+            return None
+        self._connection.execute(update(connection_lines).where(_of(connection)).values(failures=0, told_at=None))
+        self._connection.execute(
+            update(steps)
+            .where(steps.c.state.in_(_WORKED_ON), steps.c.target["connection"].astext == connection)
+            .where(steps.c.lease_owner.is_(None), steps.c.due_at > self._now)
+            .values(due_at=self._now)
+        )
+        return ended
+
+    def _busy(self, connection: ConnectionId, step_id: StepId) -> int:
+        """Count the connection's other steps that a worker is at just now."""
+        query = select(func.count()).where(
+            steps.c.state.in_(_WORKED_ON),
+            steps.c.lane == Lane.CONTAINMENT.value,
+            steps.c.lease_until > self._now,
+            steps.c.target["connection"].astext == connection,
+            steps.c.id != step_id,
+        )
+        return int(self._connection.execute(query).scalar_one())
+
+
+def _of(connection: ConnectionId) -> ColumnElement[bool]:
+    return connection_lines.c.connection_id == connection
+
+
+def _line(row: RowMapping) -> Line:
+    return Line(row["failures"], row["since"], row["closed_until"], told=row["told_at"] is not None)
