@@ -12,7 +12,7 @@ from typing import Final
 
 import httpx
 
-from service.custody.base import TIMEOUT, send
+from service.custody.base import new_client, send
 from service.custody.bitgo.hmac_auth import answer_is_genuine, request_headers
 from service.domain.errors import MissingCapabilityError, UnavailableError, UnknownOutcomeError
 from service.ports.custody import ConnectionConfig
@@ -26,7 +26,7 @@ class BitgoApi:
 
     def __init__(self, config: ConnectionConfig, client: httpx.Client | None) -> None:
         self._config = config
-        self._client = client or httpx.Client(timeout=TIMEOUT)
+        self._client = client or new_client(config)
 
     @property
     def reachable(self) -> bool:
