@@ -61,6 +61,18 @@ class ExtendedKey:
             ) from None
 
     @classmethod
+    def of_public(cls, public_key: bytes, chain_code: bytes, path: DerivationPath, parent: bytes) -> Self:
+        """Return the public key at `path` that a token derived; `parent` is its parent's public key, empty at the master.
+
+        Raises DerivationError when the public key is not on the curve.
+        """
+        number = path.levels[-1].wire if path.levels else 0
+        above = hash160(parent)[:4] if parent else bytes(4)
+        version = _VERSION_OF[False, "main"]
+        key = PublicKey.parse(ecdsa.compressed(public_key))
+        return cls(HDKey(key, chain_code, version, len(path.levels), above, number))
+
+    @classmethod
     def parse(cls, text: str) -> Self:
         """Read an xprv, xpub, tprv or tpub.
 

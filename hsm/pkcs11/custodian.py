@@ -3,7 +3,8 @@
 Rules held here:
 - Standard PKCS#11 has no BIP-32, so the sealed seed (`hsm.pkcs11.seeds`) is opened in this process for the one
   derivation, and the leaf is put into the token (`hsm.pkcs11.leaves`). Seed and leaf are in process memory for about a
-  millisecond; `docs/concepts/keys.md` says what that means and `hsm.memory` what limits it.
+  millisecond; `docs/concepts/keys.md` says what that means and `hsm.memory` what limits it. A token that derives by
+  itself keeps both inside (`hsm.pkcs11.trees`).
 - A leaf's label is `KeyRef.label`. A disabled leaf stays disabled and a destroyed one leaves a tombstone, so asking
   for it again never revives it.
 - Every signature is checked against the leaf's public key before it is returned (`hsm.ecdsa.finish`, RFC 8032).
@@ -26,17 +27,16 @@ from hsm.custodian import (
     require_digest,
     require_message,
 )
-from hsm.derivation import ExtendedKey
 from hsm.errors import HsmInputError, KeyNotFoundError, KeyUseRefusedError
 from hsm.keypath import DerivationPath
-from hsm.pkcs11 import leaves, seeds
+from hsm.pkcs11 import leaves, seeds, trees
 from hsm.pkcs11.config import TokenConfig
 from hsm.pkcs11.layout import require_layout
 from hsm.pkcs11.module import TokenInfo
 from hsm.pkcs11.session import Handle, Token, TokenSession
 from hsm.pkcs11.statements import TokenStatements
+from hsm.pkcs11.vendor import dialect_of
 from hsm.power import Power
-from hsm.slip10 import Ed25519Node
 
 NEW_SEED_BYTES: Final = 64
 MAX_CACHED_HANDLES: Final = 4096
@@ -50,6 +50,7 @@ class TokenCustodian:
             require_layout(session, Power.VAULT)
         self._token = token
         self._found: dict[str, tuple[Handle, bytes]] = {}
+        self._dialect = dialect_of(token.info.manufacturer, token.mechanism_numbers())
         self.statements = TokenStatements(token)
 
     @classmethod
@@ -58,10 +59,10 @@ class TokenCustodian:
         return cls(Token.open(config))
 
     def create_wallet(self, wallet_id: str) -> SealedSeed:
-        """Return the seed that a ceremony left, or draw a 64-byte one from the token's random generator; sealed."""
-        with self._token.session() as session:
+        """Return the seed that a ceremony left, or make one of 64 bytes in the token; sealed."""
+        with self._token.exclusive() as session:
             kept = seeds.kept_seed(session, wallet_id)
-            return kept or seeds.seal_seed(session, wallet_id, session.random(NEW_SEED_BYTES))
+            return kept or trees.new_seed(session, wallet_id, self._dialect, NEW_SEED_BYTES)
 
     def restore_wallet(self, wallet_id: str, seed: bytes) -> SealedSeed:
         """Seal an existing seed of 16-64 bytes, as a ceremony that restores a backup does."""
@@ -70,9 +71,8 @@ class TokenCustodian:
 
     def open_account(self, sealed: SealedSeed, wallet_id: str, path: DerivationPath) -> AccountPublic:
         """Return the account's extended public key."""
-        with self._token.session() as session:
-            key = self._master(session, sealed, wallet_id).derive(path)
-        return AccountPublic(key.xpub(), path)
+        with self._token.session() as session, trees.opened(session, sealed, wallet_id, self._dialect) as tree:
+            return AccountPublic(tree.xpub(path), path)
 
     def leaf(self, sealed: SealedSeed, wallet_id: str, path: DerivationPath, curve: Curve = Curve.SECP256K1) -> LeafKey:
         """Put the private key at `path` into the token, or return the one there.
@@ -82,11 +82,13 @@ class TokenCustodian:
         ref = KeyRef(wallet_id, path, curve)
         with self._token.exclusive() as session:
             leaves.require_free(session, [ref])
-            secret, public = _derived(seeds.open_seed(session, sealed, wallet_id), ref)
-            found = session.find(ref.label, P.CKO_PRIVATE_KEY)
-            stored = leaves.public_of(session, found[0], ref) if found else public
-            if not found:
-                leaves.put(session, ref, secret, public)
+            with trees.opened(session, sealed, wallet_id, self._dialect) as tree:
+                stored = public = tree.public_key(ref)
+                found = session.find(ref.label, P.CKO_PRIVATE_KEY)
+                if found:
+                    stored = leaves.complete(session, found[0], ref, public)
+                else:
+                    tree.put(ref)
         if stored != public:
             raise KeyUseRefusedError(f"{ref.label} in the token is of another seed: give each wallet its own id")
         return LeafKey(ref, stored)
@@ -102,16 +104,13 @@ class TokenCustodian:
         with self._token.session() as session:
             leaves.require_free(session, refs)
             there = leaves.find_all(session, refs)
-            master, proved = self._master(session, sealed, wallet_id), []
-            with leaves.passing(session) as batch:
+            with trees.opened(session, sealed, wallet_id, self._dialect) as tree:
+                proved = []
                 for ref in refs:
-                    key = master.derive(ref.path)
-                    if there[ref.label]:
-                        raw = session.sign(there[ref.label][0], P.CKM_ECDSA, digest)
-                    else:
-                        raw = batch.sign(ref.label, key.secret, key.public_key, digest)
-                    ecdsa.finish(raw, digest, key.public_key)
-                    proved.append(LeafKey(ref, key.public_key))
+                    public, held = tree.public_key(ref), there[ref.label]
+                    raw = session.sign(held[0], P.CKM_ECDSA, digest) if held else tree.sign_once(ref, digest)
+                    ecdsa.finish(raw, digest, public)
+                    proved.append(LeafKey(ref, public))
         return tuple(proved)
 
     def sign(self, key: KeyRef, digest: bytes) -> Signature:
@@ -225,18 +224,6 @@ class TokenCustodian:
                 self._found.clear()
             self._found[key.label] = found
         return found
-
-    def _master(self, session: TokenSession, sealed: SealedSeed, wallet_id: str) -> ExtendedKey:
-        return ExtendedKey.from_seed(seeds.open_seed(session, sealed, wallet_id))
-
-
-def _derived(seed: bytes, ref: KeyRef) -> tuple[bytes, bytes]:
-    """Return (private key, public key) of a leaf."""
-    if ref.curve is Curve.ED25519:
-        node = Ed25519Node.from_seed(seed).derive(ref.path)
-        return node.secret, node.public_key
-    key = ExtendedKey.from_seed(seed).derive(ref.path)
-    return key.secret, key.public_key
 
 
 def _of_curve(key: KeyRef, curve: Curve) -> KeyRef:

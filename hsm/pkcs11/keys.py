@@ -191,7 +191,12 @@ def ec_point(session: TokenSession, label: str) -> bytes:
     CKA_EC_POINT is a DER OCTET STRING (PKCS#11 v2.40 section 2.3.3); some tokens return the bare point, which is also
     taken.
     """
-    raw = session.read(session.one(label, P.CKO_PUBLIC_KEY), P.CKA_EC_POINT) or b""
+    return ec_point_of(session, session.one(label, P.CKO_PUBLIC_KEY), label)
+
+
+def ec_point_of(session: TokenSession, handle: Handle, label: str) -> bytes:
+    """As `ec_point`, of an object that was found; `label` is for the message."""
+    raw = session.read(handle, P.CKA_EC_POINT) or b""
     point = raw[2:] if len(raw) == 67 and raw[:2] == b"\x04\x41" else raw  # noqa: PLR2004  tag, length, 65-byte point
     if len(point) != 65 or point[0] != 4:  # noqa: PLR2004  SEC 1 section 2.3.3, 256-bit curve
         raise KeyNotFoundError(f"{label} has no uncompressed 256-bit point")

@@ -9,7 +9,7 @@ Rules held here:
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 import PyKCS11 as P
@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from hsm import ecdsa
 from hsm.custodian import Curve, KeyRef
-from hsm.errors import KeyUseRefusedError
-from hsm.pkcs11.keys import ec_point, private_template, transport_key, unwrap_private
+from hsm.errors import KeyNotFoundError, KeyUseRefusedError
+from hsm.pkcs11.keys import TransportKey, ec_point, private_template, transport_key, unwrap_private
 from hsm.pkcs11.layout import IMPORT_KEY
 from hsm.pkcs11.session import Handle, TokenSession
 
@@ -30,36 +30,50 @@ LISTED_FROM: Final = 5
 """A lookup by label walks the whole token; from so many on, one walk that reads all labels is shorter."""
 
 
-def put(session: TokenSession, ref: KeyRef, secret: bytes, public: bytes) -> Handle:
-    """Put one leaf into the token as a token object."""
-    if ref.curve is Curve.ED25519:
-        return _create_ed25519(session, ref.label, secret, public)
-    with transport_key(session, IMPORT_KEY) as transport:
-        return unwrap_private(session, transport, _private_key(secret), _template(ref.label, public, kept=True))
-
-
 @contextmanager
-def passing(session: TokenSession) -> Iterator["PassingLeaves"]:
-    """Give a way to have secp256k1 leaves in the token for a moment each, all under one transport key."""
-    with transport_key(session, IMPORT_KEY) as transport:
-        yield PassingLeaves(session, transport)
+def passing(session: TokenSession) -> Iterator["Leaves"]:
+    """Give a way to put leaves into the token, all of a batch under one transport key."""
+    with ExitStack() as stack:
+        yield Leaves(session, stack)
 
 
-class PassingLeaves:
-    """Leaves as session objects: nothing of them is left when the batch ends, or this process does."""
+class Leaves:
+    """Puts leaves into the token, to stay or for a moment. The transport key is shared at the first of them."""
 
-    def __init__(self, session: TokenSession, transport: Any) -> None:
+    def __init__(self, session: TokenSession, stack: ExitStack) -> None:
         self._session = session
-        self._transport = transport
+        self._stack = stack
+        self._transport: TransportKey | None = None
+
+    def put(self, ref: KeyRef, secret: bytes, public: bytes) -> None:
+        """Put one leaf into the token as a token object."""
+        if ref.curve is Curve.ED25519:
+            _create_ed25519(self._session, ref.label, secret, public)
+        else:
+            self._unwrap(secret, _template(ref.label, public, kept=True))
 
     def sign(self, label: str, secret: bytes, public: bytes, digest: bytes) -> bytes:
-        """Let the leaf sign a digest; return r ‖ s as the token gave it."""
-        template = _template(label, public, kept=False)
-        handle = unwrap_private(self._session, self._transport, _private_key(secret), template)
+        """Let a secp256k1 leaf that is a session object sign a digest, then destroy it; return r ‖ s."""
+        handle = self._unwrap(secret, _template(label, public, kept=False))
         try:
             return self._session.sign(handle, P.CKM_ECDSA, digest)
         finally:
             self._session.destroy(handle)
+
+    def _unwrap(self, secret: bytes, template: list[tuple[int, Any]]) -> Handle:
+        if self._transport is None:
+            self._transport = self._stack.enter_context(transport_key(self._session, IMPORT_KEY))
+        key = ec.derive_private_key(int.from_bytes(secret, "big"), ec.SECP256K1())
+        return unwrap_private(self._session, self._transport, key, template)
+
+
+def complete(session: TokenSession, handle: Handle, ref: KeyRef, public: bytes) -> bytes:
+    """Return the public key of a leaf that is in the token; one that died before it was named gets `public`."""
+    try:
+        return public_of(session, handle, ref)
+    except KeyNotFoundError:
+        session.write(handle, [(P.CKA_ID, public)])
+        return public
 
 
 def public_of(session: TokenSession, handle: Handle, ref: KeyRef) -> bytes:
@@ -110,10 +124,6 @@ def _by_label(session: TokenSession, labels: Sequence[str], object_class: int) -
         return {label: session.find(label, object_class) for label in labels}
     listed = session.labels(object_class)
     return {label: listed.get(label, []) for label in labels}
-
-
-def _private_key(secret: bytes) -> ec.EllipticCurvePrivateKey:
-    return ec.derive_private_key(int.from_bytes(secret, "big"), ec.SECP256K1())
 
 
 def _template(label: str, public: bytes, *, kept: bool) -> list[tuple[int, Any]]:

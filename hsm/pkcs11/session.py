@@ -119,6 +119,14 @@ class TokenSession:
         with translated("putting a key into the token"):
             return self._raw.unwrapKey(handle, wrapped, template, mechanism)
 
+    def derive(self, base: Handle, mechanism: int, parameter: bytes, template: Template) -> tuple[Handle, bytes]:
+        """Derive a key (C_DeriveKey); returns its handle and the parameter as the token left it."""
+        prepared = P.Mechanism(mechanism, parameter)
+        with translated("deriving a key"):
+            handle = self._raw.deriveKey(base, template, prepared)
+        # PyKCS11 hands the token this very memory; tests/unit/hsm/test_vendor.py holds it to that.
+        return handle, bytes(prepared._param)  # noqa: SLF001  the only way to what the token wrote there
+
     def wrap(self, handle: Handle, key: Handle, mechanism: Any) -> bytes:
         """Wrap a key out of the token; a key of ours refuses (KeyUnextractableError)."""
         with translated("taking a key out of the token"):
@@ -133,6 +141,13 @@ class TokenSession:
         """Close the session."""
         with translated("closing a session"):
             self._raw.closeSession()
+
+
+def handle_of(number: int) -> Handle:
+    """Return the handle that a token named by its number."""
+    handle = P.LowLevel.CK_OBJECT_HANDLE()
+    handle.assign(number)
+    return handle
 
 
 class Token:
@@ -193,6 +208,12 @@ class Token:
         """Return the names of the mechanisms that the token offers, for example `CKM_ECDSA`."""
         with translated("listing the mechanisms"):
             return frozenset(map(str, self._module.lib.getMechanismList(self.info.slot)))
+
+    def mechanism_numbers(self) -> frozenset[int]:
+        """Return the numbers of the mechanisms that the token offers: a vendor's own have no name of the standard."""
+        with translated("listing the mechanisms"):
+            found = self._module.lib.getMechanismList(self.info.slot)
+        return frozenset(int(P.CKM[name]) for name in found)
 
     def close(self) -> None:
         """Close every session of this process to the token, and with the last one the login."""
