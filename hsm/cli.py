@@ -28,6 +28,7 @@ from hsm.pkcs11.checks import Check, Outcome, examine
 from hsm.pkcs11.config import TokenConfig, pin_from_file
 from hsm.pkcs11.pin import PinRecord
 from hsm.pkcs11.provision import Provisioned, provision
+from hsm.pkcs11.renewal import renew_ballot_key, retire_former_key
 from hsm.power import Power
 from hsm.rotation import Loss, Rotation, propose, remaining
 from hsm.softhsm import SoftHsmFolder, find_module
@@ -52,6 +53,7 @@ Uri = Annotated[
         "--uri", help="PKCS#11 URI of your own token (one --power). Default: PORTCULLIS_<POWER>_URI, else --home."
     ),
 ]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program instead of a table.")]
 
 
@@ -157,7 +159,7 @@ def pin_clear(
     officer: Annotated[
         bool, typer.Option("--officer", help="Clear the security officer's PIN record instead.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Let processes log in again after a refused PIN. Correct the PIN source first: real tokens lock for good.
 
@@ -171,6 +173,39 @@ def pin_clear(
         typer.confirm(f"Is the PIN source of {config.label} corrected?", abort=True)
     cleared = PinRecord(config.state_dir, config.label, who="so" if officer else "user").clear()
     _out.print("cleared: the next start logs in again" if cleared else "there was no refused PIN on record")
+
+
+@app.command("ballots-renew")
+def ballots_renew(home: Home = DEFAULT_HOME, uri: Uri = None, yes: Yes = False) -> None:
+    """Make a new key that ballots are sealed for; what was sealed for the present one still opens. Stop the service first.
+
+    [bold]Example[/bold]
+
+    portcullis hsm ballots-renew
+    """
+    target = _targets([Power.AUTHORITY], uri, home)[0]
+    if not yes:
+        typer.confirm("Is the service stopped?", abort=True)
+    _guarded(lambda: renew_ballot_key(target.config()))
+    _out.print(
+        "renewed. Remove public/authority-ballots.pem of the installation and start it: the authority publishes the new key."
+        " Give the new file to every voter, over a channel you trust; then run `portcullis hsm ballots-retire`."
+    )
+
+
+@app.command("ballots-retire")
+def ballots_retire(home: Home = DEFAULT_HOME, uri: Uri = None, yes: Yes = False) -> None:
+    """Destroy the ballot key before the present one, for good: whoever still seals for it cannot vote until he has the new.
+
+    [bold]Example[/bold]
+
+    portcullis hsm ballots-retire
+    """
+    target = _targets([Power.AUTHORITY], uri, home)[0]
+    if not yes:
+        typer.confirm("Does every voter have the newest authority-ballots.pem?", abort=True)
+    retired = _guarded(lambda: retire_former_key(target.config()))
+    _out.print("retired" if retired else "there was no former ballot key")
 
 
 def _targets(powers: list[Power] | None, uri: str | None, home: Path) -> list[_Target]:

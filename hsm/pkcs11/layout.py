@@ -27,6 +27,8 @@ MAX_MARK_BYTES: Final = 256
 
 CALLBACK_KEY: Final = "callback-response"
 UNSEAL_KEY: Final = "secrets-unseal"
+FORMER_UNSEAL_KEY: Final = "secrets-unseal-former"
+"""The ballot key before the present one, while it is kept (`renewal.py`)."""
 VOTE_KEY: Final = "vote-signing"
 CHECKPOINT_KEY: Final = "audit-checkpoint"
 IMPORT_KEY: Final = "key-import"

@@ -23,6 +23,7 @@ from service.domain.changes import (
     ChannelSetting,
     ConnectionSetting,
     NewDestination,
+    NewFactor,
     NewMandate,
     NewPerson,
     PersonNamed,
@@ -154,7 +155,12 @@ def _apply(office: Office, uow: SqlUnitOfWork, change: Change, action: str, sign
         case NewPerson():
             records.add_person(change)
             VotingRecords(uow.connection, uow.now).add_factor(
-                new_id("fac"), PersonId(change.id), during_setup=False, seed_shown=False
+                new_id("fac"), PersonId(change.id), during_setup=False, seed_shown=False, client=change.client
+            )
+        case NewFactor():
+            person = uow.registry.person(PersonId(change.person)).id
+            VotingRecords(uow.connection, uow.now).add_factor(
+                new_id("fac"), person, during_setup=False, seed_shown=False, client=change.client
             )
         case PersonRoles():
             _set_roles(uow, records, change, remove=action == "change.person.role_remove")
@@ -191,12 +197,6 @@ def _restore(uow: SqlUnitOfWork, person: PersonId) -> Seeds:
     return ()
 
 
-def _enrol(uow: SqlUnitOfWork, person: PersonId) -> Seeds:
-    uow.registry.person(person)
-    VotingRecords(uow.connection, uow.now).add_factor(new_id("fac"), person, during_setup=False, seed_shown=False)
-    return ()
-
-
 def _revoke(uow: SqlUnitOfWork, person: PersonId) -> Seeds:
     uow.registry.person(person)
     return VotingRecords(uow.connection, uow.now).revoke_factors(person)
@@ -205,7 +205,6 @@ def _revoke(uow: SqlUnitOfWork, person: PersonId) -> Seeds:
 _PERSON_CHANGES: Final[Mapping[str, Callable[[SqlUnitOfWork, PersonId], Seeds]]] = {
     "change.person.suspend": _suspend,
     "change.person.restore": _restore,
-    "change.factor.enrol": _enrol,
     "change.factor.revoke": _revoke,
 }
 

@@ -3,11 +3,13 @@
 Rules: a factor exists before its seed is asked for, because set-up or a quorum made it; its URI is shown once; the first
 code confirms it and is used up like any other (its time-code never votes); five wrong first codes end it. After set-up
 the URI is answered under a key that the person's client sealed, and the first code comes sealed, so that the API carries
-both and reads neither: whoever puts a question of his own in its place leaves the person without an answer. A factor that
-was enrolled after set-up counts only after 24 hours, so that a false one can be noticed: its person is told when its code
-is shown and when it is confirmed.
+both and reads neither: whoever puts a question of his own in its place leaves the person without an answer. Where the
+quorum approved the code of a client, the URI is answered under that client's key alone. A factor that was enrolled after
+set-up counts only after 24 hours, so that a false one can be noticed: its person is told when its code is shown and when
+it is confirmed.
 """
 
+import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +26,7 @@ from service.domain.ballot import (
     FIRST_CODE_TAG,
     FirstCode,
     associated_data,
+    client_code,
     read_paper,
     to_text,
 )
@@ -74,14 +77,18 @@ def begin_in_setup(office: Office, person_id: PersonId, require_open: Callable[[
     return Enrolment(factor_id, Secret(enrolment_uri(seed, person.email)))
 
 
-def begin(office: Office, person_id: PersonId) -> Enrolment:
-    """Show the URI of a factor that a quorum made.
+def begin(office: Office, person_id: PersonId, client: str = "") -> Enrolment:
+    """Show the URI of a factor that a quorum made; `client` is the code of the client that asks.
 
-    Raises ForbiddenError when there is none to enrol; ConflictError when its URI was shown before.
+    Raises ForbiddenError when there is none to enrol, or not from this client; ConflictError when its URI was shown before.
     """
     with office.db.begin() as uow:
         person = _active(uow.registry.person(person_id))
         factor = _unconfirmed(VotingRecords(uow.connection, uow.now).factors_of(person_id))
+        if factor.client and not hmac.compare_digest(factor.client, client):
+            raise ForbiddenError(
+                "this factor is enrolled only from the client whose code the quorum approved: use the file that was prepared"
+            )
         if not VotingRecords(uow.connection, uow.now).show_seed_once(factor.id):
             raise ConflictError("this enrolment code was shown before: ask for a new factor (change.factor.enrol)")
         _record_shown(uow, person_id, factor.id)
@@ -98,7 +105,7 @@ def answer(office: Office, person_id: PersonId, question: str) -> str:
     key = office.unsealed(question, associated_data(ENROLMENT_TAG, person_id))
     if len(key) != KEY_BYTES:
         raise InputError(f"a question holds a key of {KEY_BYTES} bytes", field="sealed")
-    shown = begin(office, person_id)
+    shown = begin(office, person_id, client_code(key))
     plain = msgspec.json.encode({"factor": shown.factor_id, "otpauth_uri": shown.uri.reveal()})
     return to_text(seal_reply(key, plain, associated_data(ENROLMENT_ANSWER_TAG, person_id)))
 

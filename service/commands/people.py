@@ -17,6 +17,7 @@ from rich.table import Table
 
 from hsm.sealing import KEY_BYTES
 from service.commands.client import ApiClient, api_token
+from service.commands.printing import segment
 from service.commands.sealing import (
     BALLOTS_FILE,
     BALLOTS_VARIABLE,
@@ -25,7 +26,13 @@ from service.commands.sealing import (
     sealed_first_code,
     sealed_question,
 )
+from service.domain.ballot import client_code
+from service.domain.errors import ConfigurationError
 from service.domain.quorum import Role
+
+Client = Annotated[
+    str | None, typer.Option(help="Code of the client that alone may enrol the factor, as the person read it out.")
+]
 
 app = typer.Typer(help="People who decide: list, add, enrol.", no_args_is_help=True)
 
@@ -59,6 +66,7 @@ def add(
     role: Annotated[list[Role], typer.Option(help="A role; repeat it for more.")],
     oncall_level: Annotated[int | None, typer.Option(min=1, max=3, help="1 is paged first.")] = None,
     why: Annotated[str, typer.Option(help="What the approvers read.")] = "A new colleague.",
+    client: Client = None,
 ) -> None:
     """Ask for a person to be added.
 
@@ -67,12 +75,51 @@ def add(
     body: dict[str, object] = {"name": name, "email": email, "roles": [r.value for r in role], "why": why}
     if oncall_level is not None:
         body["oncall_level"] = oncall_level
+    if client is not None:
+        body["client"] = client
     with ApiClient(api_token()) as api:
         told = api.post("/v1/people", body)
     Console().print(
         f"{name} will be {told['person']}, once request [bold]{told['approval']['id']}[/bold] is approved: "
         f"portcullis approve {told['approval']['id']}"
     )
+
+
+@app.command()
+def factor(
+    person: str,
+    *,
+    why: Annotated[str, typer.Option(help="What the approvers read.")],
+    client: Client = None,
+) -> None:
+    """Ask for a new factor for a person, who then enrols it.
+
+    Example: `portcullis people factor per_01JD2Z5Q8Z6W9X4V7T3S1R0Q8P --why "A new phone." --client CODE`
+    """
+    body = {"why": why} if client is None else {"why": why, "client": client}
+    with ApiClient(api_token()) as api:
+        told = api.post(f"/v1/people/{segment(person)}/factor", body)
+    Console().print(f"Once it is approved, {person} enrols it: portcullis approve {told['id']}")
+
+
+@app.command()
+def prepare(
+    file: Annotated[Path, typer.Argument(help="Where this machine's key for the enrolment is written; a new file.")],
+) -> None:
+    """Make a key that my factor can be enrolled under and print its code, which I read out to who asks for the factor.
+
+    Approvers then see the code in the request, and nobody else's client can enrol the factor, whatever token it holds.
+
+    Example: `portcullis people prepare enrolment.key`
+    """
+    key = os.urandom(KEY_BYTES)
+    try:
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+            out.write(key)
+    except OSError as error:
+        raise ConfigurationError(f"{file} cannot be made ({error.strerror}): name a new file", field="file") from error
+    code = client_code(key)
+    typer.echo("-".join(code[at : at + 4] for at in range(0, len(code), 4)))
 
 
 @app.command()
@@ -93,6 +140,9 @@ def enrol(
     sealing: Annotated[
         Path | None, typer.Option("--ballot-key", help=f"{BALLOTS_FILE}, to seal with; else {BALLOTS_VARIABLE}.")
     ] = None,
+    client_key: Annotated[
+        Path | None, typer.Option(help="What `people prepare` wrote; needed where the request named its code.")
+    ] = None,
 ) -> None:
     """Enrol my factor: scan the code, then type the first number.
 
@@ -103,7 +153,7 @@ def enrol(
     with ApiClient(api_token()) as api:
         person = str(api.get("/v1/people/me")["id"])
         if code is None:
-            uri = enrolment_uri(api, key, person)
+            uri = enrolment_uri(api, key, person, read_client_key(client_key))
             console.print("Scan this with your authenticator; it is shown this once.")
             typer.echo(terminal_code(uri))
             code = str(typer.prompt("First code"))
@@ -111,9 +161,21 @@ def enrol(
     console.print("Your factor is confirmed. One that was enrolled after set-up counts after 24 hours.")
 
 
-def enrolment_uri(api: ApiClient, key: bytes, person: str) -> str:
+def read_client_key(file: Path | None) -> bytes:
+    """Return the key that was prepared, or a fresh one. Raises ConfigurationError when the file holds none."""
+    if file is None:
+        return os.urandom(KEY_BYTES)
+    try:
+        key = file.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{file} cannot be read ({error.strerror})", field="client_key") from error
+    if len(key) != KEY_BYTES:
+        raise ConfigurationError(f"{file} is not what `portcullis people prepare` wrote", field="client_key")
+    return key
+
+
+def enrolment_uri(api: ApiClient, key: bytes, person: str, reply_key: bytes) -> str:
     """Ask the authority for a person's enrolment code. Raises ApprovalError when somebody else answered."""
-    reply_key = os.urandom(KEY_BYTES)
     told = api.post("/v1/people/me/enrol", {"sealed": sealed_question(key, person, reply_key)})
     return str(json_text.loads(opened_answer(reply_key, person, str(told["sealed"])))["otpauth_uri"])
 

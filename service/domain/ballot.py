@@ -12,6 +12,7 @@ Rules:
 
 import base64
 import binascii
+import hashlib
 import re
 from typing import Final, Literal, TypeVar
 
@@ -24,6 +25,8 @@ ENROLMENT_TAG: Final = "portcullis/enrolment/v1"
 """A question that carries the key under which the enrolment code is answered."""
 ENROLMENT_ANSWER_TAG: Final = "portcullis/enrolment-answer/v1"
 FIRST_CODE_TAG: Final = "portcullis/first-code/v1"
+_CLIENT_TAG: Final = b"portcullis/enrolment-client/v1\x00"
+CLIENT_CODE: Final = re.compile(r"[a-z2-7]{24}", re.ASCII)
 PAPER_BYTES: Final = 256
 """Length of every paper; what is shorter is filled with blanks, which JSON ignores."""
 MAX_CODE: Final = 20
@@ -64,6 +67,22 @@ Paper = TypeVar("Paper", bound=_Paper)
 def associated_data(tag: str, person: str, subject: str = "") -> bytes:
     """Return what an envelope is bound to; see the module for the form."""
     return b"\x00".join((tag.encode(), subject.encode(), person.encode()))
+
+
+def client_code(key: bytes) -> str:
+    """Return what names the key that an enrolment is answered under: 24 of a-z and 2-7, 120 bits of its SHA-256.
+
+    Long enough that nobody finds another key for it, short enough to be read out.
+    """
+    return base64.b32encode(hashlib.sha256(_CLIENT_TAG + key).digest()).decode("ascii").lower()[:24]
+
+
+def read_client_code(text: str) -> str:
+    """Return a code as it is compared; blanks, hyphens and case do not matter. Raises InputError when it is none."""
+    code = text.replace(" ", "").replace("-", "").lower()
+    if CLIENT_CODE.fullmatch(code) is None:
+        raise InputError("client is the 24 letters and digits that `portcullis people prepare` printed", field="client")
+    return code
 
 
 def filled(paper: _Paper) -> bytes:

@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from service.domain.approval import Item
+from service.domain.ballot import CLIENT_CODE
 from service.domain.errors import InputError
 from service.domain.plan import Effect
 from service.domain.quorum import Role
@@ -47,9 +48,12 @@ class NewPerson(Change, frozen=True, kw_only=True):
     roles: tuple[Role, ...]
     oncall_level: int | None = None
     channels: tuple[dict[str, str], ...] = ()
+    client: str = ""
+    """The code of the client that may enrol the first factor; empty for whichever asks first."""
 
     def __post_init__(self) -> None:
         _text(self.name, "name")
+        _client(self.client)
         if EMAIL.fullmatch(self.email) is None or not self.email.isprintable():
             raise InputError("email is an address like name@example.org", field="email")
         if not self.roles or len(set(self.roles)) != len(self.roles):
@@ -65,9 +69,19 @@ class PersonRoles(Change, frozen=True, kw_only=True):
 
 
 class PersonNamed(Change, frozen=True, kw_only=True):
-    """A person and nothing else: suspend, restore, enrol a factor, revoke the factor."""
+    """A person and nothing else: suspend, restore, revoke the factor."""
 
     person: str
+
+
+class NewFactor(Change, frozen=True, kw_only=True):
+    """A new factor for a person. `client` is the code of the client that may enrol it; empty for whichever asks first."""
+
+    person: str
+    client: str = ""
+
+    def __post_init__(self) -> None:
+        _client(self.client)
 
 
 class PersonReach(Change, frozen=True, kw_only=True):
@@ -167,7 +181,7 @@ CHANGES: Final[Mapping[str, type[Change]]] = {
     "change.person.suspend": PersonNamed,
     "change.person.restore": PersonNamed,
     "change.person.role_remove": PersonRoles,
-    "change.factor.enrol": PersonNamed,
+    "change.factor.enrol": NewFactor,
     "change.factor.revoke": PersonNamed,
     "change.connection.put": ConnectionSetting,
     "change.channel.put": ChannelSetting,
@@ -205,7 +219,9 @@ def sentence(action: str, change: Change) -> str:
     verb = action.partition(".")[2].replace(".", " ").replace("_", " ")
     named = getattr(change, "person", "") or getattr(change, "id", "") or getattr(change, "account", "")
     where = f" to {change.descriptor} on {change.chain}" if isinstance(change, NewDestination) else ""
-    return f"Change of who decides or what is connected: {verb} {named}{where}".rstrip() + "."
+    client = getattr(change, "client", "")
+    only = f", only from the client with the code {_grouped(client)}" if client else ""
+    return f"Change of who decides or what is connected: {verb} {named}{where}{only}".rstrip() + "."
 
 
 def check_destination(chain: str, descriptor: str) -> None:
@@ -240,6 +256,15 @@ def _check_reach(level: int | None, channels: tuple[dict[str, str], ...]) -> Non
 def _text(value: str, field: str) -> None:
     if not 0 < len(value) <= MAX_TEXT or not value.isprintable():
         raise InputError(f"{field} is one line of 1 to {MAX_TEXT} printable characters", field=field)
+
+
+def _client(code: str) -> None:
+    if code and CLIENT_CODE.fullmatch(code) is None:
+        raise InputError("client is a code of 24 of a-z and 2-7, or empty", field="client")
+
+
+def _grouped(code: str) -> str:
+    return "-".join(code[at : at + 4] for at in range(0, len(code), 4))
 
 
 def _slug(value: str, field: str) -> None:

@@ -37,6 +37,8 @@ class Factor:
     confirmed_at: datetime | None
     during_setup: bool
     seed_shown_at: datetime | None
+    client: str = ""
+    """The code of the client that may enrol it; empty for whichever asks first."""
 
     def counts(self, now: datetime) -> bool:
         """Confirmed, and old enough or from set-up."""
@@ -69,7 +71,15 @@ class VotingRecords:
             select(factors).where(mine).order_by(factors.c.created_at.desc(), factors.c.id.desc())
         )
         return tuple(
-            Factor(r.id, PersonId(r.person_id), r.last_timecode, r.confirmed_at, r.during_setup, r.seed_shown_at)
+            Factor(
+                r.id,
+                PersonId(r.person_id),
+                r.last_timecode,
+                r.confirmed_at,
+                r.during_setup,
+                r.seed_shown_at,
+                r.client,
+            )
             for r in rows
         )
 
@@ -138,8 +148,10 @@ class VotingRecords:
             raise ConflictError("this person has already voted on this request")
         return vote_id
 
-    def add_factor(self, factor_id: str, person: PersonId, *, during_setup: bool, seed_shown: bool) -> None:
-        """Insert an unconfirmed factor."""
+    def add_factor(
+        self, factor_id: str, person: PersonId, *, during_setup: bool, seed_shown: bool, client: str = ""
+    ) -> None:
+        """Insert an unconfirmed factor; `client`: the code of the only client that may enrol it."""
         self._connection.execute(
             insert(factors).values(
                 id=factor_id,
@@ -148,6 +160,7 @@ class VotingRecords:
                 during_setup=during_setup,
                 seed_shown_at=self._now if seed_shown else None,
                 created_at=self._now,
+                client=client,
             )
         )
 

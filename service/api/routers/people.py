@@ -12,12 +12,21 @@ from service.api.auth import Principal
 from service.api.deps import Admin, ApiParts, Parts, Reader, Voter, name_of
 from service.api.routers.approvals import propose
 from service.api.schemas.ballot import SealedIn
-from service.domain.changes import NewPerson, PersonNamed, PersonRoles
+from service.domain.ballot import read_client_code
+from service.domain.changes import NewFactor, NewPerson, PersonNamed, PersonRoles
 from service.domain.errors import ForbiddenError
 from service.domain.ids import new_id
 from service.domain.quorum import Role
 
 router = APIRouter(prefix="/v1/people", tags=["people"])
+
+
+_CLIENT = Field(
+    default=None,
+    max_length=40,
+    description="Code of the client that alone may enrol the factor, as `portcullis people prepare` printed it.",
+    examples=["mfra-gg2z-onsx-i5dj-ovzg-s3tf"],
+)
 
 
 class NewPersonIn(BaseModel):
@@ -29,6 +38,12 @@ class NewPersonIn(BaseModel):
     oncall_level: int | None = Field(default=None, ge=1, le=3)
     channels: list[dict[str, str]] = Field(default_factory=list, max_length=10)
     why: str = Field(min_length=1, max_length=1000, examples=["Joins the response team."])
+    client: str | None = _CLIENT
+
+
+class FactorIn(BaseModel):
+    why: str = Field(min_length=1, max_length=1000, examples=["Lost his phone."])
+    client: str | None = _CLIENT
 
 
 class RolesIn(BaseModel):
@@ -79,6 +94,7 @@ def add(body: NewPersonIn, parts: Parts, admin: Admin) -> dict[str, object]:
         roles=tuple(body.roles),
         oncall_level=body.oncall_level,
         channels=tuple(body.channels),
+        client="" if body.client is None else read_client_code(body.client),
     )
     return {"person": person.id, "approval": propose(parts, "change.person.add", person, body.why, admin)}
 
@@ -116,9 +132,10 @@ def change_roles(person: str, body: RolesIn, parts: Parts, admin: Admin) -> dict
 
 
 @router.post("/{person}/factor", summary="Ask for a new factor for a person", status_code=201)
-def new_factor(person: str, body: WhyIn, parts: Parts, admin: Admin) -> dict[str, object]:
+def new_factor(person: str, body: FactorIn, parts: Parts, admin: Admin) -> dict[str, object]:
     """Open a request."""
-    return propose(parts, "change.factor.enrol", PersonNamed(person=person), body.why, admin)
+    change = NewFactor(person=person, client="" if body.client is None else read_client_code(body.client))
+    return propose(parts, "change.factor.enrol", change, body.why, admin)
 
 
 @router.post("/me/enrol", summary="Answer my sealed question for my enrolment code, once")

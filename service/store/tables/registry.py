@@ -46,6 +46,7 @@ factors = Table(
     when("confirmed_at"),
     when("revoked_at"),
     when("created_at", nullable=False),
+    Column("client", Text, nullable=False, server_default=""),  # code of the one client that may enrol it; else any
     Index("ix_factors_person", "person_id"),
 )
 

@@ -18,7 +18,7 @@ from hsm.sealing import KEY_BYTES, open_reply, seal
 from service.authority import enrolment
 from service.authority.changes import settle
 from service.authority.votes import Ballot, cast
-from service.domain.approval import ActionDocument, ApprovalState, check_code, step_item
+from service.domain.approval import ActionDocument, ApprovalState, check_code, sentences, step_item
 from service.domain.ballot import (
     BALLOT_TAG,
     ENROLMENT_ANSWER_TAG,
@@ -26,12 +26,13 @@ from service.domain.ballot import (
     FIRST_CODE_TAG,
     FirstCode,
     associated_data,
+    client_code,
     filled,
     from_text,
     to_text,
 )
-from service.domain.changes import PersonNamed
-from service.domain.errors import ConflictError, InputError, PortcullisError, UnauthenticatedError
+from service.domain.changes import NewFactor
+from service.domain.errors import ConflictError, ForbiddenError, InputError, PortcullisError, UnauthenticatedError
 from service.domain.ids import PersonId
 from service.store.voting import VotingRecords
 from tests.support.attacker import Attacker
@@ -179,8 +180,10 @@ def test_an_envelope_of_an_enrolment_does_not_vote(attacker: Attacker) -> None:
     assert tries(house, one) == 0
 
 
-def new_factor(house: House, person: PersonId) -> None:
-    document = house.ask(PersonNamed(person=person).item("change.factor.enrol", "Enrol."), role="portcullis_api")
+def new_factor(house: House, person: PersonId, client: str = "") -> None:
+    change = NewFactor(person=person, client=client)
+    document = house.ask(change.item("change.factor.enrol", "Enrol."), role="portcullis_api")
+    assert client in " ".join(sentences(document)), "who approves reads the code, whatever the sentence says"
     for voter in [other for other in house.phones if other != person][:2]:
         house.vote(document, voter)
     settle(house.office)
@@ -217,3 +220,18 @@ def test_an_enrolment_code_is_read_by_who_asked_for_it_alone(attacker: Attacker)
         else:
             with pytest.raises(InputError):
                 enrolment.confirm_sealed(house.office, one, first)
+
+
+def test_an_enrolment_that_names_its_client_is_no_race(attacker: Attacker) -> None:
+    """The attacker carries the person's token and asks first, with a key of his own: nothing is shown to him."""
+    house = attacker.house
+    one, *_ = house.phones
+    his, mine = b"\x01" * KEY_BYTES, b"\x02" * KEY_BYTES
+    new_factor(house, one, client_code(mine))
+    with pytest.raises(ForbiddenError, match="whose code the quorum approved"):
+        enrolment.answer(house.office, one, question(house, one, his))
+    with pytest.raises(ForbiddenError, match="whose code the quorum approved"):
+        enrolment.begin(house.office, one)
+    sealed = from_text(enrolment.answer(house.office, one, question(house, one, mine)))
+    told = msgspec.json.decode(open_reply(mine, sealed, associated_data(ENROLMENT_ANSWER_TAG, one)))
+    assert told["otpauth_uri"].startswith("otpauth://totp/")

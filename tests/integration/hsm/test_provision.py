@@ -174,6 +174,14 @@ def test_the_command_line_sets_up_examines_and_clears(softhsm: SoftHsm, tmp_path
     assert "cleared" in run_cli(tmp_path, "pin-clear", *common, "--yes").stdout
     assert run_cli(tmp_path, "doctor", *common).returncode == 0
     assert pin not in first.stdout + first.stderr + ill.stdout + ill.stderr
+    home = ("--home", str(tmp_path), "--yes")
+    assert "Remove public/authority-ballots.pem" in " ".join(run_cli(tmp_path, "ballots-renew", *home).stdout.split())
+    twice = run_cli(tmp_path, "ballots-renew", *home)
+    assert twice.returncode == 1
+    assert "ballots-retire" in twice.stderr
+    told = [run_cli(tmp_path, "ballots-retire", *home).stdout.strip() for _ in range(2)]
+    assert told == ["retired", "there was no former ballot key"]
+    assert run_cli(tmp_path, "doctor", *common).returncode == 0
 
 
 @pytest.mark.parametrize("missing", ["CKM_EC_KEY_PAIR_GEN", "CKM_AES_GCM", "CKM_AES_KEY_WRAP_PAD"])

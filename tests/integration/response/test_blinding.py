@@ -28,7 +28,6 @@ from service.flow.routes import JOBS_OF
 from service.store.tables.activity import learning, learning_requests
 from service.store.tables.approval import approvals
 from service.store.tables.blinding import suppressions
-from service.store.tables.incident import alerts
 from service.store.tables.keys import accounts
 from service.store.tables.proof import timeline
 from tests.support.api import ApiWorld, api_on, problem
@@ -164,21 +163,6 @@ def test_what_is_not_exact_and_bounded_is_refused(
     told = problem(asked(api, ready, changes))
     assert (told["code"], told["field"]) == ("invalid_input", field)
     assert rows(ready, approvals) == []
-
-
-@pytest.mark.parametrize("entity", ["account:main/hot-99", "destination:eip155:1:0xABCD", "device:main/phone"])
-def test_what_nothing_is_known_of_is_not_suppressed_until_an_alert_was_about_it(
-    ready: House, api: ApiWorld, entity: str
-) -> None:
-    told = problem(asked(api, ready, {"entity": entity}))
-    assert (told["code"], told["field"]) == ("not_found", "entity")
-    assert rows(ready, approvals) == []
-    alert = {"id": new_id("alr"), "connection_id": "main", "activity_id": "a", "dedup_key": "k", "kind": "drain",
-             "severity": 2, "decision": "alert", "score": 4.0, "p_value": 1e-4, "title": "", "raised_at": ready.clock.now(),
-             "last_at": ready.clock.now(), "entities": ["account:main/hot-1", entity]}  # fmt: skip
-    superuser_do(ready, insert(alerts).values(alert))
-    assert problem(asked(api, ready, {"entity": entity[:-1]}))["code"] == "not_found", "exactly, and not what begins so"
-    assert asked(api, ready, {"entity": entity}).status_code == 202
 
 
 def test_only_a_known_person_asks_and_answers_for_it(ready: House, api: ApiWorld) -> None:

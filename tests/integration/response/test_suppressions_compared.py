@@ -1,9 +1,11 @@
 """The engine's suppressions are held against the approved ones, from rows that not the API alone can write."""
 
 import json
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 from sqlalchemy import delete, insert, update
 
@@ -11,13 +13,17 @@ from rules.baseline.layout import Kind
 from rules.engine import ENGINE_VERSION
 from rules.learning import RecordKind
 from service.domain.blinding import Suppression, warranted
+from service.domain.quorum import Role
 from service.flow.blinding import compare_suppressions
 from service.store.tables.activity import learning, learning_requests
 from service.store.tables.baseline import baselines
 from service.store.tables.blinding import suppressions
+from service.store.tables.incident import alerts
+from service.store.tables.keys import accounts
 from service.store.tables.proof import timeline
-from tests.support.api import api_on
+from tests.support.api import ApiWorld, api_on, problem
 from tests.support.authority import House
+from tests.support.incidents import add_connection
 from tests.support.response import CONTAINMENT, rows, superuser_do
 
 pytestmark = pytest.mark.servers
@@ -28,6 +34,13 @@ ENTITY = "account:main/hot-1"
 def empty(ready: House) -> None:
     for table in (learning, learning_requests, baselines, suppressions):
         superuser_do(ready, delete(table))
+
+
+@pytest.fixture
+def api(ready: House, tmp_path: Path) -> Iterator[ApiWorld]:
+    found = api_on(ready.superuser_url, ready.clock, tmp_path)
+    yield found
+    found.close()
 
 
 def suppression(house: House, identity: str, **changes: object) -> Suppression:
@@ -79,7 +92,7 @@ def test_each_way_to_differ_is_told(ready: House) -> None:
     assert differences(ready) == [], "it has ended"
 
 
-def test_a_snapshot_that_the_apis_role_altered_is_found_recorded_once_and_shown(ready: House, tmp_path: Path) -> None:
+def test_a_snapshot_that_the_apis_role_altered_is_found_recorded_once_and_shown(ready: House, api: ApiWorld) -> None:
     state = suppression(ready, "sup_forged").row()
     with ready.database("portcullis_api").begin() as uow:
         for entity, stored in (("sup_forged", state), ("sup_junk", b"{")):
@@ -92,11 +105,38 @@ def test_a_snapshot_that_the_apis_role_altered_is_found_recorded_once_and_shown(
     for _ in range(2):
         compare_suppressions(ready.database(CONTAINMENT))
     assert [row.sentence for row in rows(ready, timeline, kind="suppression.differs")] == expected
-    api = api_on(ready.superuser_url, ready.clock, tmp_path)
-    try:
-        shown = api.get("/v1/health/details")
-        assert (shown["status"], shown["suppressions_differ"]) == ("degraded", expected)
-        superuser_do(ready, delete(baselines))
-        assert api.get("/v1/health/details")["suppressions_differ"] == []
-    finally:
-        api.close()
+    shown = api.get("/v1/health/details")
+    assert (shown["status"], shown["suppressions_differ"]) == ("degraded", expected)
+    superuser_do(ready, delete(baselines))
+    assert api.get("/v1/health/details")["suppressions_differ"] == []
+
+
+@pytest.mark.parametrize("entity", [ENTITY, "destination:eip155:1:0xABCD", "device:main/phone"])
+def test_what_nothing_is_known_of_is_not_suppressed_until_an_alert_was_about_it(
+    ready: House, api: ApiWorld, entity: str
+) -> None:
+    person, now = next(iter(ready.phones)), ready.clock.now()
+
+    def asked(about: str) -> httpx.Response:
+        body = {"entity": about, "expires_at": (now + timedelta(days=1)).isoformat(), "reason": "A test."}
+        return api.call("POST", "/v1/suppressions", Role.RESPONDER, person=person, json=body)
+
+    told = problem(asked(entity))
+    assert (told["code"], told["field"]) == ("not_found", "entity")
+    alert = {"id": "alr_1", "connection_id": "main", "activity_id": "a", "dedup_key": "k", "kind": "drain", "severity": 2,
+             "decision": "alert", "score": 4.0, "p_value": 1e-4, "title": "", "raised_at": now, "last_at": now,
+             "entities": ["actor:main/x", entity]}  # fmt: skip
+    superuser_do(ready, insert(alerts).values(alert))
+    assert problem(asked(entity[:-1]))["code"] == "not_found", "exactly, and not what begins so"
+    assert asked(entity).status_code == 202
+
+
+def test_a_registered_account_needs_no_alert(ready: House) -> None:
+    with ready.databases["superuser"].begin() as uow:
+        add_connection(uow.connection, "main")
+    row = {"id": "acc_1", "connection_id": "main", "ref": "hot-1", "holder": "platform"}
+    superuser_do(ready, insert(accounts).values(**row, created_at=ready.clock.now()))
+    with ready.database("portcullis_api").begin() as uow:
+        assert uow.blinding.known(ENTITY)
+        assert not uow.blinding.known("destination:main/hot-1")
+        assert not uow.blinding.known("account:main/hot-10")

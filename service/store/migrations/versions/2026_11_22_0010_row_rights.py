@@ -1,4 +1,6 @@
-"""Which rows a role may write: set with the other rights after every upgrade (`store/row_rights.py`), taken back here.
+"""The client that may enrol a factor, and which rows a role may write.
+
+The latter is set with the other rights after every upgrade (`store/row_rights.py`), and taken back here.
 
 Revision ID: 0010
 """
@@ -13,6 +15,7 @@ branch_labels = None
 depends_on = None
 
 DOWNGRADE: Final = (
+    "ALTER TABLE factors DROP COLUMN client",
     "DROP POLICY IF EXISTS everybody ON learning",
     "DROP POLICY IF EXISTS api ON learning",
     "ALTER TABLE learning DISABLE ROW LEVEL SECURITY",
@@ -23,7 +26,8 @@ DOWNGRADE: Final = (
 
 
 def upgrade() -> None:
-    """Nothing: rights are no history."""
+    """Add the column; rights are no history."""
+    op.get_bind().exec_driver_sql("ALTER TABLE factors ADD COLUMN IF NOT EXISTS client TEXT NOT NULL DEFAULT ''")
 
 
 def downgrade() -> None:

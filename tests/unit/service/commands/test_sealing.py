@@ -8,12 +8,14 @@ import pytest
 import typer
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from hsm.sealing import KEY_BYTES, Envelope, oaep_sha1, open_with_key, seal_reply
 from service.commands import approve
 from service.commands.client import ApiClient
-from service.commands.people import enrolment_uri
+from service.commands.people import app, enrolment_uri, read_client_key
 from service.commands.sealing import BALLOTS_VARIABLE, ballot_key, sealed_text
 from service.domain.approval import Draft, check_code, propose
 from service.domain.ballot import (
@@ -22,11 +24,13 @@ from service.domain.ballot import (
     ENROLMENT_TAG,
     BallotPaper,
     associated_data,
+    client_code,
     from_text,
+    read_client_code,
     read_paper,
     to_text,
 )
-from service.domain.errors import ApprovalError, ConfigurationError, PortcullisError
+from service.domain.errors import ApprovalError, ConfigurationError, InputError, PortcullisError
 from service.domain.secrets import Secret
 from tests.unit.service.domain.test_approval import NOW, POLICY, an_item
 from tests.unit.service.domain.test_policy import PEM
@@ -135,6 +139,37 @@ def enrolling(answer_with: bytes | None) -> ApiClient:
 
 def test_an_enrolment_code_comes_from_the_authority_or_the_alarm_is_raised() -> None:
     with enrolling(None) as api:
-        assert enrolment_uri(api, BALLOTS, "per_1") == "otpauth://x"
+        assert enrolment_uri(api, BALLOTS, "per_1", bytes(KEY_BYTES)) == "otpauth://x"
     with enrolling(bytes(KEY_BYTES)) as api, pytest.raises(ApprovalError, match="Raise the alarm"):
-        enrolment_uri(api, BALLOTS, "per_1")
+        enrolment_uri(api, BALLOTS, "per_1", b"\x01" * KEY_BYTES)
+
+
+def test_a_prepared_key_is_kept_for_oneself_and_its_code_is_read_out(tmp_path: Path) -> None:
+    file = tmp_path / "enrolment.key"
+    done = CliRunner().invoke(app, ["prepare", str(file)])
+    assert done.exit_code == 0, done.output
+    assert file.stat().st_mode & 0o777 == 0o600
+    key = read_client_key(file)
+    assert read_client_code(f" {done.stdout.upper()} ".strip()) == client_code(key)
+    with pytest.raises(ConfigurationError, match="name a new file"):
+        app(["prepare", str(file)], standalone_mode=False)
+    assert read_client_key(file) == key
+    assert read_client_key(None) != read_client_key(None)
+    file.write_bytes(key[1:])
+    with pytest.raises(ConfigurationError, match="people prepare"):
+        read_client_key(file)
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        read_client_key(tmp_path / "elsewhere")
+
+
+@given(st.binary(min_size=KEY_BYTES, max_size=KEY_BYTES))
+def test_a_code_survives_being_read_out(key: bytes) -> None:
+    code = client_code(key)
+    assert read_client_code("-".join(code[at : at + 4] for at in range(0, 24, 4)).upper()) == code
+
+
+@pytest.mark.parametrize("text", ["", "mfra", "1" * 24, "a" * 25, "ä" * 24])
+def test_what_is_no_code_is_refused(text: str) -> None:
+    with pytest.raises(InputError) as refused:
+        read_client_code(text)
+    assert refused.value.field == "client"

@@ -8,6 +8,7 @@ from service.domain.changes import (
     CHANGES,
     TIGHTENING,
     NewDestination,
+    NewFactor,
     NewPerson,
     PersonNamed,
     change_of,
@@ -59,6 +60,12 @@ def test_a_change_comes_back_from_its_item() -> None:
     assert PersonNamed(person="per_1").item("change.person.suspend", "x").effect is Effect.TIGHTENS
 
 
+def test_a_factor_for_one_client_says_so() -> None:
+    change = NewFactor(person="per_1", client="mfragg2zonsxi5djovzgs3tf")
+    assert "only from the client with the code mfra-gg2z-onsx-i5dj-ovzg-s3tf" in sentence("change.factor.enrol", change)
+    assert "client" not in sentence("change.factor.enrol", NewFactor(person="per_1"))
+
+
 def test_only_taking_away_is_a_tightening() -> None:
     assert {"change.person.suspend", "change.person.role_remove", "change.factor.revoke"} == TIGHTENING
     assert set(CHANGES) > TIGHTENING
@@ -73,6 +80,9 @@ def test_only_taking_away_is_a_tightening() -> None:
         ("change.person.add", {**PERSON, "email": "nobody"}),
         ("change.person.add", {**PERSON, "name": "a\nb"}),
         ("change.person.add", {**PERSON, "oncall_level": 4}),
+        ("change.person.add", {**PERSON, "client": "MFRA"}),
+        ("change.factor.enrol", {"person": "per_1", "client": "a" * 25}),
+        ("change.factor.enrol", {"person": "per_1", "client": "A" * 24}),
         ("change.person.add", {**PERSON, "channels": [{"channel": "mail"}]}),
         ("change.person.add", {**PERSON, "surprise": 1}),
         ("change.connection.put", {"id": "Main!", "platform": "standard", "name": "M", "settings": {}}),
