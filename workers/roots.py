@@ -20,15 +20,19 @@ from hsm.pkcs11.custodian import TokenCustodian
 from hsm.pkcs11.platform import PlatformToken
 from service.actions.base import actions_in
 from service.chain.bitcoin import bitcoin_chains
+from service.chain.bitcoin_tracing import BitcoinTracing
 from service.chain.evm import JsonRpcChain
+from service.chain.evm_tracing import EvmTracing
 from service.clock import SystemClock
 from service.config import Settings
 from service.discovery import declarations
+from service.domain.bitcoin.network import network_of
 from service.domain.errors import ConfigurationError, NotFoundError
 from service.domain.ids import ConnectionId
 from service.domain.plan import Lane
 from service.domain.setup import secret_aad
 from service.flow.contain import Hands
+from service.flow.forensics import Tracer
 from service.flow.respond import Desk
 from service.notifiers import registry
 from service.pins import require_pinned
@@ -83,7 +87,7 @@ def containment_root(settings: Settings) -> WorkerRoot:
     )
     desk = Desk(db, actions, load(actions, settings.extra_playbooks), pem)
     jobs = {
-        **incidents.jobs(db, desk, pem),
+        **incidents.jobs(db, desk, pem, _tracer(settings, db)),
         **containment.jobs(hands),
         **delivery.jobs(db, partial(_channels, db, token), pem, owner),
     }
@@ -111,6 +115,16 @@ def keys_root(settings: Settings) -> WorkerRoot:
         vault=vault,
     )
     return WorkerRoot(db, keys.jobs(hands, vault), token)
+
+
+def _tracer(settings: Settings, db: SqlDatabase) -> Tracer:
+    bitcoin = {chain: network_of(chain) for chain in settings.chains if chain.startswith("bip122:")}
+    return Tracer(
+        db,
+        {c: EvmTracing(endpoint, c) for c, endpoint in settings.chains.items() if c not in bitcoin},
+        {c: BitcoinTracing(settings.chains[c], network) for c, network in bitcoin.items()},
+        SystemClock(),
+    )
 
 
 def check_actions(settings: Settings) -> None:
