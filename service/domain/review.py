@@ -10,9 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from service.domain.incident import Alert, CaseVerdict, Incident
+
+_ACCESS_SHOWN: Final = ("at", "kind", "actor", "country", "session", "shares")
+"""A review is kept and mailed: addresses and devices of people stay in the evidence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +141,8 @@ def _evidence(report: Mapping[str, Any]) -> dict[str, object]:
         }
         for chain in report["chains"]
     ]
-    return {"chains": chains, "access": report["access"], "lists": report["lists"], "notes": report["notes"]}
+    access = [{name: line[name] for name in _ACCESS_SHOWN} for line in report["access"]]
+    return {"chains": chains, "access": access, "lists": report["lists"], "notes": report["notes"]}
 
 
 def _step(step: StepLine) -> dict[str, object]:

@@ -25,4 +25,4 @@ def test_every_capability_is_there_or_its_absence_is_explained(name: str) -> Non
 
 
 def test_there_are_platforms_to_walk() -> None:
-    assert {"standard", "fireblocks"} <= set(PLATFORMS)
+    assert {"standard", "fireblocks", "bitcoin"} <= set(PLATFORMS)

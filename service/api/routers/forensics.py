@@ -2,7 +2,8 @@
 
 Rules: a list only names addresses, but a named address ends a trace, so an administrator imports it and the audit log keeps
 who, from where and which file; a list is never changed, a newer one stands beside it. Asking for evidence again is for who
-responds; reading it for everybody who may read incidents. A prepared sweep authorises nothing.
+responds; reading it for who may read raw bodies, because it tells from where people came. A prepared sweep authorises
+nothing.
 """
 
 import base64
@@ -12,7 +13,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Response
 
-from service.api.deps import Admin, Id, Parts, Reader, Responder, name_of
+from service.api.deps import Admin, Id, Judge, Parts, Reader, Responder, name_of
 from service.api.schemas.forensics import (
     AddressListNew,
     AddressLists,
@@ -42,7 +43,7 @@ _PICTURE: Final[dict[int | str, dict[str, Any]]] = {
 
 
 @router.get("/incidents/{incident_id}/evidence", summary="Where the money went, and who had been there")
-def get_evidence(incident_id: Id, parts: Parts, _reader: Reader) -> EvidenceShown:
+def get_evidence(incident_id: Id, parts: Parts, _judge: Judge) -> EvidenceShown:
     """Return what was traced of an incident."""
     with parts.database.begin() as uow:
         found = _trace(uow, incident_id)
@@ -60,7 +61,7 @@ def get_evidence(incident_id: Id, parts: Parts, _reader: Reader) -> EvidenceShow
     response_class=Response,
     responses=_PICTURE,
 )
-def get_drawing(incident_id: Id, parts: Parts, _reader: Reader) -> Response:
+def get_drawing(incident_id: Id, parts: Parts, _judge: Judge) -> Response:
     """Return the picture of a trace."""
     with parts.database.begin() as uow:
         found = _trace(uow, incident_id)

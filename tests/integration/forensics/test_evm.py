@@ -196,7 +196,8 @@ def test_an_endpoint_that_dies_loses_no_progress(
     with records.worker.begin() as uow:
         kept = uow.forensics.trace(incident)
     assert kept is not None
-    assert kept.walks[CHAIN]["next_block"] == 5  # type: ignore[index]  # JSON
+    stored: Any = kept.walks[CHAIN]
+    assert stored["next_block"] == 5
     forensics.gather(records.tracer(accounts={CHAIN: source}), incident)
     report, _ = evidence(records, incident)
     assert arrived(report, MIXER, "fifo") == 50 * ETHER
