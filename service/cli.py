@@ -22,6 +22,7 @@ from service.commands import (
     drill,
     explain,
     findings,
+    forensics,
     incidents,
     people,
     replay,
@@ -71,6 +72,7 @@ app.command()(incidents.comment)
 app.command()(incidents.close)
 app.command()(incidents.confirm)
 app.command()(incidents.request)
+app.command()(forensics.evidence)
 app.command()(findings.alerts)
 app.command()(findings.verdict)
 app.command()(findings.activities)
@@ -80,6 +82,7 @@ app.command()(docs.docs)
 app.add_typer(tokens.app, name="tokens")
 app.add_typer(people.app, name="people")
 app.add_typer(audit.app, name="audit")
+app.add_typer(forensics.lists, name="address-lists")
 app.add_typer(blinding.suppressions, name="suppressions")
 app.add_typer(blinding.settings, name="settings")
 app.add_typer(hsm_cli.app, name="hsm")

@@ -1,16 +1,17 @@
-"""The jobs of the `flow` queue: from an alert to its incident, plan, escalation, release and review."""
+"""The jobs of the `flow` queue: from an alert to its incident, plan, escalation, release, evidence and review."""
 
 from collections.abc import Callable
 
 from service.domain.ids import AlertId, ApprovalId, IncidentId, StepId
-from service.flow import approve, blinding, clearance, closure, escalate, respond, review, triage
+from service.flow import approve, blinding, clearance, closure, escalate, forensics, respond, review, triage
+from service.flow.forensics import Tracer
 from service.flow.respond import Desk
 from service.store.audit import sequence
 from service.store.database import SqlDatabase
 from workers.jobs import Jobs
 
 
-def jobs(db: SqlDatabase, desk: Desk, votes_key_pem: Callable[[], bytes]) -> Jobs:
+def jobs(db: SqlDatabase, desk: Desk, votes_key_pem: Callable[[], bytes], tracer: Tracer) -> Jobs:
     """Return the functions behind the names."""
     return {
         "triage.alert": lambda p: triage.triage(db, AlertId(p["alert_id"])),
@@ -31,6 +32,8 @@ def jobs(db: SqlDatabase, desk: Desk, votes_key_pem: Callable[[], bytes]) -> Job
         "review.blind": lambda p: blinding.released(db, votes_key_pem(), ApprovalId(p["approval_id"])),
         "reconcile.suppressions": lambda _: blinding.compare_suppressions(db),
         "review.write": lambda p: review.write(db, IncidentId(p["incident_id"])),
+        "forensics.gather": lambda p: forensics.gather(tracer, IncidentId(p["incident_id"])),
+        "forensics.again": lambda p: forensics.gather(tracer, IncidentId(p["incident_id"]), anew=True),
         "audit.sequence": lambda _: _sequence(db),
     }
 

@@ -22,17 +22,21 @@ from hsm.pkcs11.guardian import GuardianToken
 from hsm.pkcs11.platform import PlatformToken
 from service.actions.base import actions_in
 from service.chain.bitcoin import bitcoin_chains
+from service.chain.bitcoin_tracing import BitcoinTracing
 from service.chain.evm import JsonRpcChain
+from service.chain.evm_tracing import EvmTracing
 from service.chain.guard import guard_code
 from service.clock import SystemClock
 from service.config import Settings, TokenSettings
 from service.discovery import declarations
+from service.domain.bitcoin.network import network_of
 from service.domain.errors import ConfigurationError, NotFoundError
 from service.domain.evm import chain_number
 from service.domain.ids import ConnectionId
 from service.domain.plan import Lane
 from service.domain.setup import secret_aad
 from service.flow.contain import Hands
+from service.flow.forensics import Tracer
 from service.flow.poll import EVERY_S, Asking
 from service.flow.respond import Desk
 from service.notifiers import registry
@@ -104,7 +108,7 @@ def containment_root(settings: Settings) -> WorkerRoot:
     )
     desk = Desk(db, actions, load(actions, settings.extra_playbooks), pem)
     jobs = {
-        **incidents.jobs(db, desk, pem),
+        **incidents.jobs(db, desk, pem, _tracer(settings, db)),
         **containment.jobs(hands),
         **delivery.jobs(db, partial(_channels, db, token), pem, owner),
         **delivery.asking_jobs(Asking(db, SystemClock(), partial(_source, db, token, platforms))),
@@ -150,6 +154,16 @@ def _guardians(settings: Settings, token: GuardianToken, parts: VaultParts) -> C
 
 def _number(chain: str) -> int | None:
     return chain_number(chain) if chain.startswith("eip155:") else None
+
+
+def _tracer(settings: Settings, db: SqlDatabase) -> Tracer:
+    bitcoin = {chain: network_of(chain) for chain in settings.chains if chain.startswith("bip122:")}
+    return Tracer(
+        db,
+        {c: EvmTracing(endpoint, c) for c, endpoint in settings.chains.items() if c not in bitcoin},
+        {c: BitcoinTracing(settings.chains[c], network) for c, network in bitcoin.items()},
+        SystemClock(),
+    )
 
 
 def check_actions(settings: Settings) -> None:

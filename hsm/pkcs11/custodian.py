@@ -27,6 +27,7 @@ from hsm.custodian import (
     require_digest,
     require_message,
 )
+from hsm.derivation import ExtendedKey
 from hsm.errors import HsmInputError, KeyNotFoundError, KeyUseRefusedError
 from hsm.keypath import DerivationPath
 from hsm.pkcs11 import leaves, seeds, trees
@@ -122,13 +123,14 @@ class TokenCustodian:
     def sign_taproot(self, sealed: SealedSeed, key: KeyRef, digest: bytes) -> bytes:
         """Sign by BIP-340, which the token cannot: the leaf is derived for this one signature and dropped.
 
-        Whether it may be used is still the token's word: the leaf there must be enabled and not destroyed.
+        Whether it may be used is still the token's word: the leaf there must be enabled and not destroyed. Raises SealError
+        for a seed that is inside its token, which none of them signs with.
         """
         require_digest(digest)
         with self._token.session() as session:
             if not session.flag(session.one(key.label, P.CKO_PRIVATE_KEY), P.CKA_SIGN):
                 raise KeyUseRefusedError(f"{key.label} is disabled")
-            leaf = self._master(session, sealed, key.wallet_id).derive(key.path)
+            leaf = ExtendedKey.from_seed(seeds.open_seed(session, sealed, key.wallet_id)).derive(key.path)
             if leaf.public_key != leaves.public_of(session, session.one(key.label, P.CKO_PRIVATE_KEY), key):
                 raise KeyUseRefusedError(f"{key.label} in the token is of another seed: give each wallet its own id")
             return schnorr.sign(leaf.secret, digest, session.random(schnorr.AUX_BYTES))

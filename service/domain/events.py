@@ -187,6 +187,22 @@ class AccountRegistered(Event):
 
 
 @dataclass(frozen=True)
+class EvidencePending(Event):
+    """A slice of tracing ended with more to follow."""
+
+    name: ClassVar[str] = "evidence_pending"
+    incident_id: str
+
+
+@dataclass(frozen=True)
+class EvidenceRequested(Event):
+    """A person asks that an incident be traced from its beginning once more."""
+
+    name: ClassVar[str] = "evidence_requested"
+    incident_id: str
+
+
+@dataclass(frozen=True)
 class ReviewWritten(Event):
     name: ClassVar[str] = "review_written"
     incident_id: str

@@ -10,8 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from typing import Any, Final
 
 from service.domain.incident import Alert, CaseVerdict, Incident
+
+_ACCESS_SHOWN: Final = ("at", "kind", "actor", "country", "session", "shares")
+"""A review is kept and mailed: addresses and devices of people stay in the evidence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,8 @@ class Facts:
     lost_usd: Decimal
     found: Mapping[str, Found] = field(default_factory=dict)
     """By alert id."""
+    evidence: Mapping[str, Any] | None = None
+    """The report of `forensics/report.py`; None while nothing was traced."""
 
 
 def build(facts: Facts, written_at: datetime) -> dict[str, object]:
@@ -94,6 +100,7 @@ def build(facts: Facts, written_at: datetime) -> dict[str, object]:
         "alerts": [_alert(a, facts.found.get(a.id, Found())) for a in facts.alerts],
         "steps": [_step(s) for s in facts.steps],
         "decisions": [_decision(d) for d in facts.decisions],
+        "evidence": None if facts.evidence is None else _evidence(facts.evidence),
         "timeline": [_line(line) for line in facts.timeline],
         "written_at": written_at.isoformat(),
     }
@@ -115,6 +122,27 @@ def _alert(alert: Alert, found: Found) -> dict[str, object]:
         "verdict": None if alert.verdict is None else alert.verdict.value,
         "because": list(found.sentences),
     }
+
+
+def _evidence(report: Mapping[str, Any]) -> dict[str, object]:
+    """Return what a review shows of the evidence: how far each chain was followed, and where money reached a service."""
+    chains = [
+        {
+            "chain": chain["chain"],
+            "complete": chain["complete"],
+            "cut": list(chain["cut"]),
+            "movements": len(chain["movements"]) + chain["more_movements"],
+            "addresses": len(chain["addresses"]),
+            "services": [
+                {"address": one["address"], **one["label"], "received": one["received"]}
+                for one in chain["addresses"]
+                if one["label"] is not None
+            ],
+        }
+        for chain in report["chains"]
+    ]
+    access = [{name: line[name] for name in _ACCESS_SHOWN} for line in report["access"]]
+    return {"chains": chains, "access": access, "lists": report["lists"], "notes": report["notes"]}
 
 
 def _step(step: StepLine) -> dict[str, object]:

@@ -43,7 +43,9 @@ def write(db: Database, incident_id: IncidentId) -> None:
             return
         review = build(facts, uow.now)
         pictures = {alert: Markup(found.picture) for alert, found in facts.found.items()}  # noqa: S704  our own, escaped
-        page = _page().render(review=review, pictures=pictures)
+        traced = uow.forensics.trace(incident_id)
+        trace = Markup(traced.drawing or "") if traced is not None else ""  # noqa: S704  as above
+        page = _page().render(review=review, pictures=pictures, trace=trace)
         if not uow.attention.save_review(incident_id, json.dumps(review), page):
             return
         for alert in facts.alerts:
@@ -113,7 +115,9 @@ def _gather(uow: UnitOfWork, incident_id: IncidentId) -> Facts:
         StepLine(s.action, s.target.value, s.state.value, s.effect.value, s.attempt, s.reason)
         for s in uow.plans.steps_of(incident_id)
     ]
+    traced = uow.forensics.trace(incident_id)
     return Facts(
+        evidence=None if traced is None or traced.report is None else json.loads(traced.report),
         incident=uow.incidents.incident(incident_id),
         alerts=alerts,
         found=_found(uow, alerts),

@@ -12,7 +12,7 @@ JOBS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "incident_opened": ("respond.plan", "escalate.start", "notify.incident"),
     "incident_widened": ("respond.extend", "escalate.start", "notify.incident"),
     "incident_acknowledged": ("escalate.acknowledged",),
-    "incident_contained": ("notify.contained",),
+    "incident_contained": ("notify.contained", "forensics.gather"),
     "incident_closed": ("review.write", "escalate.acknowledged"),
     "plan_proposed": (),
     "blast_limit_reached": ("escalate.everyone",),
@@ -37,6 +37,8 @@ JOBS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "message_queued": ("notify.deliver",),
     "timer_fired": ("escalate.timer",),
     "account_registered": ("keys.provision",),
+    "evidence_pending": ("forensics.gather",),
+    "evidence_requested": ("forensics.again",),
     "review_written": (),
 }
 """Every event of `domain/events.py` has a row; tests hold the two equal."""
@@ -52,6 +54,7 @@ QUEUES: Final[Mapping[str, str]] = {
     "respond": "flow",
     "escalate": "flow",
     "review": "flow",
+    "forensics": "flow",
     "approve": "release",
     "notify": "delivery",
     "contain": "containment",

@@ -26,7 +26,7 @@ from service.runtime.errors import StoppedEarlyError
 from service.runtime.isolation import Isolation, hand_out_folders, plan_isolation
 from service.runtime.layout import Layout, open_home
 from service.runtime.parts import Part, ProcessPart, ProcessPlan, answers_health
-from service.runtime.processes import API, AUTHORITY, KEYS, KINDS, ProcessKind
+from service.runtime.processes import API, AUTHORITY, CONTAINMENT, KEYS, KINDS, ProcessKind
 from service.runtime.servers import REDIS_VARIABLE, Place, check_own_servers, start_postgres, start_redis
 from service.runtime.supervisor import STOPPED_EARLY, Supervisor
 from service.runtime.tokens import (
@@ -40,7 +40,7 @@ from service.runtime.tokens import (
 
 MIGRATE_TIMEOUT_S: Final = 600
 CHAINS: Final = "PORTCULLIS_CHAINS"
-"""Endpoints may carry a key of the user's, so only the process that talks to chains is told them."""
+"""Endpoints may carry a key of the user's, so only the processes that talk to chains are told them."""
 Say = Callable[[str], None]
 
 
@@ -186,7 +186,7 @@ def environment_of(prepared: Prepared, kind: ProcessKind) -> dict[str, str]:
             "PORTCULLIS_LISTEN_HOST": prepared.listen.host,
             "PORTCULLIS_LISTEN_PORT": str(prepared.listen.port),
         }
-    if kind is KEYS and CHAINS in os.environ:
+    if kind in (KEYS, CONTAINMENT) and CHAINS in os.environ:
         values[CHAINS] = os.environ[CHAINS]
     return base_environment(layout, kind.name) | values
 

@@ -19,6 +19,7 @@ from service.store.bitcoin import BitcoinRepository
 from service.store.blinding import BlindingRepository
 from service.store.clearances import ClearanceRepository
 from service.store.findings import FindingRepository
+from service.store.forensics import ForensicRepository
 from service.store.incidents import IncidentRepository
 from service.store.keys import KeyRepository
 from service.store.lines import LineRepository
@@ -98,6 +99,11 @@ class SqlUnitOfWork:
     def bitcoin(self) -> BitcoinRepository:
         """Bitcoin wallets and the sweeps that are kept ready."""
         return BitcoinRepository(self.connection, self.now)
+
+    @cached_property
+    def forensics(self) -> ForensicRepository:
+        """Labelled addresses, access events, traces."""
+        return ForensicRepository(self.connection, self.now)
 
     def record(self, entry: Entry, *events: Event) -> None:
         """Write the audit entry and timeline line of a transition, and the events that hand it over."""

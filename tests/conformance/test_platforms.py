@@ -8,7 +8,13 @@ import pytest
 from service.custody.base import require_url
 from service.discovery import declarations
 from service.domain.account import AccountRef
-from service.domain.errors import ConfigurationError, InputError, MissingCapabilityError, NotFoundError
+from service.domain.errors import (
+    ConfigurationError,
+    InputError,
+    MissingCapabilityError,
+    NotFoundError,
+    UnauthenticatedError,
+)
 from service.domain.gate import GateCall
 from service.domain.ids import ConnectionId
 from service.domain.plan import Verdict
@@ -95,9 +101,9 @@ def test_a_gate_that_can_verify_nobody_answers_nobody(platform: PlatformDeclarat
 
 
 @every_platform
-def test_a_platform_that_could_never_verify_a_webhook_does_not_open(platform: PlatformDeclaration) -> None:
-    with pytest.raises((ConfigurationError, InputError)):
-        platform.receiver(bare(platform))
+def test_nobody_speaks_for_a_connection_that_could_never_verify_a_webhook(platform: PlatformDeclaration) -> None:
+    with pytest.raises((ConfigurationError, InputError, UnauthenticatedError)):
+        platform.receiver(bare(platform)).receive({}, b"{}", now_s=0.0)
 
 
 def test_addresses_are_https_or_this_machine() -> None:
@@ -107,4 +113,4 @@ def test_addresses_are_https_or_this_machine() -> None:
 
 
 def test_there_are_platforms_to_walk() -> None:
-    assert {"standard", "fireblocks", "bitgo", "safe", "evm"} <= set(PLATFORMS)
+    assert {"standard", "fireblocks", "bitgo", "safe", "evm", "bitcoin"} <= set(PLATFORMS)

@@ -16,6 +16,7 @@ from service.custody.standard.calls import StandardCalls
 from service.domain.ids import ConnectionId
 from service.domain.plan import Lane
 from service.flow.contain import Hands
+from service.flow.forensics import Tracer
 from service.flow.respond import Desk
 from service.playbooks.loader import load
 from service.ports.custody import ConnectionConfig, ContainmentCalls
@@ -76,7 +77,8 @@ def build(base: str, settings: Settings) -> TokenlessRoot:
         platform=partial(platform_calls, db, base),
     )
     desk = Desk(db, actions, load(actions), no_votes_key)
-    return TokenlessRoot(db, {**incidents.jobs(db, desk, no_votes_key), **containment.jobs(hands)}, hurry)
+    tracer = Tracer(db, {}, {}, SystemClock())
+    return TokenlessRoot(db, {**incidents.jobs(db, desk, no_votes_key, tracer), **containment.jobs(hands)}, hurry)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from service.ports.store.bitcoin import BitcoinStore
 from service.ports.store.blinding import BlindingStore
 from service.ports.store.clearances import ClearanceStore
 from service.ports.store.findings import FindingStore
+from service.ports.store.forensics import ForensicStore
 from service.ports.store.incidents import IncidentStore
 from service.ports.store.keys import KeyStore
 from service.ports.store.lines import LineStore
@@ -89,6 +90,11 @@ class UnitOfWork(Protocol):
     @property
     def bitcoin(self) -> BitcoinStore:
         """Bitcoin wallets and the sweeps that are kept ready: for the key worker."""
+        ...
+
+    @property
+    def forensics(self) -> ForensicStore:
+        """Labelled addresses, access events, traces."""
         ...
 
     def record(self, entry: Entry, *events: Event) -> None:

@@ -9,11 +9,13 @@ import pytest
 from sqlalchemy import insert, update
 
 from service.domain.errors import ApprovalError, ConflictError, InputError
+from service.domain.forensics.drawing import drawn
 from service.domain.ids import IncidentId, new_id
 from service.domain.incident import CaseVerdict
 from service.domain.requests import false_closure_item
 from service.flow import closure, escalate, review
 from service.flow.routes import JOBS_OF
+from service.ports.store.forensics import Found
 from service.store.tables.activity import activities, learning_requests, transactions
 from service.store.tables.attention import reviews
 from service.store.tables.incident import alerts, incidents
@@ -167,3 +169,33 @@ def test_what_was_lost_is_what_left_and_was_anomalous(ready: House, incident: In
     close(ready, incident)
     review.write(ready.database(CONTAINMENT), incident)
     assert json.loads(rows(ready, reviews)[0].body)["value_usd"]["lost"] == "1230.00"
+
+
+def test_the_review_shows_where_the_money_went_and_no_address_of_a_person(ready: House, incident: IncidentId) -> None:
+    taint = {"poison": "50", "haircut": "18", "fifo": "40"}
+    named = {"address": "0xmix", "hop": 2, "label": {"name": "Blender <b>", "kind": "mixer"}, "stopped": "labelled",
+             "opening_unknown": False, "received": {"eip155:1/slip44:60": taint}, "resting": {}}  # fmt: skip
+    moved = {"transaction": "0x1", "block": 1, "at": None, "asset": "eip155:1/slip44:60", "theft": True,
+             "sources": ["0xvictim"], "targets": [{"address": "0xmix", "amount": "50", "stolen": taint}]}  # fmt: skip
+    chain = {"chain": "eip155:1", "complete": False, "cut": ["only 5 blocks are read"], "victims": ["0xvictim"],
+             "movements": [moved], "more_movements": 3, "addresses": [named], "fees": {}}  # fmt: skip
+    line = {"at": "2026-11-22T10:00:00+00:00", "kind": "access.login_succeeded", "account": None, "actor": "eve",
+            "ip": "203.0.113.9", "country": "XX", "device": "con-a/d1", "session": "con-a/s1", "decision": "allow",
+            "activity": "act_1", "shares": ["session"]}  # fmt: skip
+    report = {"v": 1, "chains": [chain], "access": [line], "lists": [], "notes": ["one chain has no endpoint"]}
+    db = ready.database(CONTAINMENT)
+    with db.begin() as uow:
+        uow.forensics.begin_trace(incident, timedelta(0))
+        uow.forensics.save_trace(incident, Found({}, json.dumps(report), drawn(report)))
+    close(ready, incident)
+    review.write(db, incident)
+    (row,) = rows(ready, reviews)
+    told = json.loads(row.body)["evidence"]
+    assert told["chains"][0]["movements"] == 4
+    assert told["chains"][0]["services"][0]["name"] == "Blender <b>"
+    assert told["access"] == [{"at": line["at"], "kind": line["kind"], "actor": "eve", "country": "XX",
+                               "session": "con-a/s1", "shares": ["session"]}]  # fmt: skip
+    assert "Where the money went" in row.html
+    assert "Blender &lt;b&gt;" in row.html
+    assert "only 5 blocks are read" in row.html
+    assert "203.0.113.9" not in row.html + row.body

@@ -24,7 +24,7 @@ def bound() -> Jobs:
 
     nothing = cast("Any", None)
     return {
-        **incident_jobs(nothing, nothing, nothing),
+        **incident_jobs(nothing, nothing, nothing, nothing),
         **containment.jobs(nothing),
         **delivery.jobs(nothing, nothing, nothing, ""),
         **keys.jobs(nothing, nothing),

@@ -6,19 +6,20 @@ import pytest
 
 from service.domain.events import EVENTS
 from service.flow.contain import Hands
+from service.flow.forensics import Tracer
 from service.flow.respond import Desk
 from service.flow.routes import JOBS_OF, QUEUES, jobs_of
-from service.ports.keys import VaultKeys
 from service.store.database import SqlDatabase
+from service.vault.vaults import Vaults
 from workers import containment, delivery, incidents, keys
 
 
 def bound() -> set[str]:
     db, hands = create_autospec(SqlDatabase, instance=True), create_autospec(Hands, instance=True)
-    vault = create_autospec(VaultKeys, instance=True)
+    vault = create_autospec(Vaults, instance=True)
     desk = create_autospec(Desk, instance=True)
     return {
-        *incidents.jobs(db, desk, bytes),
+        *incidents.jobs(db, desk, bytes, create_autospec(Tracer, instance=True)),
         *delivery.jobs(db, dict, bytes, "owner"),
         *containment.jobs(hands),
         *keys.jobs(hands, vault),

@@ -1,0 +1,145 @@
+"""Evidence of incidents, lists of labelled addresses, and the sweep that is kept ready for a Bitcoin account.
+
+Rules: a list only names addresses, but a named address ends a trace, so an administrator imports it and the audit log keeps
+who, from where and which file; a list is never changed, a newer one stands beside it. Asking for evidence again is for who
+responds; reading it for who may read raw bodies, because it tells from where people came. A prepared sweep authorises
+nothing.
+"""
+
+import base64
+import json
+from datetime import date
+from typing import Any, Final
+
+from fastapi import APIRouter, Response
+
+from service.api.deps import Admin, Id, Judge, Parts, Reader, Responder, name_of
+from service.api.schemas.forensics import (
+    AddressListNew,
+    AddressLists,
+    AddressListShown,
+    EvidenceAsked,
+    EvidenceShown,
+    SweepReady,
+)
+from service.domain.errors import NotFoundError
+from service.domain.events import EvidenceRequested
+from service.domain.forensics.labels import read_list
+from service.domain.forensics.report import ListUsed
+from service.domain.ids import AccountId, IncidentId
+from service.domain.timeline import Entry
+from service.ports.store.forensics import Stored
+from service.store.unit_of_work import SqlUnitOfWork
+
+router = APIRouter(prefix="/v1", tags=["forensics"])
+
+SVG: Final = "image/svg+xml"
+_PICTURE: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "An SVG document that loads and runs nothing.",
+        "content": {SVG: {"schema": {"type": "string"}, "example": '<svg viewBox="0 0 524 60" role="img"></svg>'}},
+    }
+}
+
+
+@router.get("/incidents/{incident_id}/evidence", summary="Where the money went, and who had been there")
+def get_evidence(incident_id: Id, parts: Parts, _judge: Judge) -> EvidenceShown:
+    """Return what was traced of an incident."""
+    with parts.database.begin() as uow:
+        found = _trace(uow, incident_id)
+    return EvidenceShown(
+        state=found.state,
+        updated_at=found.updated_at,
+        report=None if found.report is None else json.loads(found.report),
+        picture=None if found.drawing is None else f"/v1/incidents/{incident_id}/evidence.svg",
+    )
+
+
+@router.get(
+    "/incidents/{incident_id}/evidence.svg",
+    summary="The trace as a picture",
+    response_class=Response,
+    responses=_PICTURE,
+)
+def get_drawing(incident_id: Id, parts: Parts, _judge: Judge) -> Response:
+    """Return the picture of a trace."""
+    with parts.database.begin() as uow:
+        found = _trace(uow, incident_id)
+    if found.drawing is None:
+        raise NotFoundError(f"the evidence of {incident_id} is still being gathered")
+    return Response(found.drawing, media_type=SVG)
+
+
+@router.post("/incidents/{incident_id}/evidence", summary="Trace from the beginning once more", status_code=202)
+def ask_again(incident_id: Id, parts: Parts, responder: Responder) -> EvidenceAsked:
+    """Ask that an incident be traced anew, as when a list was imported or money moved on."""
+    with parts.database.begin() as uow:
+        incident = uow.incidents.incident(IncidentId(incident_id))
+        entry = Entry(
+            kind="evidence.requested",
+            at=uow.now,
+            subject=incident.id,
+            sentence="Evidence was asked for anew",
+            by=name_of(responder),
+            incident_id=incident.id,
+        )
+        uow.record(entry, EvidenceRequested(incident.id))
+    return EvidenceAsked(incident=incident_id)
+
+
+@router.get("/address-lists", summary="Imported lists of labelled addresses")
+def list_lists(parts: Parts, _reader: Reader) -> AddressLists:
+    """Return every imported list."""
+    with parts.database.begin() as uow:
+        return AddressLists(items=[_shown(one) for one in uow.forensics.lists()])
+
+
+@router.post("/address-lists", summary="Import a list of labelled addresses", status_code=201)
+def import_list(body: AddressListNew, parts: Parts, admin: Admin) -> AddressListShown:
+    """Import a list; the same file is imported once."""
+    found = read_list(body.text.encode(), body.name, body.kind)
+    with parts.database.begin() as uow:
+        name = uow.forensics.add_list(found, body.source, body.listed_on, name_of(admin))
+        facts = {"source": body.source, "listed_on": body.listed_on.isoformat(), "entries": len(found.labels)}
+        uow.record(
+            Entry(
+                kind="addresses.listed",
+                at=uow.now,
+                subject=name,
+                sentence=f"{len(found.labels)} labelled addresses were imported from {body.source}",
+                by=name_of(admin),
+                facts={**facts, "digest": found.digest},
+            )
+        )
+    return AddressListShown(source=body.source, listed_on=body.listed_on, entries=len(found.labels))
+
+
+@router.get("/accounts/{account_id}/sweep", summary="The Bitcoin sweep that is kept ready, as PSBTs")
+def get_sweep(account_id: Id, parts: Parts, _responder: Responder) -> SweepReady:
+    """Return the prepared sweep of a Bitcoin account: for other signers, and to look at."""
+    with parts.database.begin() as uow:
+        found = uow.bitcoin.prepared(AccountId(account_id))
+    if found is None:
+        raise NotFoundError(f"account {account_id} has no prepared sweep: it is made for Bitcoin accounts of the vault")
+    return SweepReady(
+        account=account_id,
+        to=found.to,
+        rate_sat_per_kvb=found.rate,
+        tip=found.tip,
+        coins=len(found.coins),
+        satoshis=str(sum(coin.amount for coin in found.coins)),
+        made_at=found.made_at,
+        psbts=[base64.b64encode(one).decode() for one in found.psbts],
+    )
+
+
+def _trace(uow: SqlUnitOfWork, incident_id: str) -> Stored:
+    uow.incidents.incident(IncidentId(incident_id))
+    found = uow.forensics.trace(IncidentId(incident_id))
+    if found is None:
+        raise NotFoundError(f"there is no evidence of {incident_id} yet: it is gathered once the incident is contained")
+    return found
+
+
+def _shown(one: ListUsed) -> AddressListShown:
+    return AddressListShown(source=one.source, listed_on=date.fromisoformat(one.listed_on), entries=one.entries)

@@ -1,0 +1,192 @@
+"""Reads an EVM chain block by block for tracing (Ethereum execution APIs): coin transfers and ERC-20 logs.
+
+Rules: two calls a block, the transactions and their receipts; a transfer that failed moved nothing; a token's transfer is
+what its log says (EIP-20 `Transfer`), so a token that lies in its logs lies here, too. What a contract sends in the coin
+inside a transaction is in neither and not seen (docs/limits.md). Answers are bounded and typed; an endpoint's URL may carry
+its key and is in no message.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Final, TypeVar
+
+import httpx
+import msgspec
+from eth_hash.auto import keccak
+
+from service.domain.errors import UnavailableError
+from service.domain.evm import MAX_UNITS, balance_data
+from service.domain.forensics.movement import Movement, Part
+from service.ports.tracing import Block
+
+_TIMEOUT: Final = httpx.Timeout(15.0, connect=3.0)
+MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
+"""A block's transactions with their data, and its receipts with their logs, of any block there was so far."""
+TRANSFER: Final = "0x" + keccak(b"Transfer(address,address,uint256)").hex()
+_TOPICS: Final = 3
+_WORD_DIGITS: Final = 66
+_COIN: Final = 60
+_LOGS: Final = 10**6
+"""Positions of one transaction's logs come after the transaction and before the next."""
+Answer = TypeVar("Answer")
+
+
+class _Transaction(msgspec.Struct):
+    hash: str
+    value: str
+    to: str | None = None
+    sender: str = msgspec.field(name="from", default="")
+
+
+class _Block(msgspec.Struct):
+    hash: str
+    parentHash: str  # noqa: N815  the execution API's name
+    timestamp: str
+    transactions: list[_Transaction]
+
+
+class _Stamp(msgspec.Struct):
+    timestamp: str
+
+
+class _Log(msgspec.Struct):
+    address: str
+    topics: list[str]
+    data: str
+    logIndex: str  # noqa: N815  as above
+
+
+class _Receipt(msgspec.Struct):
+    transactionHash: str  # noqa: N815  as above
+    status: str = "0x1"
+    logs: list[_Log] = []
+
+
+class EvmTracing:
+    """Implements `ports.tracing.AccountSource` on one endpoint."""
+
+    def __init__(self, endpoint: str, chain: str) -> None:
+        self._client = httpx.Client(timeout=_TIMEOUT, follow_redirects=False)
+        self._endpoint = endpoint
+        self._chain = chain
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._client.close()
+
+    def height(self) -> int:
+        """See the port."""
+        return _number(self._ask("eth_blockNumber", [], str))
+
+    def block_at(self, moment: datetime) -> int:
+        """See the port; found by halving."""
+        wanted, low, high = moment.timestamp(), 0, self.height()
+        while low < high:
+            middle = (low + high) // 2
+            if self._time(middle) >= wanted:
+                high = middle
+            else:
+                low = middle + 1
+        return low
+
+    def block(self, number: int) -> Block:
+        """See the port."""
+        found = self._ask("eth_getBlockByNumber", [hex(number), True], _Block)
+        if not found.transactions:
+            return Block(found.hash, found.parentHash, ())
+        receipts = self._ask("eth_getBlockReceipts", [hex(number)], list[_Receipt])
+        told = {receipt.transactionHash: receipt for receipt in receipts}
+        if len(told) != len(found.transactions) or any(t.hash not in told for t in found.transactions):
+            raise UnavailableError(f"the chain's endpoint tells other receipts than transactions of block {number}")
+        return Block(found.hash, found.parentHash, list(self._movements(number, found, told)))
+
+    def balance(self, asset: str, address: str, block: int) -> int | None:
+        """See the port."""
+        token = asset.partition("/erc20:")[2]
+        try:
+            if token:
+                call = {"to": token, "data": "0x" + balance_data(address).hex()}
+                return _number(self._ask("eth_call", [call, hex(block)], str))
+            return _number(self._ask("eth_getBalance", [address, hex(block)], str))
+        except UnavailableError:
+            return None
+
+    def _movements(self, number: int, block: _Block, told: dict[str, _Receipt]) -> Iterator[Movement]:
+        at = _number(block.timestamp)
+        for place, transaction in enumerate(block.transactions):
+            receipt = told[transaction.hash]
+            if _number(receipt.status) != 1:
+                continue
+            value, position = _number(transaction.value), place * _LOGS
+            if value and transaction.to is not None:
+                yield _movement(
+                    (transaction.hash, transaction.hash, f"{self._chain}/slip44:{_COIN}"),
+                    (number, position, at),
+                    (transaction.sender, transaction.to, value),
+                )
+            for order, log in enumerate(receipt.logs[: _LOGS - 1], 1):
+                transfer = _transfer(log)
+                if transfer is not None:
+                    asset = f"{self._chain}/erc20:{log.address.lower()}"
+                    name = f"{transaction.hash}#{_number(log.logIndex)}"
+                    yield _movement((name, transaction.hash, asset), (number, position + order, at), transfer)
+
+    def _time(self, number: int) -> int:
+        return _number(self._ask("eth_getBlockByNumber", [hex(number), False], _Stamp).timestamp)
+
+    def _ask(self, method: str, params: list[object], kind: type[Answer]) -> Answer:
+        call = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        body = bytearray()
+        try:
+            with self._client.stream("POST", self._endpoint, json=call) as response:
+                if not response.is_success:
+                    raise UnavailableError(f"the chain's endpoint answered {method} with status {response.status_code}")
+                for piece in response.iter_bytes():
+                    body += piece
+                    if len(body) > MAX_ANSWER_BYTES:
+                        raise UnavailableError(
+                            f"the chain's endpoint answered {method} with over {MAX_ANSWER_BYTES} bytes"
+                        )
+        except httpx.HTTPError as error:
+            raise UnavailableError(
+                f"the chain's endpoint did not answer {method} ({type(error).__name__})"
+            ) from None  # the original may quote the endpoint
+        try:
+            told = msgspec.json.decode(bytes(body), type=dict[str, msgspec.Raw])
+            if "result" not in told:
+                raise UnavailableError(f"the chain's endpoint refused {method}")
+            return msgspec.json.decode(told["result"], type=kind)
+        except msgspec.MsgspecError as error:
+            raise UnavailableError(f"the chain's endpoint answered {method} in another form") from error
+
+
+def _movement(names: tuple[str, str, str], when: tuple[int, int, int], what: tuple[str, str, int]) -> Movement:
+    name, transaction, asset = names
+    giver, taker, amount = what[0].lower(), what[1].lower(), what[2]
+    return Movement(
+        id=name,
+        transaction=transaction,
+        block=when[0],
+        position=when[1],
+        at=when[2],
+        asset=asset,
+        sources=(Part(giver, giver, amount),),
+        targets=(Part(taker, taker, amount),),
+    )
+
+
+def _transfer(log: _Log) -> tuple[str, str, int] | None:
+    """Return giver, taker and amount of an ERC-20 transfer; None for any other log."""
+    if len(log.topics) != _TOPICS or log.topics[0] != TRANSFER or len(log.data) != _WORD_DIGITS:
+        return None
+    return "0x" + log.topics[1][-40:], "0x" + log.topics[2][-40:], _number(log.data)
+
+
+def _number(text: str) -> int:
+    try:
+        number = int(text, 16)
+    except ValueError as error:
+        raise UnavailableError("the chain's endpoint answered with no number") from error
+    if not 0 <= number <= MAX_UNITS:
+        raise UnavailableError("the chain's endpoint answered with a number that cannot be")
+    return number

@@ -1,0 +1,109 @@
+"""`portcullis evidence`, `portcullis address-lists`: where the money went, and who is named on the way.
+
+Rules: what is printed is what the API told, as plain text; the picture is drawn here from the same report, so that it shows
+nothing that the report does not say.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from service.commands.client import ApiClient, api_token
+from service.commands.printing import Json, console, moment, plain, print_json, segment, table
+from service.domain.errors import InputError
+from service.domain.forensics.drawing import drawn
+from service.domain.forensics.labels import MAX_BYTES, LabelKind
+
+lists = typer.Typer(help="Lists of labelled addresses: who is a service, who is sanctioned.", no_args_is_help=True)
+
+
+def evidence(
+    incident: Annotated[str, typer.Argument(help="The incident's id, inc_…")],
+    *,
+    again: Annotated[bool, typer.Option("--again", help="Ask that it be traced from the beginning once more.")] = False,
+    svg: Annotated[Path | None, typer.Option(help="Write the picture to this file.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show where an incident's money went, and who had been there before.
+
+    Example: `portcullis evidence inc_01JD2Z5Q8Z6W9X4V7T3S1R0Q8R --svg trace.svg`
+    """
+    with ApiClient(api_token()) as api:
+        if again:
+            api.post(f"/v1/incidents/{segment(incident)}/evidence")
+            console().print(f"Asked for: portcullis evidence {plain(incident)} shows it when it is there.")
+            return
+        found = api.get(f"/v1/incidents/{segment(incident)}/evidence")
+    if svg is not None and found["report"] is not None:
+        svg.write_text(drawn(found["report"]), encoding="utf-8")
+    if as_json:
+        print_json(found)
+        return
+    out = console()
+    if found["state"] != "complete":
+        out.print("It is still being gathered.")
+    report = found["report"] or {"chains": [], "access": [], "notes": []}
+    for chain in report["chains"]:
+        heads = ("hop", "address", "named", "stopped", "asset", "poison", "haircut", "FIFO")
+        title = plain(chain["chain"] if chain["complete"] else f"{chain['chain']}: {'; '.join(chain['cut'])}")
+        out.print(table(title, heads, [row for one in chain["addresses"] for row in _rows(one)]), "")
+    if report["access"]:
+        columns = ("when, UTC", "what", "who", "from", "session", "in common")
+        out.print(table("Who had been there", columns, [_line(line) for line in report["access"]]))
+    for note in report["notes"]:
+        typer.echo(plain(note), err=True)
+
+
+@lists.command("show")
+def show(*, as_json: Json = False) -> None:
+    """List what was imported.
+
+    Example: `portcullis address-lists show`
+    """
+    with ApiClient(api_token()) as api:
+        found = api.get("/v1/address-lists")
+    if as_json:
+        print_json(found)
+        return
+    rows = [(one["source"], one["listed_on"], one["entries"]) for one in found["items"]]
+    console().print(table("Address lists", ("source", "dated", "addresses"), rows))
+
+
+@lists.command("import")
+def import_list(
+    file: Annotated[Path, typer.Argument(help="One address a line, or CSV with the columns address, name, kind.")],
+    *,
+    source: Annotated[str, typer.Option(help="Who published it.")],
+    dated: Annotated[str, typer.Option(help="The list's own date, 2026-11-01.")],
+    name: Annotated[str, typer.Option(help="What a plain list's addresses are called.")] = "Listed",
+    kind: Annotated[LabelKind, typer.Option(help="What a plain list's addresses are.")] = LabelKind.SERVICE,
+) -> None:
+    """Import a list; it stands beside earlier ones.
+
+    Example: `portcullis address-lists import eth.txt --source "Treasury" --dated 2026-11-01 --kind sanctioned`
+    """
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise InputError(f"{file} is over {MAX_BYTES} bytes: split it", field="file")
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} cannot be read as UTF-8 text", field="file") from error
+    body = {"source": source, "listed_on": dated, "name": name, "kind": kind.value, "text": text}
+    with ApiClient(api_token()) as api:
+        found = api.post("/v1/address-lists", body)
+    console().print(f"{found['entries']} addresses of {plain(found['source'])} are named now.")
+
+
+def _rows(one: dict[str, Any]) -> list[tuple[object, ...]]:
+    label = one["label"]
+    named = "" if label is None else f"{label['name']} ({label['kind']})"
+    return [
+        (one["hop"], one["address"], named, one["stopped"], asset, t["poison"], t["haircut"], t["fifo"])
+        for asset, t in one["received"].items()
+    ]
+
+
+def _line(line: dict[str, Any]) -> tuple[object, ...]:
+    place = " ".join(part for part in (line["ip"], line["country"]) if part)
+    return moment(line["at"]), line["kind"], line["actor"], place, line["session"], ", ".join(line["shares"])

@@ -1,0 +1,72 @@
+"""Lists of labelled addresses, access events around a harm, and what was traced of an incident."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Protocol
+
+from service.domain.forensics.labels import AddressList, Label
+from service.domain.forensics.report import AccessLine, ListUsed
+from service.domain.ids import ActivityId, ConnectionId, IncidentId
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One incident's trace as it is stored."""
+
+    state: str
+    """gathering | complete"""
+    walks: Mapping[str, object]
+    """By chain, as `forensics/walk.py` has them."""
+    report: str | None
+    drawing: str | None
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one slice of tracing leaves behind."""
+
+    walks: Mapping[str, object]
+    report: str | None = None
+    """JSON; None while there is more to follow."""
+    drawing: str | None = None
+
+
+class ForensicStore(Protocol):
+    """See the module."""
+
+    def begin_trace(self, incident_id: IncidentId, lease: timedelta, *, anew: bool = False) -> Stored:
+        """Take the incident's trace for a while, making it if it is not there; `anew` forgets how far it was.
+
+        One that is complete is only read, unless it begins anew. Raises UnavailableError while another worker has it.
+        """
+        ...
+
+    def save_trace(self, incident_id: IncidentId, found: Found) -> None:
+        """Store how far it went and give it back."""
+        ...
+
+    def trace(self, incident_id: IncidentId) -> Stored | None:
+        """Read a trace, or None."""
+        ...
+
+    def labels(self, addresses: Collection[str]) -> Sequence[Label]:
+        """Return every label of these addresses, over all lists."""
+        ...
+
+    def lists(self) -> Sequence[ListUsed]:
+        """Return every imported list, newest first."""
+        ...
+
+    def add_list(self, found: AddressList, source: str, listed_on: date, by: str) -> str:
+        """Store a list; returns its id. Raises ConflictError when the very same file was imported before."""
+        ...
+
+    def access(self, connections: Collection[ConnectionId], since: datetime, until: datetime) -> Sequence[AccessLine]:
+        """Return access, governance and signing events of connections, newest first; bounded."""
+        ...
+
+    def access_of(self, activities: Collection[ActivityId]) -> Sequence[AccessLine]:
+        """Return who did given activities, from where."""
+        ...

@@ -1,0 +1,153 @@
+"""Lists, access events and traces on PostgreSQL; implements `ports.store.forensics.ForensicStore`."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Connection, Row, Select, insert, or_, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.exc import IntegrityError
+
+from rules.learning import RecordKind
+from service.domain.errors import ConflictError, UnavailableError
+from service.domain.forensics.labels import AddressList, Label, LabelKind
+from service.domain.forensics.report import AccessLine, ListUsed
+from service.domain.ids import ActivityId, ConnectionId, IncidentId, new_id
+from service.ports.store.forensics import Found, Stored
+from service.store.tables.activity import activities, learning
+from service.store.tables.forensics import address_labels, address_lists, traces
+
+MOST_EVENTS: Final = 5_000
+_FAMILIES: Final = ("access.", "governance.", "signing.")
+
+
+class _Seen(msgspec.Struct):
+    """What an observation tells of who was there."""
+
+    ip: str | None = None
+    country: str | None = None
+    device: str | None = None
+    session: str | None = None
+
+
+class ForensicRepository:
+    """See the port."""
+
+    def __init__(self, connection: Connection, now: datetime) -> None:
+        self._connection = connection
+        self._now = now
+
+    def begin_trace(self, incident_id: IncidentId, lease: timedelta, *, anew: bool = False) -> Stored:
+        """See the port."""
+        fresh = {"incident_id": incident_id, "state": "gathering", "walks": {}, "lease_until": self._now}
+        self._connection.execute(
+            upsert(traces).values(**fresh, created_at=self._now, updated_at=self._now).on_conflict_do_nothing()
+        )
+        query = select(traces).where(traces.c.incident_id == incident_id).with_for_update()
+        row = self._connection.execute(query).one()
+        if row.state == "complete" and not anew:
+            return _stored(row.state, row.walks, row)
+        if row.lease_until > self._now:
+            raise UnavailableError(f"another worker traces incident {incident_id}", retry_after_s=10)
+        changes: dict[str, object] = {"lease_until": self._now + lease}
+        if anew:
+            changes |= {"state": "gathering", "walks": {}}
+        self._connection.execute(update(traces).where(traces.c.incident_id == incident_id).values(changes))
+        return _stored("gathering", {}, row) if anew else _stored(row.state, row.walks, row)
+
+    def save_trace(self, incident_id: IncidentId, found: Found) -> None:
+        """See the port."""
+        values: dict[str, object] = {"walks": found.walks, "lease_until": self._now, "updated_at": self._now}
+        if found.report is not None:
+            values |= {"state": "complete", "report": found.report, "drawing": found.drawing}
+        self._connection.execute(update(traces).where(traces.c.incident_id == incident_id).values(values))
+
+    def trace(self, incident_id: IncidentId) -> Stored | None:
+        """See the port."""
+        row = self._connection.execute(select(traces).where(traces.c.incident_id == incident_id)).first()
+        return None if row is None else _stored(row.state, row.walks, row)
+
+    def labels(self, addresses: Collection[str]) -> Sequence[Label]:
+        """See the port."""
+        if not addresses:
+            return ()
+        query = select(address_labels).where(address_labels.c.address.in_(sorted(addresses)))
+        return [Label(row.address, row.name, LabelKind(row.kind)) for row in self._connection.execute(query)]
+
+    def lists(self) -> Sequence[ListUsed]:
+        """See the port."""
+        rows = self._connection.execute(select(address_lists).order_by(address_lists.c.id.desc()))
+        return [ListUsed(row.source, row.listed_on.isoformat(), row.entries) for row in rows]
+
+    def add_list(self, found: AddressList, source: str, listed_on: date, by: str) -> str:
+        """See the port."""
+        name = new_id("lst")
+        values = {
+            "id": name,
+            "source": source,
+            "listed_on": listed_on,
+            "digest": found.digest,
+            "entries": len(found.labels),
+            "imported_by": by,
+            "created_at": self._now,
+        }
+        try:
+            with self._connection.begin_nested():
+                self._connection.execute(insert(address_lists).values(values))
+        except IntegrityError as error:
+            raise ConflictError("this very file was imported before: nothing was changed") from error
+        rows = [
+            {"list_id": name, "address": one.address, "name": one.name, "kind": one.kind.value} for one in found.labels
+        ]
+        self._connection.execute(insert(address_labels), rows)
+        return name
+
+    def access(self, connections: Collection[ConnectionId], since: datetime, until: datetime) -> Sequence[AccessLine]:
+        """See the port."""
+        query = (
+            _told()
+            .where(
+                activities.c.connection_id.in_(sorted(connections)),
+                activities.c.occurred_at >= since,
+                activities.c.occurred_at <= until,
+                or_(*(activities.c.kind.startswith(family, autoescape=True) for family in _FAMILIES)),
+            )
+            .order_by(activities.c.id.desc())
+            .limit(MOST_EVENTS)
+        )
+        return [_line(row) for row in self._connection.execute(query)]
+
+    def access_of(self, activities_: Collection[ActivityId]) -> Sequence[AccessLine]:
+        """See the port."""
+        query = _told().where(activities.c.id.in_(sorted(activities_)))
+        return [_line(row) for row in self._connection.execute(query)]
+
+
+def _told() -> Select[Any]:
+    columns = activities.c
+    same = (learning.c.seq == columns.seq) & (learning.c.kind == RecordKind.ACTIVITY.value)
+    seen = (columns.id, columns.kind, columns.occurred_at, columns.account, columns.actor, columns.decision)
+    return select(*seen, learning.c.payload).outerjoin(learning, same)
+
+
+def _line(row: Row[Any]) -> AccessLine:
+    seen = _Seen() if row.payload is None else msgspec.json.decode(bytes(row.payload), type=_Seen)
+    return AccessLine(
+        at=row.occurred_at,
+        kind=row.kind,
+        account=row.account,
+        actor=row.actor,
+        ip=seen.ip,
+        country=seen.country,
+        device=seen.device,
+        session=seen.session,
+        decision=row.decision,
+        activity=row.id,
+    )
+
+
+def _stored(state: str, walks: Mapping[str, object] | str, row: Row[Any]) -> Stored:
+    read = json.loads(walks) if isinstance(walks, str) else walks
+    return Stored(state, read, row.report, row.drawing, row.updated_at)

@@ -1,0 +1,125 @@
+"""An anvil for tracing: real blocks in which anybody pays anybody, and a token that is nothing but its logs.
+
+The token emits EIP-20's Transfer from whoever calls it and says that every balance is nothing; tracing reads logs.
+"""
+
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+
+from service.chain.evm_tracing import TRANSFER
+
+CHAIN: Final = "eip155:31337"
+COIN: Final = f"{CHAIN}/slip44:60"
+ETHER: Final = 10**18
+_MODULES = Path(__file__).parents[2] / "tests" / "npm" / "node_modules"
+_RUNTIME: Final = (
+    "602435" "600052" "600435" "33" f"7f{TRANSFER[2:]}" "6020" "6000" "a3" "6000600052" "60206000f3"
+)  # fmt: skip
+"""LOG3(amount; Transfer, caller, first argument), then a word of zeros."""
+_INIT: Final = f"60{len(_RUNTIME) // 2:02x}600c60003960{len(_RUNTIME) // 2:02x}6000f3"
+_REVERTS: Final = "600580600b6000396000f360006000fd"
+
+
+@dataclass
+class TracedChain:
+    """One running anvil."""
+
+    url: str
+    client: httpx.Client
+
+    def rpc(self, method: str, *params: object) -> Any:
+        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        answer = self.client.post(self.url, json=body).json()
+        assert "error" not in answer, answer
+        return answer["result"]
+
+    def have(self, address: str, wei: int) -> None:
+        self.rpc("anvil_setBalance", address, hex(wei))
+
+    def pay(self, giver: str, taker: str, wei: int, data: str = "0x") -> str:
+        """Send from any address, in a block of its own; returns the transaction's hash."""
+        self.rpc("anvil_impersonateAccount", giver)
+        call = {"from": giver, "to": taker, "value": hex(wei), "data": data, "gas": hex(200_000), "gasPrice": "0x0"}
+        name = str(self.rpc("eth_sendTransaction", call))
+        for _ in range(500):
+            if self.rpc("eth_getTransactionReceipt", name) is not None:
+                return name
+            time.sleep(0.01)
+        pytest.fail(f"{name} is in no block")
+
+    def token(self) -> str:
+        return self._create(_INIT + _RUNTIME)
+
+    def refusing(self) -> str:
+        """Create a contract that refuses every payment."""
+        return self._create(_REVERTS)
+
+    def transfer(self, token: str, giver: str, taker: str, amount: int) -> str:
+        return self.pay(giver, token, 0, "0xa9059cbb" + taker[2:].rjust(64, "0") + f"{amount:064x}")
+
+    def _create(self, code: str) -> str:
+        sender = str(self.rpc("eth_accounts")[0])
+        name = self.rpc(
+            "eth_sendTransaction", {"from": sender, "data": "0x" + code, "gas": hex(500_000), "gasPrice": "0x0"}
+        )
+        for _ in range(500):
+            receipt = self.rpc("eth_getTransactionReceipt", name)
+            if receipt is not None:
+                return str(receipt["contractAddress"])
+            time.sleep(0.01)
+        pytest.fail("no contract")
+
+
+@contextmanager
+def traced_chain() -> Iterator[TracedChain]:
+    """Start an anvil without fees and stop it."""
+    binary = next(iter(sorted(_MODULES.glob("@foundry-rs/anvil-*/bin/anvil"))), None)
+    if binary is None:
+        pytest.fail(
+            "anvil is not installed: run scripts/install.sh dev, or: npm ci --ignore-scripts --prefix tests/npm"
+        )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        str(binary),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--gas-price",
+        "0",
+        "--base-fee",
+        "0",
+        "--silent",
+    ]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        with httpx.Client(timeout=10) as client:
+            chain = TracedChain(f"http://127.0.0.1:{port}", client)
+            _wait(chain, process)
+            yield chain
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _wait(chain: TracedChain, process: "subprocess.Popen[bytes]") -> None:
+    for _ in range(600):
+        assert process.poll() is None, "anvil ended at once"
+        try:
+            chain.rpc("eth_chainId")
+        except httpx.TransportError:
+            time.sleep(0.05)
+        else:
+            return
+    pytest.fail("anvil did not answer within 30 s")

@@ -1,0 +1,63 @@
+"""The picture: valid XML whatever the report says, bounded, nothing in it that runs."""
+
+from typing import Any
+from xml.etree import ElementTree as ET
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.domain.forensics.drawing import MOST_EDGES, MOST_NODES, drawn
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def chain(pairs: list[tuple[str, str, int]], label: str = "") -> dict[str, Any]:
+    def stolen(amount: int) -> dict[str, str]:
+        return dict.fromkeys(("poison", "haircut", "fifo"), str(amount))
+
+    asset = "eip155:1/slip44:60"
+    moved = [
+        {
+            "sources": [giver],
+            "targets": [{"address": taker, "amount": str(amount), "stolen": stolen(amount)}],
+            "asset": asset,
+        }
+        for giver, taker, amount in pairs
+    ]
+    takers = dict.fromkeys(taker for _, taker, _ in pairs)
+    known = [
+        {"address": taker, "hop": hop, "label": {"name": label, "kind": "mixer"} if label else None,
+         "stopped": None, "received": {asset: stolen(1)}}
+        for hop, taker in enumerate(takers, 1)
+    ]  # fmt: skip
+    return {"chain": "eip155:1", "cut": [], "victims": ["victim"], "movements": moved, "addresses": known}
+
+
+def test_nothing_is_drawn_as_nothing() -> None:
+    assert "Nothing was traced" in drawn({"chains": []})
+
+
+def test_the_most_stolen_is_drawn_and_the_rest_is_counted() -> None:
+    many = chain([("victim", f"t{n}", n + 1) for n in range(300)])
+    picture = ET.fromstring(drawn({"chains": [many]}))  # noqa: S314  our own
+    boxes = [r for r in picture.iter(f"{SVG}rect") if r.get("class")]
+    assert len(boxes) == MOST_NODES <= 60
+    assert len(list(picture.iter(f"{SVG}path"))) <= MOST_EDGES + 1
+    assert "smaller payments left out" in "".join(picture.itertext())
+
+
+def _plain(text: str) -> str:
+    return "".join(c for c in text if c.isprintable())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.text(max_size=60), st.text(max_size=60), st.integers(0, 10**30)), max_size=20),
+    st.text(max_size=80),
+)
+def test_any_report_is_a_picture_that_runs_nothing(pairs: list[tuple[str, str, int]], label: str) -> None:
+    told = chain([(_plain(giver), _plain(taker), amount) for giver, taker, amount in pairs], _plain(label))
+    picture = ET.fromstring(drawn({"chains": [told]}))  # noqa: S314  our own
+    assert {one.tag.removeprefix(SVG) for one in picture.iter()} <= {
+        "svg", "title", "desc", "style", "defs", "marker", "path", "rect", "text",
+    }  # fmt: skip
