@@ -294,6 +294,19 @@ def test_an_event_whose_jobs_are_all_noted_is_settled_and_not_looked_at_again(
         assert uow.connection.execute(select(outbox.c.settled_at)).scalar_one() is not None
 
 
+def test_one_events_note_settles_no_other(db: SqlDatabase, sweeper: Sweeper) -> None:
+    raise_alert(db)
+    raise_alert(db)
+    age_outbox(db, timedelta(minutes=1))
+    with db.begin() as uow:
+        first, second = uow.connection.execute(select(outbox.c.id).order_by(outbox.c.id)).scalars()
+        uow.once(done_key(first, "triage.alert"))
+    assert sweeper.sweep() == 1
+    with db.begin() as uow:
+        settled = uow.connection.execute(select(outbox.c.id).where(outbox.c.settled_at.is_not(None))).scalars().all()
+    assert settled == [first], second
+
+
 def test_what_a_hold_waits_for_is_missed_sooner_than_the_rest(db: SqlDatabase, sweeper: Sweeper) -> None:
     with db.begin() as uow:
         entry = Entry(kind="step.failed", at=uow.now, subject="stp_1", sentence="failed")
