@@ -5,7 +5,7 @@ PY := .venv/bin/python
 JOBS ?= 2
 COMPILE := uv pip compile --quiet --generate-hashes --no-emit-index-url --universal --python-version 3.11
 
-.PHONY: help install install-dev demo test check contract bench docs lock clean
+.PHONY: help install install-dev demo test check contract bench bench-chaos docs lock clean
 
 help:  ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -35,6 +35,9 @@ bench: install-dev  ## detection, engine, intake and keys beside their yardstick
 	@$(PY) -m bench.engine
 	@$(PY) -m bench.intake
 	@$(PY) -m bench.keys
+
+bench-chaos: install-dev  ## 50 incidents while 32 faults kill everything; prove that nothing is lost or doubled; SEED=N repeats a run
+	@$(PY) -m bench.chaos $(if $(SEED),--seed $(SEED)) $(if $(PICTURE),--picture $(PICTURE))
 
 docs: install-dev  ## write docs/generated from the registries
 	@$(PY) -m service.cli docs docs/generated

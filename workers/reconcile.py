@@ -197,7 +197,9 @@ def _starts(jobs: Values) -> ColumnElement[bool]:
 
 
 def _noted(jobs: Values) -> ColumnElement[bool]:
-    return exists().where(handled.c.key == func.concat("job:", outbox.c.id, ":", jobs.c.job))
+    noted = exists().where(handled.c.key == func.concat("job:", outbox.c.id, ":", jobs.c.job))
+    # Left to itself, SQLAlchemy looks one query outwards only: two below, any other event's note would do.
+    return noted.correlate(outbox, jobs)
 
 
 def _after(job: str) -> timedelta:

@@ -9,6 +9,7 @@ from rules.techniques import address_of, name_of
 from service import discovery
 from service.actions.base import OneAccount, actions_in
 from service.asgi import roles_of, routes
+from service.domain.plan import STARTS, TRANSITIONS, StepState
 from service.domain.quorum import Approval, PreAuthorised, Role
 from service.ports.custody import Capability, PlatformDeclaration
 
@@ -24,6 +25,7 @@ def pages() -> dict[str, str]:
         "capabilities.md": _capabilities(),
         "detectors.md": _detectors(),
         "features.md": _features(),
+        "steps.md": _steps(),
     }
 
 
@@ -93,6 +95,18 @@ def _features() -> str:
     ]
     heads = ("feature", "what it means", "unit", "reads", "unknown when", "group in the score, weight")
     return _page("Features", heads, rows)
+
+
+def _steps() -> str:
+    ways = [(old, new, because) for old, found in TRANSITIONS.items() for new, because in found.items()]
+    table = _page("States of a step", ("from", "to", "when"), [(f"`{o.value}`", f"`{n.value}`", b) for o, n, b in ways])
+    lines = [
+        "stateDiagram-v2",
+        *(f"    [*] --> {state.value}" for state in STARTS),
+        *(f"    {old.value} --> {new.value}" for old, new, _ in ways),
+        *(f"    {state.value} --> [*]" for state in StepState if not TRANSITIONS[state]),
+    ]
+    return f"{table}\n```mermaid\n" + "\n".join(lines) + "\n```\n"
 
 
 def _api() -> str:

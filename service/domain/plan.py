@@ -40,35 +40,52 @@ class StepState(StrEnum):
     UNDONE = "undone"
 
 
-_NEXT: Final[Mapping[StepState, frozenset[StepState]]] = {
-    StepState.WAITING_APPROVAL: frozenset({StepState.READY, StepState.EXPIRED, StepState.REFUSED}),
-    StepState.WAITING_STEP: frozenset(
-        {StepState.WAITING_APPROVAL, StepState.READY, StepState.REFUSED, StepState.EXPIRED}
-    ),
-    StepState.READY: frozenset({StepState.RUNNING, StepState.REFUSED, StepState.EXPIRED}),
-    StepState.RUNNING: frozenset(
-        {
-            StepState.RUNNING,
-            StepState.VERIFYING,
-            StepState.UNKNOWN,
-            StepState.FAILED,
-            StepState.REFUSED,
-            StepState.READY,
-        }
-    ),
-    StepState.VERIFYING: frozenset(
-        {StepState.DONE, StepState.UNKNOWN, StepState.FAILED, StepState.VERIFYING, StepState.RUNNING}
-    ),
-    StepState.UNKNOWN: frozenset(
-        {StepState.DONE, StepState.FAILED, StepState.READY, StepState.VERIFYING, StepState.RUNNING, StepState.REFUSED}
-    ),
-    StepState.DONE: frozenset({StepState.UNDONE}),
-    StepState.FAILED: frozenset({StepState.READY}),
-    StepState.REFUSED: frozenset(),
-    StepState.EXPIRED: frozenset(),
-    StepState.UNDONE: frozenset(),
+TRANSITIONS: Final[Mapping[StepState, Mapping[StepState, str]]] = {
+    StepState.WAITING_STEP: {
+        StepState.READY: "what it waited for is done",
+        StepState.WAITING_APPROVAL: "what it waited for is done, its votes are not all there",
+        StepState.REFUSED: "what it waited for was not done",
+        StepState.EXPIRED: "its approval ended",
+    },
+    StepState.WAITING_APPROVAL: {
+        StepState.READY: "the quorum is complete",
+        StepState.REFUSED: "somebody voted no",
+        StepState.EXPIRED: "nobody decided in time",
+    },
+    StepState.READY: {
+        StepState.RUNNING: "a worker committed its intent",
+        StepState.REFUSED: "a precondition or the votes do not hold, or the platform lacks the call",
+        StepState.EXPIRED: "its approval ended before it was begun",
+    },
+    StepState.RUNNING: {
+        StepState.VERIFYING: "the other side gave a receipt",
+        StepState.UNKNOWN: "the answer was lost and the other side cannot tell",
+        StepState.FAILED: "the other side said no, or too many tries",
+        StepState.REFUSED: "the platform lacks the call, or the votes no longer hold",
+    },
+    StepState.VERIFYING: {
+        StepState.DONE: "the other side says that it holds",
+        StepState.RUNNING: "there is more to do under the same key",
+        StepState.UNKNOWN: "the deadline passed and the other side cannot tell",
+        StepState.FAILED: "the deadline passed and it does not hold",
+        StepState.REFUSED: "the row no longer says what its action does",
+    },
+    StepState.UNKNOWN: {
+        StepState.VERIFYING: "the other side can tell again",
+        StepState.RUNNING: "the other side says that it did not happen: the same key once more",
+        StepState.FAILED: "it did not happen and there were too many tries",
+        StepState.REFUSED: "it did not happen and may no longer be done",
+    },
+    StepState.DONE: {StepState.UNDONE: "a quorum loosened it again"},
+    StepState.FAILED: {},
+    StepState.REFUSED: {},
+    StepState.EXPIRED: {},
+    StepState.UNDONE: {},
 }
+"""Every way a step can go, and why: the only table. Code asks `allowed`, the documents draw it, tests walk it."""
 
+STARTS: Final = (StepState.READY, StepState.WAITING_APPROVAL, StepState.WAITING_STEP, StepState.REFUSED)
+"""What a plan may make of a step."""
 FINISHED: Final = frozenset({StepState.DONE, StepState.FAILED, StepState.REFUSED, StepState.EXPIRED, StepState.UNDONE})
 
 
@@ -82,7 +99,7 @@ def limit_note(incident_id: IncidentId) -> str:
 
 def allowed(old: StepState, new: StepState) -> bool:
     """Say whether a step may go from `old` to `new`."""
-    return new in _NEXT[old]
+    return new in TRANSITIONS[old]
 
 
 class Verdict(StrEnum):

@@ -10,6 +10,8 @@ Rules (design D2, D4, D5):
   the executing worker, against the pinned key and for exactly the row that is about to run.
 - A platform that answers nothing is tried by one step at a time with growing pauses, and people are paged
   (`domain/line.py`); the attempts of the steps that wait for it are not used up.
+- Nobody tightens and loosens one target at the same time, whichever incidents the steps belong to; and what another
+  incident tightened, or is about to, is not loosened: the stronger action wins.
 - `MOST_ATTEMPTS` calls or dead workers end a step, so that a poisonous one cannot run for ever.
 """
 
@@ -86,6 +88,7 @@ def step(hands: Hands, step_id: StepId) -> None:
         if found.lane is not hands.lane or found.action not in hands.actions:
             log.error("step.not_mine", step_id=step_id, lane=found.lane.value, action=found.action)
             return
+        uow.lock(f"target:{found.target.connection}/{found.target.value}")
         claim = uow.plans.claim(step_id, owner=hands.owner, lease=LEASE)
         if claim is None:
             return

@@ -25,11 +25,12 @@ class LineRepository:
         known = self.line(connection)
         if known is None:
             return self._now + AGAIN if self._busy(connection, step_id) >= MOST_AT_ONCE else None
-        if known.closed_until > self._now:
+        # Further ahead than any pause: it was written while a clock was wrong.
+        if self._now < known.closed_until <= self._now + TRY:
             return known.closed_until
         mine = self._connection.execute(
             update(connection_lines)
-            .where(_of(connection), connection_lines.c.closed_until <= self._now)
+            .where(_of(connection), connection_lines.c.closed_until == known.closed_until)
             .values(closed_until=self._now + TRY)
         )
         return None if mine.rowcount == 1 else self._now + TRY

@@ -27,6 +27,12 @@ _GRACE = timedelta(seconds=5)
 """How long the event that made a step ready has to bring it to a worker before the sweeper does."""
 
 
+_FURTHEST = timedelta(minutes=30)
+"""No step is ever put off for longer: a due time further ahead was written while a clock was wrong, and is over."""
+_LONGEST_LEASE = timedelta(minutes=1)
+"""The same for leases."""
+
+
 class PlanRepository:
     """See the port. `now` is when the unit of work began."""
 
@@ -112,11 +118,11 @@ class PlanRepository:
     def claim(self, step_id: StepId, *, owner: str, lease: timedelta) -> Claim | None:
         """See the port."""
         taken_over = case((steps.c.lease_owner.is_(None), 0), else_=1)
-        free = or_(steps.c.lease_until.is_(None), steps.c.lease_until < self._now)
-        due = or_(steps.c.due_at.is_(None), steps.c.due_at <= self._now)
+        due = or_(steps.c.due_at.is_(None), self._is_over(steps.c.due_at, _FURTHEST))
+        free = self._free()
         row = self._connection.execute(
             update(steps)
-            .where(and_(steps.c.id == step_id, steps.c.state.in_(_WORKABLE), free, due))
+            .where(and_(steps.c.id == step_id, steps.c.state.in_(_WORKABLE), free, due), ~self._opposed())
             .values(
                 lease_owner=owner,
                 lease_until=self._now + lease,
@@ -174,11 +180,10 @@ class PlanRepository:
         """See the port."""
         unheard = case((steps.c.state == StepState.READY.value, steps.c.ready_at + _GRACE))
         when = func.coalesce(steps.c.due_at, steps.c.lease_until, unheard)
-        free = or_(steps.c.lease_until.is_(None), steps.c.lease_until < self._now)
         rows = self._connection.execute(
             select(steps.c.id, steps.c.lane, steps.c.trace_id, when.label("due"))
             .where(steps.c.state.in_(_WORKABLE), steps.c.lane.in_([lane.value for lane in lanes]))
-            .where(free, when <= self._now)
+            .where(self._free(), self._is_over(when, _FURTHEST))
             .order_by(when)
             .limit(limit)
         )
@@ -216,7 +221,7 @@ class PlanRepository:
                 steps.c.incident_id != step.incident_id,
                 steps.c.action.in_(list(tightenings)),
                 steps.c.target.contains(target),
-                steps.c.state == StepState.DONE.value,
+                steps.c.state.in_([StepState.DONE.value, *_WORKABLE]),
                 incidents.c.state != IncidentState.CLOSED.value,
             )
         )
@@ -254,6 +259,30 @@ class PlanRepository:
         """See the port."""
         query = select(gate_holds.c.id).where(_on(connection, scope, value), gate_holds.c.released_at.is_(None))
         return self._connection.execute(query.limit(1)).first() is not None
+
+    def _opposed(self) -> ColumnElement[bool]:
+        """Somebody works on a step that loosens where this one tightens, or the other way round."""
+        other = steps.alias("other")
+        tightens = Effect.TIGHTENS.value
+        return (
+            select(other.c.id)
+            .where(
+                other.c.state.in_(_WORKABLE),
+                other.c.lease_until > self._now,
+                other.c.lease_until <= self._now + _LONGEST_LEASE,
+                other.c.target["connection"].astext == steps.c.target["connection"].astext,
+                other.c.target["value"].astext == steps.c.target["value"].astext,
+                (other.c.effect == tightens) != (steps.c.effect == tightens),
+            )
+            .exists()
+        )
+
+    def _free(self) -> ColumnElement[bool]:
+        return or_(steps.c.lease_until.is_(None), self._is_over(steps.c.lease_until, _LONGEST_LEASE))
+
+    def _is_over(self, moment: ColumnElement[Any], furthest: timedelta) -> ColumnElement[bool]:
+        """Past, or so far ahead that only a clock that was set back can be the reason."""
+        return or_(moment <= self._now, moment > self._now + furthest)
 
     def _steps(self, condition: ColumnElement[bool]) -> tuple[Step, ...]:
         query = select(steps).where(condition).order_by(steps.c.plan_id, steps.c.position)

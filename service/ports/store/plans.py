@@ -98,6 +98,9 @@ class PlanStore(Protocol):
     def claim(self, step_id: StepId, *, owner: str, lease: timedelta) -> Claim | None:
         """Take the step if it is unfinished, due and free; None otherwise.
 
+        Not free either while somebody works on a step that does the opposite to the same target; the caller holds the lock
+        `target:<connection>/<value>`, so that two such claims come one after the other.
+
         Taking over a lease that ended without being given back counts as an attempt: its worker died.
         """
         ...
@@ -134,7 +137,7 @@ class PlanStore(Protocol):
         ...
 
     def also_needed_by(self, step: Step, tightenings: Iterable[str]) -> tuple[IncidentId, ...]:
-        """Return other incidents, not closed, in which one of these actions holds the step's target."""
+        """Return other incidents, not closed, in which one of these actions holds the step's target or is about to."""
         ...
 
     def place_hold(self, connection: ConnectionId, scope: str, value: str, *, key: str) -> str:

@@ -204,3 +204,28 @@ def test_a_step_of_the_other_lane_is_not_run_here(scene: Scene, suspension: Step
     scene.overwrite(suspension.id, action="restrict_key", lane="keys")
     contain.step(scene.hands(Lane.CONTAINMENT), suspension.id)
     assert scene.ledger.calls == []
+
+
+def test_a_clock_that_was_set_back_keeps_no_step_from_running(scene: Scene, suspension: Step) -> None:
+    """A worker whose clock was an hour ahead took the lease and died; its lease and due time end in the far future."""
+    scene.clock.pass_by(timedelta(hours=1))
+    with scene.db.begin() as uow:
+        claim = uow.plans.claim(suspension.id, owner="ahead", lease=LEASE)
+        assert claim is not None
+    scene.clock.pass_by(timedelta(hours=-1))
+    contain.step(scene.hands(), suspension.id)
+    assert scene.step(suspension.id).state is StepState.DONE
+
+
+def test_a_due_time_that_a_wrong_clock_wrote_is_over(scene: Scene, suspension: Step) -> None:
+    scene.overwrite(suspension.id, due_at=scene.clock.now() + timedelta(hours=1))
+    with scene.db.begin() as uow:
+        assert suspension.id in {step.id for step in uow.plans.due(limit=10, lanes=[Lane.CONTAINMENT])}
+    contain.step(scene.hands(), suspension.id)
+    assert scene.step(suspension.id).state is StepState.DONE
+
+
+def test_a_step_that_was_put_off_is_left_alone_until_then(scene: Scene, suspension: Step) -> None:
+    scene.overwrite(suspension.id, due_at=scene.clock.now() + timedelta(minutes=20))
+    contain.step(scene.hands(), suspension.id)
+    assert scene.ledger.calls == []

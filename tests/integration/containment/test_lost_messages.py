@@ -1,5 +1,7 @@
 """What the broker forgets, the rows remember: relay and sweeper against a real Valkey that is flushed or away."""
 
+import base64
+import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,13 +11,14 @@ from types import SimpleNamespace
 import psycopg
 import pytest
 import redis
+import structlog
 from celery import Celery
 from sqlalchemy import func, select, update
 from structlog.testing import capture_logs
 
 from service.clock import SystemClock
 from service.domain.errors import UnavailableError
-from service.domain.events import AlertRaised, IncidentOpened, StepReady
+from service.domain.events import AlertRaised, IncidentOpened, StepFailed, StepReady
 from service.domain.ids import AccountId, IncidentId, new_id
 from service.domain.secrets import Secret
 from service.domain.timeline import Entry
@@ -23,6 +26,7 @@ from service.domain.vault import VaultKey, Wallet, WalletState
 from service.flow import respond
 from service.store import grants
 from service.store.database import SqlDatabase, create
+from service.store.tables.incident import steps
 from service.store.tables.proof import outbox
 from tests.integration.containment.conftest import ACTIONS, PLAYBOOKS, no_key
 from tests.support.incidents import CONNECTION, add_account, add_connection, add_incident
@@ -259,3 +263,72 @@ def test_one_sweeper_works_at_a_time(db: SqlDatabase, sweeper: Sweeper) -> None:
         uow.connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
         assert sweeper.sweep() == 0
     assert sweeper.sweep() == 1
+
+
+def test_a_step_is_sent_again_under_the_trace_that_planned_it(
+    db: SqlDatabase, sweeper: Sweeper, redis_url: str
+) -> None:
+    with db.begin() as uow:
+        add_connection(uow.connection)
+        add_account(uow.connection, "hot-1")
+        incident = IncidentId(add_incident(uow.connection, (f"account:{CONNECTION}/hot-1",)))
+    with structlog.contextvars.bound_contextvars(trace_id="trace-1"):
+        respond.plan(respond.Desk(db, ACTIONS, PLAYBOOKS, no_key), incident)
+    with db.begin() as uow:
+        uow.connection.execute(update(steps).values(ready_at=uow.now - timedelta(minutes=1)))
+    assert sweeper.sweep() > 0
+    with redis.Redis.from_url(redis_url) as client:
+        sent = [json.loads(base64.b64decode(json.loads(m)["body"])) for m in client.lrange("containment", 0, -1)]
+    assert {kwargs["trace_id"] for _, kwargs, _ in sent} == {"trace-1"}
+
+
+def test_what_a_dead_broker_did_not_take_is_sent_again_at_once(
+    db: SqlDatabase, sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raise_alert(db)
+    age_outbox(db, timedelta(minutes=1))
+
+    def gone(*_: object, **__: object) -> None:
+        raise UnavailableError("the broker is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CeleryQueue, "publish_event", gone)
+        rounds = iter([False, True])
+        patch.setattr(sweeper, "_stop", SimpleNamespace(wait=lambda _: next(rounds)))
+        sweeper.run()
+    assert sweeper.sweep() == 1
+
+
+def test_an_event_whose_jobs_are_all_noted_is_settled_and_not_looked_at_again(
+    db: SqlDatabase, sweeper: Sweeper
+) -> None:
+    raise_alert(db)
+    age_outbox(db, timedelta(minutes=1))
+    with db.begin() as uow:
+        number = uow.connection.exec_driver_sql("SELECT id FROM outbox").scalar_one()
+        uow.once(done_key(number, "triage.alert"))
+    assert sweeper.sweep() == 0
+    with db.begin() as uow:
+        assert uow.connection.execute(select(outbox.c.settled_at)).scalar_one() is not None
+
+
+def test_one_events_note_settles_no_other(db: SqlDatabase, sweeper: Sweeper) -> None:
+    raise_alert(db)
+    raise_alert(db)
+    age_outbox(db, timedelta(minutes=1))
+    with db.begin() as uow:
+        first, second = uow.connection.execute(select(outbox.c.id).order_by(outbox.c.id)).scalars()
+        uow.once(done_key(first, "triage.alert"))
+    assert sweeper.sweep() == 1
+    with db.begin() as uow:
+        settled = uow.connection.execute(select(outbox.c.id).where(outbox.c.settled_at.is_not(None))).scalars().all()
+    assert settled == [first], second
+
+
+def test_what_a_hold_waits_for_is_missed_sooner_than_the_rest(db: SqlDatabase, sweeper: Sweeper) -> None:
+    with db.begin() as uow:
+        entry = Entry(kind="step.failed", at=uow.now, subject="stp_1", sentence="failed")
+        uow.record(entry, StepFailed("stp_1", "inc_1"))
+    raise_alert(db)
+    age_outbox(db, timedelta(seconds=5))
+    assert sweeper.sweep() == 1, "the alert alone"

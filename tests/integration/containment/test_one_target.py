@@ -1,0 +1,85 @@
+"""Several incidents and one target: nobody tightens and loosens it at once, and the stronger action wins."""
+
+from datetime import timedelta
+
+import pytest
+
+from service.domain.ids import IncidentId
+from service.domain.plan import Step, StepState
+from service.flow import contain, respond
+from service.flow.contain import LEASE
+from tests.integration.containment.conftest import Scene
+from tests.support.incidents import CONNECTION, add_account, add_connection, add_incident
+
+pytestmark = pytest.mark.servers
+ENTITY = f"account:{CONNECTION}/hot-1"
+
+
+@pytest.fixture
+def two(scene: Scene) -> tuple[Step, Step]:
+    """The suspensions of one account that two incidents plan."""
+    with scene.db.begin() as uow:
+        add_connection(uow.connection)
+        add_account(uow.connection, "hot-1")
+        first, second = (IncidentId(add_incident(uow.connection, (ENTITY,))) for _ in range(2))
+    for incident in (first, second):
+        respond.plan(scene.desk, incident)
+    one, other = (scene.steps(incident)["suspend_withdrawals", "hot-1"] for incident in (first, second))
+    return one, other
+
+
+def loosening(scene: Scene, step: Step) -> None:
+    scene.overwrite(step.id, action="resume_withdrawals", effect="loosens")
+
+
+@pytest.mark.parametrize("held_loosens", [True, False])
+def test_the_opposite_is_not_begun_while_somebody_works_on_the_target(
+    scene: Scene, two: tuple[Step, Step], *, held_loosens: bool
+) -> None:
+    held, asked = two
+    loosening(scene, held if held_loosens else asked)
+    with scene.db.begin() as uow:
+        assert uow.plans.claim(held.id, owner="busy", lease=LEASE) is not None
+    contain.step(scene.hands(), asked.id)
+    assert scene.step(asked.id).fence == 0, "it was not even taken"
+    scene.clock.pass_by(LEASE + timedelta(seconds=1))
+    contain.step(scene.hands(), asked.id)
+    assert scene.step(asked.id).state is (StepState.DONE if held_loosens else StepState.REFUSED)
+
+
+def test_two_that_tighten_need_not_wait_for_each_other(scene: Scene, two: tuple[Step, Step]) -> None:
+    one, other = two
+    with scene.db.begin() as uow:
+        assert uow.plans.claim(one.id, owner="busy", lease=LEASE) is not None
+    contain.step(scene.hands(), other.id)
+    assert scene.step(other.id).state is StepState.DONE
+
+
+@pytest.mark.parametrize("state", ["ready", "running", "verifying", "unknown", "done"])
+def test_what_another_incident_tightens_or_is_about_to_is_not_loosened(
+    scene: Scene, two: tuple[Step, Step], state: str
+) -> None:
+    wanted, needed = two
+    scene.overwrite(needed.id, state=state)
+    with scene.db.begin() as uow:
+        assert uow.plans.also_needed_by(wanted, ["suspend_withdrawals"]) == (needed.incident_id,)
+
+
+@pytest.mark.parametrize("state", ["failed", "refused", "expired", "undone"])
+def test_what_has_ended_without_a_hold_stands_in_nobodys_way(scene: Scene, two: tuple[Step, Step], state: str) -> None:
+    wanted, ended = two
+    scene.overwrite(ended.id, state=state)
+    with scene.db.begin() as uow:
+        assert uow.plans.also_needed_by(wanted, ["suspend_withdrawals"]) == ()
+
+
+def test_a_plan_that_fails_undoes_no_hold_by_itself(scene: Scene, two: tuple[Step, Step]) -> None:
+    held, _ = two
+    contain.step(scene.hands(), held.id)
+    cancelling = scene.steps(held.incident_id)["cancel_pending", "hot-1"]
+    scene.overwrite(cancelling.id, state="failed", reason="the platform answered 500")
+    for step in (held, cancelling):
+        respond.advance(scene.desk, step.id)
+    assert f"hold {CONNECTION}/hot-1" in scene.ledger.holding
+    assert scene.step(held.id).state is StepState.DONE
+    assert "resume_withdrawals" not in {action for action, _ in scene.steps(held.incident_id)}
