@@ -20,7 +20,7 @@ import uvloop
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from bench.intake import CONNECTIONS, Place, Processors, servers, serving
+from bench.intake import CONNECTIONS, PREPARED, Place, Processors, servers, serving
 from bench.intake_load import AUTHORIZED, SECRET, Load, closed_loop, documents, paced, post, webhooks
 from rules.engine import Engine
 from rules.loader import DetectorSet, load_directory
@@ -116,7 +116,7 @@ def measure_doors(place: Place, seconds: float) -> None:
     add_fireblocks(place, key)
     count = int(seconds * RATE) + 100
     with serving("ours", place) as (socket, server, _):
-        prepared = iter(list(webhooks(int((3 * seconds + WARM_UP_S) * 12_000))))
+        prepared = iter(list(webhooks(int((3 * seconds + WARM_UP_S) * PREPARED))))
         uvloop.run(closed_loop(socket, WARM_UP_S, prepared, CONNECTIONS))
         singles = uvloop.run(closed_loop(socket, seconds, prepared, CONNECTIONS))
         tell("webhooks, 64 connections", singles, seconds)

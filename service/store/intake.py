@@ -75,7 +75,9 @@ class PostgresIntakeStore:
         """See the port."""
         with unavailable():
             try:
-                if self._turn is None or self._turn.connection.is_closed():
+                if self._turn is not None and self._turn.connection.is_closed():
+                    self._drop()
+                if self._turn is None:
                     self._turn = PostgresTurn(await open_connection(self._url), self._reader, self._url)
                 await self._turn.take()
                 yield self._turn
