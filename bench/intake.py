@@ -30,6 +30,8 @@ from service.store.migrate import upgrade
 
 CONNECTIONS = 64
 WARM_UP_S = 1.5
+PREPARED = 20_000
+"""Requests that are made ready for each second of load; more than any server here answers."""
 TABLES = """
 CREATE TABLE bench_events (id text PRIMARY KEY, account text, at timestamptz, raw bytea);
 CREATE TABLE bench_state (entity text PRIMARY KEY, state bytea) WITH (fillfactor = 50, toast_tuple_target = 8160);
@@ -91,11 +93,13 @@ def _seconds(pid: int, *, tree: bool) -> float:
 def measure(name: str, place: Place, seconds: float) -> Measured:
     """Run one server and load it with webhooks."""
     with serving(name, place) as (socket, server, told):
-        prepared = iter(list(webhooks(int((seconds + WARM_UP_S) * 12_000))))
+        prepared = iter(list(webhooks(int((seconds + WARM_UP_S) * PREPARED))))
         uvloop.run(closed_loop(socket, WARM_UP_S, prepared, CONNECTIONS))
         processors = Processors(server, place.postgres)
         load = uvloop.run(closed_loop(socket, seconds, prepared, CONNECTIONS))
         spent = processors.spent()
+        if next(prepared, None) is None:
+            raise RuntimeError(f"{name} answered more than was prepared: raise PREPARED")
     percentiles = statistics.quantiles(load.latencies, n=100)
     count = len(load.latencies)
     return Measured(

@@ -34,6 +34,7 @@ from pydantic import BaseModel
 
 from bench.intake_load import KEY, TOKEN, TOKEN_ID
 from rules.loader import load_directory
+from rules.warm import exercise
 from service.api.auth import Authenticator, Principal, StoredToken
 from service.api.connections import Connections
 from service.api.front import Front
@@ -151,6 +152,7 @@ def ours() -> Served:
         store.seconds = defaultdict(float)
         clock = SystemClock()
         keeper = EngineKeeper(store.baselines, load_directory())
+        await asyncio.to_thread(exercise)  # as the service does before it listens
         await keeper.prepare()
         intake = Intake(store, keeper, clock)
         connections = Connections(

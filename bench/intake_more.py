@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 import jwt
@@ -19,23 +20,25 @@ import uvloop
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from bench.intake import CONNECTIONS, Place, Processors, servers, serving
+from bench.intake import CONNECTIONS, PREPARED, Place, Processors, servers, serving
 from bench.intake_load import AUTHORIZED, SECRET, Load, closed_loop, documents, paced, post, webhooks
 from rules.engine import Engine
 from rules.loader import DetectorSet, load_directory
-from rules.observation import encode
+from rules.observation import Observation, encode
 from rules.settings import EngineSettings
+from service.api.plain import plain_request
 from service.custody.standard.platform import PLATFORM
 from service.domain.activity import Received
 from service.domain.ids import ActivityId, ConnectionId, new_id
-from service.domain.observing import judged, observe
+from service.domain.observing import observe
 from service.domain.wire import parse_wire, to_activity
 from service.ports.custody import ConnectionConfig
 
 LINES: Final = 250
 RATE: Final = 500.0
 WARM_UP_S: Final = 1.5
-STAGE_EVENTS: Final = 5000
+STAGE_EVENTS: Final = 4096
+BATCH: Final = 32
 
 
 def batches(count: int) -> Iterator[bytes]:
@@ -113,7 +116,7 @@ def measure_doors(place: Place, seconds: float) -> None:
     add_fireblocks(place, key)
     count = int(seconds * RATE) + 100
     with serving("ours", place) as (socket, server, _):
-        prepared = iter(list(webhooks(int((3 * seconds + WARM_UP_S) * 12_000))))
+        prepared = iter(list(webhooks(int((3 * seconds + WARM_UP_S) * PREPARED))))
         uvloop.run(closed_loop(socket, WARM_UP_S, prepared, CONNECTIONS))
         singles = uvloop.run(closed_loop(socket, seconds, prepared, CONNECTIONS))
         tell("webhooks, 64 connections", singles, seconds)
@@ -148,20 +151,18 @@ def measure_pauses(place: Place, seconds: float) -> None:
 
 def measure_stages() -> None:
     """Print what each step of one event costs by itself, in one process without a network."""
-    raw = [request.partition(b"\r\n\r\n") for request in webhooks(STAGE_EVENTS)]
-    headers = [dict(line.split(b": ", 1) for line in head.split(b"\r\n")[1:]) for head, _, _ in raw]
-    bodies = [body for _, _, body in raw]
+    sent = list(webhooks(STAGE_EVENTS))
     config = ConnectionConfig(ConnectionId("std"), "standard", {}, lambda _: SECRET, ("webhook_secret",))
     receiver = PLATFORM.receiver(config)
     now_s, now = time.time(), datetime.now(UTC)
     print(f"\nwhere a microsecond goes ({STAGE_EVENTS} events, one process, nothing else)")
-    both = _stage(
-        "verify and parse", lambda pair: receiver.receive(*pair, now_s=now_s), zip(headers, bodies, strict=True)
-    )
-    wires = [parse_wire(body) for body in bodies]
-    parse = _stage("  of that: parse", lambda wire: to_activity(parse_wire(wire[1]), config.id, "e"), enumerate(bodies))
+    _stage("head and body of a plain request", plain_request, sent)
+    requests = [one for one in map(plain_request, sent) if one is not None]
+    both = _stage("verify and parse", lambda one: receiver.receive(one.headers, one.body, now_s=now_s), requests)
+    bodies = [one.body for one in requests]
+    parse = _stage("  of that: parse", lambda body: to_activity(parse_wire(body), config.id, "e"), bodies)
     print(f"  {'  of that: verify':44}{both - parse:8.1f} µs")
-    activities = [to_activity(wire, config.id, "e") for wire in wires]
+    activities = [to_activity(parse_wire(body), config.id, "e") for body in bodies]
 
     def receive(pair: tuple[Any, bytes]) -> Received:
         digest = hashlib.sha256(pair[1]).digest()
@@ -172,30 +173,35 @@ def measure_stages() -> None:
     received = [receive(pair) for pair in zip(activities, bodies, strict=True)]
     _stage("observation", lambda one: encode(observe(one, None, counts=True)), received)
     observations = [observe(one, None, counts=True) for one in received]
+    parts = [observations[at : at + BATCH] for at in range(0, STAGE_EVENTS, BATCH)]
     bare = Engine(EngineSettings(salt="bench"), DetectorSet((), ""))
     whole = Engine(EngineSettings(salt="bench"), load_directory())
-    for engine in (bare, whole):
-        for observation in observations:
-            engine.process(observation)
+    found: list[float] = []
+    for engine, name in (
+        (bare, "features, fusion, calibration, learning"),
+        (whole, "  and all detectors behind guards"),
+    ):
+        engine.process_all(observations, [False] * STAGE_EVENTS)
         engine.take_changes()
-    features = _stage("features, fusion, calibration, learning", bare.process, observations)
-    detectors = _stage("  and all detectors behind their guards", whole.process, observations) - features
-    print(f"  {'  of that: detectors':44}{detectors:8.1f} µs")
-    assessments = [whole.process(observation)[0] for observation in observations]
-    _stage("reasons as they are stored", lambda one: judged(one, "allow"), assessments)
+        found.append(_stage(name, partial(_processed, engine), parts, each=BATCH))
+    print(f"  {'  of that: detectors':44}{found[1] - found[0]:8.1f} µs")
     began = time.perf_counter()
     changes = whole.take_changes()
-    spent = 1e6 * (time.perf_counter() - began) / (2 * STAGE_EVENTS)
+    spent = 1e6 * (time.perf_counter() - began) / STAGE_EVENTS
     print(f"  {f'copying {len(changes)} changed records':44}{spent:8.1f} µs")
     print("  the HTTP server, the store and PostgreSQL: bench.intake prints what a whole event costs each process")
 
 
-def _stage(name: str, work: Callable[[Any], object], items: Iterable[Any]) -> float:
+def _processed(engine: Engine, part: list[Observation]) -> None:
+    engine.process_all(part, [False] * len(part))
+
+
+def _stage(name: str, work: Callable[[Any], object], items: Iterable[Any], each: int = 1) -> float:
     work_on = list(items)
     began = time.perf_counter()
     for item in work_on:
         work(item)
-    spent = 1e6 * (time.perf_counter() - began) / len(work_on)
+    spent = 1e6 * (time.perf_counter() - began) / (each * len(work_on))
     print(f"  {name:44}{spent:8.1f} µs")
     return spent
 

@@ -56,7 +56,7 @@ from rules.outcome import (
 from rules.settings import EngineSettings as EngineSettings  # noqa: PLC0414 -- part of this module's interface
 from rules.signal import Assessment, Decision, Signal, stronger
 from rules.state import State
-from rules.telling import NOTHING, Found, told
+from rules.telling import NOTHING, Found, told, told_all
 
 ENGINE_VERSION: Final = "2.0"
 """Changes whenever the same sequence would give other bytes or scores."""
@@ -154,11 +154,13 @@ class Engine:
                 self._go_on(work, looked[row].decision)
         self._count_notes(len(events))
         self.sequence += len(events) - len(full)
-        skips = out[:, O_OPERATION].tolist()
-        return [
-            self._no_room() if at in full else (told(out[at], looked.get(at, NOTHING)), _LEARNT[int(skip)])
-            for at, skip in enumerate(skips)
+        made: list[Processed] = [
+            (assessment, _LEARNT[int(skip)])
+            for assessment, skip in zip(told_all(out, looked), out[:, O_OPERATION].tolist(), strict=True)
         ]
+        for at in full:
+            made[at] = self._no_room()
+        return made
 
     def assess(self, observation: Observation, *, tell: bool = False) -> Assessment:
         """What ``process`` would say, without changing anything; ``tell``: with its reasons however low the score."""

@@ -4,6 +4,7 @@ Rules: an assessment depends on its out row (``rules.outcome``) and on what was 
 be made after later rows were worked through. Reasons are told when something was decided or the score is ``TOLD_FROM``.
 """
 
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from rules.arrays import F8
@@ -42,9 +43,18 @@ NOTHING: Final = Found()
 """Of an event that nobody had to look at."""
 
 
+def told_all(rows: F8, found: Mapping[int, Found]) -> list[Assessment]:
+    """The assessments of out rows, with what was found in those that somebody looked at, by their places."""
+    numbers = rows[:, :O_JUDGED].tolist()
+    return [_told(rows[at], numbers[at], found.get(at, NOTHING)) for at in range(len(rows))]
+
+
 def told(row: F8, found: Found, *, tell: bool = False) -> Assessment:
     """The assessment of one out row; ``tell``: with its reasons however low the score."""
-    numbers: list[float] = row[:O_JUDGED].tolist()
+    return _told(row, row[:O_JUDGED].tolist(), found, tell=tell)
+
+
+def _told(row: F8, numbers: list[float], found: Found, *, tell: bool = False) -> Assessment:
     score = numbers[O_SCORE]
     shown = tell or score >= TOLD_FROM or found.decision is not Decision.ALLOW
     return Assessment(

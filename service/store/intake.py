@@ -10,14 +10,15 @@ Whatever goes wrong during a turn, its connection is dropped, and with it the lo
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from itertools import count
 from typing import Any, Final
 
 from rules.learning import LearningRecord
 from service.domain.activity import Activity
 from service.domain.ids import ActivityId
-from service.domain.intake import Standing
+from service.domain.intake import AccountKey, Standing
 from service.domain.secrets import Secret
-from service.ports.store.intake import Asked, Facts, Writes
+from service.ports.store.intake import Ahead, Asked, Facts, Writes
 from service.store.driver import TIMEOUT_S, open_connection, open_pool, unavailable
 from service.store.intake_baselines import PostgresBaselineStore, records
 from service.store.intake_facts import FactReader
@@ -26,6 +27,8 @@ from service.store.recording import announce
 
 LOCK: Final = int.from_bytes(b"intake\0\1")
 """Who holds it may add to the sequence."""
+_ROUNDS: Final = count(1)
+"""Numbers every time that a turn begins, over all connections of this process."""
 WANTED_LOCK: Final = int.from_bytes(b"intake\0\2")
 """Who waits for the turn holds it shared meanwhile."""
 
@@ -72,8 +75,10 @@ class PostgresIntakeStore:
         """See the port."""
         with unavailable():
             try:
-                if self._turn is None or self._turn.connection.is_closed():
-                    self._turn = PostgresTurn(await open_connection(self._url), self._reader)
+                if self._turn is not None and self._turn.connection.is_closed():
+                    self._drop()
+                if self._turn is None:
+                    self._turn = PostgresTurn(await open_connection(self._url), self._reader, self._url)
                 await self._turn.take()
                 yield self._turn
             except BaseException:
@@ -95,7 +100,7 @@ class PostgresIntakeStore:
     def _drop(self) -> None:
         turn, self._turn = self._turn, None
         if turn is not None:
-            turn.connection.terminate()
+            turn.terminate()
 
     async def let_pass(self, connection: str, request_id: str) -> None:
         """See the port."""
@@ -111,11 +116,22 @@ class PostgresIntakeStore:
 class PostgresTurn:
     """See the port. `held`: this session has the lock. `wanted`: another process waited for it at the last write."""
 
-    def __init__(self, connection: Any, reader: FactReader) -> None:
+    def __init__(self, connection: Any, reader: FactReader, url: Secret) -> None:
         self.connection = connection
         self.held = False
         self.wanted = False
         self._reader = reader
+        self._url = url
+        self._beside: Any = None
+        """A connection for looking ahead, once that was asked for."""
+        self._round = 0
+        self._went_live: set[AccountKey] = set()
+
+    def terminate(self) -> None:
+        """Drop both connections, and with them the turn."""
+        for connection in (self.connection, self._beside):
+            if connection is not None:
+                connection.terminate()
 
     async def take(self) -> None:
         """Wait for the lock, unless it is held."""
@@ -129,6 +145,7 @@ class PostgresTurn:
                 timeout=TIMEOUT_S * 3,
             )
         self.held, self.wanted = True, False
+        self._round = next(_ROUNDS)
 
     async def give_up(self) -> None:
         """Let others take the lock."""
@@ -138,6 +155,28 @@ class PostgresTurn:
     async def facts(self, asked: Asked) -> Facts:
         """See the port."""
         return await self._reader.read(self.connection, asked)
+
+    async def look_ahead(self, asked: Asked) -> Ahead | None:
+        """See the port."""
+        if self.wanted:
+            return None
+        if self._beside is None or self._beside.is_closed():
+            self._beside = await open_connection(self._url)
+        try:
+            facts, requested = await self._reader.look_up(self._beside, asked)
+        except BaseException:
+            self._beside.terminate()
+            raise
+        return Ahead(facts, requested, self._round)
+
+    async def looked_up(self, ahead: Ahead) -> Facts | None:
+        """See the port."""
+        if ahead.round != self._round:
+            return None
+        # What was remembered while the last batch was written may not have known which accounts it took live.
+        self._reader.went_live(self._went_live)
+        ahead.facts.requests = await self._reader.requests(self.connection) if ahead.requested else ()
+        return ahead.facts
 
     async def rows_after(self, seq: int, limit: int) -> Sequence[LearningRecord]:
         """See the port."""
@@ -157,7 +196,8 @@ class PostgresTurn:
     async def write(self, writes: Writes) -> None:
         """See the port."""
         self.wanted = await write_all(self.connection, writes, WANTED_LOCK)
-        self._reader.went_live(writes.went_live)
+        self._went_live = writes.went_live
+        self._reader.went_live(self._went_live)
         for entry, _, trace_id in writes.entries:
             announce([entry], trace_id=trace_id)
 

@@ -62,6 +62,17 @@ class FactReader:
 
     async def read(self, connection: Any, asked: Asked) -> Facts:
         """Read the facts of one batch through an asyncpg connection that has the turn."""
+        facts, requested = await self.look_up(connection, asked)
+        facts.requests = await self.requests(connection) if requested else ()
+        return facts
+
+    @staticmethod
+    async def requests(connection: Any) -> Sequence[LearningRequest]:
+        """Read the waiting requests, through a connection that has the turn: each must be taken once."""
+        return [LearningRequest(*told) for told in await connection.fetch(_REQUESTS)]
+
+    async def look_up(self, connection: Any, asked: Asked) -> tuple[Facts, bool]:
+        """Read the facts of one batch but for waiting requests; say whether there are any."""
         unknown = [key for key in asked.accounts if self._known(key) is None or key.connection in asked.history]
         row = await self._fetched(connection, asked, unknown)
         if row["version"] != self._version or self._remembered > MAX_REMEMBERED:
@@ -72,7 +83,7 @@ class FactReader:
         for there, ref, group, live in row["accounts"]:
             self._accounts.setdefault(there, {})[ref] = KnownAccount(group, live)
         self._remembered += len(row["accounts"])
-        return Facts(
+        facts = Facts(
             events=dict(_event(told) for told in row["events"]),
             accounts=self._accounts,
             transactions=dict(_transaction(told) for told in row["transactions"]),
@@ -83,8 +94,8 @@ class FactReader:
             live=frozenset(row["live"]),
             last=row["last"],
             saved=row["saved"],
-            requests=[LearningRequest(*told) for told in await connection.fetch(_REQUESTS)] if row["requests"] else (),
         )
+        return facts, row["requests"]
 
     def went_live(self, keys: set[AccountKey]) -> None:
         """Note what was just committed of remembered accounts."""

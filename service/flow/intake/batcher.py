@@ -13,12 +13,16 @@ Rules:
 - Waiting is bounded, by items and by their bytes, and of that one connection has a share: beyond either limit the caller is
   told to come back.
 - What takes long is done without the turn: an engine that is far behind is brought near before the turn is taken again.
+- While one batch is written, the facts of the next are read: of what came until then, on another connection. What the
+  batch that was written did is laid over them, and nobody else adds to the sequence in between; if somebody may have, they
+  are read again.
 - An idle process follows what others add, so that it is never far behind when it has the turn again.
 """
 
 import asyncio
 from collections import Counter, deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -30,7 +34,7 @@ from service.domain.intake import AccountKey, EventKey, Item, Mode, Outcome, Tra
 from service.flow.intake.keeper import EngineKeeper
 from service.flow.intake.scoring import Batch
 from service.ports.clock import Clock
-from service.ports.store.intake import Asked, IntakeStore, IntakeTurn, Writes
+from service.ports.store.intake import Ahead, Asked, Facts, IntakeStore, IntakeTurn, Writes
 
 MAX_BATCH: Final = 256
 MAX_WAITING: Final = 4096
@@ -46,9 +50,34 @@ ALERT_WINDOW: Final = timedelta(minutes=10)
 FOLLOW_S: Final = 1.0
 """How often an idle process looks what others added."""
 _BUSY_RETRY_S: Final = 1.0
+_ARRIVALS: Final = 2
+"""Rounds of the event loop that what has arrived needs to be taken."""
 
 _log = structlog.get_logger(__name__)
 _Waiting = tuple[Item, "asyncio.Future[Outcome]"]
+
+
+@dataclass(slots=True)
+class _Next:
+    """The batch that was taken out of the queues while the one before it was written, and what was read for it."""
+
+    batch: list[_Waiting]
+    asked: Asked
+    ahead: Ahead | None = None
+
+    def follows(self, facts: Facts, last: int) -> None:
+        """Lay over what was read what the batch before left: its facts, and the last sequence number."""
+        if self.ahead is None:
+            return
+        found, asked = self.ahead.facts, self.asked
+        found.last = last
+        found.events.update({key: facts.events[key] for key in asked.events if key in facts.events})
+        found.transactions.update(
+            {key: facts.transactions[key] for key in asked.transactions if key in facts.transactions}
+        )
+        for key in asked.questions:
+            if key in facts.decisions:  # people may have decided since: what is stored counts
+                found.decisions.setdefault(key, facts.decisions[key])
 
 
 class _Queue:
@@ -102,6 +131,7 @@ class Intake:
         self._clock = clock
         self._questions = _Queue()
         self._waiting = _Queue()
+        self._next: _Next | None = None
         self._ended = False
         self._work = asyncio.Event()
 
@@ -126,15 +156,21 @@ class Intake:
         """
         try:
             while True:
-                if not (self._waiting or self._questions):
+                if self._idle():
                     await self._wait()
-                await self._commit_all(self._next_batch())
+                following, self._next = self._next, None
+                await self._commit_all(self._next_batch() if following is None else following.batch, following)
                 await self._rest()
         finally:
             self._ended = True
+            if self._next is not None:
+                _answer(self._next.batch, _stopping())
             while batch := self._next_batch():
                 _answer(batch, _stopping())
             await self._keeper.stop()
+
+    def _idle(self) -> bool:
+        return not (self._waiting or self._questions or self._next)
 
     def _next_batch(self) -> list[_Waiting]:
         batch = self._questions.take(MAX_BATCH)
@@ -164,15 +200,15 @@ class Intake:
 
     async def _rest(self) -> None:
         try:
-            await self._store.rest(idle=not (self._waiting or self._questions))
+            await self._store.rest(idle=self._idle())
         except UnavailableError as error:
             _log.warning("intake.unavailable", items=0, error=str(error))
 
-    async def _commit_all(self, batch: Sequence[_Waiting]) -> None:
+    async def _commit_all(self, batch: Sequence[_Waiting], following: _Next | None = None) -> None:
         if not batch:
             return
         try:
-            answers = await self._commit([item for item, _ in batch])
+            answers = await self._commit([item for item, _ in batch], following)
         except asyncio.CancelledError:
             self._keeper.forget()
             _answer(batch, _stopping())
@@ -205,20 +241,21 @@ class Intake:
         finally:
             _answer(batch, _stopping())  # those that no transaction of their own answered: we were cancelled
 
-    async def _commit(self, items: Sequence[Item]) -> Sequence[Outcome | PortcullisError]:
+    async def _commit(self, items: Sequence[Item], following: _Next | None) -> Sequence[Outcome | PortcullisError]:
         for _ in range(TRIES):
-            answers = await self._try(items)
+            answers = await self._try(items, following)
             if answers is not None:
                 return answers
+            following = None
             await self._store.rest(idle=True)  # others go on while this process catches up
         raise UnavailableError("the engine is catching up: send it again in a moment", retry_after_s=_BUSY_RETRY_S)
 
-    async def _try(self, items: Sequence[Item]) -> Sequence[Outcome | PortcullisError] | None:
+    async def _try(self, items: Sequence[Item], following: _Next | None) -> Sequence[Outcome | PortcullisError] | None:
         """Commit a batch; None, and nothing happened, when the engine is too far from the head of the sequence."""
         writes = Writes(self._clock.now())
         await self._keeper.prepare()
         async with self._store.turn() as turn:
-            facts = await turn.facts(_asked(items))
+            facts = await _facts(turn, items, following)
             if not self._keeper.near(facts):
                 return None
             engine = await self._keeper.up_to_date(turn, facts, writes)
@@ -228,14 +265,52 @@ class Intake:
             keys = batch.alert_keys
             standing = await turn.standing_alerts(keys, writes.now - ALERT_WINDOW) if keys else {}
             batch.finish(dict(standing))
-            await turn.write(writes)
+            await self._write(turn, writes)
             self._keeper.committed(facts.saved)
+            if self._next is not None:
+                self._next.follows(facts, engine.sequence)
             await _stand(turn, items, answers)
         if refused:
             _log.error("intake.requests_refused", requests=refused)
         if batch.no_room:
             _log.error("intake.engine_full", refused=batch.no_room, max_accounts=engine.settings.max_accounts)
         return answers
+
+    async def _write(self, turn: IntakeTurn, writes: Writes) -> None:
+        """Write a batch, and look ahead meanwhile."""
+        looking = asyncio.create_task(self._look_ahead(turn))
+        try:
+            await turn.write(writes)
+            await looking
+        except BaseException:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+            if self._next is not None:
+                self._next.ahead = None
+            raise
+
+    async def _look_ahead(self, turn: IntakeTurn) -> None:
+        if self._next is not None:
+            return  # a batch that is taken apart writes more than once
+        for _ in range(_ARRIVALS):
+            await asyncio.sleep(0)
+        batch = self._next_batch()
+        if not batch:
+            return
+        following = self._next = _Next(batch, _asked([item for item, _ in batch]))
+        if following.asked.history:
+            return  # whether an account is live is looked up in its own turn
+        try:
+            following.ahead = await turn.look_ahead(following.asked)
+        except Exception as error:  # noqa: BLE001  what could not be read ahead is read in its turn
+            _log.warning("intake.not_looked_ahead", items=len(batch), error=str(error))
+
+
+async def _facts(turn: IntakeTurn, items: Sequence[Item], following: _Next | None) -> Facts:
+    if following is None:
+        return await turn.facts(_asked(items))
+    found = None if following.ahead is None else await turn.looked_up(following.ahead)
+    return await turn.facts(following.asked) if found is None else found
 
 
 async def _stand(turn: IntakeTurn, items: Sequence[Item], answers: list[Outcome | PortcullisError]) -> None:

@@ -27,7 +27,7 @@ EVERY_ROWS: Final = 50_000
 EVERY_S: Final = 10.0
 RETRY_S: Final = 1.0
 """After one that failed, or that another process was writing."""
-COPIED_ROWS: Final = 500
+COPIED_ROWS: Final = 1000
 """Rows after which changes are copied out of the engine."""
 STOP_S: Final = 8.0
 """How long the last snapshot may take when the process ends; without it the next start applies more rows."""

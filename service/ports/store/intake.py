@@ -66,6 +66,17 @@ class Facts:
     """Waiting requests to the sequence, oldest first."""
 
 
+@dataclass(slots=True)
+class Ahead:
+    """Facts that were read for the next batch while the one before it was written."""
+
+    facts: Facts
+    requested: bool
+    """Requests wait; which they are is read with the next batch."""
+    round: int
+    """While the turn is in this round, nobody else has added to the sequence."""
+
+
 class ActivityRow(msgspec.Struct, frozen=True):
     """One activity as stored."""
 
@@ -114,6 +125,17 @@ class IntakeTurn(Protocol):
 
     async def facts(self, asked: Asked) -> Facts:
         """Read everything that the batch needs."""
+        ...
+
+    async def look_ahead(self, asked: Asked) -> Ahead | None:
+        """Read what the next batch needs while `write` of this one is under way, if that can be done.
+
+        It may or may not see what is being written: the caller knows that, and says it. `asked` has no history.
+        """
+        ...
+
+    async def looked_up(self, ahead: Ahead) -> Facts | None:
+        """Return what was read ahead, with the requests that wait now; None when others may have had the turn since."""
         ...
 
     async def rows_after(self, seq: int, limit: int) -> Sequence[LearningRecord]:

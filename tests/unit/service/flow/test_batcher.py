@@ -21,7 +21,7 @@ from service.flow.intake import batcher
 from service.flow.intake.batcher import Intake
 from service.flow.intake.keeper import EngineKeeper
 from service.ports.store.baselines import BaselineStore, BaselineView
-from service.ports.store.intake import IntakeStore
+from service.ports.store.intake import Asked, IntakeStore, IntakeTurn
 from service.serve import stop_with
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -112,7 +112,7 @@ def test_whoever_waits_is_answered_when_intake_is_stopped_while_it_takes_a_batch
     alone = asyncio.Event()
 
     class Broken(Intake):
-        async def _commit(self, items: Sequence[Item]) -> Sequence[Outcome | PortcullisError]:
+        async def _commit(self, items: Sequence[Item], _following: object) -> Sequence[Outcome | PortcullisError]:
             if len(items) > 1:
                 raise RuntimeError("broken")
             alone.set()
@@ -133,6 +133,35 @@ def test_whoever_waits_is_answered_when_intake_is_stopped_while_it_takes_a_batch
         with suppress(asyncio.CancelledError):
             await running
 
+    asyncio.run(asyncio.wait_for(play(), timeout=30))
+
+
+def test_whoever_was_taken_for_the_next_batch_is_answered_when_intake_is_stopped() -> None:
+    class Ahead(Intake):
+        async def _commit(self, items: Sequence[Item], _following: object) -> Sequence[Outcome | PortcullisError]:
+            await self._look_ahead(cast("IntakeTurn", self))
+            await asyncio.Event().wait()
+            return []
+
+        async def look_ahead(self, _asked: Asked) -> None:
+            taken.set()
+
+    async def play() -> None:
+        store = AwayStore()
+        intake = Ahead(
+            cast("IntakeStore", store), EngineKeeper(cast("BaselineStore", store), load_directory()), SystemClock()
+        )
+        futures = [intake.submit(item(1)) for _ in range(300)]
+        running = asyncio.create_task(intake.run())
+        await taken.wait()
+        assert len(intake._waiting) == 0
+        running.cancel()
+        told = await asyncio.gather(*futures, return_exceptions=True)
+        assert [str(one) for one in told] == ["the service is stopping: send it again"] * 300
+        with suppress(asyncio.CancelledError):
+            await running
+
+    taken = asyncio.Event()
     asyncio.run(asyncio.wait_for(play(), timeout=30))
 
 

@@ -1,0 +1,138 @@
+"""What is read for the next batch while one is written is never older than reading it in its turn would give."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+import pytest
+
+from service.domain.errors import UnavailableError
+from service.domain.ids import ConnectionId
+from service.domain.intake import AccountKey, EventKey
+from service.domain.secrets import Secret
+from service.ports.store.intake import Ahead, Asked, Facts, Writes
+from service.store.grants import API
+from service.store.intake import PostgresTurn, connect
+from tests.support.intake import (
+    SECRET,
+    World,
+    add_account,
+    add_connection,
+    encoded,
+    running,
+    seed,
+    signed,
+    verified,
+    withdrawal,
+)
+from tests.support.servers import url_of_role
+
+pytestmark = pytest.mark.servers
+
+
+@pytest.fixture
+def url(fresh_postgres_url: str) -> str:
+    add_connection(fresh_postgres_url, "std", "standard", {}, {"webhook_secret": SECRET})
+    add_account(fresh_postgres_url, "std", "hot-1")
+    return fresh_postgres_url
+
+
+@pytest.fixture
+def used(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Of each batch that was looked up ahead, whether that was used."""
+    found: list[bool] = []
+    looked_up = PostgresTurn.looked_up
+
+    async def noting(self: PostgresTurn, ahead: Ahead) -> Facts | None:
+        facts = await looked_up(self, ahead)
+        found.append(facts is not None)
+        return facts
+
+    monkeypatch.setattr(PostgresTurn, "looked_up", noting)
+    return found
+
+
+async def tell(world: World, event: str, number: int, kind: str) -> httpx.Response:
+    body = encoded(withdrawal(number, timestamp="2026-01-01T00:00:00Z", type=kind))
+    return await world.client.post("/webhooks/std", content=body, headers=signed(event, body))
+
+
+async def told_often(world: World) -> Sequence[httpx.Response]:
+    """Nine transactions, each told by two events, forty times: more than one batch takes."""
+    kinds = ("withdrawal.requested", "withdrawal.confirmed")
+    return await asyncio.gather(
+        *(tell(world, f"{kind[11:]}-{at % 9}", at % 9, kind) for at in range(360) for kind in kinds)
+    )
+
+
+def test_what_a_batch_stored_is_known_to_the_next(url: str, used: list[bool]) -> None:
+    async def play() -> None:
+        async with running(url) as world:
+            answers = await told_often(world)
+            assert {answer.status_code for answer in answers} == {200}
+            assert len({answer.json()["activity_id"] for answer in answers}) == 18
+            assert (world.count("activities"), world.count("transactions")) == (18, 9)
+            assert world.count("learning", "kind = 'activity'") == 9
+            assert world.count("transactions", "state = 'confirmed'") == 9
+            assert world.count("accounts", "live_since IS NOT NULL") == 1
+
+    asyncio.run(play())
+    assert True in used
+    assert verified(url).differences == ()
+
+
+@pytest.mark.parametrize("broken", ["look_ahead", "write"])
+def test_whatever_breaks_nobody_is_forgotten(
+    url: str, used: list[bool], monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    genuine: Any = getattr(PostgresTurn, broken)
+    calls: list[None] = []
+
+    async def breaking(self: PostgresTurn, told: Asked | Writes) -> Any:
+        calls.append(None)
+        if len(calls) == 2:
+            raise UnavailableError("the database did not take it: nothing was stored, send it again")
+        return await genuine(self, told)
+
+    monkeypatch.setattr(PostgresTurn, broken, breaking)
+
+    async def play() -> None:
+        async with running(url) as world:
+            statuses = {answer.status_code for answer in await told_often(world)}
+            assert statuses == ({200} if broken == "look_ahead" else {200, 503})
+            assert {answer.status_code for answer in await told_often(world)} == {200}
+            assert (world.count("activities"), world.count("transactions")) == (18, 9)
+
+    asyncio.run(play())
+    assert used
+    assert verified(url).differences == ()
+
+
+def test_what_was_read_before_others_could_have_the_turn_is_not_used(url: str) -> None:
+    name = ConnectionId("std")
+
+    async def play() -> None:
+        store = await connect(Secret(url_of_role(url, API)))
+        asked = Asked(events=[EventKey(name, "e")], accounts={AccountKey(name, "hot-1")})
+        async with store.turn() as turn:
+            ahead = await turn.look_ahead(asked)
+            assert ahead is not None
+            asking = (
+                "INSERT INTO learning_requests (kind, subject, payload, created_at) SELECT 'peer_group', 's', '', now()"
+            )
+            seed(url, [(asking, ())])
+            facts = await turn.looked_up(ahead)
+            assert facts is not None
+            assert (facts.accounts["std"]["hot-1"].live, facts.requests) == (False, ())
+            later = await turn.look_ahead(asked)
+            assert later is not None
+            facts = await turn.looked_up(later)
+            assert facts is not None
+            assert [one.kind for one in facts.requests] == ["peer_group"]
+        await store.rest(idle=True)
+        async with store.turn() as turn:
+            assert await turn.looked_up(later) is None
+        await store.close()
+
+    asyncio.run(play())
