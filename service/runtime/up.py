@@ -39,8 +39,8 @@ from service.runtime.tokens import (
 )
 
 MIGRATE_TIMEOUT_S: Final = 600
-CHAINS: Final = "PORTCULLIS_CHAINS"
-"""Endpoints may carry a key of the user's, so only the process that talks to chains is told them."""
+OF_THE_CHAIN: Final = ("PORTCULLIS_CHAINS", "PORTCULLIS_GUARD_RECOVERY")
+"""What the key worker alone is told: an endpoint may carry a key of the user's."""
 Say = Callable[[str], None]
 
 
@@ -186,8 +186,8 @@ def environment_of(prepared: Prepared, kind: ProcessKind) -> dict[str, str]:
             "PORTCULLIS_LISTEN_HOST": prepared.listen.host,
             "PORTCULLIS_LISTEN_PORT": str(prepared.listen.port),
         }
-    if kind is KEYS and CHAINS in os.environ:
-        values[CHAINS] = os.environ[CHAINS]
+    if kind is KEYS:
+        values |= {name: os.environ[name] for name in OF_THE_CHAIN if name in os.environ}
     return base_environment(layout, kind.name) | values
 
 
