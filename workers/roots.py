@@ -1,9 +1,9 @@
 """The composition roots: one per process kind, built in each pool child after the fork.
 
-Rules (design D7): a root opens its own kind of token with its own PIN source, the key worker the guardian's beside it; the
-containment worker has platform keys and no wallet keys, the key worker wallet keys and no platform keys. Secrets of
-connections and channels are unsealed inside the token on demand and kept nowhere. The key worker's child protects its
-memory before a token is opened.
+Rules (design D7): a root opens its own kind of token with its own PIN source; the guardian's is opened by a child of the
+key worker, at its first use. The containment worker has platform keys and no wallet keys, the key worker wallet keys and no
+platform keys. Secrets of connections and channels are unsealed inside the token on demand and kept nowhere. The key
+worker's child protects its memory before the token is opened.
 """
 
 import os
@@ -18,7 +18,7 @@ from hsm.errors import HsmInputError
 from hsm.memory import protect_process
 from hsm.pkcs11.config import TokenConfig
 from hsm.pkcs11.custodian import TokenCustodian
-from hsm.pkcs11.guardian import GuardianToken
+from hsm.pkcs11.guardian_process import GuardianProcess
 from hsm.pkcs11.platform import PlatformToken
 from service.actions.base import actions_in
 from service.chain.bitcoin import bitcoin_chains
@@ -27,7 +27,7 @@ from service.chain.evm import JsonRpcChain
 from service.chain.evm_tracing import EvmTracing
 from service.chain.guard import guard_code
 from service.clock import SystemClock
-from service.config import Settings, TokenSettings
+from service.config import Settings
 from service.discovery import declarations
 from service.domain.bitcoin.network import network_of
 from service.domain.errors import ConfigurationError, NotFoundError
@@ -73,7 +73,7 @@ class WorkerRoot:
     token: PlatformToken | TokenCustodian
     hurry: Hurry
     lines: Lines | None = None
-    guardian: GuardianToken | None = None
+    guardian: GuardianProcess | None = None
 
     def close(self) -> None:
         """Hang up, log out of the tokens and close the pool."""
@@ -132,7 +132,9 @@ def keys_root(settings: Settings) -> WorkerRoot:
     }
     parts = VaultParts(db, token, token.statements, chains, _votes_key(settings), SystemClock(), bitcoin)
     vault = Vaults(parts)
-    guardian = None if settings.guardian is None else GuardianToken.open(_config(settings.guardian))
+    guardian = (
+        None if settings.guardian is None else GuardianProcess(settings.guardian.uri, settings.guardian.softhsm_conf)
+    )
     hands = Hands(
         db=db,
         clock=SystemClock(),
@@ -147,7 +149,7 @@ def keys_root(settings: Settings) -> WorkerRoot:
     return WorkerRoot(db, keys.jobs(hands, vault), token, hurry, guardian=guardian)
 
 
-def _guardians(settings: Settings, token: GuardianToken, parts: VaultParts) -> Callable[[str], Guardian]:
+def _guardians(settings: Settings, token: GuardianProcess, parts: VaultParts) -> Callable[[str], Guardian]:
     code = guard_code()
     return lambda chain: Guardian(token, parts.chain(chain), chain_number(chain), code, settings.guard_recovery)
 
@@ -188,11 +190,7 @@ def _owner() -> str:
 def _token(settings: Settings) -> TokenConfig:
     if settings.token is None:
         raise ConfigurationError("PORTCULLIS_TOKEN_URI is not set: this worker cannot act without its token")
-    return _config(settings.token)
-
-
-def _config(token: TokenSettings) -> TokenConfig:
-    return TokenConfig.from_uri(token.uri, token.softhsm_conf)
+    return TokenConfig.from_uri(settings.token.uri, settings.token.softhsm_conf)
 
 
 def _votes_key(settings: Settings) -> bytes:

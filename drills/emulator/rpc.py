@@ -219,4 +219,7 @@ METHODS: dict[str, Method] = {
     "eth_getTransactionReceipt": _receipt,
     "eth_getTransactionByHash": _transaction,
     "eth_call": _eth_call,
+    "eth_getCode": lambda _chain, _params: "0x",
+    "eth_getStorageAt": lambda _chain, _params: "0x" + "00" * evm.WORD,
+    "eth_getLogs": lambda _chain, _params: [],
 }

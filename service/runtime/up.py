@@ -41,6 +41,8 @@ from service.runtime.tokens import (
 MIGRATE_TIMEOUT_S: Final = 600
 CHAINS: Final = "PORTCULLIS_CHAINS"
 """Endpoints may carry a key of the user's, so only the processes that talk to chains are told them."""
+GUARD_RECOVERY: Final = "PORTCULLIS_GUARD_RECOVERY"
+"""For the key worker alone."""
 Say = Callable[[str], None]
 
 
@@ -186,8 +188,8 @@ def environment_of(prepared: Prepared, kind: ProcessKind) -> dict[str, str]:
             "PORTCULLIS_LISTEN_HOST": prepared.listen.host,
             "PORTCULLIS_LISTEN_PORT": str(prepared.listen.port),
         }
-    if kind in (KEYS, CONTAINMENT) and CHAINS in os.environ:
-        values[CHAINS] = os.environ[CHAINS]
+    told = {KEYS: (CHAINS, GUARD_RECOVERY), CONTAINMENT: (CHAINS,)}.get(kind, ())
+    values |= {name: os.environ[name] for name in told if name in os.environ}
     return base_environment(layout, kind.name) | values
 
 

@@ -102,7 +102,7 @@ class RegistryRepository:
     def register_account(self, new: NewAccount) -> None:
         """Insert an account and its safe destinations."""
         account = new.account
-        provisioned_by_us = account.holder is Holder.VAULT_KEY
+        provisioned_by_us = account.holder is not Holder.PLATFORM
         inserted = self._connection.execute(
             upsert(accounts)
             .values(

@@ -24,7 +24,7 @@ from service.vault.parts import VaultParts
 
 MOST_AT_ONCE: Final = 50
 """Transactions signed by one attempt; verification finds what is left and the step runs again."""
-PATIENCE_S: Final = 30.0
+PATIENCE_S: Final = 15.0
 """How long one attempt waits for its transactions; under a worker's time limit."""
 _POLL_S: Final = 0.1
 _APPROVAL: Final = keccak(b"Approval(address,address,uint256)")

@@ -5,14 +5,17 @@ Rules:
 - Tripping the guard is one transaction of the guardian. Where the guard is missing it is installed first, the module
   guard before the transaction guard, which from then on refuses a change of guards.
 - A foreign guard is never replaced: what it forbids would be allowed again once ours is lifted.
+- A Safe's address is the account's, or its ref where that is one: platform `safe` names Safes so.
 - What holds is asked of the chain: guards in place with our code, locked, and no module beside a guard that this version
   of Safe has for modules.
 - What a delay module holds back is skipped by the Safe's own owners, also while it is locked.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Final
 
 from service.domain import guard, safe
 from service.domain.account import Holder
@@ -24,6 +27,7 @@ from service.vault.guardian import PATIENCE_S, Guardian
 from service.vault.parts import VaultParts
 from service.vault.safes import Safe
 
+_CAIP_10: Final = re.compile("eip155:[0-9]{1,20}:0x[0-9a-fA-F]{40}")
 Question = Callable[[Safe, SafeState], bool]
 
 
@@ -141,7 +145,8 @@ class Multisigs:
             raise MissingCapabilityError(
                 f"account {account.at.ref} is no multisig: it is held by {account.holder.value}"
             )
-        found = [address.rpartition(":") for address in account.addresses if address.startswith("eip155:")]
+        named = account.addresses or (account.at.ref,)
+        found = [address.rpartition(":") for address in named if _CAIP_10.fullmatch(address)]
         if not found:
             raise MissingCapabilityError(
                 f"account {account.at.ref} has no EVM address: register the Safe's own, as CAIP-10"

@@ -37,6 +37,12 @@ def test_kucoin_without_a_sweep_loses_everything(play: Any) -> None:
     assert (figures["value_left_usd"], figures["conserved"]) == ("0.00", True)
 
 
+def test_ronin_without_containment_loses_what_the_caps_let_go(play: Any) -> None:
+    drill, answers = play(load_named("ronin-2024"))
+    assert set(answers) == {200}
+    assert drill.get("/figures")["value_lost_usd"] == "11790200.00"
+
+
 def test_bybit_is_lost_when_signed_and_saved_when_refused(play: Any, other_side: OtherSide) -> None:
     scenario = load_named("bybit-2025")
     signed, answers = play(scenario)

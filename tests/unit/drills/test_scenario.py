@@ -18,11 +18,11 @@ from drills.scenario_form import Scenario
 END = datetime(2026, 1, 15, 12, tzinfo=UTC)
 
 
-def test_the_three_scenarios_come_along() -> None:
-    assert names() == ["benign-day", "bybit-2025", "kucoin-2020"]
+def test_the_scenarios_come_along() -> None:
+    assert names() == ["benign-day", "bybit-2025", "kucoin-2020", "ronin-2024"]
 
 
-@pytest.fixture(params=["benign-day", "bybit-2025", "kucoin-2020"])
+@pytest.fixture(params=["benign-day", "bybit-2025", "kucoin-2020", "ronin-2024"])
 def scenario(request: pytest.FixtureRequest) -> Scenario:
     return load_named(request.param)
 

@@ -14,7 +14,7 @@ def test_an_unknown_scenario_names_the_known_ones() -> None:
     done = CliRunner().invoke(app, ["run", "mt-gox"])
 
     assert done.exit_code == 2
-    assert "choose one of benign-day, bybit-2025, kucoin-2020" in done.stderr
+    assert "choose one of benign-day, bybit-2025, kucoin-2020, ronin-2024" in done.stderr
 
 
 def test_a_missing_field_is_named(tmp_path: Path) -> None:
@@ -38,7 +38,12 @@ def test_a_running_installation_needs_its_set_up_token(tmp_path: Path) -> None:
 def test_the_scenarios_are_listed() -> None:
     done = CliRunner().invoke(app, ["list"])
 
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["benign-day", "bybit-2025", "kucoin-2020"]
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [
+        "benign-day",
+        "bybit-2025",
+        "kucoin-2020",
+        "ronin-2024",
+    ]
 
 
 def test_old_homes_are_cleared_away_but_not_running_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
