@@ -50,6 +50,7 @@ class Sender:
         self._running = threading.Event()
         self._usual: Iterator[Event] = iter(())
         self._numbers = count()
+        self._lines: set[_Line] = set()
         self._rate = 0.0
         self.told: dict[tuple[str, str], Told] = {}
         self.refused: list[str] = []
@@ -94,6 +95,8 @@ class Sender:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for line in tuple(self._lines):
+            await line.end()
 
     async def _pace(self) -> None:
         owed, before = 0.0, time.monotonic()
@@ -114,12 +117,15 @@ class Sender:
             told.tries += 1
             try:
                 async with asyncio.timeout(ANSWER_S):
-                    line = line or await _Line.open(*self._address)
+                    if line is None:
+                        line = await _Line.open(*self._address)
+                        self._lines.add(line)
                     status = await line.post(event)
             except (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError):
                 status = 0
                 if line is not None:
-                    line.close()
+                    self._lines.discard(line)
+                    await line.end()
                 line = None
             if status == OK:
                 told.taken_ms = _now_ms()
@@ -146,9 +152,11 @@ class _Line:
         await self._reader.readexactly(int(length))
         return int(head.split(" ", 2)[1])
 
-    def close(self) -> None:
+    async def end(self) -> None:
+        """Close it and wait until that is so; whatever the other side thinks of it."""
+        self._writer.close()
         with contextlib.suppress(OSError):
-            self._writer.close()
+            await self._writer.wait_closed()
 
 
 def headers_of(event: Event) -> dict[str, str]:
