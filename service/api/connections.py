@@ -117,6 +117,14 @@ class Connections:
                 return cached[1]
             return await self._reload(name, None if cached is None else cached[1])
 
+    def last_known(self, name: str) -> OpenConnection | None:
+        """Return a connection as it was when the database last told it; None for one that was paused or is unknown.
+
+        Only good for saying that nothing can be decided now, in a form that its other side believes.
+        """
+        cached = self._open.get(name)
+        return None if cached is None else cached[1]
+
     async def _reload(self, name: str, before: OpenConnection | None) -> OpenConnection:
         stored = await self._load(name)
         if stored is None:

@@ -1,12 +1,15 @@
 """Who asks before signing: `POST /v1/decisions`, and platforms at `/cosigner/{connection}/…`, each in its own form.
 
-Rules: a callback is answered within 20 seconds, in the platform's form, whatever happens to us; a fault of ours is a hold.
-Only when signing itself fails is there a 503, which platforms take as a refusal. Without a verified question there is
-nothing to answer: 401, 404, 422 or 503. Every question is charged to its connection's rate: 429 beyond it.
+Rules: a callback is answered within 28 seconds, in the platform's form, whatever happens to us; a fault of ours is a hold,
+a database that is away included: the connection as it was last known still verifies and signs, and decides nothing. Only
+when signing itself fails is there a 503, which platforms take as a refusal. Without a verified question there is nothing to
+answer: 401, 404, 422 or 503. Every question is charged to its connection's rate: 429 beyond it.
 """
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 import msgspec
@@ -30,7 +33,6 @@ from service.domain.errors import (
 from service.domain.gate import HOLD_RETRY_S, GateAnswer, GateCall, GateQuestion, GateReply
 from service.domain.ids import ConnectionId
 from service.domain.intake import GATE_PREFIX, GateDecision
-from service.domain.transactions import payload_digest
 from service.domain.wire import MAX_BODY_BYTES, WireActivity, check_event_id, decoded, parse_wire, to_activity
 from service.flow.gate import Gate
 from service.ports.gate import GateDoor, Signer
@@ -38,8 +40,12 @@ from service.ports.gate import GateDoor, Signer
 DEADLINE_SETTING: Final = "gate_deadline_s"
 DEFAULT_DEADLINE_S: Final = 20.0
 _LATEST_S: Final = 25.0
-_SIGN_TIMEOUT_S: Final = 4.0
+_LOOK_UP_S: Final = 5.0
+"""How long the connection is looked up before it is taken as last known."""
+_ANSWERED_BY_S: Final = 28.0
+"""Of the platform's 30: what is left after deciding is for signing, where many answers may wait for the token."""
 _ANSWERED: Final = 200
+_AWAY: Final = GateAnswer(GateDecision.HOLD, "held: the gate cannot look anything up now, ask again")
 
 
 class Doors:
@@ -58,7 +64,7 @@ class Doors:
         """Answer a platform's question; `rest` is `{connection}/…`."""
         began = time.monotonic()
         name, _, path = rest.partition("/")
-        connection = await self._connections.get(name)
+        connection, current = await self._connection(name)
         if connection.door is None:
             raise NotFoundError("this connection's platform does not ask before it signs")
         client = address_of(scope)
@@ -68,10 +74,22 @@ class Doors:
         with self._senders.verifying(connection, client):
             question = connection.door.question(call)
         left = _deadline(connection) - (time.monotonic() - began)
-        answered = await self._decided(question, max(0.0, left))
-        reply = await self._reply(connection.door, call, question, answered)
+        answered = await self._decided(question, max(0.0, left)) if current else _AWAY
+        async with _in_time(_ANSWERED_BY_S - (time.monotonic() - began)):
+            reply = await self._reply(connection.door, call, question, answered)
         status = STATUS[ForbiddenError.code] if reply.refuses else _ANSWERED
         await answer(send, reply.body, reply.content_type, status=status)
+
+    async def _connection(self, name: str) -> tuple[OpenConnection, bool]:
+        """Return a connection, and whether the database told it just now."""
+        try:
+            async with asyncio.timeout(_LOOK_UP_S):
+                return await self._connections.get(name), True
+        except (UnavailableError, TimeoutError):
+            known = self._connections.last_known(name)
+            if known is None:
+                raise UnavailableError("this connection cannot be looked up now", retry_after_s=_LOOK_UP_S) from None
+            return known, False
 
     async def decision(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer `POST /v1/decisions`."""
@@ -106,22 +124,31 @@ class Doors:
 
     async def _reply(self, door: GateDoor, call: GateCall, question: GateQuestion, answered: GateAnswer) -> GateReply:
         try:
-            async with asyncio.timeout(_SIGN_TIMEOUT_S):
-                return await asyncio.to_thread(door.answer, call, question, answered, self._signer)
+            return await asyncio.to_thread(door.answer, call, question, answered, self._signer)
         except PortcullisError:
             raise
         except Exception as error:
             raise UnavailableError("the answer could not be signed", retry_after_s=5) from error
 
 
+@asynccontextmanager
+async def _in_time(left_s: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(left_s):
+            yield
+    except TimeoutError as error:
+        raise UnavailableError("the answer could not be signed in time", retry_after_s=5) from error
+
+
 def _question(wire: WireActivity, connection: ConnectionId, request_id: str, body: bytes) -> GateQuestion:
     told = check_event_id(request_id, "id")
-    transaction = decoded(wire)
+    bytes_told = decoded(wire)
     return GateQuestion(
         request_id=told,
         activity=to_activity(wire, connection, GATE_PREFIX + told),
         facts=body,
-        payload_digest=None if transaction is None else payload_digest(transaction),
+        payload_digest=bytes_told.payload_digest,
+        doubt=bytes_told.doubt,
     )
 
 

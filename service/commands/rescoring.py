@@ -20,7 +20,7 @@ from rules.loader import DetectorSet
 from rules.outcome import TOLD_FROM
 from rules.settings import EngineSettings
 from rules.signal import Reason
-from service.domain.observing import CHANGED
+from service.domain.observing import TOLD_BESIDE
 from service.store.learning import Said, said_of
 
 MOST_TOLD: Final = 1000
@@ -74,7 +74,7 @@ def _difference(said: Said, again: Rescored) -> str:
         kept = msgspec.json.decode(said.reasons or "[]", type=list[Reason])
     except msgspec.MsgspecError as error:
         return f"its stored reasons cannot be read ({error})"
-    own = [reason for reason in kept if reason.detector is None and reason.feature != CHANGED]
+    own = [reason for reason in kept if reason.detector is None and reason.feature not in TOLD_BESIDE]
     if not own and again.score < TOLD_FROM:
         return ""  # not told live: so low, and nothing was decided
     if [_bits(reason) for reason in own] != [_bits(reason) for reason in again.reasons]:

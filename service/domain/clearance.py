@@ -24,6 +24,10 @@ class HeldActivity:
     amount_usd: Decimal | None
     body_digest: bytes
     """SHA-256 of what was asked or delivered."""
+    signs: str | None = None
+    """What the bytes would do, decoded; None where none were told."""
+    doubt: str | None = None
+    """Why what is shown could not be held against the bytes."""
 
     @property
     def facts(self) -> dict[str, object]:
@@ -37,6 +41,8 @@ class HeldActivity:
             "amount_base_units": None if self.amount_base_units is None else str(self.amount_base_units),
             "amount_usd": None if self.amount_usd is None else str(self.amount_usd),
             "body_digest": self.body_digest.hex(),
+            "what_is_signed": self.signs,
+            "doubt": self.doubt,
         }
         return {name: value for name, value in told.items() if value is not None}
 
@@ -44,8 +50,10 @@ class HeldActivity:
     def sentence(self) -> str:
         """What is asked for, in one sentence."""
         usd = "an unknown value" if self.amount_usd is None else f"{self.amount_usd} USD"
+        signs = f" What would be signed: {self.signs}." if self.signs else ""
+        doubt = f" It is doubted: {self.doubt}." if self.doubt else ""
         way = f"from {self.account or 'an unknown account'} to {self.destination or 'an unknown destination'}"
         return (
             f"Clear held transaction {self.transaction} of {self.connection}, {usd} {way}: it may be signed, and the "
-            "engine learns from it."
+            f"engine learns from it.{signs}{doubt}"
         )

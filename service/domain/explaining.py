@@ -97,7 +97,8 @@ def _score(score: float, p_value: float) -> str:
 
 def _reason(reason: Reason) -> str:
     share = "" if reason.share <= 0.0 else f" ({round(reason.share * _ROUND)} % of the score)"
-    return f"{reason.feature.replace('_', ' ')}: {reason.observed}; usually {reason.usual}{share}."
+    usual = f"; usually {reason.usual}" if reason.usual else ""
+    return f"{reason.feature.replace('_', ' ')}: {reason.observed}{usual}{share}."
 
 
 def _fired(detector: DetectorNote) -> str:

@@ -16,6 +16,10 @@ from service.domain.ids import ActivityId
 GATE_PREFIX: Final = "gate:"
 """Event ids of questions asked before signing: they never collide with the platform's webhook ids."""
 
+SIGNS: Final = "what_is_signed"
+DOUBT: Final = "doubt"
+"""Reasons that add nothing to the score: what the bytes would do, and why they could not be compared."""
+
 
 class Mode(StrEnum):
     """Live events may alert; history (before an account goes live) is scored and learned and never alerts."""
@@ -54,8 +58,8 @@ class Item(msgspec.Struct, frozen=True):
     """The request id, when somebody waits for a decision before signing."""
     payload_digest: bytes | None = None
     """SHA-256 of what the bytes to be signed would do (chain, to, value, data), where they are known."""
-    doubted: bool = False
-    """What is shown could not be held against the bytes: the question is held whatever its score."""
+    doubt: str | None = None
+    """Why what is shown could not be held against the bytes: the question is held whatever its score."""
     trace_id: str | None = None
     """Of the request that brought it; goes with the alert's event to every job."""
 

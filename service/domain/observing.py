@@ -14,7 +14,7 @@ from rules.signal import Assessment, Decision, Reason, Signal
 from service.domain.activity import Activity, Family, Received
 from service.domain.ids import AlertId, new_id
 from service.domain.incident import Alert, IncidentKind, Severity
-from service.domain.intake import Judged
+from service.domain.intake import DOUBT, SIGNS, Item, Judged
 
 _KIND_OF_FAMILY: Final = {
     Family.WITHDRAWAL: IncidentKind.DRAIN,
@@ -32,7 +32,8 @@ _SEVERITY: Final = {
 _ENCODER: Final = msgspec.json.Encoder()
 _NO_REASONS: Final = "[]"
 CHANGED: Final = "transaction_changed"
-"""The one reason that is not the engine's."""
+TOLD_BESIDE: Final = frozenset({CHANGED, DOUBT, SIGNS})
+"""The reasons that are not the engine's."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -81,10 +82,21 @@ def entities_of(activity: Activity) -> tuple[str, ...]:
     return tuple(f"{sort}:{name}" for sort, name in named if name)
 
 
-def changed_reason(changed: tuple[str, ...]) -> Reason:
-    """Return the reason for a transaction that is told differently than before."""
-    what = ", ".join(changed)
-    return Reason(feature=CHANGED, observed=f"{what} differs", usual="as first told", share=0.0)
+def told_reasons(item: Item, changed: tuple[str, ...]) -> tuple[Reason, ...]:
+    """Return what people should read beside the score's own reasons.
+
+    That is: what a transaction tells differently than before, why a question is doubted, what the bytes would do.
+    """
+    found = []
+    if changed:
+        what = ", ".join(changed)
+        found.append(Reason(feature=CHANGED, observed=f"{what} differs", usual="as first told", share=0.0))
+    if item.doubt is not None:
+        found.append(Reason(feature=DOUBT, observed=item.doubt, usual="", share=0.0))
+    signing = item.received.activity.signing
+    if signing is not None and signing.summary is not None:
+        found.append(Reason(feature=SIGNS, observed=signing.summary, usual="", share=0.0))
+    return tuple(found)
 
 
 def judged(assessment: Assessment, decision: str, extra: tuple[Reason, ...] = ()) -> Judged:

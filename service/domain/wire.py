@@ -12,22 +12,27 @@ Rules:
   (RFC 3339) and lies between 2009 and 2100.
 """
 
+import base64
 import json
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from operator import attrgetter
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
 from service.domain.activity import DESTINATION_KINDS, KINDS, MAX_ID_LENGTH, Activity, Family, SigningFacts
-from service.domain.decode.evm import EvmTransaction, decode_transaction, from_hex
-from service.domain.decode.signing import facts_of_call, facts_of_raw
+from service.domain.decode.eip712 import read_typed_data
+from service.domain.decode.evm import decode_transaction, from_hex
+from service.domain.decode.psbt import Psbt, describe_psbt, digest_of
+from service.domain.decode.signing import facts_of_call, facts_of_psbt, facts_of_raw, facts_of_typed_data
+from service.domain.decode.typed import UNKNOWN, decode_typed_data
 from service.domain.errors import InputError
 from service.domain.evm import MAX_UNITS
 from service.domain.ids import ConnectionId
 from service.domain.intake import GATE_PREFIX
+from service.domain.transactions import payload_digest
 
 MAX_BODY_BYTES: Final = 256 * 1024
 """Longest body or line that intake reads."""
@@ -38,6 +43,7 @@ Id = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_LENGTH)]
 Text = Annotated[str, msgspec.Meta(max_length=MAX_ID_LENGTH)]
 BaseUnits = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,78}\Z")]
 Usd = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,18}(\.[0-9]{1,18})?\Z")]
+_NULL: Final = msgspec.Raw(b"null")
 HexText = Annotated[str, msgspec.Meta(max_length=MAX_BODY_BYTES)]
 
 
@@ -71,6 +77,17 @@ class WireData(msgspec.Struct, frozen=True):
     user_agent: Annotated[str, msgspec.Meta(max_length=2000)] | None = None
     raw_transaction: HexText | None = None
     contract_call: ContractCall | None = None
+    typed_data: msgspec.Raw = _NULL
+    """An EIP-712 message as wallets sign it."""
+    psbt: HexText | None = None
+    """Base64 (BIP-174)."""
+
+
+class Decoded(NamedTuple):
+    """What the gate needs of the bytes: a digest of what they would do, and why they are held whatever they score."""
+
+    payload_digest: bytes | None = None
+    doubt: str | None = None
 
 
 class WireActivity(msgspec.Struct, frozen=True):
@@ -97,7 +114,9 @@ _TOLD: Final = {kind: attrgetter(*fields, fields[0]) for kind, fields in _REQUIR
 _EVM_PLACE: Final = re.compile(r"(eip155:[0-9]{1,32}:)?0[xX][0-9a-fA-F]{40}", re.ASCII)
 _DECODER: Final = msgspec.json.Decoder(WireActivity)
 _TEXTS: Final = tuple(
-    name for name in WireData.__struct_fields__ if name not in {"asn", "contract_call", "raw_transaction"}
+    name
+    for name in WireData.__struct_fields__
+    if name not in {"asn", "contract_call", "raw_transaction", "typed_data", "psbt"}
 )
 
 
@@ -144,10 +163,20 @@ def to_activity(wire: WireActivity, connection: ConnectionId, event_id: str) -> 
     )
 
 
-def decoded(wire: WireActivity) -> EvmTransaction | None:
-    """Return the transaction whose bytes the activity shows, if it shows any. Raises InputError."""
-    raw = wire.data.raw_transaction
-    return None if raw is None else decode_transaction(from_hex(raw, field="data.raw_transaction"))
+def decoded(wire: WireActivity) -> Decoded:
+    """Return what can be said of the bytes that the activity shows, if it shows any. Raises InputError."""
+    data = wire.data
+    if data.raw_transaction is not None:
+        transaction = decode_transaction(from_hex(data.raw_transaction, field="data.raw_transaction"))
+        return Decoded(payload_digest(transaction))
+    if data.typed_data != _NULL:
+        message = read_typed_data(bytes(data.typed_data))
+        unknown = decode_typed_data(message).name == UNKNOWN
+        return Decoded(message.digest, "typed data of a kind that is not known is to be signed" if unknown else None)
+    if data.psbt is not None:
+        psbt = _psbt(data)
+        return Decoded(digest_of(psbt), "its signatures leave outputs or inputs open" if psbt.open_signatures else None)
+    return Decoded()
 
 
 def check_event_id(event_id: str, field: str) -> str:
@@ -168,12 +197,27 @@ def _place(destination: str | None) -> str | None:
 def _signing(data: WireData) -> SigningFacts:
     if data.raw_transaction is not None:
         return facts_of_raw(data.raw_transaction, field="data.raw_transaction")
+    if data.typed_data != _NULL:
+        return facts_of_typed_data(read_typed_data(bytes(data.typed_data)))
+    if data.psbt is not None:
+        return facts_of_psbt(_psbt(data))
     call = data.contract_call
     if call is None:
-        raise InputError("data.raw_transaction or data.contract_call is required", field="data.raw_transaction")
+        raise InputError(
+            "data.raw_transaction, data.contract_call, data.typed_data or data.psbt is required",
+            field="data.raw_transaction",
+        )
     return facts_of_call(
         to=call.to, operation=call.operation, method=call.method, data=call.data, field="data.contract_call.data"
     )
+
+
+def _psbt(data: WireData) -> Psbt:
+    try:
+        raw = base64.b64decode(data.psbt or "", validate=True)
+    except ValueError as error:
+        raise InputError("data.psbt is not base64", field="data.psbt") from error
+    return describe_psbt(raw, chain=(data.asset or "").partition("/")[0])
 
 
 def _check(wire: WireActivity) -> None:

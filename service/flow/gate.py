@@ -87,7 +87,7 @@ class Gate:
             received,
             question=question.request_id,
             payload_digest=question.payload_digest,
-            doubted=question.doubt is not None,
+            doubt=question.doubt,
             trace_id=_trace(),
         )
         outcome = await self._submit(item)

@@ -3,15 +3,17 @@
 from datetime import datetime
 from typing import Any, Final
 
+import msgspec
 from sqlalchemy import Connection, Row, exists, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 
 from rules.learning import Operation, RecordKind
+from rules.signal import Reason
 from service.domain.approval import ApprovalState, Subject
 from service.domain.clearance import HeldActivity
 from service.domain.errors import ConflictError, NotFoundError
 from service.domain.ids import ActivityId, ApprovalId
-from service.domain.intake import GateDecision, Status
+from service.domain.intake import DOUBT, SIGNS, GateDecision, Status
 from service.domain.requests import CLEAR
 from service.store.tables.activity import activities, decisions, learning, transactions
 from service.store.tables.approval import approvals
@@ -37,6 +39,8 @@ class ClearanceRepository:
             select(decisions.c.decision).where(decisions.c.activity_id == activity_id)
         ).scalars()
         self._require_clearable(row, set(answers))
+        reasons = msgspec.json.decode(row.reasons, type=tuple[Reason, ...]) if row.reasons else ()
+        told = {one.feature: one.observed for one in reasons if one.feature in {SIGNS, DOUBT}}
         return HeldActivity(
             id=ActivityId(row.id),
             connection=row.connection_id,
@@ -48,6 +52,8 @@ class ClearanceRepository:
             amount_base_units=None if row.amount_base_units is None else int(row.amount_base_units),
             amount_usd=row.amount_usd,
             body_digest=bytes(row.body_digest),
+            signs=told.get(SIGNS),
+            doubt=told.get(DOUBT),
         )
 
     def waiting(self, activity_id: ActivityId) -> tuple[ApprovalId, str] | None:

@@ -61,6 +61,7 @@ class World:
     intake: Intake
     store: PostgresIntakeStore
     url: str
+    connections: Connections
 
     def rows(self, query: str, *parameters: object) -> list[dict[str, Any]]:
         """Query as superuser."""
@@ -138,7 +139,7 @@ async def running(
     task = asyncio.create_task(intake.run())
     client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
     try:
-        yield World(client, intake, store, url)
+        yield World(client, intake, store, url, connections)
     finally:
         await client.aclose()
         task.cancel()

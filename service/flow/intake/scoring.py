@@ -39,7 +39,7 @@ from service.domain.intake import (
     TransactionState,
 )
 from service.domain.merkle import leaf_hash, root_of
-from service.domain.observing import alert_of, changed_reason, detectors_of, entities_of, judged, observe
+from service.domain.observing import alert_of, detectors_of, entities_of, judged, observe, told_reasons
 from service.domain.timeline import Entry
 from service.domain.transactions import (
     GIVEN_UP,
@@ -304,7 +304,7 @@ class Batch:
         decision = _ALLOW if assessment.decision is Decision.ALLOW else assessment.decision.value
         if changed and item.mode is Mode.LIVE:
             decision = max(decision, decision_for(changed), key=(_ALLOW, "alert", "hold").index)
-        found = judged(assessment, decision, (changed_reason(changed),) if changed else ())
+        found = judged(assessment, decision, told_reasons(item, changed))
         if decision == _ALLOW:
             self._allowed.append(_leaf(item, found))
         else:
@@ -325,7 +325,7 @@ class Batch:
         signing = item.received.activity.signing
         if signing is not None and signing.display_mismatch:
             gate = GateDecision.REJECT
-        elif item.doubted:
+        elif item.doubt is not None:
             gate = GateDecision.HOLD
         decision_id = new_id("dec")
         self._writes.activities.append(replace(row, question=item.question, decision_id=decision_id, gate=gate))

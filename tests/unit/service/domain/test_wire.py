@@ -1,14 +1,39 @@
+import base64
 import json
 from decimal import Decimal
 
 import pytest
+from embit.psbt import PSBT
+from embit.script import Script
+from embit.transaction import Transaction, TransactionInput, TransactionOutput
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service.domain.errors import InputError
 from service.domain.ids import ConnectionId
-from service.domain.wire import check_event_id, parse_wire, to_activity
+from service.domain.wire import check_event_id, decoded, parse_wire, to_activity
 from tests.support.intake import encoded, withdrawal
+
+BTC = "bip122:000000000019d6689c085ae165831e93/slip44:0"
+TYPED_PERMIT = {
+    "types": {"Permit": [{"name": n, "type": t} for n, t in (
+        ("owner", "address"), ("spender", "address"), ("value", "uint256"), ("nonce", "uint256"), ("deadline", "uint256")
+    )]},
+    "primaryType": "Permit",
+    "domain": {"name": "Coin"},
+    "message": {"owner": "0x" + "a" * 40, "spender": "0x" + "b" * 40, "value": 5, "nonce": 0, "deadline": 9},
+}  # fmt: skip
+
+
+def psbt(sighash: int | None) -> bytes:
+    script = b"\x00\x14" + bytes(20)
+    made = PSBT(Transaction(vin=[TransactionInput(bytes(32), 0)], vout=[TransactionOutput(900, Script(script))]))
+    made.inputs[0].witness_utxo = TransactionOutput(1000, Script(script))
+    made.inputs[0].sighash_type = sighash
+    return base64.b64encode(made.serialize())
+
+
+PSBT_TEXT, OPEN_PSBT = psbt(None), psbt(2)
 
 
 def test_every_field_arrives() -> None:
@@ -42,6 +67,9 @@ def test_every_field_arrives() -> None:
         ({"timestamp": "1969-09-25T18:51:00Z"}, "timestamp"),
         ({"type": "signing.requested"}, "data.raw_transaction"),
         ({"type": "signing.requested", "raw_transaction": "zz"}, "data.raw_transaction"),
+        ({"type": "signing.requested", "typed_data": {"types": {}}}, "typed_data"),
+        ({"type": "signing.requested", "psbt": "%"}, "data.psbt"),
+        ({"type": "signing.requested", "psbt": "cHNidP8="}, "psbt"),
         ({"type": "access.login_failed", "actor": None}, "data.actor"),
     ],
 )
@@ -73,6 +101,29 @@ def test_what_is_no_object_is_refused(body: bytes) -> None:
 def test_the_largest_amount_is_a_word_of_the_evm() -> None:
     wire = parse_wire(encoded(withdrawal(1, amount_base_units=str(2**256 - 1))))
     assert to_activity(wire, ConnectionId("c"), "e").amount_base_units == 2**256 - 1
+
+
+@pytest.mark.parametrize(
+    ("shown", "words", "doubted"),
+    [
+        ({"typed_data": TYPED_PERMIT}, "may spend 5 base units", False),
+        (
+            {"typed_data": {**TYPED_PERMIT, "types": {"X": []}, "primaryType": "X", "message": {}}},
+            "not known here",
+            True,
+        ),
+        ({"psbt": PSBT_TEXT.decode(), "asset": BTC}, "pays 900 sat to bc1q", False),
+        ({"psbt": OPEN_PSBT.decode(), "asset": BTC}, "signatures leave outputs or inputs open", True),
+    ],
+)
+def test_messages_and_psbts_are_read(shown: dict[str, object], words: str, *, doubted: bool) -> None:
+    wire = parse_wire(encoded(withdrawal(1, type="signing.requested", **shown)))
+    signing = to_activity(wire, ConnectionId("c"), "e").signing
+    assert signing is not None
+    assert words in (signing.summary or "")
+    bytes_told = decoded(wire)
+    assert bytes_told.payload_digest is not None
+    assert (bytes_told.doubt is not None) == doubted
 
 
 def test_unknown_fields_are_no_error() -> None:
