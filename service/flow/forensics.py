@@ -125,14 +125,26 @@ class _Slice:
         self._until = until
 
     def run(self) -> None:
-        """Follow every chain that can be read until the time is up."""
+        """Follow every chain that can be read until the time is up; one that fails keeps no other from being followed.
+
+        Raises the first failure at the end.
+        """
+        failed: PortcullisError | None = None
         for chain in self.case.chains:
-            if chain in self.tracer.accounts:
-                self._accounts(chain)
-            elif chain in self.tracer.outputs:
-                self._outputs(chain)
-            else:
-                self.notes.append(f"{chain} was not traced: set its endpoint in PORTCULLIS_CHAINS, then ask again")
+            try:
+                self._follow(chain)
+            except PortcullisError as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
+
+    def _follow(self, chain: str) -> None:
+        if chain in self.tracer.accounts:
+            self._accounts(chain)
+        elif chain in self.tracer.outputs:
+            self._outputs(chain)
+        else:
+            self.notes.append(f"{chain} was not traced: set its endpoint in PORTCULLIS_CHAINS, then ask again")
 
     @property
     def is_done(self) -> bool:

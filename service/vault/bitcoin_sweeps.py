@@ -145,10 +145,13 @@ def sweep(task: Errand) -> None:
     the chain raises.
     """
     registered = task.registered()
-    if registered and not task.rows():
+    rows = task.rows()
+    moved = _spent_by(rows)
+    fresh = [coin for coin in registered if coin.at not in moved]
+    if fresh and not any(row.state in _WATCHED for row in rows):
         # What was made ready goes out before anything is looked for: a thief is looking at the same coins.
         with suppress(UnavailableError):
-            _send_all(task, plan(task.wallet.descriptor, registered, task.to, task.chain.rate(TARGET_BLOCKS)).drafts)
+            _send_all(task, plan(task.wallet.descriptor, fresh, task.to, task.chain.rate(TARGET_BLOCKS)).drafts)
     _settle_all(task)
     now, rate = _look(task, registered), task.chain.rate(TARGET_BLOCKS)
     _send_all(task, _drafts(task, now, rate))
@@ -179,7 +182,7 @@ def _look(task: Errand, registered: Sequence[Coin]) -> Situation:
     """Return where the wallet's coins stand: those listed now, and those we knew that are listed no more."""
     task.tip()
     listed = scan(task.chain, task.wallet.descriptor, registered)
-    moved = {o for row in task.rows() for o in spends(parsed(row.raw_transaction))}
+    moved = _spent_by(task.rows())
     free = frozenset(coin.at.text for coin in listed if coin.at not in moved)
     sent = [row for row in task.rows() if row.state in _WATCHED]
     under_way = [coin for row in sent for coin in spent_by(task.chain, task.wallet, row.raw_transaction)]
@@ -187,6 +190,10 @@ def _look(task: Errand, registered: Sequence[Coin]) -> Situation:
     found = situation(task.chain, list(every.values()), _ours(task), free)
     # A coin of a transaction of ours that nobody lists yet is under way; `_settle` sends that one again if it must.
     return replace(found, free=tuple(coin for coin in found.free if coin.at not in moved))
+
+
+def _spent_by(rows: Iterable[SweepTransaction]) -> frozenset[Outpoint]:
+    return frozenset(o for row in rows for o in spends(parsed(row.raw_transaction)))
 
 
 def _ours(task: Errand) -> frozenset[str]:

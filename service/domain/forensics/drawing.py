@@ -74,7 +74,7 @@ def drawn(report: Mapping[str, Any]) -> str:
         (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {top}" class="trace" role="img"',
             ' aria-labelledby="trace-t trace-d"><title id="trace-t">Where the money went</title>',
-            f'<desc id="trace-d">{escape(" ".join(told) or "Nothing was traced.")}</desc><style>{_STYLE}</style>',
+            f'<desc id="trace-d">{_safe(" ".join(told) or "Nothing was traced.")}</desc><style>{_STYLE}</style>',
             '<defs><marker id="trace-a" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7"',
             ' markerUnits="userSpaceOnUse" orient="auto"><path d="M0 0L8 4L0 8z" fill="#c0392b"/></marker></defs>',
             f'<rect width="{width}" height="{top}" fill="#fff"/>',
@@ -99,8 +99,8 @@ def _chain_drawn(chain: Mapping[str, Any], top: int) -> tuple[list[str], tuple[i
     most = max((edge.stolen for edge in edges), default=1) or 1
     title = f"{chain['chain']}: {len(nodes)} addresses, {len(edges)} payments{left}"
     parts = [
-        f'<text class="h" x="{_MARGIN}" y="{top + 26}">{escape(title)}</text>',
-        f'<text class="s" x="{_MARGIN}" y="{top + 44}">{escape(_legend(chain))}</text>',
+        f'<text class="h" x="{_MARGIN}" y="{top + 26}">{_safe(title)}</text>',
+        f'<text class="s" x="{_MARGIN}" y="{top + 44}">{_safe(_legend(chain))}</text>',
         *(
             line
             for number, edge in enumerate(edges)
@@ -166,9 +166,9 @@ def _node(node: _Node, at: tuple[int, int]) -> Iterable[str]:
     x, y = at
     radius = 18 if node.kind == "v" else 3
     yield f'<rect class="{node.kind}" x="{x}" y="{y}" width="{_BOX[0]}" height="{_BOX[1]}" rx="{radius}"/>'
-    yield f'<text x="{x + 10}" y="{y + 16}">{escape(_short(node.address))}<title>{escape(node.address)}</title></text>'
+    yield f'<text x="{x + 10}" y="{y + 16}">{_safe(_short(node.address))}<title>{_safe(node.address)}</title></text>'
     if node.label:
-        yield f'<text class="s" x="{x + 10}" y="{y + 30}">{escape(_cut(node.label, 22))}</text>'
+        yield f'<text class="s" x="{x + 10}" y="{y + 30}">{_safe(_cut(node.label, 22))}</text>'
 
 
 def _edge(edge: _Edge, at: Mapping[str, tuple[int, int]], most: int, above: int) -> Iterable[str]:
@@ -187,9 +187,14 @@ def _edge(edge: _Edge, at: Mapping[str, tuple[int, int]], most: int, above: int)
         path = f"M{start} {y0 + _BOX[1]}C{start} {low} {end} {low} {end} {y1 + _BOX[1] + 2}"
         text = end + 6, y1 + _BOX[1] + 14 + 12 * above, "start"
     count = f" in {edge.payments}" if edge.payments > 1 else ""
-    told = escape(_amount(edge) + count)
+    told = _safe(_amount(edge) + count)
     yield f'<path class="p" stroke-width="{width}" marker-end="url(#trace-a)" d="{path}"/>'
     yield f'<text class="e" x="{text[0]}" y="{text[1]}" text-anchor="{text[2]}">{told}</text>'
+
+
+def _safe(text: str) -> str:
+    """Escape what XML knows, and put a mark where a character is none that prints: an endpoint may tell anything."""
+    return escape("".join(c if c.isprintable() else "\ufffd" for c in text))
 
 
 def _short(address: str) -> str:

@@ -34,6 +34,7 @@ from tests.support.esplora import Esplora, esplora
 from tests.support.incidents import CONNECTION
 from tests.support.regtest import COIN, Regtest, txid_of
 from tests.support.vault import VaultHouse, vault_house
+from workers.reconcile import _rest
 
 pytestmark = pytest.mark.servers
 HOLDS, NOT, CANNOT = Verdict.HOLDS, Verdict.DOES_NOT_HOLD, Verdict.CANNOT_TELL
@@ -291,6 +292,32 @@ def test_others_must_sign_too_and_get_the_psbt(
     unsigned = Unsigned(of, made)
     signatures = [*read(ready.psbts[0], unsigned), *cosigners.sign(unsigned, other)]
     assert server.submit(unsigned.whole(signatures)) is None, "the vault's signature and another person's"
+
+
+def test_a_server_that_lists_an_address_no_more_does_not_stop_what_was_kept_ready(
+    house: VaultHouse, server: Esplora, safe: Descriptor
+) -> None:
+    account = registered(house, safe.text)
+    of = wallet(house, account)
+    fund(server, of, COIN)
+    vaults(house).refresh()
+    server.change[f"/address/{of.address(0, 0)}/utxo"] = lambda _: None
+    with pytest.raises(UnavailableError, match="does not know"):
+        vaults(house).sweep(account, key="s")
+    assert len(server.pool) == 1
+    with pytest.raises(UnavailableError):
+        vaults(house).swept(account)
+    server.mine()
+
+
+def test_a_sweep_that_is_not_fresh_is_found_by_the_sweeper(house: VaultHouse, safe: Descriptor) -> None:
+    account = registered(house, safe.text)
+    with house.superuser.begin() as uow:
+        assert ("refresh", "keys.refresh", {}) in list(_rest(uow.connection, overdue=False))
+    assert vaults(house).refresh() == 1
+    with house.superuser.begin() as uow:
+        assert uow.bitcoin.prepared(account) is not None
+        assert ("refresh", "keys.refresh", {}) not in list(_rest(uow.connection, overdue=False))
 
 
 def test_an_esplora_that_lies_or_goes_back_moves_nothing(house: VaultHouse, server: Esplora, safe: Descriptor) -> None:

@@ -203,6 +203,20 @@ def test_an_endpoint_that_dies_loses_no_progress(
     assert arrived(report, MIXER, "fifo") == 50 * ETHER
 
 
+def test_a_chain_that_fails_keeps_no_other_from_being_followed(
+    records: Records, anvil: TracedChain, laundered: str, reads: Reads
+) -> None:
+    since = datetime.now(UTC) - timedelta(hours=1)
+    incident = records.incident(f"eip155:1:{VICTIM}", f"{CHAIN}:{VICTIM}", since=since)
+    sources = {"eip155:1": reads("http://127.0.0.1:1"), CHAIN: reads(anvil.url)}
+    with pytest.raises(UnavailableError, match="did not answer"):
+        forensics.gather(records.tracer(accounts=dict(sources)), incident)
+    with records.worker.begin() as uow:
+        kept = uow.forensics.trace(incident)
+    assert kept is not None
+    assert set(kept.walks) == {CHAIN}
+
+
 def test_a_chain_that_was_rewritten_is_read_again(
     records: Records, anvil: TracedChain, laundered: str, reads: Reads
 ) -> None:

@@ -1,0 +1,105 @@
+"""`evidence` and `address-lists`: what is sent, what is printed, what is written, and mistakes that are told what to do."""
+
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from service.cli import app
+from service.domain.errors import InputError
+
+INCIDENT = "inc_01JD2Z5Q8Z6W9X4V7T3S1R0Q8P"
+ASSET = "eip155:1/slip44:60"
+TAINT = {"poison": "50", "haircut": "18", "fifo": "40"}
+ADDRESS = {"address": "0xmix", "hop": 2, "label": {"name": "Blender\x1b[2J", "kind": "mixer"}, "stopped": "labelled",
+           "opening_unknown": False, "received": {ASSET: TAINT}, "resting": {}}  # fmt: skip
+MOVED = {"transaction": "0x1", "block": 1, "at": None, "asset": ASSET, "theft": True, "sources": ["0xvictim"],
+         "targets": [{"address": "0xmix", "amount": "50", "stolen": TAINT}]}  # fmt: skip
+CHAIN = {"chain": "eip155:1", "complete": False, "cut": ["only 5 blocks are read"], "victims": ["0xvictim"],
+         "movements": [MOVED], "more_movements": 0, "addresses": [ADDRESS], "fees": {}}  # fmt: skip
+LINE = {"at": "2026-11-22T10:00:00+00:00", "kind": "access.login_succeeded", "actor": "eve", "ip": "203.0.113.9",
+        "country": "XX", "session": "con-a/s1", "shares": ["session"]}  # fmt: skip
+REPORT = {"chains": [CHAIN], "access": [LINE], "lists": [], "notes": ["bip122:x was not traced"]}
+WHOLE = {"state": "complete", "updated_at": "2026-11-22T10:00:00Z", "report": REPORT, "picture": None}
+LIST = {"source": "Treasury", "listed_on": "2026-11-01", "entries": 2}
+ANSWERS: dict[tuple[str, str], tuple[int, dict[str, Any]]] = {
+    ("GET", f"/v1/incidents/{INCIDENT}/evidence"): (200, WHOLE),
+    ("GET", "/v1/incidents/inc_young/evidence"): (200, WHOLE | {"state": "gathering", "report": None}),
+    ("POST", f"/v1/incidents/{INCIDENT}/evidence"): (202, {"incident": INCIDENT}),
+    ("GET", "/v1/address-lists"): (200, {"items": [LIST]}),
+    ("POST", "/v1/address-lists"): (201, LIST),
+}
+runner = CliRunner()
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[httpx.Request]:
+    found: list[httpx.Request] = []
+    made = httpx.Client
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        found.append(request)
+        status, body = ANSWERS[request.method, request.url.path]
+        return httpx.Response(status, json=body)
+
+    def opened(**more: Any) -> httpx.Client:
+        return made(**{**more, "transport": httpx.MockTransport(answer)})
+
+    monkeypatch.setattr("service.commands.client.httpx.Client", opened)
+    monkeypatch.setenv("PORTCULLIS_API_TOKEN", "pcl_x_y")
+    return found
+
+
+def run(*words: str) -> str:
+    done = runner.invoke(app, list(words), catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_evidence_is_told_as_plain_text_and_drawn_from_the_same_report(
+    asked: list[httpx.Request], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    picture = tmp_path / "trace.svg"
+    told = run("evidence", INCIDENT, "--svg", str(picture))
+    for word in ("0xmix", "Blender", "only 5 blocks", "eve", "203.0.113.9 XX", "bip122:x was not traced"):
+        assert word in told
+    assert "\x1b[2J" not in told
+    assert "0xmix" in "".join(ET.fromstring(picture.read_text()).itertext())  # noqa: S314  our own
+    assert json.loads(run("evidence", INCIDENT, "--json")) == WHOLE
+
+
+def test_what_is_still_being_gathered_says_so_and_draws_nothing(asked: list[httpx.Request], tmp_path: Path) -> None:
+    told = run("evidence", "inc_young", "--svg", str(tmp_path / "none.svg"))
+    assert "still being gathered" in told
+    assert not (tmp_path / "none.svg").exists()
+
+
+def test_asking_again_is_one_call(asked: list[httpx.Request]) -> None:
+    assert "Asked for" in run("evidence", INCIDENT, "--again")
+    assert [(one.method, one.url.path) for one in asked] == [("POST", f"/v1/incidents/{INCIDENT}/evidence")]
+
+
+def test_lists_are_shown_and_imported_as_they_stand_in_the_file(asked: list[httpx.Request], tmp_path: Path) -> None:
+    assert "Treasury" in run("address-lists", "show")
+    file = tmp_path / "eth.txt"
+    file.write_text("# a list\n0x5a0b54d5dc17e0aadc383d2db43b0a0d3e029c4c\n")
+    words = ("--source", "Treasury", "--dated", "2026-11-01", "--kind", "sanctioned")
+    assert "2 addresses of Treasury" in run("address-lists", "import", str(file), *words)
+    sent = json.loads(asked[-1].content)
+    assert sent == {"source": "Treasury", "listed_on": "2026-11-01", "name": "Listed", "kind": "sanctioned",
+                    "text": file.read_text()}  # fmt: skip
+
+
+def test_a_file_that_cannot_be_read_is_told(asked: list[httpx.Request], tmp_path: Path) -> None:
+    words = ("--source", "x", "--dated", "2026-11-01")
+    with pytest.raises(InputError, match="cannot be read"):
+        run("address-lists", "import", str(tmp_path / "none"), *words)
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="cannot be read"):
+        run("address-lists", "import", str(tmp_path / "binary"), *words)
+    assert not asked
