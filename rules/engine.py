@@ -68,7 +68,7 @@ from rules.settings import EngineSettings as EngineSettings  # noqa: PLC0414 -- 
 from rules.signal import Assessment, Decision, History, Reason, Signal, stronger
 from rules.state import State
 
-ENGINE_VERSION: Final = "2.0"
+ENGINE_VERSION: Final = "3.0"
 """Changes whenever the same sequence would give other bytes or scores."""
 
 TOLD_FROM: Final = 1.0

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from sqlalchemy import delete, insert, update
 
+from rules.engine import ENGINE_VERSION
 from rules.errors import LearningRecordError
 from rules.learning import Suppression as Row
 from rules.settings import EngineSettings
@@ -43,7 +44,7 @@ STARTED = EngineSettings(salt="a secret of the installation")
 def api(ready: House, tmp_path: Path) -> Iterator[ApiWorld]:
     superuser_do(ready, delete(learning).where(learning.c.kind == "settings"))
     row = {"seq": 1, "kind": "settings", "payload": STARTED.encode(), "at": ready.clock.now()}
-    superuser_do(ready, insert(learning).values(**row, engine_version="2.0", settings_digest=STARTED.digest()))
+    superuser_do(ready, insert(learning).values(**row, engine_version=ENGINE_VERSION, settings_digest=STARTED.digest()))
     found = api_on(ready.superuser_url, ready.clock, tmp_path)
     yield found
     found.close()
