@@ -21,8 +21,11 @@ from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 import numba
-from numba.core import caching
+from llvmlite import ir  # type: ignore[import-untyped]  # ships no types
+from numba import types
+from numba.core import caching, cgutils
 from numba.core.registry import cpu_target
+from numba.extending import intrinsic
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
@@ -35,6 +38,9 @@ COMPLETE: Final = "complete"
 
 _JIT: Final[Any] = numba.njit
 """The compiler's own types know neither its private options nor where a dispatcher keeps its code."""
+
+_CONFIG: Final[Any] = numba.config
+_BUILD: Final[Any] = cgutils
 
 _INSTALLED: Final = _ROOT / "__pycache__" / "kernel"
 """Where installation keeps compiled code: beside the sources, like the interpreter's own."""
@@ -62,6 +68,28 @@ def entry(function: Function) -> Function:
     if hasattr(made, "py_func"):
         made._cache = _Cache(function)  # noqa: SLF001 -- the compiler offers no other way to name the folder
     return cast("Function", made)
+
+
+@intrinsic
+def _prefetch(_context: Any, array: Any, at: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        made = context.make_array(signature.args[0])(context, builder, arguments[0])
+        byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+        function = _BUILD.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        pointer = builder.bitcast(builder.gep(made.data, [arguments[1]]), byte)
+        builder.call(function, [pointer, word(1), word(3), word(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, at), generate
+
+
+def _nothing(_array: object, _at: int) -> None:
+    """Interpreted code fetches nothing ahead."""
+
+
+prefetch: Callable[[object, int], None] = cast("Any", _nothing if _CONFIG.DISABLE_JIT else _prefetch)
+"""``prefetch(array, at)``: ask memory for the line that holds an element, to be there when it is read. Changes no result."""
 
 
 def sources(top: str = _TOP) -> tuple[Path, ...]:

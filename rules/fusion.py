@@ -3,7 +3,8 @@
 Rules enforced here:
 - Every quantity goes through the population's own tail first, so that each is honestly calibrated whatever its unit.
 - A surprisal s becomes evidence by the power calibrator LR = k * 10**((1 - k) s) (Vovk and Wang 2021, "E-values"): its
-  mean under "usual" is one, so noise gains nothing on average. Inside a group evidence is averaged, which holds however
+  mean under "usual" is one, so noise gains nothing on average. What more than one in ten reach is no evidence, which is
+  told from the tail's threshold without any logarithm. Inside a group evidence is averaged, which holds however
   its features depend; groups multiply. A feature's weight is the prior share of attacks that show in it.
 - Own size has a memory: three forward filters (a two-state hidden Markov model each, Rabiner 1989) of how likely the
   account is in a short, middle or long spell of oddness raise what the next moderately odd payment is worth. An
@@ -17,7 +18,7 @@ from typing import Final
 
 import numpy as np
 
-from rules.arithmetic import exp2, exp10, log10
+from rules.arithmetic import exp2, exp10, log2, log10
 from rules.baseline.layout import OUT_US, SPELLS
 from rules.baseline.reputation import CLASSES, WEIGHT_AT
 from rules.baseline.shared import (
@@ -29,7 +30,7 @@ from rules.baseline.shared import (
     S_MIN_SCORES,
     Shared,
 )
-from rules.baseline.tails import T_SEEN, probability, resolved, surprisal
+from rules.baseline.tails import T_NOTABLE, T_SEEN, probability, resolved, surprisal
 from rules.compiled import compiled, entry
 from rules.event import E_FAMILY, MONEY
 from rules.features.catalogue import GROUP_NAMES, GROUPS, WEIGHTS
@@ -40,12 +41,16 @@ from rules.features.frame import (
     N_ANY_ODD,
     N_KNOWN,
     N_LIKELIHOOD,
+    N_LISTED,
     N_LOG2_USD,
     N_NOW_US,
     N_ODD,
     N_OWN_HABIT,
     N_OWN_Z,
+    N_PARTS,
+    N_PRIOR,
     N_RAW_EVIDENCE,
+    N_SPELLS,
     N_SUMS,
     N_TOTALS,
     N_USD,
@@ -66,20 +71,19 @@ from rules.features.names import COUNT, INDEX
 SIZE_KAPPA: Final = 0.1
 _LOG_SIZE_KAPPA: Final = -1.0
 _KAPPA: Final = 0.05
-_LOG_KAPPA: Final = -1.3010299956639813
+_LOG2_KAPPA: Final = -4.321928094887363
 _MOST_SIZE: Final = 8.0
-_MOST_OTHER: Final = 6.0
-_LEAST_SURPRISE: Final = 1.0
-"""Below one decade an e-value is under a half and is taken as 0: still valid, and noise keeps no power."""
+_MOST_OTHER: Final = 1e6
+_LEAST_RARE: Final = 0.1
+"""Above one in ten an e-value is under a half and is taken as 0: still valid, and noise keeps no power."""
 SPELL: Final = 0.01
 """Prior chance that an account is in a spell."""
 TOUCHED: Final = 0.3
 """Share of a spell's payments that are odd."""
 _BASE: Final = -2.5215739035919933
 """log10 odds that a payment is odd, before anything is seen: of TOUCHED * SPELL."""
-_SHORT_US: Final = 2.0 * DAY_US
-_MIDDLE_US: Final = 8.0 * DAY_US
 _LONG_US: Final = 32.0 * DAY_US
+"""Half-life of the memory of a long spell; of a middle one a quarter of that, of a short one a sixteenth."""
 
 _AMOUNT: Final = INDEX["amount_usd"]
 _POPULATION: Final = INDEX["amount_population"]
@@ -90,6 +94,14 @@ _UNPRICED: Final = INDEX["unpriced"]
 _NEUTRAL: Final = 1.0
 """Decades that lie between no evidence and the evidence of an ordinary size."""
 _GROUPS: Final = len(GROUP_NAMES)
+_OF_SIZE: Final = (_AMOUNT, _POPULATION, _SHARE, _DRIFT, _RECENT)
+_SIZES: Final = len(_OF_SIZE)
+_SCORED: Final = np.array(
+    [at for at in range(COUNT) if GROUPS[at] >= 0 and at not in _OF_SIZE] + list(_OF_SIZE), np.int64
+)
+"""What is scored; last what a priced payment's own path weighs."""
+COUNTED: Final = np.array([at for at in _SCORED if at not in (_AMOUNT, _POPULATION)], np.int64)
+"""What is counted into a tail of its own."""
 _CLASSES: Final = ({"velocity"}, {"timing"}, {"destination", "dust_ratio"}, {"place", "new_device", "crowd"})
 _OTHERS: Final = len(_CLASSES)
 CLASS_OF_GROUP: Final = np.array(
@@ -112,33 +124,58 @@ def size_evidence(surprise: float) -> float:
 
 
 @entry
-def likelihood(surprise: float) -> float:
-    """The likelihood ratio that the surprisal of any other feature stands for."""
-    if surprise <= _LEAST_SURPRISE:
+def likelihood(p: float) -> float:
+    """The likelihood ratio that the p-value of any other feature stands for.
+
+    >>> likelihood(0.2), round(likelihood(0.001), 1)
+    (0.0, 35.4)
+    """
+    if p >= _LEAST_RARE:
         return 0.0
-    return exp10(min(_MOST_OTHER, _LOG_KAPPA + (1.0 - _KAPPA) * surprise))
+    return min(_MOST_OTHER, exp2(_LOG2_KAPPA - (1.0 - _KAPPA) * log2(p)))
 
 
 @compiled
 def tailed(f: Frame, s: Shared, feature: int) -> float:
-    """A feature's surprisal among everybody's recent ones; 0 for what is ordinary or cannot be told."""
+    """The share of everybody's recent values that are as rare as a feature's; 1 for what is no evidence."""
     value = f.evidence[feature]
     if value != value:  # noqa: PLR0124 -- false only for NaN
         value = f.surprise[feature]
         if value == 0.0 or f.values[feature] != f.values[feature]:
-            return 0.0
-    return surprisal(s.tails[FIRST_FEATURE + feature], value)
+            return 1.0
+    tail = s.tails[FIRST_FEATURE + feature]
+    return 1.0 if value < tail[T_NOTABLE] else probability(tail, value)
 
 
 @compiled
-def spell(f: Frame, at: int) -> float:
-    """The chance that the account is in a spell of one kind at this time; the prior before its first payment."""
-    third = SPELL / 3.0
-    last = f.account[OUT_US]
+def list_part(f: Frame, feature: int, part: float) -> None:
+    """Note a feature's part of the score; a feature is listed once."""
+    at = int(f.now[N_PARTS])
+    f.now[N_LISTED + at] = feature
+    f.now[N_PARTS] = at + 1.0
+    f.parts[feature] = part
+
+
+@compiled
+def _spells(f: Frame) -> float:
+    """Set the chances that the account is in a spell of each kind at this time, and give their sum.
+
+    Before its first payment they are the prior.
+    """
+    third, account, now = SPELL / 3.0, f.account, f.now
+    last = account[OUT_US]
+    gap_us = now[N_NOW_US] - last
     if last <= 0.0:
-        return third
-    half = _SHORT_US if at == 0 else (_MIDDLE_US if at == 1 else _LONG_US)
-    return float(third + (f.account[SPELLS + at] - third) * exp2(-max(0.0, f.now[N_NOW_US] - last) / half))
+        now[N_SPELLS] = now[N_SPELLS + 1] = now[N_SPELLS + 2] = third
+    else:
+        # Half-lives are four times one another's, so that one exponential gives all three.
+        long = exp2(-max(0.0, gap_us) / _LONG_US)
+        middle = long * long * (long * long)
+        short = middle * middle * (middle * middle)
+        now[N_SPELLS] = third + (account[SPELLS] - third) * short
+        now[N_SPELLS + 1] = third + (account[SPELLS + 1] - third) * middle
+        now[N_SPELLS + 2] = third + (account[SPELLS + 2] - third) * long
+    return float(now[N_SPELLS] + now[N_SPELLS + 1] + now[N_SPELLS + 2])
 
 
 @compiled
@@ -154,15 +191,17 @@ def _context(f: Frame, s: Shared) -> float:
 
 @compiled
 def _prior(f: Frame, s: Shared) -> float:
-    """The chance that a payment of this account is odd now, before its size is looked at; its parts go to ``parts``."""
-    chance = spell(f, 0) + spell(f, 1) + spell(f, 2)
+    """The log-odds that a payment of this account is odd now, before its size is looked at; its parts go to ``parts``."""
+    chance = _spells(f)
     raised = _context(f, s)
     prior = TOUCHED * (1.0 - (1.0 - chance) / (1.0 + SPELL * raised))
-    carried = max(0.0, log10(prior / (1.0 - prior)) - _BASE)
+    odds = log10(prior / (1.0 - prior))
+    carried = max(0.0, odds - _BASE)
     drifted = f.parts[_DRIFT] / (f.parts[_DRIFT] + f.parts[_RECENT] + 1.0)
-    f.parts[_DRIFT] = carried * drifted
-    f.parts[_RECENT] = carried - carried * drifted
-    return prior
+    list_part(f, _DRIFT, carried * drifted)
+    list_part(f, _RECENT, carried - carried * drifted)
+    f.now[N_PRIOR] = prior
+    return odds
 
 
 @compiled
@@ -171,20 +210,24 @@ def _own_size(f: Frame, s: Shared) -> float:
     now = f.now
     own = surprisal(s.tails[OWN_SIZE], now[N_OWN_Z])
     own = min(own, now[N_OWN_HABIT])
-    prior = _prior(f, s)
+    odds = _prior(f, s)
+    prior = now[N_PRIOR]
     found = size_evidence(own)
     now[N_LIKELIHOOD] = exp10(found)
     now[N_ODD] = prior * now[N_LIKELIHOOD] / (prior * now[N_LIKELIHOOD] + 1.0 - prior)
-    f.parts[_AMOUNT] = (1.0 - SIZE_KAPPA) * own
-    return log10(prior / (1.0 - prior)) + found
+    list_part(f, _AMOUNT, (1.0 - SIZE_KAPPA) * own)
+    return odds + found
 
 
 @compiled
 def _unknown_size(f: Frame, s: Shared, groups: float) -> float:
     """The own path of a payment that nobody can price: "cannot tell" is evidence neither way, which is not "small"."""
-    prior = _prior(f, s)
-    f.parts[_UNPRICED] += _NEUTRAL
-    return surprisal(s.tails[OWN_EVIDENCE], log10(prior / (1.0 - prior)) + groups)
+    odds = _prior(f, s)
+    if f.parts[_UNPRICED] > 0.0:
+        f.parts[_UNPRICED] += _NEUTRAL
+    else:
+        list_part(f, _UNPRICED, _NEUTRAL)
+    return surprisal(s.tails[OWN_EVIDENCE], odds + groups)
 
 
 @compiled
@@ -201,44 +244,51 @@ def _any_size(f: Frame, s: Shared) -> float:
 
 
 @compiled
-def _of_size(feature: int) -> bool:
-    return feature in (_AMOUNT, _POPULATION, _SHARE, _DRIFT, _RECENT)
+def _add_up(f: Frame, s: Shared, feature: int) -> None:
+    """Add the evidence of one feature to its group's."""
+    now, group, weight = f.now, GROUPS[feature], WEIGHTS[feature]
+    part = weight * likelihood(tailed(f, s, feature))
+    now[N_SUMS + group] += part - weight
+    if part > 0.0:
+        list_part(f, feature, part)
+        now[N_TOTALS + group] += part
 
 
 @compiled
 def _groups(f: Frame, s: Shared, sized: bool) -> float:  # noqa: FBT001 -- a fact of the event
     """The evidence of every other feature in decades, by groups; what each adds goes to ``parts``."""
     now = f.now
+    first = int(now[N_PARTS])
     for at in range(_GROUPS):
         now[N_SUMS + at] = 0.0
         now[N_TOTALS + at] = 0.0
-    for feature in range(COUNT):
-        group = GROUPS[feature]
-        if group < 0 or f.values[feature] != f.values[feature] or (sized and _of_size(feature)):
-            continue
-        part = WEIGHTS[feature] * likelihood(tailed(f, s, feature))
-        f.parts[feature] = part
-        now[N_SUMS + group] += part - WEIGHTS[feature]
-        now[N_TOTALS + group] += part
+    for at in range(len(_SCORED) - (_SIZES if sized else 0)):
+        feature = _SCORED[at]
+        if f.values[feature] == f.values[feature]:
+            _add_up(f, s, feature)
     added = 0.0
     for at in range(_GROUPS):
-        decades = log10(1.0 + now[N_SUMS + at]) if now[N_SUMS + at] > 0.0 else 0.0
-        f.result[J_CLASSES + CLASS_OF_GROUP[at]] += decades
-        now[N_SUMS + at] = decades * s.hazard[WEIGHT_AT + CLASS_OF_GROUP[at]]
-        added += now[N_SUMS + at]
-    for feature in range(COUNT):
+        decades = 0.0
+        if now[N_SUMS + at] > 0.0:
+            decades = log10(1.0 + now[N_SUMS + at])
+            f.result[J_CLASSES + CLASS_OF_GROUP[at]] += decades
+            decades *= s.hazard[WEIGHT_AT + CLASS_OF_GROUP[at]]
+            added += decades
+        now[N_SUMS + at] = decades
+    for at in range(first, int(now[N_PARTS])):
+        feature = int(now[N_LISTED + at])
         group = GROUPS[feature]
-        if group >= 0 and f.parts[feature] > 0.0 and not (sized and _of_size(feature)):
-            f.parts[feature] *= now[N_SUMS + group] / now[N_TOTALS + group]
+        f.parts[feature] *= now[N_SUMS + group] / now[N_TOTALS + group]
     return added
 
 
 @compiled
 def _only(f: Frame, feature: int) -> None:
     """The score is one feature's alone."""
-    for other in range(COUNT):
-        f.parts[other] = 0.0
-    f.parts[feature] = 1.0
+    for at in range(int(f.now[N_PARTS])):
+        f.parts[int(f.now[N_LISTED + at])] = 0.0
+    f.now[N_PARTS] = 0.0
+    list_part(f, feature, 1.0)
     for kind in range(CLASSES):
         f.result[J_CLASSES + kind] = 0.0
 
@@ -257,7 +307,8 @@ def weigh(f: Frame, s: Shared) -> float:
     f.now[N_RAW_EVIDENCE] = path
     by_own = surprisal(s.tails[OWN_EVIDENCE], path)
     by_all = _any_size(f, s)
-    by_share = tailed(f, s, _SHARE)
+    rare = tailed(f, s, _SHARE)
+    by_share = -log10(rare) if rare < 1.0 else 0.0
     best = max(by_own, by_all, by_share)
     if by_own < best:
         _only(f, _POPULATION if by_all == best else _SHARE)

@@ -12,15 +12,31 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from rules.arrays import F8, I8
+from rules.baseline.tables import ACCOUNTS, ACTORS, DESTINATIONS, DEVICES, NETWORKS, Places, expect, fetch
 from rules.binding import FIRED_MOST, Told, frame_of, places_of, shared_of, told_of
 from rules.committing import LEARN, SKIP, commit
 from rules.compiled import compiled, entry
-from rules.event import E_AT_US, E_COUNTS, E_FROZEN, E_HISTORY, E_KIND, EVENT_WIDTH, KINDS
+from rules.event import (
+    E_ACCOUNT,
+    E_ACTOR,
+    E_AT_US,
+    E_COUNTS,
+    E_DESTINATION,
+    E_DEVICE,
+    E_FROZEN,
+    E_HISTORY,
+    E_KIND,
+    E_NETWORK,
+    EVENT_WIDTH,
+    KINDS,
+)
 from rules.features import catalogue
 from rules.features.frame import (
     N_BALANCE_TOLD_US,
     N_BALANCE_USD,
+    N_LISTED,
     N_NOW_US,
+    N_PARTS,
     R_CALIBRATED,
     R_DECISION,
     R_FREE_SCORE,
@@ -34,7 +50,6 @@ from rules.features.frame import (
     R_TAIL,
     Frame,
 )
-from rules.features.names import COUNT
 from rules.fusion import JUDGED_WORDS
 from rules.guards import Guards, passes
 from rules.judging import learn
@@ -86,6 +101,9 @@ G_NUMBER: Final = 3
 G_POSITION: Final = 4
 GUARD_WIDTH: Final = 5
 _LEAST_SHARE: Final = 0.02
+_INDEX_AHEAD: Final = 6
+_RECORDS_AHEAD: Final = 2
+"""How many rows ahead memory is asked for the index, and for records."""
 _MOST_FIRED: Final = FIRED_MOST - 1
 
 
@@ -153,16 +171,22 @@ def _guards(f: Frame, guards: F8, fired: F8) -> bool:
 
 
 @compiled
+def _weaker(reason: F8, feature: int, share: float) -> bool:
+    """Whether a reason stands behind a feature with this share."""
+    return bool(reason[W_SHARE] < share or (reason[W_SHARE] == share and reason[W_FEATURE] > feature))
+
+
+@compiled
 def _tell(f: Frame, reasons: F8) -> None:
     """The largest shares of the score, in falling order, ties by index, with the usual ranges."""
-    catalogue.tell_ranges(f)
     found = 0
-    for feature in range(COUNT):
+    for at in range(int(f.now[N_PARTS])):
+        feature = int(f.now[N_LISTED + at])
         share = f.parts[feature]
         if share < _LEAST_SHARE:
             continue
         row = found
-        while row > 0 and reasons[row - 1, W_SHARE] < share:
+        while row > 0 and _weaker(reasons[row - 1], feature, share):
             row -= 1
         if row == MAX_REASONS:
             continue
@@ -182,13 +206,18 @@ def _tell(f: Frame, reasons: F8) -> None:
 
 
 @compiled
-def _looked_at(f: Frame, guards: F8, told: Told) -> bool:
-    """Whether somebody must look at a measured event before it is committed; tells its reasons."""
+def _looked_at(f: Frame, guards: F8, told: Told, every: bool) -> bool:  # noqa: FBT001 -- compiled code knows no names
+    """Whether somebody must look at a measured event before it is committed.
+
+    Tells its reasons, and ``every`` usual range or only theirs: whoever looks may read any.
+    """
     f.result[R_DECISION] = 0.0
     f.result[R_OPERATION] = SKIP if f.event[E_FROZEN] != 0.0 or f.event[E_COUNTS] == 0.0 else LEARN
-    _tell(f, told.reasons)
     held = _guards(f, guards, told.fired)
-    return bool((held or f.result[R_LEVEL] > 0.0) and f.event[E_HISTORY] == 0.0)
+    looked_at = (held or f.result[R_LEVEL] > 0.0) and f.event[E_HISTORY] == 0.0
+    catalogue.tell_ranges(f, 0.0 if looked_at or every else _LEAST_SHARE)
+    _tell(f, told.reasons)
+    return bool(looked_at)
 
 
 @compiled
@@ -216,6 +245,25 @@ def _write(f: Frame, reasons: F8, out: F8) -> None:
             at += 1
 
 
+@compiled
+def _look_ahead(p: Places, events: F8, at: int) -> None:
+    """Ask memory for what the next rows will read: at a million entities waiting for it is most of the cost."""
+    if at + _INDEX_AHEAD < len(events):
+        row = events[at + _INDEX_AHEAD]
+        expect(p, ACCOUNTS, row[E_ACCOUNT])
+        expect(p, DESTINATIONS, row[E_DESTINATION])
+        expect(p, ACTORS, row[E_ACTOR])
+        expect(p, DEVICES, row[E_DEVICE])
+        expect(p, NETWORKS, row[E_NETWORK])
+    if at + _RECORDS_AHEAD < len(events):
+        row = events[at + _RECORDS_AHEAD]
+        fetch(p, ACCOUNTS, row[E_ACCOUNT])
+        fetch(p, DESTINATIONS, row[E_DESTINATION])
+        fetch(p, ACTORS, row[E_ACTOR])
+        fetch(p, DEVICES, row[E_DEVICE])
+        fetch(p, NETWORKS, row[E_NETWORK])
+
+
 @entry
 def run(held: Held, work: Work) -> int:
     """Work through rows in order; ``work.place`` says from where on and how, and where it stopped.
@@ -235,12 +283,13 @@ def run(held: Held, work: Work) -> int:
             place[P_VERDICT] += 1
         for word in range(EVENT_WIDTH):
             f.event[word] = events[at, word]
+        _look_ahead(p, events, at)
         m = measured(p, s, f)
         if place[P_FORCED] == 1:
             m.result[R_OPERATION] = place[P_OPERATION]
             place[P_FORCED] = 0
         else:
-            looked_at = _looked_at(m, held.guards, told)
+            looked_at = _looked_at(m, held.guards, told, len(work.out) == 0)
             if len(work.out) > 0:
                 _write(m, told.reasons, work.out[at])
             if place[P_MODE] == MEASURE:

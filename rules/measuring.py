@@ -61,6 +61,7 @@ from rules.features.frame import (
     N_NOW_US,
     N_OWN_HABIT,
     N_SCORED,
+    N_SLOTS,
     N_SUMS,
     N_TRUSTED,
     N_USD,
@@ -90,21 +91,29 @@ _DAY_US: Final = 86_400_000_000
 
 
 @compiled
+def _found(p: Places, f: Frame, pool: int, word: int) -> int:
+    """Where the record of the entity in a word of the event begins, and note its slot."""
+    slot = find(p, pool, f.event[word])
+    f.now[N_SLOTS + pool] = slot
+    return start_of(p, pool, slot)
+
+
+@compiled
 def bound(p: Places, s: Shared, f: Frame) -> Frame:
     """The frame with the records of its event's entities; those that do not exist are blank."""
     event, arena = f.event, p.arena
-    at = start_of(p, ACCOUNTS, find(p, ACCOUNTS, event[E_ACCOUNT]))
+    at = _found(p, f, ACCOUNTS, E_ACCOUNT)
     account = arena[at : at + _ACCOUNT]
     told = event[E_GROUP] if event[E_GROUP] != 0.0 else account[GROUP]
     at = start_of(p, GROUPS, find(p, GROUPS, told))
     prior = arena[at : at + _PEER_GROUP]
     if prior[LEARNED] < _GROUP_AFTER:
         prior = s.population
-    actor = start_of(p, ACTORS, find(p, ACTORS, event[E_ACTOR]))
-    destination = start_of(p, DESTINATIONS, find(p, DESTINATIONS, event[E_DESTINATION]))
-    asset = start_of(p, ASSETS, find(p, ASSETS, event[E_ASSET]))
-    device = start_of(p, DEVICES, find(p, DEVICES, event[E_DEVICE]))
-    network = start_of(p, NETWORKS, find(p, NETWORKS, event[E_NETWORK]))
+    actor = _found(p, f, ACTORS, E_ACTOR)
+    destination = _found(p, f, DESTINATIONS, E_DESTINATION)
+    asset = _found(p, f, ASSETS, E_ASSET)
+    device = _found(p, f, DEVICES, E_DEVICE)
+    network = _found(p, f, NETWORKS, E_NETWORK)
     return Frame(
         event,
         f.now,
@@ -136,7 +145,8 @@ def _clear(f: Frame) -> None:
         f.high[feature] = nan
         f.parts[feature] = 0.0
         f.evidence[feature] = nan
-    f.now[:N_SUMS] = 0.0
+    f.now[:N_SLOTS] = 0.0
+    f.now[N_OWN_HABIT:N_SUMS] = 0.0
     f.result[:] = 0.0
     f.now[N_USD] = nan
     f.now[N_BALANCE_USD] = nan
@@ -195,6 +205,8 @@ def _level(f: Frame, s: Shared) -> float:
         return 0.0
     now_us = f.now[N_NOW_US]
     p, raw = result[R_P], result[R_RAW]
+    if p > max(budget.MOST, settings[S_ALERT_P], budget.most_held(settings[S_HOLD_P])):
+        return 0.0
     level = _asked(s, 0, settings[S_ALERTS_PER_DAY], now_us, settings[S_ALERT_P])
     level = min(level, _asked(s, 1, settings[S_ALERTS_MEDIUM], now_us, 1.0))
     held = budget.hold_level(s.budgets[3], settings[S_HOLD_P])

@@ -18,7 +18,9 @@ from rules.compiled import compiled, entry
 from rules.event import E_ACCOUNT, E_ACTOR, E_DESTINATION, E_DEVICE, E_NETWORK
 from rules.features.catalogue import REPUTATIONS
 from rules.features.frame import (
+    N_LISTED,
     N_NOW_US,
+    N_PARTS,
     R_CALIBRATION,
     R_EQUAL,
     R_FREE_SCORE,
@@ -28,13 +30,14 @@ from rules.features.frame import (
     R_TAIL,
     Frame,
 )
-from rules.features.names import COUNT
-from rules.fusion import J_CELLS, J_FREE, J_HAZARDS, J_SCORE
+from rules.fusion import J_CELLS, J_FREE, J_HAZARDS, J_SCORE, list_part
 
 KINDS: Final = 5
 PROPORTIONAL: Final = 2
 """Accounts and actors, the first two kinds, make odds larger or smaller; the others are causes of their own."""
 _LEAST_P: Final = 1e-300
+_NINE_IN_TEN: Final = 1.0
+"""The label-free score that nine activities in ten stay below."""
 _BY_DESTINATION, _BY_DEVICE, _BY_NETWORK, _BY_ACTOR, _BY_ACCOUNT = REPUTATIONS
 
 
@@ -57,9 +60,10 @@ def judge(f: Frame, s: Shared) -> None:
         told = surprisal(final, result[R_EQUAL])
         if told < result[R_EQUAL]:
             result[R_TAIL] = 0.0 if resolved(final, result[R_EQUAL]) else 1.0
-        result[R_P] = exp10(-min(told, result[R_EQUAL]))
-    result[R_P] = max(_LEAST_P, min(1.0, result[R_P]))
-    result[R_SCORE] = max(0.0, -log10(result[R_P]))
+        free = min(told, result[R_EQUAL])
+        result[R_P] = max(_LEAST_P, min(1.0, exp10(-free)))
+        free = max(0.0, -log10(result[R_P]))
+    result[R_SCORE] = free
     _share(f, alone)
 
 
@@ -98,7 +102,7 @@ def _proportional(f: Frame, s: Shared, kind: int, record: F8, at: int, before: f
     after = reputation.odds_times(before, times)
     f.result[J_HAZARDS + kind] = after - before
     f.result[R_RANKED + kind] = after - before
-    f.values[by(kind)] = reputation.probability_of(after)
+    _show(f, s, by(kind), reputation.probability_of(after))
     return after
 
 
@@ -111,8 +115,16 @@ def _cause(f: Frame, s: Shared, kind: int, record: F8, at: int) -> float:
     chance = reputation.cause(s.taught[kind], cell)
     f.result[J_HAZARDS + kind] = reputation.hazard_of(chance)
     f.result[R_RANKED + kind] = reputation.sharpened(chance)
-    f.values[by(kind)] = chance
+    _show(f, s, by(kind), chance)
     return float(f.result[R_RANKED + kind])
+
+
+@compiled
+def _show(f: Frame, s: Shared, feature: int, chance: float) -> None:
+    """Set a reputation's value; usual is the chance of nine activities in ten, that without verdicts on the entity."""
+    f.values[feature] = chance
+    f.low[feature] = 0.0
+    f.high[feature] = reputation.probability_of(reputation.free_hazard(s.hazard, _NINE_IN_TEN))
 
 
 @entry
@@ -132,8 +144,8 @@ def _share(f: Frame, alone: float) -> None:
     """Turn what each feature adds into its share of the whole."""
     result = f.result
     whole = 0.0
-    for feature in range(COUNT):
-        whole += f.parts[feature]
+    for at in range(int(f.now[N_PARTS])):
+        whole += f.parts[int(f.now[N_LISTED + at])]
     lowered = 0.0
     raised = 0.0
     for kind in range(KINDS):
@@ -143,8 +155,8 @@ def _share(f: Frame, alone: float) -> None:
     if free + raised <= 0.0:
         return
     scale = free / (free + raised) / whole if whole > 0.0 else 0.0
-    for feature in range(COUNT):
-        f.parts[feature] *= scale
+    for at in range(int(f.now[N_PARTS])):
+        f.parts[int(f.now[N_LISTED + at])] *= scale
     for kind in range(KINDS):
         if result[R_RANKED + kind] > 0.0:
-            f.parts[by(kind)] = result[R_RANKED + kind] / (free + raised)
+            list_part(f, by(kind), result[R_RANKED + kind] / (free + raised))

@@ -63,7 +63,7 @@ class State:
     """The arrays, and the bookkeeping that the kernel leaves to Python."""
 
     def __init__(self, settings: EngineSettings) -> None:
-        self.common: F8 = np.zeros(COMMON_WORDS, np.float64)
+        self.common: F8 = np.frombuffer(_memory(COMMON_WORDS, dense=False), np.float64)
         self._allocate(settings.max_accounts)
         prepare_all(self.shared.tails, self.shared.free, self.shared.final)
         self.shared.hazard[WEIGHT_AT : WEIGHT_AT + CLASSES] = 1.0

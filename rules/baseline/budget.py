@@ -30,6 +30,7 @@ _DOWN: Final = 3.0
 _UP: Final = 2.3
 _DEEPEST: Final = 3.5
 _MOST_HOLDS_OWED: Final = 3.0
+_MOST_TIMES: Final = 21.0
 
 
 @entry
@@ -67,6 +68,12 @@ def spend(budget: F8, a_day: float, now_us: float, half_life_us: float, alerted:
 def hold_level(budget: F8, share: float) -> float:
     """The p-value at or below which the score holds now. Changes nothing."""
     return min(share * exp(min(budget[B_OWED] + share, _MOST_HOLDS_OWED)), 1.0)
+
+
+@entry
+def most_held(share: float) -> float:
+    """What ``hold_level`` never exceeds, whatever is owed."""
+    return _MOST_TIMES * share
 
 
 @entry

@@ -2,14 +2,18 @@
 
 Rules enforced here:
 - A surprisal is -log10 of a tail probability: 0 is ordinary, 3 is one in a thousand. It is finite, capped at ``CAP``.
-- Tails are logistic (heavier than the normal's): money is not normal, and a far value must stay comparable.
+- Tails are logistic (heavier than the normal's): money is not normal, and a far value must stay comparable. Above the
+  mean the surprisal is read from a table, straight between its 64 points a deviation: rising, off by less than 2e-5.
 - An entity's usual value is its own shrunk towards a prior by ``PRIOR_STRENGTH`` pseudo-events (empirical Bayes,
   normal-normal; Efron and Morris 1975), so that one event is never a baseline.
 - Learning is exponentially weighted, with the weight of one event never below 1 / (events + 1).
 """
 
+from decimal import Context, Decimal
 from math import sqrt
 from typing import Final
+
+import numpy as np
 
 from rules.arithmetic import exp, log10
 from rules.arrays import F8
@@ -20,7 +24,17 @@ PRIOR_STRENGTH: Final = 8.0
 ORDINARY: Final = 0.3
 _RATE_STRENGTH: Final = 2.0
 _LOGISTIC: Final = 1.8137993642342178  # pi / sqrt(3): unit variance
-_CERTAIN: Final = 60.0
+_A_DEVIATION: Final = 64.0
+_CERTAIN: Final = 7.984375
+
+
+def _surprisals() -> F8:
+    exact = Context(prec=30)
+    points = (Decimal(at) / 64 * Decimal(_LOGISTIC) for at in range(513))
+    return np.array([float(exact.log10(1 + exact.exp(point))) for point in points], np.float64)
+
+
+_SURPRISALS: Final = _surprisals()
 
 
 @entry
@@ -30,20 +44,34 @@ def tail_surprisal(z: float) -> float:
     >>> round(tail_surprisal(0.0), 3), round(tail_surprisal(3.0), 2), tail_surprisal(1e9)
     (0.301, 2.37, 6.0)
     """
-    if z > _CERTAIN:
+    if z >= _CERTAIN:
         return CAP
-    return min(CAP, log10(1.0 + exp(_LOGISTIC * z)))
+    if not z >= 0.0:
+        return log10(1.0 + exp(_LOGISTIC * z))
+    x = z * _A_DEVIATION
+    at = int(x)
+    low = _SURPRISALS[at]
+    return float(min(CAP, low + (x - at) * (_SURPRISALS[at + 1] - low)))
+
+
+@entry
+def surprisal_above(size: float, mean: float, variance: float) -> float:
+    """Surprisal of a size that is more than ``ORDINARY`` deviations above the mean; 0 of any other."""
+    apart = size - mean
+    if not apart > 0.0 or apart * apart <= ORDINARY * ORDINARY * variance:
+        return 0.0
+    return tail_surprisal(apart / sqrt(variance))
 
 
 @entry
 def usual(view: F8, prior: F8, at: int, prior_at: int, floor: float) -> tuple[float, float]:
-    """Mean and standard deviation (at least ``floor``) of a statistic, shrunk towards the prior's."""
+    """Mean and variance (at least ``floor`` squared) of a statistic, shrunk towards the prior's."""
     count = view[at]
     weight = count / (count + PRIOR_STRENGTH)
     mean = prior[prior_at + 1]
     apart = view[at + 1] - mean
     variance = weight * view[at + 2] + (1.0 - weight) * (prior[prior_at + 2] + weight * apart * apart)
-    return mean + weight * apart, max(floor, sqrt(variance))
+    return mean + weight * apart, max(floor * floor, variance)
 
 
 @entry

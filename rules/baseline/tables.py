@@ -23,7 +23,7 @@ from rules.baseline.layout import (
     VERSION,
     Kind,
 )
-from rules.compiled import entry
+from rules.compiled import entry, prefetch
 
 POOLS: Final = (
     Kind.ACCOUNT,
@@ -72,6 +72,8 @@ NONE: Final = -1
 FULL: Final = -2
 SLOT_BITS: Final = 24
 _SLOT_MASK: Final = (1 << SLOT_BITS) - 1
+_LINE: Final = 8
+"""Words of a line of memory."""
 _TAG_SHIFT: Final = 13
 _REPUTATION_BADS: Final = DESTINATION_REPUTATION + 3
 
@@ -124,6 +126,35 @@ def find(places: Places, pool: int, key: float) -> int:
             if places.arena[start + slot * wide + FINGERPRINT] == key:
                 return slot
     return NONE
+
+
+@entry
+def expect(places: Places, pool: int, key: float) -> None:
+    """Ask memory for where the index will be read for a fingerprint."""
+    if key != 0.0:
+        line = int(key) & places.meta[pool, M_MASK]
+        prefetch(places.slots, places.meta[pool, M_INDEX] + (line if pool == ACCOUNTS else line * WAYS))
+
+
+@entry
+def fetch(places: Places, pool: int, key: float) -> None:
+    """Ask memory for the record that the index most likely means by a fingerprint."""
+    if key == 0.0:
+        return
+    meta = places.meta
+    bits = int(key)
+    tag = (bits >> _TAG_SHIFT) << SLOT_BITS
+    at = bits & meta[pool, M_MASK]
+    first = meta[pool, M_INDEX] + (at if pool == ACCOUNTS else at * WAYS)
+    for way in range(WAYS):
+        if first + way >= len(places.slots):
+            return
+        word = places.slots[first + way]
+        if word != 0 and word & ~_SLOT_MASK == tag:
+            start = meta[pool, M_START] + ((word & _SLOT_MASK) - 1) * meta[pool, M_WIDTH]
+            for line in range(0, meta[pool, M_WIDTH], _LINE):
+                prefetch(places.arena, start + line)
+            return
 
 
 @entry

@@ -4,6 +4,7 @@ Failed logins count for the actor that they were tried on; their places are neve
 remembered for a day (see ``linkage``), whether it alerted or not.
 """
 
+from math import sqrt
 from typing import Final
 
 from rules.arithmetic import exp, log10
@@ -43,7 +44,7 @@ from rules.event import ACCESS, E_ACTOR, E_COUNTRY, E_DEVICE, E_FAMILY, E_KIND, 
 from rules.features import hours
 from rules.features.declared import FACT, HOURS, Group, declare
 from rules.features.frame import N_DAY, N_HOUR, N_LATE, N_NOW_US, US, Frame
-from rules.features.timing import weigh_hour
+from rules.features.timing import tell_hour, weigh_hour
 from rules.features.weighing import tell_fact, tell_range
 
 FAILED: Final = KIND_AT["access.login_failed"]
@@ -134,10 +135,21 @@ def _measure_failures(f: Frame) -> None:
     failed = _failures(f) + (1.0 if f.event[E_KIND] == FAILED else 0.0)
     f.values[FAILED_10M] = failed
     size = log10(1.0 + failed)
-    mean, spread = usual(f.actor, f.population, ACTOR_FAILURES, FAILURES, _FLOOR)
-    tell_range(f, FAILED_10M, mean, spread, 1.0)
+    mean, variance = usual(f.actor, f.population, ACTOR_FAILURES, FAILURES, _FLOOR)
     if size > mean and failed > 1.0:
-        f.surprise[FAILED_10M] = tail_surprisal((size - mean) / spread)
+        f.surprise[FAILED_10M] = tail_surprisal((size - mean) / sqrt(variance))
+
+
+@compiled
+def tell_ranges(f: Frame, least: float) -> None:
+    """Set the usual range of failed logins, and when the actor is mostly active."""
+    if f.event[E_ACTOR] == 0.0:
+        return
+    if f.parts[ACTOR_HOUR] >= least:
+        tell_hour(f, ACTOR_HOUR, f.actor, ACTOR_HOURS)
+    if f.values[FAILED_10M] >= 0.0 and f.parts[FAILED_10M] >= least:
+        mean, variance = usual(f.actor, f.population, ACTOR_FAILURES, FAILURES, _FLOOR)
+        tell_range(f, FAILED_10M, mean, variance, 1.0)
 
 
 @compiled

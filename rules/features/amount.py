@@ -12,7 +12,7 @@ An amount that this very destination was learned to receive (twice or more, over
 from no other, is ordinary whatever the account's other payments are: that is the treasury's top-up.
 """
 
-from math import nan, sqrt
+from math import nan
 from typing import Final
 
 from rules.arithmetic import exp10, log2, log10
@@ -52,6 +52,7 @@ _LARGEST_USD: Final = 1e18
 _LOG_LARGEST: Final = 18.0
 _LEAST_LOG: Final = -300.0
 _SMALLEST_USD: Final = 0.01
+_LOG10_2: Final = 0.3010299956639812
 _FAMILIAR_PAYMENTS: Final = 2.0
 _FAMILIAR_DAYS: Final = 7.0
 _FAMILIAR_GROWTH: Final = 1.5
@@ -136,7 +137,7 @@ def measure(f: Frame) -> None:
     familiar = _familiar(f)
     shown = max(_SMALLEST_USD, usd)
     f.now[N_LOG2_USD] = log2(shown)
-    f.now[N_SIZE] = log10(shown)
+    f.now[N_SIZE] = f.now[N_LOG2_USD] * _LOG10_2
     weigh(f, AMOUNT_USD, AMOUNT, f.now[N_SIZE], 0.0, _FLOOR)
     size.measure(f)
     recall_balance(f)
@@ -158,11 +159,10 @@ def measure_if_told(f: Frame) -> None:
 
 
 @compiled
-def tell_population(f: Frame) -> None:
+def tell_range_anywhere(f: Frame, least: float) -> None:
     """Set the usual range of amounts anywhere: nine tenths of all payments."""
-    if f.values[POPULATION] >= 0.0:
-        spread = f.population[AMOUNT + 2]
-        tell_range(f, POPULATION, f.population[AMOUNT + 1], max(_FLOOR, sqrt(spread)), 0.0)
+    if f.values[POPULATION] >= 0.0 and f.parts[POPULATION] >= least:
+        tell_range(f, POPULATION, f.population[AMOUNT + 1], max(_FLOOR * _FLOOR, f.population[AMOUNT + 2]), 0.0)
 
 
 @compiled

@@ -92,10 +92,14 @@ def measure(f: Frame) -> None:
 
 
 @compiled
-def tell_ranges(f: Frame) -> None:
-    """Set the usual ranges that are costly to tell: call it where somebody reads ``low`` and ``high``."""
-    weighing.tell_ranges(f)
-    amount.tell_population(f)
+def tell_ranges(f: Frame, least: float) -> None:
+    """Set the usual ranges of features that have at least ``least`` of the score: costly, so only where they are read."""
+    weighing.tell_ranges(f, least)
+    amount.tell_range_anywhere(f, least)
+    destination.tell_range_of_fan_out(f, least)
+    timing.tell_hours(f, least)
+    access.tell_ranges(f, least)
+    crowd.tell_range_of_network(f, least)
 
 
 @compiled

@@ -24,14 +24,13 @@ from rules.baseline.layout import (
 )
 from rules.baseline.statistics import (
     CAP,
-    ORDINARY,
     absorb,
     count_since,
     move_rate,
     rate_surprisal,
     slot_of,
     stamp,
-    tail_surprisal,
+    surprisal_above,
     usual,
 )
 from rules.compiled import compiled
@@ -129,13 +128,18 @@ def _measure_network(f: Frame, user: float) -> None:
     now_us = f.now[N_NOW_US]
     users = _OF_USERS[_filled(f.network, USER_CELLS, USER_CELL_COUNT, now_us - DAY_US, user)]
     f.values[NETWORK_ACTORS] = users
-    mean, spread = usual(f.network, f.population, USUAL_USERS, NETWORK_USERS, _FLOOR)
-    tell_range(f, NETWORK_ACTORS, mean, spread, 0.0)
-    z = (log10(users) - mean) / spread
-    if z > ORDINARY:
-        f.surprise[NETWORK_ACTORS] = tail_surprisal(z)
+    mean, variance = usual(f.network, f.population, USUAL_USERS, NETWORK_USERS, _FLOOR)
+    f.surprise[NETWORK_ACTORS] = surprisal_above(log10(users), mean, variance)
     if f.event[E_FAMILY] == ACCESS and f.event[E_ACTOR] != 0.0:
         _measure_failing(f, user)
+
+
+@compiled
+def tell_range_of_network(f: Frame, least: float) -> None:
+    """Set how many users the network usually has."""
+    if f.values[NETWORK_ACTORS] >= 1.0 and f.parts[NETWORK_ACTORS] >= least:
+        mean, variance = usual(f.network, f.population, USUAL_USERS, NETWORK_USERS, _FLOOR)
+        tell_range(f, NETWORK_ACTORS, mean, variance, 0.0)
 
 
 @compiled

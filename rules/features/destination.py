@@ -37,7 +37,6 @@ from rules.baseline.layout import (
 )
 from rules.baseline.statistics import (
     CAP,
-    ORDINARY,
     absorb,
     count_since,
     imprint,
@@ -45,7 +44,7 @@ from rules.baseline.statistics import (
     rate_surprisal,
     recall,
     stamp,
-    tail_surprisal,
+    surprisal_above,
     usual,
 )
 from rules.compiled import compiled
@@ -194,10 +193,17 @@ def _measure_new(f: Frame, age_us: float) -> None:
         f.surprise[LOOKALIKE] = CAP
     fan_out = account[FAN_OUT] * f.now[N_LEFT + HOUR_WINDOW] + (0.0 if known else 1.0)
     f.values[FAN_OUT_1H] = fan_out
-    mean, spread = usual(account, f.population, FAN_OUTS, POPULATION_FAN_OUTS, _FLOOR)
-    tell_range(f, FAN_OUT_1H, mean, spread, 1.0)
-    z = (log10(1.0 + fan_out) - mean) / spread
-    f.surprise[FAN_OUT_1H] = tail_surprisal(z) if z > ORDINARY and not known else 0.0
+    if not known:
+        mean, variance = usual(account, f.population, FAN_OUTS, POPULATION_FAN_OUTS, _FLOOR)
+        f.surprise[FAN_OUT_1H] = surprisal_above(log10(1.0 + fan_out), mean, variance)
+
+
+@compiled
+def tell_range_of_fan_out(f: Frame, least: float) -> None:
+    """Set how many new destinations the account usually pays within an hour."""
+    if f.values[FAN_OUT_1H] >= 0.0 and f.parts[FAN_OUT_1H] >= least:
+        mean, variance = usual(f.account, f.population, FAN_OUTS, POPULATION_FAN_OUTS, _FLOOR)
+        tell_range(f, FAN_OUT_1H, mean, variance, 1.0)
 
 
 @compiled

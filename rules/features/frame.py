@@ -50,6 +50,7 @@ N_RATE: Final = 13
 """The weight with which this event is learned."""
 N_SCORED: Final = 14
 """1 when the activity is of a family that is scored."""
+N_PARTS: Final = 15
 N_LEFT: Final = 16
 """What is left of each velocity window at this time, six words."""
 N_OWN_Z: Final = 24
@@ -70,6 +71,10 @@ N_APART: Final = 32
 """How far the account's own spread is from the common one, as a share of it; NaN while the account tells little."""
 N_YOUNG_LEFT: Final = 35
 """What is left at this time of the weight of what is too young to be a habit."""
+N_SPELLS: Final = 36
+"""The chances that the account is in a spell of each kind at this time, three words."""
+N_SLOTS: Final = 40
+"""The slots of the event's records by pool, seven words; -1 for what does not exist yet."""
 N_OWN_HABIT: Final = 54
 N_ANY_HABIT: Final = 55
 """The most that the size may be surprising for the account, and anywhere, because the account often paid that much; NaN
@@ -79,12 +84,15 @@ N_ANY_EVIDENCE: Final = 57
 N_ODD: Final = 58
 N_ANY_ODD: Final = 59
 N_LIKELIHOOD: Final = 60
+N_PRIOR: Final = 61
 """Of the fusion: evidence of the own size and of the size for everybody, the chances that either is odd, the likelihood
-ratio of the own size."""
+ratio of the own size, and the chance that the payment is odd before its size is looked at."""
 N_SUMS: Final = 64
 N_TOTALS: Final = 112
 """From here on sums by group of features."""
-NOW_WIDTH: Final = 160
+N_LISTED: Final = 160
+"""From here on the features that have a part of the score, ``now[N_PARTS]`` of them."""
+NOW_WIDTH: Final = 232
 
 R_RAW: Final = 0
 R_P: Final = 1
@@ -114,7 +122,7 @@ MEASURED_MOST: Final = 48
 M_WORD: Final = 0
 M_VALUE: Final = 1
 M_MEAN: Final = 2
-M_SPREAD: Final = 3
+M_VARIANCE: Final = 3
 M_FEATURE: Final = 4
 M_LESS: Final = 5
 MEASURED_WIDTH: Final = 6
@@ -126,7 +134,7 @@ class Frame(NamedTuple):
     ``event`` is the row (words ``E_*``), ``now`` numbers of this event (``N_*``). ``values``, ``surprise``, ``low``,
     ``high`` and ``parts`` stand by feature index: the value (NaN is "cannot tell"), -log10 of its tail probability (0
     is ordinary), the usual range in the value's own unit (NaN without history), its part of the raw score.
-    ``measured`` holds rows of statistics to learn, ``now[N_MEASURED]`` of them: word, value, mean, spread, the feature
+    ``measured`` holds rows of statistics to learn, ``now[N_MEASURED]`` of them: word, value, mean, variance, the feature
     whose size it is, and what was added to that before its logarithm was taken. ``evidence`` is what stands for a
     feature in the score where that is not its surprise; NaN elsewhere. ``prior`` is what the account is shrunk towards:
     its peer group's record, or the population's.

@@ -52,9 +52,13 @@ def measure(f: Frame, weight: float) -> None:
     young = account[HABIT_YOUNG] * f.now[N_YOUNG_LEFT] / _ONE
     below = at - _WITHIN
     place = int(at)
-    above = 0.0
+    old_above = 0
+    young_above = 0
     for higher in range(place + 1, HABIT_PLACES):
-        above += _ripe(account[HABITS + higher], old, young)
+        both = int(account[HABITS + higher])
+        old_above += both & _MASK
+        young_above += both >> _BITS
+    above = old * old_above - young * young_above
     here = _ripe(account[HABITS + place], old, young)
     own = above + here * (place + 1.0 - at)
     if int(below) == place:

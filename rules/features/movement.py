@@ -31,6 +31,11 @@ from rules.lists.countries import PLACES
 
 _FAILED: Final = KIND_AT["access.login_failed"]
 _EARTH_KM: Final = 6371.0
+_HALF_TURN: Final = 3.141592653589793
+_ARC: Final = (
+    -0.0012624911, 0.0066700901, -0.0170881256, 0.0308918810, -0.0501743046, 0.0889789874, -0.2145988016, 1.5707963050,
+)  # fmt: skip
+"""An angle over sqrt(1 - its cosine), as a polynomial in the cosine: off by a metre at most (Hastings 1955, sheet 38)."""
 _FASTEST_KMH: Final = 1000.0
 _SHORTEST_H: Final = 1.0 / 60.0
 _LEAST_RATE: Final = 0.005
@@ -94,15 +99,17 @@ def _measure_speed(f: Frame) -> None:
 def _distance_km(here: int, there: int) -> float:
     if here == there:
         return 0.0
-    x = PLACES[here, 0] - PLACES[there, 0]
-    y = PLACES[here, 1] - PLACES[there, 1]
-    z = PLACES[here, 2] - PLACES[there, 2]
-    sine = min(1.0, sqrt(x * x + y * y + z * z) / 2.0)
-    for _ in range(3):
-        sine /= sqrt(2.0 * (1.0 + sqrt(max(0.0, 1.0 - sine * sine))))
-    square = sine * sine
-    eighth = sine * (1.0 + square * (1.0 / 6.0 + square * (3.0 / 40.0 + square * (15.0 / 336.0))))
-    return float(max(0.0, 16.0 * eighth * _EARTH_KM - PLACES[here, 3] - PLACES[there, 3]))
+    cosine = (
+        PLACES[here, 0] * PLACES[there, 0] + PLACES[here, 1] * PLACES[there, 1] + PLACES[here, 2] * PLACES[there, 2]
+    )
+    x = min(1.0, abs(cosine))
+    series = _ARC[0]
+    for term in range(1, len(_ARC)):
+        series = series * x + _ARC[term]
+    angle = sqrt(1.0 - x) * series
+    if cosine < 0.0:
+        angle = _HALF_TURN - angle
+    return float(max(0.0, angle * _EARTH_KM - PLACES[here, 3] - PLACES[there, 3]))
 
 
 @compiled

@@ -71,8 +71,20 @@ def weigh_hour(f: Frame, feature: int, record: F8, at: int) -> None:
     hour, day = int(f.now[N_HOUR]), int(f.now[N_DAY])
     f.values[feature] = day * 24.0 + hour
     f.surprise[feature] = hours.surprisal(record, at, hour, day)
+
+
+@compiled
+def tell_hour(f: Frame, feature: int, record: F8, at: int) -> None:
+    """Set when most happens, of an hour that is not usual."""
     if f.surprise[feature] > 0.0:
         f.low[feature] = f.high[feature] = float(hours.busiest(record, at))
+
+
+@compiled
+def tell_hours(f: Frame, least: float) -> None:
+    """Set when the account mostly pays."""
+    if f.event[E_ACCOUNT] != 0.0 and f.parts[HOUR] >= least:
+        tell_hour(f, HOUR, f.account, HOURS)
 
 
 @compiled

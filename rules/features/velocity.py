@@ -8,7 +8,10 @@ rules read is that of the sum as it is; the score takes that of the clipped sum,
 weighed as such already and must not count again for a month.
 """
 
+from decimal import Decimal
 from typing import Final
+
+import numpy as np
 
 from rules.arithmetic import exp, log10
 from rules.baseline.layout import (
@@ -25,7 +28,7 @@ from rules.baseline.layout import (
     WINDOW_VALUES,
     WINDOWS,
 )
-from rules.baseline.statistics import ORDINARY, count_since, stamp, tail_surprisal
+from rules.baseline.statistics import count_since, stamp, surprisal_above
 from rules.compiled import compiled
 from rules.event import E_ACCOUNT, E_AMOUNT_USD, E_ASSET
 from rules.features.balance import put_back
@@ -40,6 +43,7 @@ _GONE: Final = 40.0
 _FLOOR: Final = 0.2
 _ASSETS_FLOOR: Final = 0.12
 _ASSETS_WINDOW_US: Final = 600.0 * US
+_LOG10_OF: Final = np.array([float(Decimal(max(1, count)).log10()) for count in range(RECENT_ASSET_SLOTS + 2)])
 _VELOCITY: Final = Group("velocity", 0.03)
 
 COUNT: Final = tuple(
@@ -103,7 +107,7 @@ def measure(f: Frame) -> None:
         since_us = f.now[N_NOW_US] - _ASSETS_WINDOW_US
         assets = 1.0 + count_since(f.account, RECENT_ASSETS, RECENT_ASSET_SLOTS, since_us, f.event[E_ASSET])
         f.values[ASSETS_10M] = assets
-        weigh(f, ASSETS_10M, ASSETS, log10(assets), 0.0, _ASSETS_FLOOR)
+        weigh(f, ASSETS_10M, ASSETS, _LOG10_OF[int(assets)], 0.0, _ASSETS_FLOOR)
 
 
 @compiled
@@ -112,11 +116,10 @@ def _measure_value(f: Frame, at: int) -> None:
     moved = f.account[WINDOW_VALUES + at] * left + f.now[N_USD]
     clipped = f.account[WINDOW_CLIPPED + at] * left + f.now[N_CLIPPED_USD]
     f.values[VALUE[at]] = moved
-    mean, spread = weigh(f, VALUE[at], VALUES + 3 * at, log10(1.0 + clipped), 1.0, _FLOOR)
+    mean, variance = weigh(f, VALUE[at], VALUES + 3 * at, log10(1.0 + clipped), 1.0, _FLOOR)
     if moved > clipped:
         f.evidence[VALUE[at]] = f.surprise[VALUE[at]]
-        z = (log10(1.0 + moved) - mean) / spread
-        f.surprise[VALUE[at]] = tail_surprisal(z) if z > ORDINARY else 0.0
+        f.surprise[VALUE[at]] = surprisal_above(log10(1.0 + moved), mean, variance)
 
 
 @compiled

@@ -4,17 +4,18 @@ Rules: sizes are on the statistic's own scale, the log10 of the value plus ``les
 tenths; telling it costs two exponentials a feature, so it is told only where somebody reads it (``tell_ranges``).
 """
 
+from math import sqrt
 from typing import Final
 
 from rules.arithmetic import exp10
-from rules.baseline.statistics import ORDINARY, tail_surprisal, usual
+from rules.baseline.statistics import surprisal_above, usual
 from rules.compiled import compiled
 from rules.features.frame import (
     M_FEATURE,
     M_LESS,
     M_MEAN,
-    M_SPREAD,
     M_VALUE,
+    M_VARIANCE,
     M_WORD,
     N_MEASURED,
     N_USD,
@@ -38,36 +39,36 @@ def worth(f: Frame) -> float:
 def weigh(f: Frame, feature: int, word: int, size: float, less: float, floor: float) -> tuple[float, float]:
     """Set a feature's surprisal from the account's statistic at ``word`` and note it for learning.
 
-    Gives the usual size and its spread, at least ``floor``. Below ``ORDINARY`` deviations nothing is surprising.
+    Gives the usual size and its variance, at least ``floor`` squared.
     """
-    mean, spread = usual(f.account, f.prior, word, word, floor)
+    mean, variance = usual(f.account, f.prior, word, word, floor)
     at = int(f.now[N_MEASURED])
     f.measured[at, M_WORD] = word
     f.measured[at, M_VALUE] = size
     f.measured[at, M_MEAN] = mean
-    f.measured[at, M_SPREAD] = spread
+    f.measured[at, M_VARIANCE] = variance
     f.measured[at, M_FEATURE] = feature
     f.measured[at, M_LESS] = less
     f.now[N_MEASURED] = at + 1.0
-    z = (size - mean) / spread
-    f.surprise[feature] = tail_surprisal(z) if z > ORDINARY else 0.0
-    return mean, spread
+    f.surprise[feature] = surprisal_above(size, mean, variance)
+    return mean, variance
 
 
 @compiled
-def tell_range(f: Frame, feature: int, mean: float, spread: float, less: float) -> None:
-    """Set a feature's usual range from the mean and spread of its size."""
+def tell_range(f: Frame, feature: int, mean: float, variance: float, less: float) -> None:
+    """Set a feature's usual range from the mean and variance of its size."""
+    spread = sqrt(variance)
     f.low[feature] = max(0.0, exp10(mean - _CENTRAL * spread) - less)
     f.high[feature] = max(0.0, exp10(mean + _CENTRAL * spread) - less)
 
 
 @compiled
-def tell_ranges(f: Frame) -> None:
-    """Set the usual range of every feature that was weighed."""
+def tell_ranges(f: Frame, least: float) -> None:
+    """Set the usual range of every feature that was weighed and has at least ``least`` of the score."""
     for at in range(int(f.now[N_MEASURED])):
-        tell_range(
-            f, int(f.measured[at, M_FEATURE]), f.measured[at, M_MEAN], f.measured[at, M_SPREAD], f.measured[at, M_LESS]
-        )
+        feature = int(f.measured[at, M_FEATURE])
+        if f.parts[feature] >= least:
+            tell_range(f, feature, f.measured[at, M_MEAN], f.measured[at, M_VARIANCE], f.measured[at, M_LESS])
 
 
 @compiled

@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from sqlalchemy import insert
 
+from rules.engine import ENGINE_VERSION
 from rules.settings import EngineSettings
 from service.domain.ids import ActivityId, first_id_at, new_id
 from service.domain.quorum import Role
@@ -27,7 +28,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def settings_row(at: Any, seq: int, settings: EngineSettings) -> None:
     row = {"seq": seq, "kind": "settings", "payload": settings.encode(), "at": NOW}
-    at.execute(insert(learning).values(**row, engine_version="2.0", settings_digest=settings.digest()))
+    at.execute(insert(learning).values(**row, engine_version=ENGINE_VERSION, settings_digest=settings.digest()))
 
 
 def paid(world: ApiWorld, **changes: object) -> str:

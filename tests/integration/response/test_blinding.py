@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from sqlalchemy import delete, insert, update
 
+from rules.engine import ENGINE_VERSION
 from rules.errors import LearningRecordError
 from rules.learning import Suppression as Row
 from rules.settings import EngineSettings
@@ -45,7 +46,7 @@ STARTED = EngineSettings(salt="a secret of the installation")
 def api(ready: House, tmp_path: Path) -> Iterator[ApiWorld]:
     superuser_do(ready, delete(learning).where(learning.c.kind == "settings"))
     row = {"seq": 1, "kind": "settings", "payload": STARTED.encode(), "at": ready.clock.now()}
-    superuser_do(ready, insert(learning).values(**row, engine_version="2.0", settings_digest=STARTED.digest()))
+    superuser_do(ready, insert(learning).values(**row, engine_version=ENGINE_VERSION, settings_digest=STARTED.digest()))
     with ready.databases["superuser"].begin() as uow:
         add_connection(uow.connection, "main")
     registered = {"connection_id": "main", "holder": "platform", "created_at": ready.clock.now()}

@@ -13,6 +13,7 @@ import yaml
 from sqlalchemy import delete, insert, update
 
 from rules.comparison import compare
+from rules.engine import ENGINE_VERSION
 from rules.loader import DEFAULT_DIRECTORY, DetectorSet, load_directory
 from service.domain.approval import ActionDocument, sentences
 from service.domain.blinding import rules_items
@@ -46,7 +47,9 @@ class Desk:
         digest = self.book.in_force.digest()
         seq = 1 + max((row.seq for row in rows(self.house, learning)), default=0)
         row = {"seq": seq, "kind": "rules", "payload": f'{{"digest": "{digest}"}}'.encode()}
-        made = insert(learning).values(**row, engine_version="2.0", settings_digest="", at=self.house.clock.now())
+        made = insert(learning).values(
+            **row, engine_version=ENGINE_VERSION, settings_digest="", at=self.house.clock.now()
+        )
         superuser_do(self.house, made)
         found = book_of(self.house, self.folder)
         found.open()
@@ -312,7 +315,7 @@ def stored(desk: Desk, digest: str, files: dict[str, str] | None) -> None:
     """Make rows say that a set was in force: of a role that may insert, and nothing more."""
     seq = 1 + max((row.seq for row in rows(desk.house, learning)), default=0)
     row = {"seq": seq, "kind": "rules", "payload": f'{{"digest": "{digest}"}}'.encode(), "at": desk.house.clock.now()}
-    superuser_do(desk.house, insert(learning).values(**row, engine_version="2.0", settings_digest=""))
+    superuser_do(desk.house, insert(learning).values(**row, engine_version=ENGINE_VERSION, settings_digest=""))
     if files is not None:
         superuser_do(desk.house, insert(rule_sets).values(digest=digest, files=files, created_at=row["at"]))
 

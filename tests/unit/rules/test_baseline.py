@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from rules.baseline import tables
 from rules.baseline.layout import FINGERPRINT, FORMAT, LAST_US, PAYERS, REMEMBERED, WIDTH, Kind
-from rules.baseline.statistics import CAP, absorb, imprint, recall, tail_surprisal, usual
+from rules.baseline.statistics import CAP, absorb, imprint, recall, surprisal_above, tail_surprisal, usual
 from rules.baseline.tables import ACCOUNTS, ACTORS, ASSETS, DESTINATIONS, FULL, M_LIMIT, NONE, claim, find, start_of
 from rules.errors import StateFormatError
 from rules.event import fingerprint
@@ -51,6 +51,22 @@ class TestStatistics:
     @given(st.floats(allow_nan=False))
     def test_surprisal_is_bounded(self, z: float) -> None:
         assert 0.0 <= tail_surprisal(z) <= CAP
+
+    @settings(deadline=None)
+    @given(st.floats(0.0, 7.6), st.floats(0.0, 7.6))
+    def test_surprisal_rises_and_is_what_the_formula_gives(self, one: float, other: float) -> None:
+        low, high = sorted((one, other))
+        assert tail_surprisal(low) <= tail_surprisal(high)
+        logistic = math.pi / math.sqrt(3.0)
+        assert tail_surprisal(one) == pytest.approx(math.log10(1.0 + math.exp(logistic * one)), abs=2e-5)
+
+    @pytest.mark.parametrize("size", [-5.0, 0.0, 0.59, math.nan])
+    def test_a_size_within_what_is_ordinary_is_no_surprise(self, size: float) -> None:
+        assert surprisal_above(size, 0.0, 4.0) == 0.0
+
+    def test_a_size_above_it_is_one(self) -> None:
+        assert surprisal_above(0.61, 0.0, 4.0) == tail_surprisal(0.305)
+        assert surprisal_above(math.inf, 0.0, 4.0) == CAP
 
     def test_the_one_used_longest_ago_is_forgotten(self) -> None:
         view = np.zeros(128)

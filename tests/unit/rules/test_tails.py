@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rules.arrays import F8
 from rules.baseline import tails
 from rules.baseline.shared import C_FAST, C_NOW_US, Shared, advance
-from rules.baseline.tails import TAIL_WIDTH, count, ignore, prepare, probability, resolved, surprisal
+from rules.baseline.tails import TAIL_WIDTH, count, count_notable, ignore, prepare, probability, resolved, surprisal
 from rules.settings import EngineSettings
 from rules.state import State
 
@@ -26,6 +26,36 @@ def tail(low: float = 0.0, high: float = 16.0) -> F8:
 
 def exponential(count_of: int) -> list[float]:
     return [-math.log10(1.0 - (n * 0.6180339887) % 1.0) for n in range(count_of)]
+
+
+class TestNotable:
+    """Of what only notable values are evidence of, ordinary ones are sampled."""
+
+    def both(self, values: list[float]) -> tuple[F8, F8]:
+        whole, sampled = tail(), tail()
+        for value in values:
+            count(whole, value, 1.0, 1.0)
+            count_notable(sampled, value, 1.0)
+        return whole, sampled
+
+    def test_notable_p_values_are_as_if_all_were_counted(self) -> None:
+        whole, sampled = self.both(exponential(60_000))
+        for value in (1.0, 1.5, 2.0, 3.0):
+            assert probability(sampled, value) == pytest.approx(probability(whole, value), rel=0.05)
+
+    def test_most_ordinary_values_touch_no_bin(self) -> None:
+        _, sampled = self.both(exponential(60_000))
+        assert sampled[tails.T_SEEN] == 60_000
+        assert sampled[tails.T_COUNTED] < 20_000
+        assert sampled[tails.T_NOTABLE] == pytest.approx(-math.log10(0.15), abs=0.05)
+
+    def test_what_is_notable_follows_when_everything_grows(self) -> None:
+        _, sampled = self.both([*exponential(20_000), *(3.0 + value for value in exponential(60_000))])
+        assert sampled[tails.T_NOTABLE] == pytest.approx(3.0 - math.log10(0.15 * 80 / 60), abs=0.1)
+
+    def test_the_first_thousand_are_all_counted(self) -> None:
+        whole, sampled = self.both(exponential(1000))
+        assert whole.tobytes() == sampled.tobytes()
 
 
 def test_p_values_of_its_own_values_are_uniform() -> None:
