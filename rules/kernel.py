@@ -289,7 +289,7 @@ def run(held: Held, work: Work) -> int:
             m.result[R_OPERATION] = place[P_OPERATION]
             place[P_FORCED] = 0
         else:
-            looked_at = _looked_at(m, held.guards, told, len(work.out) == 0)
+            looked_at = _looked_at(m, held.guards, told, len(events) == 1)
             if len(work.out) > 0:
                 _write(m, told.reasons, work.out[at])
             if place[P_MODE] == MEASURE:
