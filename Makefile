@@ -35,7 +35,7 @@ bench: install-dev  ## detection, engine and intake beside their yardsticks; DAT
 	@$(PY) -m bench.engine
 	@$(PY) -m bench.intake
 
-bench-chaos: install-dev  ## 50 incidents while 32 faults kill everything; prove that nothing is lost or doubled; SEED=N repeats a run
+bench-chaos: install-dev  ## 50 incidents while 34 faults kill everything; prove that nothing is lost or doubled; SEED=N repeats a run
 	@$(PY) -m bench.chaos $(if $(SEED),--seed $(SEED)) $(if $(PICTURE),--picture $(PICTURE))
 
 docs: install-dev  ## write docs/generated from the registries
