@@ -36,7 +36,7 @@ bench: install-dev  ## detection, engine, intake and keys beside their yardstick
 	@$(PY) -m bench.intake
 	@$(PY) -m bench.keys
 
-bench-chaos: install-dev  ## 50 incidents while 32 faults kill everything; prove that nothing is lost or doubled; SEED=N repeats a run
+bench-chaos: install-dev  ## 50 incidents while 34 faults kill everything; prove that nothing is lost or doubled; SEED=N repeats a run
 	@$(PY) -m bench.chaos $(if $(SEED),--seed $(SEED)) $(if $(PICTURE),--picture $(PICTURE))
 
 docs: install-dev  ## write docs/generated from the registries
