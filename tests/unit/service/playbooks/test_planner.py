@@ -6,71 +6,35 @@ from decimal import Decimal
 
 import pytest
 
-from service.actions.base import actions_in
-from service.domain.account import Account, AccountRef, Holder
+from service.domain.account import Holder
 from service.domain.compromise import Scope
-from service.domain.ids import AccountId, ApprovalId, ConnectionId, IncidentId, PlanId
+from service.domain.ids import ApprovalId, ConnectionId, IncidentId, PlanId
 from service.domain.incident import Severity
 from service.domain.plan import Effect, Lane, Step, StepState, Target
 from service.playbooks.model import Selector, StepTemplate
-from service.playbooks.planner import OVER_LIMIT, Allowance, Scene, document, planned, same, target_key, undoing
-
-ACTIONS = actions_in("service.actions")
-ONE, TWO = ConnectionId("con-a"), ConnectionId("con-b")
-PLAN, LATER = PlanId("pln_1"), PlanId("pln_2")
-THIEF = Target("destination", ONE, "eip155:1:0xthief", "hot-1")
-CRITICAL = Severity.CRITICAL
-
-
-def account(ref: str, connection: ConnectionId = ONE, holder: Holder = Holder.PLATFORM) -> Account:
-    return Account(AccountId(f"acc-{ref}"), AccountRef(connection, ref), holder, (), "default", None)
-
-
-def scene(*accounts: Account, **known: object) -> Scene:
-    empty = Scene(
-        incident_id=IncidentId("inc_1"),
-        severity=CRITICAL,
-        accounts=accounts,
-        exposed=accounts,
-        scopes={},
-        destinations=(),
-        actors=(),
-        connections=(),
-        behind={},
-        balances={},
-        safe={},
-        addresses={},
-        existing=(),
-    )
-    return replace(empty, **known)  # type: ignore[arg-type]  # each test names fields of a Scene
-
-
-def template(action: str, targets: Selector, *after: str, severity: str = "high") -> StepTemplate:
-    return StepTemplate(action=action, targets=targets, from_severity=severity, after=after)  # type: ignore[arg-type]  # a word
-
-
-SUSPEND = template("suspend_withdrawals", Selector.ACCOUNTS)
-FORBID = template("forbid_one_time_addresses", Selector.CONNECTIONS)
-LOCK = template("lock_destination", Selector.DESTINATIONS)
-PREPARE = template("prepare_rotation", Selector.EXPOSED_KEYS)
-PUBLISH = template("publish_address", Selector.EXPOSED_KEYS)
-SWEEP = template("sweep_to_safe", Selector.EXPOSED_KEYS)
-RETIRE = template("retire_key", Selector.EXPOSED_KEYS, "sweep_to_safe")
-
-
-def plan(found: Scene, *templates: StepTemplate, into: PlanId = PLAN) -> tuple[Step, ...]:
-    return planned(templates, found, ACTIONS, into)
-
-
-def ended(steps: Sequence[Step], state: StepState = StepState.DONE) -> tuple[Step, ...]:
-    return tuple(replace(step, state=state) for step in steps)
-
-
-def values(steps: Sequence[Step]) -> list[str]:
-    return [step.target.value for step in steps]
-
-
-# targets
+from service.playbooks.planner import OVER_LIMIT, Allowance, Scene, document, same, target_key, undoing
+from tests.support.planning import (
+    ACTIONS,
+    CRITICAL,
+    FORBID,
+    LATER,
+    LOCK,
+    ONE,
+    PLAN,
+    PREPARE,
+    PUBLISH,
+    RETIRE,
+    SUSPEND,
+    SWEEP,
+    THIEF,
+    TWO,
+    account,
+    ended,
+    plan,
+    scene,
+    template,
+    values,
+)
 
 
 @pytest.mark.parametrize(
@@ -400,33 +364,3 @@ def test_what_cannot_be_undone_is_left_out() -> None:
 
 
 # multisigs
-
-OWNER = "0x" + "0a" * 20
-LOCK_SAFE = template("lock_multisig", Selector.MULTISIGS)
-REPLACE = template("replace_owner", Selector.SIGNERS)
-
-
-def safe_scene(**known: object) -> Scene:
-    multisig = account("safe-1", holder=Holder.MULTISIG)
-    actors = tuple(Target("credential", at, who, "hot-1") for at, who in ((ONE, OWNER), (ONE, "ben"), (TWO, OWNER)))
-    found = scene(multisig, account("hot-1"), account("other", TWO), actors=actors)
-    return replace(found, **known)  # type: ignore[arg-type]  # as scene
-
-
-def test_only_multisigs_are_locked_and_at_once() -> None:
-    (step,) = plan(safe_scene(), LOCK_SAFE)
-    assert (step.target.value, step.state, step.lane) == ("safe-1", StepState.READY, Lane.KEYS)
-
-
-def test_an_owner_s_place_is_given_to_the_vault_s_key_by_a_quorum() -> None:
-    successor = "0x" + "0b" * 20
-    (step,) = plan(safe_scene(successors={AccountId("acc-safe-1"): successor}), REPLACE)
-    assert (step.target.kind, step.target.value, step.target.account) == ("credential", OWNER, "safe-1")
-    assert step.params == {"successor": successor}
-    assert step.state is StepState.WAITING_APPROVAL
-
-
-def test_without_a_key_of_the_vault_no_owner_is_replaced_and_the_plan_says_so() -> None:
-    (step,) = plan(safe_scene(), REPLACE)
-    assert step.state is StepState.REFUSED
-    assert "holds no key for this multisig" in str(step.reason)
