@@ -82,13 +82,15 @@ class Doors:
 
     async def _connection(self, name: str) -> tuple[OpenConnection, bool]:
         """Return a connection, and whether the database told it just now."""
+        if self._connections.last_known(name) is None:
+            return await self._connections.get(name), True
         try:
             async with asyncio.timeout(_LOOK_UP_S):
                 return await self._connections.get(name), True
         except (UnavailableError, TimeoutError):
             known = self._connections.last_known(name)
-            if known is None:
-                raise UnavailableError("this connection cannot be looked up now", retry_after_s=_LOOK_UP_S) from None
+            if known is None:  # paused meanwhile
+                raise UnavailableError("this connection takes no questions now", retry_after_s=_LOOK_UP_S) from None
             return known, False
 
     async def decision(self, scope: Scope, receive: Receive, send: Send) -> None:
