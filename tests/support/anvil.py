@@ -78,7 +78,7 @@ class Anvil:
 
     def receipt(self, transaction: str) -> Any:
         """Return a receipt; a block is made a moment after its transaction came."""
-        for _ in range(500):
+        for _ in range(6_000):
             found = self.rpc("eth_getTransactionReceipt", transaction)
             if found is not None:
                 return found
@@ -143,7 +143,7 @@ def running_anvil() -> Iterator[Anvil]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        with httpx.Client(timeout=10) as client:
+        with httpx.Client(timeout=60) as client:
             chain = Anvil(f"http://127.0.0.1:{port}", client)
             _wait(chain, process)
             yield chain

@@ -47,7 +47,7 @@ class SafeHouse:
 
     @property
     def multisigs(self) -> Multisigs:
-        return Multisigs(self.house.parts, lambda _: replace(self.guardian, until=time.monotonic() + 20))
+        return Multisigs(self.house.parts, lambda _: replace(self.guardian, until=time.monotonic() + 120))
 
     @property
     def spare(self) -> str:

@@ -2,15 +2,18 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
+from sqlalchemy import update
 
 from service.domain import guard, safe
 from service.domain.decode.call import selector
 from service.domain.errors import ConflictError, MissingCapabilityError, RefusedByOtherSideError, UnavailableError
 from service.domain.plan import Verdict
+from service.store.tables.keys import accounts
 from tests.integration.multisig.conftest import SafeHouse
-from tests.support.anvil import ETHER, ROOT, SAFE_BUILD, RefusedCallError, data_of
+from tests.support.anvil import CHAIN, ETHER, ROOT, SAFE_BUILD, RefusedCallError, data_of
 
 THIEF = "0x" + "bad0" * 10
 TOKEN = SAFE_BUILD / "test" / "ERC20Token.sol" / "ERC20Token.json"
@@ -209,6 +212,31 @@ def test_a_delegatecall_that_usurps_the_safe_is_refused_by_an_armed_guard(safe_h
     house.multisigs.unlock(house.account)
     with pytest.raises(RefusedCallError, match=error("DelegatecallRefused()")):
         house.chain.send(house.address, house.signed(usurper, shown_as, 0, 2, operation=1))
+
+
+def test_after_a_theft_from_one_safe_what_is_left_in_another_of_the_same_owners_is_locked_in_time(
+    safe_house: SafeHouse, record_property: Callable[[str, object], None]
+) -> None:
+    house = safe_house
+    left = house.chain.safe([house.owner(n) for n in range(3)], 2)
+    house.chain.fund(left, 3 * ETHER)
+    account = house.house.account(assets=(f"{CHAIN}/slip44:60",), holder="multisig")
+    with house.house.superuser.begin() as uow:
+        uow.connection.execute(update(accounts).where(accounts.c.id == account).values(ref=f"{CHAIN}:{left}"))
+    usurper = house.chain.deploy(ROOT / "tests" / "contracts" / "Usurper.json")
+    shown_as = data_of("transfer(address,uint256)", THIEF, 0)
+    house.chain.send(house.address, house.signed(usurper, shown_as, 0, 2, operation=1))
+    other = replace(house, account=account, address=left)
+    next_theft = other.signed(usurper, shown_as, 0, 2, operation=1, nonce=2)
+    began = time.perf_counter()
+    house.multisigs.lock(account)
+    record_property("lock_what_is_left_ms", round(1000 * (time.perf_counter() - began)))
+    assert house.multisigs.locked(account) is Verdict.HOLDS
+    house.chain.send(house.address, data_of("sweep(address)", THIEF))
+    with pytest.raises(RefusedCallError, match=error("SafeIsLocked()")):
+        house.chain.send(left, next_theft)
+    assert (house.chain.balance(THIEF), house.chain.balance(left)) == (5 * ETHER, 3 * ETHER)
+    assert house.multisigs.locked(house.account) is Verdict.CANNOT_TELL, "what was usurped is no Safe any more"
 
 
 def test_what_a_module_holds_back_is_skipped_while_its_delay_runs_also_under_the_lock(safe_house: SafeHouse) -> None:
