@@ -1,0 +1,40 @@
+"""Which multisigs and owners a plan is for, and what of it waits for people."""
+
+from dataclasses import replace
+
+from service.domain.account import Holder
+from service.domain.ids import AccountId
+from service.domain.plan import Lane, StepState, Target
+from service.playbooks.model import Selector
+from service.playbooks.planner import Scene
+from tests.unit.service.playbooks.test_planner import ONE, TWO, account, plan, scene, template
+
+OWNER = "0x" + "0a" * 20
+LOCK_SAFE = template("lock_multisig", Selector.MULTISIGS)
+REPLACE = template("replace_owner", Selector.SIGNERS)
+
+
+def safe_scene(**known: object) -> Scene:
+    multisig = account("safe-1", holder=Holder.MULTISIG)
+    actors = tuple(Target("credential", at, who, "hot-1") for at, who in ((ONE, OWNER), (ONE, "ben"), (TWO, OWNER)))
+    found = scene(multisig, account("hot-1"), account("other", TWO), actors=actors)
+    return replace(found, **known)  # type: ignore[arg-type]  # as scene
+
+
+def test_only_multisigs_are_locked_and_at_once() -> None:
+    (step,) = plan(safe_scene(), LOCK_SAFE)
+    assert (step.target.value, step.state, step.lane) == ("safe-1", StepState.READY, Lane.KEYS)
+
+
+def test_an_owner_s_place_is_given_to_the_vault_s_key_by_a_quorum() -> None:
+    successor = "0x" + "0b" * 20
+    (step,) = plan(safe_scene(successors={AccountId("acc-safe-1"): successor}), REPLACE)
+    assert (step.target.kind, step.target.value, step.target.account) == ("credential", OWNER, "safe-1")
+    assert step.params == {"successor": successor}
+    assert step.state is StepState.WAITING_APPROVAL
+
+
+def test_without_a_key_of_the_vault_no_owner_is_replaced_and_the_plan_says_so() -> None:
+    (step,) = plan(safe_scene(), REPLACE)
+    assert step.state is StepState.REFUSED
+    assert "holds no key for this multisig" in str(step.reason)
