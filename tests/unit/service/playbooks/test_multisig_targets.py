@@ -1,4 +1,4 @@
-"""Planning for multisigs: locks at once, owners by a quorum."""
+"""Which multisigs and owners a plan is for, and what of it waits for people."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ from service.domain.ids import AccountId
 from service.domain.plan import Lane, StepState, Target
 from service.playbooks.model import Selector
 from service.playbooks.planner import Scene
-from tests.support.planning import ONE, TWO, account, plan, scene, template
+from tests.unit.service.playbooks.test_planner import ONE, TWO, account, plan, scene, template
 
 OWNER = "0x" + "0a" * 20
 LOCK_SAFE = template("lock_multisig", Selector.MULTISIGS)
