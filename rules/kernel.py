@@ -257,11 +257,17 @@ def _look_ahead(p: Places, events: F8, at: int) -> None:
         expect(p, NETWORKS, row[E_NETWORK])
     if at + _RECORDS_AHEAD < len(events):
         row = events[at + _RECORDS_AHEAD]
-        fetch(p, ACCOUNTS, row[E_ACCOUNT])
         fetch(p, DESTINATIONS, row[E_DESTINATION])
         fetch(p, ACTORS, row[E_ACTOR])
         fetch(p, DEVICES, row[E_DEVICE])
         fetch(p, NETWORKS, row[E_NETWORK])
+
+
+@compiled
+def _look_for_account(p: Places, events: F8, at: int) -> None:
+    """As ``_look_ahead`` for the largest record, at another time: what is asked for at once must not be too much."""
+    if at + _RECORDS_AHEAD < len(events):
+        fetch(p, ACCOUNTS, events[at + _RECORDS_AHEAD, E_ACCOUNT])
 
 
 @entry
@@ -285,6 +291,7 @@ def run(held: Held, work: Work) -> int:
             f.event[word] = events[at, word]
         _look_ahead(p, events, at)
         m = measured(p, s, f)
+        _look_for_account(p, events, at)
         if place[P_FORCED] == 1:
             m.result[R_OPERATION] = place[P_OPERATION]
             place[P_FORCED] = 0

@@ -36,8 +36,6 @@ KINDS: Final = 5
 PROPORTIONAL: Final = 2
 """Accounts and actors, the first two kinds, make odds larger or smaller; the others are causes of their own."""
 _LEAST_P: Final = 1e-300
-_NINE_IN_TEN: Final = 1.0
-"""The label-free score that nine activities in ten stay below."""
 _BY_DESTINATION, _BY_DEVICE, _BY_NETWORK, _BY_ACTOR, _BY_ACCOUNT = REPUTATIONS
 
 
@@ -102,7 +100,7 @@ def _proportional(f: Frame, s: Shared, kind: int, record: F8, at: int, before: f
     after = reputation.odds_times(before, times)
     f.result[J_HAZARDS + kind] = after - before
     f.result[R_RANKED + kind] = after - before
-    _show(f, s, by(kind), reputation.probability_of(after))
+    _show(f, by(kind), reputation.probability_of(after), reputation.probability_of(before))
     return after
 
 
@@ -115,16 +113,15 @@ def _cause(f: Frame, s: Shared, kind: int, record: F8, at: int) -> float:
     chance = reputation.cause(s.taught[kind], cell)
     f.result[J_HAZARDS + kind] = reputation.hazard_of(chance)
     f.result[R_RANKED + kind] = reputation.sharpened(chance)
-    _show(f, s, by(kind), chance)
+    _show(f, by(kind), chance, 0.0)
     return float(f.result[R_RANKED + kind])
 
 
 @compiled
-def _show(f: Frame, s: Shared, feature: int, chance: float) -> None:
-    """Set a reputation's value; usual is the chance of nine activities in ten, that without verdicts on the entity."""
+def _show(f: Frame, feature: int, chance: float, usual: float) -> None:
+    """Set a reputation's value; usual is what the chance would be had nobody judged the entity."""
     f.values[feature] = chance
-    f.low[feature] = 0.0
-    f.high[feature] = reputation.probability_of(reputation.free_hazard(s.hazard, _NINE_IN_TEN))
+    f.low[feature] = f.high[feature] = usual
 
 
 @entry

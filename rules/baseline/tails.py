@@ -6,8 +6,8 @@ Rules enforced here:
   largest ones, goes on (Balkema and de Haan 1974, shape 0). So it is finite, strictly falling and practically without
   ties, and whatever unit a quantity has, its surprisal is honest.
 - Values decay by inflating new weights (``shared.Clock``); what grows too large is deflated.
-- A tail is ``BINS`` equal bins in three levels of prefix sums, 16 of 8 of 8: a question reads three words, counting adds
-  to four lines of memory that lie together.
+- A tail is ``BINS`` equal bins in three levels of sums of what follows, 16 of 8 of 8: a question reads three words, and
+  counting adds to few, the fewer the lower a value stands.
 - A value of exactly 0 of a quantity that is "0 = ordinary" is only counted: it is the commonest and says nothing. Of a
   quantity of which only notable values are evidence (``count_notable``), what lies well below the notable is sampled: one
   in eight, which counts eight times.
@@ -46,7 +46,6 @@ _MIDDLE: Final = 32
 _LOW: Final = 160
 _HIGHS: Final = 16
 _EIGHT: Final = 8
-_IN_HIGH: Final = 64
 TAIL_WIDTH: Final = _LOW + BINS
 
 _LN2: Final = 0.6931471805599453
@@ -70,9 +69,11 @@ def prepare(tail: F8, low: float, high: float) -> None:
 
 
 @entry
-def _before(tail: F8, bins: int) -> float:
-    """The weight in the first so many bins, fewer than all."""
-    return float(tail[_HIGH + (bins >> 6)] + tail[_MIDDLE + (bins >> 3)] + tail[_LOW + bins])
+def _after(tail: F8, at: int) -> float:
+    """The weight in the bins that follow one; all of it for bin -1."""
+    if at < 0:
+        return float(tail[T_WEIGHT])
+    return float(tail[_HIGH + (at >> 6)] + tail[_MIDDLE + (at >> 3)] + tail[_LOW + at])
 
 
 @entry
@@ -81,9 +82,8 @@ def probability(tail: F8, value: float) -> float:
     x = min(max(0.0, (value - tail[T_LOW]) * tail[T_PER_UNIT]), _LARGEST)
     inside = min(x, _TOP)
     at = int(inside)
-    below = _before(tail, at)
-    after = _before(tail, at + 1) if at + 1 < BINS else tail[T_WEIGHT]
-    above = max(0.0, tail[T_WEIGHT] - below - (after - below) * (inside - at))
+    after = _after(tail, at)
+    above = after + max(0.0, _after(tail, at - 1) - after) * (at + 1 - inside)
     knee = tail[T_KNEE]
     if knee < 0.0:
         own = exp2(-x / tail[T_HALF])
@@ -108,41 +108,40 @@ def resolved(tail: F8, value: float) -> bool:
 
 
 @entry
-def _bin_at(tail: F8, wanted: float) -> int:
-    """How many bins from below hold less than a weight, fewer than all."""
-    found = 0.0
-    bins = 0
-    for first, words, width in ((_HIGH, _HIGHS, _IN_HIGH), (_MIDDLE, _EIGHT, _EIGHT), (_LOW, _EIGHT, 1)):
-        at = first + bins // width
-        step = words >> 1
-        reached = 0
-        while step > 0:
-            if found + tail[at + reached + step] < wanted:
-                reached += step
-            step >>= 1
-        found += tail[at + reached]
-        bins += reached * width
-    return bins
+def _bin_above(tail: F8, rest: float) -> int:
+    """The highest bin from which on there is more than a weight, 0 when there is none."""
+    high = 0
+    while high < _HIGHS - 1 and tail[_HIGH + high] > rest:
+        high += 1
+    rest -= tail[_HIGH + high]
+    middle = high << 3
+    while middle & 7 < _EIGHT - 1 and tail[_MIDDLE + middle] > rest:
+        middle += 1
+    rest -= tail[_MIDDLE + middle]
+    low = middle << 3
+    while low & 7 < _EIGHT - 1 and tail[_LOW + low] > rest:
+        low += 1
+    return low
 
 
 @entry
 def _fit(tail: F8) -> None:
     scale = tail[T_SCALE]
-    knee = _bin_at(tail, tail[T_WEIGHT] - min(32.0, tail[T_WEIGHT] / scale / 8.0) * scale)
+    knee = _bin_above(tail, min(32.0, tail[T_WEIGHT] / scale / 8.0) * scale)
     excess = 0.0
     weight = 0.0
-    before = _before(tail, knee)
+    left = _after(tail, knee - 1)
     at = knee
-    while at < BINS and before < tail[T_WEIGHT]:
-        after = _before(tail, at + 1) if at + 1 < BINS else tail[T_WEIGHT]
-        held = after - before
-        before = after
+    while left > 0.0 and at < BINS:
+        after = _after(tail, at)
+        held = left - after
+        left = after
         if held > 0.0:
             excess += held * (at + 0.5 - knee)
             weight += held
         at += 1
-    ordinary = tail[T_WEIGHT] - _NOTABLE * (tail[T_WEIGHT] + tail[T_ORDINARY])
-    tail[T_NOTABLE] = tail[T_LOW] + _bin_at(tail, ordinary) / tail[T_PER_UNIT]
+    notable = _bin_above(tail, _NOTABLE * (tail[T_WEIGHT] + tail[T_ORDINARY]))
+    tail[T_NOTABLE] = tail[T_LOW] + notable / tail[T_PER_UNIT]
     tail[T_KNEE] = knee
     tail[T_SLOPE] = 0.5 / (knee + 1e-9)
     tail[T_HALF] = _LN2 * (excess + scale * BINS / 64.0) / (weight + scale) + 0.5
@@ -171,16 +170,14 @@ def ignore(tail: F8, scale: float) -> None:
 
 @entry
 def _add(tail: F8, at: int, heavy: float) -> None:
-    """Add a weight to one bin: to the sums of all that follow it on each level. Adding to all of a line is faster."""
-    high, middle, low = at >> 6, (at >> 3) & 7, at & 7
-    for word in range(_HIGHS):
-        tail[_HIGH + word] += heavy if word > high else 0.0
-    line = _MIDDLE + (at >> 6) * _EIGHT
-    for word in range(_EIGHT):
-        tail[line + word] += heavy if word > middle else 0.0
-    line = _LOW + (at >> 3) * _EIGHT
-    for word in range(_EIGHT):
-        tail[line + word] += heavy if word > low else 0.0
+    """Add a weight to one bin: to the sums of all that come before it on each level."""
+    for word in range(_HIGH, _HIGH + (at >> 6)):
+        tail[word] += heavy
+    middle = at >> 3
+    for word in range(_MIDDLE + (middle & -8), _MIDDLE + middle):
+        tail[word] += heavy
+    for word in range(_LOW + (at & -8), _LOW + at):
+        tail[word] += heavy
 
 
 @entry
