@@ -1,6 +1,6 @@
 """Outages of connections, and which events of the outbox need not be looked at again.
 
-Revision ID: 0005
+Revision ID: 0004
 """
 
 from typing import Final

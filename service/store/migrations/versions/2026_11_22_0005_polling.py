@@ -1,6 +1,6 @@
 """Events that a platform is asked for, because it sends no webhook of them.
 
-Revision ID: 0006
+Revision ID: 0005
 """
 
 from typing import Final

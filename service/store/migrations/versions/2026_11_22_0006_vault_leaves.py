@@ -1,6 +1,6 @@
 """Wallets that a ceremony restored, and retired keys that wait for their destruction.
 
-Revision ID: 0007
+Revision ID: 0006
 """
 
 from typing import Final

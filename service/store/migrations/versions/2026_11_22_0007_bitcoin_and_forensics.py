@@ -1,6 +1,6 @@
 """Bitcoin wallets with the sweeps that are kept ready; lists of labelled addresses, and what was traced of an incident.
 
-Revision ID: 0009
+Revision ID: 0007
 """
 
 from typing import Final

@@ -2,7 +2,7 @@
 
 The latter is set with the other rights after every upgrade (`store/row_rights.py`), and taken back here.
 
-Revision ID: 0010
+Revision ID: 0008
 """
 
 from typing import Final
