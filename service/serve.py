@@ -35,7 +35,7 @@ from service.ports.custody import PlatformDeclaration
 from service.serving import ReadyServer, bind
 from service.store.connections import load_connection
 from service.store.intake import PostgresIntakeStore, connect
-from service.store.polling import PostgresPolledStore
+from service.store.polled import PostgresPolledStore
 
 GRACE_S = 10
 """How long open requests may take to end once we are told to stop."""

@@ -163,7 +163,10 @@ class GatedCalls:
         """See the port."""
         if capability in self._missing:
             return self._missing[capability]
-        return f"connection {self._config.id} has no {capability.value}: its signers do not ask our gate, stop them by hand"
+        return (
+            f"connection {self._config.id} has no {capability.value}: its signers do not ask our gate ({ASKS_GATE}), stop"
+            " them by hand"
+        )
 
     def settled(self, key: str) -> Verdict:  # noqa: ARG002  a hold is asked for by what it holds
         """See the port."""

@@ -10,8 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from service.domain.ids import ConnectionId
 from service.ports.custody import PolledEvent
-from service.ports.store.polling import Claim, WaitingEvent
-from service.store.driver import unavailable
+from service.ports.store.polling import Claim
 from service.store.tables.polling import poll_cursors, polled_events
 
 POLL_SETTING: Final = "poll_every_s"
@@ -20,8 +19,6 @@ _DUE: Final = text(
     WHERE c.state = 'active' AND c.config::jsonb ? :setting AND (p.due_at IS NULL OR p.due_at <= :now)
     ORDER BY c.id LIMIT :most"""
 )
-_WAITING: Final = """SELECT id, connection_id, event_id, event_type, activity, raw, received_at FROM polled_events
-WHERE taken_at IS NULL ORDER BY id LIMIT $1"""
 
 
 class PollingRepository:
@@ -68,20 +65,3 @@ class PollingRepository:
         ]
         new = insert(polled_events).on_conflict_do_nothing().returning(polled_events.c.id)
         return len(self._connection.execute(new, rows).all())
-
-
-class PostgresPolledStore:
-    """See the port; on the API's asyncpg pool."""
-
-    def __init__(self, pool: Any) -> None:
-        self._pool = pool
-
-    async def waiting(self, limit: int) -> Sequence[WaitingEvent]:
-        """See the port."""
-        with unavailable():
-            return [WaitingEvent(*row) for row in await self._pool.fetch(_WAITING, limit)]
-
-    async def taken(self, ids: Sequence[int]) -> None:
-        """See the port."""
-        with unavailable():
-            await self._pool.execute("UPDATE polled_events SET taken_at = now() WHERE id = ANY($1::int8[])", list(ids))

@@ -8,18 +8,17 @@ its signer, with a token, at `POST /v1/activities` and `POST /v1/decisions`.
 from collections.abc import Callable, Mapping
 from typing import Final, NoReturn
 
-from service.custody.base import ASKS_GATE
+from service.custody.base import ASKS_GATE, check_asks_gate
 from service.custody.bitcoin import calls
 from service.domain.bitcoin.wallet import CHAIN, OTHER_KEYS, SCRIPT, THRESHOLD, VAULT_KEYS, read_terms
-from service.domain.errors import InputError, UnauthenticatedError
+from service.domain.errors import UnauthenticatedError
 from service.ports.custody import ConnectionConfig, PlatformDeclaration, Setting
 
 
 def check_settings(settings: Mapping[str, str]) -> None:
     """Raise InputError naming the setting."""
     read_terms(settings)
-    if settings.get(ASKS_GATE, "no") not in {"yes", "no"}:
-        raise InputError(f"{ASKS_GATE} is yes or no", field=ASKS_GATE)
+    check_asks_gate(settings)
 
 
 class NoWebhooks:

@@ -214,8 +214,7 @@ def test_where_the_old_keys_sign_no_more_a_child_of_the_new_wallet_pays(
     vaults(house).provision(account)
     vaults(house).sweep(account, key="s")
     with house.superuser.begin() as uow:
-        for key in house.parts.keys_of(account)[:3]:
-            uow.keys.set_key_state(key.id, "retired")
+        uow.keys.set_key_state([key.id for key in house.parts.keys_of(account)[:3]], "retired")
     server.rates["1"] = 100.0
     vaults(house).sweep(account, key="s")
     assert len(server.pool) == 2

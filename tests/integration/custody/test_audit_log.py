@@ -12,7 +12,7 @@ from service.domain.ids import ConnectionId
 from service.flow.intake.polled import PolledIntake
 from service.flow.poll import Asking, poll
 from service.ports.custody import ConnectionConfig, EventSource
-from service.store.polling import PostgresPolledStore
+from service.store.polled import PostgresPolledStore
 from tests.integration.custody.conftest import PATIENT, Workspace
 from tests.integration.drills.harness import API_KEY
 from tests.support.fireblocks import WORKSPACE, pem, rsa_key

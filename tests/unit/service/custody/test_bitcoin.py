@@ -44,7 +44,7 @@ def connected(**settings: str) -> ContainmentCalls:
 
 
 def test_a_wallet_that_asks_the_gate_is_held_and_released_by_it() -> None:
-    calls = connected(asks_gate="yes")
+    calls = connected(signers_ask_gate="yes")
     assert calls.capabilities == {Capability.HOLD_OUTGOING, Capability.LOCK_DESTINATION}
     calls.hold_outgoing(HOT, key="k")
     assert calls.outgoing_held(HOT) is Verdict.HOLDS
@@ -60,11 +60,11 @@ def test_a_wallet_that_asks_the_gate_is_held_and_released_by_it() -> None:
 def test_a_wallet_that_does_not_ask_can_hold_nothing_and_says_so() -> None:
     calls = connected()
     assert not calls.capabilities
-    assert "asks_gate" in calls.lacks(Capability.HOLD_OUTGOING)
+    assert "signers_ask_gate" in calls.lacks(Capability.HOLD_OUTGOING)
 
 
 def test_what_is_missing_is_refused_never_pretended() -> None:
-    calls = connected(asks_gate="yes")
+    calls = connected(signers_ask_gate="yes")
     attempts: tuple[Callable[[], object], ...] = (
         lambda: calls.cancel(HOT, "t", key="k"),
         lambda: calls.revoke_credential(HOT, "ada", key="k"),
@@ -92,7 +92,7 @@ def test_what_is_missing_is_refused_never_pretended() -> None:
         ("vault_keys", "99999999999999999999"),
         ("script", "pkh"),
         ("other_keys", "xprv9s21ZrQH143K3"),
-        ("asks_gate", "maybe"),
+        ("signers_ask_gate", "maybe"),
     ],
 )
 def test_wrong_terms_are_refused_by_name(name: str, value: str) -> None:
