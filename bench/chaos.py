@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+import psycopg
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -130,7 +131,7 @@ class Run:
     def _moving(self) -> list[str]:
         try:
             return moving(self._stage.layout)
-        except OSError as error:
+        except (OSError, psycopg.OperationalError) as error:
             return [f"the database: {error}"]
 
     def _look(self, sender: Sender, accounts: Sequence[tuple[str, str]]) -> None:
