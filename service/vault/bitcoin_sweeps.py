@@ -240,9 +240,14 @@ def _keep_half_signed(task: Errand, txid: str, psbt: bytes) -> None:
 
 
 def _kept_row(task: Errand, made: Draft, raw: bytes) -> SweepTransaction:
-    network = task.wallet.descriptor.network
+    network, name = task.wallet.descriptor.network, txid_of(parsed(raw))
     with task.parts.db.begin() as uow:
-        numbers = [row.nonce for row in uow.keys.sweeps(task.account) if row.chain == network.chain]
+        rows = [row for row in uow.keys.sweeps(task.account) if row.chain == network.chain]
+        refused = next((r for r in rows if r.transaction_hash == name and r.state is SweepState.FAILED), None)
+        if refused is not None:
+            # Signed anew it is the same transaction: what was refused then may be taken now.
+            uow.keys.set_sweep_state(refused.id, SweepState.SIGNED)
+            return replace(refused, state=SweepState.SIGNED)
     row = SweepTransaction(
         id=new_id("swp"),
         step_key=task.step_key,
@@ -252,9 +257,9 @@ def _kept_row(task: Errand, made: Draft, raw: bytes) -> SweepTransaction:
         to_address=task.safe.destination.descriptor,
         asset=network.asset,
         amount_base_units=made.amount,
-        nonce=max(numbers, default=-1) + 1,
+        nonce=max((row.nonce for row in rows), default=-1) + 1,
         raw_transaction=raw,
-        transaction_hash=txid_of(parsed(raw)),
+        transaction_hash=name,
         state=SweepState.SIGNED,
     )
     facts = {"hash": row.transaction_hash, "asset": row.asset, "amount": str(row.amount_base_units), "fee": made.fee}
@@ -348,7 +353,12 @@ def _pay_for(task: Errand, row: SweepTransaction, parent: Draft, rate: int) -> N
 
 def _kept(coin: Coin) -> CoinKept:
     return CoinKept(
-        txid=coin.at.txid, vout=coin.at.vout, amount=coin.amount, branch=coin.place.branch, index=coin.place.index
+        txid=coin.at.txid,
+        vout=coin.at.vout,
+        amount=coin.amount,
+        branch=coin.place.branch,
+        index=coin.place.index,
+        is_confirmed=coin.is_confirmed,
     )
 
 

@@ -6,7 +6,7 @@ prepared sweep is unsigned: it authorises nothing, and what it says is proven ag
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -102,6 +102,8 @@ class CoinKept(msgspec.Struct, frozen=True, kw_only=True):
     amount: int
     branch: int
     index: int
+    is_confirmed: bool = True
+    """Whether its making transaction was in a block when it was kept."""
 
     @property
     def at(self) -> Outpoint:
@@ -132,7 +134,8 @@ class PreparedSweep:
         found: list[Coin] = []
         for kept in self.coins:
             try:
-                found.append(proven(kept.at, self.made_by.get(kept.txid, b""), descriptor, kept.branch, kept.index))
+                coin = proven(kept.at, self.made_by.get(kept.txid, b""), descriptor, kept.branch, kept.index)
             except InputError:
                 continue
+            found.append(replace(coin, is_confirmed=kept.is_confirmed))
         return found
