@@ -280,6 +280,18 @@ def test_a_forged_destination_or_descriptor_signs_nothing(house: VaultHouse, ser
     assert not server.pool
 
 
+@pytest.mark.parametrize("of", ["{}.2", "{}.2.1", "x", "acc_é"])
+def test_no_account_takes_a_name_that_another_s_rekeying_needs(house: VaultHouse, safe: Descriptor, of: str) -> None:
+    account = registered(house, safe.text)
+    other = house.account(assets=(REGTEST.asset,), identity=of.format(account))
+    with pytest.raises(InputError, match="an account's id is acc_"):
+        vaults(house).provision(other)
+    sharing = house.account(wallet=f"bitcoin-{account.lower()}.2.1")
+    with pytest.raises(InputError, match="give the account another wallet_id"):
+        vaults(house).provision(sharing)
+    assert vaults(house).prepare_rotation(account, "seed", key="p").facts["address"]
+
+
 def test_wrong_terms_and_mixed_assets_are_said(house: VaultHouse, safe: Descriptor) -> None:
     with pytest.raises(InputError, match="threshold is a number"):
         registered(house, safe.text, threshold="x")
