@@ -42,8 +42,8 @@ class Situation:
 
     free: tuple[Coin, ...]
     contests: tuple[Contest, ...]
-    gone: tuple[Coin, ...]
-    """In a block, spent by somebody else: lost."""
+    gone: tuple[tuple[Coin, str], ...]
+    """In a block, spent by somebody else: lost; each with the id of what spent it."""
 
 
 def scan(chain: BitcoinChain, descriptor: Descriptor, known: Sequence[Coin] = ()) -> list[Coin]:
@@ -95,10 +95,11 @@ def spent_by(chain: BitcoinChain, wallet: BitcoinWallet, raw: bytes) -> tuple[Co
 def situation(chain: BitcoinChain, coins: Sequence[Coin], ours: frozenset[str], listed: frozenset[str]) -> Situation:
     """Sort registered coins by what spends them; `ours` are ids of our own transactions, `listed` coins known as unspent.
 
-    Coins whose making transaction the chain has no more are in no part of what is returned.
+    Coins whose making transaction the chain has no more are in no part of what is returned. Raises UnavailableError when the
+    endpoint does not answer, or calls a coin spent by a transaction that does not spend it.
     """
     free: list[Coin] = []
-    gone: list[Coin] = []
+    gone: list[tuple[Coin, str]] = []
     taken: dict[str, list[Coin]] = {}
     depths: dict[str, int | None] = {}
     for coin in coins:
@@ -115,7 +116,8 @@ def situation(chain: BitcoinChain, coins: Sequence[Coin], ours: frozenset[str], 
         elif spender.txid in ours:
             continue
         elif spender.height is not None:
-            gone.append(coin)
+            _require_spent(chain, coin, spender.txid)
+            gone.append((coin, spender.txid))
         else:
             taken.setdefault(spender.txid, []).append(coin)
     contests = []
@@ -124,6 +126,15 @@ def situation(chain: BitcoinChain, coins: Sequence[Coin], ours: frozenset[str], 
         if rival is not None:
             contests.append(Contest(txid, tuple(group), rival))
     return Situation(tuple(free), tuple(contests), tuple(gone))
+
+
+def _require_spent(chain: BitcoinChain, coin: Coin, by: str) -> None:
+    try:
+        found = spends(parsed(chain.transaction(by)))
+    except (InputError, NotFoundError) as error:
+        raise UnavailableError(f"the chain's endpoint has not what it says spent {coin.at.text}: {error}") from error
+    if coin.at not in found:
+        raise UnavailableError(f"the chain's endpoint lies: {by} does not spend {coin.at.text}")
 
 
 def rival_of(chain: BitcoinChain, txid: str) -> Rival | None:

@@ -104,6 +104,8 @@ class CoinKept(msgspec.Struct, frozen=True, kw_only=True):
     index: int
     is_confirmed: bool = True
     """Whether its making transaction was in a block when it was kept."""
+    taken_by: str = ""
+    """The transaction of somebody else, in a block, that spent it; empty while it is ours."""
 
     @property
     def at(self) -> Outpoint:
@@ -129,10 +131,20 @@ class PreparedSweep:
     psbts: tuple[bytes, ...]
     made_at: datetime
 
+    @property
+    def held(self) -> tuple[CoinKept, ...]:
+        """The coins that are still there."""
+        return tuple(one for one in self.coins if not one.taken_by)
+
+    @property
+    def taken(self) -> int:
+        """Satoshis that others took."""
+        return sum(one.amount for one in self.coins if one.taken_by)
+
     def proven(self, descriptor: Descriptor) -> list[Coin]:
-        """Return the coins, each proven by the transaction that made it; those that are not the wallet's are left out."""
+        """Return the coins held, each proven by what made it; those that are not the wallet's are left out."""
         found: list[Coin] = []
-        for kept in self.coins:
+        for kept in self.held:
             try:
                 coin = proven(kept.at, self.made_by.get(kept.txid, b""), descriptor, kept.branch, kept.index)
             except InputError:

@@ -53,13 +53,13 @@ def bury(server: Esplora) -> None:
     server.mine()
 
 
-def steal(house: VaultHouse, server: Esplora, account: AccountId, rate: int, index: int = 0) -> bytes:
+def steal(house: VaultHouse, server: Esplora, account: AccountId, rate: int, *, to: bytes = b"") -> bytes:
     """Return the thief's transaction of one coin, signed with keys of ours as a thief with two of them would."""
     of = current_of(wallets_of(house.parts, account), account)
-    listed = server.unspent(of.descriptor.address(0, index))[0]
+    listed = server.unspent(of.descriptor.address(0, 0))[0]
     at = Outpoint(str(listed["txid"]), int(str(listed["vout"])))
-    coin = proven(at, server.raw(at.txid) or b"", of.descriptor, 0, index)
-    taken = draft(of.descriptor, (coin,), of.descriptor.place(1, 30).script_pubkey, rate)
+    coin = proven(at, server.raw(at.txid) or b"", of.descriptor, 0, 0)
+    taken = draft(of.descriptor, (coin,), to or of.descriptor.place(1, 30).script_pubkey, rate)
     assert taken is not None
     errand = BitcoinVault(house.parts)._errand(account, "thief")
     unsigned = Unsigned(of.descriptor, taken)
