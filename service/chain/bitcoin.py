@@ -123,8 +123,10 @@ class EsploraChain:
 
     def spender(self, txid: str, vout: int) -> Spender | None:
         """See the port."""
-        told = self._json(f"/tx/{txid}/outspend/{vout}", _Outspend)
-        if not told.spent:
+        told = self._maybe(f"/tx/{txid}/outspend/{vout}", _Outspend)
+        if told is None and self.depth(txid) is not None:
+            raise UnavailableError(f"the chain's endpoint does not know what spends {txid}:{vout}, which it has")
+        if told is None or not told.spent:
             return None
         if told.txid is None or told.status is None:
             raise UnavailableError("the chain's endpoint says that an output is spent, but not by what")

@@ -134,7 +134,7 @@ class BitcoinChain(Protocol):
         ...
 
     def spender(self, txid: str, vout: int) -> Spender | None:
-        """Return what spends an output, or None."""
+        """Return what spends an output, or None; also None where the chain has no such transaction."""
         ...
 
     def pooled(self, txid: str) -> PoolTransaction | None:

@@ -97,7 +97,7 @@ class BitcoinVault:
         return sweeps.swept(self._errand(account, ""))
 
     def retire(self, account: AccountId, *, key: str) -> Receipt:
-        """Make the re-keyed wallet current and the old keys unable to sign."""
+        """Make the re-keyed wallet current and the old keys unable to sign; say what others took (`taken`, satoshis)."""
         every = wallets.wallets_of(self._parts, account)
         new, old = wallets.prepared_of(every), wallets.current_of(every, account)
         if new is None:
@@ -106,6 +106,7 @@ class BitcoinVault:
             raise ConflictError(f"account {account} has no new wallet yet: prepare the rotation first")
         if self.swept(account) is not Verdict.HOLDS:
             raise ConflictError(f"the old wallet of {account} is not empty yet: sweep it first")
+        taken = sweeps.refresh(self._errand(account, key)).taken
         lost = [k for k in wallets.keys_under(self._parts, old) if k.wallet_id not in set(new.signers.values())]
         for leaf in self._leaves(old, lost):
             with token_calls():
@@ -115,11 +116,17 @@ class BitcoinVault:
             uow.keys.set_key_state([one.id for one in lost if one.state in wallets.SIGNING], KeyState.RETIRED.value)
             wallets.make_current(uow, old, new)
             sentence = (
-                f"Wallet {new.number} of account {account} is current, the keys of wallet {old.number} are retired"
+                f"Wallet {new.number} of account {account} is current, the keys of wallet {old.number} are retired;"
+                f" {taken} satoshis were taken by others"
             )
-            facts = {"keys": [one.id for one in lost], "descriptor": new.descriptor.text, "step": key}
+            facts = {
+                "keys": [one.id for one in lost],
+                "descriptor": new.descriptor.text,
+                "step": key,
+                "taken": str(taken),
+            }
             uow.record(Entry(kind="keys.retired", at=uow.now, subject=account, sentence=sentence, facts=facts))
-        return Receipt(account, {"address": wallets.address_of(new)})
+        return Receipt(account, {"address": wallets.address_of(new), "taken": str(taken)})
 
     def retired(self, account: AccountId) -> Verdict:
         """Ask the token whether a leaf of a replaced wallet could still sign."""

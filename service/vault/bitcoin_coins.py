@@ -1,13 +1,14 @@
 """What a Bitcoin wallet holds, what is under way, and what stands in the way: asked of the chain, proven, bounded.
 
 Rules: addresses are looked through on both branches until `GAP` in a row were never used, at most `MOST_ADDRESSES`; a coin
-counts only with the transaction that made it. A coin that we registered and the endpoint no longer lists is not forgotten:
-what spends it decides, and an unconfirmed thief is a rival, not a fact. What a rival's replacement must pay is followed down
+counts only with the transaction that made it. A coin that we registered and the endpoint no longer lists is forgotten only
+when the chain has its making transaction no more (it was replaced); else what spends it decides, and an unconfirmed thief is
+a rival, not a fact. What a rival's replacement must pay is followed down
 its descendants as far as `MOST_DESCENDANTS`.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from service.domain.bitcoin.coins import Coin, Outpoint, parsed, proven, spends
@@ -41,8 +42,8 @@ class Situation:
 
     free: tuple[Coin, ...]
     contests: tuple[Contest, ...]
-    gone: tuple[Coin, ...]
-    """In a block, spent by somebody else: lost."""
+    gone: tuple[tuple[Coin, str], ...]
+    """In a block, spent by somebody else: lost; each with the id of what spent it."""
 
 
 def scan(chain: BitcoinChain, descriptor: Descriptor, known: Sequence[Coin] = ()) -> list[Coin]:
@@ -61,8 +62,8 @@ def scan(chain: BitcoinChain, descriptor: Descriptor, known: Sequence[Coin] = ()
     made_by: dict[str, bytes] = {}
     found: list[Coin] = []
     for one, branch, index in told[:MOST_PROVEN]:
-        kept = have.get(f"{one.txid}:{one.vout}")
-        found.append(kept or _proven(chain, descriptor, (one, branch, index), made_by))
+        coin = have.get(f"{one.txid}:{one.vout}") or _proven(chain, descriptor, (one, branch, index), made_by)
+        found.append(replace(coin, is_confirmed=one.height is not None))
         if found[-1].amount != one.amount:
             raise UnavailableError(f"the chain's endpoint lies about the amount of {found[-1].at.text}")
     return found
@@ -71,7 +72,8 @@ def scan(chain: BitcoinChain, descriptor: Descriptor, known: Sequence[Coin] = ()
 def spent_by(chain: BitcoinChain, wallet: BitcoinWallet, raw: bytes) -> tuple[Coin, ...]:
     """Return the coins that a transaction of ours spends, proven again; the wallet's reach says where to look.
 
-    Raises UnavailableError when the endpoint does not answer.
+    Those whose making transaction the chain has no more are left out. Raises UnavailableError when the endpoint does
+    not answer.
     """
     places = {
         wallet.descriptor.place(branch, index).script_pubkey: (branch, index)
@@ -80,7 +82,10 @@ def spent_by(chain: BitcoinChain, wallet: BitcoinWallet, raw: bytes) -> tuple[Co
     }
     found = []
     for outpoint in spends(parsed(raw)):
-        made_by = chain.transaction(outpoint.txid)
+        try:
+            made_by = chain.transaction(outpoint.txid)
+        except NotFoundError:
+            continue
         place = places.get(bytes(parsed(made_by).vout[outpoint.vout].script_pubkey.data))
         if place is not None:
             found.append(proven(outpoint, made_by, wallet.descriptor, *place))
@@ -88,18 +93,31 @@ def spent_by(chain: BitcoinChain, wallet: BitcoinWallet, raw: bytes) -> tuple[Co
 
 
 def situation(chain: BitcoinChain, coins: Sequence[Coin], ours: frozenset[str], listed: frozenset[str]) -> Situation:
-    """Sort registered coins by what spends them; `ours` are ids of our own transactions, `listed` coins known as unspent."""
+    """Sort registered coins by what spends them; `ours` are ids of our own transactions, `listed` coins known as unspent.
+
+    Coins whose making transaction the chain has no more are in no part of what is returned. Raises UnavailableError when the
+    endpoint does not answer, or calls a coin spent by a transaction that does not spend it.
+    """
     free: list[Coin] = []
-    gone: list[Coin] = []
+    gone: list[tuple[Coin, str]] = []
     taken: dict[str, list[Coin]] = {}
+    depths: dict[str, int | None] = {}
     for coin in coins:
-        spender = None if coin.at.text in listed else chain.spender(coin.at.txid, coin.at.vout)
-        if spender is None:
+        if coin.at.text in listed:
             free.append(coin)
+            continue
+        spender = chain.spender(coin.at.txid, coin.at.vout)
+        if spender is None:
+            if coin.at.txid not in depths:
+                depths[coin.at.txid] = chain.depth(coin.at.txid)
+            depth = depths[coin.at.txid]
+            if depth is not None:
+                free.append(replace(coin, is_confirmed=depth > 0))
         elif spender.txid in ours:
             continue
         elif spender.height is not None:
-            gone.append(coin)
+            _require_spent(chain, coin, spender.txid)
+            gone.append((coin, spender.txid))
         else:
             taken.setdefault(spender.txid, []).append(coin)
     contests = []
@@ -108,6 +126,15 @@ def situation(chain: BitcoinChain, coins: Sequence[Coin], ours: frozenset[str], 
         if rival is not None:
             contests.append(Contest(txid, tuple(group), rival))
     return Situation(tuple(free), tuple(contests), tuple(gone))
+
+
+def _require_spent(chain: BitcoinChain, coin: Coin, by: str) -> None:
+    try:
+        found = spends(parsed(chain.transaction(by)))
+    except (InputError, NotFoundError) as error:
+        raise UnavailableError(f"the chain's endpoint has not what it says spent {coin.at.text}: {error}") from error
+    if coin.at not in found:
+        raise UnavailableError(f"the chain's endpoint lies: {by} does not spend {coin.at.text}")
 
 
 def rival_of(chain: BitcoinChain, txid: str) -> Rival | None:

@@ -35,7 +35,7 @@ from service.domain.plan import Verdict
 from service.domain.timeline import Entry
 from service.domain.vault import SweepState, SweepTransaction
 from service.ports.chain import BitcoinChain
-from service.vault.bitcoin_coins import Situation, rival_of, scan, situation, spent_by
+from service.vault.bitcoin_coins import MOST_PROVEN, Situation, rival_of, scan, situation, spent_by
 from service.vault.bitcoin_wallets import cosign, wallets_of
 from service.vault.destinations import verified_destination
 from service.vault.parts import VaultParts
@@ -93,9 +93,14 @@ class Errand:
 
     def registered(self) -> list[Coin]:
         """Return the coins that are kept ready, each proven."""
+        ready = self.ready()
+        return [] if ready is None else ready.proven(self.wallet.descriptor)
+
+    def ready(self) -> PreparedSweep | None:
+        """Return what is kept ready for the wallet."""
         with self.parts.db.begin() as uow:
             ready = uow.bitcoin.prepared(self.account)
-        return [] if ready is None or ready.wallet != self.wallet.number else ready.proven(self.wallet.descriptor)
+        return None if ready is None or ready.wallet != self.wallet.number else ready
 
     def rows(self) -> list[SweepTransaction]:
         """Return the account's sweep transactions on this network that did not fail."""
@@ -128,7 +133,7 @@ def refresh(task: Errand) -> PreparedSweep:
         to=task.safe.destination.descriptor,
         rate=rate,
         tip=tip,
-        coins=tuple(_kept(coin) for coin in moved),
+        coins=(*(_kept(coin) for coin in moved), *_taken(task, missed, names)),
         made_by={coin.at.txid: coin.made_by for coin in moved},
         psbts=tuple(write(Unsigned(descriptor, one)) for one in found.drafts),
         made_at=task.parts.clock.now(),
@@ -136,6 +141,16 @@ def refresh(task: Errand) -> PreparedSweep:
     with task.parts.db.begin() as uow:
         uow.bitcoin.keep(ready)
     return ready
+
+
+def _taken(task: Errand, missed: Situation, listed: frozenset[str]) -> list[CoinKept]:
+    """Return what others took, the largest first: known before, or missed now. What a reorganisation gave back is not."""
+    with task.parts.db.begin() as uow:
+        ours = {row.transaction_hash for row in uow.keys.sweeps(task.account)}
+    before = task.ready()
+    known = [] if before is None else [one for one in before.coins if one.taken_by and one.at.text not in listed]
+    known += [_kept(coin, by) for coin, by in missed.gone if by not in ours]
+    return sorted(known, key=lambda one: -one.amount)[:MOST_PROVEN]
 
 
 def sweep(task: Errand) -> None:
@@ -174,7 +189,7 @@ def swept(task: Errand) -> Verdict:
 def holdings(task: Errand) -> dict[str, str]:
     """Return what a sweep would move now: CAIP-19 → satoshis."""
     ready = refresh(task)
-    total = sum(one.amount for one in ready.coins)
+    total = sum(one.amount for one in ready.held)
     return {task.wallet.descriptor.network.asset: str(total)} if total else {}
 
 
@@ -240,9 +255,14 @@ def _keep_half_signed(task: Errand, txid: str, psbt: bytes) -> None:
 
 
 def _kept_row(task: Errand, made: Draft, raw: bytes) -> SweepTransaction:
-    network = task.wallet.descriptor.network
+    network, name = task.wallet.descriptor.network, txid_of(parsed(raw))
     with task.parts.db.begin() as uow:
-        numbers = [row.nonce for row in uow.keys.sweeps(task.account) if row.chain == network.chain]
+        rows = [row for row in uow.keys.sweeps(task.account) if row.chain == network.chain]
+        refused = next((r for r in rows if r.transaction_hash == name and r.state is SweepState.FAILED), None)
+        if refused is not None:
+            # Signed anew it is the same transaction: what was refused then may be taken now.
+            uow.keys.set_sweep_state(refused.id, SweepState.SIGNED)
+            return replace(refused, state=SweepState.SIGNED)
     row = SweepTransaction(
         id=new_id("swp"),
         step_key=task.step_key,
@@ -252,9 +272,9 @@ def _kept_row(task: Errand, made: Draft, raw: bytes) -> SweepTransaction:
         to_address=task.safe.destination.descriptor,
         asset=network.asset,
         amount_base_units=made.amount,
-        nonce=max(numbers, default=-1) + 1,
+        nonce=max((row.nonce for row in rows), default=-1) + 1,
         raw_transaction=raw,
-        transaction_hash=txid_of(parsed(raw)),
+        transaction_hash=name,
         state=SweepState.SIGNED,
     )
     facts = {"hash": row.transaction_hash, "asset": row.asset, "amount": str(row.amount_base_units), "fee": made.fee}
@@ -346,9 +366,15 @@ def _pay_for(task: Errand, row: SweepTransaction, parent: Draft, rate: int) -> N
         _send(bumping, _signed(bumping, made))
 
 
-def _kept(coin: Coin) -> CoinKept:
+def _kept(coin: Coin, taken_by: str = "") -> CoinKept:
     return CoinKept(
-        txid=coin.at.txid, vout=coin.at.vout, amount=coin.amount, branch=coin.place.branch, index=coin.place.index
+        txid=coin.at.txid,
+        vout=coin.at.vout,
+        amount=coin.amount,
+        branch=coin.place.branch,
+        index=coin.place.index,
+        is_confirmed=coin.is_confirmed,
+        taken_by=taken_by,
     )
 
 

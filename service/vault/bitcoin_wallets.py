@@ -19,13 +19,13 @@ from service.domain.bitcoin.descriptor import RECEIVE, Cosigner, Descriptor, Kin
 from service.domain.bitcoin.psbt import Signature, Unsigned
 from service.domain.bitcoin.wallet import PLATFORM, BitcoinWallet, WalletTerms, WalletUse, read_terms
 from service.domain.errors import ConflictError, InputError, MissingCapabilityError, NotFoundError
-from service.domain.ids import AccountId, new_id
+from service.domain.ids import AccountId, looks_like_id, new_id
 from service.domain.plan import Receipt
 from service.domain.timeline import Entry
 from service.domain.vault import VaultKey, WalletState
 from service.ports.store.unit import UnitOfWork
 from service.vault.parts import VaultParts, token_calls
-from service.vault.provision import ensure_wallet, sign_destinations, wallet_lock
+from service.vault.provision import BITCOIN_WALLET, ensure_wallet, sign_destinations, wallet_lock
 
 SIGNING: Final = frozenset({KeyState.ACTIVE.value, KeyState.RESTRICTED.value})
 
@@ -38,7 +38,7 @@ def provision(parts: VaultParts, account: AccountId) -> Receipt:
     wallets = wallets_of(parts, account)
     if not wallets:
         terms = _terms(parts, account)
-        name = f"bitcoin-{account.lower()}"
+        name = _name(account)
         with parts.db.begin() as uow:
             uow.lock(wallet_lock(name))
             uow.keys.reserve_path(account, name, terms.path)
@@ -81,7 +81,7 @@ def rekey(parts: VaultParts, account: AccountId, step_key: str) -> BitcoinWallet
     descriptor, signers = current.descriptor, dict(current.signers)
     number = len(wallets) + 1
     for place, fingerprint in enumerate(sorted(current.signers), start=1):
-        wallet_id = f"bitcoin-{account.lower()}.{number}.{place}"
+        wallet_id = f"{_name(account)}.{number}.{place}"
         fresh, _ = _make_key(parts, account, wallet_id, terms)
         descriptor = descriptor.rekeyed(descriptor.named(fingerprint), fresh)
         signers[fresh.fingerprint] = wallet_id
@@ -152,6 +152,18 @@ def make_current(uow: UnitOfWork, old: BitcoinWallet, new: BitcoinWallet) -> Non
     uow.bitcoin.set_use(old.account_id, old.number, WalletUse.REPLACED)
     uow.bitcoin.set_use(new.account_id, new.number, WalletUse.CURRENT)
     uow.keys.provisioned(old.account_id, (address_of(new),))
+
+
+def _name(account: AccountId) -> str:
+    """Return what the account's seeds are named after, which no other account's are.
+
+    Raises InputError for an id of another form: whoever registers accounts could take a name that a re-keying needs later.
+    """
+    if not looks_like_id(account, "acc"):
+        raise InputError(
+            "an account's id is acc_ and 26 letters and digits: register the account anew", field="account"
+        )
+    return f"{BITCOIN_WALLET}{account.lower()}"
 
 
 def _terms(parts: VaultParts, account: AccountId) -> WalletTerms:

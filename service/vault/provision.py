@@ -22,7 +22,7 @@ from hsm.keypath import DerivationPath
 from hsm.restrictions import KeyState
 from hsm.statements import SafeDestination
 from service.domain.account import AccountRef, Holder
-from service.domain.errors import ApprovalError, ConflictError
+from service.domain.errors import ApprovalError, ConflictError, InputError
 from service.domain.ids import AccountId, new_id
 from service.domain.plan import Receipt
 from service.domain.setup import registered_destination
@@ -35,6 +35,8 @@ from service.vault.parts import VaultParts, token_calls
 _log = structlog.get_logger()
 _PURPOSE: Final = 44
 _ETHER: Final = 60
+BITCOIN_WALLET: Final = "bitcoin-"
+"""What the names of Bitcoin accounts' seeds begin with; no other account shares these."""
 DEFAULT_CHAIN: Final = "eip155:1"
 
 
@@ -200,6 +202,10 @@ def _reserve(parts: VaultParts, account_id: AccountId) -> tuple[str, str]:
     with parts.db.begin() as uow:
         account = uow.registry.account(account_id)
         wallet_id = account.wallet_id or f"wallet-{account_id.lower()}"
+        if wallet_id.startswith(BITCOIN_WALLET):
+            raise InputError(
+                f"{wallet_id} is a Bitcoin account's: give the account another wallet_id", field="wallet_id"
+            )
         uow.lock(wallet_lock(wallet_id))
         account = uow.registry.account(account_id)
         if account.account_path is not None:

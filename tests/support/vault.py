@@ -125,9 +125,14 @@ class VaultHouse:
         return Vault(replace(self.parts, db=db, token=token, statements=statements, chains=chains))
 
     def account(
-        self, *, wallet: str | None = None, assets: tuple[str, ...] = (COIN, TOKEN), holder: str = "vault_key"
+        self,
+        *,
+        wallet: str | None = None,
+        assets: tuple[str, ...] = (COIN, TOKEN),
+        holder: str = "vault_key",
+        identity: str = "",
     ) -> AccountId:
-        identity = AccountId(new_id("acc"))
+        identity = AccountId(identity or new_id("acc"))
         self.numbers.append(identity)
         with self.superuser.begin() as uow:
             uow.connection.execute(

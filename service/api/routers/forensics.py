@@ -126,8 +126,8 @@ def get_sweep(account_id: Id, parts: Parts, _responder: Responder) -> SweepReady
         to=found.to,
         rate_sat_per_kvb=found.rate,
         tip=found.tip,
-        coins=len(found.coins),
-        satoshis=str(sum(coin.amount for coin in found.coins)),
+        coins=len(found.held),
+        satoshis=str(sum(coin.amount for coin in found.held)),
         made_at=found.made_at,
         psbts=[base64.b64encode(one).decode() for one in found.psbts],
     )

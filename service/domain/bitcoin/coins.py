@@ -42,6 +42,8 @@ class Coin:
     place: Place
     made_by: bytes
     """The transaction that made it, as it stands in the chain: signers check it (BIP-174, non-witness UTXO)."""
+    is_confirmed: bool = True
+    """False while that transaction is in no block: whoever made it may still replace it, and the coin is gone."""
 
 
 def proven(outpoint: Outpoint, made_by: bytes, descriptor: Descriptor, branch: int, index: int) -> Coin:

@@ -1,11 +1,13 @@
 """Planning a sweep: which coins go into which transaction, at what fee, and when it beats another one.
 
 Rules: every coin that is worth at least `WORTH` times what moving it costs is swept, the largest first, in transactions of
-at most `MAX_INPUTS` inputs and one output; what is left is told, never hidden. Sizes are upper bounds (BIP-141 weights, a
-signature at its longest), so the fee rate is never below what was asked. No fee is above `MAX_RATE`, nor above a quarter of
-what a transaction moves: a lying fee estimate or a thief who bids cannot make us burn the rest. Every input signals
-replacement (BIP-125). To replace, a transaction pays all fees of what it replaces and its own relay besides (BIP-125 rules
-3 and 4), and a higher rate; a child pays for its parent so that both together have the rate (CPFP).
+at most `MAX_INPUTS` inputs and one output; what is left is told, never hidden. Coins in no block come last, those of each
+making transaction apart: one that is replaced, or too deep in a chain of unconfirmed ones, then stops no other coin. Sizes
+are upper bounds (BIP-141 weights, a signature at its longest), so the rate is never below what was asked. No fee is above
+`MAX_RATE`, nor above a quarter of what a transaction moves: a lying fee estimate or a thief who bids cannot make us burn
+the rest. Every input signals replacement (BIP-125). To replace, a transaction pays all fees of what it replaces and its own
+relay besides (BIP-125 rules 3 and 4), and a higher rate; a child pays for its parent so that both together have the rate
+(CPFP).
 """
 
 from collections.abc import Sequence
@@ -83,17 +85,29 @@ def plan(descriptor: Descriptor, coins: Sequence[Coin], to: bytes, rate: int) ->
     each = _input_weight(descriptor.kind, descriptor.threshold, coins[0].place) if coins else 0
     worth = [coin for coin in coins if coin.amount * 4_000 >= WORTH * each * rate]
     worth.sort(key=lambda coin: (-coin.amount, coin.at))
-    most = MAX_INPUTS * MAX_TRANSACTIONS
     drafts: list[Draft] = []
     dust = [coin for coin in coins if coin.amount * 4_000 < WORTH * each * rate]
-    for start in range(0, min(len(worth), most), MAX_INPUTS):
-        batch = tuple(worth[start : start + MAX_INPUTS])
+    batches = _batches(worth)
+    for batch in batches[:MAX_TRANSACTIONS]:
         found = draft(descriptor, batch, to, rate)
         if found is None:
             dust.extend(batch)
         else:
             drafts.append(found)
-    return Plan(tuple(drafts), tuple(dust), tuple(worth[most:]))
+    return Plan(tuple(drafts), tuple(dust), tuple(coin for batch in batches[MAX_TRANSACTIONS:] for coin in batch))
+
+
+def _batches(coins: Sequence[Coin]) -> list[tuple[Coin, ...]]:
+    """Split coins, in their order, into those of one transaction each: confirmed together, others by what made them."""
+    groups: dict[str, list[Coin]] = {"": [coin for coin in coins if coin.is_confirmed]}
+    for coin in coins:
+        if not coin.is_confirmed:
+            groups.setdefault(coin.at.txid, []).append(coin)
+    return [
+        tuple(group[start : start + MAX_INPUTS])
+        for group in groups.values()
+        for start in range(0, len(group), MAX_INPUTS)
+    ]
 
 
 def draft(

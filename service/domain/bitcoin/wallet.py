@@ -6,7 +6,7 @@ prepared sweep is unsigned: it authorises nothing, and what it says is proven ag
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -102,6 +102,10 @@ class CoinKept(msgspec.Struct, frozen=True, kw_only=True):
     amount: int
     branch: int
     index: int
+    is_confirmed: bool = True
+    """Whether its making transaction was in a block when it was kept."""
+    taken_by: str = ""
+    """The transaction of somebody else, in a block, that spent it; empty while it is ours."""
 
     @property
     def at(self) -> Outpoint:
@@ -127,12 +131,23 @@ class PreparedSweep:
     psbts: tuple[bytes, ...]
     made_at: datetime
 
+    @property
+    def held(self) -> tuple[CoinKept, ...]:
+        """The coins that are still there."""
+        return tuple(one for one in self.coins if not one.taken_by)
+
+    @property
+    def taken(self) -> int:
+        """Satoshis that others took."""
+        return sum(one.amount for one in self.coins if one.taken_by)
+
     def proven(self, descriptor: Descriptor) -> list[Coin]:
-        """Return the coins, each proven by the transaction that made it; those that are not the wallet's are left out."""
+        """Return the coins held, each proven by what made it; those that are not the wallet's are left out."""
         found: list[Coin] = []
-        for kept in self.coins:
+        for kept in self.held:
             try:
-                found.append(proven(kept.at, self.made_by.get(kept.txid, b""), descriptor, kept.branch, kept.index))
+                coin = proven(kept.at, self.made_by.get(kept.txid, b""), descriptor, kept.branch, kept.index)
             except InputError:
                 continue
+            found.append(replace(coin, is_confirmed=kept.is_confirmed))
         return found

@@ -9,17 +9,11 @@ import pytest
 from service.chain.bitcoin import EsploraChain, bitcoin_chains
 from service.domain.bitcoin.network import MAIN, REGTEST
 from service.domain.errors import InputError, NotFoundError, RefusedByOtherSideError, UnavailableError
-from tests.support.esplora import Esplora, esplora
-from tests.support.regtest import ANYONE, COIN, Regtest, txid_of
+from tests.support.esplora import Esplora
+from tests.support.regtest import ANYONE, COIN, txid_of
 
 pytestmark = pytest.mark.servers
 NOBODY = "00" * 32
-
-
-@pytest.fixture
-def node(mined: Regtest) -> Iterator[tuple[Esplora, str]]:
-    with esplora(mined) as found:
-        yield found
 
 
 @pytest.fixture
@@ -45,6 +39,11 @@ def test_what_it_knows_and_does_not_know(node: tuple[Esplora, str], chain: Esplo
     assert chain.pooled(name) is None
     assert chain.transaction(name) == raw
     assert chain.spender(name, 0) is None
+    server.change["/tx/"] = lambda told: None if isinstance(told, dict) and "spent" in told else told
+    assert chain.spender(NOBODY, 0) is None
+    with pytest.raises(UnavailableError, match="which it has"):
+        chain.spender(name, 0)
+    server.change.clear()
     with pytest.raises(NotFoundError):
         chain.transaction(NOBODY)
     with pytest.raises(RefusedByOtherSideError, match="missingorspent"):

@@ -1,20 +1,14 @@
 """The vault's Bitcoin accounts: kept ready, raced, replaced, re-keyed; with a lying, deaf and slow Esplora."""
 
-from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import update
 
-from hsm.pkcs11.custodian import TokenCustodian
-from service.chain.bitcoin import EsploraChain
-from service.domain.bitcoin.coins import Outpoint, proven
-from service.domain.bitcoin.descriptor import Descriptor, Kind
+from service.domain.bitcoin.descriptor import Descriptor
 from service.domain.bitcoin.network import REGTEST, address_of
 from service.domain.bitcoin.psbt import Unsigned, read
-from service.domain.bitcoin.sweep import draft, plan
+from service.domain.bitcoin.sweep import plan
 from service.domain.errors import (
     ApprovalError,
     ConflictError,
@@ -23,93 +17,17 @@ from service.domain.errors import (
     UnavailableError,
     UnknownOutcomeError,
 )
-from service.domain.ids import AccountId
 from service.domain.plan import Verdict
 from service.store.tables.registry import connections
-from service.vault.bitcoin import BitcoinVault
-from service.vault.bitcoin_wallets import cosign, current_of, wallets_of
-from service.vault.vaults import Vaults
-from tests.support.cosigners import Cosigners, two_of_three
-from tests.support.esplora import Esplora, esplora
-from tests.support.incidents import CONNECTION
-from tests.support.regtest import COIN, Regtest, txid_of
-from tests.support.vault import VaultHouse, vault_house
+from tests.integration.bitcoin.accounts import at_safe, bury, fund, registered, steal, vaults, wallet
+from tests.support.cosigners import Cosigners
+from tests.support.esplora import Esplora
+from tests.support.regtest import COIN, txid_of
+from tests.support.vault import VaultHouse
 from workers.reconcile import _rest
 
 pytestmark = pytest.mark.servers
 HOLDS, NOT, CANNOT = Verdict.HOLDS, Verdict.DOES_NOT_HOLD, Verdict.CANNOT_TELL
-TERMS = {"chain": REGTEST.chain, "script": "wsh", "threshold": "2", "vault_keys": "3"}
-
-
-@pytest.fixture
-def node(mined: Regtest) -> Iterator[tuple[Esplora, str]]:
-    with esplora(mined) as found:
-        yield found
-
-
-@pytest.fixture
-def house(fresh_postgres_url: str, token: TokenCustodian, node: tuple[Esplora, str]) -> Iterator[VaultHouse]:
-    with closing(EsploraChain(node[1], REGTEST)) as chain:
-        found, close = vault_house(fresh_postgres_url, token, token.statements, {}, {REGTEST.chain: chain})
-        yield found
-        close()
-
-
-@pytest.fixture
-def server(node: tuple[Esplora, str]) -> Esplora:
-    return node[0]
-
-
-@pytest.fixture
-def safe(mined: Regtest, cosigners: Cosigners, tmp_path: Path) -> Descriptor:
-    return two_of_three(cosigners, Kind.WSH, f"cold{abs(hash(tmp_path))}")[0]
-
-
-def registered(house: VaultHouse, safe: str, **terms: str) -> AccountId:
-    with house.superuser.begin() as uow:
-        uow.connection.execute(
-            update(connections).where(connections.c.id == CONNECTION).values(platform="bitcoin", config=TERMS | terms)
-        )
-    account = house.account(assets=(REGTEST.asset,))
-    house.destination(account, safe, stated_chain=REGTEST.chain)
-    vaults(house).provision(account)
-    return account
-
-
-def vaults(house: VaultHouse) -> Vaults:
-    return Vaults(house.parts)
-
-
-def wallet(house: VaultHouse, account: AccountId) -> Descriptor:
-    return current_of(wallets_of(house.parts, account), account).descriptor
-
-
-def fund(server: Esplora, of: Descriptor, *amounts: int) -> None:
-    made = server.chain.pay(*((of.place(0, index).script_pubkey, amount) for index, amount in enumerate(amounts)))
-    assert server.submit(made) is None
-    server.mine()
-
-
-def at_safe(server: Esplora, safe: Descriptor) -> int:
-    return sum(int(str(one["value"])) for one in server.unspent(safe.address(0, 0)))
-
-
-def bury(server: Esplora) -> None:
-    server.mine()
-    server.mine()
-
-
-def steal(house: VaultHouse, server: Esplora, account: AccountId, rate: int, index: int = 0) -> bytes:
-    """Return the thief's transaction of one coin, signed with keys of ours as a thief with two of them would."""
-    of = current_of(wallets_of(house.parts, account), account)
-    listed = server.unspent(of.descriptor.address(0, index))[0]
-    at = Outpoint(str(listed["txid"]), int(str(listed["vout"])))
-    coin = proven(at, server.raw(at.txid) or b"", of.descriptor, 0, index)
-    taken = draft(of.descriptor, (coin,), of.descriptor.place(1, 30).script_pubkey, rate)
-    assert taken is not None
-    errand = BitcoinVault(house.parts)._errand(account, "thief")
-    unsigned = Unsigned(of.descriptor, taken)
-    return unsigned.whole(cosign(house.parts, of, unsigned, errand.request))
 
 
 @pytest.mark.parametrize("script", ["wsh", "tr"])
@@ -360,6 +278,18 @@ def test_a_forged_destination_or_descriptor_signs_nothing(house: VaultHouse, ser
     with pytest.raises(ApprovalError, match="no active, signed safe destination"):
         vaults(house).sweep(account, key="s")
     assert not server.pool
+
+
+@pytest.mark.parametrize("of", ["{}.2", "{}.2.1", "x", "acc_é"])
+def test_no_account_takes_a_name_that_another_s_rekeying_needs(house: VaultHouse, safe: Descriptor, of: str) -> None:
+    account = registered(house, safe.text)
+    other = house.account(assets=(REGTEST.asset,), identity=of.format(account))
+    with pytest.raises(InputError, match="an account's id is acc_"):
+        vaults(house).provision(other)
+    sharing = house.account(wallet=f"bitcoin-{account.lower()}.2.1")
+    with pytest.raises(InputError, match="give the account another wallet_id"):
+        vaults(house).provision(sharing)
+    assert vaults(house).prepare_rotation(account, "seed", key="p").facts["address"]
 
 
 def test_wrong_terms_and_mixed_assets_are_said(house: VaultHouse, safe: Descriptor) -> None:

@@ -1,5 +1,7 @@
 """Plans of sweeps: sizes, limits, dust, rivals."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -139,3 +141,21 @@ def test_a_transaction_with_bytes_changed_is_another_or_none(at: int, put: bytes
         return
     with pytest.raises(InputError):
         proven(good.at, changed, wallet(), 0, 0)
+
+
+def test_coins_in_no_block_go_last_and_apart_by_what_made_them() -> None:
+    one = coin(wallet(), 1)
+    firm = [renamed(one, n, 10**6) for n in (1, 2)]
+    loose = [replace(renamed(one, n, 10**9), is_confirmed=False) for n in (3, 4)]
+    twin = replace(loose[0], at=Outpoint(loose[0].at.txid, 1))
+    found = plan(wallet(), [*loose, twin, *firm], TO, RATE)
+    assert [{c.at for c in d.coins} for d in found.drafts] == [
+        {c.at for c in firm},
+        {loose[0].at, twin.at},
+        {loose[1].at},
+    ]
+    many = [replace(renamed(one, n, 10**9), is_confirmed=False) for n in range(10, 10 + MAX_TRANSACTIONS)]
+    found = plan(wallet(), [*many, *firm], TO, RATE)
+    assert {c.at for c in found.drafts[0].coins} == {c.at for c in firm}
+    assert len(found.drafts) == MAX_TRANSACTIONS
+    assert [c.at for c in found.later] == [many[-1].at]

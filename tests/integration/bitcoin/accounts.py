@@ -1,0 +1,66 @@
+"""Bitcoin accounts of the vault, their deposits and their thief."""
+
+from sqlalchemy import update
+
+from service.domain.bitcoin.coins import Outpoint, proven
+from service.domain.bitcoin.descriptor import Descriptor
+from service.domain.bitcoin.network import REGTEST
+from service.domain.bitcoin.psbt import Unsigned
+from service.domain.bitcoin.sweep import draft
+from service.domain.ids import AccountId
+from service.store.tables.registry import connections
+from service.vault.bitcoin import BitcoinVault
+from service.vault.bitcoin_wallets import cosign, current_of, wallets_of
+from service.vault.vaults import Vaults
+from tests.support.esplora import Esplora
+from tests.support.incidents import CONNECTION
+from tests.support.vault import VaultHouse
+
+TERMS = {"chain": REGTEST.chain, "script": "wsh", "threshold": "2", "vault_keys": "3"}
+
+
+def registered(house: VaultHouse, safe: str, **terms: str) -> AccountId:
+    with house.superuser.begin() as uow:
+        uow.connection.execute(
+            update(connections).where(connections.c.id == CONNECTION).values(platform="bitcoin", config=TERMS | terms)
+        )
+    account = house.account(assets=(REGTEST.asset,))
+    house.destination(account, safe, stated_chain=REGTEST.chain)
+    vaults(house).provision(account)
+    return account
+
+
+def vaults(house: VaultHouse) -> Vaults:
+    return Vaults(house.parts)
+
+
+def wallet(house: VaultHouse, account: AccountId) -> Descriptor:
+    return current_of(wallets_of(house.parts, account), account).descriptor
+
+
+def fund(server: Esplora, of: Descriptor, *amounts: int) -> None:
+    made = server.chain.pay(*((of.place(0, index).script_pubkey, amount) for index, amount in enumerate(amounts)))
+    assert server.submit(made) is None
+    server.mine()
+
+
+def at_safe(server: Esplora, safe: Descriptor) -> int:
+    return sum(int(str(one["value"])) for one in server.unspent(safe.address(0, 0)))
+
+
+def bury(server: Esplora) -> None:
+    server.mine()
+    server.mine()
+
+
+def steal(house: VaultHouse, server: Esplora, account: AccountId, rate: int, *, to: bytes = b"") -> bytes:
+    """Return the thief's transaction of one coin, signed with keys of ours as a thief with two of them would."""
+    of = current_of(wallets_of(house.parts, account), account)
+    listed = server.unspent(of.descriptor.address(0, 0))[0]
+    at = Outpoint(str(listed["txid"]), int(str(listed["vout"])))
+    coin = proven(at, server.raw(at.txid) or b"", of.descriptor, 0, 0)
+    taken = draft(of.descriptor, (coin,), to or of.descriptor.place(1, 30).script_pubkey, rate)
+    assert taken is not None
+    errand = BitcoinVault(house.parts)._errand(account, "thief")
+    unsigned = Unsigned(of.descriptor, taken)
+    return unsigned.whole(cosign(house.parts, of, unsigned, errand.request))
