@@ -145,9 +145,12 @@ async def _in_time(left_s: float) -> AsyncIterator[None]:
 def _question(wire: WireActivity, connection: ConnectionId, request_id: str, body: bytes) -> GateQuestion:
     told = check_event_id(request_id, "id")
     bytes_told = decoded(wire)
+    activity = to_activity(wire, connection, GATE_PREFIX + told)
+    if bytes_told.signing is not None:
+        activity = msgspec.structs.replace(activity, signing=bytes_told.signing)
     return GateQuestion(
         request_id=told,
-        activity=to_activity(wire, connection, GATE_PREFIX + told),
+        activity=activity,
         facts=body,
         payload_digest=bytes_told.payload_digest,
         doubt=bytes_told.doubt,

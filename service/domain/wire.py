@@ -7,6 +7,8 @@ Rules:
   the raw body and never an error.
 - An EVM address is kept in lower case, as a hold and a baseline of it are: a sender's way of writing it changes nothing.
 - An id from outside never begins as the event ids of gate questions do: it could take a later question's place.
+- The bytes of a withdrawal that is asked about are held against what is told of it: another payment is a mismatch, what
+  cannot be compared is a doubt.
 - Amounts are decimal strings and stay exact; base units fit a word of the EVM (2^256 - 1), more is no amount.
 - Ids and texts have at most 200 characters; NUL is refused, because PostgreSQL cannot store it. A time needs a zone
   (RFC 3339) and lies between 2009 and 2100.
@@ -24,9 +26,10 @@ import msgspec
 
 from service.domain.activity import DESTINATION_KINDS, KINDS, MAX_ID_LENGTH, Activity, Family, SigningFacts
 from service.domain.decode.eip712 import read_typed_data
-from service.domain.decode.evm import decode_transaction, from_hex
+from service.domain.decode.evm import EvmTransaction, decode_transaction, from_hex
+from service.domain.decode.payment import pays, psbt_doubt, psbt_pays, read_payment
 from service.domain.decode.psbt import Psbt, describe_psbt, digest_of
-from service.domain.decode.signing import facts_of_call, facts_of_psbt, facts_of_raw, facts_of_typed_data
+from service.domain.decode.signing import facts_of, facts_of_call, facts_of_psbt, facts_of_raw, facts_of_typed_data
 from service.domain.decode.typed import UNKNOWN, decode_typed_data
 from service.domain.errors import InputError
 from service.domain.evm import MAX_UNITS
@@ -43,6 +46,8 @@ Id = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_LENGTH)]
 Text = Annotated[str, msgspec.Meta(max_length=MAX_ID_LENGTH)]
 BaseUnits = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,78}\Z")]
 Usd = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,18}(\.[0-9]{1,18})?\Z")]
+_WITHDRAWAL: Final = f"{Family.WITHDRAWAL.value}."
+_SIGNING: Final = f"{Family.SIGNING.value}."
 _NULL: Final = msgspec.Raw(b"null")
 HexText = Annotated[str, msgspec.Meta(max_length=MAX_BODY_BYTES)]
 
@@ -88,6 +93,8 @@ class Decoded(NamedTuple):
 
     payload_digest: bytes | None = None
     doubt: str | None = None
+    signing: SigningFacts | None = None
+    """Of a withdrawal: what its bytes do, and whether that is what is told."""
 
 
 class WireActivity(msgspec.Struct, frozen=True):
@@ -159,16 +166,36 @@ def to_activity(wire: WireActivity, connection: ConnectionId, event_id: str) -> 
         device=data.device,
         session=data.session,
         user_agent=data.user_agent,
-        signing=_signing(data) if wire.type.startswith("signing.") else None,
+        signing=_signing(data) if wire.type.startswith(_SIGNING) else None,
     )
 
 
 def decoded(wire: WireActivity) -> Decoded:
     """Return what can be said of the bytes that the activity shows, if it shows any. Raises InputError."""
-    data = wire.data
+    shown = _shown(wire.data)
+    if not shown:
+        return Decoded()
+    found = _held_against(wire) if wire.type.startswith(_WITHDRAWAL) else _of_bytes(wire.data)
+    if len(shown) > 1:
+        return found._replace(doubt=f"{' and '.join(shown)} are told at once, and one can be signed")
+    if not wire.type.startswith((_WITHDRAWAL, _SIGNING)):
+        return found._replace(doubt="bytes are to be signed by an activity that signs nothing")
+    return found
+
+
+def _shown(data: WireData) -> list[str]:
+    told = {
+        "raw_transaction": data.raw_transaction is not None,
+        "contract_call": data.contract_call is not None,
+        "typed_data": data.typed_data != _NULL,
+        "psbt": data.psbt is not None,
+    }
+    return [name for name, there in told.items() if there]
+
+
+def _of_bytes(data: WireData) -> Decoded:
     if data.raw_transaction is not None:
-        transaction = decode_transaction(from_hex(data.raw_transaction, field="data.raw_transaction"))
-        return Decoded(payload_digest(transaction))
+        return Decoded(payload_digest(_transaction(data)))
     if data.typed_data != _NULL:
         message = read_typed_data(bytes(data.typed_data))
         unknown = decode_typed_data(message).name == UNKNOWN
@@ -177,6 +204,26 @@ def decoded(wire: WireActivity) -> Decoded:
         psbt = _psbt(data)
         return Decoded(digest_of(psbt), "its signatures leave outputs or inputs open" if psbt.open_signatures else None)
     return Decoded()
+
+
+def _held_against(wire: WireActivity) -> Decoded:
+    """Compare a withdrawal's bytes with what is told of it."""
+    data, found = wire.data, _of_bytes(wire.data)
+    units = None if data.amount_base_units is None else int(data.amount_base_units)
+    told = read_payment(data.asset, data.destination, units)
+    if told is None or (data.raw_transaction is None and data.psbt is None):
+        doubt = found.doubt or "what is told of the withdrawal cannot be compared with what is to be signed"
+        return found._replace(doubt=doubt, signing=_signing(data))
+    if data.raw_transaction is not None:
+        transaction = _transaction(data)
+        return found._replace(signing=facts_of(transaction, display_mismatch=not pays(transaction, told)))
+    psbt = _psbt(data)
+    signing = facts_of_psbt(psbt, display_mismatch=not psbt_pays(psbt, told))
+    return found._replace(doubt=found.doubt or psbt_doubt(psbt, told), signing=signing)
+
+
+def _transaction(data: WireData) -> EvmTransaction:
+    return decode_transaction(from_hex(data.raw_transaction or "", field="data.raw_transaction"))
 
 
 def check_event_id(event_id: str, field: str) -> str:

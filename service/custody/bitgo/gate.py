@@ -3,9 +3,11 @@
 Rules: BitGo signs these requests only by "webhook signing keys" (a JWT, and a JWT as the answer), of which neither the
 algorithm nor the key's address is public: a request in that form is refused, never guessed at. Without them the address
 alone proves who asks: it ends in a secret of at least 32 characters, compared in constant time, before anything is parsed.
-The request has no id, so what it tells, without the count of approvals so far, is its id. A payment to several places, and
-one whose amounts differ, is a doubt. BitGo has no RETRY: a hold is a refusal, which a rule with the action `getApproval`
-turns into a pending approval for people there.
+The request has no id, so what it tells, without the count of approvals so far, names the payment, and the half-signed
+transaction makes that unique: without one, two payments look alike, and it is a doubt. An approval answers repetitions for
+minutes only, then the transaction and its clearance are looked up again; a doubt waits for people to clear these very bytes.
+A payment to several places, and one whose amounts differ, is a doubt. BitGo has no RETRY: a hold is a refusal, which a
+rule with the action `getApproval` turns into a pending approval for people there.
 """
 
 import hashlib
@@ -28,6 +30,8 @@ MIN_SECRET: Final = 32
 _MAX_SECRET: Final = 200
 _PREFIX: Final = "policy/"
 _MOST_OUTPUTS: Final = 1_000
+_SERVES_S: Final = 300
+"""How long a decision answers repetitions, at most."""
 _COUNTED: Final = frozenset({"approvalCount"})
 _JWT_FIELD: Final = "evaluationId"
 
@@ -50,6 +54,7 @@ class PolicyRequest(msgspec.Struct, frozen=True, rename="camel"):
     rule_id: Text
     outputs: Annotated[tuple[PolicyOutput, ...], msgspec.Meta(min_length=1, max_length=_MOST_OUTPUTS)]
     spend_amount: Amount | None = None
+    half_signed: str | dict[str, object] | None = None
 
 
 class BitgoDoor:
@@ -78,7 +83,7 @@ class BitgoDoor:
             raise InputError(f"the request is malformed: {error}", field="body") from error
         kept = {name: value for name, value in everything.items() if name not in _COUNTED}
         facts = msgspec.json.encode(kept, order="deterministic")
-        return self._asked(request, facts, datetime.fromtimestamp(call.now_s, UTC))
+        return self._asked(request, facts, call.now_s)
 
     def answer(self, call: GateCall, question: GateQuestion, answer: GateAnswer, sign: Signer) -> GateReply:  # noqa: ARG002  BitGo goes by the status
         """Return the answer; see the port."""
@@ -86,24 +91,25 @@ class BitgoDoor:
         refuses = answer.decision is not GateDecision.APPROVE
         return GateReply(msgspec.json.encode(told), b"application/json", refuses)
 
-    def _asked(self, request: PolicyRequest, facts: bytes, at: datetime) -> GateQuestion:
-        request_id = f"policy-{hashlib.sha256(facts).hexdigest()[:40]}"
+    def _asked(self, request: PolicyRequest, facts: bytes, now_s: float) -> GateQuestion:
         coin = self._wallets.get(request.wallet_id)
         paid = [one for one in request.outputs if one.output_wallet != request.wallet_id]
         amount = sum(int(one.output_value) for one in paid)
         places = sorted({one.output_address for one in paid})
+        doubt = _doubt(request, coin, places, amount)
+        payment, request_id = _names(facts, now_s, unique=_is_half_signed(request), doubted=doubt is not None)
         activity = Activity(
             connection=self._connection,
             event_id=GATE_PREFIX + request_id,
             kind="withdrawal.requested",
-            occurred_at=at,
+            occurred_at=datetime.fromtimestamp(now_s, UTC),
             account=request.wallet_id,
-            transaction=request_id,
+            transaction=payment,
             asset=self._assets.name(coin),
             amount_base_units=amount if amount < 10**78 else None,
             destination=self._assets.place(coin, places[0]) if len(places) == 1 else None,
         )
-        return GateQuestion(request_id, activity, facts, doubt=_doubt(request, coin, places, amount))
+        return GateQuestion(request_id, activity, facts, doubt=doubt)
 
 
 def check_secret(secret: bytes, name: str) -> None:
@@ -113,9 +119,25 @@ def check_secret(secret: bytes, name: str) -> None:
         raise ConfigurationError(f"{name} has {MIN_SECRET} to {_MAX_SECRET} letters, digits, - and _", field=name)
 
 
+def _names(facts: bytes, now_s: float, *, unique: bool, doubted: bool) -> tuple[str, str]:
+    """Return the ids of the payment and of the question: what answers repetitions, and for how long."""
+    name = f"policy-{hashlib.sha256(facts).hexdigest()[:40]}"
+    timed = f"{name}-{int(now_s // _SERVES_S)}"
+    if not unique:
+        return timed, timed
+    return name, name if doubted else timed
+
+
+def _is_half_signed(request: PolicyRequest) -> bool:
+    half = request.half_signed
+    return any(half.values()) if isinstance(half, dict) else bool(half)
+
+
 def _doubt(request: PolicyRequest, coin: str | None, places: list[str], amount: int) -> str | None:
     if coin is None:
         return "the connection's setting wallets does not name this wallet"
+    if not _is_half_signed(request):
+        return "the request brings no half-signed transaction: it cannot be told from an earlier one"
     if len(places) != 1 or not places[0]:
         return "the request pays several destinations at once, or none that it names"
     if request.spend_amount is not None and int(request.spend_amount) != amount:

@@ -21,6 +21,7 @@ from service.domain.activity import MAX_ID_LENGTH
 from service.domain.assets import ASSETS_SETTING, Asset, Assets
 from service.domain.decode.calldata import decode_call
 from service.domain.decode.evm import EvmTransaction, decode_transaction, from_hex
+from service.domain.decode.payment import Payment, pays
 from service.domain.decode.signing import facts_of
 from service.domain.errors import InputError
 from service.domain.transactions import payload_digest
@@ -101,11 +102,7 @@ def _as_shown(shown: Shown, transaction: EvmTransaction, asset: Asset) -> bool:
         return False
     if shown.operation == CONTRACT_CALL:
         return transaction.to == place and transaction.value == (amount if asset.contract is None else 0)
-    if asset.contract is None:
-        return transaction.to == place and transaction.value == amount and not transaction.data
-    call = decode_call(transaction.data)
-    exact = call.name == "transfer" and call.recipient == place and call.amount == amount
-    return exact and transaction.to == asset.contract and transaction.value == 0
+    return pays(transaction, Payment(asset.chain, asset.contract, place, amount))
 
 
 def recipient(transaction: EvmTransaction, asset: Asset | None) -> str | None:

@@ -3,10 +3,12 @@
 Rules: what is shown is hashed by ourselves and must be what the key gets, message by message, or it is a mismatch. What
 cannot be held against a hash is a doubt: a message that was not sent, typed data of a kind that is not known (it may be an
 order or a login to anything), a text of 32 bytes (it is somebody's hash, as `eth_sign` had it), and every RAW operation.
+Several messages at once are a doubt: all of them are told, their facts added up, and the payload digest covers them all.
 """
 
+import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Final
 
 import msgspec
@@ -25,6 +27,7 @@ RAW: Final = "RAW"
 MAX_MESSAGES: Final = 20
 _HASH: Final = 32
 _SHOWN: Final = 200
+_LONGEST: Final = 1_500
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -56,10 +59,33 @@ def compare_messages(operation: str, extra: ExtraParameters | None, raw: Sequenc
     if len(told) != len(raw) or len(told) > MAX_MESSAGES:
         return _doubt("other messages are to be signed than are shown")
     found = [_compare_one(message, entry) for message, entry in zip(told, raw, strict=True)]
-    worst = [seen for seen in found if seen.facts is not None and seen.facts.display_mismatch]
-    doubts = [seen for seen in found if seen.doubt is not None]
-    grave = [seen for seen in found if seen.facts is not None and _is_grave(seen.facts)]
-    return (worst or doubts or grave or found)[0]
+    return found[0] if len(found) == 1 else _together(found)
+
+
+def _together(found: Sequence[Seen]) -> Seen:
+    """Return one answer for several messages: nothing that one of them does is hidden behind another."""
+    facts = [seen.facts or SigningFacts(summary=seen.doubt) for seen in found]
+    told = "; ".join(f"{number}. {one.summary}" for number, one in enumerate(facts, 1))
+    digests = [seen.payload_digest for seen in found if seen.payload_digest is not None]
+    doubts = [seen.doubt for seen in found if seen.doubt is not None]
+    return Seen(
+        SigningFacts(
+            delegatecall=_any(one.delegatecall for one in facts),
+            unlimited_approval=_any(one.unlimited_approval for one in facts),
+            governance_call=_any(one.governance_call for one in facts),
+            display_mismatch=_any(one.display_mismatch for one in facts),
+            summary=told if len(told) <= _LONGEST else told[:_LONGEST] + " …",
+        ),
+        next((seen.recipient for seen in found if _is_grave(seen.facts)), found[0].recipient),
+        hashlib.sha256(b"".join(digests)).digest() if len(digests) == len(found) else None,
+        "; ".join(["several messages are to be signed at once", *dict.fromkeys(doubts)]),
+    )
+
+
+def _any(facts: Iterable[bool | None]) -> bool | None:
+    """Return True where one is, None where none is and one is not known."""
+    told = set(facts)
+    return True if True in told else (None if None in told else False)
 
 
 def _compare_one(message: Message, entry: RawTx) -> Seen:
@@ -115,8 +141,10 @@ def _string(raw: bytes) -> str:
         raise InputError("content must be text", field="content") from error
 
 
-def _is_grave(facts: SigningFacts) -> bool:
-    return bool(facts.delegatecall or facts.unlimited_approval or facts.governance_call)
+def _is_grave(facts: SigningFacts | None) -> bool:
+    return facts is not None and bool(
+        facts.display_mismatch or facts.delegatecall or facts.unlimited_approval or facts.governance_call
+    )
 
 
 def _doubt(why: str) -> Seen:

@@ -178,7 +178,7 @@ def test_other_bytes_do_not_pass_by_what_was_cleared(url: str) -> None:
             assert await ask("q-1", raw_transaction=raw(b"")) == "hold"
             clear_by_hand(url, world.rows("SELECT id FROM activities WHERE event_id = 'm'")[0]["id"])
             assert await ask("q-2", raw_transaction=raw(b"")) == "approve"
-            assert await ask("q-3", raw_transaction=raw(b"\x01\x02\x03\x04")) == "hold"
+            assert await ask("q-3", raw_transaction=raw(b"\x01\x02\x03\x04")) == "reject"
 
     asyncio.run(play())
 

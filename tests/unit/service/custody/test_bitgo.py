@@ -36,9 +36,9 @@ def received(document: object, secrets: Mapping[str, str] | None = None) -> Deli
     return BitgoReceiver(config(secrets)).receive(headers, body, now_s=NOW_MS / 1000)
 
 
-def asked(document: object, path: str = f"policy/{PATH_SECRET}") -> GateQuestion:
+def asked(document: object, path: str = f"policy/{PATH_SECRET}", *, later_s: float = 0) -> GateQuestion:
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
-    return BitgoDoor(config()).question(GateCall(path, {}, body, NOW_MS / 1000))
+    return BitgoDoor(config()).question(GateCall(path, {}, body, NOW_MS / 1000 + later_s))
 
 
 def transfer(**changes: object) -> dict[str, object]:
@@ -159,10 +159,35 @@ def test_a_question_before_signing() -> None:
             "several destinations",
         ),
         ({"outputs": [{"outputValue": 250_000}]}, "several destinations"),
+        ({"halfSigned": ""}, "no half-signed transaction"),
+        ({"halfSigned": None}, "no half-signed transaction"),
+        ({"halfSigned": {}}, "no half-signed transaction"),
+        ({"halfSigned": {"txHex": ""}}, "no half-signed transaction"),
     ],
 )
 def test_what_cannot_be_weighed_as_one_payment_is_a_doubt(changes: dict[str, object], words: str) -> None:
     assert words in (asked(policy_request(**changes)).doubt or "")
+
+
+def test_an_answer_serves_for_minutes_and_the_payment_stays_one() -> None:
+    told = policy_request(halfSigned={"txHex": "00"})
+    first, soon, late = asked(told), asked(told, later_s=1), asked(told, later_s=301)
+    assert first.doubt is None
+    assert (soon.request_id, soon.activity.event_id) == (first.request_id, first.activity.event_id)
+    assert late.request_id != first.request_id
+    assert late.activity.transaction == first.activity.transaction
+
+
+def test_a_doubt_about_a_half_signed_transaction_waits_for_people_however_long() -> None:
+    told = policy_request(spendAmount=1)
+    assert asked(told).request_id == asked(told, later_s=86_400).request_id
+
+
+def test_without_a_half_signed_transaction_nothing_of_an_earlier_payment_serves() -> None:
+    told = policy_request(halfSigned="")
+    first, late = asked(told), asked(told, later_s=301)
+    assert late.request_id != first.request_id
+    assert late.activity.transaction != first.activity.transaction
 
 
 @pytest.mark.parametrize(

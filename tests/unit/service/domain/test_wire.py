@@ -3,15 +3,18 @@ import json
 from decimal import Decimal
 
 import pytest
+import rlp
 from embit.psbt import PSBT
 from embit.script import Script
 from embit.transaction import Transaction, TransactionInput, TransactionOutput
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.domain.bitcoin.network import address_of, network_of
+from service.domain.decode.call import selector
 from service.domain.errors import InputError
 from service.domain.ids import ConnectionId
-from service.domain.wire import check_event_id, decoded, parse_wire, to_activity
+from service.domain.wire import Decoded, check_event_id, decoded, parse_wire, to_activity
 from tests.support.intake import encoded, withdrawal
 
 BTC = "bip122:000000000019d6689c085ae165831e93/slip44:0"
@@ -124,6 +127,104 @@ def test_messages_and_psbts_are_read(shown: dict[str, object], words: str, *, do
     bytes_told = decoded(wire)
     assert bytes_told.payload_digest is not None
     assert (bytes_told.doubt is not None) == doubted
+
+
+THERE, THIEF, TOKEN = ("0x" + digits * 20 for digits in ("12", "34", "56"))
+
+
+def transaction(to: str, value: int, data: bytes = b"", chain: int = 1) -> str:
+    return (b"\x02" + bytes(rlp.encode([chain, 1, 1, 1, 21000, bytes.fromhex(to[2:]), value, data, []]))).hex()
+
+
+def transfer(to: str, amount: int) -> bytes:
+    return selector("transfer(address,uint256)") + bytes(12) + bytes.fromhex(to[2:]) + amount.to_bytes(32, "big")
+
+
+def asked(**changes: object) -> Decoded:
+    told = {"destination": f"eip155:1:{THERE}", "asset": "eip155:1/slip44:60", "amount_base_units": "5", **changes}
+    return decoded(parse_wire(encoded(withdrawal(1, **told))))
+
+
+@pytest.mark.parametrize(
+    ("changes", "raw", "differs"),
+    [
+        ({}, transaction(THERE, 5), False),
+        ({"destination": THERE.upper().replace("X", "x")}, transaction(THERE, 5), False),
+        ({"type": "withdrawal.signed"}, transaction(THIEF, 5), True),
+        ({}, transaction(THIEF, 5), True),
+        ({}, transaction(THERE, 6), True),
+        ({}, transaction(THERE, 5, chain=10), True),
+        ({}, transaction(THERE, 5, b"\x01"), True),
+        ({"asset": f"eip155:1/erc20:{TOKEN}"}, transaction(TOKEN, 0, transfer(THERE, 5)), False),
+        ({"asset": f"eip155:1/erc20:{TOKEN}"}, transaction(TOKEN, 0, transfer(THIEF, 5)), True),
+        ({"asset": f"eip155:1/erc20:{TOKEN}"}, transaction(THIEF, 0, transfer(THERE, 5)), True),
+    ],
+)
+def test_a_withdrawals_bytes_are_held_against_what_is_told(
+    changes: dict[str, object], raw: str, *, differs: bool
+) -> None:
+    found = asked(raw_transaction=raw, **changes)
+    assert found.signing is not None
+    assert (found.signing.display_mismatch, found.doubt) == (differs, None)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"asset": "house:coin", "raw_transaction": transaction(THERE, 5)},
+        {"destination": "customer-7", "raw_transaction": transaction(THERE, 5)},
+        {"destination": f"eip155:10:{THERE}", "raw_transaction": transaction(THERE, 5)},
+        {"asset": "eip155:1/erc20:0x12", "raw_transaction": transaction(THERE, 5)},
+        {"typed_data": TYPED_PERMIT},
+        {"contract_call": {"to": THERE}},
+        {"raw_transaction": transaction(THERE, 5), "psbt": PSBT_TEXT.decode()},
+        {"type": "access.login_failed", "raw_transaction": transaction(THERE, 5)},
+    ],
+)
+def test_bytes_that_cannot_be_compared_are_a_doubt(changes: dict[str, object]) -> None:
+    assert asked(**changes).doubt is not None
+
+
+def test_a_withdrawal_without_bytes_is_weighed_as_told() -> None:
+    assert asked() == Decoded()
+
+
+TAPROOT, OTHER = b"\x51\x20" + bytes(range(32)), b"\x00\x14" + b"\x07" * 20
+PAID = TAPROOT[:2] + b"\x01" * 32
+PLACE = address_of(PAID, network_of(BTC.partition("/")[0]))
+
+
+def paying(*outputs: tuple[bytes, int], spent: int = 100_000, script: bytes = TAPROOT) -> str:
+    made = PSBT(Transaction(
+        vin=[TransactionInput(bytes(32), 0)], vout=[TransactionOutput(sats, Script(to)) for to, sats in outputs]
+    ))  # fmt: skip
+    made.inputs[0].witness_utxo = TransactionOutput(spent, Script(script))
+    return base64.b64encode(made.serialize()).decode()
+
+
+@pytest.mark.parametrize(
+    ("psbt_text", "differs", "doubted"),
+    [
+        (paying((PAID, 90_000)), False, False),
+        (paying((PAID, 90_000), (TAPROOT, 9_000)), False, False),
+        (paying((PAID, 90_000), (OTHER, 9_000)), False, True),
+        (paying((PAID, 90_000), script=OTHER), False, True),
+        (paying((PAID, 90_000), spent=1_000_000), False, True),
+        (paying((PAID, 89_999)), True, False),
+        (paying((OTHER, 90_000)), True, True),
+        (paying((PAID, 45_000), (PAID, 45_000)), False, False),
+    ],
+)
+def test_a_withdrawals_psbt_is_held_against_what_is_told(psbt_text: str, *, differs: bool, doubted: bool) -> None:
+    found = asked(psbt=psbt_text, asset=BTC, destination=PLACE, amount_base_units="90000")
+    assert found.signing is not None
+    assert (found.signing.display_mismatch, found.doubt is not None) == (differs, doubted)
+
+
+def test_a_psbt_told_as_another_chains_payment_is_another_payment() -> None:
+    found = asked(psbt=paying((PAID, 5)))
+    assert found.signing is not None
+    assert found.signing.display_mismatch
 
 
 def test_unknown_fields_are_no_error() -> None:
