@@ -11,13 +11,14 @@ from service.chain.evm import JsonRpcChain
 from service.domain import guard, safe
 from service.domain.decode.call import selector
 from service.domain.errors import ConflictError, MissingCapabilityError, RefusedByOtherSideError, UnavailableError
+from service.domain.evm import Fee
 from service.domain.plan import Verdict
 from service.store.tables.keys import accounts
 from service.vault.guardian import Guardian
 from service.vault.multisig import Multisigs
 from service.vault.safes import Safe
 from tests.integration.multisig.conftest import SafeHouse
-from tests.support.anvil import CHAIN, ETHER, ROOT, SAFE_BUILD, RefusedCallError, data_of
+from tests.support.anvil import CHAIN, CHAIN_ID, ETHER, ROOT, SAFE_BUILD, RefusedCallError, data_of
 
 THIEF = "0x" + "bad0" * 10
 TOKEN = SAFE_BUILD / "test" / "ERC20Token.sol" / "ERC20Token.json"
@@ -309,6 +310,41 @@ def test_a_foreign_guard_keeps_no_other_safe_open_and_one_free_safe_is_no_unlock
     assert house.multisigs.unlocked(house.account) is Verdict.DOES_NOT_HOLD
     house.multisigs.unlock(house.account)
     assert house.multisigs.unlocked(house.account) is Verdict.HOLDS
+
+
+@pytest.mark.parametrize("told", ["by the estimate", "by the receipt"])
+def test_a_transaction_of_the_safe_that_comes_first_ends_no_step(safe_house: SafeHouse, told: str) -> None:
+    house = safe_house
+    first = house.signed(house.owner(0), b"", 0, 2, value=1)
+
+    class Overtaken(JsonRpcChain):
+        """Another transaction of the Safe comes in between, once: before ours is estimated, or before it is sent."""
+
+        left = 1
+
+        def estimate(self, sender: str, to: str | None, data: bytes) -> int:
+            if told == "by the estimate":
+                self._overtake(to)
+            return super().estimate(sender, to, data)
+
+        def fee(self) -> Fee:
+            self._overtake(house.address)
+            return super().fee()
+
+        def _overtake(self, to: str | None) -> None:
+            if to == house.address and self.left:
+                self.left = 0
+                house.chain.send(house.address, first)
+
+    house.guardian.create_guard()
+    chain = Overtaken(house.chain.url, CHAIN_ID)
+    guardian = replace(house.guardian, chain=chain)
+    multisigs = Multisigs(house.house.parts, lambda _: guardian)
+    with pytest.raises(UnavailableError, match="used nonce 0 first"):
+        multisigs.lock(house.account)
+    multisigs.lock(house.account)
+    assert house.multisigs.locked(house.account) is Verdict.HOLDS
+    chain.close()
 
 
 def test_without_recovery_or_coin_nothing_is_begun(safe_house: SafeHouse) -> None:
