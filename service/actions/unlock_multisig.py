@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from service.actions.base import ActionContext, ContainmentAction, OneAccount
-from service.domain.plan import Effect, Lane, Receipt, Verdict, opposite
+from service.domain.plan import Effect, Lane, Receipt, Verdict
 from service.domain.quorum import Quorum, Role
 
 
@@ -25,4 +25,4 @@ class UnlockMultisig(ContainmentAction):
 
     def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:  # noqa: ARG002  the chain knows by account
         """Ask the chain."""
-        return opposite(ctx.multisigs.locked(ctx.registered))
+        return ctx.multisigs.unlocked(ctx.registered)

@@ -1,9 +1,10 @@
 """Multisigs as containment needs them: lock, unlock, replace or remove an owner, skip what a module holds back.
 
 Runs in the key worker only. What an account's multisig is now is read from the chain each time and never remembered, so
-every method may be repeated: it goes on from what the chain says. Changes raise RefusedByOtherSideError for a clear no,
-UnavailableError when a block took too long or an endpoint is not believed, UnknownOutcomeError when an answer was lost,
-MissingCapabilityError where the vault's owners are too few or a part is not configured.
+every method may be repeated: it goes on from what the chain says. What fails at one multisig of the account is done at the
+others all the same, and raised after them. Changes raise RefusedByOtherSideError for a clear no, UnavailableError when a
+block took too long or an endpoint is not believed, UnknownOutcomeError when an answer was lost, MissingCapabilityError
+where the vault's owners are too few or a part is not configured.
 """
 
 from typing import Protocol
@@ -24,6 +25,8 @@ class MultisigControl(Protocol):
     def unlock(self, account: AccountId) -> Receipt:
         """Lift the guard; it stays installed."""
         ...
+
+    def unlocked(self, account: AccountId) -> Verdict: ...
 
     def replace_owner(self, account: AccountId, owner: str, successor: str) -> Receipt:
         """Put `successor` in the place of `owner`; both are 0x addresses."""

@@ -2,33 +2,38 @@
 
 Rules: nothing is remembered, the chain is asked what is pending and allowed; a pending transaction is outbid at its own
 nonce, at first by an eighth (nodes want 10 % more), then by more while the chain says it is too little, never over MAX_FEE;
-at most MOST_AT_ONCE are signed by one attempt; `hsm/restrictions.py` lets a restricted key sign both and nothing like them.
+at most MOST_AT_ONCE are signed per key and chain by one attempt; a chain that is away keeps no other from being worked on;
+`hsm/restrictions.py` lets a restricted key sign both and nothing like them.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from eth_hash.auto import keccak
 
 from hsm.restrictions import NonceCancel, Revocation, SigningRequest
 from service.domain import safe
-from service.domain.errors import MissingCapabilityError, PortcullisError, RefusedByOtherSideError, UnavailableError
+from service.domain.errors import MissingCapabilityError, RefusedByOtherSideError, UnavailableError
 from service.domain.evm import MAX_FEE, NATIVE_GAS, TOKEN_GAS, Fee, Transaction, address_bytes, chain_number
 from service.domain.ids import AccountId
 from service.domain.plan import Verdict
 from service.domain.vault import VaultKey
 from service.ports.chain import ContractChain
+from service.vault.everywhere import Outcome, all_hold, everywhere, require
 from service.vault.parts import VaultParts
 
 MOST_AT_ONCE: Final = 50
 """Transactions signed by one attempt; verification finds what is left and the step runs again."""
 PATIENCE_S: Final = 15.0
 """How long one attempt waits for its transactions; under a worker's time limit."""
+SENDING_S: Final = 25.0
+"""How long one attempt goes on with a chain whose endpoint is slow to answer, shared by all chains."""
 _POLL_S: Final = 0.1
 _APPROVAL: Final = keccak(b"Approval(address,address,uint256)")
 _TOPICS: Final = 3
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,64 +51,83 @@ class _Wallet:
         return self.key.address
 
 
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """What one key sent on one chain."""
+
+    wallet: _Wallet
+    names: Sequence[str]
+    following: int
+    """The nonce after the last of them."""
+
+
 def replace_pending(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey]) -> list[str]:
     """Outbid what is pending and wait until it is in blocks; returns the hashes.
 
     Raises UnavailableError when it takes too long, or when the fee that would be needed is over the limit.
     """
-    sent: list[str] = []
-    for wallet in _wallets(parts, account, keys):
+
+    def outbid(wallet: _Wallet) -> _Sent:
         mined, following = wallet.chain.mined_nonce(wallet.address), wallet.chain.next_nonce(wallet.address)
         last = min(following, mined + MOST_AT_ONCE)
-        sent.extend(name for nonce in range(mined, last) if (name := _outbid(wallet, nonce)) is not None)
-        _wait(wallet, last)
-    return sent
+        names = [name for nonce in range(mined, last) if (name := _outbid(wallet, nonce)) is not None]
+        return _Sent(wallet, names, last)
+
+    return _sent_everywhere(parts, account, keys, outbid)
 
 
 def none_pending(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey]) -> Verdict:
     """Say whether nothing of the account's keys is pending."""
-    try:
-        waiting = [
-            w.chain.next_nonce(w.address) > w.chain.mined_nonce(w.address) for w in _wallets(parts, account, keys)
-        ]
-    except UnavailableError:
-        return Verdict.CANNOT_TELL
-    return Verdict.DOES_NOT_HOLD if any(waiting) else Verdict.HOLDS
+    return all_hold(
+        _at_each(parts, account, keys, lambda w: w.chain.next_nonce(w.address) <= w.chain.mined_nonce(w.address))
+    )
 
 
 def revoke(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey]) -> list[str]:
     """Take every allowance back and wait until that is in blocks; returns the hashes."""
-    sent: list[str] = []
-    for wallet in _wallets(parts, account, keys):
+
+    def take_back(wallet: _Wallet) -> _Sent:
+        names: list[str] = []
         nonce = wallet.chain.mined_nonce(wallet.address)
         for token, spender in list(_allowed(wallet))[:MOST_AT_ONCE]:
             data = safe.call("approve(address,uint256)", spender, 0)
             request = Revocation(wallet.key.account_id, token, 0, data)
             transaction = Transaction(chain_number(wallet.chain_id), nonce, token, 0, data, TOKEN_GAS, _fee(wallet))
-            sent.append(_send(wallet, transaction, request))
+            names.append(_send(wallet, transaction, request))
             nonce += 1
-        _wait(wallet, nonce)
-    return sent
+        return _Sent(wallet, names, nonce)
+
+    return _sent_everywhere(parts, account, keys, take_back)
 
 
 def none_allowed(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey]) -> Verdict:
     """Say whether nobody may take any of the account's tokens."""
-    try:
-        found = [one for wallet in _wallets(parts, account, keys) for one in _allowed(wallet)]
-    except PortcullisError:
-        return Verdict.CANNOT_TELL
-    return Verdict.DOES_NOT_HOLD if found else Verdict.HOLDS
+    return all_hold(_at_each(parts, account, keys, lambda wallet: not any(_allowed(wallet))))
 
 
-def _wallets(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey]) -> Iterator[_Wallet]:
+def _sent_everywhere(
+    parts: VaultParts, account: AccountId, keys: Sequence[VaultKey], send: Callable[[_Wallet], _Sent]
+) -> list[str]:
+    """Send with every key on every chain, then wait for what was sent; then raise what came of those that failed."""
+    sent = _at_each(parts, account, keys, send)
+    places = [(one.wallet.chain_id, one) for one in sent.results]
+    waited = everywhere(places, lambda _, one, until: _wait(one, until), PATIENCE_S)
+    waited.errors[:0] = sent.errors
+    return [name for names in require(waited) for name in names]
+
+
+def _at_each(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey], do: Callable[[_Wallet], R]) -> Outcome[R]:
     with parts.db.begin() as uow:
         assets = [asset for asset in uow.keys.assets(account) if asset.startswith("eip155:")]
     if not assets:
         raise MissingCapabilityError(f"account {account} has no EVM asset registered: name its assets")
-    for chain_id in sorted({asset.partition("/")[0] for asset in assets}):
+
+    def at(chain_id: str, key: VaultKey, _: float) -> R:
         tokens = tuple(a.partition("/erc20:")[2] for a in assets if a.startswith(f"{chain_id}/erc20:"))
-        for key in keys:
-            yield _Wallet(parts, key, chain_id, parts.chain(chain_id), tokens)
+        return do(_Wallet(parts, key, chain_id, parts.chain(chain_id), tokens))
+
+    chains = sorted({asset.partition("/")[0] for asset in assets})
+    return everywhere([(chain, key) for chain in chains for key in keys], at, SENDING_S)
 
 
 def _outbid(wallet: _Wallet, nonce: int) -> str | None:
@@ -135,13 +159,14 @@ def _send(wallet: _Wallet, transaction: Transaction, request: SigningRequest) ->
     return wallet.chain.send(transaction.signed(signature.v, signature.r, signature.s))
 
 
-def _wait(wallet: _Wallet, nonce: int) -> None:
-    """Wait until every nonce below `nonce` is used."""
-    until = time.monotonic() + PATIENCE_S
-    while wallet.chain.mined_nonce(wallet.address) < nonce:
+def _wait(sent: _Sent, until: float) -> Sequence[str]:
+    """Wait until every nonce of it is used and return the hashes."""
+    wallet = sent.wallet
+    while wallet.chain.mined_nonce(wallet.address) < sent.following:
         if time.monotonic() > until:
             raise UnavailableError(f"transactions of {wallet.address} are in no block yet: they are outbid next time")
         time.sleep(_POLL_S)
+    return sent.names
 
 
 def _allowed(wallet: _Wallet) -> Iterator[tuple[str, str]]:

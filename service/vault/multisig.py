@@ -9,13 +9,13 @@ Rules:
 - What holds is asked of the chain: guards in place with our code, locked, and no module beside a guard that this version
   of Safe has for modules.
 - What a delay module holds back is skipped by the Safe's own owners, also while it is locked.
+- A Safe that fails, or whose chain is away, keeps no other of the account from being worked on.
 """
 
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeVar
 
 from service.domain import guard, safe
 from service.domain.account import Holder
@@ -23,12 +23,14 @@ from service.domain.errors import ConflictError, MissingCapabilityError, Portcul
 from service.domain.ids import AccountId
 from service.domain.plan import Receipt, Verdict
 from service.domain.safe import SafeState
+from service.vault.everywhere import all_hold, everywhere, require
 from service.vault.guardian import PATIENCE_S, Guardian
 from service.vault.parts import VaultParts
 from service.vault.safes import Safe
 
 _CAIP_10: Final = re.compile("eip155:[0-9]{1,20}:0x[0-9a-fA-F]{40}")
 Question = Callable[[Safe, SafeState], bool]
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Multisigs:
 
     def lock(self, account: AccountId) -> Receipt:
         """Let nothing leave the account's Safes."""
-        facts = {one.address: self._lock_one(one) for one in self._safes(account)}
+        facts = dict(self._at_each(account, lambda one: (one.address, _lock_one(one))))
         return Receipt(account, {"guards": facts})
 
     def locked(self, account: AccountId) -> Verdict:
@@ -49,11 +51,18 @@ class Multisigs:
 
     def unlock(self, account: AccountId) -> Receipt:
         """Lift the guard where it is tripped."""
-        for one in self._safes(account):
+
+        def lift(one: Safe) -> None:
             found = one.guardian.guard()
             if found is not None and _tripped(one, found):
                 one.guardian.carry(found, guard.lift(one.address))
+
+        self._at_each(account, lift)
         return Receipt(account, {})
+
+    def unlocked(self, account: AccountId) -> Verdict:
+        """Ask the chain whether no Safe of the account is locked any more."""
+        return self._every(account, _is_free)
 
     def replace_owner(self, account: AccountId, owner: str, successor: str) -> Receipt:
         """Swap an owner for another on every chain where he is one."""
@@ -89,56 +98,58 @@ class Multisigs:
     def cancel_delayed(self, account: AccountId) -> Receipt:
         """Skip what delay modules hold back."""
         skipped: dict[str, int] = {}
-        for one in self._safes(account):
+
+        def skip(one: Safe) -> None:
             for module in _delaying(one, one.read()):
                 last = _queue(one, module)[1]
                 one.manage(one.read(), safe.call("setTxNonce(uint256)", last), to=module)
                 skipped[module] = last
+
+        self._at_each(account, skip)
         return Receipt(account, {"skipped_to": skipped})
 
     def delayed_cancelled(self, account: AccountId) -> Verdict:
         """Ask every module whether its queue is empty."""
         return self._every(account, lambda one, state: not _delaying(one, state))
 
-    def _lock_one(self, one: Safe) -> str:
-        found = one.guardian.guard() or one.guardian.create_guard()
-        state = one.read()
-        for name, there in (("transaction", state.guard), ("module", state.module_guard)):
-            if there not in (safe.ZERO, found):
-                raise RefusedByOtherSideError(f"{one.address} has another {name} guard, {there}: it is left alone")
-        if state.has_module_guard and state.module_guard != found:
-            one.manage(state, safe.set_module_guard(found))
-            state = one.read()
-        if state.guard != found:
-            one.manage(state, safe.set_guard(found))
-        if not _tripped(one, found):
-            one.guardian.carry(found, guard.lock(one.address))
-        if state.modules and not state.has_module_guard:
-            raise RefusedByOtherSideError(
-                f"{one.address} is locked for its owners, and its {len(state.modules)} modules are not: Safe"
-                f" {'.'.join(map(str, state.version))} cannot guard them. Disable them by hand"
-            )
-        return found
-
     def _changed(self, account: AccountId, owner: str, change: Callable[[SafeState], bytes | None]) -> Receipt:
         done: dict[str, str] = {}
-        for one in self._safes(account):
+
+        def make(one: Safe) -> None:
             state = one.read()
             data = change(state)
             if data is not None:
                 done[one.address] = one.manage(state, data, without=owner).transaction_hash
+
+        self._at_each(account, make)
         return Receipt(account, {"transactions": done})
 
     def _every(self, account: AccountId, holds: Question) -> Verdict:
-        """Ask of every Safe; what cannot be asked of one is not known of all."""
-        told: list[bool] = []
+        """Ask of every Safe; one that is known not to hold is enough, also while another cannot be asked."""
+
+        def ask(chain: str, address: str, until: float) -> bool:
+            one = self._safe(account, chain, address, until)
+            return holds(one, one.read())
+
         try:
-            told = [holds(one, one.read()) for one in self._safes(account)]
+            places = self._places(account)
         except PortcullisError:
             return Verdict.CANNOT_TELL
-        return Verdict.HOLDS if all(told) else Verdict.DOES_NOT_HOLD
+        return all_hold(everywhere(places, ask, PATIENCE_S))
 
-    def _safes(self, account_id: AccountId) -> Iterator[Safe]:
+    def _at_each(self, account: AccountId, do: Callable[[Safe], R]) -> list[R]:
+        """Do it at every Safe, whatever becomes of the others; then raise what came of those that failed."""
+
+        def one(chain: str, address: str, until: float) -> R:
+            return do(self._safe(account, chain, address, until))
+
+        return require(everywhere(self._places(account), one, PATIENCE_S))
+
+    def _safe(self, account: AccountId, chain: str, address: str, until: float) -> Safe:
+        return Safe(self.parts, replace(self.guardian(chain), until=until), account, address)
+
+    def _places(self, account_id: AccountId) -> list[tuple[str, str]]:
+        """Return the chain and address of every Safe."""
         with self.parts.db.begin() as uow:
             account = uow.registry.account(account_id)
         if account.holder is not Holder.MULTISIG:
@@ -151,10 +162,28 @@ class Multisigs:
             raise MissingCapabilityError(
                 f"account {account.at.ref} has no EVM address: register the Safe's own, as CAIP-10"
             )
-        until = time.monotonic() + PATIENCE_S
-        for chain, _, address in found:
-            guardian = replace(self.guardian(chain), until=until)
-            yield Safe(self.parts, guardian, account_id, address.lower())
+        return [(chain, address.lower()) for chain, _, address in found]
+
+
+def _lock_one(one: Safe) -> str:
+    found = one.guardian.guard() or one.guardian.create_guard()
+    state = one.read()
+    for name, there in (("transaction", state.guard), ("module", state.module_guard)):
+        if there not in (safe.ZERO, found):
+            raise RefusedByOtherSideError(f"{one.address} has another {name} guard, {there}: it is left alone")
+    if state.has_module_guard and state.module_guard != found:
+        one.manage(state, safe.set_module_guard(found))
+        state = one.read()
+    if state.guard != found:
+        one.manage(state, safe.set_guard(found))
+    if not _tripped(one, found):
+        one.guardian.carry(found, guard.lock(one.address))
+    if state.modules and not state.has_module_guard:
+        raise RefusedByOtherSideError(
+            f"{one.address} is locked for its owners, and its {len(state.modules)} modules are not: Safe"
+            f" {'.'.join(map(str, state.version))} cannot guard them. Disable them by hand"
+        )
+    return found
 
 
 def _is_locked(one: Safe, state: SafeState) -> bool:
@@ -162,6 +191,11 @@ def _is_locked(one: Safe, state: SafeState) -> bool:
     if found is None or state.guard != found or not _tripped(one, found):
         return False
     return state.module_guard == found if state.has_module_guard else not state.modules
+
+
+def _is_free(one: Safe, _: SafeState) -> bool:
+    found = one.guardian.guard()
+    return found is None or not _tripped(one, found)
 
 
 def _tripped(one: Safe, found: str) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from hsm.restrictions import KeyState, SafeManagement
 from service.domain import safe
-from service.domain.errors import InputError, MissingCapabilityError, UnavailableError
+from service.domain.errors import InputError, MissingCapabilityError, RefusedByOtherSideError, UnavailableError
 from service.domain.safe import SafeState, SafeTransaction
 from service.domain.vault import VaultKey
 from service.ports.chain import ContractChain, Mined
@@ -54,7 +54,8 @@ class Safe:
     def manage(self, state: SafeState, data: bytes, *, to: str | None = None, without: str | None = None) -> Mined:
         """Sign one call of the Safe by as many of our owners as it takes, and carry it.
 
-        `without` is an owner who must not sign. Raises MissingCapabilityError when our owners are too few.
+        `without` is an owner who must not sign. Raises MissingCapabilityError when our owners are too few,
+        UnavailableError when another transaction of the Safe came first: what was signed is void, and may be done anew.
         """
         made = SafeTransaction(self.guardian.chain_id, self.address, to or self.address, data, state.nonce)
         keys = self._owners(state, without)[: state.threshold]
@@ -68,7 +69,14 @@ class Safe:
         for key in keys:
             signed = self.parts.sign(key, request, made.digest())
             signatures[key.address.lower()] = safe.packed(signed.r, signed.s, signed.v)
-        return self.guardian.carry(self.address, made.calldata(signatures))
+        try:
+            return self.guardian.carry(self.address, made.calldata(signatures))
+        except RefusedByOtherSideError as error:
+            if self._number("nonce()") == state.nonce:
+                raise
+            raise UnavailableError(
+                f"another transaction of {self.address} used nonce {state.nonce} first: it is signed anew for the next"
+            ) from error
 
     def _owners(self, state: SafeState, without: str | None) -> Sequence[VaultKey]:
         wanted = [owner for owner in state.owners if owner != (without or "").lower()]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from service.domain.account import AccountRef
 from service.domain.errors import MissingCapabilityError, NotFoundError, UnknownOutcomeError
 from service.domain.ids import AccountId
-from service.domain.plan import Receipt, Verdict
+from service.domain.plan import Receipt, Verdict, opposite
 from service.ports.custody import Capability, PendingTransfer
 
 
@@ -151,6 +151,9 @@ class FakeMultisig:
 
     def unlock(self, account: AccountId) -> Receipt:
         return self._do(f"lock multisig {account}", holds=False)
+
+    def unlocked(self, account: AccountId) -> Verdict:
+        return opposite(self.ledger.ask(f"lock multisig {account}"))
 
     def replace_owner(self, account: AccountId, owner: str, successor: str) -> Receipt:
         return self._do(f"replace {owner} of {account} by {successor}")

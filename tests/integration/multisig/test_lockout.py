@@ -7,17 +7,23 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import update
 
+from service.chain.evm import JsonRpcChain
 from service.domain import guard, safe
 from service.domain.decode.call import selector
 from service.domain.errors import ConflictError, MissingCapabilityError, RefusedByOtherSideError, UnavailableError
+from service.domain.evm import Fee
 from service.domain.plan import Verdict
 from service.store.tables.keys import accounts
+from service.vault.guardian import Guardian
+from service.vault.multisig import Multisigs
+from service.vault.safes import Safe
 from tests.integration.multisig.conftest import SafeHouse
-from tests.support.anvil import CHAIN, ETHER, ROOT, SAFE_BUILD, RefusedCallError, data_of
+from tests.support.anvil import CHAIN, CHAIN_ID, ETHER, ROOT, SAFE_BUILD, RefusedCallError, data_of
 
 THIEF = "0x" + "bad0" * 10
 TOKEN = SAFE_BUILD / "test" / "ERC20Token.sol" / "ERC20Token.json"
 NONCE_SLOT = "0x5"
+DEAD, NO_ENDPOINT = "eip155:5", "eip155:6"
 
 
 def test_the_lock_is_installed_and_tripped_and_nothing_leaves(
@@ -272,6 +278,75 @@ def test_a_foreign_guard_is_left_alone(safe_house: SafeHouse) -> None:
     assert _read(house).guard == other.lower()
 
 
+def test_a_dead_chain_keeps_no_other_safe_open(safe_house: SafeHouse) -> None:
+    house = safe_house
+    _addresses(house, f"{DEAD}:{house.address}", f"{NO_ENDPOINT}:{house.address}", f"{CHAIN}:{house.address}")
+    away = JsonRpcChain("http://127.0.0.1:1", 5)
+    multisigs = Multisigs(house.house.parts, lambda chain: _guardian(house, chain, away))
+    assert multisigs.unlocked(house.account) is Verdict.CANNOT_TELL
+    with pytest.raises(UnavailableError, match=r"did not answer.*no endpoint"):
+        multisigs.lock(house.account)
+    with pytest.raises(RefusedCallError, match=error("SafeIsLocked()")):
+        house.chain.send(house.address, house.signed(THIEF, b"", 0, 2, value=ETHER))
+    assert multisigs.locked(house.account) is Verdict.CANNOT_TELL
+    house.guardian.carry(str(house.guardian.guard()), guard.lift(house.address))
+    assert multisigs.locked(house.account) is Verdict.DOES_NOT_HOLD, "so the step runs again while the other is away"
+    assert multisigs.unlocked(house.account) is Verdict.CANNOT_TELL
+    away.close()
+
+
+def test_a_foreign_guard_keeps_no_other_safe_open_and_one_free_safe_is_no_unlock(safe_house: SafeHouse) -> None:
+    house = safe_house
+    other = house.chain.deploy(SAFE_BUILD / "examples" / "guards" / "OnlyOwnersGuard.sol" / "OnlyOwnersGuard.json")
+    second = replace(house, address=house.chain.safe([house.owner(n) for n in range(3)], 2))
+    house.chain.send(house.address, house.signed(house.address, safe.set_guard(other), 0, 1))
+    _addresses(house, f"{CHAIN}:{house.address}", f"{CHAIN}:{second.address}")
+    with pytest.raises(RefusedByOtherSideError, match="another transaction guard"):
+        house.multisigs.lock(house.account)
+    assert _read(second).guard == house.guardian.guard()
+    with pytest.raises(RefusedCallError, match=error("SafeIsLocked()")):
+        house.chain.send(second.address, second.signed(THIEF, b"", 0, 2))
+    assert house.multisigs.locked(house.account) is Verdict.DOES_NOT_HOLD
+    assert house.multisigs.unlocked(house.account) is Verdict.DOES_NOT_HOLD
+    house.multisigs.unlock(house.account)
+    assert house.multisigs.unlocked(house.account) is Verdict.HOLDS
+
+
+@pytest.mark.parametrize("told", ["by the estimate", "by the receipt"])
+def test_a_transaction_of_the_safe_that_comes_first_ends_no_step(safe_house: SafeHouse, told: str) -> None:
+    house = safe_house
+    first = house.signed(house.owner(0), b"", 0, 2, value=1)
+
+    class Overtaken(JsonRpcChain):
+        """Another transaction of the Safe comes in between, once: before ours is estimated, or before it is sent."""
+
+        left = 1
+
+        def estimate(self, sender: str, to: str | None, data: bytes) -> int:
+            if told == "by the estimate":
+                self._overtake(to)
+            return super().estimate(sender, to, data)
+
+        def fee(self) -> Fee:
+            self._overtake(house.address)
+            return super().fee()
+
+        def _overtake(self, to: str | None) -> None:
+            if to == house.address and self.left:
+                self.left = 0
+                house.chain.send(house.address, first)
+
+    house.guardian.create_guard()
+    chain = Overtaken(house.chain.url, CHAIN_ID)
+    guardian = replace(house.guardian, chain=chain)
+    multisigs = Multisigs(house.house.parts, lambda _: guardian)
+    with pytest.raises(UnavailableError, match="used nonce 0 first"):
+        multisigs.lock(house.account)
+    multisigs.lock(house.account)
+    assert house.multisigs.locked(house.account) is Verdict.HOLDS
+    chain.close()
+
+
 def test_without_recovery_or_coin_nothing_is_begun(safe_house: SafeHouse) -> None:
     house = safe_house
     house.chain.rpc("anvil_setBalance", house.guardian.address, "0x0")
@@ -281,10 +356,20 @@ def test_without_recovery_or_coin_nothing_is_begun(safe_house: SafeHouse) -> Non
     assert _read(house).guard == safe.ZERO
 
 
+def _addresses(house: SafeHouse, *addresses: str) -> None:
+    with house.house.superuser.begin() as uow:
+        uow.connection.execute(update(accounts).where(accounts.c.id == house.account).values(addresses=list(addresses)))
+
+
+def _guardian(house: SafeHouse, chain: str, away: JsonRpcChain) -> Guardian:
+    if chain == NO_ENDPOINT:
+        raise MissingCapabilityError(f"there is no endpoint of {chain}")
+    return replace(house.guardian, chain=away) if chain == DEAD else house.guardian
+
+
 def error(signature: str) -> str:
     return selector(signature).hex()
 
 
 def _read(house: SafeHouse) -> safe.SafeState:
-    (one,) = house.multisigs._safes(house.account)
-    return one.read()
+    return Safe(house.house.parts, house.guardian, house.account, house.address).read()

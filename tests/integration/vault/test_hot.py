@@ -2,12 +2,12 @@
 
 import pytest
 
-from service.domain.errors import UnavailableError
+from service.domain.errors import MissingCapabilityError, UnavailableError
 from service.domain.evm import MAX_FEE, transaction_hash
 from service.domain.ids import AccountId
 from service.domain.plan import Verdict
 from tests.support.chain import ETHER, GWEI, MemoryChain, Sent
-from tests.support.vault import VaultHouse
+from tests.support.vault import COIN, VaultHouse
 
 THIEF = "0x" + "bad0" * 10
 
@@ -45,3 +45,12 @@ def test_nothing_is_sent_where_nothing_is_pending(house: VaultHouse, chain: Memo
     assert house.vault.pending_replaced(account) is Verdict.HOLDS
     house.vault.replace_pending(account, key="p")
     assert chain.executed == []
+
+
+def test_a_chain_that_is_away_keeps_no_other_from_being_outbid(house: VaultHouse, chain: MemoryChain) -> None:
+    account = house.ready(assets=("eip155:0/slip44:60", COIN))
+    pending(house, chain, account, max_fee=20 * GWEI)
+    with pytest.raises(MissingCapabilityError, match="no endpoint for chain eip155:0"):
+        house.vault.replace_pending(account, key="p")
+    assert (len(chain.executed), chain.coins[THIEF]) == (1, 0)
+    assert house.vault.pending_replaced(account) is Verdict.CANNOT_TELL
