@@ -7,8 +7,9 @@ Rules (design D4, D6):
   lists every change that loosens; the votes are verified here again before the set is used, because a row alone is never
   authority.
 - The files of a set in force are kept, so that a restart goes on with that set and not with whatever the directory holds.
-  What is kept is rows, so it is used only when it digests to what the sequence names. When it does not, or is not there,
-  the directory is weighed against the set that ships with this version: it is never adopted as at a first start.
+  What is kept is rows, which the API's role can forge: it is used only when it digests to what the sequence names, and
+  sees all that the directory's or the shipped set sees, or votes that are verified here let it count. Otherwise the
+  directory is weighed against the set that ships with this version: it is never adopted as at a first start.
 - An approval puts its set in force once: after another set was, going back to it takes a quorum again.
 - A directory that changes while it is read is read again; nothing here runs on the event loop.
 """
@@ -17,6 +18,7 @@ import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -25,10 +27,10 @@ import structlog
 from rules.comparison import Comparison, compare
 from rules.errors import RulesError
 from rules.loader import DEFAULT_DIRECTORY, MAX_FILE_BYTES, MAX_FILES, DetectorSet, load_directory
-from service.domain.approval import ApprovalState, Draft, Item, same
+from service.domain.approval import ApprovalState, Draft, Item, parse, same
 from service.domain.authorisation import check_document
 from service.domain.blinding import RULES, rules_items
-from service.domain.errors import ApprovalError, NotFoundError, PortcullisError, UnavailableError
+from service.domain.errors import ApprovalError, InputError, NotFoundError, PortcullisError, UnavailableError
 from service.domain.events import ApprovalRequested
 from service.domain.requests import requested_entry
 from service.domain.timeline import Entry
@@ -95,6 +97,8 @@ class Rulebook:
     def open(self) -> DetectorSet:
         """Return the set to begin with: the directory's, or the one in force while the directory's waits for a quorum.
 
+        A set that rows name and nothing vouches for does not count; what ships is in force until the directory's may be.
+
         Raises RulesError for a broken directory, UnavailableError.
         """
         files = _files_in(self._directory)
@@ -107,17 +111,39 @@ class Rulebook:
             self._adopt(loaded, files)
             return self.in_force
         try:
-            self._use(_kept(known, kept), None)
+            before = _kept(known, kept)
+            self._require_vouched(before, loaded)
+            self._use(before, None)
         except RulesError as error:
             self._fall_back(known, error)
         self._weigh(loaded, files)
         return self.in_force
 
     def _fall_back(self, known: str, error: RulesError) -> None:
-        """Go on with what ships with this version: what was in force is not there to compare with."""
-        _log.error("rules.in_force_not_readable", digest=known, reason=str(error))
+        """Go on with what ships with this version: what was in force is not there, or nothing vouches for it."""
+        _log.error("rules.in_force_not_used", digest=known, reason=str(error))
         files = _files_in(DEFAULT_DIRECTORY)
         self._adopt(_loaded(files), files)
+
+    def _require_vouched(self, kept: DetectorSet, loaded: DetectorSet) -> None:
+        """Raise RulesError unless a kept set sees all that the directory's or the shipped one sees, or was approved."""
+        if not compare(loaded, kept).loosens or not compare(load_directory(DEFAULT_DIRECTORY), kept).loosens:
+            return
+        with self._db.begin() as uow:
+            newest = uow.blinding.newest(RULES, kept.digest())
+            if newest is None or not self._was_authorised(uow, uow.approvals.row(newest), kept):
+                raise RulesError("it sees less than the set that ships, and no votes that hold today let it count")
+
+    def _was_authorised(self, uow: UnitOfWork, standing: ApprovalRow, kept: DetectorSet) -> bool:
+        """Say whether votes let a kept set follow the one that their document names, however long ago."""
+        try:
+            document = parse(standing.document)
+            old = str(document.what[0].params.get("old"))
+            items = rules_items(compare(_kept(old, uow.blinding.files_of(old)), kept))
+        except (InputError, RulesError) as error:
+            _log.warning("rules.not_authorised", approval=standing.id, reason=str(error))
+            return False
+        return self._is_authorised(uow, standing, items, at=min(uow.now, document.execute_by))
 
     def look(self) -> DetectorSet | None:
         """Look at the directory and at what was approved; return a set that is in force from now on, if that changed."""
@@ -168,7 +194,7 @@ class Rulebook:
                 uow.lock(f"rules:{digest}")
                 newest = uow.blinding.newest(RULES, digest)
                 standing = None if newest is None else uow.approvals.row(newest)
-                approved = standing is not None and self._is_authorised(uow, standing, items)
+                approved = standing is not None and self._is_authorised(uow, standing, items, at=uow.now)
                 if approved and standing is not None:
                     uow.record(_adopted_entry(uow, standing, candidate))
                     uow.blinding.adopted(digest, standing.id)
@@ -189,13 +215,13 @@ class Rulebook:
                 "directory back, or touch a file to ask again"
             )
 
-    def _is_authorised(self, uow: UnitOfWork, standing: ApprovalRow, items: Sequence[Item]) -> bool:
-        """Say whether the votes on a request let exactly this be done now."""
+    def _is_authorised(self, uow: UnitOfWork, standing: ApprovalRow, items: Sequence[Item], *, at: datetime) -> bool:
+        """Say whether the votes on a request let exactly this be done at that time."""
         if standing.state not in _DECIDED or uow.blinding.superseded(standing.id):
             return False
         evidence = uow.approvals.evidence(standing.id)
         try:
-            document = check_document(evidence, public_key_pem=self._votes_key_pem(), now=uow.now)
+            document = check_document(evidence, public_key_pem=self._votes_key_pem(), now=at)
         except ApprovalError as error:
             _log.warning("rules.not_authorised", approval=standing.id, reason=str(error))
             return False

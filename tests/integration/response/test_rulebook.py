@@ -374,3 +374,57 @@ def test_an_approval_puts_its_set_in_force_once(desk: Desk) -> None:
     assert desk.book.in_force is before
     assert desk.book.state.waiting is not None
     assert desk.book.state.approval != approval, "it takes a quorum again"
+
+
+def blind(desk: Desk) -> tuple[str, dict[str, str]]:
+    """A set of one detector that finds nothing of what the others find, with its digest."""
+    folder = desk.folder.parent / "blind"
+    folder.mkdir()
+    told = yaml.safe_load(next(desk.folder.glob("*.yaml")).read_text())
+    (folder / "zz-nothing.yaml").write_text(yaml.safe_dump(told | {"id": "zz-nothing"}))
+    return load_directory(folder).digest(), {"zz-nothing.yaml": (folder / "zz-nothing.yaml").read_text()}
+
+
+def test_rows_alone_put_no_blind_set_in_force(desk: Desk) -> None:
+    shipped = load_directory(DEFAULT_DIRECTORY).digest()
+    stored(desk, *blind(desk))
+    again = book_of(desk.house, DEFAULT_DIRECTORY)
+    again.open()
+    assert again.state == RuleState(shipped), "the directory that ships counts at once, without a quorum"
+    assert rows(desk.house, approvals) == []
+    stored(desk, load_directory(desk.folder.parent / "blind").digest(), None)
+    again = book_of(desk.house, desk.folder)
+    again.open()
+    assert again.in_force.digest() == shipped, "a looser directory gains nothing by it"
+    assert again.state.waiting == load_directory(desk.folder).digest()
+
+
+def test_a_row_that_calls_a_request_approved_vouches_for_no_set(desk: Desk) -> None:
+    file = desk.folder / f"{names(desk)[0]}.yaml"
+    strict = file.read_bytes()
+    desk.change(file.stem, status="retired")
+    desk.book.look()
+    wanted = desk.book.state.waiting
+    assert wanted is not None
+    files = {one.name: one.read_text() for one in desk.folder.glob("*.yaml")}
+    superuser_do(desk.house, update(approvals).values(state="approved"))
+    stored(desk, wanted, files)
+    file.write_bytes(strict)
+    again = book_of(desk.house, desk.folder)
+    again.open()
+    assert again.in_force.digest() == load_directory(DEFAULT_DIRECTORY).digest()
+
+
+def test_a_set_that_votes_let_count_outlives_a_restart_over_another_directory(desk: Desk) -> None:
+    one, other, _ = names(desk)
+    desk.change(one, status="retired")
+    desk.book.look()
+    desk.approve()
+    blinding.released(desk.house.database(CONTAINMENT), desk.house.office.public_key_pem, desk.waiting().id)
+    approved = desk.book.look()
+    assert approved is not None
+    desk.house.clock.pass_by(timedelta(days=60))
+    desk.change(other, status="retired")
+    again = desk.again()
+    assert again.in_force.digest() == approved.digest()
+    assert again.state.waiting == load_directory(desk.folder).digest()
