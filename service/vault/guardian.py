@@ -2,7 +2,8 @@
 
 Rules: the guardian signs nothing else; it has one pending transaction at a time, at the nonce that is next in blocks, so a
 repeat outbids what an earlier attempt left pending instead of queueing behind it; the chain is asked first whether it would
-be reverted, and then nothing is sent; a transaction counts once its receipt is there.
+be reverted, and then nothing is sent; a transaction counts once its receipt is there. Only its first nonces can
+create a guard that is found again: nothing else is carried before it, and later none is created.
 """
 
 import time
@@ -11,9 +12,9 @@ from typing import Final
 
 from hsm.custodian import GuardianKey
 from hsm.derivation import evm_address
-from service.domain.errors import RefusedByOtherSideError, UnavailableError, UnknownOutcomeError
+from service.domain.errors import MissingCapabilityError, RefusedByOtherSideError, UnavailableError, UnknownOutcomeError
 from service.domain.evm import Transaction, contract_address, transaction_hash
-from service.domain.guard import GuardCode, candidates, who_guards
+from service.domain.guard import CREATION_GAS, FIRST_NONCES, GuardCode, candidates, who_guards
 from service.domain.safe import address_in_slot
 from service.ports.chain import ContractChain, Mined
 from service.vault.parts import token_calls
@@ -55,26 +56,41 @@ class Guardian:
         return None
 
     def create_guard(self) -> str:
-        """Create the guard and return its address."""
+        """Create the guard and return its address.
+
+        Raises MissingCapabilityError when the nonces at whose addresses it is looked for are used up.
+        """
         if self.recovery is None:
             raise UnavailableError(
                 "no guard is created without PORTCULLIS_GUARD_RECOVERY: set the address that may appoint another guardian"
             )
         nonce = self.chain.mined_nonce(self.address)
-        self.carry(None, self.code.created_by(self.address, self.recovery))
+        if nonce >= FIRST_NONCES:
+            raise MissingCapabilityError(
+                f"the guardian {self.address} used its first {FIRST_NONCES} nonces on eip155:{self.chain_id} and has no"
+                " guard there: a later one would not be found. Make another guardian key, which begins at nonce 0"
+            )
+        self._transact(None, self.code.created_by(self.address, self.recovery))
         made = self.guard()
         if made is None:
             told = contract_address(self.address, nonce)
             raise UnavailableError(f"the guard was created, and the chain does not show its code at {told} yet")
         return made
 
-    def carry(self, to: str | None, data: bytes) -> Mined:
-        """Send one transaction and wait for its receipt; `to` None creates a contract.
+    def carry(self, to: str, data: bytes) -> Mined:
+        """Send one transaction and wait for its receipt; where the guard can still be created, that comes before it.
 
         Raises RefusedByOtherSideError when it would be or was reverted, UnavailableError when it takes too long.
         """
+        if self.chain.mined_nonce(self.address) < FIRST_NONCES and self.guard() is None:
+            self.create_guard()
+        return self._transact(to, data)
+
+    def _transact(self, to: str | None, data: bytes) -> Mined:
         mine = self.address
         gas = self.chain.estimate(mine, to, data) * 5 // 4
+        if to is None:
+            gas = max(gas, CREATION_GAS)
         if gas > MOST_GAS:
             raise UnavailableError(f"the chain's endpoint tells {gas} gas for it, over {MOST_GAS}: it is not believed")
         fee = self.chain.fee()
