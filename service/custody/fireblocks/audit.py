@@ -1,10 +1,13 @@
 """The workspace's audit log as access and governance events: what Fireblocks sends no webhook for (logins, users, policy).
 
 Rules: asked in ascending order by time, with five minutes of overlap, because lines may appear late; a line's own id keeps
-it from being counted twice. The log's words are not an API: a line whose words we do not know is stored and means nothing. A
-change that was refused or withdrawn changed nothing.
+it from being counted twice. The log's words are not an API: a line whose words we do not know is stored and means nothing.
+So is a line that we cannot read, cut to a bounded length: one odd line must not hide those behind it. A change that was
+refused or withdrawn changed nothing.
 """
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -12,6 +15,7 @@ from typing import Annotated, Final
 
 import httpx
 import msgspec
+import structlog
 
 from service.custody.fireblocks.api import FireblocksApi
 from service.domain.activity import MAX_ID_LENGTH, Activity
@@ -27,6 +31,9 @@ _MAX_PAGES: Final = 10
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST_MS: Final = 4_102_444_800_000
+_MAX_RAW: Final = 65_536
+"""Bytes of a line that are kept; those of a line that is read are far fewer."""
+_UNREADABLE: Final = "audit line not understood"
 _WORD: Final = re.compile(r"[a-z0-9]+", re.ASCII)
 _NOTHING_CHANGED: Final = frozenset({"rejected", "canceled", "cancelled", "expired", "requested", "pending"})
 _ADDED: Final = frozenset({"added", "created", "invited", "approved", "enrolled", "paired", "enabled", "set"})
@@ -54,14 +61,25 @@ _KINDS: Final[tuple[tuple[str, tuple[frozenset[str], ...]], ...]] = (
 )
 """The first whose every group has a word in the line's subject and event."""
 
+_log = structlog.get_logger(__name__)
+
 Text = Annotated[str, msgspec.Meta(max_length=2_000)]
+
+
+Moment = Annotated[float, msgspec.Meta(ge=0, le=_LATEST_MS)]
+
+
+class Timed(msgspec.Struct, frozen=True):
+    """What is wanted of a line that is not read: how far the log was asked."""
+
+    timestamp: Moment
 
 
 class AuditLine(msgspec.Struct, frozen=True, rename="camel"):
     """One line, as far as we read it."""
 
     id: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_LENGTH - 10)]
-    timestamp: Annotated[float, msgspec.Meta(ge=0, le=_LATEST_MS)]
+    timestamp: Moment
     subject: Text = ""
     event: Text = ""
     category: Text = ""
@@ -70,9 +88,9 @@ class AuditLine(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """One page of lines, each kept as it came."""
+    """One page of lines, each as it came."""
 
-    data: tuple[msgspec.Raw, ...] = ()
+    data: tuple[object, ...] = ()
     next: str | None = None
 
 
@@ -88,13 +106,13 @@ class AuditLog:
         start = _ms(now - OVERLAP) if cursor is None else int(cursor)
         query = {"startTime": str(start), "order": "ASC", "pageSize": str(_PAGE)}
         events: list[PolledEvent] = []
-        newest = start
+        newest, latest = start, _ms(now + OVERLAP)  # a line that says it is of next year must not hide this one
         for _ in range(_MAX_PAGES):
             page = self._page(query)
-            for raw in page.data:
-                line = _line(bytes(raw))
-                events.append(self._event(line, bytes(raw)))
-                newest = max(newest, int(line.timestamp))
+            for raw in map(_raw, page.data):
+                line = _line(raw)
+                events.append(_unread(raw) if line is None else self._event(line, raw))
+                newest = max(newest, min(_time_of(raw), latest))
             if page.next is None:
                 return Polled(tuple(events), str(max(start, newest - OVERLAP // _MILLISECOND)))
             query = {**query, "pageCursor": page.next}
@@ -103,7 +121,7 @@ class AuditLog:
     def _page(self, query: dict[str, str]) -> Page:
         told = self._api.ask("/management/audit_logs", query)
         try:
-            return msgspec.json.decode(msgspec.json.encode(told), type=Page)
+            return msgspec.convert(told, Page)
         except msgspec.MsgspecError as error:
             raise UnavailableError(f"the audit log is not understood: {error}", retry_after_s=60) from error
 
@@ -115,7 +133,7 @@ class AuditLog:
         if kind is not None and actor:
             at = _EPOCH + timedelta(milliseconds=line.timestamp)
             activity = Activity(connection=self._connection, event_id=event_id, kind=kind, occurred_at=at, actor=actor)
-        return PolledEvent(event_id, activity, f"{line.subject} {line.event}"[:MAX_ID_LENGTH], raw)
+        return PolledEvent(event_id, activity, _shown(f"{line.subject} {line.event}")[:MAX_ID_LENGTH], raw[:_MAX_RAW])
 
 
 def check_settings(settings: Mapping[str, str]) -> None:
@@ -135,11 +153,41 @@ def kind_of(subject: str, event: str) -> str | None:
     return next((kind for kind, groups in _KINDS if all(words & group for group in groups)), None)
 
 
-def _line(raw: bytes) -> AuditLine:
+def _raw(line: object) -> bytes:
     try:
-        return msgspec.json.decode(raw, type=AuditLine)
+        return msgspec.json.encode(line)
+    except (ValueError, OverflowError):  # half a surrogate pair, a number of more than 64 bits
+        return json.dumps(line).encode()
+
+
+def _time_of(raw: bytes) -> int:
+    """Return when a line was written in milliseconds, 0 for one that does not say."""
+    try:
+        return int(msgspec.json.decode(raw, type=Timed).timestamp)
+    except msgspec.MsgspecError:
+        return 0
+
+
+def _line(raw: bytes) -> AuditLine | None:
+    """Return the line as far as we read it, None when we cannot: also for an id or user that no row could hold."""
+    try:
+        line = msgspec.json.decode(raw, type=AuditLine)
     except msgspec.MsgspecError as error:
-        raise UnavailableError(f"a line of the audit log is not understood: {error}", retry_after_s=60) from error
+        _log.error("audit_log.line_not_understood", digest=hashlib.sha256(raw).hexdigest(), reason=str(error)[:200])
+        return None
+    if not (line.id + line.user_id + line.user).isprintable():
+        _log.error("audit_log.line_not_understood", digest=hashlib.sha256(raw).hexdigest(), reason="unprintable id")
+        return None
+    return line
+
+
+def _unread(raw: bytes) -> PolledEvent:
+    """Return a line that we cannot read as an event that means nothing; its bytes name it."""
+    return PolledEvent(f"audit:unread:{hashlib.sha256(raw).hexdigest()}", None, _UNREADABLE, raw[:_MAX_RAW])
+
+
+def _shown(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def _ms(moment: datetime) -> int:

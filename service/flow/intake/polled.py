@@ -39,6 +39,9 @@ class PolledIntake:
             except PortcullisError as error:
                 busy = False
                 _log.warning("polled.not_taken", error_code=error.code, message=str(error))
+            except Exception as error:  # noqa: BLE001  nothing else takes polled events: this outlives a defect of ours
+                busy = False
+                _log.error("polled.not_taken", exc_info=error)
             if not busy:
                 await asyncio.sleep(every_s)
 
@@ -58,6 +61,11 @@ class PolledIntake:
             if error.retry is not RetryKind.NEVER:
                 return False
             _log.error("polled.refused", event_id=one.event_id, error_code=error.code, message=str(error))
+        except msgspec.MsgspecError as error:
+            _log.error("polled.refused", event_id=one.event_id, message=str(error))
+        except Exception as error:  # noqa: BLE001  it stays, and does not keep back those beside it
+            _log.error("polled.not_taken", event_id=one.event_id, exc_info=error)
+            return False
         return True
 
 

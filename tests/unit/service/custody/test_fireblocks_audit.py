@@ -81,11 +81,55 @@ def test_an_endless_answer_ends_and_goes_on_from_its_last_line() -> None:
 
 @pytest.mark.parametrize(
     "document",
-    [[], {"data": {}}, {"data": [7]}, {"data": [{"id": "", "timestamp": 1}]}, {"data": [{"id": "a", "timestamp": -1}]}],
+    [[], {"data": {}}, {"data": [], "next": 7}],
 )
 def test_an_answer_of_another_shape_is_asked_for_again(document: object) -> None:
     with pytest.raises(UnavailableError):
         log(gives(document)).poll(None, now=NOW)
+
+
+GOOD = {"id": "b", "timestamp": NOW_MS, "subject": "User", "event": "Login failed", "userId": "u"}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        7,
+        {"id": "", "timestamp": 1},
+        {"id": "a", "timestamp": -1},
+        {"id": "a\0", "timestamp": 1},
+        {**GOOD, "id": "a", "subject": "x" * 2_001},
+        {**GOOD, "id": "a", "event": "x" * 200_000},
+        {**GOOD, "id": "a", "userId": "u\0"},
+        {**GOOD, "id": "a", "event": "\ud800"},
+        {**GOOD, "id": "a", "event": 2**70},
+    ],
+)
+def test_a_line_that_cannot_be_read_means_nothing_and_hides_nothing(odd: object) -> None:
+    body = json.dumps({"data": [odd, GOOD]})
+    found = log(lambda _: httpx.Response(200, content=body)).poll(None, now=NOW)
+    unread, read = found.events
+    assert (unread.activity, unread.event_type) == (None, "audit line not understood")
+    assert unread.event_id.startswith("audit:unread:")
+    assert unread.event_id.isprintable()
+    assert 0 < len(unread.raw) <= 65_536
+    assert read.activity is not None
+    assert read.activity.kind == "access.login_failed"
+    assert found.cursor == str(NOW_MS - 300_000)
+
+
+def test_words_with_a_nul_are_read_and_shown_without_it() -> None:
+    (event,) = log(gives({"data": [{**GOOD, "event": "Login\0failed"}]})).poll(None, now=NOW).events
+    assert event.event_type == "User Login failed"
+    assert event.activity is not None
+    assert event.activity.kind == "access.login_failed"
+
+
+def test_lines_that_cannot_be_read_move_the_next_question_and_a_false_date_does_not() -> None:
+    odd = {"id": "", "timestamp": NOW_MS + 7}
+    assert log(gives({"data": [odd], "next": "more"})).poll("1", now=NOW).cursor == str(NOW_MS + 7)
+    late = {**GOOD, "timestamp": NOW_MS * 2}
+    assert log(gives({"data": [late]})).poll("1", now=NOW).cursor == str(NOW_MS)
 
 
 def test_a_line_without_a_user_is_stored_and_means_nothing() -> None:
