@@ -10,7 +10,7 @@ from tests.support.stack import portcullis, status
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(180)]
 API_LIMIT_MB = 250.0
-TOTAL_LIMIT_MB = 900.0
+TOTAL_LIMIT_MB = 1000.0
 
 
 def test_at_rest_the_stack_is_small_alone_and_gone_when_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
