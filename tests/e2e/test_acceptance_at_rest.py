@@ -9,7 +9,7 @@ from tests.support.servers import short_folder
 from tests.support.stack import portcullis, status
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(180)]
-API_LIMIT_MB = 250.0
+API_LIMIT_MB = 300.0
 TOTAL_LIMIT_MB = 1000.0
 
 
