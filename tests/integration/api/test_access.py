@@ -33,7 +33,7 @@ def test_a_token_is_shown_once_works_and_ends_when_revoked(world: ApiWorld) -> N
     assert fresh(world).authenticate(bearer(made["token"])).role is Role.VIEWER
     listed = world.get("/v1/tokens", Role.ADMIN, usable="true")["items"]
     assert listed[0]["id"] == made["id"]
-    assert made["token"].rsplit("_", 1)[1] not in str(listed)
+    assert made["token"].split("_", 2)[2] not in str(listed)
     assert "hash" not in str(listed)
     for _ in range(2):
         assert world.call("DELETE", f"/v1/tokens/{made['id']}", Role.ADMIN).status_code == 204
