@@ -38,6 +38,7 @@ from service.ports.chain import BitcoinChain
 from service.vault.bitcoin_coins import MOST_PROVEN, Situation, rival_of, scan, situation, spent_by
 from service.vault.bitcoin_wallets import cosign, wallets_of
 from service.vault.destinations import verified_destination
+from service.vault.entries import move_sweep
 from service.vault.parts import VaultParts
 
 FINAL_DEPTH: Final = 2
@@ -293,12 +294,12 @@ def _send(task: Errand, row: SweepTransaction) -> None:
         task.chain.send(row.raw_transaction)
     except RefusedByOtherSideError as refused:
         if task.chain.depth(row.transaction_hash) is None:
-            _move(task.parts, row, SweepState.FAILED, str(refused))
+            move_sweep(task.parts, row, SweepState.FAILED, str(refused))
             return
     except UnknownOutcomeError:
         if task.chain.depth(row.transaction_hash) is None:
             raise
-    _move(task.parts, row, SweepState.SENT)
+    move_sweep(task.parts, row, SweepState.SENT)
 
 
 def _settle_all(task: Errand) -> None:
@@ -311,15 +312,15 @@ def _settle(task: Errand, row: SweepTransaction) -> None:
     """Ask where a transaction of ours is; send it again when nobody knows it and its coins are still there."""
     depth = task.chain.depth(row.transaction_hash)
     if depth is not None and depth >= FINAL_DEPTH:
-        _move(task.parts, row, SweepState.FINAL)
+        move_sweep(task.parts, row, SweepState.FINAL)
     elif depth is not None:
         if row.state is SweepState.SIGNED:
-            _move(task.parts, row, SweepState.SENT)
+            move_sweep(task.parts, row, SweepState.SENT)
     else:
         spenders = [task.chain.spender(o.txid, o.vout) for o in spends(parsed(row.raw_transaction))]
         others = [s for s in spenders if s is not None and s.txid != row.transaction_hash]
         if any(s.height is not None and _is_buried(task.chain, s.txid) for s in others):
-            _move(task.parts, row, SweepState.FAILED, "another transaction spent its coins")
+            move_sweep(task.parts, row, SweepState.FAILED, "another transaction spent its coins")
         elif not others:
             _send(task, row)
 
@@ -376,18 +377,3 @@ def _kept(coin: Coin, taken_by: str = "") -> CoinKept:
         is_confirmed=coin.is_confirmed,
         taken_by=taken_by,
     )
-
-
-def _move(parts: VaultParts, row: SweepTransaction, state: SweepState, why: str = "") -> None:
-    words = {SweepState.SENT: "sent", SweepState.FINAL: "final", SweepState.FAILED: f"failed: {why}"}
-    with parts.db.begin() as uow:
-        uow.keys.set_sweep_state(row.id, state)
-        uow.record(
-            Entry(
-                kind=f"sweep.{state.value}",
-                at=uow.now,
-                subject=row.id,
-                sentence=f"Sweep of {row.asset} {words[state]}",
-                facts={"hash": row.transaction_hash, "amount": str(row.amount_base_units)},
-            )
-        )

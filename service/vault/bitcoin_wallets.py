@@ -24,6 +24,7 @@ from service.domain.plan import Receipt
 from service.domain.timeline import Entry
 from service.domain.vault import VaultKey, WalletState
 from service.ports.store.unit import UnitOfWork
+from service.vault.entries import end_provisioning
 from service.vault.parts import VaultParts, token_calls
 from service.vault.provision import BITCOIN_WALLET, ensure_wallet, sign_destinations, wallet_lock
 
@@ -56,18 +57,10 @@ def provision(parts: VaultParts, account: AccountId) -> Receipt:
     current = current_of(wallets, account)
     addresses = (address_of(current),)
     signed = sign_destinations(parts, account)
-    with parts.db.begin() as uow:
-        if uow.keys.provisioned(account, addresses):
-            uow.record(
-                Entry(
-                    kind="account.provisioned",
-                    at=uow.now,
-                    subject=account,
-                    sentence=f"Account has its Bitcoin wallet and {signed} signed safe destinations",
-                    facts={"descriptor": current.descriptor.text, "addresses": list(addresses), "destinations": signed},
-                )
-            )
-    return Receipt(account, {"addresses": list(addresses), "descriptor": current.descriptor.text})
+    made = {"descriptor": current.descriptor.text}
+    has = f"Account has its Bitcoin wallet and {signed} signed safe destinations"
+    end_provisioning(parts, account, addresses, has, {**made, "destinations": signed})
+    return Receipt(account, {"addresses": list(addresses), **made})
 
 
 def rekey(parts: VaultParts, account: AccountId, step_key: str) -> BitcoinWallet:

@@ -30,6 +30,7 @@ from service.domain.timeline import Entry
 from service.domain.vault import VaultKey, Wallet, WalletState
 from service.ports.chain import EvmChain
 from service.ports.store.registry import DestinationRow
+from service.vault.entries import end_provisioning
 from service.vault.parts import VaultParts, token_calls
 
 _log = structlog.get_logger()
@@ -53,17 +54,8 @@ def provision(parts: VaultParts, account_id: AccountId) -> Receipt:
             add_used_leaves(parts, account_id, wallet_id, path, chains)
             addresses = addresses_of(parts.keys_of(account_id), wallet_id, path, chains)
     signed = sign_destinations(parts, account_id)
-    with parts.db.begin() as uow:
-        if uow.keys.provisioned(account_id, addresses):
-            uow.record(
-                Entry(
-                    kind="account.provisioned",
-                    at=uow.now,
-                    subject=account_id,
-                    sentence=f"Account {account.at.ref} has its keys and {signed} signed safe destinations",
-                    facts={"addresses": list(addresses), "destinations": signed},
-                )
-            )
+    has = f"Account {account.at.ref} has its keys and {signed} signed safe destinations"
+    end_provisioning(parts, account_id, addresses, has, {"destinations": signed})
     return Receipt(account_id, {"addresses": list(addresses)})
 
 

@@ -27,6 +27,7 @@ from service.domain.timeline import Entry
 from service.domain.vault import SweepState, SweepTransaction, VaultKey
 from service.ports.chain import EvmChain
 from service.vault.destinations import verified_destination
+from service.vault.entries import move_sweep
 from service.vault.parts import VaultParts
 
 ROUNDS: Final = 6
@@ -225,13 +226,13 @@ def _send(parts: VaultParts, source: _Source, row: SweepTransaction) -> bool:
         source.chain.send(row.raw_transaction)
     except RefusedByOtherSideError as refused:
         if source.chain.mined(row.transaction_hash) is None:
-            _move(parts, row, SweepState.FAILED, str(refused))
+            move_sweep(parts, row, SweepState.FAILED, str(refused))
             _require_fee(source, row)
             return False
     except UnknownOutcomeError:
         if source.chain.mined(row.transaction_hash) is None and not source.chain.knows(row.transaction_hash):
             raise
-    _move(parts, row, SweepState.SENT)
+    move_sweep(parts, row, SweepState.SENT)
     return True
 
 
@@ -255,22 +256,7 @@ def _settle(parts: VaultParts, row: SweepTransaction) -> bool:
     if mined is None and not used:
         return False
     if mined is None:
-        _move(parts, row, SweepState.FAILED, "another transaction took its nonce")
+        move_sweep(parts, row, SweepState.FAILED, "another transaction took its nonce")
     else:
-        _move(parts, row, SweepState.FINAL if mined.succeeded else SweepState.FAILED, "it was reverted")
+        move_sweep(parts, row, SweepState.FINAL if mined.succeeded else SweepState.FAILED, "it was reverted")
     return True
-
-
-def _move(parts: VaultParts, row: SweepTransaction, state: SweepState, why: str = "") -> None:
-    words = {SweepState.SENT: "sent", SweepState.FINAL: "final", SweepState.FAILED: f"failed: {why}"}
-    with parts.db.begin() as uow:
-        uow.keys.set_sweep_state(row.id, state)
-        uow.record(
-            Entry(
-                kind=f"sweep.{state.value}",
-                at=uow.now,
-                subject=row.id,
-                sentence=f"Sweep of {row.asset} {words[state]}",
-                facts={"hash": row.transaction_hash, "amount": str(row.amount_base_units)},
-            )
-        )

@@ -1,0 +1,34 @@
+"""Changes of the vault's rows that every kind of wallet makes, each with its entry in the timeline, in one transaction."""
+
+from collections.abc import Mapping, Sequence
+
+from service.domain.ids import AccountId
+from service.domain.timeline import Entry
+from service.domain.vault import SweepState, SweepTransaction
+from service.vault.parts import VaultParts
+
+
+def move_sweep(parts: VaultParts, row: SweepTransaction, state: SweepState, why: str = "") -> None:
+    """Record that a transaction of ours was sent, is final or failed; `why` is told of a failed one."""
+    words = {SweepState.SENT: "sent", SweepState.FINAL: "final", SweepState.FAILED: f"failed: {why}"}
+    with parts.db.begin() as uow:
+        uow.keys.set_sweep_state(row.id, state)
+        uow.record(
+            Entry(
+                kind=f"sweep.{state.value}",
+                at=uow.now,
+                subject=row.id,
+                sentence=f"Sweep of {row.asset} {words[state]}",
+                facts={"hash": row.transaction_hash, "amount": str(row.amount_base_units)},
+            )
+        )
+
+
+def end_provisioning(
+    parts: VaultParts, account: AccountId, addresses: Sequence[str], has: str, facts: Mapping[str, object]
+) -> None:
+    """Make the account ready under its CAIP-10 addresses; the entry, written once, says what it has."""
+    with parts.db.begin() as uow:
+        if uow.keys.provisioned(account, addresses):
+            told = {"addresses": list(addresses), **facts}
+            uow.record(Entry(kind="account.provisioned", at=uow.now, subject=account, sentence=has, facts=told))
