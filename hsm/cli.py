@@ -9,10 +9,8 @@ Rules held here:
 
 import json
 import multiprocessing
-import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, ParamSpec, TypeVar
 
@@ -22,7 +20,7 @@ from rich.table import Table
 
 from hsm.callback import cli as callback_cli
 from hsm.ceremony import cli as ceremony_cli
-from hsm.errors import HsmError
+from hsm.command import DEFAULT_HOME, AsJson, Home, Target, Yes, guarded
 from hsm.keypath import DerivationPath
 from hsm.pkcs11.checks import Check, Outcome, examine
 from hsm.pkcs11.config import TokenConfig, pin_from_file
@@ -31,9 +29,7 @@ from hsm.pkcs11.provision import Provisioned, provision
 from hsm.pkcs11.renewal import renew_ballot_key, retire_former_key
 from hsm.power import Power
 from hsm.rotation import Loss, Rotation, propose, remaining
-from hsm.softhsm import SoftHsmFolder, find_module
 
-DEFAULT_HOME: Final = Path(".portcullis")
 _STYLE: Final = {Outcome.OK: "green", Outcome.WARN: "yellow", Outcome.FAIL: "red", Outcome.UNKNOWN: "magenta"}
 
 _Params = ParamSpec("_Params")
@@ -46,31 +42,12 @@ _out: Final = Console()
 _err: Final = Console(stderr=True)
 
 Powers = Annotated[list[Power] | None, typer.Option("--power", help="Which token; may be repeated. Default: all.")]
-Home = Annotated[Path, typer.Option("--home", help="Installation folder with the embedded SoftHSM tokens.")]
 Uri = Annotated[
     str | None,
     typer.Option(
         "--uri", help="PKCS#11 URI of your own token (one --power). Default: PORTCULLIS_<POWER>_URI, else --home."
     ),
 ]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program instead of a table.")]
-
-
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """One token to work on: by URI, or as an embedded SoftHSM folder."""
-
-    power: Power
-    uri: str | None
-    home: Path
-
-    def folder(self) -> SoftHsmFolder:
-        folder = (self.home / "tokens" / self.power.value).absolute()
-        return SoftHsmFolder(self.power, folder, find_module(os.environ))
-
-    def config(self) -> TokenConfig:
-        return TokenConfig.from_uri(self.uri or self.folder().uri)
 
 
 @app.command()
@@ -140,7 +117,7 @@ def rotate(
     if not plan:
         _err.print("add --plan: a rotation is carried out by the service, step by step, as its approvers decide")
         raise typer.Exit(2)
-    rotation = _guarded(lambda: propose(DerivationPath.parse(account), lost))
+    rotation = guarded(lambda: propose(DerivationPath.parse(account), lost))
     if as_json:
         _out.print_json(json.dumps(_plan(rotation)))
         return
@@ -168,7 +145,7 @@ def pin_clear(
     portcullis hsm pin-clear --power vault
     """
     target = _targets([power], uri, home)[0]
-    config = _guarded(target.config)
+    config = guarded(lambda: _config(target))
     if not yes:
         typer.confirm(f"Is the PIN source of {config.label} corrected?", abort=True)
     cleared = PinRecord(config.state_dir, config.label, who="so" if officer else "user").clear()
@@ -186,7 +163,7 @@ def ballots_renew(home: Home = DEFAULT_HOME, uri: Uri = None, yes: Yes = False) 
     target = _targets([Power.AUTHORITY], uri, home)[0]
     if not yes:
         typer.confirm("Is the service stopped?", abort=True)
-    _guarded(lambda: renew_ballot_key(target.config()))
+    guarded(lambda: renew_ballot_key(_config(target)))
     _out.print(
         "renewed. Remove public/authority-ballots.pem of the installation and start it: the authority publishes the new key."
         " Give the new file to every voter, over a channel you trust; then run `portcullis hsm ballots-retire`."
@@ -204,53 +181,49 @@ def ballots_retire(home: Home = DEFAULT_HOME, uri: Uri = None, yes: Yes = False)
     target = _targets([Power.AUTHORITY], uri, home)[0]
     if not yes:
         typer.confirm("Does every voter have the newest authority-ballots.pem?", abort=True)
-    retired = _guarded(lambda: retire_former_key(target.config()))
+    retired = guarded(lambda: retire_former_key(_config(target)))
     _out.print("retired" if retired else "there was no former ballot key")
 
 
-def _targets(powers: list[Power] | None, uri: str | None, home: Path) -> list[_Target]:
+def _targets(powers: list[Power] | None, uri: str | None, home: Path) -> list[Target]:
     chosen = powers or list(Power)
     if uri is not None and len(chosen) != 1:
         _err.print("--uri is for one token: name it with --power")
         raise typer.Exit(2)
-    return [_Target(power, uri or os.environ.get(f"PORTCULLIS_{power.name}_URI"), home) for power in chosen]
+    return [Target.chosen(power, home, uri) for power in chosen]
 
 
-def _so_pin(target: _Target, file: Path | None) -> str | None:
+def _config(target: Target) -> TokenConfig:
+    return TokenConfig.from_uri(target.uri())
+
+
+def _so_pin(target: Target, file: Path | None) -> str | None:
     """Return the officer's PIN for a token of the user's own; an embedded one has its file."""
-    if target.uri is None:
+    if target.given is None:
         return None
     if file is not None:
-        return _guarded(pin_from_file(file))
+        return guarded(pin_from_file(file))
     return str(typer.prompt(f"Security officer's PIN of {target.power.token_label}", hide_input=True))
 
 
-def _init_one(target: _Target, so_pin: str | None, upgrade: bool) -> Provisioned:
+def _init_one(target: Target, so_pin: str | None, upgrade: bool) -> Provisioned:
     if so_pin is not None:
-        return provision(target.config(), target.power, lambda: so_pin, upgrade=upgrade)
+        return provision(_config(target), target.power, lambda: so_pin, upgrade=upgrade)
     folder = target.folder()
     folder.prepare()
-    return provision(target.config(), target.power, pin_from_file(folder.so_pin_file), upgrade=upgrade)
+    return provision(_config(target), target.power, pin_from_file(folder.so_pin_file), upgrade=upgrade)
 
 
-def _examine_one(target: _Target) -> tuple[Check, ...]:
-    return examine(target.config(), target.power)
+def _examine_one(target: Target) -> tuple[Check, ...]:
+    return examine(_config(target), target.power)
 
 
 def _run(apart: bool, work: Callable[_Params, _Result], *args: _Params.args, **kwargs: _Params.kwargs) -> _Result:
     """Run `work`; `apart` in a fresh process, because a process keeps the module it loaded."""
     if not apart:
-        return _guarded(lambda: work(*args, **kwargs))
+        return guarded(lambda: work(*args, **kwargs))
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return _guarded(pool.submit(work, *args, **kwargs).result)
-
-
-def _guarded(work: Callable[[], _Result]) -> _Result:
-    try:
-        return work()
-    except HsmError as failure:
-        _err.print(f"[red]{failure.code}[/red] {failure}", highlight=False)
-        raise typer.Exit(1) from None
+        return guarded(pool.submit(work, *args, **kwargs).result)
 
 
 def _table(found: dict[Power, tuple[Check, ...]]) -> Table:

@@ -6,49 +6,45 @@ made there could not be read by the service any more.
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from hsm.errors import HsmError, HsmInputError
+from hsm.command import DEFAULT_HOME, AsJson, Home, Target, Yes, guarded
+from hsm.errors import HsmInputError
 from hsm.pkcs11.callback import CallbackKey, add_key, list_keys, retire_key
 from hsm.pkcs11.config import TokenConfig
 from hsm.power import Power
-from hsm.softhsm import SoftHsmFolder, find_module
 
 _out: Final = Console()
 _err: Final = Console(stderr=True)
-_Result = TypeVar("_Result")
 
 app = typer.Typer(name="callback-key", help="The gate's keys that sign answers to a co-signer.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="Name of the key, as it stands in the callback's address.")]
-Home = Annotated[Path, typer.Option("--home", help="Installation folder with the embedded SoftHSM tokens.")]
 Uri = Annotated[str | None, typer.Option("--uri", help="PKCS#11 URI of your own token. Default: PORTCULLIS_GATE_URI.")]
-_HOME: Final = Path(".portcullis")
 
 
 @app.command()
-def add(name: Name, home: Home = _HOME, uri: Uri = None) -> None:
+def add(name: Name, home: Home = DEFAULT_HOME, uri: Uri = None) -> None:
     """Make one more key and print its public half, for the co-signer.
 
     [bold]Example[/bold]
 
     portcullis hsm callback-key add 2027
     """
-    made = _guarded(lambda: add_key(_config(home, uri), name))
+    made = guarded(lambda: add_key(_config(home, uri), name))
     _err.print(f"give the co-signer this key together with the address /cosigner/CONNECTION/key/{made.name}")
     _out.print(made.public_key_pem.decode(), end="", highlight=False, soft_wrap=True)
 
 
 @app.command("list")
 def show(
-    home: Home = _HOME,
+    home: Home = DEFAULT_HOME,
     uri: Uri = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program instead of a table.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the keys and whether each one still signs.
 
@@ -56,7 +52,7 @@ def show(
 
     portcullis hsm callback-key list
     """
-    keys = _guarded(lambda: list_keys(_config(home, uri)))
+    keys = guarded(lambda: list_keys(_config(home, uri)))
     if as_json:
         _out.print_json(json.dumps([_as_dict(key) for key in keys]))
         return
@@ -69,9 +65,9 @@ def show(
 @app.command()
 def retire(
     name: Annotated[str, typer.Argument(help="Name of the key; an empty one is the key of set-up.")],
-    home: Home = _HOME,
+    home: Home = DEFAULT_HOME,
     uri: Uri = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Let a key sign nothing any more. A co-signer that still calls its address is answered 503: nothing is signed.
 
@@ -81,18 +77,16 @@ def retire(
     """
     if not yes:
         typer.confirm("Does every co-signer call the new address by now?", abort=True)
-    retired = _guarded(lambda: retire_key(_config(home, uri), name))
+    retired = guarded(lambda: retire_key(_config(home, uri), name))
     _out.print(f"retired: {_address(retired)} is answered no more")
 
 
 def _config(home: Path, uri: str | None) -> TokenConfig:
-    given = uri or os.environ.get(f"PORTCULLIS_{Power.GATE.name}_URI")
-    if given:
-        return TokenConfig.from_uri(given)
-    folder = (home / "tokens" / Power.GATE.value).absolute()
-    if folder.exists() and folder.stat().st_uid != os.geteuid():
-        raise HsmInputError(f"{folder} belongs to another user: run this as that user", field="home")
-    return TokenConfig.from_uri(SoftHsmFolder(Power.GATE, folder, find_module(os.environ)).uri)
+    target = Target.chosen(Power.GATE, home, uri)
+    place = target.place
+    if target.given is None and place.exists() and place.stat().st_uid != os.geteuid():
+        raise HsmInputError(f"{place} belongs to another user: run this as that user", field="home")
+    return TokenConfig.from_uri(target.uri())
 
 
 def _address(key: CallbackKey) -> str:
@@ -101,11 +95,3 @@ def _address(key: CallbackKey) -> str:
 
 def _as_dict(key: CallbackKey) -> dict[str, object]:
     return {"name": key.name, "signs": key.signs, "address": _address(key), "public_key": key.public_key_pem.decode()}
-
-
-def _guarded(work: Callable[[], _Result]) -> _Result:
-    try:
-        return work()
-    except HsmError as failure:
-        _err.print(f"[red]{failure.code}[/red] {failure}", highlight=False)
-        raise typer.Exit(1) from None

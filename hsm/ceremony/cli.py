@@ -6,14 +6,13 @@ Rules held here:
   pipe or a file it would be kept. A code is shown nowhere.
 """
 
-import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final
 
 import segno
 import typer
@@ -24,22 +23,18 @@ from hsm.ceremony.offices import TokenVault, TokenWitnesses
 from hsm.ceremony.plan import MAX_FILE_BYTES, CeremonyPlan, read_plan
 from hsm.ceremony.run import Ceremony
 from hsm.ceremony.transcript import Transcript, fingerprint, same_key
-from hsm.errors import CeremonyError, HsmError
+from hsm.command import DEFAULT_HOME, Home, Target, guarded
+from hsm.errors import CeremonyError
 from hsm.power import Power
-from hsm.softhsm import SoftHsmFolder, find_module
 from hsm.totp import enrolment_uri, new_seed
 
 FOLDER: Final = "ceremonies"
-
-_Result = TypeVar("_Result")
 
 app = typer.Typer(name="ceremony", help="Witnessed key ceremonies.", no_args_is_help=True)
 _out: Final = Console()
 _err: Final = Console(stderr=True)
 
 File = Annotated[Path, typer.Argument(help="The ceremony's YAML file.")]
-Home = Annotated[Path, typer.Option("--home", help="Installation folder.")]
-DEFAULT_HOME: Final = Path(".portcullis")
 
 
 @app.command()
@@ -50,7 +45,7 @@ def plan(file: File) -> None:
 
     portcullis hsm ceremony plan treasury.yaml
     """
-    found = _guarded(lambda: _read(file))
+    found = guarded(lambda: _read(file))
     _out.print(f"ceremony {found.ceremony}: {found.purpose}", highlight=False)
     for number, step in enumerate(_steps(found), start=1):
         _out.print(f"{number}. {step}", highlight=False)
@@ -71,18 +66,18 @@ def witness(
     """
     with _offices(home) as (_, witnesses):
         if remove:
-            _guarded(lambda: witnesses.remove(name))
+            guarded(lambda: witnesses.remove(name))
             _out.print(f"{name} is no witness any more", highlight=False)
             return
         _require_terminal("an enrolment code")
         seed = new_seed()
-        _guarded(lambda: witnesses.begin(name, seed))
+        guarded(lambda: witnesses.begin(name, seed))
         uri = enrolment_uri(seed, f"ceremony {name}")
         segno.make_qr(uri, error="m").terminal(out=sys.stdout, compact=True)
         _out.print(uri, highlight=False, soft_wrap=True)
         code = str(typer.prompt(f"First code of {name}", hide_input=True))
         _out.clear()
-        _guarded(lambda: witnesses.confirm(name, code))
+        guarded(lambda: witnesses.confirm(name, code))
     _out.print(f"{name} is enrolled", highlight=False)
 
 
@@ -100,18 +95,18 @@ def run(
 
     portcullis hsm ceremony run treasury.yaml
     """
-    found = _guarded(lambda: _read(file))
+    found = guarded(lambda: _read(file))
     with _offices(home) as (vault, witnesses):
         journal = Journal((home / FOLDER).absolute(), found.ceremony)
         ceremony = Ceremony(found, vault, witnesses, _Room(), journal, lambda: datetime.now(UTC))
         if dry_run:
-            entry = _guarded(ceremony.check)
+            entry = guarded(ceremony.check)
             ahead = "finish what was closed" if entry is not None and entry.is_kept else "begin"
             _out.print(f"nothing stands in the way; a run would {ahead}; nothing was changed", highlight=False)
             return
         if found.backup is not None:
             _require_terminal("a share")
-        transcript = _guarded(ceremony.run)
+        transcript = guarded(ceremony.run)
     _out.print(f"done: {journal.transcript_file}", highlight=False, soft_wrap=True)
     _out.print(f"signed by {fingerprint(transcript.public_key_pem.encode())}", highlight=False, soft_wrap=True)
 
@@ -129,10 +124,10 @@ def verify(
 
     portcullis hsm ceremony verify treasury.transcript.json --key authority-checkpoint.pem
     """
-    transcript = _guarded(lambda: Transcript.parse(_text(file, "transcript")))
+    transcript = guarded(lambda: Transcript.parse(_text(file, "transcript")))
     inside = transcript.public_key_pem.encode()
-    pinned = inside if key is None else _guarded(lambda: _text(key, "key")).encode()
-    said = _guarded(lambda: transcript.verified(pinned))
+    pinned = inside if key is None else guarded(lambda: _text(key, "key")).encode()
+    said = guarded(lambda: transcript.verified(pinned))
     _out.print_json(data=said)
     _out.print(f"signed by {fingerprint(pinned)}", highlight=False, soft_wrap=True)
     if key is None or not same_key(pinned, inside):
@@ -190,7 +185,8 @@ def _text(file: Path, field: str) -> str:
 
 @contextmanager
 def _offices(home: Path) -> Iterator[tuple[TokenVault, TokenWitnesses]]:
-    vault, witnesses = TokenVault(_uri(Power.VAULT, home)), TokenWitnesses(_uri(Power.AUTHORITY, home))
+    uris = [guarded(Target.chosen(power, home).uri) for power in (Power.VAULT, Power.AUTHORITY)]
+    vault, witnesses = TokenVault(uris[0]), TokenWitnesses(uris[1])
     try:
         yield vault, witnesses
     finally:
@@ -198,21 +194,7 @@ def _offices(home: Path) -> Iterator[tuple[TokenVault, TokenWitnesses]]:
         witnesses.close()
 
 
-def _uri(power: Power, home: Path) -> str:
-    given = os.environ.get(f"PORTCULLIS_{power.name}_URI")
-    folder = (home / "tokens" / power.value).absolute()
-    return given or _guarded(lambda: SoftHsmFolder(power, folder, find_module(os.environ)).uri)
-
-
 def _require_terminal(what: str) -> None:
     if not sys.stdout.isatty() or not sys.stdin.isatty():
         _err.print(f"{what} is shown on a terminal only: in a pipe or a file it would be kept")
         raise typer.Exit(2)
-
-
-def _guarded(work: Callable[[], _Result]) -> _Result:
-    try:
-        return work()
-    except HsmError as failure:
-        _err.print(f"[red]{failure.code}[/red] {failure}", highlight=False)
-        raise typer.Exit(1) from None

@@ -9,6 +9,8 @@ Rules held here:
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,48 +49,36 @@ def label_of(name: str) -> str:
 
 def list_keys(config: TokenConfig) -> tuple[CallbackKey, ...]:
     """Return every callback key, the first one first."""
-    token = _opened(config)
-    try:
-        with token.session() as session:
-            return _found(session)
-    finally:
-        token.close()
+    with _opened(config) as token, token.session() as session:
+        return _found(session)
 
 
 def add_key(config: TokenConfig, name: str) -> CallbackKey:
     """Make one more key. Raises HsmInputError for a name in use, or when there are too many keys."""
     label = label_of(name)
-    token = _opened(config)
-    try:
-        with token.exclusive() as session:
-            known = _found(session)
-            if any(key.name == name for key in known):
-                raise HsmInputError(
-                    f"a callback key {name!r} is there already, retired or not: take another name", field="name"
-                )
-            if len(known) >= MAX_KEYS:
-                raise HsmInputError(f"the token holds {MAX_KEYS} callback keys, the most that it may", field="name")
-            for stale in session.find(label, P.CKO_PUBLIC_KEY):
-                session.destroy(stale)
-            generate_rsa(session, label, _BITS, P.CKA_SIGN)
-            return _key(session, name, label)
-    finally:
-        token.close()
+    with _opened(config) as token, token.exclusive() as session:
+        known = _found(session)
+        if any(key.name == name for key in known):
+            raise HsmInputError(
+                f"a callback key {name!r} is there already, retired or not: take another name", field="name"
+            )
+        if len(known) >= MAX_KEYS:
+            raise HsmInputError(f"the token holds {MAX_KEYS} callback keys, the most that it may", field="name")
+        for stale in session.find(label, P.CKO_PUBLIC_KEY):
+            session.destroy(stale)
+        generate_rsa(session, label, _BITS, P.CKA_SIGN)
+        return _key(session, name, label)
 
 
 def retire_key(config: TokenConfig, name: str) -> CallbackKey:
     """Let a key sign nothing any more, in every process at once. Raises KeyNotFoundError, HsmInputError for the last."""
     label = label_of(name)
-    token = _opened(config)
-    try:
-        with token.exclusive() as session:
-            handle = session.one(label, P.CKO_PRIVATE_KEY)
-            if [key.name for key in _found(session) if key.signs] == [name]:
-                raise HsmInputError("this is the last callback key that signs: add another one first", field="name")
-            session.write(handle, [(P.CKA_SIGN, False)])
-            return _key(session, name, label)
-    finally:
-        token.close()
+    with _opened(config) as token, token.exclusive() as session:
+        handle = session.one(label, P.CKO_PRIVATE_KEY)
+        if [key.name for key in _found(session) if key.signs] == [name]:
+            raise HsmInputError("this is the last callback key that signs: add another one first", field="name")
+        session.write(handle, [(P.CKA_SIGN, False)])
+        return _key(session, name, label)
 
 
 def signing_handle(session: TokenSession, name: str) -> object:
@@ -99,15 +89,12 @@ def signing_handle(session: TokenSession, name: str) -> object:
     return handle
 
 
-def _opened(config: TokenConfig) -> Token:
-    token = Token.open(config)
-    try:
+@contextmanager
+def _opened(config: TokenConfig) -> Iterator[Token]:
+    with closing(Token.open(config)) as token:
         with token.session() as session:
             require_layout(session, Power.GATE)
-    except BaseException:
-        token.close()
-        raise
-    return token
+        yield token
 
 
 def _found(session: TokenSession) -> tuple[CallbackKey, ...]:
