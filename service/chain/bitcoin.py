@@ -34,7 +34,9 @@ _SATS_PER_VBYTE: Final = 1_000
 Answer = TypeVar("Answer")
 
 
-class _Status(msgspec.Struct):
+class Status(msgspec.Struct):
+    """Where a transaction is, as Esplora tells it; `block_time` in seconds since 1970."""
+
     confirmed: bool
     block_height: int | None = None
     block_hash: str | None = None
@@ -45,13 +47,13 @@ class _Unspent(msgspec.Struct):
     txid: str
     vout: int
     value: int
-    status: _Status
+    status: Status
 
 
 class _Outspend(msgspec.Struct):
     spent: bool
     txid: str | None = None
-    status: _Status | None = None
+    status: Status | None = None
 
 
 class _Count(msgspec.Struct):
@@ -66,7 +68,7 @@ class _Address(msgspec.Struct):
 class _Told(msgspec.Struct):
     fee: int
     weight: int
-    status: _Status
+    status: Status
 
 
 class EsploraChain:
@@ -143,7 +145,7 @@ class EsploraChain:
 
     def depth(self, txid: str) -> int | None:
         """See the port; a block that is no longer the best chain's counts as none."""
-        told = self._maybe(f"/tx/{txid}/status", _Status)
+        told = self._maybe(f"/tx/{txid}/status", Status)
         if told is None:
             return None
         height = _height(told)
@@ -276,7 +278,7 @@ def bitcoin_chains(endpoints: Mapping[str, str]) -> dict[str, EsploraChain]:
     }
 
 
-def _height(status: _Status) -> int | None:
+def _height(status: Status) -> int | None:
     if not status.confirmed:
         return None
     if status.block_height is None or status.block_height < 0:

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from service.chain.bitcoin import EsploraChain
+from service.chain.bitcoin import EsploraChain, Status
 from service.domain.bitcoin.network import MAX_SATS, Network
 from service.domain.errors import UnavailableError
 from service.domain.forensics.movement import MAX_PARTS, NO_BLOCK, Movement, Part
@@ -18,12 +18,6 @@ from service.domain.forensics.movement import MAX_PARTS, NO_BLOCK, Movement, Par
 MAX_PAGES: Final = 40
 """Of 25 transactions each: what left an address is looked for in its newest thousand."""
 _SCRIPT_SHOWN: Final = 40
-
-
-class _Status(msgspec.Struct):
-    confirmed: bool
-    block_height: int | None = None
-    block_time: int | None = None
 
 
 class _Out(msgspec.Struct):
@@ -43,7 +37,7 @@ class _Transaction(msgspec.Struct):
     vin: list[_In]
     vout: list[_Out]
     fee: int
-    status: _Status
+    status: Status
 
 
 class BitcoinTracing:

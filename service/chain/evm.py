@@ -14,24 +14,15 @@ from typing import Final
 import httpx
 import msgspec
 
+from service.chain.json_rpc import SHOWN, JsonRpc, decoded, quantity
 from service.domain.errors import RefusedByOtherSideError, UnavailableError, UnknownOutcomeError
-from service.domain.evm import MAX_FEE, MAX_UNITS, Fee, balance_data, transaction_hash
+from service.domain.evm import MAX_FEE, Fee, balance_data, transaction_hash
 from service.ports.chain import Mined
 
-_TIMEOUT: Final = httpx.Timeout(10.0, connect=3.0)
+_TIMEOUT_S: Final = 10.0
 _MAX_ANSWER_BYTES: Final = 1_000_000
 _ALREADY_SENT: Final = ("already known", "known transaction", "already imported")
 _GWEI: Final = 10**9
-
-
-class _Error(msgspec.Struct):
-    code: int = 0
-    message: str = ""
-
-
-class _Answer(msgspec.Struct):
-    result: object = None
-    error: _Error | None = None
 
 
 class _Receipt(msgspec.Struct):
@@ -47,14 +38,13 @@ class JsonRpcChain:
     """Implements `ports.chain.ContractChain` on one endpoint; `chain_id` is what it must say that it is."""
 
     def __init__(self, endpoint: str, chain_id: int | None = None) -> None:
-        self._client = httpx.Client(timeout=_TIMEOUT, follow_redirects=False)
-        self._endpoint = endpoint
+        self._rpc = JsonRpc(endpoint, most_bytes=_MAX_ANSWER_BYTES, timeout_s=_TIMEOUT_S)
         self._chain_id = chain_id
         self._seen_block = 0
 
     def close(self) -> None:
         """Give the connections back."""
-        self._client.close()
+        self._rpc.close()
 
     def balance(self, address: str) -> int:
         """Return the native balance in wei."""
@@ -92,22 +82,22 @@ class JsonRpcChain:
         """Send a signed transaction; see the port."""
         name = transaction_hash(raw)
         try:
-            answer = self._post("eth_sendRawTransaction", ["0x" + raw.hex()])
+            answer = self._rpc.post("eth_sendRawTransaction", ["0x" + raw.hex()])
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise UnavailableError("the chain's endpoint did not answer: nothing was sent") from error
         except (httpx.HTTPError, UnavailableError) as error:
             raise UnknownOutcomeError(f"the chain's answer to {name} was lost") from error
-        if answer.error is None or any(known in answer.error.message.lower() for known in _ALREADY_SENT):
+        if answer.refusal is None or any(known in answer.refusal.lower() for known in _ALREADY_SENT):
             return name
-        raise RefusedByOtherSideError(f"the chain refused {name}: {answer.error.message[:200]}")
+        raise RefusedByOtherSideError(f"the chain refused {name}: {answer.refusal[:SHOWN]}")
 
     def knows(self, transaction_hash: str) -> bool:
         """Say whether the chain has the transaction, pending or in a block."""
-        return self._ask("eth_getTransactionByHash", transaction_hash) is not None
+        return self._rpc.ask("eth_getTransactionByHash", [transaction_hash], object) is not None
 
     def mined(self, transaction_hash: str) -> Mined | None:
         """Return the receipt, or None while there is none."""
-        result = self._ask("eth_getTransactionReceipt", transaction_hash)
+        result = self._rpc.ask("eth_getTransactionReceipt", [transaction_hash], object)
         if result is None:
             return None
         try:
@@ -131,17 +121,19 @@ class JsonRpcChain:
     def estimate(self, sender: str, to: str | None, data: bytes) -> int:
         """Return the gas that a transaction would use; see the port."""
         call = {"from": sender, "data": "0x" + data.hex(), **({} if to is None else {"to": to})}
-        answer = self._answer("eth_estimateGas", call)
-        if answer.error is not None and "revert" in answer.error.message.lower():
-            raise RefusedByOtherSideError(f"the chain would revert it: {answer.error.message[:200]}")
-        return _number(self._result("eth_estimateGas", answer), "eth_estimateGas")
+        answer = self._rpc.answer("eth_estimateGas", [call])
+        if answer.refusal is not None and "revert" in answer.refusal.lower():
+            raise RefusedByOtherSideError(f"the chain would revert it: {answer.refusal[:SHOWN]}")
+        if answer.refusal is not None:
+            raise UnavailableError(f"the chain's endpoint refused eth_estimateGas: {answer.refusal[:SHOWN]}")
+        return quantity(decoded(answer, "eth_estimateGas", object), "eth_estimateGas")
 
     def topics(self, address: str, wanted: Sequence[bytes]) -> Sequence[Sequence[bytes]]:
         """Return the topics of a contract's logs; see the port."""
         named = ["0x" + topic.hex() for topic in wanted]
-        found = self._ask("eth_getLogs", {"address": address, "topics": named, "fromBlock": "0x0"})
+        wanted_logs = {"address": address, "topics": named, "fromBlock": "0x0"}
+        logs = self._rpc.ask("eth_getLogs", [wanted_logs], list[_Log])
         try:
-            logs = msgspec.convert(found, list[_Log])
             return [[bytes.fromhex(topic.removeprefix("0x")) for topic in log.topics] for log in logs]
         except ValueError as error:
             raise UnavailableError("the chain's endpoint answered eth_getLogs with malformed logs") from error
@@ -160,7 +152,7 @@ class JsonRpcChain:
         self._seen_block = block
 
     def _bytes(self, method: str, *params: object) -> bytes:
-        result = self._ask(method, *params)
+        result = self._rpc.ask(method, params, object)
         try:
             if isinstance(result, str) and result.startswith("0x"):
                 return bytes.fromhex(result[2:])
@@ -169,46 +161,4 @@ class JsonRpcChain:
         raise UnavailableError(f"the chain's endpoint answered {method} with no bytes")
 
     def _number(self, method: str, *params: object) -> int:
-        return _number(self._ask(method, *params), method)
-
-    def _ask(self, method: str, *params: object) -> object:
-        return self._result(method, self._answer(method, *params))
-
-    def _answer(self, method: str, *params: object) -> _Answer:
-        try:
-            return self._post(method, params)
-        except httpx.HTTPError as error:
-            raise UnavailableError(
-                f"the chain's endpoint did not answer {method} ({type(error).__name__})"
-            ) from None  # the original may quote the endpoint
-
-    @staticmethod
-    def _result(method: str, answer: _Answer) -> object:
-        if answer.error is not None:
-            raise UnavailableError(f"the chain's endpoint refused {method}: {answer.error.message[:200]}")
-        return answer.result
-
-    def _post(self, method: str, params: Sequence[object]) -> _Answer:
-        call = {"jsonrpc": "2.0", "id": 1, "method": method, "params": list(params)}
-        body = bytearray()
-        with self._client.stream("POST", self._endpoint, json=call) as response:
-            if not response.is_success:
-                raise UnavailableError(f"the chain's endpoint answered {method} with status {response.status_code}")
-            for piece in response.iter_bytes():
-                body += piece
-                if len(body) > _MAX_ANSWER_BYTES:
-                    raise UnavailableError(f"the chain's endpoint answered {method} with more than a megabyte")
-        try:
-            return msgspec.json.decode(bytes(body), type=_Answer)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise UnavailableError(f"the chain's endpoint answered {method} with no JSON-RPC") from error
-
-
-def _number(result: object, method: str) -> int:
-    try:
-        number = int(str(result), 16)
-    except ValueError as error:
-        raise UnavailableError(f"the chain's endpoint answered {method} with no number") from error
-    if not isinstance(result, str) or not 0 <= number <= MAX_UNITS:
-        raise UnavailableError(f"the chain's endpoint answered {method} with no number")
-    return number
+        return quantity(self._rpc.ask(method, params, object), method)

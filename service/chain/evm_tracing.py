@@ -8,18 +8,18 @@ its key and is in no message.
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Final, TypeVar
+from typing import Final
 
-import httpx
 import msgspec
 from eth_hash.auto import keccak
 
+from service.chain.json_rpc import JsonRpc, Kind, quantity
 from service.domain.errors import UnavailableError
-from service.domain.evm import MAX_UNITS, balance_data
+from service.domain.evm import balance_data
 from service.domain.forensics.movement import Movement, Part
 from service.ports.tracing import Block
 
-_TIMEOUT: Final = httpx.Timeout(15.0, connect=3.0)
+_TIMEOUT_S: Final = 15.0
 MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
 """A block's transactions with their data, and its receipts with their logs, of any block there was so far."""
 TRANSFER: Final = "0x" + keccak(b"Transfer(address,address,uint256)").hex()
@@ -28,7 +28,6 @@ _WORD_DIGITS: Final = 66
 _COIN: Final = 60
 _LOGS: Final = 10**6
 """Positions of one transaction's logs come after the transaction and before the next."""
-Answer = TypeVar("Answer")
 
 
 class _Transaction(msgspec.Struct):
@@ -66,17 +65,16 @@ class EvmTracing:
     """Implements `ports.tracing.AccountSource` on one endpoint."""
 
     def __init__(self, endpoint: str, chain: str) -> None:
-        self._client = httpx.Client(timeout=_TIMEOUT, follow_redirects=False)
-        self._endpoint = endpoint
+        self._rpc = JsonRpc(endpoint, most_bytes=MAX_ANSWER_BYTES, timeout_s=_TIMEOUT_S)
         self._chain = chain
 
     def close(self) -> None:
         """Give the connections back."""
-        self._client.close()
+        self._rpc.close()
 
     def height(self) -> int:
         """See the port."""
-        return _number(self._ask("eth_blockNumber", [], str))
+        return quantity(self._ask("eth_blockNumber", [], str), "eth_blockNumber")
 
     def block_at(self, moment: datetime) -> int:
         """See the port; found by halving."""
@@ -106,18 +104,18 @@ class EvmTracing:
         try:
             if token:
                 call = {"to": token, "data": "0x" + balance_data(address).hex()}
-                return _number(self._ask("eth_call", [call, hex(block)], str))
-            return _number(self._ask("eth_getBalance", [address, hex(block)], str))
+                return quantity(self._ask("eth_call", [call, hex(block)], str), "eth_call")
+            return quantity(self._ask("eth_getBalance", [address, hex(block)], str), "eth_getBalance")
         except UnavailableError:
             return None
 
     def _movements(self, number: int, block: _Block, told: dict[str, _Receipt]) -> Iterator[Movement]:
-        at = _number(block.timestamp)
+        at = quantity(block.timestamp, "a block")
         for place, transaction in enumerate(block.transactions):
             receipt = told[transaction.hash]
-            if _number(receipt.status) != 1:
+            if quantity(receipt.status, "a block") != 1:
                 continue
-            value, position = _number(transaction.value), place * _LOGS
+            value, position = quantity(transaction.value, "a block"), place * _LOGS
             if value and transaction.to is not None:
                 yield _movement(
                     (transaction.hash, transaction.hash, f"{self._chain}/slip44:{_COIN}"),
@@ -128,36 +126,15 @@ class EvmTracing:
                 transfer = _transfer(log)
                 if transfer is not None:
                     asset = f"{self._chain}/erc20:{log.address.lower()}"
-                    name = f"{transaction.hash}#{_number(log.logIndex)}"
+                    name = f"{transaction.hash}#{quantity(log.logIndex, 'a block')}"
                     yield _movement((name, transaction.hash, asset), (number, position + order, at), transfer)
 
     def _time(self, number: int) -> int:
-        return _number(self._ask("eth_getBlockByNumber", [hex(number), False], _Stamp).timestamp)
+        stamp = self._ask("eth_getBlockByNumber", [hex(number), False], _Stamp).timestamp
+        return quantity(stamp, "a block")
 
-    def _ask(self, method: str, params: list[object], kind: type[Answer]) -> Answer:
-        call = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
-        body = bytearray()
-        try:
-            with self._client.stream("POST", self._endpoint, json=call) as response:
-                if not response.is_success:
-                    raise UnavailableError(f"the chain's endpoint answered {method} with status {response.status_code}")
-                for piece in response.iter_bytes():
-                    body += piece
-                    if len(body) > MAX_ANSWER_BYTES:
-                        raise UnavailableError(
-                            f"the chain's endpoint answered {method} with over {MAX_ANSWER_BYTES} bytes"
-                        )
-        except httpx.HTTPError as error:
-            raise UnavailableError(
-                f"the chain's endpoint did not answer {method} ({type(error).__name__})"
-            ) from None  # the original may quote the endpoint
-        try:
-            told = msgspec.json.decode(bytes(body), type=dict[str, msgspec.Raw])
-            if "result" not in told:
-                raise UnavailableError(f"the chain's endpoint refused {method}")
-            return msgspec.json.decode(told["result"], type=kind)
-        except msgspec.MsgspecError as error:
-            raise UnavailableError(f"the chain's endpoint answered {method} in another form") from error
+    def _ask(self, method: str, params: list[object], kind: type[Kind]) -> Kind:
+        return self._rpc.ask(method, params, kind)
 
 
 def _movement(names: tuple[str, str, str], when: tuple[int, int, int], what: tuple[str, str, int]) -> Movement:
@@ -179,14 +156,4 @@ def _transfer(log: _Log) -> tuple[str, str, int] | None:
     """Return giver, taker and amount of an ERC-20 transfer; None for any other log."""
     if len(log.topics) != _TOPICS or log.topics[0] != TRANSFER or len(log.data) != _WORD_DIGITS:
         return None
-    return "0x" + log.topics[1][-40:], "0x" + log.topics[2][-40:], _number(log.data)
-
-
-def _number(text: str) -> int:
-    try:
-        number = int(text, 16)
-    except ValueError as error:
-        raise UnavailableError("the chain's endpoint answered with no number") from error
-    if not 0 <= number <= MAX_UNITS:
-        raise UnavailableError("the chain's endpoint answered with a number that cannot be")
-    return number
+    return "0x" + log.topics[1][-40:], "0x" + log.topics[2][-40:], quantity(log.data, "a block")

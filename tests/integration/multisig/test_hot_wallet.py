@@ -42,7 +42,7 @@ class Mining(JsonRpcChain):
         name = super().send(raw)
         self.left -= 1
         if self.left == 0:
-            self._ask("evm_mine")
+            self._rpc.ask("evm_mine", [], object)
         return name
 
 

@@ -18,7 +18,7 @@ Handler = Callable[[httpx.Request], httpx.Response]
 def chain(handler: Handler, chain_id: int | None = None) -> JsonRpcChain:
     made = JsonRpcChain(ENDPOINT, chain_id)
     made.close()
-    made._client = httpx.Client(transport=httpx.MockTransport(handler))
+    made._rpc._client = httpx.Client(transport=httpx.MockTransport(handler))
     return made
 
 
