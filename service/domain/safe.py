@@ -116,11 +116,6 @@ def remove_owner(state: SafeState, owner: str, threshold: int) -> bytes:
     return call("removeOwner(address,address,uint256)", state.before(owner), owner, threshold)
 
 
-def change_threshold(threshold: int) -> bytes:
-    """Return the call that sets how many owners must sign."""
-    return call("changeThreshold(uint256)", threshold)
-
-
 def answered(kind: str, raw: bytes, what: str) -> object:
     """Return the one value that a view function answered. Raises UnavailableError for anything else."""
     try:

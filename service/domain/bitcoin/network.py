@@ -11,7 +11,6 @@ from typing import Any, Final, cast
 
 from embit import base58, bech32
 from embit.networks import NETWORKS
-from embit.script import Script
 
 from service.domain.errors import InputError
 
@@ -22,6 +21,10 @@ _HASH_BYTES: Final = 20
 _TAPROOT_BYTES: Final = 32
 _OP_1: Final = 0x51
 _OP_16: Final = 0x60
+_TO_KEY_HASH: Final = 25
+_TO_SCRIPT_HASH: Final = 23
+_WITNESS_V0: Final = (b"\x00\x14", b"\x00\x20")
+"""How a program of version 0 begins: a hash of 20 bytes, or of 32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +87,16 @@ def payable(address: str, network: Network) -> bytes:
 
 
 def address_of(script: bytes, network: Network) -> str | None:
-    """Return the address of an output script; None for one that has none (bare multisig, data, anything else)."""
+    """Return the address of an output script; None for one that has none (bare multisig, data, anything else; BIP-141)."""
+    if len(script) == _TO_KEY_HASH and script[:3] == b"\x76\xa9\x14" and script[23:] == b"\x88\xac":
+        return str(base58.encode_check(network.parameters["p2pkh"] + script[3:23]))
+    if len(script) == _TO_SCRIPT_HASH and script[:2] == b"\xa9\x14" and script[22:] == b"\x87":
+        return str(base58.encode_check(network.parameters["p2sh"] + script[2:22]))
+    if script[:2] in _WITNESS_V0 and len(script) == script[1] + 2:
+        return str(bech32.encode(network.parameters["bech32"], 0, script[2:]))
     if _is_future_witness(script):
-        found = bech32.encode(network.parameters["bech32"], script[0] - _OP_1 + 1, script[2:])
-        return None if found is None else str(found)
-    return None if Script(script).script_type() is None else str(Script(script).address(network.parameters))
+        return str(bech32.encode(network.parameters["bech32"], script[0] - _OP_1 + 1, script[2:]))
+    return None
 
 
 def _is_future_witness(script: bytes) -> bool:

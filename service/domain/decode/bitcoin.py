@@ -1,4 +1,4 @@
-"""Bitcoin transactions from bytes, as a PSBT holds them: legacy and witness serialization (BIP-144), addresses of scripts.
+"""Bitcoin transactions from bytes, as a PSBT holds them: legacy and witness serialization (BIP-144).
 
 Rules: every read is bounded by the bytes that are there; a count is refused that they could not fill; CompactSize must be
 the shortest form; nothing may follow. The id is double SHA-256 over the serialization without witnesses.
@@ -9,23 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from embit import base58, bech32
-
+from service.domain.bitcoin.network import MAX_SATS
 from service.domain.errors import InputError
 
-MAX_SATS: Final = 21_000_000 * 10**8
 _MIN_INPUT: Final = 32 + 4 + 1 + 4
 _MIN_OUTPUT: Final = 8 + 1
 _HASH: Final = 32
 _MAX_SCRIPT: Final = 10_000
 _WIDTHS: Final = {0xFD: 2, 0xFE: 4, 0xFF: 8}
 _LEAST: Final = {0xFD: 0xFD, 0xFE: 0x10000, 0xFF: 0x100000000}
-
-_MAINNET: Final = "bip122:000000000019d6689c085ae165831e93"
-_REGTEST: Final = "bip122:0f9188f13cb7b2c71f2a335e3a4fc328"
-_PREFIXES: Final = {_MAINNET: (b"\x00", b"\x05", "bc"), _REGTEST: (b"\x6f", b"\xc4", "bcrt")}
-_TEST_PREFIXES: Final = (b"\x6f", b"\xc4", "tb")
-"""Of testnet and signet, and of every chain that is not named above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,30 +147,6 @@ def read_transaction(raw: bytes, field: str, *, witness: bool) -> Transaction:
     if not inputs or not outputs:
         raise bad(field, "has no inputs or no outputs")
     return Transaction(version, inputs, outputs, locktime, _id_of(version, inputs, outputs, locktime))
-
-
-def address(script: bytes, chain: str) -> str | None:
-    """Return the address of a scriptPubKey on a bip122 chain; None for a script that has none (BIP-141, 173, 350)."""
-    key_hash, script_hash, human = _PREFIXES.get(chain, _TEST_PREFIXES)
-    if len(script) == 25 and script[:3] == b"\x76\xa9\x14" and script[23:] == b"\x88\xac":  # noqa: PLR2004  pay to a key hash
-        return _text(base58.encode_check(key_hash + script[3:23]))
-    if len(script) == 23 and script[:2] == b"\xa9\x14" and script[22:] == b"\x87":  # noqa: PLR2004  pay to a script hash
-        return _text(base58.encode_check(script_hash + script[2:22]))
-    version, program = _witness_program(script)
-    return None if program is None else _text(bech32.encode(human, version, program))
-
-
-def _witness_program(script: bytes) -> tuple[int, bytes | None]:
-    """Version and program of a witness script (BIP-141): OP_0 or OP_1 to OP_16, then one push of 2 to 40 bytes."""
-    if not 4 <= len(script) <= 42 or script[1] != len(script) - 2:  # noqa: PLR2004  as BIP 141 says
-        return 0, None
-    version = 0 if script[0] == 0 else script[0] - 0x50
-    known = (script[0] == 0 and script[1] in {20, 32}) or 1 <= version <= 16  # noqa: PLR2004  as BIP 141 says
-    return (version, script[2:]) if known else (0, None)
-
-
-def _text(found: object) -> str | None:
-    return found if isinstance(found, str) else None
 
 
 def _id_of(version: int, inputs: Sequence[Input], outputs: Sequence[Output], locktime: int) -> bytes:

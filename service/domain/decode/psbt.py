@@ -11,7 +11,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import Final
 
-from service.domain.decode.bitcoin import MAX_SATS, Output, Reader, Transaction, address, bad, read_transaction
+from service.domain.bitcoin.network import MAX_SATS, NETWORK_OF, TEST, Network, address_of
+from service.domain.decode.bitcoin import Output, Reader, Transaction, bad, read_transaction
 
 MAGIC: Final = b"psbt\xff"
 MAX_PSBT_BYTES: Final = 4 * 1024 * 1024
@@ -106,11 +107,6 @@ class Psbt:
         return tuple(one for one in self.outputs if not one.ours)
 
     @property
-    def paid_sats(self) -> int:
-        """What leaves us, without the fee."""
-        return sum(one.amount_sats for one in self.paid)
-
-    @property
     def open_signatures(self) -> bool:
         """Whether an input asks for a signature that leaves something open."""
         return not all(one.signs_everything for one in self.inputs)
@@ -142,18 +138,20 @@ class Psbt:
 def describe_psbt(raw: bytes, *, chain: str, own_scripts: frozenset[bytes] = frozenset()) -> Psbt:
     """Return what a PSBT does.
 
-    `chain`: its CAIP-2 id, bip122:…; decides how addresses are written. `own_scripts`: scriptPubKeys of our wallet, by which
-    inputs and outputs are known as ours. Raises InputError (field `psbt`).
+    `chain`: its CAIP-2 id, bip122:…; decides how addresses are written, as a test network's where it is not known.
+    `own_scripts`: scriptPubKeys of our wallet, by which inputs and outputs are known as ours. Raises InputError (field
+    `psbt`).
     """
     if not len(MAGIC) < len(raw) <= MAX_PSBT_BYTES or not raw.startswith(MAGIC):
         raise _bad(f"is not a PSBT of at most {MAX_PSBT_BYTES} bytes")
+    network = NETWORK_OF.get(chain, TEST)
     reader = Reader(raw[len(MAGIC) :], "psbt")
     unsigned, inputs = _parts(reader)
-    found = tuple(_input(unsigned, i, fields, chain, own_scripts) for i, fields in enumerate(inputs))
+    found = tuple(_input(unsigned, i, fields, network, own_scripts) for i, fields in enumerate(inputs))
     if len({(one.txid, one.vout) for one in found}) != len(found):
         raise _bad("spends one coin twice")
     paid = tuple(
-        PsbtOutput(one.amount_sats, one.script, address(one.script, chain), one.script in own_scripts)
+        PsbtOutput(one.amount_sats, one.script, address_of(one.script, network), one.script in own_scripts)
         for one in unsigned.outputs
     )
     amounts = [one.amount_sats for one in found if one.amount_sats is not None]
@@ -223,7 +221,7 @@ def _assembled(head: Fields, inputs: list[Fields], outputs: list[Fields]) -> _Un
     return _Unsigned(transaction.txid, locktime, spent, paid, given=False)
 
 
-def _input(unsigned: _Unsigned, index: int, fields: Fields, chain: str, own: frozenset[bytes]) -> PsbtInput:
+def _input(unsigned: _Unsigned, index: int, fields: Fields, network: Network, own: frozenset[bytes]) -> PsbtInput:
     txid, vout, sequence = unsigned.spent[index]
     coin, proven = _coin(fields, txid, vout)
     script = None if coin is None else coin.script
@@ -233,7 +231,7 @@ def _input(unsigned: _Unsigned, index: int, fields: Fields, chain: str, own: fro
         sequence=sequence,
         amount_sats=None if coin is None else coin.amount_sats,
         script=script,
-        address=None if script is None else address(script, chain),
+        address=None if script is None else address_of(script, network),
         proven=proven,
         ours=script is not None and script in own,
         sighash=_number(fields, _SIGHASH, 4, -1) if _SIGHASH in fields else None,

@@ -68,7 +68,7 @@ def test_an_attackers_quorum_neither_removes_the_guard_nor_changes_owners(safe_h
         safe.set_module_guard(safe.ZERO),
         data_of("enableModule(address)", THIEF),
         safe.swap_owner(state, house.owner(0), THIEF),
-        safe.change_threshold(1),
+        data_of("changeThreshold(uint256)", 1),
     )
     for data in attempts:
         with pytest.raises(RefusedCallError, match=error("SafeIsLocked()")):
@@ -81,7 +81,7 @@ def test_an_attackers_quorum_neither_removes_the_guard_nor_changes_owners(safe_h
 def test_even_the_guardian_carries_nothing_that_pays(safe_house: SafeHouse) -> None:
     house = safe_house
     house.multisigs.lock(house.account)
-    refund = house.signed(house.address, safe.change_threshold(2), 0, 1, gas_price=10**9)
+    refund = house.signed(house.address, data_of("changeThreshold(uint256)", 2), 0, 1, gas_price=10**9)
     theft = house.signed(THIEF, b"", 0, 1, value=ETHER)
     usurped = house.signed(THIEF, b"", 0, 1, operation=1)
     unguarded = house.signed(house.address, safe.set_guard(safe.ZERO), 0, 1)
