@@ -5,10 +5,12 @@ may have had its effect, so it is UnknownOutcomeError and the caller asks the ot
 come back; any other 4xx is a clear no. Answers are bounded. Redirects are not followed: they would carry our signature
 to a place nobody approved.
 
-`GatedCalls` is the outbound half of a platform that has no calls: a wallet of the user's own. What our gate holds is held
-there, as far as its signers ask the gate; what acts on the chain is the key worker's.
+Calls stand on three levels. `LackingCalls` can do nothing and says so of each capability. `GateHeldCalls` adds the holds
+of our own gate, for platforms that ask it; one that does not ask must not inherit them. `GatedCalls` is all there is of a
+wallet of the user's own: what acts on the chain is the key worker's.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from ssl import SSLContext
@@ -26,7 +28,7 @@ from service.domain.errors import (
     UnknownOutcomeError,
 )
 from service.domain.plan import Receipt, Verdict
-from service.ports.custody import Capability, ConnectionConfig, GateHolds, PendingTransfer
+from service.ports.custody import Capability, ConnectionConfig, GateHolds, PendingTransfer, Setting
 
 MAX_ANSWER: Final = 4 * 1024 * 1024
 TIMEOUT: Final = httpx.Timeout(15.0, connect=5.0)
@@ -135,9 +137,24 @@ def require_url(settings_name: str, url: str) -> None:
         raise InputError(f"{settings_name} must be an https URL (http only to this machine)", field=settings_name)
 
 
+RATE: Final = Setting(
+    "rate_per_s", required=False, secret=False, opened_by="", help="deliveries a second, 2000 unless told"
+)
+"""Setting of every platform that sends webhooks."""
 GATED: Final = frozenset({Capability.HOLD_OUTGOING, Capability.LOCK_DESTINATION})
 ASKS_GATE: Final = "signers_ask_gate"
 """Setting: `yes` where nothing is signed without an answer of POST /v1/decisions."""
+
+
+def asks_gate(who: str) -> Setting:
+    """Return the setting of a wallet whose `who` asks our gate."""
+    return Setting(
+        ASKS_GATE,
+        required=False,
+        secret=False,
+        opened_by="",
+        help=f"yes where {who} without an answer of POST /v1/decisions",
+    )
 
 
 def check_asks_gate(settings: Mapping[str, str]) -> None:
@@ -146,31 +163,123 @@ def check_asks_gate(settings: Mapping[str, str]) -> None:
         raise InputError(f"{ASKS_GATE} must be yes or no", field=ASKS_GATE)
 
 
-class GatedCalls:
-    """Implements `ports.custody.ContainmentCalls` by our own gate alone; `missing` says what to do by hand."""
+class LackingCalls(ABC):
+    """Implements `ports.custody.ContainmentCalls` by having no call at all; a platform overrides what it can do.
 
-    def __init__(self, config: ConnectionConfig, holds: GateHolds, missing: Mapping[Capability, str]) -> None:
+    `missing` says of what its kind of platform lacks what to do by hand.
+    """
+
+    def __init__(self, config: ConnectionConfig, missing: Mapping[Capability, str]) -> None:
         self._config = config
-        self._holds = holds
         self._missing = missing
 
     @property
+    @abstractmethod
     def capabilities(self) -> frozenset[Capability]:
-        """Nothing where the signers do not ask our gate."""
-        return GATED if self._config.settings.get(ASKS_GATE) == "yes" else frozenset()
+        """See the port."""
+
+    @abstractmethod
+    def _out_of_reach(self, capability: Capability) -> str:
+        """Say why this connection cannot do what its kind of platform can, and what to do by hand."""
 
     def lacks(self, capability: Capability) -> str:
         """See the port."""
-        if capability in self._missing:
-            return self._missing[capability]
-        return (
-            f"connection {self._config.id} has no {capability.value}: its signers do not ask our gate ({ASKS_GATE}), stop"
-            " them by hand"
-        )
+        return self._missing.get(capability) or self._out_of_reach(capability)
 
-    def settled(self, key: str) -> Verdict:  # noqa: ARG002  a hold is asked for by what it holds
+    def settled(self, key: str) -> Verdict:  # noqa: ARG002  nothing can be asked by key
         """See the port."""
         return Verdict.CANNOT_TELL
+
+    def hold_outgoing(self, account: AccountRef, *, key: str) -> Receipt:  # noqa: ARG002  there is no such call
+        """See the port."""
+        raise self._lacking(Capability.HOLD_OUTGOING)
+
+    def outgoing_held(self, account: AccountRef) -> Verdict:  # noqa: ARG002  there is no such call
+        """See the port."""
+        return Verdict.CANNOT_TELL
+
+    def release_outgoing(self, account: AccountRef, *, key: str) -> Receipt:  # noqa: ARG002  there is no such call
+        """See the port."""
+        raise self._lacking(Capability.HOLD_OUTGOING)
+
+    @abstractmethod
+    def pending(self, account: AccountRef) -> Iterator[PendingTransfer]:
+        """See the port; an empty list would be a pretence, so every platform says where its own comes from."""
+
+    def cancel(self, account: AccountRef, transaction: str, *, key: str) -> Receipt:  # noqa: ARG002  there is no such call
+        """See the port."""
+        raise self._lacking(Capability.CANCEL_PENDING)
+
+    def cancelled(self, transaction: str) -> Verdict:  # noqa: ARG002  there is no such call
+        """See the port."""
+        return Verdict.CANNOT_TELL
+
+    def lock_destination(self, account: AccountRef | None, destination: str, *, key: str) -> Receipt:  # noqa: ARG002  no such call
+        """See the port."""
+        raise self._lacking(Capability.LOCK_DESTINATION)
+
+    def destination_locked(self, destination: str) -> Verdict:  # noqa: ARG002  there is no such call
+        """See the port."""
+        return Verdict.CANNOT_TELL
+
+    def unlock_destination(self, account: AccountRef | None, destination: str, *, key: str) -> Receipt:  # noqa: ARG002  no such call
+        """See the port."""
+        raise self._lacking(Capability.LOCK_DESTINATION)
+
+    def revoke_credential(self, account: AccountRef | None, actor: str, *, key: str) -> Receipt:  # noqa: ARG002  no such call
+        """See the port."""
+        raise self._lacking(Capability.REVOKE_CREDENTIAL)
+
+    def credential_revoked(self, actor: str) -> Verdict:  # noqa: ARG002  there is no such call
+        """See the port."""
+        return Verdict.CANNOT_TELL
+
+    def forbid_one_time_addresses(self, *, key: str) -> Receipt:  # noqa: ARG002  there is no such call
+        """See the port."""
+        raise self._lacking(Capability.FORBID_ONE_TIME_ADDRESSES)
+
+    def one_time_addresses_forbidden(self) -> Verdict:
+        """See the port."""
+        return Verdict.CANNOT_TELL
+
+    def allow_one_time_addresses(self, *, key: str) -> Receipt:  # noqa: ARG002  there is no such call
+        """See the port."""
+        raise self._lacking(Capability.FORBID_ONE_TIME_ADDRESSES)
+
+    def freeze_workspace(self, *, key: str) -> Receipt:  # noqa: ARG002  there is no such call
+        """See the port."""
+        raise self._lacking(Capability.FREEZE_WORKSPACE)
+
+    def workspace_frozen(self) -> Verdict:
+        """See the port."""
+        return Verdict.CANNOT_TELL
+
+    def freeze_account(self, account: AccountRef, *, seconds: int, key: str) -> Receipt:  # noqa: ARG002  no such call
+        """See the port."""
+        raise self._lacking(Capability.FREEZE_ACCOUNT)
+
+    def account_frozen(self, account: AccountRef) -> Verdict:  # noqa: ARG002  there is no such call
+        """See the port."""
+        return Verdict.CANNOT_TELL
+
+    def publish_address(self, account: AccountRef, address: str, *, key: str) -> Receipt:  # noqa: ARG002  no such call
+        """See the port."""
+        raise self._lacking(Capability.PUBLISH_ADDRESS)
+
+    def address_published(self, account: AccountRef, address: str) -> Verdict:  # noqa: ARG002  there is no such call
+        """See the port."""
+        return Verdict.CANNOT_TELL
+
+    def _lacking(self, capability: Capability) -> MissingCapabilityError:
+        return MissingCapabilityError(self.lacks(capability))
+
+
+class GateHeldCalls(LackingCalls):
+    """What our own gate does for a platform that asks it before signing: holds of accounts and of destinations."""
+
+    def __init__(self, config: ConnectionConfig, holds: GateHolds, missing: Mapping[Capability, str]) -> None:
+        super().__init__(config, missing)
+        self._holds = holds
 
     def hold_outgoing(self, account: AccountRef, *, key: str) -> Receipt:
         """See the port."""
@@ -185,20 +294,8 @@ class GatedCalls:
         """See the port."""
         return self._holds.release(account.connection, "account", account.ref, key=key)
 
-    def pending(self, account: AccountRef) -> Iterator[PendingTransfer]:
-        """See the port; what its events told."""
-        yield from self._holds.known_pending(account)
-
-    def cancel(self, account: AccountRef, transaction: str, *, key: str) -> Receipt:  # noqa: ARG002  there is no such call
-        """See the port."""
-        raise self._lacking(Capability.CANCEL_PENDING)
-
-    def cancelled(self, transaction: str) -> Verdict:  # noqa: ARG002  as cancel
-        """See the port."""
-        return Verdict.CANNOT_TELL
-
-    def lock_destination(self, account: AccountRef | None, destination: str, *, key: str) -> Receipt:  # noqa: ARG002  for every account
-        """See the port."""
+    def lock_destination(self, account: AccountRef | None, destination: str, *, key: str) -> Receipt:  # noqa: ARG002  for all
+        """See the port; our gate refuses the destination for every account of the connection."""
         self._require(Capability.LOCK_DESTINATION)
         return self._holds.place(self._config.id, "destination", destination, key=key)
 
@@ -206,57 +303,29 @@ class GatedCalls:
         """See the port."""
         return self._holds.held(self._config.id, "destination", destination)
 
-    def unlock_destination(self, account: AccountRef | None, destination: str, *, key: str) -> Receipt:  # noqa: ARG002  as lock
+    def unlock_destination(self, account: AccountRef | None, destination: str, *, key: str) -> Receipt:  # noqa: ARG002  for all
         """See the port."""
         return self._holds.release(self._config.id, "destination", destination, key=key)
-
-    def revoke_credential(self, account: AccountRef | None, actor: str, *, key: str) -> Receipt:  # noqa: ARG002  as cancel
-        """See the port."""
-        raise self._lacking(Capability.REVOKE_CREDENTIAL)
-
-    def credential_revoked(self, actor: str) -> Verdict:  # noqa: ARG002  as cancel
-        """See the port."""
-        return Verdict.CANNOT_TELL
-
-    def forbid_one_time_addresses(self, *, key: str) -> Receipt:  # noqa: ARG002  as cancel
-        """See the port."""
-        raise self._lacking(Capability.FORBID_ONE_TIME_ADDRESSES)
-
-    def one_time_addresses_forbidden(self) -> Verdict:
-        """See the port."""
-        return Verdict.CANNOT_TELL
-
-    def allow_one_time_addresses(self, *, key: str) -> Receipt:  # noqa: ARG002  as cancel
-        """See the port."""
-        raise self._lacking(Capability.FORBID_ONE_TIME_ADDRESSES)
-
-    def freeze_workspace(self, *, key: str) -> Receipt:  # noqa: ARG002  as cancel
-        """See the port."""
-        raise self._lacking(Capability.FREEZE_WORKSPACE)
-
-    def workspace_frozen(self) -> Verdict:
-        """See the port."""
-        return Verdict.CANNOT_TELL
-
-    def freeze_account(self, account: AccountRef, *, seconds: int, key: str) -> Receipt:  # noqa: ARG002  as cancel
-        """See the port."""
-        raise self._lacking(Capability.FREEZE_ACCOUNT)
-
-    def account_frozen(self, account: AccountRef) -> Verdict:  # noqa: ARG002  as cancel
-        """See the port."""
-        return Verdict.CANNOT_TELL
-
-    def publish_address(self, account: AccountRef, address: str, *, key: str) -> Receipt:  # noqa: ARG002  as cancel
-        """See the port."""
-        raise self._lacking(Capability.PUBLISH_ADDRESS)
-
-    def address_published(self, account: AccountRef, address: str) -> Verdict:  # noqa: ARG002  as cancel
-        """See the port."""
-        return Verdict.CANNOT_TELL
 
     def _require(self, capability: Capability) -> None:
         if capability not in self.capabilities:
             raise self._lacking(capability)
 
-    def _lacking(self, capability: Capability) -> MissingCapabilityError:
-        return MissingCapabilityError(self.lacks(capability))
+
+class GatedCalls(GateHeldCalls):
+    """Our own gate alone, as far as the wallet's signers ask it."""
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """Nothing where the signers do not ask our gate."""
+        return GATED if self._config.settings.get(ASKS_GATE) == "yes" else frozenset()
+
+    def pending(self, account: AccountRef) -> Iterator[PendingTransfer]:
+        """See the port; what its events told."""
+        yield from self._holds.known_pending(account)
+
+    def _out_of_reach(self, capability: Capability) -> str:
+        return (
+            f"connection {self._config.id} has no {capability.value}: its signers do not ask our gate ({ASKS_GATE}), stop"
+            " them by hand"
+        )

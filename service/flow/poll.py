@@ -6,6 +6,7 @@ from the same place again, and an event's id keeps it from counting twice.
 """
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -34,6 +35,11 @@ def poll(asking: Asking, connection: ConnectionId) -> int:
     source, every_s = asking.source(connection)
     if source is None:
         return 0
+    with closing(source):
+        return _poll(asking, connection, source, every_s)
+
+
+def _poll(asking: Asking, connection: ConnectionId, source: EventSource, every_s: float) -> int:
     with asking.db.begin() as uow:
         claim = uow.polling.claim(connection, timedelta(seconds=min(max(every_s, LEAST_S), MOST_S)))
     if claim is None:

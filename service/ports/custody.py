@@ -113,6 +113,10 @@ class EventSource(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Let go of the line to the platform."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class PendingTransfer:

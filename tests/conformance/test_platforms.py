@@ -1,8 +1,9 @@
 """Every custody platform, by walking the folder: each capability is there or its absence explained, and never pretended."""
 
 from collections.abc import Callable, Mapping
-from typing import cast
+from typing import Any, cast
 
+import httpx
 import pytest
 
 from service.custody.base import require_url
@@ -18,7 +19,14 @@ from service.domain.errors import (
 from service.domain.gate import GateCall
 from service.domain.ids import ConnectionId
 from service.domain.plan import Verdict
-from service.ports.custody import Capability, ConnectionConfig, ContainmentCalls, GateHolds, PlatformDeclaration
+from service.ports.custody import (
+    Capability,
+    ConnectionConfig,
+    ContainmentCalls,
+    GateHolds,
+    HoldsLine,
+    PlatformDeclaration,
+)
 
 PLATFORMS = declarations("service.custody", "PLATFORM", PlatformDeclaration)
 ACCOUNT = AccountRef(ConnectionId("con-a"), "account-1")
@@ -79,6 +87,25 @@ def test_what_can_be_done_is_explained_where_the_connection_does_not_allow_it(pl
     calls = platform.calls(bare(platform), None, cast("GateHolds", None))
     for capability in platform.capabilities - calls.capabilities:
         assert capability.value in calls.lacks(capability)
+
+
+@every_platform
+def test_every_line_that_is_opened_is_hung_up(platform: PlatformDeclaration, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[httpx.Client] = []
+
+    class Counted(httpx.Client):
+        def __init__(self, **given: Any) -> None:
+            super().__init__(**given)
+            opened.append(self)
+
+    monkeypatch.setattr(httpx, "Client", Counted)
+    made: list[object] = [platform.calls(bare(platform), None, cast("GateHolds", None))]
+    if platform.poll is not None:
+        made.append(platform.poll(bare(platform), None))
+    for line in made:
+        if isinstance(line, HoldsLine):
+            line.close()
+    assert all(client.is_closed for client in opened)
 
 
 @every_platform

@@ -8,7 +8,7 @@ its signer, with a token, at `POST /v1/activities` and `POST /v1/decisions`.
 from collections.abc import Callable, Mapping
 from typing import Final, NoReturn
 
-from service.custody.base import ASKS_GATE, check_asks_gate
+from service.custody.base import asks_gate, check_asks_gate
 from service.custody.bitcoin import calls
 from service.domain.bitcoin.wallet import CHAIN, OTHER_KEYS, SCRIPT, THRESHOLD, VAULT_KEYS, read_terms
 from service.domain.errors import UnauthenticatedError
@@ -51,7 +51,7 @@ PLATFORM: Final = PlatformDeclaration(
         _plain(VAULT_KEYS, "how many of the keys the vault makes and holds", required=True),
         _plain(OTHER_KEYS, "the others' keys, [fingerprint/path]xpub/<0;1>/*, separated by spaces"),
         _plain(SCRIPT, "wsh (unless told) or tr: tr signatures are made beside the token, not in it"),
-        _plain(ASKS_GATE, "yes where the wallet signs nothing without an answer of POST /v1/decisions"),
+        asks_gate("the wallet signs nothing"),
     ),
     capabilities=calls.CAPABILITIES,
     missing=calls.MISSING,

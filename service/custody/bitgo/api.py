@@ -28,6 +28,10 @@ class BitgoApi:
         self._config = config
         self._client = client or new_client(config)
 
+    def close(self) -> None:
+        """Close the line to BitGo."""
+        self._client.close()
+
     @property
     def reachable(self) -> bool:
         """Whether the connection has an address to call and a token to sign with."""

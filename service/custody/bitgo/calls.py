@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 import httpx
 import msgspec
 
-from service.custody.base import require_url
+from service.custody.base import GateHeldCalls, require_url
 from service.custody.bitgo.api import BASE, TOKEN, BitgoApi
 from service.custody.bitgo.wallets import WALLETS, read_wallets
 from service.domain.account import AccountRef
@@ -127,14 +127,17 @@ def check_settings(settings: Mapping[str, str]) -> None:
             raise InputError(f"{WALLETS} is missing: BitGo's paths need the coin of each wallet", field=WALLETS)
 
 
-class BitgoCalls:
+class BitgoCalls(GateHeldCalls):
     """Implements `ports.custody.ContainmentCalls` for one enterprise."""
 
     def __init__(self, config: ConnectionConfig, holds: GateHolds, client: httpx.Client | None = None) -> None:
-        self._config = config
-        self._holds = holds
+        super().__init__(config, holds, MISSING)
         self._wallets = read_wallets(config.settings)
         self._api = BitgoApi(config, client)
+
+    def close(self) -> None:
+        """Close the line to the platform."""
+        self._api.close()
 
     @property
     def capabilities(self) -> frozenset[Capability]:
@@ -142,30 +145,11 @@ class BitgoCalls:
         ours = {Capability.HOLD_OUTGOING, Capability.LOCK_DESTINATION}
         return CAPABILITIES if self._api.reachable else frozenset(ours)
 
-    def lacks(self, capability: Capability) -> str:
-        """See the port."""
-        if capability in MISSING:
-            return MISSING[capability]
+    def _out_of_reach(self, capability: Capability) -> str:
         return (
             f"connection {self._config.id} has no API access, so no {capability.value}: do it in BitGo's console, and "
             f"register {BASE}, {WALLETS} and {TOKEN}"
         )
-
-    def settled(self, key: str) -> Verdict:  # noqa: ARG002  BitGo cannot be asked by key
-        """See the port."""
-        return Verdict.CANNOT_TELL
-
-    def hold_outgoing(self, account: AccountRef, *, key: str) -> Receipt:
-        """See the port."""
-        return self._holds.place(account.connection, "account", account.ref, key=key)
-
-    def outgoing_held(self, account: AccountRef) -> Verdict:
-        """See the port."""
-        return self._holds.held(account.connection, "account", account.ref)
-
-    def release_outgoing(self, account: AccountRef, *, key: str) -> Receipt:
-        """See the port."""
-        return self._holds.release(account.connection, "account", account.ref, key=key)
 
     def pending(self, account: AccountRef) -> Iterator[PendingTransfer]:
         """See the port; changes of users and policy wait for approval too and are nobody's transfer."""
@@ -200,18 +184,6 @@ class BitgoCalls:
             return Verdict.CANNOT_TELL
         return Verdict.HOLDS if state == "rejected" else Verdict.DOES_NOT_HOLD
 
-    def lock_destination(self, account: AccountRef | None, destination: str, *, key: str) -> Receipt:  # noqa: ARG002  for all
-        """See the port; our gate refuses the destination for every wallet of the connection."""
-        return self._holds.place(self._config.id, "destination", destination, key=key)
-
-    def destination_locked(self, destination: str) -> Verdict:
-        """See the port."""
-        return self._holds.held(self._config.id, "destination", destination)
-
-    def unlock_destination(self, account: AccountRef | None, destination: str, *, key: str) -> Receipt:  # noqa: ARG002  for all
-        """See the port."""
-        return self._holds.release(self._config.id, "destination", destination, key=key)
-
     def freeze_account(self, account: AccountRef, *, seconds: int, key: str) -> Receipt:  # noqa: ARG002  BitGo takes no key
         """See the port."""
         path = f"/{self._coin(account.ref)}/wallet/{account.ref}"
@@ -228,42 +200,6 @@ class BitgoCalls:
         except PortcullisError:
             return Verdict.CANNOT_TELL
         return Verdict.HOLDS if until is not None and until > datetime.now(UTC) else Verdict.DOES_NOT_HOLD
-
-    def revoke_credential(self, account: AccountRef | None, actor: str, *, key: str) -> Receipt:  # noqa: ARG002  no such call
-        """See the port."""
-        raise MissingCapabilityError(MISSING[Capability.REVOKE_CREDENTIAL])
-
-    def credential_revoked(self, actor: str) -> Verdict:  # noqa: ARG002  there is no such call
-        """See the port."""
-        return Verdict.CANNOT_TELL
-
-    def forbid_one_time_addresses(self, *, key: str) -> Receipt:  # noqa: ARG002  there is no such call
-        """See the port."""
-        raise MissingCapabilityError(MISSING[Capability.FORBID_ONE_TIME_ADDRESSES])
-
-    def one_time_addresses_forbidden(self) -> Verdict:
-        """See the port."""
-        return Verdict.CANNOT_TELL
-
-    def allow_one_time_addresses(self, *, key: str) -> Receipt:  # noqa: ARG002  there is no such call
-        """See the port."""
-        raise MissingCapabilityError(MISSING[Capability.FORBID_ONE_TIME_ADDRESSES])
-
-    def freeze_workspace(self, *, key: str) -> Receipt:  # noqa: ARG002  there is no such call
-        """See the port."""
-        raise MissingCapabilityError(MISSING[Capability.FREEZE_WORKSPACE])
-
-    def workspace_frozen(self) -> Verdict:
-        """See the port."""
-        return Verdict.CANNOT_TELL
-
-    def publish_address(self, account: AccountRef, address: str, *, key: str) -> Receipt:  # noqa: ARG002  no such call
-        """See the port."""
-        raise MissingCapabilityError(MISSING[Capability.PUBLISH_ADDRESS])
-
-    def address_published(self, account: AccountRef, address: str) -> Verdict:  # noqa: ARG002  no such call
-        """See the port."""
-        return Verdict.CANNOT_TELL
 
     def _coin(self, wallet: str) -> str:
         coin = self._wallets.get(wallet)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
+from service.custody.base import RATE
 from service.custody.bitgo import calls, gate, webhooks
 from service.custody.bitgo.gate import BitgoDoor
 from service.custody.bitgo.wallets import read_assets
@@ -54,7 +55,7 @@ PLATFORM: Final = PlatformDeclaration(
         ),
         _plain("gate_deadline_s", "seconds within which a question is answered, 20 unless told, 25 at most"),
         _plain(ASSETS_SETTING, 'JSON: {"<coin>": {"caip19": "…", "decimals": 18}}'),
-        _plain("rate_per_s", "deliveries a second, 2000 unless told"),
+        RATE,
         *calls.SETTINGS,
     ),
     capabilities=calls.CAPABILITIES,

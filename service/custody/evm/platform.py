@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from service.custody.base import ASKS_GATE, check_asks_gate
+from service.custody.base import RATE, asks_gate, check_asks_gate
 from service.custody.evm import calls
 from service.custody.evm.webhooks import SECRET_PREFIX, EvmReceiver, hmac_secret
 from service.ports.custody import ConnectionConfig, PlatformDeclaration, Setting, WebhookReceiver
@@ -25,14 +25,8 @@ PLATFORM: Final = PlatformDeclaration(
             help="the secret of its events, 24 characters or more; add .0, .1 … to rotate without a gap",
             check=hmac_secret,
         ),
-        Setting(
-            ASKS_GATE,
-            required=False,
-            secret=False,
-            opened_by="",
-            help="yes where the wallet signs nothing without an answer of POST /v1/decisions",
-        ),
-        Setting("rate_per_s", required=False, secret=False, opened_by="", help="deliveries a second, 2000 unless told"),
+        asks_gate("the wallet signs nothing"),
+        RATE,
     ),
     capabilities=calls.CAPABILITIES,
     missing=calls.MISSING,

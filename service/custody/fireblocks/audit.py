@@ -118,6 +118,10 @@ class AuditLog:
             query = {**query, "pageCursor": page.next}
         return Polled(tuple(events), str(max(start, newest)))
 
+    def close(self) -> None:
+        """Let go of the line; see the port."""
+        self._api.close()
+
     def _page(self, query: dict[str, str]) -> Page:
         told = self._api.ask("/management/audit_logs", query)
         try:

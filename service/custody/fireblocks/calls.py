@@ -15,7 +15,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from service.custody.base import require_url
+from service.custody.base import GateHeldCalls, require_url
 from service.custody.fireblocks.api import FireblocksApi
 from service.custody.fireblocks.assets import read_assets
 from service.custody.fireblocks.wallets import InternalWallets
@@ -23,7 +23,6 @@ from service.domain.account import AccountRef
 from service.domain.errors import (
     ConfigurationError,
     InputError,
-    MissingCapabilityError,
     PortcullisError,
     UnavailableError,
     UnknownOutcomeError,
@@ -103,14 +102,13 @@ def check_settings(settings: Mapping[str, str]) -> None:
         require_url("api_base_url", settings["api_base_url"])
 
 
-class FireblocksCalls:
+class FireblocksCalls(GateHeldCalls):
     """Implements `ports.custody.ContainmentCalls` for one workspace."""
 
     def __init__(
         self, config: ConnectionConfig, sign: SignHere | None, holds: GateHolds, client: httpx.Client | None = None
     ) -> None:
-        self._config = config
-        self._holds = holds
+        super().__init__(config, holds, MISSING)
         self._api = FireblocksApi(config, sign, client)
         self._wallets = InternalWallets(self._api, read_assets(config.settings))
 
@@ -124,30 +122,11 @@ class FireblocksCalls:
         ours = {Capability.HOLD_OUTGOING, Capability.LOCK_DESTINATION}
         return CAPABILITIES if self._api.reachable else frozenset(ours)
 
-    def lacks(self, capability: Capability) -> str:
-        """See the port."""
-        if capability in MISSING:
-            return MISSING[capability]
+    def _out_of_reach(self, capability: Capability) -> str:
         return (
             f"connection {self._config.id} has no API access, so no {capability.value}: do it in the Fireblocks console, "
             "and register api_base_url, api_key and the API signing key"
         )
-
-    def settled(self, key: str) -> Verdict:  # noqa: ARG002  Fireblocks cannot be asked by idempotency key
-        """See the port."""
-        return Verdict.CANNOT_TELL
-
-    def hold_outgoing(self, account: AccountRef, *, key: str) -> Receipt:
-        """See the port."""
-        return self._holds.place(account.connection, "account", account.ref, key=key)
-
-    def outgoing_held(self, account: AccountRef) -> Verdict:
-        """See the port."""
-        return self._holds.held(account.connection, "account", account.ref)
-
-    def release_outgoing(self, account: AccountRef, *, key: str) -> Receipt:
-        """See the port."""
-        return self._holds.release(account.connection, "account", account.ref, key=key)
 
     def pending(self, account: AccountRef) -> Iterator[PendingTransfer]:
         """See the port."""
@@ -177,26 +156,6 @@ class FireblocksCalls:
         if not isinstance(status, str):
             return Verdict.CANNOT_TELL
         return Verdict.HOLDS if status in _CANCELLED else Verdict.DOES_NOT_HOLD
-
-    def lock_destination(self, account: AccountRef | None, destination: str, *, key: str) -> Receipt:  # noqa: ARG002  for all
-        """See the port; our gate refuses the destination for every account of the workspace."""
-        return self._holds.place(self._config.id, "destination", destination, key=key)
-
-    def destination_locked(self, destination: str) -> Verdict:
-        """See the port."""
-        return self._holds.held(self._config.id, "destination", destination)
-
-    def unlock_destination(self, account: AccountRef | None, destination: str, *, key: str) -> Receipt:  # noqa: ARG002  for all
-        """See the port."""
-        return self._holds.release(self._config.id, "destination", destination, key=key)
-
-    def revoke_credential(self, account: AccountRef | None, actor: str, *, key: str) -> Receipt:  # noqa: ARG002  no such call
-        """See the port."""
-        raise MissingCapabilityError(MISSING[Capability.REVOKE_CREDENTIAL])
-
-    def credential_revoked(self, actor: str) -> Verdict:  # noqa: ARG002  there is no such call
-        """See the port."""
-        return Verdict.CANNOT_TELL
 
     def forbid_one_time_addresses(self, *, key: str) -> Receipt:
         """See the port."""
@@ -230,14 +189,6 @@ class FireblocksCalls:
             return Verdict.CANNOT_TELL
         frozen = isinstance(told, dict) and told.get("status") == _FROZEN
         return Verdict.HOLDS if frozen else Verdict.CANNOT_TELL
-
-    def freeze_account(self, account: AccountRef, *, seconds: int, key: str) -> Receipt:  # noqa: ARG002  no such call
-        """See the port."""
-        raise MissingCapabilityError(MISSING[Capability.FREEZE_ACCOUNT])
-
-    def account_frozen(self, account: AccountRef) -> Verdict:  # noqa: ARG002  there is no such call
-        """See the port."""
-        return Verdict.CANNOT_TELL
 
     def publish_address(self, account: AccountRef, address: str, *, key: str) -> Receipt:
         """See the port."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from service.custody.base import require_url
+from service.custody.base import RATE, require_url
 from service.custody.fireblocks import audit, calls
 from service.custody.fireblocks.assets import read_assets
 from service.custody.fireblocks.gate import KEY_SETTING, FireblocksDoor
@@ -63,7 +63,7 @@ PLATFORM: Final = PlatformDeclaration(
         _plain("gate_deadline_s", "seconds within which a callback is answered, 20 unless told, 25 at most"),
         _plain(ASSETS_SETTING, 'JSON: {"ASSET_ID": {"caip19": "…", "decimals": 18}}'),
         _plain(audit.POLL_SETTING, "seconds between questions for the audit log, 10 to 3600; not asked where not told"),
-        _plain("rate_per_s", "deliveries a second, 2000 unless told"),
+        RATE,
         *calls.SETTINGS,
     ),
     capabilities=calls.CAPABILITIES,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from service.custody.base import ASKS_GATE, check_asks_gate
+from service.custody.base import RATE, asks_gate, check_asks_gate
 from service.custody.safe import calls
 from service.custody.safe.webhooks import SAFES, SECRET_PREFIX, SafeReceiver, basic, safes
 from service.ports.custody import ConnectionConfig, PlatformDeclaration, Setting, WebhookReceiver
@@ -35,14 +35,8 @@ PLATFORM: Final = PlatformDeclaration(
             help="user:password of HTTP Basic; add .0, .1 … to change it without a gap",
             check=basic,
         ),
-        Setting(
-            ASKS_GATE,
-            required=False,
-            secret=False,
-            opened_by="",
-            help="yes where no owner signs without an answer of POST /v1/decisions",
-        ),
-        Setting("rate_per_s", required=False, secret=False, opened_by="", help="deliveries a second, 2000 unless told"),
+        asks_gate("no owner signs"),
+        RATE,
     ),
     capabilities=calls.CAPABILITIES,
     missing=calls.MISSING,

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import httpx
 
-from service.custody.base import new_client, require_url, send
+from service.custody.base import LackingCalls, new_client, require_url, send
 from service.custody.standard.webhooks import symmetric_key
 from service.domain.account import AccountRef
 from service.domain.errors import (
@@ -79,11 +79,11 @@ def check_settings(settings: Mapping[str, str]) -> None:
         require_url(name, settings[name])
 
 
-class StandardCalls:
+class StandardCalls(LackingCalls):
     """Implements `ports.custody.ContainmentCalls` for one connection."""
 
     def __init__(self, config: ConnectionConfig, holds: GateHolds, client: httpx.Client | None = None) -> None:
-        self._config = config
+        super().__init__(config, MISSING)
         self._holds = holds
         self._client = client or new_client(config)
 
@@ -96,10 +96,7 @@ class StandardCalls:
         """Nothing at all where the connection names no place for actions."""
         return CAPABILITIES if self._config.settings.get("action_url") else frozenset()
 
-    def lacks(self, capability: Capability) -> str:
-        """See the port."""
-        if capability in MISSING:
-            return MISSING[capability]
+    def _out_of_reach(self, capability: Capability) -> str:
         return f"connection {self._config.id} has no action_url, so no {capability.value}: act in the platform's own console"
 
     def settled(self, key: str) -> Verdict:
@@ -117,10 +114,6 @@ class StandardCalls:
         """See the port."""
         return self._act("hold_outgoing", key, account.ref)
 
-    def outgoing_held(self, account: AccountRef) -> Verdict:  # noqa: ARG002  the platform is asked by key
-        """See the port; ask `settled`."""
-        return Verdict.CANNOT_TELL
-
     def release_outgoing(self, account: AccountRef, *, key: str) -> Receipt:
         """See the port."""
         return self._act("release_outgoing", key, account.ref)
@@ -133,17 +126,9 @@ class StandardCalls:
         """See the port."""
         return self._act("cancel", key, account.ref, transaction=transaction)
 
-    def cancelled(self, transaction: str) -> Verdict:  # noqa: ARG002  as outgoing_held
-        """See the port; ask `settled`."""
-        return Verdict.CANNOT_TELL
-
     def lock_destination(self, account: AccountRef | None, destination: str, *, key: str) -> Receipt:
         """See the port."""
         return self._act("lock_destination", key, self._named(account), destination=destination)
-
-    def destination_locked(self, destination: str) -> Verdict:  # noqa: ARG002  as outgoing_held
-        """See the port; ask `settled`."""
-        return Verdict.CANNOT_TELL
 
     def unlock_destination(self, account: AccountRef | None, destination: str, *, key: str) -> Receipt:  # noqa: ARG002  no such action
         """See the port; there is no such action."""
@@ -154,46 +139,6 @@ class StandardCalls:
     def revoke_credential(self, account: AccountRef | None, actor: str, *, key: str) -> Receipt:
         """See the port."""
         return self._act("revoke_credential", key, self._named(account), destination=actor)
-
-    def credential_revoked(self, actor: str) -> Verdict:  # noqa: ARG002  as outgoing_held
-        """See the port; ask `settled`."""
-        return Verdict.CANNOT_TELL
-
-    def forbid_one_time_addresses(self, *, key: str) -> Receipt:  # noqa: ARG002  there is no such action
-        """See the port."""
-        raise MissingCapabilityError(MISSING[Capability.FORBID_ONE_TIME_ADDRESSES])
-
-    def one_time_addresses_forbidden(self) -> Verdict:
-        """See the port."""
-        return Verdict.CANNOT_TELL
-
-    def allow_one_time_addresses(self, *, key: str) -> Receipt:  # noqa: ARG002  there is no such action
-        """See the port."""
-        raise MissingCapabilityError(MISSING[Capability.FORBID_ONE_TIME_ADDRESSES])
-
-    def freeze_workspace(self, *, key: str) -> Receipt:  # noqa: ARG002  there is no such action
-        """See the port."""
-        raise MissingCapabilityError(MISSING[Capability.FREEZE_WORKSPACE])
-
-    def workspace_frozen(self) -> Verdict:
-        """See the port."""
-        return Verdict.CANNOT_TELL
-
-    def freeze_account(self, account: AccountRef, *, seconds: int, key: str) -> Receipt:  # noqa: ARG002  no such call
-        """See the port."""
-        raise MissingCapabilityError(MISSING[Capability.FREEZE_ACCOUNT])
-
-    def account_frozen(self, account: AccountRef) -> Verdict:  # noqa: ARG002  there is no such call
-        """See the port."""
-        return Verdict.CANNOT_TELL
-
-    def publish_address(self, account: AccountRef, address: str, *, key: str) -> Receipt:  # noqa: ARG002  no such action
-        """See the port."""
-        raise MissingCapabilityError(MISSING[Capability.PUBLISH_ADDRESS])
-
-    def address_published(self, account: AccountRef, address: str) -> Verdict:  # noqa: ARG002  no such action
-        """See the port."""
-        return Verdict.CANNOT_TELL
 
     def _named(self, account: AccountRef | None) -> str:
         if account is None:

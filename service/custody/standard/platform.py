@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
+from service.custody.base import RATE
 from service.custody.standard import calls
 from service.custody.standard.webhooks import PUBLIC_KEYS, SECRET_PREFIX, StandardReceiver, public_key, symmetric_key
 from service.ports.custody import ConnectionConfig, PlatformDeclaration, Setting, WebhookReceiver
@@ -33,7 +34,7 @@ PLATFORM: Final = PlatformDeclaration(
             check=symmetric_key,
         ),
         Setting(PUBLIC_KEYS, required=False, secret=False, opened_by="", help="whpk_… keys of v1a signatures"),
-        Setting("rate_per_s", required=False, secret=False, opened_by="", help="deliveries a second, 2000 unless told"),
+        RATE,
         *calls.SETTINGS,
     ),
     capabilities=calls.CAPABILITIES,
