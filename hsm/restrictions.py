@@ -3,7 +3,8 @@
 Rules held here:
 - An active key signs what its caller was authorised for.
 - A restricted key signs nothing but a sweep to a verified safe destination, the cancellation of a pending transaction by
-  one of the same nonce that moves nothing, or an allowance of nothing, which takes back what others may take.
+  one of the same nonce that moves nothing, or an allowance of nothing, which takes back what others may take. Sweep and
+  cancellation may also be those of a multisig whose owner the key is.
 - A retired or destroyed key signs nothing.
 - For a multisig whose owner it is, an active key signs changes of owners, threshold, guards and modules, and the skipping
   of what a delay module holds back: plain calls that pay nobody. A restricted key is in the attacker's hands and signs
@@ -78,8 +79,35 @@ class Revocation:
     data: bytes
 
 
-SigningRequest = Transfer | Sweep | NonceCancel | SafeManagement | Revocation
+@dataclass(frozen=True, slots=True)
+class SafeSweep:
+    """A plain call of a Safe that pays one asset of `account`, which it is, to a safe destination; `value` in wei."""
 
+    account: str
+    chain: str
+    asset: str
+    """CAIP-19: the chain's coin (`slip44`) or a token (`erc20`)."""
+    to: str
+    value: int
+    data: bytes
+    verified: VerifiedDestination
+
+
+@dataclass(frozen=True, slots=True)
+class SafeRejection:
+    """A call of a Safe to itself that uses up a nonce and does nothing else."""
+
+    account: str
+    safe: str
+    to: str
+    value: int
+    data: bytes
+
+
+SigningRequest = Transfer | Sweep | NonceCancel | SafeManagement | Revocation | SafeSweep | SafeRejection
+
+_TRANSFER: Final = bytes.fromhex("a9059cbb")
+_TRANSFER_BYTES: Final = 68
 _APPROVE: Final = bytes.fromhex("095ea7b3")
 _APPROVE_BYTES: Final = 68
 _SPENDER_ENDS: Final = 36
@@ -112,6 +140,10 @@ def may_sign(state: KeyState, request: SigningRequest) -> Allowed | Refused:
         return Refused(f"a {state} key signs nothing")
     if isinstance(request, Sweep):
         return _sweep(request)
+    if isinstance(request, SafeSweep):
+        return _safe_sweep(request)
+    if isinstance(request, SafeRejection):
+        return _rejection(request)
     if isinstance(request, NonceCancel):
         return _cancel(request)
     if isinstance(request, Revocation):
@@ -128,6 +160,39 @@ def _sweep(request: Sweep) -> Allowed | Refused:
             return Refused(f"the sweep's {name} is not that of the verified safe destination")
     if said.asset not in ("*", request.asset):
         return Refused("the sweep's asset is not that of the verified safe destination")
+    return Allowed()
+
+
+def _safe_sweep(request: SafeSweep) -> Allowed | Refused:
+    said = request.verified.destination
+    if (request.account, request.chain) != (said.account, said.chain):
+        return Refused("the sweep's account or chain is not that of the verified safe destination")
+    if said.asset not in ("*", request.asset):
+        return Refused("the sweep's asset is not that of the verified safe destination")
+    if _pays(request, said.descriptor):
+        return Allowed()
+    return Refused("the call does nothing but pay the asset to the verified safe destination, or it is not signed")
+
+
+def _pays(request: SafeSweep, descriptor: str) -> bool:
+    kind, _, reference = request.asset.removeprefix(f"{request.chain}/").partition(":")
+    if kind == "slip44":
+        return request.to.lower() == descriptor.lower() and request.value > 0 and not request.data
+    recipient = request.data[4:_SPENDER_ENDS]
+    return (
+        kind == "erc20"
+        and request.to.lower() == reference.lower()
+        and request.value == 0
+        and len(request.data) == _TRANSFER_BYTES
+        and request.data[:4] == _TRANSFER
+        and not any(recipient[:12])
+        and "0x" + recipient[12:].hex() == descriptor.lower()
+    )
+
+
+def _rejection(request: SafeRejection) -> Allowed | Refused:
+    if request.to.lower() != request.safe.lower() or request.value != 0 or request.data:
+        return Refused("a rejection is an empty call of the Safe to itself")
     return Allowed()
 
 

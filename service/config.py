@@ -50,6 +50,8 @@ class Settings:
     extra_playbooks: Path | None = None
     chains: Mapping[str, str] = field(default_factory=dict, repr=False)
     """JSON-RPC endpoint by CAIP-2 chain; not shown, because endpoints carry keys in their paths."""
+    safe_services: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Safe transaction service by CAIP-2 chain; not shown either."""
     tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -102,7 +104,8 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         guard_recovery=_address(env.get(PREFIX + "GUARD_RECOVERY", "")),
         extra_detectors=path_or_none("DETECTORS"),
         extra_playbooks=path_or_none("PLAYBOOKS"),
-        chains=_chains(env.get(PREFIX + "CHAINS", "")),
+        chains=_endpoints("CHAINS", env),
+        safe_services=_endpoints("SAFE_SERVICES", env),
     )
 
 
@@ -116,14 +119,15 @@ def _address(text: str) -> str | None:
     return text or None
 
 
-def _chains(text: str) -> dict[str, str]:
+def _endpoints(name: str, env: Mapping[str, str]) -> dict[str, str]:
     """Read `eip155:1=https://…,eip155:137=https://…`."""
     found: dict[str, str] = {}
+    text = env.get(PREFIX + name, "")
     for number, one in enumerate(filter(None, (part.strip() for part in text.split(","))), 1):
         chain, separator, endpoint = one.partition("=")
         if not separator or ":" not in chain or not endpoint.startswith(("https://", "http://")):
             raise ConfigurationError(
-                f"{PREFIX}CHAINS: entry {number} is not CAIP-2=URL, such as eip155:1=https://node.example"
+                f"{PREFIX}{name}: entry {number} is not CAIP-2=URL, such as eip155:1=https://node.example"
             )
         found[chain] = endpoint
     return found

@@ -8,7 +8,7 @@ worker's child protects its memory before the token is opened.
 
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -26,6 +26,7 @@ from service.chain.bitcoin_tracing import BitcoinTracing
 from service.chain.evm import JsonRpcChain
 from service.chain.evm_tracing import EvmTracing
 from service.chain.guard import guard_code
+from service.chain.safe_service import HttpSafeService
 from service.clock import SystemClock
 from service.config import Settings
 from service.discovery import declarations
@@ -144,14 +145,19 @@ def keys_root(settings: Settings) -> WorkerRoot:
         votes_key_pem=partial(_votes_key, settings),
         keep=keeper(db),
         vault=vault,
-        multisig=None if guardian is None else Multisigs(parts, _guardians(settings, guardian, parts)),
+        multisig=None if guardian is None else _multisigs(settings, guardian, parts),
     )
     return WorkerRoot(db, keys.jobs(hands, vault), token, hurry, guardian=guardian)
 
 
-def _guardians(settings: Settings, token: GuardianProcess, parts: VaultParts) -> Callable[[str], Guardian]:
+def _multisigs(settings: Settings, token: GuardianProcess, parts: VaultParts) -> Multisigs:
     code = guard_code()
-    return lambda chain: Guardian(token, parts.chain(chain), chain_number(chain), code, settings.guard_recovery)
+
+    def guardian(chain: str) -> Guardian:
+        return Guardian(token, parts.chain(chain), chain_number(chain), code, settings.guard_recovery)
+
+    services = {chain: HttpSafeService(endpoint) for chain, endpoint in settings.safe_services.items()}
+    return Multisigs(parts, guardian, services)
 
 
 def _number(chain: str) -> int | None:

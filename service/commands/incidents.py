@@ -1,4 +1,4 @@
-"""`portcullis incidents | incident | ack | assign | comment | close | confirm | request`: responding from a terminal.
+"""`portcullis incidents | incident | ack | assign | comment | close | confirm | request | settle`, from a terminal.
 
 Rules: one command is one call of the API, under the caller's own token; closing or asking for what takes a quorum says so,
 and names the approval that people have to vote on.
@@ -25,6 +25,7 @@ from service.commands.printing import (
 )
 from service.domain.errors import InputError
 from service.domain.incident import CaseVerdict, IncidentState, Severity
+from service.domain.settlement import Outcome
 
 Incident = Annotated[str, typer.Argument(help="The incident's id, inc_…")]
 
@@ -165,6 +166,21 @@ def request(
     """
     _post(incident, "actions", {"action": action})
     console().print(f"{action} was asked for: portcullis incident {incident} shows what comes of it.")
+
+
+def settle(
+    incident: Incident,
+    step: Annotated[str, typer.Argument(help="The step's id, stp_…; its state is unknown.")],
+    outcome: Annotated[Outcome, typer.Argument(help="What became of it.")],
+    *,
+    why: Annotated[str, typer.Option(help="How that is known; approvers read it.")],
+) -> None:
+    """Say what became of a step whose outcome no machine can tell; takes a quorum.
+
+    Example: `portcullis settle inc_01JD2Z5Q8Z6W9X4V7T3S1R0Q8R stp_01JD2Z5Q8Z6W9X4V7T3S1R0Q8S happened --why "Seen."`
+    """
+    found = _post(incident, f"steps/{segment(step)}/settle", {"outcome": outcome.value, "why": why})
+    console().print(f"This takes a quorum: portcullis approve {plain(found['approval'])}")
 
 
 def _post(incident: str, what: str, body: dict[str, object] | None = None) -> dict[str, Any]:

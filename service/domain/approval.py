@@ -51,6 +51,7 @@ class Subject(StrEnum):
     MANDATE = "mandate"
     ESCALATION = "escalation"
     BLIND = "blind"
+    SETTLE = "settle"
 
 
 class ApprovalState(StrEnum):

@@ -31,9 +31,11 @@ GENERAL_QUORUMS: Final[Mapping[str, Quorum]] = {
     "message": Quorum.of(1, Role.APPROVER),
     "escalation": Quorum.of(1, Role.APPROVER),
     "blind": Quorum.of(2, Role.APPROVER),
+    "settle": Quorum.of(1, Role.APPROVER),
 }
 """Requests that are no containment action: a change of the registry, a mandate, messages to users, paging beyond level
-one, and anything that makes the engine see less. `change.person` and so on may have quorums of their own."""
+one, anything that makes the engine see less, and what became of a step whose outcome nobody could tell.
+`change.person` and so on may have quorums of their own."""
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

@@ -2,8 +2,8 @@
 
 Rules held here:
 
-- A Safe transaction of ours is a plain call: no coin, no delegatecall, no gas refund (a refund is a payment). Its digest
-  is EIP-712: keccak-256(0x1901 ‖ domain separator ‖ struct hash), with the domain of chain id and Safe alone.
+- A Safe transaction of ours is a plain call: no delegatecall, no gas refund (a refund is a payment), and coin only where
+  it sweeps. Its digest is EIP-712: keccak-256(0x1901 ‖ domain separator ‖ struct hash), the domain chain id and Safe alone.
 - `execTransaction` takes the owners' signatures one after the other, each r ‖ s ‖ v with v 27 or 28, sorted by owner.
 - Owners and modules are linked lists on the chain: a change names the entry before, 0x…01 before the first.
 - The guard is Safe's transaction guard (ITransactionGuard) and, from 1.5.0 on, its module guard (IModuleGuard).
@@ -47,19 +47,26 @@ class SafeTransaction:
     to: str
     data: bytes
     nonce: int
+    value: int = 0
+    """Of the chain's coin, in wei."""
+
+    @property
+    def name(self) -> str:
+        """Its hash, by which a Safe transaction service knows it."""
+        return "0x" + self.digest().hex()
 
     def digest(self) -> bytes:
         """Return the 32 bytes that owners sign."""
         domain = keccak(_DOMAIN + encode(["uint256", "address"], [self.chain_id, self.safe]))
         kinds = ["address", "uint256", "bytes32", "uint8", *["uint256"] * 3, "address", "address", "uint256"]
-        fields = [self.to, 0, keccak(self.data), 0, 0, 0, 0, ZERO, ZERO, self.nonce]
+        fields = [self.to, self.value, keccak(self.data), 0, 0, 0, 0, ZERO, ZERO, self.nonce]
         return keccak(b"\x19\x01" + domain + keccak(_SAFE_TX + encode(kinds, fields)))
 
     def calldata(self, signatures: Mapping[str, bytes]) -> bytes:
         """Return the call of execTransaction; `signatures` by owner, 65 bytes each."""
         ordered = b"".join(signatures[owner] for owner in sorted(signatures, key=address_bytes))
         kinds = ["address", "uint256", "bytes", "uint8", *["uint256"] * 3, "address", "address", "bytes"]
-        return selector(_EXEC) + encode(kinds, [self.to, 0, self.data, 0, 0, 0, 0, ZERO, ZERO, ordered])
+        return selector(_EXEC) + encode(kinds, [self.to, self.value, self.data, 0, 0, 0, 0, ZERO, ZERO, ordered])
 
 
 @dataclass(frozen=True, slots=True)

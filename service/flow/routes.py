@@ -30,6 +30,7 @@ JOBS_OF: Final[Mapping[str, tuple[str, ...]]] = {
         "review.close",
         "review.clear",
         "review.blind",
+        "review.settle",
     ),
     "vote_cast": ("notify.voted",),
     "factor_changed": ("notify.factor",),

@@ -1,4 +1,4 @@
-"""Multisigs as containment needs them: lock, unlock, replace or remove an owner, skip what a module holds back.
+"""Multisigs as containment needs them: lock, unlock, replace or remove an owner, skip, reject, sweep.
 
 Runs in the key worker only. What an account's multisig is now is read from the chain each time and never remembered, so
 every method may be repeated: it goes on from what the chain says. What fails at one multisig of the account is done at the
@@ -7,10 +7,13 @@ block took too long or an endpoint is not believed, UnknownOutcomeError when an 
 where the vault's owners are too few or a part is not configured.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from service.domain.ids import AccountId
 from service.domain.plan import Receipt, Verdict
+from service.domain.safe import SafeTransaction
+from service.domain.safe_queue import Queued
 
 
 class MultisigControl(Protocol):
@@ -45,3 +48,42 @@ class MultisigControl(Protocol):
         ...
 
     def delayed_cancelled(self, account: AccountId) -> Verdict: ...
+
+    def sweep(self, account: AccountId) -> Receipt:
+        """Pay everything to the verified safe destination, or propose that to the other owners where ours are too few."""
+        ...
+
+    def swept(self, account: AccountId) -> Verdict:
+        """HOLDS once nothing worth its fee is left; CANNOT_TELL while proposals of ours wait for other owners."""
+        ...
+
+    def reject_pending(self, account: AccountId) -> Receipt:
+        """Use up the nonces of what waits for signatures, or propose that where our owners are too few."""
+        ...
+
+    def pending_rejected(self, account: AccountId) -> Verdict:
+        """HOLDS once nothing that does anything waits; CANNOT_TELL while rejections of ours wait for other owners."""
+        ...
+
+
+class SafeService(Protocol):
+    """A Safe transaction service of one chain: where owners leave proposals and signatures for each other."""
+
+    def pending(self, safe: str, nonce: int) -> Sequence[Queued]:
+        """Return what waits with this nonce or one of the MOST_AHEAD - 1 after it. Raises UnavailableError."""
+        ...
+
+    def signed_by(self, made: SafeTransaction) -> frozenset[str] | None:
+        """Return the owners who signed it there, lower-case; None where it is unknown. Raises UnavailableError."""
+        ...
+
+    def propose(self, made: SafeTransaction, owner: str, signature: bytes) -> None:
+        """Propose it, signed by one owner.
+
+        Raises RefusedByOtherSideError, UnavailableError (nothing was sent), UnknownOutcomeError.
+        """
+        ...
+
+    def confirm(self, made: SafeTransaction, signature: bytes) -> None:
+        """Add one more owner's signature to a proposal. Raises as `propose`."""
+        ...

@@ -18,6 +18,7 @@ from service.domain.errors import ConflictError, NotFoundError, StaleFenceError
 from service.domain.ids import ApprovalId, ConnectionId, IncidentId, PlanId, StepId, new_id
 from service.domain.incident import IncidentState
 from service.domain.plan import FINISHED, Effect, Lane, Plan, Receipt, Step, StepState, Target, allowed
+from service.domain.settlement import require_unknown
 from service.ports.store.plans import Change, Claim, DueStep
 from service.store.tables.incident import gate_holds, incidents, plans, steps
 
@@ -101,10 +102,7 @@ class PlanRepository:
 
     def move(self, step_id: StepId, new: StepState, *, reason: str | None = None) -> Step:
         """See the port."""
-        row = self._connection.execute(select(steps).where(steps.c.id == step_id).with_for_update()).mappings().first()
-        if row is None:
-            raise NotFoundError(f"there is no step {step_id}")
-        _judge(step_id, StepState(row["state"]), new)
+        _judge(step_id, self._step_for_update(step_id).state, new)
         values: dict[str, object] = {"state": new.value}
         if reason is not None:
             values["reason"] = reason
@@ -113,6 +111,13 @@ class PlanRepository:
         if new in FINISHED:
             values["finished_at"] = self._now
         changed = self._connection.execute(update(steps).where(steps.c.id == step_id).values(**values).returning(steps))
+        return _step(changed.mappings().one())
+
+    def take_unknown(self, step_id: StepId) -> Step:
+        """See the port."""
+        require_unknown(self._step_for_update(step_id))
+        taken = {"fence": steps.c.fence + 1, "lease_owner": None, "lease_until": None}
+        changed = self._connection.execute(update(steps).where(steps.c.id == step_id).values(**taken).returning(steps))
         return _step(changed.mappings().one())
 
     def claim(self, step_id: StepId, *, owner: str, lease: timedelta) -> Claim | None:
@@ -287,6 +292,12 @@ class PlanRepository:
     def _steps(self, condition: ColumnElement[bool]) -> tuple[Step, ...]:
         query = select(steps).where(condition).order_by(steps.c.plan_id, steps.c.position)
         return tuple(_step(row) for row in self._connection.execute(query).mappings())
+
+    def _step_for_update(self, step_id: StepId) -> Step:
+        row = self._connection.execute(select(steps).where(steps.c.id == step_id).with_for_update()).mappings().first()
+        if row is None:
+            raise NotFoundError(f"there is no step {step_id}")
+        return _step(row)
 
     def _lock_approval(self, approval_id: ApprovalId) -> None:
         self._connection.execute(

@@ -13,8 +13,8 @@ Rules:
 """
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
 from service.domain import guard, safe
@@ -23,9 +23,11 @@ from service.domain.errors import ConflictError, MissingCapabilityError, Portcul
 from service.domain.ids import AccountId
 from service.domain.plan import Receipt, Verdict
 from service.domain.safe import SafeState
+from service.ports.multisig import SafeService
 from service.vault.everywhere import all_hold, everywhere, require
 from service.vault.guardian import PATIENCE_S, Guardian
 from service.vault.parts import VaultParts
+from service.vault.safe_out import Outgoing
 from service.vault.safes import Safe
 
 _CAIP_10: Final = re.compile("eip155:[0-9]{1,20}:0x[0-9a-fA-F]{40}")
@@ -39,6 +41,8 @@ class Multisigs:
 
     parts: VaultParts
     guardian: Callable[[str], Guardian]
+    services: Mapping[str, SafeService] = field(default_factory=dict)
+    """Safe transaction services by CAIP-2 chain."""
 
     def lock(self, account: AccountId) -> Receipt:
         """Let nothing leave the account's Safes."""
@@ -54,7 +58,7 @@ class Multisigs:
 
         def lift(one: Safe) -> None:
             found = one.guardian.guard()
-            if found is not None and _tripped(one, found):
+            if found is not None and one.tripped(found):
                 one.guardian.carry(found, guard.lift(one.address))
 
         self._at_each(account, lift)
@@ -111,6 +115,38 @@ class Multisigs:
     def delayed_cancelled(self, account: AccountId) -> Verdict:
         """Ask every module whether its queue is empty."""
         return self._every(account, lambda one, state: not _delaying(one, state))
+
+    def sweep(self, account: AccountId) -> Receipt:
+        """Pay what the account's Safes hold to its safe destination."""
+        assets = self._assets(account)
+        return Receipt(account, {"transactions": dict(self._at_each(account, lambda one: self._swept(one, assets)))})
+
+    def swept(self, account: AccountId) -> Verdict:
+        """Ask the chain whether anything is left, and the service whether that waits for other owners."""
+        assets = self._assets(account)
+        return self._every(account, lambda one, _: self._out(one, assets).is_swept())
+
+    def reject_pending(self, account: AccountId) -> Receipt:
+        """Use up the nonces of what waits."""
+
+        def reject(one: Safe) -> tuple[str, list[str]]:
+            return one.address, self._out(one, ()).reject()
+
+        return Receipt(account, {"rejections": dict(self._at_each(account, reject))})
+
+    def pending_rejected(self, account: AccountId) -> Verdict:
+        """Ask the service whether anything waits at a nonce that the chain has not used."""
+        return self._every(account, lambda one, _: self._out(one, ()).is_rejected())
+
+    def _swept(self, one: Safe, assets: Sequence[str]) -> tuple[str, list[str]]:
+        return one.address, self._out(one, assets).sweep()
+
+    def _out(self, one: Safe, assets: Sequence[str]) -> Outgoing:
+        return Outgoing(one, assets, self.services.get(f"eip155:{one.guardian.chain_id}"))
+
+    def _assets(self, account: AccountId) -> Sequence[str]:
+        with self.parts.db.begin() as uow:
+            return uow.keys.assets(account)
 
     def _changed(self, account: AccountId, owner: str, change: Callable[[SafeState], bytes | None]) -> Receipt:
         done: dict[str, str] = {}
@@ -176,7 +212,7 @@ def _lock_one(one: Safe) -> str:
         state = one.read()
     if state.guard != found:
         one.manage(state, safe.set_guard(found))
-    if not _tripped(one, found):
+    if not one.tripped(found):
         one.guardian.carry(found, guard.lock(one.address))
     if state.modules and not state.has_module_guard:
         raise RefusedByOtherSideError(
@@ -188,18 +224,14 @@ def _lock_one(one: Safe) -> str:
 
 def _is_locked(one: Safe, state: SafeState) -> bool:
     found = one.guardian.guard()
-    if found is None or state.guard != found or not _tripped(one, found):
+    if found is None or state.guard != found or not one.tripped(found):
         return False
     return state.module_guard == found if state.has_module_guard else not state.modules
 
 
 def _is_free(one: Safe, _: SafeState) -> bool:
     found = one.guardian.guard()
-    return found is None or not _tripped(one, found)
-
-
-def _tripped(one: Safe, found: str) -> bool:
-    return bool(safe.answered("bool", one.chain.call(found, guard.is_locked(one.address)), "locked"))
+    return found is None or not one.tripped(found)
 
 
 def _delaying(one: Safe, state: SafeState) -> list[str]:

@@ -4,17 +4,21 @@ Rules: nothing of a Safe is remembered; a change is signed only when enough acti
 Safe's nonce as it is now, and each key is asked by `hsm/restrictions.py`; the owner who is to go never signs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from hsm.restrictions import KeyState, SafeManagement
-from service.domain import safe
+from hsm.restrictions import KeyState, SafeManagement, SigningRequest
+from service.domain import guard, safe
 from service.domain.errors import InputError, MissingCapabilityError, RefusedByOtherSideError, UnavailableError
 from service.domain.safe import SafeState, SafeTransaction
 from service.domain.vault import VaultKey
 from service.ports.chain import ContractChain, Mined
 from service.vault.guardian import Guardian
 from service.vault.parts import VaultParts
+
+_MANAGE: Final = frozenset({KeyState.ACTIVE.value})
+"""A restricted key is in the attacker's hands and manages nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,31 +62,46 @@ class Safe:
         UnavailableError when another transaction of the Safe came first: what was signed is void, and may be done anew.
         """
         made = SafeTransaction(self.guardian.chain_id, self.address, to or self.address, data, state.nonce)
-        keys = self._owners(state, without)[: state.threshold]
+        keys = [key for key in self.owners(state, _MANAGE) if key.address.lower() != (without or "").lower()]
+        return self.execute(made, SafeManagement(self.account, self.address, made.to, data), keys[: state.threshold])
+
+    def execute(self, made: SafeTransaction, request: SigningRequest, keys: Sequence[VaultKey]) -> Mined:
+        """Let owners sign a transaction, each key asked with the same request, and carry it; raises as `manage`."""
+        state = self.read()
         if len(keys) < state.threshold:
             raise MissingCapabilityError(
                 f"{self.address} needs {state.threshold} signatures and the vault has active keys of {len(keys)} of its"
                 " owners: make vault accounts its owners, or let its owners sign by hand"
             )
-        request = SafeManagement(self.account, self.address, made.to, data)
-        signatures: dict[str, bytes] = {}
-        for key in keys:
-            signed = self.parts.sign(key, request, made.digest())
-            signatures[key.address.lower()] = safe.packed(signed.r, signed.s, signed.v)
+        signatures = {key.address.lower(): self.signature(key, request, made) for key in keys}
         try:
             return self.guardian.carry(self.address, made.calldata(signatures))
         except RefusedByOtherSideError as error:
-            if self._number("nonce()") == state.nonce:
+            if self._number("nonce()") == made.nonce:
                 raise
             raise UnavailableError(
-                f"another transaction of {self.address} used nonce {state.nonce} first: it is signed anew for the next"
+                f"another transaction of {self.address} used nonce {made.nonce} first: it is signed anew for the next"
             ) from error
 
-    def _owners(self, state: SafeState, without: str | None) -> Sequence[VaultKey]:
-        wanted = [owner for owner in state.owners if owner != (without or "").lower()]
+    def signature(self, key: VaultKey, request: SigningRequest, made: SafeTransaction) -> bytes:
+        """Return one owner's signature as a Safe reads it. Raises ForbiddenError where the key may not."""
+        signed = self.parts.sign(key, request, made.digest())
+        return safe.packed(signed.r, signed.s, signed.v)
+
+    def owners(self, state: SafeState, states: Collection[str]) -> Sequence[VaultKey]:
+        """Return the vault's keys among its owners that are in one of these states, in the owners' order."""
         with self.parts.db.begin() as uow:
-            found = uow.keys.keys_at(wanted)
-        return [key for key in found if key.state == KeyState.ACTIVE.value]
+            found = uow.keys.keys_at(state.owners)
+        return [key for key in found if key.state in states]
+
+    def is_locked(self, state: SafeState) -> bool:
+        """Say whether the guard that it has is ours and tripped."""
+        found = self.guardian.guard()
+        return found is not None and state.guard == found and self.tripped(found)
+
+    def tripped(self, found: str) -> bool:
+        """Say whether a guard of ours is tripped for it, installed or not."""
+        return bool(safe.answered("bool", self.chain.call(found, guard.is_locked(self.address)), "locked"))
 
     def _modules(self) -> tuple[str, ...]:
         asked = safe.call("getModulesPaginated(address,uint256)", safe.SENTINEL, safe.MOST_MODULES)

@@ -173,6 +173,18 @@ class FakeMultisig:
     def delayed_cancelled(self, account: AccountId) -> Verdict:
         return self.ledger.ask(f"cancel delayed {account}")
 
+    def sweep(self, account: AccountId) -> Receipt:
+        return self._do(f"sweep multisig {account}")
+
+    def swept(self, account: AccountId) -> Verdict:
+        return self.ledger.ask(f"sweep multisig {account}")
+
+    def reject_pending(self, account: AccountId) -> Receipt:
+        return self._do(f"reject pending {account}")
+
+    def pending_rejected(self, account: AccountId) -> Verdict:
+        return self.ledger.ask(f"reject pending {account}")
+
     def _do(self, effect: str, *, holds: bool = True) -> Receipt:
         """A multisig needs no key of ours: the chain says what is so already."""
         self.ledger.keys.discard(effect)

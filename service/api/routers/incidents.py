@@ -21,7 +21,7 @@ from service.api.schemas.incidents import (
     IncidentWhole,
     LineShown,
 )
-from service.domain.approval import Draft, one_line
+from service.domain.approval import Draft, Subject, one_line
 from service.domain.errors import ConflictError
 from service.domain.events import ApprovalRequested, IncidentAcknowledged
 from service.domain.ids import IncidentId, PersonId
@@ -136,7 +136,7 @@ def _open(uow: SqlUnitOfWork, incident_id: str) -> Incident:
 
 def _asked(uow: SqlUnitOfWork, incident: Incident, why: str | None, asker: Principal) -> ClosureAsked:
     requester = requester_of(asker)
-    for waiting in queries.waiting_closures(uow.connection, incident.id):
+    for waiting in queries.undecided(uow.connection, incident.id, Subject.BLIND):
         if waiting["approve_by"] > uow.now:
             return ClosureAsked(approval=waiting["id"], digest=waiting["digest"])
     draft = Draft(

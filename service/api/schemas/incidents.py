@@ -11,6 +11,7 @@ from service.api.schemas.alerts import AlertShown
 from service.api.schemas.common import Body, SeverityWord, Shown, Words, shows
 from service.domain.incident import CaseVerdict, IncidentKind, IncidentState
 from service.domain.plan import Effect, Lane, StepState
+from service.domain.settlement import Outcome
 
 MAX_COMMENT = 4000
 MAX_JUDGED = 1000
@@ -225,6 +226,22 @@ class ActionAsked(Shown):
 
     incident: str
     action: str
+
+
+class SettleIn(Body):
+    """What became of a step in `unknown`, and how it is known; `why` is read by those who must approve."""
+
+    outcome: Outcome = Field(examples=["happened"])
+    why: Words = Field(min_length=1, max_length=800, examples=["The mail server's log shows it accepted the letter."])
+
+
+class SettlementAsked(Shown):
+    """Settling a step takes a quorum: the approval that was opened for it."""
+
+    model_config = shows({"approval": "apr_01JD2Z5Q8Z6W9X4V7T3S1R0Q8T", "digest": "9f86d081884c7d65"})
+
+    approval: str
+    digest: str
 
 
 class ClosureAsked(Shown):

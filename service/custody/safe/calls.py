@@ -1,6 +1,8 @@
 """Containment of a Safe beside the chain: holds of our own gate, where its signers ask it.
 
-Everything on the chain (lock, owners, delayed withdrawals) is the key worker's: `lock_multisig` and its like.
+Everything on the chain is the key worker's: lock, owners and delayed withdrawals (`lock_multisig` and its like), and the
+transactions out: `sweep_multisig` and `reject_pending`, carried where the vault's owners are enough, else proposed to the
+other owners at a Safe transaction service.
 """
 
 from collections.abc import Mapping
@@ -12,8 +14,8 @@ from service.ports.custody import Capability, ConnectionConfig, GateHolds, SignH
 CAPABILITIES: Final = GATED
 MISSING: Final[Mapping[Capability, str]] = {
     Capability.CANCEL_PENDING: (
-        "a Safe has no cancel_pending of its own: lock_multisig refuses every queued transaction, and an owner may reject"
-        " one by signing an empty transaction of the same nonce by hand"
+        "a Safe has no cancel_pending of its own: lock_multisig refuses every queued transaction, reject_pending uses up"
+        " their nonces, and without either an owner signs an empty transaction of the same nonce by hand"
     ),
     Capability.REVOKE_CREDENTIAL: (
         "a Safe has no revoke_credential: its credentials are its owners, so use replace_owner or remove_owner"

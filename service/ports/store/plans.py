@@ -95,6 +95,13 @@ class PlanStore(Protocol):
         """
         ...
 
+    def take_unknown(self, step_id: StepId) -> Step:
+        """Take a step in `unknown` from whoever asks about it and return it with the fence to write with.
+
+        Raises NotFoundError, ConflictError in any other state.
+        """
+        ...
+
     def claim(self, step_id: StepId, *, owner: str, lease: timedelta) -> Claim | None:
         """Take the step if it is unfinished, due and free; None otherwise.
 

@@ -62,12 +62,12 @@ def timeline_page(connection: Connection, incident_id: str, span: Span) -> Page:
     return page(connection, select(timeline).where(timeline.c.incident_id == incident_id), timeline.c.id, span)
 
 
-def waiting_closures(connection: Connection, incident_id: str) -> Sequence[Record]:
-    """Requests to close an incident as false that nobody has decided yet."""
+def undecided(connection: Connection, incident_id: str, subject: Subject) -> Sequence[Record]:
+    """An incident's requests about `subject` that nobody has decided yet."""
     rows = connection.execute(
-        select(approvals.c.id, approvals.c.digest, approvals.c.approve_by).where(
+        select(approvals.c.id, approvals.c.digest, approvals.c.approve_by, approvals.c.document).where(
             approvals.c.incident_id == incident_id,
-            approvals.c.subject == Subject.BLIND.value,
+            approvals.c.subject == subject.value,
             approvals.c.state.in_([ApprovalState.WAITING.value, ApprovalState.APPROVED.value]),
         )
     )

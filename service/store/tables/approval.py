@@ -10,7 +10,7 @@ approvals = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("incident_id", Text),
-    Column("subject", Text, nullable=False),  # steps | change | message | mandate
+    Column("subject", Text, nullable=False),  # domain/approval.py: Subject
     Column("document", Text, nullable=False),  # RFC 8785
     Column("digest", Text, nullable=False, unique=True),
     Column("requester", Text, nullable=False),

@@ -1,0 +1,32 @@
+"""Containment action: use up the nonces of a multisig's transactions that wait for signatures."""
+
+from datetime import timedelta
+
+from service.actions.base import ActionContext, ContainmentAction, OneAccount
+from service.domain.plan import Effect, Lane, Receipt, Verdict
+from service.domain.quorum import PreAuthorised
+
+
+class RejectPending(ContainmentAction):
+    """Reject what waits for a multisig's signatures. Runbook: docs/runbooks/action/reject_pending.md.
+
+    A rejection is an empty call of the multisig to itself: whatever was signed for its nonce is dead afterwards.
+    """
+
+    name = "reject_pending"
+    title = "Reject every transaction that waits for signatures of the multisig {target}"
+    effect = Effect.TIGHTENS
+    target_kinds = frozenset({"account"})
+    approval = PreAuthorised(confirm_within=timedelta(hours=1))
+    blast_radius = OneAccount()
+    deadline = timedelta(hours=4)
+    lane = Lane.KEYS
+    repeats = True
+
+    def execute(self, ctx: ActionContext) -> Receipt:
+        """Sign, and carry or propose, a rejection for each nonce."""
+        return ctx.multisigs.reject_pending(ctx.registered)
+
+    def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:  # noqa: ARG002  the chain is asked afresh
+        """HOLDS once nothing that does anything waits; CANNOT_TELL while other owners have not signed."""
+        return ctx.multisigs.pending_rejected(ctx.registered)

@@ -1,0 +1,38 @@
+"""Containment action: pay everything that a multisig holds to its registered, signed safe destination."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from service.actions.base import LONGEST_DEADLINE, ActionContext, ContainmentAction, OneAccount
+from service.domain.plan import Effect, Lane, Receipt, Verdict
+from service.domain.quorum import Quorum, Role
+
+
+class SweepMultisig(ContainmentAction):
+    """Sweep a multisig to its safe destination. Runbook: docs/runbooks/action/sweep_multisig.md.
+
+    Where the vault's owners are too few it is proposed to the others, who have a day; each transfer happens once at most,
+    by the multisig's nonce.
+    """
+
+    name = "sweep_multisig"
+    title = "Move everything that the multisig {target} holds to its safe destination"
+    effect = Effect.IRREVERSIBLE
+    irreversible_because = "a final transaction cannot be taken back; the way back is a new transfer by the owner"
+    target_kinds = frozenset({"account"})
+    approval = Quorum.of(2, Role.APPROVER)
+    blast_radius = OneAccount()
+    deadline = LONGEST_DEADLINE
+    lane = Lane.KEYS
+    repeats = True
+    params: ClassVar[Mapping[str, str]] = {
+        "destinations": "the account has no active safe destination: register one by quorum, then ask for the sweep again"
+    }
+
+    def execute(self, ctx: ActionContext) -> Receipt:
+        """Sign, and carry or propose, one transfer for each asset."""
+        return ctx.multisigs.sweep(ctx.registered)
+
+    def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:  # noqa: ARG002  the chain is asked afresh
+        """HOLDS once nothing worth its fee is left; CANNOT_TELL while other owners have not signed."""
+        return ctx.multisigs.swept(ctx.registered)

@@ -1,0 +1,161 @@
+"""A Safe transaction service for tests: keeps proposals and confirmations, judging each as the real one does.
+
+It speaks only HTTP; it computes a transaction's hash from what it is told, by eth-account's own EIP-712, and recovers the
+signer, so that a proposal of ours that was hashed or signed wrongly is refused.
+"""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from eth_account import Account
+from eth_account.messages import encode_typed_data
+from eth_utils.address import is_checksum_address
+
+from service.domain.safe import ZERO
+
+KINDS = {
+    "to": "address",
+    "value": "uint256",
+    "data": "bytes",
+    "operation": "uint8",
+    "safeTxGas": "uint256",
+    "baseGas": "uint256",
+    "gasPrice": "uint256",
+    "gasToken": "address",
+    "refundReceiver": "address",
+    "nonce": "uint256",
+}
+
+
+class FakeSafeService:
+    """Proposals by hash. `owners` may sign; `break_next` answers 500 after the effect."""
+
+    def __init__(self, chain_id: int, safe: str, owners: list[str]) -> None:
+        self.chain_id = chain_id
+        self.safe = safe
+        self.owners = {owner.lower() for owner in owners}
+        self.known: dict[str, dict[str, Any]] = {}
+        self.posts: list[str] = []
+        self.break_next = False
+
+    def typed(self, told: dict[str, Any]) -> Any:
+        message: dict[str, Any] = {
+            name: int(told[name]) if kind.startswith("uint") else told[name] or "0x" for name, kind in KINDS.items()
+        }
+        return encode_typed_data(
+            domain_data={"chainId": self.chain_id, "verifyingContract": self.safe},
+            message_types={"SafeTx": [{"name": name, "type": kind} for name, kind in KINDS.items()]},
+            message_data=message | {"data": bytes.fromhex(message["data"][2:])},
+        )
+
+    def propose(self, told: dict[str, Any]) -> tuple[int, Any]:
+        addresses = [told[name] for name in ("to", "sender")]
+        if not all(is_checksum_address(one) for one in addresses):
+            return 422, {"nonFieldErrors": ["Checksum address validation failed"]}
+        signable = self.typed(told)
+        name = "0x" + _digest(signable).hex()
+        if name != told["contractTransactionHash"]:
+            return 422, {"nonFieldErrors": [f"Contract-transaction-hash={name} does not match"]}
+        if (
+            told["sender"].lower() not in self.owners
+            or self._signer(signable, told["signature"]) != told["sender"].lower()
+        ):
+            return 422, {"nonFieldErrors": ["not an owner's signature"]}
+        self.posts.append(name)
+        self.known.setdefault(name, {**told, "confirmations": []})
+        self._confirmed(name, told["sender"].lower(), told["signature"])
+        return 201, None
+
+    def confirm(self, name: str, signature: str) -> tuple[int, Any]:
+        if name not in self.known:
+            return 404, {}
+        signer = self._signer(self.typed(self.known[name]), signature)
+        if signer not in self.owners:
+            return 400, {"signature": ["not an owner"]}
+        self._confirmed(name, signer, signature)
+        return 201, {}
+
+    def pending(self, asked: dict[str, list[str]]) -> tuple[int, Any]:
+        assert asked["executed"] == ["false"]
+        low, high = int(asked["nonce__gte"][0]), int(asked["nonce__lt"][0])
+        found = [
+            {**{name: one[name] for name in KINDS}, "nonce": int(one["nonce"]), "value": str(one["value"])}
+            for one in self.known.values()
+            if low <= int(one["nonce"]) < high
+        ]
+        return 200, {"count": len(found), "next": None, "results": found}
+
+    def waits(self, to: str, nonce: int, *, value: int = 0, data: str | None = None) -> None:
+        """Lay a proposal of somebody else into the queue."""
+        blank = {"safeTxGas": "0", "baseGas": "0", "gasPrice": "0", "gasToken": ZERO, "refundReceiver": ZERO}
+        told = {"to": to, "value": str(value), "data": data, "operation": 0, "nonce": nonce, **blank}
+        self.known[f"0x{len(self.known):064x}"] = {**told, "confirmations": []}
+
+    def _confirmed(self, name: str, owner: str, signature: str) -> None:
+        given = self.known[name]["confirmations"]
+        if owner not in [one["owner"] for one in given]:
+            given.append({"owner": owner, "signature": signature})
+
+    @staticmethod
+    def _signer(signable: Any, signature: str) -> str:
+        return str(Account.recover_message(signable, signature=signature)).lower()
+
+
+def _digest(signable: Any) -> bytes:
+    from eth_utils.crypto import keccak  # noqa: PLC0415  beside its only use
+
+    return bytes(keccak(b"\x19" + signable.version + signable.header + signable.body))
+
+
+@contextmanager
+def serving(service: FakeSafeService) -> Iterator[str]:
+    """Serve on a free loopback port; yields the base URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            parts = self.path.strip("/").split("/")
+            status, told = (
+                service.propose(body) if parts[2] == "safes" else service.confirm(parts[3], body["signature"])
+            )
+            if service.break_next:
+                service.break_next, status, told = False, 500, {}
+            self._answer(status, told)
+
+        def do_GET(self) -> None:
+            split = urlsplit(self.path)
+            parts = split.path.strip("/").split("/")
+            if parts[2] == "safes":
+                self._answer(*service.pending(parse_qs(split.query)))
+            else:
+                found = service.known.get(parts[3])
+                self._answer(404 if found is None else 200, found or {})
+
+        def _answer(self, status: int, told: Any) -> None:
+            data = b"" if told is None else json.dumps(told).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base class names it so
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

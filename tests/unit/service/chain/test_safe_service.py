@@ -1,0 +1,125 @@
+"""The client of a Safe transaction service: what is asked, which failure is a no, and that no message shows its key."""
+
+import json
+from collections.abc import Callable
+
+import httpx
+import pytest
+from eth_utils.address import to_checksum_address
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.chain.safe_service import HttpSafeService
+from service.domain.errors import InputError, RefusedByOtherSideError, UnavailableError, UnknownOutcomeError
+from service.domain.safe import SafeTransaction
+from service.domain.safe_queue import MOST_AHEAD, Queued, checksummed, rejection
+
+ENDPOINT = "https://safes.example/SECRETKEY"
+SAFE = "0x" + "ab" * 20
+MADE = SafeTransaction(1, SAFE, SAFE, b"", 7)
+OWNER = "0x" + "cd" * 20
+Handler = Callable[[httpx.Request], httpx.Response]
+
+
+def service(handler: Handler) -> HttpSafeService:
+    made = HttpSafeService(ENDPOINT)
+    made.close()
+    made._client = httpx.Client(transport=httpx.MockTransport(handler))
+    return made
+
+
+def says(status: int, body: object = None) -> Handler:
+    return lambda _: httpx.Response(status, content=b"" if body is None else json.dumps(body).encode())
+
+
+def fails(error: type[httpx.HTTPError]) -> Handler:
+    def handle(request: httpx.Request) -> httpx.Response:
+        raise error(f"failed for {request.url}")
+
+    return handle
+
+
+def told(**changes: object) -> dict[str, object]:
+    return {"nonce": 7, "to": OWNER, "value": "5", "operation": 0, "data": None, "more": "ignored"} | changes
+
+
+def test_what_waits_is_asked_for_in_a_window_and_what_is_told_beyond_it_is_dropped() -> None:
+    seen: list[httpx.Request] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        results = [told(), told(nonce="8", data="0x01", operation=1), told(nonce=7 + MOST_AHEAD), told(nonce=6)]
+        return httpx.Response(200, json={"results": results})
+
+    assert service(handle).pending(SAFE, 7) == [Queued(7, OWNER, 5, b"", 0), Queued(8, OWNER, 0 + 5, b"\x01", 1)]
+    assert seen[0].url.path == f"/SECRETKEY/api/v1/safes/{to_checksum_address(SAFE)}/multisig-transactions/"
+    assert dict(seen[0].url.params)["nonce__gte"] == "7"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"to": "0xab"},
+        {"value": "-1"},
+        {"value": str(2**256)},
+        {"data": "0x0"},
+        {"nonce": "many"},
+        {"operation": "call"},
+    ],
+)
+def test_an_answer_in_another_form_is_no_answer(wrong: dict[str, object]) -> None:
+    with pytest.raises(UnavailableError):
+        service(says(200, {"results": [told(**wrong)]})).pending(SAFE, 7)
+
+
+def test_who_signed_it_there() -> None:
+    signed = service(says(200, {"confirmations": [{"owner": OWNER.upper().replace("X", "x")}]})).signed_by(MADE)
+    assert signed == frozenset({OWNER})
+    assert service(says(200, {"confirmations": None})).signed_by(MADE) == frozenset()
+    assert service(says(404, {})).signed_by(MADE) is None
+
+
+@pytest.mark.parametrize(
+    ("handler", "error"),
+    [
+        (says(422, {"nonFieldErrors": ["no owner"]}), RefusedByOtherSideError),
+        (says(429), UnavailableError),
+        (says(500), UnknownOutcomeError),
+        (says(302), UnknownOutcomeError),
+        (fails(httpx.ConnectError), UnavailableError),
+        (fails(httpx.ReadTimeout), UnknownOutcomeError),
+    ],
+)
+def test_which_failure_is_a_no(handler: Handler, error: type[Exception]) -> None:
+    with pytest.raises(error) as proposed:
+        service(handler).propose(MADE, OWNER, bytes(65))
+    with pytest.raises(error) as confirmed:
+        service(handler).confirm(MADE, bytes(65))
+    assert "SECRETKEY" not in f"{proposed.value} {confirmed.value}"
+
+
+@pytest.mark.parametrize("handler", [says(500), says(302), fails(httpx.ConnectError), says(404, {})])
+def test_a_question_without_an_answer_is_cannot_tell(handler: Handler) -> None:
+    with pytest.raises(UnavailableError) as raised:
+        service(handler).pending(SAFE, 0)
+    assert "SECRETKEY" not in str(raised.value)
+
+
+def test_an_answer_without_end_is_cut() -> None:
+    with pytest.raises(UnavailableError, match="4 MB"):
+        service(lambda _: httpx.Response(200, content=b"x" * 4_000_001)).pending(SAFE, 0)
+
+
+@given(st.binary(min_size=20, max_size=20))
+def test_addresses_are_spelt_as_eip_55_says(raw: bytes) -> None:
+    assert checksummed("0x" + raw.hex()) == to_checksum_address(raw)
+
+
+def test_a_wrong_address_is_an_error_and_a_rejection_moves_nothing() -> None:
+    with pytest.raises(InputError):
+        checksummed("0x12")
+    made = rejection(1, SAFE, 3)
+    assert (made.to, made.value, made.data, made.nonce) == (SAFE, 0, b"", 3)
+    assert Queued(3, made.to, made.value, made.data, 0).moves_nothing(SAFE)
+    assert not Queued(3, made.to, 1, b"", 0).moves_nothing(SAFE)
+    assert not Queued(3, made.to, 0, b"", 1).moves_nothing(SAFE)
