@@ -1,7 +1,9 @@
 """A workspace's audit log asked for, kept, and taken by intake as access events: each line once, whatever dies between."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 
 import httpx
 import pytest
@@ -31,8 +33,8 @@ def log_of(workspace: Workspace) -> AuditLog:
     return AuditLog(config, lambda m: workspace.token.sign(CONNECTION, m), client)
 
 
-def asking(workspace: Workspace, source: EventSource) -> Asking:
-    return Asking(workspace.db, workspace.clock, lambda _: (source, 60.0))
+def asking(workspace: Workspace, source: Callable[[], EventSource]) -> Asking:
+    return Asking(workspace.db, workspace.clock, lambda _: (source(), 60.0))
 
 
 def connected(url: str) -> None:
@@ -52,7 +54,7 @@ def kept(workspace: Workspace) -> int:
 
 def test_each_line_is_kept_once_and_asked_for_from_where_it_ended(alone: Workspace, fresh_postgres_url: str) -> None:
     connected(fresh_postgres_url)
-    source = log_of(alone)
+    source = partial(log_of, alone)
     alone.world.log("u-1", "User", "Login failed", "Security")
     with alone.db.begin() as uow:
         assert uow.polling.due(10) == [FB]
@@ -70,7 +72,7 @@ def test_more_than_a_page_is_read_page_by_page(alone: Workspace, fresh_postgres_
     connected(fresh_postgres_url)
     for number in range(1203):
         alone.world.log(f"u-{number}", "User", "Logged in")
-    assert poll(asking(alone, log_of(alone)), FB) == 1203
+    assert poll(asking(alone, partial(log_of, alone)), FB) == 1203
 
 
 def test_a_worker_that_dies_in_between_loses_nothing(alone: Workspace, fresh_postgres_url: str) -> None:
@@ -78,9 +80,9 @@ def test_a_worker_that_dies_in_between_loses_nothing(alone: Workspace, fresh_pos
     alone.world.log("u-1", "User", "Logged in")
     alone.arm("drop", "/v1/management/audit_logs", "GET")
     with pytest.raises(UnavailableError):
-        poll(asking(alone, log_of(alone)), FB)
+        poll(asking(alone, partial(log_of, alone)), FB)
     alone.clock.pass_by(timedelta(seconds=61))
-    assert poll(asking(alone, log_of(alone)), FB) == 1
+    assert poll(asking(alone, partial(log_of, alone)), FB) == 1
 
 
 def test_a_worker_that_was_overtaken_keeps_nothing(alone: Workspace, fresh_postgres_url: str) -> None:
@@ -101,7 +103,7 @@ def test_intake_takes_each_line_as_an_activity(alone: Workspace, fresh_postgres_
     connected(fresh_postgres_url)
     for subject, event in (("User", "Login failed"), ("Quorum", "Updated"), ("Something", "nobody knows")):
         alone.world.log("u-1", subject, event)
-    assert poll(asking(alone, log_of(alone)), FB) == 3
+    assert poll(asking(alone, partial(log_of, alone)), FB) == 3
 
     async def script() -> None:
         async with running(fresh_postgres_url, connection=CONNECTION) as world:
