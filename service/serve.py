@@ -12,6 +12,7 @@ import structlog
 import uvicorn
 import uvloop
 
+from rules.footprint import give_back
 from rules.warm import exercise
 from service.api.auth import Authenticator, stored_tokens
 from service.api.authority_client import UnixSocketAuthority
@@ -71,6 +72,7 @@ async def _serve(opened: Opened, server_for: "partial[ReadyServer]", listener: o
     try:
         await asyncio.to_thread(exercise)  # loads the compiled engine now, not with the first event
         await keeper.prepare()
+        await asyncio.to_thread(give_back)
     except BaseException:
         await store.close()
         raise

@@ -6,14 +6,12 @@ can do nothing; forks happen only while relay and sweeper are idle. On ready the
 home/run/ready/<process>, as every process does.
 """
 
-import contextlib
+import gc
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -24,6 +22,7 @@ from service.clock import SystemClock
 from service.config import Settings
 from service.domain.errors import PortcullisError, UnavailableError
 from service.store.database import SqlDatabase, create
+from workers import ready
 from workers.app import make_app, make_worker
 from workers.jobs import Root, register
 from workers.publish import CeleryQueue
@@ -84,11 +83,14 @@ def run(settings: Settings, kind: WorkerKind) -> int:
     threads = _Threads(settings, app)
     _connect(settings, child, threads, failing)
     worker = make_worker(app, settings.process, kind.queues, kind.children)
+    # What a child never collects it never writes to, and so shares with its parent.
+    gc.collect()
+    gc.freeze()
     try:
         worker.start()
     finally:
         threads.stop()
-        withdraw(_ready_file(settings))
+        ready.withdraw(settings)
     return 1 if _has_failed(failed) else int(worker.exitcode or 0)
 
 
@@ -140,11 +142,9 @@ def _connect(settings: Settings, child: Child, threads: _Threads, failing: int) 
     def closed(**_: Any) -> None:
         child.close()
 
-    def ready(**_: Any) -> None:
+    def started(**_: Any) -> None:
         threads.start()
-        path = _ready_file(settings)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{os.getpid()}\n", encoding="ascii")
+        ready.announce(settings)
         log.info("worker.ready", pid=os.getpid())
 
     def keep_our_logging(**_: Any) -> None:
@@ -153,20 +153,10 @@ def _connect(settings: Settings, child: Child, threads: _Threads, failing: int) 
     for moment, action in (
         (signals.worker_process_init, opened),
         (signals.worker_process_shutdown, closed),
-        (signals.worker_ready, ready),
+        (signals.worker_ready, started),
         (signals.setup_logging, keep_our_logging),
     ):
         moment.connect(action, weak=False)
-
-
-def _ready_file(settings: Settings) -> Path:
-    return settings.home / "run" / "ready" / settings.process
-
-
-def withdraw(ready_file: Path) -> None:
-    """Take back that a process is ready. The file stays: its folder is closed to the process that writes it."""
-    with contextlib.suppress(FileNotFoundError):
-        os.truncate(ready_file, 0)
 
 
 def _has_failed(pipe: int) -> bool:
@@ -174,9 +164,3 @@ def _has_failed(pipe: int) -> bool:
         return bool(os.read(pipe, 1))
     except BlockingIOError:
         return False
-
-
-def refuse(message: str) -> int:
-    """Print why the process cannot start; return its exit code."""
-    print(message, file=sys.stderr)  # noqa: T201  a process that cannot start tells whoever started it
-    return 2

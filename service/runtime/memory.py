@@ -9,8 +9,8 @@ from typing import Final
 
 import psutil
 
-API_LIMIT_MB: Final = 250.0
-TOTAL_LIMIT_MB: Final = 900.0
+API_LIMIT_MB: Final = 220.0
+TOTAL_LIMIT_MB: Final = 800.0
 
 
 def pss_mb(pid: int) -> float | None:

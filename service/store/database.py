@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from sqlalchemy import Engine, RootTransaction, create_engine
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool
@@ -16,9 +17,13 @@ from service.domain.errors import UnavailableError, UnknownOutcomeError
 from service.domain.events import Event
 from service.domain.secrets import Secret
 from service.ports.clock import Clock
-from service.store.migrate import driver_url
 from service.store.recording import announce
 from service.store.unit_of_work import SqlUnitOfWork
+
+
+def driver_url(url: str) -> str:
+    """Return a `postgresql://` URL with the synchronous driver named."""
+    return make_url(url).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
 
 
 def create(url: Secret, *, pool_size: int = 5) -> Engine:

@@ -1,4 +1,7 @@
-"""Bring a database to the newest schema, or say where it stands. Runs as the owner role only."""
+"""Bring a database to the newest schema, or say where it stands. Runs as the owner role only.
+
+Imports Alembic, 10 MB that no process at work needs: `database.py` does not import this file.
+"""
 
 from importlib.resources import files
 
@@ -7,8 +10,9 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
-from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
+
+from service.store.database import driver_url
 
 
 def _config(url: str) -> Config:
@@ -16,11 +20,6 @@ def _config(url: str) -> Config:
     config.set_main_option("script_location", str(files("service.store") / "migrations"))
     config.attributes["url"] = url
     return config
-
-
-def driver_url(url: str) -> str:
-    """Return a `postgresql://` URL with the synchronous driver named."""
-    return make_url(url).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
 
 
 def upgrade(url: str) -> None:

@@ -36,9 +36,9 @@ from service.flow.intake.keeper import EngineKeeper
 from service.flow.intake.warrants import Authorised, nobody
 from service.ports.gate import Signer
 from service.store.connections import load_connection
+from service.store.database import driver_url
 from service.store.grants import API
 from service.store.intake import PostgresIntakeStore, connect
-from service.store.migrate import driver_url
 from tests.support.servers import url_of_role
 
 KEY = bytes(range(32))

@@ -4,7 +4,7 @@ import json
 import pytest
 from sqlalchemy import create_engine, text
 
-from service.store.migrate import driver_url
+from service.store.database import driver_url
 from tests.support.intake import (
     SECRET,
     TOKEN,

@@ -9,8 +9,9 @@ from psycopg import sql
 from sqlalchemy import create_engine, text
 
 from service.store import migrate
+from service.store.database import driver_url
 from service.store.grants import API, statements
-from service.store.migrate import driver_url, revisions, upgrade
+from service.store.migrate import revisions, upgrade
 from service.store.tables.all import metadata
 from tests.support.servers import url_of_role
 

@@ -7,10 +7,11 @@ from service.domain.events import EVENTS
 from service.domain.secrets import Secret
 from service.flow.routes import JOBS_OF, QUEUES
 from service.runtime.broker import broker_url
-from workers.__main__ import JOBS, KINDS, main
+from workers.__main__ import main
 from workers.app import HARD_LIMIT_S, LONGEST_WAIT_S, SOFT_LIMIT_S, VISIBILITY_S, make_app
 from workers.incidents import jobs as incident_jobs
 from workers.jobs import Jobs
+from workers.kinds import JOBS, KINDS
 from workers.publish import CeleryQueue, Waiting
 from workers.reconcile import _routes
 from workers.retry import MOST_RETRIES, is_final, pause_before_retry
