@@ -20,6 +20,7 @@ from typing import Final
 import httpx
 
 from bench.chaos_load import Event, headers_of
+from bench.emulated import ETH, emulated_world
 from drills.runner.crew import Member, crew_of
 from drills.runner.platform import Platform
 from drills.runner.processes import Installation, await_emulator, start_emulator
@@ -30,12 +31,10 @@ from drills.scenario import load_named
 from service.runtime.layout import Layout, layout_of
 
 LOAD, GUARDED, FORGETFUL, VAULT = "load", "guarded", "forgetful", "vault"
-ETH: Final = "eip155:1/slip44:60"
 PAYERS: Final = 100
 """Accounts of `load`."""
 PLAIN_HISTORY: Final = 40
 """Withdrawals of each vault account before it goes live: enough for an amount to be far above all of them."""
-PROVISION_S: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +162,8 @@ def _set_up(stage: Stage, token: str, receivers: Receivers) -> None:
     accounts = [_account(LOAD, f"payer-{n}") for n in range(PAYERS)] + [_account(*one) for one in cast.accounts]
     registered = service.post("/v1/setup/accounts", token, {"accounts": accounts})["accounts"]
     setting_up.complete()
-    stage.platform.seed(_world(stage))
+    refs = [ref for _, ref in cast.accounts]
+    stage.platform.seed(emulated_world(refs, str(uuid.uuid4()), str(uuid.uuid4()), stage.action_secret))
     for connection, ref in cast.accounts:
         if connection != FORGETFUL:
             stage.order(ref)
@@ -195,27 +195,6 @@ def _account(connection: str, ref: str) -> dict[str, object]:
     if connection == VAULT:
         made |= {"holder": "vault_key", "wallet_id": f"wallet-{ref}"}
     return made
-
-
-def _world(stage: Stage) -> dict[str, object]:
-    accounts = [
-        {
-            "id": ref,
-            "name": ref,
-            "addresses": [f"eip155:1:0x{number:040x}"],
-            "balances": {"ETH": str(1000 * 10**18)},
-            "platform": "standard",
-        }
-        for number, (_, ref) in enumerate(stage.cast.accounts, 0xA0)
-    ]
-    return {
-        "workspace_id": str(uuid.uuid4()),
-        "tenant_id": str(uuid.uuid4()),
-        "assets": [{"id": "ETH", "caip19": ETH, "decimals": 18, "price_usd": "350.00"}],
-        "accounts": accounts,
-        "users": [{"id": "signer", "name": "Signer"}],
-        "standard_action_secret": stage.action_secret,
-    }
 
 
 def _history(ref: str) -> Iterator[bytes]:

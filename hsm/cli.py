@@ -20,7 +20,7 @@ from rich.table import Table
 
 from hsm.callback import cli as callback_cli
 from hsm.ceremony import cli as ceremony_cli
-from hsm.command import DEFAULT_HOME, AsJson, Home, Target, Yes, guarded
+from hsm.command.cli import DEFAULT_HOME, AsJson, Home, Target, Yes, guarded
 from hsm.keypath import DerivationPath
 from hsm.pkcs11.checks import Check, Outcome, examine
 from hsm.pkcs11.config import TokenConfig, pin_from_file

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from hsm.command import DEFAULT_HOME, AsJson, Home, Target, Yes, guarded
+from hsm.command.cli import DEFAULT_HOME, AsJson, Home, Target, Yes, guarded
 from hsm.errors import HsmInputError
 from hsm.pkcs11.callback import CallbackKey, add_key, list_keys, retire_key
 from hsm.pkcs11.config import TokenConfig

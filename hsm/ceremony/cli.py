@@ -23,7 +23,7 @@ from hsm.ceremony.offices import TokenVault, TokenWitnesses
 from hsm.ceremony.plan import MAX_FILE_BYTES, CeremonyPlan, read_plan
 from hsm.ceremony.run import Ceremony
 from hsm.ceremony.transcript import Transcript, fingerprint, same_key
-from hsm.command import DEFAULT_HOME, Home, Target, guarded
+from hsm.command.cli import DEFAULT_HOME, Home, Target, guarded
 from hsm.errors import CeremonyError
 from hsm.power import Power
 from hsm.totp import enrolment_uri, new_seed

@@ -8,7 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.stack import ETH, INTAKE, Stack, encoded, standard_headers, withdrawal
+from bench.emulated import ETH
+from tests.support.stack import INTAKE, Stack, encoded, standard_headers, withdrawal
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
 WEBHOOKS = 1000

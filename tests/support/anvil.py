@@ -132,35 +132,44 @@ class RefusedCallError(Exception):
 @contextmanager
 def running_anvil() -> Iterator[Anvil]:
     """Start a chain of our own and stop it."""
+    with anvil_process("--accounts", "4") as url, httpx.Client(timeout=60) as client:
+        chain = Anvil(url, client)
+        assert int(chain.rpc("eth_chainId"), 16) == CHAIN_ID
+        yield chain
+
+
+@contextmanager
+def anvil_process(*arguments: str) -> Iterator[str]:
+    """Start an anvil on a free port and stop it; yields its address once it answers."""
     binary = npm_file("@foundry-rs/anvil-*/bin/anvil")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     process = subprocess.Popen(
-        [binary, "--host", "127.0.0.1", "--port", str(port), "--accounts", "4", "--silent"],
+        [binary, "--host", "127.0.0.1", "--port", str(port), "--silent", *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
-        with httpx.Client(timeout=60) as client:
-            chain = Anvil(f"http://127.0.0.1:{port}", client)
-            _wait(chain, process)
-            yield chain
+        url = f"http://127.0.0.1:{port}"
+        _wait(url, process)
+        yield url
     finally:
         process.terminate()
         process.wait()
 
 
-def _wait(chain: Anvil, process: "subprocess.Popen[bytes]") -> None:
-    for _ in range(600):
-        assert process.poll() is None, "anvil ended at once"
-        try:
-            assert int(chain.rpc("eth_chainId"), 16) == CHAIN_ID
-        except httpx.TransportError:
-            time.sleep(0.05)
-        else:
-            return
+def _wait(url: str, process: "subprocess.Popen[bytes]") -> None:
+    with httpx.Client(timeout=10) as client:
+        for _ in range(600):
+            assert process.poll() is None, "anvil ended at once"
+            try:
+                client.post(url, json={"jsonrpc": "2.0", "id": 1, "method": "eth_chainId", "params": []})
+            except httpx.TransportError:
+                time.sleep(0.05)
+            else:
+                return
     pytest.fail("anvil did not answer within 30 s")
 
 

@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from standardwebhooks.webhooks import Webhook
 
+from bench.emulated import ETH, emulated_world
 from drills.runner.crew import Member, crew_of
 from drills.runner.platform import Platform
 from drills.runner.processes import Installation, await_emulator, start_emulator
@@ -49,7 +50,6 @@ DARK: Final = "dark"
 """A `fireblocks` connection whose key set cannot be fetched."""
 VAULTS: Final = tuple(f"vault-{number}" for number in range(1, 9))
 """Accounts of GUARDED; each test that opens an incident takes its own."""
-ETH: Final = "eip155:1/slip44:60"
 KID: Final = "stack-key-1"
 WAIT_S: Final = 60.0
 
@@ -181,7 +181,7 @@ def _set_up(service: Service, token: str, platform: Platform, receivers: Receive
     accounts = [_account(INTAKE, "hot-1"), *(_account(GUARDED, ref) for ref in VAULTS)]
     registered = service.post("/v1/setup/accounts", token, {"accounts": accounts})["accounts"]
     setting_up.complete()
-    platform.seed(_world(workspace_id, tenant_id, known["action secret"]))
+    platform.seed(emulated_world(VAULTS, workspace_id, tenant_id, known["action secret"]))
     stack = Stack(
         home=places.home,
         url=service.url,
@@ -232,28 +232,6 @@ def _connection(name: str, platform: str, settings: Mapping[str, str], known: Ma
 
 def _account(connection: str, ref: str) -> dict[str, object]:
     return {"connection": connection, "ref": ref, "name": ref, "holder": "platform", "assets": [ETH]}
-
-
-def _world(workspace_id: str, tenant_id: str, action_secret: str) -> dict[str, object]:
-    """The emulated platform: accounts of its own, without webhooks, because the tests send those."""
-    accounts = [
-        {
-            "id": ref,
-            "name": ref,
-            "addresses": [f"eip155:1:0x{number:040x}"],
-            "balances": {"ETH": str(1000 * 10**18)},
-            "platform": "standard",
-        }
-        for number, ref in enumerate(VAULTS, 0xA0)
-    ]
-    return {
-        "workspace_id": workspace_id,
-        "tenant_id": tenant_id,
-        "assets": [{"id": "ETH", "caip19": ETH, "decimals": 18, "price_usd": "350.00"}],
-        "accounts": accounts,
-        "users": [{"id": "signer", "name": "Signer"}],
-        "standard_action_secret": action_secret,
-    }
 
 
 def withdrawal(number: int) -> bytes:

@@ -18,7 +18,8 @@ from service.flow import forensics
 from service.ports.store.forensics import Found
 from service.store.tables.incident import alerts
 from tests.integration.forensics.conftest import Records
-from tests.support.traced_chain import CHAIN, COIN, ETHER, TracedChain
+from tests.support.anvil import CHAIN, ETHER
+from tests.support.traced_chain import COIN, TracedChain
 
 pytestmark = pytest.mark.servers
 

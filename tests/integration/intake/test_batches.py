@@ -8,10 +8,7 @@ import pytest
 import rlp
 
 from tests.support.intake import (
-    SECRET,
     TOKEN,
-    add_account,
-    add_connection,
     clear_by_hand,
     encoded,
     running,
@@ -22,13 +19,6 @@ from tests.support.intake import (
 
 pytestmark = pytest.mark.servers
 AUTH = {"authorization": f"Bearer {TOKEN}"}
-
-
-@pytest.fixture
-def url(fresh_postgres_url: str) -> str:
-    add_connection(fresh_postgres_url, "std", "standard", {}, {"webhook_secret": SECRET})
-    add_account(fresh_postgres_url, "std", "hot-1")
-    return fresh_postgres_url
 
 
 def line(number: int, **changes: object) -> bytes:

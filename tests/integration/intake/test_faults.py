@@ -13,11 +13,9 @@ from rules.observation import Observation
 from service.api import senders
 from service.store.intake import PostgresTurn
 from tests.support.intake import (
-    SECRET,
     TOKEN,
     World,
     add_account,
-    add_connection,
     encoded,
     running,
     signed,
@@ -26,13 +24,6 @@ from tests.support.intake import (
 )
 
 pytestmark = pytest.mark.servers
-
-
-@pytest.fixture
-def url(fresh_postgres_url: str) -> str:
-    add_connection(fresh_postgres_url, "std", "standard", {}, {"webhook_secret": SECRET})
-    add_account(fresh_postgres_url, "std", "hot-1")
-    return fresh_postgres_url
 
 
 async def send(world: World, number: int, **changes: object) -> int:

@@ -15,10 +15,7 @@ from service.ports.store.intake import Ahead, Asked, Facts, Writes
 from service.store.grants import API
 from service.store.intake import PostgresTurn, connect
 from tests.support.intake import (
-    SECRET,
     World,
-    add_account,
-    add_connection,
     encoded,
     running,
     seed,
@@ -29,13 +26,6 @@ from tests.support.intake import (
 from tests.support.servers import url_of_role
 
 pytestmark = pytest.mark.servers
-
-
-@pytest.fixture
-def url(fresh_postgres_url: str) -> str:
-    add_connection(fresh_postgres_url, "std", "standard", {}, {"webhook_secret": SECRET})
-    add_account(fresh_postgres_url, "std", "hot-1")
-    return fresh_postgres_url
 
 
 @pytest.fixture

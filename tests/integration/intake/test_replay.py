@@ -6,10 +6,7 @@ from sqlalchemy import create_engine, text
 
 from service.store.database import driver_url
 from tests.support.intake import (
-    SECRET,
     TOKEN,
-    add_account,
-    add_connection,
     encoded,
     rescored,
     running,
@@ -20,13 +17,6 @@ from tests.support.intake import (
 )
 
 pytestmark = pytest.mark.servers
-
-
-@pytest.fixture
-def url(fresh_postgres_url: str) -> str:
-    add_connection(fresh_postgres_url, "std", "standard", {}, {"webhook_secret": SECRET})
-    add_account(fresh_postgres_url, "std", "hot-1")
-    return fresh_postgres_url
 
 
 def ask(url: str, kind: str, payload: object) -> None:

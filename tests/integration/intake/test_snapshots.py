@@ -20,10 +20,7 @@ from service.store.grants import API
 from service.store.intake import connect
 from tests.support.intake import (
     DETECTORS,
-    SECRET,
     World,
-    add_account,
-    add_connection,
     encoded,
     running,
     seed,
@@ -39,13 +36,6 @@ FULL_FOR_THE_POPULATION = (
     RAISE EXCEPTION 'no space left' USING ERRCODE = '53100'; END IF; RETURN new; END $$""",
     "CREATE TRIGGER broken BEFORE INSERT OR UPDATE ON baselines FOR EACH ROW EXECUTE FUNCTION broken()",
 )
-
-
-@pytest.fixture
-def url(fresh_postgres_url: str) -> str:
-    add_connection(fresh_postgres_url, "std", "standard", {}, {"webhook_secret": SECRET})
-    add_account(fresh_postgres_url, "std", "hot-1")
-    return fresh_postgres_url
 
 
 @pytest.fixture

@@ -6,16 +6,15 @@ from typing import Any
 
 import httpx
 import pytest
-from typer.testing import CliRunner
 
 from service.api.schemas.common import Shown
 from service.api.schemas.engine import BlindingAsked, SettingsAsked, SettingsShown, SuppressionShown
 from service.api.schemas.explanations import ExplanationShown
 from service.cli import app
 from service.domain.errors import InputError
+from tests.support.commands import Answers, answering, run, runner
 
 ACTIVITY = "act_01JD2Z5Q8Z6W9X4V7T3S1R0Q8Q"
-runner = CliRunner()
 
 
 def example(shown: type[Shown]) -> dict[str, Any]:
@@ -27,7 +26,7 @@ def example(shown: type[Shown]) -> dict[str, Any]:
 
 EVIL = {"sentences": ["It was held.\x1b[2J [red]not red[/red]"]}
 GONE = example(ExplanationShown)["detectors"][0] | {"known": False, "id": "long-gone"}
-ANSWERS: dict[tuple[str, str], tuple[int, dict[str, Any]]] = {
+ANSWERS: Answers = {
     ("GET", f"/v1/activities/{ACTIVITY}/explanation"): (200, example(ExplanationShown) | EVIL | {"detectors": [GONE]}),
     ("GET", "/v1/activities/act_x/explanation"): (404, {"code": "not_found", "detail": "there is no activity act_x"}),
     ("GET", "/v1/suppressions"): (200, {"items": [example(SuppressionShown)], "next": None}),
@@ -40,26 +39,7 @@ ANSWERS: dict[tuple[str, str], tuple[int, dict[str, Any]]] = {
 
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch) -> list[httpx.Request]:
-    asked: list[httpx.Request] = []
-    made = httpx.Client
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        asked.append(request)
-        status, body = ANSWERS[request.method, request.url.path]
-        return httpx.Response(status, json=body)
-
-    def opened(**more: Any) -> httpx.Client:
-        return made(**{**more, "transport": httpx.MockTransport(answer)})
-
-    monkeypatch.setattr("service.commands.client.httpx.Client", opened)
-    monkeypatch.setenv("PORTCULLIS_API_TOKEN", "pcl_x_y")
-    return asked
-
-
-def run(*words: str) -> str:
-    done = runner.invoke(app, list(words), catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return done.output
+    return answering(monkeypatch, ANSWERS)
 
 
 @pytest.mark.usefixtures("api")

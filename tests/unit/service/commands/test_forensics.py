@@ -2,15 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree as ET
 
 import httpx
 import pytest
-from typer.testing import CliRunner
 
-from service.cli import app
 from service.domain.errors import InputError
+from tests.support.commands import Answers, answering, run
 
 INCIDENT = "inc_01JD2Z5Q8Z6W9X4V7T3S1R0Q8P"
 ASSET = "eip155:1/slip44:60"
@@ -26,38 +24,18 @@ LINE = {"at": "2026-11-22T10:00:00+00:00", "kind": "access.login_succeeded", "ac
 REPORT = {"chains": [CHAIN], "access": [LINE], "lists": [], "notes": ["bip122:x was not traced"]}
 WHOLE = {"state": "complete", "updated_at": "2026-11-22T10:00:00Z", "report": REPORT, "picture": None}
 LIST = {"source": "Treasury", "listed_on": "2026-11-01", "entries": 2}
-ANSWERS: dict[tuple[str, str], tuple[int, dict[str, Any]]] = {
+ANSWERS: Answers = {
     ("GET", f"/v1/incidents/{INCIDENT}/evidence"): (200, WHOLE),
     ("GET", "/v1/incidents/inc_young/evidence"): (200, WHOLE | {"state": "gathering", "report": None}),
     ("POST", f"/v1/incidents/{INCIDENT}/evidence"): (202, {"incident": INCIDENT}),
     ("GET", "/v1/address-lists"): (200, {"items": [LIST]}),
     ("POST", "/v1/address-lists"): (201, LIST),
 }
-runner = CliRunner()
 
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[httpx.Request]:
-    found: list[httpx.Request] = []
-    made = httpx.Client
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        found.append(request)
-        status, body = ANSWERS[request.method, request.url.path]
-        return httpx.Response(status, json=body)
-
-    def opened(**more: Any) -> httpx.Client:
-        return made(**{**more, "transport": httpx.MockTransport(answer)})
-
-    monkeypatch.setattr("service.commands.client.httpx.Client", opened)
-    monkeypatch.setenv("PORTCULLIS_API_TOKEN", "pcl_x_y")
-    return found
-
-
-def run(*words: str) -> str:
-    done = runner.invoke(app, list(words), catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return done.output
+    return answering(monkeypatch, ANSWERS)
 
 
 def test_evidence_is_told_as_plain_text_and_drawn_from_the_same_report(
