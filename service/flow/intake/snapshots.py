@@ -4,8 +4,8 @@ Rules:
 
 - The log is the truth: a batch commits rows of the sequence alone, and a snapshot only bounds how many of them have to be
   applied again at the next start. It is due after so many rows, or so many seconds with anything new.
-- Changes are copied out of the engine right after a commit, some thousand rows at a time, so that no copy is a pause. What is
-  written is the engine's state at exactly one committed sequence number.
+- Changes are copied out of the engine right after a commit, some thousand rows at a time, so that no copy is a pause. What
+  is written is the engine's state at exactly one committed sequence number.
 - One process writes at a time, and who finds that another one has just done it leaves it at that. A failure costs nothing
   but time: what was to be written is written next time. Being late is said in the log, because recovery then takes longer.
 """
