@@ -49,6 +49,8 @@ class Place:
     redis: str
     postgres: int
     """Process id of PostgreSQL."""
+    state_bytes: int
+    """What the yardsticks write of baselines, an event."""
 
 
 @dataclass
@@ -117,7 +119,11 @@ def serving(name: str, place: Place, *, socket_name: str = "") -> Iterator[tuple
     """Run one of `bench.intake_apps`; yield its socket, its pid and what it tells when it ends."""
     socket = str(place.folder / f"{socket_name or name}.sock")
     command = [sys.executable, "-m", "bench.intake_apps", name, socket]
-    environment = os.environ | {"BENCH_DATABASE": place.database, "BENCH_REDIS": place.redis}
+    environment = os.environ | {
+        "BENCH_DATABASE": place.database,
+        "BENCH_REDIS": place.redis,
+        "BENCH_STATE_BYTES": str(place.state_bytes),
+    }
     told: dict[str, float] = {}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as server:
         try:
@@ -130,6 +136,12 @@ def serving(name: str, place: Place, *, socket_name: str = "") -> Iterator[tuple
             server.terminate()
             lines = (server.stdout.read() if server.stdout else b"").decode().strip().splitlines()
             told.update(json.loads(lines[-1]) if lines else {})
+
+
+def _state_bytes() -> int:
+    # In a process of its own: what the engine leaves behind would have the load generator pause.
+    command = [sys.executable, "-m", "bench.intake_state"]
+    return int(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
 
 
 @contextmanager
@@ -153,7 +165,7 @@ def servers() -> Iterator[Place]:
                 connection.execute(TABLES)
                 prepare(connection)
             valkey.start()
-            yield Place(folder, database.url(), valkey.url(), database.pid or 0)
+            yield Place(folder, database.url(), valkey.url(), database.pid or 0, _state_bytes())
         finally:
             valkey.stop()
             database.stop()
@@ -215,6 +227,7 @@ def main() -> None:
     parser.add_argument("--only", default="ours,bare,naive", help="which servers")
     told = parser.parse_args()
     with servers() as place:
+        print(f"an event changes {place.state_bytes} bytes of entities' baselines, which the yardsticks write")
         report([measure(name, place, told.seconds) for name in told.only.split(",")])
 
 

@@ -5,6 +5,7 @@ They sort by creation time, are unguessable enough to be harmless in logs, and n
 
 import time
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final, NewType
 
 from service.domain.randomness import Pieces
@@ -22,6 +23,7 @@ MessageId = NewType("MessageId", str)
 
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _ULID_LENGTH: Final = 26
+_RANDOM_DIGITS: Final = 16
 _PAIRS: Final = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
 """What ten bits are written as."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -30,7 +32,11 @@ _RANDOM: Final = Pieces(10)
 
 def new_id(kind: str) -> str:
     """Return a fresh identifier such as `inc_01JD…`; `kind` is three lower-case letters."""
-    return _written(kind, (time.time_ns() // 1_000_000) << 80 | int.from_bytes(_RANDOM.take()))
+    number, p = int.from_bytes(_RANDOM.take()), _PAIRS
+    return (
+        f"{kind}_{_moment(time.time_ns() // 1_000_000)}{p[number >> 70]}{p[number >> 60 & 1023]}{p[number >> 50 & 1023]}"
+        f"{p[number >> 40 & 1023]}{p[number >> 30 & 1023]}{p[number >> 20 & 1023]}{p[number >> 10 & 1023]}{p[number & 1023]}"
+    )
 
 
 def first_id_at(kind: str, moment: datetime) -> str:
@@ -39,16 +45,16 @@ def first_id_at(kind: str, moment: datetime) -> str:
     A moment before 1970 counts as 1970, one beyond the year 10889 as the last that fits.
     """
     milliseconds = (moment - _EPOCH) // timedelta(milliseconds=1)
-    return _written(kind, max(0, min(milliseconds, (1 << 48) - 1)) << 80)
+    return f"{kind}_{_moment(max(0, min(milliseconds, (1 << 48) - 1)))}{_ALPHABET[0] * _RANDOM_DIGITS}"
 
 
-def _written(kind: str, number: int) -> str:
-    high, low = number >> 60, number & 0xFFF_FFFF_FFFF_FFFF
+@lru_cache(maxsize=16)
+def _moment(milliseconds: int) -> str:
+    """The ten digits of a time, below 2^48: many identifiers are made within one millisecond."""
     p = _PAIRS
     return (
-        f"{kind}_{p[high >> 60]}{p[high >> 50 & 1023]}{p[high >> 40 & 1023]}{p[high >> 30 & 1023]}{p[high >> 20 & 1023]}"
-        f"{p[high >> 10 & 1023]}{p[high & 1023]}{p[low >> 50]}{p[low >> 40 & 1023]}{p[low >> 30 & 1023]}"
-        f"{p[low >> 20 & 1023]}{p[low >> 10 & 1023]}{p[low & 1023]}"
+        f"{p[milliseconds >> 40]}{p[milliseconds >> 30 & 1023]}{p[milliseconds >> 20 & 1023]}"
+        f"{p[milliseconds >> 10 & 1023]}{p[milliseconds & 1023]}"
     )
 
 

@@ -15,14 +15,13 @@ Rules:
 - What takes long is done without the turn: an engine that is far behind is brought near before the turn is taken again.
 - While one batch is written, the facts of the next are read: of what came until then, on another connection. What the
   batch that was written did is laid over them, and nobody else adds to the sequence in between; if somebody may have, they
-  are read again.
+  are read again. If it is still being written then, the next is scored too, and goes to the database right behind it: its
+  answers wait for its own commit, and if the one before was not stored, neither is what was scored on top of it.
 - An idle process follows what others add, so that it is never far behind when it has the turn again.
 """
 
 import asyncio
-from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -30,96 +29,24 @@ import msgspec
 import structlog
 
 from service.domain.errors import ConfigurationError, PortcullisError, UnavailableError
-from service.domain.intake import AccountKey, EventKey, Item, Mode, Outcome, TransactionKey
+from service.domain.intake import Item, Outcome
+from service.flow.intake.ahead import Following, Scored, asked_of, score
 from service.flow.intake.keeper import EngineKeeper
-from service.flow.intake.scoring import Batch
+from service.flow.intake.waiting import BUSY_RETRY_S, Queue, Waiting
 from service.ports.clock import Clock
-from service.ports.store.intake import Ahead, Asked, Facts, IntakeStore, IntakeTurn, Writes
+from service.ports.store.intake import Facts, IntakeStore, IntakeTurn, Writes
 
 MAX_BATCH: Final = 256
-MAX_WAITING: Final = 4096
-"""Items of each kind, questions and all others, that wait together."""
-MAX_WAITING_BYTES: Final = 64 * 1024 * 1024
-"""Raw bytes of the items of each kind that wait together; a batch that is being committed no longer waits."""
-SHARE: Final = 4
-"""One connection may have this part of each limit."""
 TRIES: Final = 5
 """How often the turn is taken for one batch before it is said that the engine cannot keep up."""
 ALERT_WINDOW: Final = timedelta(minutes=10)
 """An alert of the same key within this time is the same alert."""
 FOLLOW_S: Final = 1.0
 """How often an idle process looks what others added."""
-_BUSY_RETRY_S: Final = 1.0
 _ARRIVALS: Final = 2
 """Rounds of the event loop that what has arrived needs to be taken."""
 
 _log = structlog.get_logger(__name__)
-_Waiting = tuple[Item, "asyncio.Future[Outcome]"]
-
-
-@dataclass(slots=True)
-class _Next:
-    """The batch that was taken out of the queues while the one before it was written, and what was read for it."""
-
-    batch: list[_Waiting]
-    asked: Asked
-    ahead: Ahead | None = None
-
-    def follows(self, facts: Facts, last: int) -> None:
-        """Lay over what was read what the batch before left: its facts, and the last sequence number."""
-        if self.ahead is None:
-            return
-        found, asked = self.ahead.facts, self.asked
-        found.last = last
-        found.events.update({key: facts.events[key] for key in asked.events if key in facts.events})
-        found.transactions.update(
-            {key: facts.transactions[key] for key in asked.transactions if key in facts.transactions}
-        )
-        for key in asked.questions:
-            if key in facts.decisions:  # people may have decided since: what is stored counts
-                found.decisions.setdefault(key, facts.decisions[key])
-
-
-class _Queue:
-    """Items of one kind that wait, bounded over all and by connection."""
-
-    def __init__(self) -> None:
-        self._items: deque[_Waiting] = deque()
-        self._bytes = 0
-        self._count_of: Counter[str] = Counter()
-        self._bytes_of: Counter[str] = Counter()
-
-    def __len__(self) -> int:
-        """Return how many items wait."""
-        return len(self._items)
-
-    def put(self, item: Item, future: "asyncio.Future[Outcome]") -> None:
-        """Let an item wait. Raises UnavailableError when too much waits, over all or of its connection."""
-        name, size = item.received.activity.connection, len(item.received.raw)
-        if len(self._items) >= MAX_WAITING or self._bytes + size > MAX_WAITING_BYTES:
-            raise UnavailableError("intake is behind: send it again in a moment", retry_after_s=_BUSY_RETRY_S)
-        if (self._count_of[name] + 1) * SHARE > MAX_WAITING or (
-            self._bytes_of[name] + size
-        ) * SHARE > MAX_WAITING_BYTES:
-            raise UnavailableError(
-                "too much of this connection is waiting: send it again in a moment", retry_after_s=_BUSY_RETRY_S
-            )
-        self._items.append((item, future))
-        self._bytes += size
-        self._count_of[name] += 1
-        self._bytes_of[name] += size
-
-    def take(self, most: int) -> list[_Waiting]:
-        """Take the oldest, at most so many."""
-        taken = [self._items.popleft() for _ in range(min(len(self._items), most))]
-        for item, _ in taken:
-            name, size = item.received.activity.connection, len(item.received.raw)
-            self._bytes -= size
-            self._count_of[name] -= 1
-            self._bytes_of[name] -= size
-            if not self._count_of[name]:
-                del self._count_of[name], self._bytes_of[name]
-        return taken
 
 
 class Intake:
@@ -129,9 +56,10 @@ class Intake:
         self._store = store
         self._keeper = keeper
         self._clock = clock
-        self._questions = _Queue()
-        self._waiting = _Queue()
-        self._next: _Next | None = None
+        self._questions = Queue()
+        self._waiting = Queue()
+        self._next: Following | None = None
+        self._being_written = False
         self._ended = False
         self._work = asyncio.Event()
 
@@ -172,7 +100,7 @@ class Intake:
     def _idle(self) -> bool:
         return not (self._waiting or self._questions or self._next)
 
-    def _next_batch(self) -> list[_Waiting]:
+    def _next_batch(self) -> list[Waiting]:
         batch = self._questions.take(MAX_BATCH)
         return batch + self._waiting.take(MAX_BATCH - len(batch))
 
@@ -199,12 +127,14 @@ class Intake:
             _log.error("intake.not_followed", exc_info=error)
 
     async def _rest(self) -> None:
+        if self._next is not None and self._next.scored is not None:
+            return  # what is scored holds for this turn alone
         try:
             await self._store.rest(idle=self._idle())
         except UnavailableError as error:
             _log.warning("intake.unavailable", items=0, error=str(error))
 
-    async def _commit_all(self, batch: Sequence[_Waiting], following: _Next | None = None) -> None:
+    async def _commit_all(self, batch: Sequence[Waiting], following: Following | None = None) -> None:
         if not batch:
             return
         try:
@@ -228,7 +158,7 @@ class Intake:
             for (_, future), answer in zip(batch, answers, strict=True):
                 _settle(future, answer)
 
-    async def _take_apart(self, batch: Sequence[_Waiting], error: Exception) -> None:
+    async def _take_apart(self, batch: Sequence[Waiting], error: Exception) -> None:
         if len(batch) == 1:
             item = batch[0][0]
             _log.error("intake.item_failed", activity_id=item.received.activity_id, exc_info=error)
@@ -241,55 +171,67 @@ class Intake:
         finally:
             _answer(batch, _stopping())  # those that no transaction of their own answered: we were cancelled
 
-    async def _commit(self, items: Sequence[Item], following: _Next | None) -> Sequence[Outcome | PortcullisError]:
+    async def _commit(self, items: Sequence[Item], following: Following | None) -> Sequence[Outcome | PortcullisError]:
         for _ in range(TRIES):
             answers = await self._try(items, following)
             if answers is not None:
                 return answers
             following = None
             await self._store.rest(idle=True)  # others go on while this process catches up
-        raise UnavailableError("the engine is catching up: send it again in a moment", retry_after_s=_BUSY_RETRY_S)
+        raise UnavailableError("the engine is catching up: send it again in a moment", retry_after_s=BUSY_RETRY_S)
 
-    async def _try(self, items: Sequence[Item], following: _Next | None) -> Sequence[Outcome | PortcullisError] | None:
-        """Commit a batch; None, and nothing happened, when the engine is too far from the head of the sequence."""
-        writes = Writes(self._clock.now())
+    async def _try(
+        self, items: Sequence[Item], following: Following | None
+    ) -> Sequence[Outcome | PortcullisError] | None:
+        """Commit a batch; None, and nothing happened, when the engine is not where the sequence is."""
         await self._keeper.prepare()
         async with self._store.turn() as turn:
-            facts = await _facts(turn, items, following)
-            if not self._keeper.near(facts):
+            scored = await self._scored(turn, items, following)
+            if scored is None:
                 return None
-            engine = await self._keeper.up_to_date(turn, facts, writes)
-            refused = self._keeper.take_requests(engine, facts.requests, writes)
-            batch = Batch(engine, facts, writes)
-            answers = batch.take(items)
-            keys = batch.alert_keys
+            writes, keys = scored.writes, scored.batch.alert_keys
             standing = await turn.standing_alerts(keys, writes.now - ALERT_WINDOW) if keys else {}
-            batch.finish(dict(standing))
-            await self._write(turn, writes)
-            self._keeper.committed(facts.saved)
+            scored.batch.finish(dict(standing))
+            await self._write(turn, scored)
+            self._keeper.committed(scored.upto, scored.facts.saved)
             if self._next is not None:
-                self._next.follows(facts, engine.sequence)
-            await _stand(turn, items, answers)
-        if refused:
-            _log.error("intake.requests_refused", requests=refused)
-        if batch.no_room:
-            _log.error("intake.engine_full", refused=batch.no_room, max_accounts=engine.settings.max_accounts)
-        return answers
+                self._next.follows(scored)
+            await _stand(turn, items, scored.answers)
+        _tell(scored)
+        return scored.answers
 
-    async def _write(self, turn: IntakeTurn, writes: Writes) -> None:
+    async def _scored(self, turn: IntakeTurn, items: Sequence[Item], following: Following | None) -> Scored | None:
+        if following is not None and following.scored is not None and following.ahead is not None:
+            if await turn.looked_up(following.ahead) is not None and self._keeper.has(following.scored.engine):
+                return following.scored
+            self._keeper.forget()  # others may have added to the sequence since
+            return None
+        facts = await _facts(turn, items, following)
+        if not self._keeper.near(facts):
+            return None
+        writes = Writes(self._clock.now())
+        engine = await self._keeper.up_to_date(turn, facts, writes)
+        refused = self._keeper.take_requests(engine, facts.requests, writes)
+        scored = score(engine, facts, writes, items)
+        scored.refused = refused
+        return scored
+
+    async def _write(self, turn: IntakeTurn, scored: Scored) -> None:
         """Write a batch, and look ahead meanwhile."""
-        looking = asyncio.create_task(self._look_ahead(turn))
+        self._being_written = True
+        looking = asyncio.create_task(self._look_ahead(turn, scored))
         try:
-            await turn.write(writes)
+            await turn.write(scored.writes)
+            self._being_written = False
             await looking
         except BaseException:
             looking.cancel()
             await asyncio.gather(looking, return_exceptions=True)
             if self._next is not None:
-                self._next.ahead = None
+                self._next.drop()
             raise
 
-    async def _look_ahead(self, turn: IntakeTurn) -> None:
+    async def _look_ahead(self, turn: IntakeTurn, before: Scored) -> None:
         if self._next is not None:
             return  # a batch that is taken apart writes more than once
         for _ in range(_ARRIVALS):
@@ -297,18 +239,45 @@ class Intake:
         batch = self._next_batch()
         if not batch:
             return
-        following = self._next = _Next(batch, _asked([item for item, _ in batch]))
+        following = self._next = Following(batch, asked_of([item for item, _ in batch]))
         if following.asked.history:
             return  # whether an account is live is looked up in its own turn
         try:
             following.ahead = await turn.look_ahead(following.asked)
         except Exception as error:  # noqa: BLE001  what could not be read ahead is read in its turn
             _log.warning("intake.not_looked_ahead", items=len(batch), error=str(error))
+        else:
+            self._score_ahead(following, before)
+
+    def _score_ahead(self, following: Following, before: Scored) -> None:
+        """Score the next batch while the one before it is being written; afterwards would only keep its answers waiting."""
+        ahead = following.ahead
+        if ahead is None or ahead.requested or not (self._being_written and before.may_be_built_on):
+            return
+        following.follows(before)
+        engine = self._keeper.for_going_on(ahead.facts)
+        if engine is None:
+            return
+        try:
+            items = [item for item, _ in following.batch]
+            following.scored = score(engine, ahead.facts, Writes(self._clock.now()), items)
+        except Exception as error:  # noqa: BLE001  it is scored again in its turn, by an engine that is built anew
+            self._keeper.forget()
+            following.drop()
+            _log.warning("intake.not_scored_ahead", items=len(following.batch), error=type(error).__name__)
 
 
-async def _facts(turn: IntakeTurn, items: Sequence[Item], following: _Next | None) -> Facts:
+def _tell(scored: Scored) -> None:
+    if scored.refused:
+        _log.error("intake.requests_refused", requests=scored.refused)
+    if scored.batch.no_room:
+        most = scored.engine.settings.max_accounts
+        _log.error("intake.engine_full", refused=scored.batch.no_room, max_accounts=most)
+
+
+async def _facts(turn: IntakeTurn, items: Sequence[Item], following: Following | None) -> Facts:
     if following is None:
-        return await turn.facts(_asked(items))
+        return await turn.facts(asked_of(items))
     found = None if following.ahead is None else await turn.looked_up(following.ahead)
     return await turn.facts(following.asked) if found is None else found
 
@@ -331,28 +300,11 @@ async def _stand(turn: IntakeTurn, items: Sequence[Item], answers: list[Outcome 
         answers[at] = msgspec.structs.replace(outcome, standing=standing)
 
 
-def _asked(items: Sequence[Item]) -> Asked:
-    asked = Asked()
-    for item in items:
-        activity = item.received.activity
-        connection = activity.connection
-        asked.events.append(EventKey(connection, activity.event_id))
-        if activity.account is not None:
-            asked.accounts.add(AccountKey(connection, activity.account))
-        if activity.transaction is not None:
-            asked.transactions.append(TransactionKey(connection, activity.transaction))
-        if item.question is not None:
-            asked.questions.append(EventKey(connection, item.question))
-        if item.mode is Mode.HISTORY:
-            asked.history.add(connection)
-    return asked
-
-
 def _stopping() -> UnavailableError:
     return UnavailableError("the service is stopping: send it again", retry_after_s=5)
 
 
-def _answer(batch: Sequence[_Waiting], error: PortcullisError) -> None:
+def _answer(batch: Sequence[Waiting], error: PortcullisError) -> None:
     for _, future in batch:
         _settle(future, error)
 

@@ -88,11 +88,29 @@ class EngineKeeper:
         if self._engine is not None and self._engine.sequence != self._committed:
             self.forget()
 
-    def committed(self, stored: int) -> None:
-        """Note that all the engine has is committed; `stored` is the sequence number of the stored snapshot."""
-        if self._engine is not None:
-            self._committed = self._engine.sequence
+    def committed(self, upto: int, stored: int) -> None:
+        """Note that the sequence is committed up to a number; `stored` is that of the stored snapshot."""
+        if self._engine is None:
+            return
+        self._committed = upto
+        if self._engine.sequence == upto:  # a snapshot is of what is committed
             self._snapshots.committed(self._engine, stored)
+
+    def has(self, engine: Engine) -> bool:
+        """Say whether this is still the engine."""
+        return self._engine is engine
+
+    def for_going_on(self, facts: Facts) -> Engine | None:
+        """Return the engine when it may go on before what it did last is committed.
+
+        Not when something comes in between: a new rule set, what others added, a snapshot that is due.
+        """
+        if not self.near(facts):
+            return None
+        engine = self._engine
+        if engine is None or engine.sequence != facts.last or engine.detectors is not self._detectors:
+            return None
+        return None if self._snapshots.due(engine) else engine
 
     async def stop(self) -> None:
         """Store a last snapshot."""

@@ -17,7 +17,7 @@ from rules.engine import ENGINE_VERSION, Engine
 from rules.errors import CapacityError, ObservationError
 from rules.observation import Observation, encode
 from rules.signal import Assessment, Decision
-from service.domain.activity import KINDS, Activity
+from service.domain.activity import KINDS
 from service.domain.errors import ConflictError, ForbiddenError, InputError, PortcullisError, UnavailableError
 from service.domain.events import AlertRaised
 from service.domain.ids import AlertId, new_id
@@ -139,20 +139,22 @@ class Batch:
         """Return the answer to an item; None while its score is due."""
         activity = item.received.activity
         key = EventKey(activity.connection, activity.event_id)
-        if key in self._due_events or self._is_due(activity):
+        transaction = None
+        if activity.transaction is not None:
+            transaction = TransactionKey(activity.connection, activity.transaction)
+        if key in self._due_events or transaction in self._due_transactions:
             self._score()
         known = self._facts.events.get(key)
         if known is not None:
             return self._known(item, known)
-        answer = self._new(item)
+        answer = self._new(item, key, transaction)
         if isinstance(answer, Outcome):
-            self._remember(item, answer)
+            self._remember(key, item, answer)
         return answer
 
-    def _remember(self, item: Item, outcome: Outcome) -> None:
-        received = item.received
-        self._facts.events[EventKey(received.activity.connection, received.activity.event_id)] = StoredEvent(
-            outcome.activity_id, received.body_digest, outcome.status, outcome.judged
+    def _remember(self, key: EventKey, item: Item, outcome: Outcome) -> None:
+        self._facts.events[key] = StoredEvent(
+            outcome.activity_id, item.received.body_digest, outcome.status, outcome.judged
         )
 
     def _known(self, item: Item, known: StoredEvent) -> Outcome | PortcullisError:
@@ -191,7 +193,7 @@ class Batch:
         found = Judged("alert", 0.0, 1.0, "enough", "[]")
         self._alerts.append(_Raised(alert, "One event id came with two bodies", found, item.trace_id))
 
-    def _new(self, item: Item) -> Outcome | PortcullisError | None:
+    def _new(self, item: Item, event: EventKey, transaction: TransactionKey | None) -> Outcome | PortcullisError | None:
         activity = item.received.activity
         if activity.kind not in KINDS:
             return self._store(item, Status.NOTED)
@@ -207,22 +209,26 @@ class Batch:
         if item.mode is Mode.LIVE and account is not None and activity.account is not None and not live:
             goes_live = AccountKey(activity.connection, activity.account)
         try:
-            answer = self._counted(item, None if account is None else account.peer_group, goes_live)
+            answer = self._counted(item, None if account is None else account.peer_group, transaction, goes_live)
         except ObservationError as error:
             return InputError(str(error))
         if isinstance(answer, _Due):
-            self._await(answer)
+            self._due.append(answer)
+            self._due_events.add(event)
+            if transaction is not None:
+                self._due_transactions.add(transaction)
             return None
         if goes_live is not None:
             self._writes.went_live.add(goes_live)
         return answer
 
-    def _counted(self, item: Item, peer_group: str | None, goes_live: AccountKey | None) -> Outcome | _Due:
+    def _counted(
+        self, item: Item, peer_group: str | None, key: TransactionKey | None, goes_live: AccountKey | None
+    ) -> Outcome | _Due:
         received, activity = item.received, item.received.activity
         at = len(self._answers) - 1
-        if activity.transaction is None:
+        if key is None:
             return _Due(at, item, observe(received, peer_group, counts=True), goes_live=goes_live)
-        key = TransactionKey(activity.connection, activity.transaction)
         state = self._facts.transactions.get(key)
         if state is None:
             if state_of(activity) in GIVEN_UP:
@@ -242,17 +248,6 @@ class Batch:
         outcome = self._store(item, Status.REPEATED, gate=_gate_decision(state.decision))
         self._move(key, moved(state, item, None))
         return outcome
-
-    def _await(self, due: _Due) -> None:
-        activity = due.item.received.activity
-        self._due.append(due)
-        self._due_events.add(EventKey(activity.connection, activity.event_id))
-        if activity.transaction is not None:
-            self._due_transactions.add(TransactionKey(activity.connection, activity.transaction))
-
-    def _is_due(self, activity: Activity) -> bool:
-        transaction = activity.transaction
-        return transaction is not None and TransactionKey(activity.connection, transaction) in self._due_transactions
 
     def _open(self, key: TransactionKey, item: Item, decision: str) -> TransactionState:
         state = self._facts.transactions[key] = opened(item, decision)
@@ -284,7 +279,8 @@ class Batch:
             assessment, operation = processed
             outcome = self._scored(one, assessment, Learned(seq, operation, encode(one.observation)))
             self._answers[one.at] = outcome
-            self._remember(one.item, outcome)
+            activity = one.item.received.activity
+            self._remember(EventKey(activity.connection, activity.event_id), one.item, outcome)
 
     def _scored(self, due: _Due, assessment: Assessment, learned: Learned) -> Outcome:
         item, moving = due.item, due.moving

@@ -17,7 +17,8 @@ from service.domain.activity import Activity, Received
 from service.domain.errors import PortcullisError, UnavailableError
 from service.domain.ids import ActivityId, ConnectionId, new_id
 from service.domain.intake import Item, Outcome
-from service.flow.intake import batcher
+from service.flow.intake import waiting
+from service.flow.intake.ahead import Scored
 from service.flow.intake.batcher import Intake
 from service.flow.intake.keeper import EngineKeeper
 from service.ports.store.baselines import BaselineStore, BaselineView
@@ -77,7 +78,7 @@ def quiet(store: object | None = None) -> Intake:
 
 
 def test_what_can_wait_never_keeps_questions_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batcher, "MAX_WAITING", 8)
+    monkeypatch.setattr(waiting, "MAX_WAITING", 8)
 
     async def play() -> None:
         intake = quiet()
@@ -93,7 +94,7 @@ def test_what_can_wait_never_keeps_questions_out(monkeypatch: pytest.MonkeyPatch
 
 
 def test_one_connection_has_a_share_of_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batcher, "MAX_WAITING", 8)
+    monkeypatch.setattr(waiting, "MAX_WAITING", 8)
 
     async def play() -> None:
         intake = quiet()
@@ -139,7 +140,7 @@ def test_whoever_waits_is_answered_when_intake_is_stopped_while_it_takes_a_batch
 def test_whoever_was_taken_for_the_next_batch_is_answered_when_intake_is_stopped() -> None:
     class Ahead(Intake):
         async def _commit(self, items: Sequence[Item], _following: object) -> Sequence[Outcome | PortcullisError]:
-            await self._look_ahead(cast("IntakeTurn", self))
+            await self._look_ahead(cast("IntakeTurn", self), cast("Scored", None))
             await asyncio.Event().wait()
             return []
 
@@ -190,7 +191,7 @@ def test_an_intake_that_broke_takes_nothing_more_and_ends_the_server() -> None:
 
 
 def test_waiting_is_bounded_by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batcher, "MAX_WAITING_BYTES", LIMIT)
+    monkeypatch.setattr(waiting, "MAX_WAITING_BYTES", LIMIT)
 
     async def play() -> None:
         store = AwayStore()

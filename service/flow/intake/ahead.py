@@ -1,0 +1,91 @@
+"""One batch on its way to its commit, and what is done for the next one while it is written (D3, ADR 0041).
+
+Rules: what was read or scored ahead counts on the batch before it. It is laid over by all that one left, and thrown away
+whole when that one was not stored, or when others may have added to the sequence in between.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rules.engine import Engine
+from service.domain.errors import PortcullisError
+from service.domain.intake import AccountKey, EventKey, Item, Mode, Outcome, TransactionKey
+from service.flow.intake.scoring import Batch
+from service.flow.intake.waiting import Waiting
+from service.ports.store.intake import Ahead, Asked, Facts, Writes
+
+
+@dataclass(slots=True)
+class Scored:
+    """A batch that was scored and is not stored yet."""
+
+    engine: Engine
+    facts: Facts
+    writes: Writes
+    batch: Batch
+    answers: list[Outcome | PortcullisError]
+    upto: int
+    """The engine's sequence number after it."""
+    refused: Sequence[int] = ()
+    """Requests to the sequence that could not be applied."""
+
+    @property
+    def may_be_built_on(self) -> bool:
+        """Say whether the next batch may be scored before this one is stored.
+
+        Not when it takes an account live: what is remembered of accounts learns of that after the commit.
+        """
+        return not self.writes.went_live
+
+
+def score(engine: Engine, facts: Facts, writes: Writes, items: Sequence[Item]) -> Scored:
+    """Score a batch with an engine that stands at `facts.last`, or ahead of it by the rows in `writes`."""
+    batch = Batch(engine, facts, writes)
+    answers = batch.take(items)
+    return Scored(engine, facts, writes, batch, answers, engine.sequence)
+
+
+@dataclass(slots=True)
+class Following:
+    """The batch that was taken out of the queues while the one before it was written, and what was done for it."""
+
+    batch: list[Waiting]
+    asked: Asked
+    ahead: Ahead | None = None
+    scored: Scored | None = None
+
+    def drop(self) -> None:
+        """Give up what was done for it: the batch before it was not stored."""
+        self.ahead = self.scored = None
+
+    def follows(self, before: Scored) -> None:
+        """Lay over what was read what the batch before leaves: its facts, and the last sequence number."""
+        if self.ahead is None or self.scored is not None:
+            return
+        found, asked, facts = self.ahead.facts, self.asked, before.facts
+        found.last = before.upto
+        found.events.update({key: facts.events[key] for key in asked.events if key in facts.events})
+        found.transactions.update(
+            {key: facts.transactions[key] for key in asked.transactions if key in facts.transactions}
+        )
+        for key in asked.questions:
+            if key in facts.decisions:  # people may have decided since: what is stored counts
+                found.decisions.setdefault(key, facts.decisions[key])
+
+
+def asked_of(items: Sequence[Item]) -> Asked:
+    """Return what has to be known of these items before they are scored."""
+    asked = Asked()
+    for item in items:
+        activity = item.received.activity
+        connection = activity.connection
+        asked.events.append(EventKey(connection, activity.event_id))
+        if activity.account is not None:
+            asked.accounts.add(AccountKey(connection, activity.account))
+        if activity.transaction is not None:
+            asked.transactions.append(TransactionKey(connection, activity.transaction))
+        if item.question is not None:
+            asked.questions.append(EventKey(connection, item.question))
+        if item.mode is Mode.HISTORY:
+            asked.history.add(connection)
+    return asked

@@ -1,0 +1,61 @@
+"""What waits for intake: bounded over all and by connection, by items and by their bytes (D3)."""
+
+import asyncio
+from collections import Counter, deque
+from typing import Final
+
+from service.domain.errors import UnavailableError
+from service.domain.intake import Item, Outcome
+
+MAX_WAITING: Final = 4096
+"""Items of each kind, questions and all others, that wait together."""
+MAX_WAITING_BYTES: Final = 64 * 1024 * 1024
+"""Raw bytes of the items of each kind that wait together; a batch that is being committed no longer waits."""
+SHARE: Final = 4
+"""One connection may have this part of each limit."""
+BUSY_RETRY_S: Final = 1.0
+
+Waiting = tuple[Item, "asyncio.Future[Outcome]"]
+"""An item and whom to answer."""
+
+
+class Queue:
+    """Items of one kind that wait, bounded over all and by connection."""
+
+    def __init__(self) -> None:
+        self._items: deque[Waiting] = deque()
+        self._bytes = 0
+        self._count_of: Counter[str] = Counter()
+        self._bytes_of: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        """Return how many items wait."""
+        return len(self._items)
+
+    def put(self, item: Item, future: "asyncio.Future[Outcome]") -> None:
+        """Let an item wait. Raises UnavailableError when too much waits, over all or of its connection."""
+        name, size = item.received.activity.connection, len(item.received.raw)
+        if len(self._items) >= MAX_WAITING or self._bytes + size > MAX_WAITING_BYTES:
+            raise UnavailableError("intake is behind: send it again in a moment", retry_after_s=BUSY_RETRY_S)
+        if (self._count_of[name] + 1) * SHARE > MAX_WAITING or (
+            self._bytes_of[name] + size
+        ) * SHARE > MAX_WAITING_BYTES:
+            raise UnavailableError(
+                "too much of this connection is waiting: send it again in a moment", retry_after_s=BUSY_RETRY_S
+            )
+        self._items.append((item, future))
+        self._bytes += size
+        self._count_of[name] += 1
+        self._bytes_of[name] += size
+
+    def take(self, most: int) -> list[Waiting]:
+        """Take the oldest, at most so many."""
+        taken = [self._items.popleft() for _ in range(min(len(self._items), most))]
+        for item, _ in taken:
+            name, size = item.received.activity.connection, len(item.received.raw)
+            self._bytes -= size
+            self._count_of[name] -= 1
+            self._bytes_of[name] -= size
+            if not self._count_of[name]:
+                del self._count_of[name], self._bytes_of[name]
+        return taken

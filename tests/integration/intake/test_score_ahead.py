@@ -1,0 +1,130 @@
+"""What is scored while the batch before it is written is as if it had been scored in its turn, or is thrown away."""
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from service.domain.errors import UnavailableError
+from service.flow.intake import batcher
+from service.flow.intake.ahead import Following, Scored, score
+from service.flow.intake.batcher import Intake
+from service.ports.store.intake import Writes
+from service.store.intake import PostgresTurn
+from tests.support.intake import (
+    SECRET,
+    World,
+    add_account,
+    add_connection,
+    encoded,
+    running,
+    signed,
+    verified,
+    withdrawal,
+)
+
+pytestmark = pytest.mark.servers
+
+KINDS = ("withdrawal.requested", "withdrawal.confirmed")
+WAIT_S = 10.0
+
+
+class Watched:
+    """Every write waits until the next batch was scored, or there was none to score."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.scored = 0
+        self.writing = False
+        self.breaks_at = 0
+        """The write that fails after the next batch was scored on top of it; 0 for none."""
+        self._writes = 0
+        self._looked = asyncio.Event()
+        look, write, score_ahead = Intake._look_ahead, PostgresTurn.write, Intake._score_ahead
+
+        async def looking(intake: Intake, *arguments: Any) -> None:
+            await look(intake, *arguments)
+            self._looked.set()
+
+        async def writing(turn: PostgresTurn, writes: Writes) -> None:
+            self._looked.clear()
+            self.writing = True
+            await asyncio.wait_for(self._looked.wait(), WAIT_S)
+            self.writing = False
+            self._writes += 1
+            if self._writes == self.breaks_at:
+                raise UnavailableError("the database did not take it: nothing was stored, send it again")
+            await write(turn, writes)
+
+        def scoring_ahead(intake: Intake, following: Following, before: Scored) -> None:
+            score_ahead(intake, following, before)
+            self.scored += following.scored is not None
+
+        monkeypatch.setattr(Intake, "_look_ahead", looking)
+        monkeypatch.setattr(PostgresTurn, "write", writing)
+        monkeypatch.setattr(Intake, "_score_ahead", scoring_ahead)
+
+
+@pytest.fixture
+def url(fresh_postgres_url: str) -> str:
+    add_connection(fresh_postgres_url, "std", "standard", {}, {"webhook_secret": SECRET})
+    add_account(fresh_postgres_url, "std", "hot-1")
+    return fresh_postgres_url
+
+
+async def tell(world: World, number: int, kind: str) -> int:
+    body = encoded(withdrawal(number, timestamp="2026-01-01T00:00:00Z", type=kind))
+    answer = await world.client.post("/webhooks/std", content=body, headers=signed(f"{kind[11:]}-{number}", body))
+    return answer.status_code
+
+
+async def tell_all(world: World) -> Counter[int]:
+    """Nine transactions, each told by two events, forty times: more than one batch takes."""
+    told = (tell(world, at % 9, kind) for at in range(360) for kind in KINDS)
+    return Counter(await asyncio.gather(*told))
+
+
+@pytest.mark.parametrize("breaks_at", [0, 2, 3])
+def test_a_batch_that_was_scored_ahead_knows_what_the_one_before_it_left(
+    url: str, monkeypatch: pytest.MonkeyPatch, breaks_at: int
+) -> None:
+    async def play() -> None:
+        watched = Watched(monkeypatch)
+        async with running(url) as world:
+            assert await tell(world, 0, KINDS[0]) == 200  # takes the account live
+            watched.breaks_at = breaks_at
+            answers = await tell_all(world)
+            assert watched.scored > 0
+            assert set(answers) == ({200, 503} if breaks_at else {200})
+            assert answers[503] <= batcher.MAX_BATCH
+            assert set(await tell_all(world)) == {200}
+            assert (world.count("activities"), world.count("transactions")) == (18, 9)
+            assert world.count("learning", "kind = 'activity'") == 9
+            assert world.count("transactions", "state = 'confirmed'") == 9
+
+    asyncio.run(play())
+    assert verified(url).differences == ()
+
+
+def test_what_breaks_while_it_is_scored_ahead_is_scored_in_its_turn(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken: list[None] = []
+
+    async def play() -> None:
+        watched = Watched(monkeypatch)
+
+        def breaking(*arguments: Any) -> Scored:
+            found = score(*arguments)  # the engine has moved on when it breaks
+            if watched.writing and not broken:
+                broken.append(None)
+                raise RuntimeError("broken")
+            return found
+
+        monkeypatch.setattr(batcher, "score", breaking)
+        async with running(url) as world:
+            assert await tell(world, 0, KINDS[0]) == 200
+            assert set(await tell_all(world)) == {200}
+            assert (world.count("activities"), world.count("transactions")) == (18, 9)
+
+    asyncio.run(play())
+    assert broken
+    assert verified(url).differences == ()
