@@ -12,10 +12,19 @@ from functools import partial
 from typing import Final
 
 from service.domain.ids import ConnectionId
-from service.ports.custody import ConnectionConfig, ContainmentCalls, HoldsLine
+from service.ports.custody import ConnectionConfig, ContainmentCalls, HoldsLine, Pace, Unpaced
 
 LONGEST: Final = 300.0
 """Seconds."""
+
+
+Paces = Callable[[ConnectionId, Callable[[], bool]], Pace]
+"""Makes the pace of a connection, given what says whether a call is urgent."""
+
+
+def unpaced(_connection: ConnectionId, _urgent: Callable[[], bool]) -> Pace:
+    """Stand where nobody counts calls."""
+    return Unpaced()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +37,12 @@ class _Kept:
 class Lines:
     """Makes calls and keeps them; for one thread."""
 
-    def __init__(self, make: Callable[[ConnectionConfig], ContainmentCalls]) -> None:
+    def __init__(self, make: Callable[[ConnectionConfig], ContainmentCalls], paces: Paces = unpaced) -> None:
         self._make = make
+        self._paces = paces
         self._kept: dict[str, _Kept] = {}
         self._heard: dict[ConnectionId, bool] = {}
+        self._urgent = False
 
     def to(self, config: ConnectionConfig, sealed: Mapping[str, bytes]) -> ContainmentCalls:
         """Return the calls of a connection as it is now. Raises what making them raises."""
@@ -41,9 +52,14 @@ class Lines:
         if found is None or found.likeness != likeness or now - found.made_at > LONGEST:
             if found is not None:
                 _hang_up(found.calls)
-            listening = replace(config, heard=partial(self._heard.__setitem__, config.id))
+            pace = self._paces(config.id, lambda: self._urgent)
+            listening = replace(config, heard=partial(self._heard.__setitem__, config.id), pace=pace)
             found = self._kept[config.id] = _Kept(likeness, now, self._make(listening))
         return found.calls
+
+    def hurry(self, urgent: bool) -> None:  # noqa: FBT001  a callback's only word
+        """Say whether the calls from now on go before others."""
+        self._urgent = urgent
 
     def heard(self, connection: ConnectionId) -> bool | None:
         """Say whether the platform answered when it was last called, None when it was not; asking forgets it."""

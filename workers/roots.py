@@ -9,7 +9,7 @@ worker's child protects its memory before the token is opened.
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import structlog
@@ -57,6 +57,7 @@ from workers.hurry import Hurry
 from workers.jobs import Jobs
 from workers.leases import keeper
 from workers.lines import Lines
+from workers.pace import Turns
 
 ACTIONS = "service.actions"
 PLATFORMS = "service.custody"
@@ -95,7 +96,7 @@ def containment_root(settings: Settings) -> WorkerRoot:
     actions = actions_in(ACTIONS)
     pem = partial(_votes_key, settings)
     platforms = declarations(PLATFORMS, "PLATFORM", PlatformDeclaration)
-    lines = Lines(partial(_line, db, token, platforms))
+    lines = Lines(partial(_line, db, token, platforms), partial(Turns, db))
     hands = Hands(
         db=db,
         clock=SystemClock(),
@@ -106,6 +107,7 @@ def containment_root(settings: Settings) -> WorkerRoot:
         keep=keeper(db),
         platform=partial(_calls, db, token, lines),
         heard=lines.heard,
+        hurry=lines.hurry,
     )
     desk = Desk(db, actions, load(actions, settings.extra_playbooks), pem)
     jobs = {
@@ -209,6 +211,7 @@ def _votes_key(settings: Settings) -> bytes:
 
 def _calls(db: SqlDatabase, token: PlatformToken, lines: Lines, connection_id: ConnectionId) -> ContainmentCalls:
     config, sealed = _configured(db, token, connection_id)
+    Turns(db, connection_id).require_open()
     return lines.to(config, sealed)
 
 
@@ -220,7 +223,8 @@ def _source(
 ) -> tuple[EventSource | None, float]:
     config, _ = _configured(db, token, connection_id)
     platform = _platform(platforms, config)
-    source = None if platform.poll is None else platform.poll(config, _signer(token, config))
+    paced = replace(config, pace=Turns(db, connection_id))
+    source = None if platform.poll is None else platform.poll(paced, _signer(token, config))
     return source, float(config.settings.get(POLL_SETTING, EVERY_S))
 
 

@@ -10,6 +10,8 @@ from service.ports.custody import Capability
 
 MOST_AT_ONCE = 500
 """Transfers cancelled by one attempt; verification finds what is left and the step runs again."""
+LONGEST = timedelta(seconds=20)
+"""How long one attempt goes on: a platform that is called slowly must not outlast the job's time limit."""
 
 
 class CancelPending(ContainmentAction):
@@ -29,22 +31,26 @@ class CancelPending(ContainmentAction):
         """Cancel each one; a transfer that the platform will not cancel any more does not spare the others."""
         cancelled: list[str] = []
         refused: list[str] = []
+        began = ctx.clock.now()
         for transfer in ctx.platform.pending(ctx.account):
             try:
                 ctx.platform.cancel(ctx.account, transfer.transaction, key=f"{ctx.key}:{transfer.transaction}")
                 cancelled.append(transfer.transaction)
             except RefusedByOtherSideError:
                 refused.append(transfer.transaction)
-            if len(cancelled) + len(refused) >= MOST_AT_ONCE:
+            if len(cancelled) + len(refused) >= MOST_AT_ONCE or ctx.clock.now() - began > LONGEST:
                 break
         return Receipt(ctx.key, {"cancelled": cancelled, "refused": refused})
 
     def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:  # noqa: ARG002  what is pending is asked afresh
         """HOLDS once every transfer that is still listed is known to be cancelled."""
-        told = {self._cancelled(ctx, transfer.transaction) for transfer in ctx.platform.pending(ctx.account)}
-        if Verdict.DOES_NOT_HOLD in told:
-            return Verdict.DOES_NOT_HOLD
-        return Verdict.CANNOT_TELL if Verdict.CANNOT_TELL in told else Verdict.HOLDS
+        found = Verdict.HOLDS
+        for transfer in ctx.platform.pending(ctx.account):
+            told = self._cancelled(ctx, transfer.transaction)
+            if told is Verdict.DOES_NOT_HOLD:
+                return told
+            found = found if told is Verdict.HOLDS else Verdict.CANNOT_TELL
+        return found
 
     def _cancelled(self, ctx: ActionContext, transaction: str) -> Verdict:
         told = ctx.platform.cancelled(transaction)

@@ -37,6 +37,7 @@ STATUS: Final[Mapping[str, int]] = {
     "conflict": 409,
     "too_large": 413,
     "rate_limited": 429,
+    "call_deferred": 503,
     "unavailable": 503,
     "unknown_outcome": 502,
     "refused_by_other_side": 502,

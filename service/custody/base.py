@@ -2,16 +2,19 @@
 
 Rules (design D5): a request that never left (no connection) did nothing; a request whose answer was lost, and every 5xx,
 may have had its effect, so it is UnknownOutcomeError and the caller asks the other side; 429 did nothing and says when to
-come back; any other 4xx is a clear no. Answers are bounded. Redirects are not followed: they would carry our signature
-to a place nobody approved.
+come back, and no worker calls before; any other 4xx is a clear no. Answers are bounded. Redirects are not followed: they
+would carry our signature to a place nobody approved.
 
 Calls stand on three levels. `LackingCalls` can do nothing and says so of each capability. `GateHeldCalls` adds the holds
 of our own gate, for platforms that ask it; one that does not ask must not inherit them. `GatedCalls` is all there is of a
 wallet of the user's own: what acts on the chain is the key worker's.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import cache
 from ssl import SSLContext
 from typing import Final
@@ -22,6 +25,7 @@ from service.domain.account import AccountRef
 from service.domain.errors import (
     InputError,
     MissingCapabilityError,
+    PortcullisError,
     RateLimitedError,
     RefusedByOtherSideError,
     UnavailableError,
@@ -33,6 +37,7 @@ from service.ports.custody import Capability, ConnectionConfig, GateHolds, Pendi
 MAX_ANSWER: Final = 4 * 1024 * 1024
 TIMEOUT: Final = httpx.Timeout(15.0, connect=5.0)
 """Below the job's time limit, so that a lost answer is ours to notice."""
+_MOST_DIGITS: Final = 9
 _NOBODY_THERE: Final = frozenset({502, 503, 504})
 _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
@@ -72,6 +77,25 @@ class _Listening(httpx.BaseTransport):
 def _trusted() -> SSLContext:
     """The authorities that are trusted, read once a process: reading them takes longer than a call."""
     return httpx.create_ssl_context()
+
+
+def paced_client(config: ConnectionConfig, calls_per_s: float) -> httpx.Client:
+    """Return a new client each of whose requests waits for its turn, at the connection's own rate or at `calls_per_s`.
+
+    Sending raises CallDeferredError when there is none soon; a 429 is told to whoever gives the turns.
+    """
+    per_s = rate_of(config.settings, calls_per_s)
+
+    def take_turn(_request: httpx.Request) -> None:
+        config.pace.turn(per_s)
+
+    def note(answer: httpx.Response) -> None:
+        if answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
+            config.pace.slow_down(_retry_after(answer))
+
+    client = new_client(config)
+    client.event_hooks = {"request": [take_turn], "response": [note]}
+    return client
 
 
 def send(client: httpx.Client, request: httpx.Request) -> httpx.Response:
@@ -117,8 +141,15 @@ def _judge(where: str, answer: httpx.Response) -> None:
 
 
 def _retry_after(answer: httpx.Response) -> float:
+    """Seconds, from either form of RFC 9110 10.2.3; what is neither is a short while."""
     told = answer.headers.get("Retry-After", "")
-    return min(float(told), 60.0) if told.isdigit() else 5.0
+    if told.isascii() and told.isdigit() and len(told) <= _MOST_DIGITS:
+        return float(told)
+    try:
+        at = parsedate_to_datetime(told)
+    except ValueError:
+        return 5.0
+    return max((at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds(), 1.0)
 
 
 def _reason(answer: httpx.Response) -> str:
@@ -137,6 +168,38 @@ def require_url(settings_name: str, url: str) -> None:
         raise InputError(f"{settings_name} must be an https URL (http only to this machine)", field=settings_name)
 
 
+def cannot_tell(error: PortcullisError) -> Verdict:
+    """Return what a question that failed says; raise again what only has to wait: it was not asked or not heard."""
+    if isinstance(error, RateLimitedError):
+        raise error
+    return Verdict.CANNOT_TELL
+
+
+def calls_setting(default: float) -> Setting:
+    """Return the setting of a platform that is called."""
+    return Setting(
+        CALLS,
+        required=False,
+        secret=False,
+        opened_by="",
+        help=f"calls to the platform a second, over all workers, {default:g} unless told",
+    )
+
+
+def rate_of(settings: Mapping[str, str], default: float) -> float:
+    """Return how many calls a second a connection's platform takes. Raises InputError naming the setting."""
+    told = settings.get(CALLS, "")
+    if not told:
+        return default
+    if _RATE.fullmatch(told) is None or not LEAST_CALLS <= float(told) <= MOST_CALLS:
+        raise InputError(f"{CALLS} must be a number from {LEAST_CALLS:g} to {MOST_CALLS:g}", field=CALLS)
+    return float(told)
+
+
+CALLS: Final = "calls_per_s"
+LEAST_CALLS: Final = 0.1
+MOST_CALLS: Final = 1_000.0
+_RATE: Final = re.compile(r"[0-9]{1,4}(\.[0-9]{1,3})?", re.ASCII)
 RATE: Final = Setting(
     "rate_per_s", required=False, secret=False, opened_by="", help="deliveries a second, 2000 unless told"
 )

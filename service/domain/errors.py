@@ -78,6 +78,12 @@ class RateLimitedError(PortcullisError):
     retry = RetryKind.LATER
 
 
+class CallDeferredError(RateLimitedError):
+    """A platform was not called, because that would be too often just now; `retry_after_s` says when."""
+
+    code = "call_deferred"
+
+
 class UnavailableError(PortcullisError):
     """Our own fault or a dependency's: nothing was stored, the caller should send the same again later."""
 

@@ -77,6 +77,8 @@ class Hands:
     platform: Callable[[ConnectionId], ContainmentCalls] | None = None
     heard: Callable[[ConnectionId], bool | None] = lambda _: None
     """Whether a connection's platform answered when it was last called, None when it was not; asking forgets it."""
+    hurry: Callable[[bool], None] = lambda _: None
+    """Told before a platform is called whether that goes before other calls (`domain/pace.py`): what tightens does."""
     vault: VaultKeys | None = None
     multisig: MultisigControl | None = None
 
@@ -179,6 +181,7 @@ class _Attempt:
 
     def _context(self) -> ActionContext:
         planned = self._step
+        self._hands.hurry(self._action.effect is Effect.TIGHTENS)
         custody = self._hands.platform(planned.target.connection) if self._hands.platform is not None else None
         return ActionContext(
             target=planned.target,

@@ -7,7 +7,7 @@ MissingCapabilityError, never a pretended success.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -40,6 +40,28 @@ def nobody_hears(_answered: bool) -> None:  # noqa: FBT001  a callback's only wo
     """Stand where nobody wants to know whether a platform answers."""
 
 
+class Pace(Protocol):
+    """How fast one connection's platform may be called, over all workers."""
+
+    def turn(self, per_s: float) -> None:
+        """Wait for the next turn at `per_s` calls a second. Raises CallDeferredError when it is not soon."""
+        ...
+
+    def slow_down(self, retry_after_s: float) -> None:
+        """Note that the platform asked for no call in that time."""
+        ...
+
+
+class Unpaced:
+    """Implements `Pace` where nobody counts."""
+
+    def turn(self, per_s: float) -> None:
+        """Go at once."""
+
+    def slow_down(self, retry_after_s: float) -> None:
+        """Forget it."""
+
+
 @dataclass(frozen=True, slots=True)
 class ConnectionConfig:
     """One connection as its platform's code gets it. `secret(name)` unseals on demand; the result is never kept."""
@@ -53,6 +75,8 @@ class ConnectionConfig:
     secret_names: tuple[str, ...]
     heard: Callable[[bool], None] = nobody_hears
     """Told after each exchange with the platform whether it answered at all; for circuit breaking."""
+    pace: Pace = field(default_factory=Unpaced)
+    """Asked before each exchange with the platform."""
 
 
 class Delivery(msgspec.Struct, frozen=True):

@@ -82,6 +82,7 @@ INSERT: Final[Mapping[str, tuple[str, ...]]] = {
         "plans",
         "steps",
         "connection_lines",
+        "call_pace",
         "gate_holds",
         "approvals",
         "timers",
@@ -146,6 +147,7 @@ UPDATE: Final[Mapping[str, tuple[str, ...]]] = {
         "plans",
         "steps",
         "connection_lines",
+        "call_pace",
         "gate_holds",
         "approvals(state,reason,decided_at)",
         "timers",
@@ -178,6 +180,9 @@ UPDATE: Final[Mapping[str, tuple[str, ...]]] = {
     SCHEDULE: ("process_health",),
 }
 
+DELETE: Final[Mapping[str, tuple[str, ...]]] = {CONTAINMENT: ("polled_events",)}
+"""What nobody needs any more: taken in, and kept as an activity."""
+
 _SEALED: Final[Mapping[str, tuple[str, ...]]] = {
     "connection_secrets": (API, CONTAINMENT, AUTHORITY),
     "vault_wallets": (KEYS,),
@@ -203,7 +208,7 @@ def statements(tables: tuple[str, ...]) -> Iterator[str]:
         yield f"REVOKE ALL ON {', '.join(tables)} FROM {role}"
         yield f"GRANT USAGE ON SCHEMA public TO {role}"
         yield f"GRANT SELECT ON {', '.join(readable)} TO {role}"
-        for right, items in (("INSERT", INSERT[role]), ("UPDATE", UPDATE[role])):
+        for right, items in (("INSERT", INSERT[role]), ("UPDATE", UPDATE[role]), ("DELETE", DELETE.get(role, ()))):
             for item in items:
                 table, _, columns = item.partition("(")
                 yield f"GRANT {right}{f' ({columns}' if columns else ''} ON {table} TO {role}"

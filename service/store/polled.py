@@ -7,7 +7,7 @@ from service.ports.store.polling import WaitingEvent
 from service.store.driver import unavailable
 
 _WAITING: Final = """SELECT id, connection_id, event_id, event_type, activity, raw, received_at FROM polled_events
-WHERE taken_at IS NULL ORDER BY id LIMIT $1"""
+WHERE taken_at IS NULL AND id > $2 ORDER BY id LIMIT $1"""
 
 
 class PostgresPolledStore:
@@ -16,10 +16,10 @@ class PostgresPolledStore:
     def __init__(self, pool: Any) -> None:
         self._pool = pool
 
-    async def waiting(self, limit: int) -> Sequence[WaitingEvent]:
+    async def waiting(self, limit: int, after: int) -> Sequence[WaitingEvent]:
         """See the port."""
         with unavailable():
-            return [WaitingEvent(*row) for row in await self._pool.fetch(_WAITING, limit)]
+            return [WaitingEvent(*row) for row in await self._pool.fetch(_WAITING, limit, after)]
 
     async def taken(self, ids: Sequence[int]) -> None:
         """See the port."""

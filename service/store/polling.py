@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, text, update
+from sqlalchemy import Connection, delete, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from service.domain.ids import ConnectionId
@@ -14,6 +14,9 @@ from service.ports.store.polling import Claim
 from service.store.tables.polling import poll_cursors, polled_events
 
 POLL_SETTING: Final = "poll_every_s"
+KEPT: Final = timedelta(days=1)
+"""How long an event is kept after intake took it: far longer than questions overlap."""
+_MOST_FORGOTTEN: Final = 2_000
 _DUE: Final = text(
     """SELECT c.id FROM connections c LEFT JOIN poll_cursors p ON p.connection_id = c.id
     WHERE c.state = 'active' AND c.config::jsonb ? :setting AND (p.due_at IS NULL OR p.due_at <= :now)
@@ -50,7 +53,10 @@ class PollingRepository:
             .where(poll_cursors.c.connection_id == connection, poll_cursors.c.cursor.is_not_distinct_from(before))
             .values(cursor=after, answered_at=self._now)
         )
-        if not self._connection.execute(moved).rowcount or not events:
+        if not self._connection.execute(moved).rowcount:
+            return 0
+        self._forget(connection)
+        if not events:
             return 0
         rows = [
             {
@@ -65,3 +71,13 @@ class PollingRepository:
         ]
         new = insert(polled_events).on_conflict_do_nothing().returning(polled_events.c.id)
         return len(self._connection.execute(new, rows).all())
+
+    def _forget(self, connection: ConnectionId) -> None:
+        """Delete what intake took long ago, some at a time; should the platform tell it again, intake knows it."""
+        gone = (
+            select(polled_events.c.id)
+            .where(polled_events.c.connection_id == connection, polled_events.c.taken_at < self._now - KEPT)
+            .order_by(polled_events.c.taken_at)
+            .limit(_MOST_FORGOTTEN)
+        )
+        self._connection.execute(delete(polled_events).where(polled_events.c.id.in_(gone)))

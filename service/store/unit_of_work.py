@@ -23,6 +23,7 @@ from service.store.forensics import ForensicRepository
 from service.store.incidents import IncidentRepository
 from service.store.keys import KeyRepository
 from service.store.lines import LineRepository
+from service.store.pace import PaceRepository
 from service.store.plans import PlanRepository
 from service.store.polling import PollingRepository
 from service.store.recording import recorded
@@ -89,6 +90,11 @@ class SqlUnitOfWork:
     def lines(self) -> LineRepository:
         """Connections whose platform does not answer."""
         return LineRepository(self.connection, self.now)
+
+    @cached_property
+    def pace(self) -> PaceRepository:
+        """How fast platforms are called."""
+        return PaceRepository(self.connection, self.now)
 
     @cached_property
     def keys(self) -> KeyRepository:

@@ -12,12 +12,14 @@ from typing import Final
 
 import httpx
 
-from service.custody.base import new_client, send
+from service.custody.base import paced_client, send
 from service.custody.bitgo.hmac_auth import answer_is_genuine, request_headers
 from service.domain.errors import MissingCapabilityError, UnavailableError, UnknownOutcomeError
 from service.ports.custody import ConnectionConfig
 
 BASE: Final = "api_base_url"
+CALLS_PER_S: Final = 5.0
+"""Calls a second; BitGo documents 360 a minute and user."""
 TOKEN: Final = "access_token"  # noqa: S105  its name, not its value
 
 
@@ -26,7 +28,7 @@ class BitgoApi:
 
     def __init__(self, config: ConnectionConfig, client: httpx.Client | None) -> None:
         self._config = config
-        self._client = client or new_client(config)
+        self._client = client or paced_client(config, CALLS_PER_S)
 
     def close(self) -> None:
         """Close the line to BitGo."""

@@ -12,8 +12,8 @@ from typing import Final, TypeVar
 import httpx
 import msgspec
 
-from service.custody.base import GateHeldCalls, require_url
-from service.custody.bitgo.api import BASE, TOKEN, BitgoApi
+from service.custody.base import GateHeldCalls, calls_setting, cannot_tell, rate_of, require_url
+from service.custody.bitgo.api import BASE, CALLS_PER_S, TOKEN, BitgoApi
 from service.custody.bitgo.wallets import WALLETS, read_wallets
 from service.domain.account import AccountRef
 from service.domain.errors import (
@@ -58,6 +58,7 @@ MISSING: Final[Mapping[Capability, str]] = {
     ),
 }
 SETTINGS: Final = (
+    calls_setting(CALLS_PER_S),
     Setting(BASE, required=False, secret=False, opened_by="", help="such as https://app.bitgo.com"),
     Setting(WALLETS, required=False, secret=False, opened_by="", help='JSON: {"<wallet id>": "<coin>"}'),
     Setting(
@@ -120,6 +121,7 @@ class Freeze(msgspec.Struct, frozen=True):
 
 def check_settings(settings: Mapping[str, str]) -> None:
     """Raise InputError naming the setting."""
+    rate_of(settings, CALLS_PER_S)
     read_wallets(settings)
     if settings.get(BASE):
         require_url(BASE, settings[BASE])
@@ -178,8 +180,8 @@ class BitgoCalls(GateHeldCalls):
         """See the port."""
         try:
             state = _read(self._api.ask(_path(transaction)), PendingApproval).state
-        except PortcullisError:
-            return Verdict.CANNOT_TELL
+        except PortcullisError as error:
+            return cannot_tell(error)
         if state not in _KNOWN:
             return Verdict.CANNOT_TELL
         return Verdict.HOLDS if state == "rejected" else Verdict.DOES_NOT_HOLD
@@ -197,8 +199,8 @@ class BitgoCalls(GateHeldCalls):
         """See the port."""
         try:
             until = self._frozen_until(f"/{self._coin(account.ref)}/wallet/{account.ref}")
-        except PortcullisError:
-            return Verdict.CANNOT_TELL
+        except PortcullisError as error:
+            return cannot_tell(error)
         return Verdict.HOLDS if until is not None and until > datetime.now(UTC) else Verdict.DOES_NOT_HOLD
 
     def _coin(self, wallet: str) -> str:

@@ -15,7 +15,7 @@ from typing import Final
 
 import httpx
 
-from service.custody.base import new_client, send
+from service.custody.base import paced_client, send
 from service.domain.errors import (
     ConfigurationError,
     MissingCapabilityError,
@@ -25,6 +25,8 @@ from service.domain.errors import (
 from service.ports.custody import ConnectionConfig, SignHere
 
 _TOKEN_LIFE_S: Final = 55
+CALLS_PER_S: Final = 5.0
+"""Calls a second. Fireblocks counts by API user and minute and publishes no number; ask its support for yours."""
 _KEY_CHARACTERS: Final = 40
 
 
@@ -34,7 +36,7 @@ class FireblocksApi:
     def __init__(self, config: ConnectionConfig, sign: SignHere | None, client: httpx.Client | None) -> None:
         self._config = config
         self._sign = sign
-        self._client = client or new_client(config)
+        self._client = client or paced_client(config, CALLS_PER_S)
 
     def close(self) -> None:
         """Close the line to Fireblocks."""

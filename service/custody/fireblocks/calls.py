@@ -15,8 +15,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from service.custody.base import GateHeldCalls, require_url
-from service.custody.fireblocks.api import FireblocksApi
+from service.custody.base import GateHeldCalls, calls_setting, cannot_tell, rate_of, require_url
+from service.custody.fireblocks.api import CALLS_PER_S, FireblocksApi
 from service.custody.fireblocks.assets import read_assets
 from service.custody.fireblocks.wallets import InternalWallets
 from service.domain.account import AccountRef
@@ -65,6 +65,7 @@ MISSING: Final[Mapping[Capability, str]] = {
     ),
 }
 SETTINGS: Final = (
+    calls_setting(CALLS_PER_S),
     Setting("api_base_url", required=False, secret=False, opened_by="", help="such as https://api.fireblocks.io/v1"),
     Setting("api_key", required=False, secret=False, opened_by="", help="id of the API user, sent as X-API-Key"),
     Setting(
@@ -94,6 +95,7 @@ _FROZEN: Final = "FROZEN"
 
 def check_settings(settings: Mapping[str, str]) -> None:
     """Raise InputError naming the setting: base URL and API user come together."""
+    rate_of(settings, CALLS_PER_S)
     given = [name for name in ("api_base_url", "api_key") if settings.get(name)]
     if len(given) == 1:
         other = "api_key" if given[0] == "api_base_url" else "api_base_url"
@@ -150,8 +152,8 @@ class FireblocksCalls(GateHeldCalls):
         """See the port."""
         try:
             told = self._api.ask(f"/transactions/{quote(transaction, safe='')}")
-        except PortcullisError:
-            return Verdict.CANNOT_TELL
+        except PortcullisError as error:
+            return cannot_tell(error)
         status = told.get("status") if isinstance(told, dict) else None
         if not isinstance(status, str):
             return Verdict.CANNOT_TELL
@@ -165,8 +167,8 @@ class FireblocksCalls(GateHeldCalls):
         """See the port."""
         try:
             told = self._api.ask("/management/ota")
-        except PortcullisError:
-            return Verdict.CANNOT_TELL
+        except PortcullisError as error:
+            return cannot_tell(error)
         enabled = told.get("enabled") if isinstance(told, dict) else None
         if not isinstance(enabled, bool):
             return Verdict.CANNOT_TELL
@@ -185,8 +187,8 @@ class FireblocksCalls(GateHeldCalls):
         """See the port; the question is not open to every workspace, and of its answers only this one is plain."""
         try:
             told = self._api.ask("/management/workspace_status")
-        except PortcullisError:
-            return Verdict.CANNOT_TELL
+        except PortcullisError as error:
+            return cannot_tell(error)
         frozen = isinstance(told, dict) and told.get("status") == _FROZEN
         return Verdict.HOLDS if frozen else Verdict.CANNOT_TELL
 
@@ -198,8 +200,8 @@ class FireblocksCalls(GateHeldCalls):
         """See the port."""
         try:
             return self._wallets.published(account, address)
-        except PortcullisError:
-            return Verdict.CANNOT_TELL
+        except PortcullisError as error:
+            return cannot_tell(error)
 
     def _switch_one_time_addresses(self, *, enabled: bool, key: str) -> Receipt:
         self._api.call("PUT", "/management/ota", {"enabled": enabled}, key)

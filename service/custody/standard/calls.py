@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import httpx
 
-from service.custody.base import LackingCalls, new_client, require_url, send
+from service.custody.base import LackingCalls, calls_setting, cannot_tell, paced_client, rate_of, require_url, send
 from service.custody.standard.webhooks import symmetric_key
 from service.domain.account import AccountRef
 from service.domain.errors import (
@@ -30,6 +30,8 @@ from service.domain.errors import (
 from service.domain.plan import Receipt, Verdict
 from service.ports.custody import Capability, ConnectionConfig, GateHolds, PendingTransfer, Setting, SignHere
 
+CALLS_PER_S: Final = 50.0
+"""Calls a second where the connection tells no other rate."""
 ACTION_SECRET: Final = "action_secret"  # noqa: S105  its name, not its value
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105  Standard Webhooks marks secrets so
 
@@ -52,6 +54,7 @@ MISSING: Final[Mapping[Capability, str]] = {
     ),
 }
 SETTINGS: Final = (
+    calls_setting(CALLS_PER_S),
     Setting("action_url", required=False, secret=False, opened_by="", help="where containment actions are sent"),
     Setting(
         "status_url", required=False, secret=False, opened_by="", help="asked as status_url/{id} for an action's state"
@@ -71,6 +74,7 @@ _VERDICTS: Final = {"done": Verdict.HOLDS, "pending": Verdict.DOES_NOT_HOLD, "re
 
 def check_settings(settings: Mapping[str, str]) -> None:
     """Raise InputError naming the setting: both URLs or none, https unless on this machine."""
+    rate_of(settings, CALLS_PER_S)
     given = [name for name in ("action_url", "status_url") if settings.get(name)]
     if len(given) == 1:
         other = "status_url" if given[0] == "action_url" else "action_url"
@@ -85,7 +89,7 @@ class StandardCalls(LackingCalls):
     def __init__(self, config: ConnectionConfig, holds: GateHolds, client: httpx.Client | None = None) -> None:
         super().__init__(config, MISSING)
         self._holds = holds
-        self._client = client or new_client(config)
+        self._client = client or paced_client(config, CALLS_PER_S)
 
     def close(self) -> None:
         """Close the line to the platform."""
@@ -106,8 +110,8 @@ class StandardCalls(LackingCalls):
             state = _object(send(self._client, request)).get("state")
         except RefusedByOtherSideError as error:
             return Verdict.DOES_NOT_HOLD if " 404 " in str(error) else Verdict.CANNOT_TELL
-        except PortcullisError:
-            return Verdict.CANNOT_TELL
+        except PortcullisError as error:
+            return cannot_tell(error)
         return _VERDICTS.get(str(state), Verdict.CANNOT_TELL)
 
     def hold_outgoing(self, account: AccountRef, *, key: str) -> Receipt:

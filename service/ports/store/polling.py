@@ -45,8 +45,8 @@ class WaitingEvent(NamedTuple):
 class PolledStore(Protocol):
     """Read by the API. Every method raises UnavailableError when the database is not there."""
 
-    async def waiting(self, limit: int) -> Sequence[WaitingEvent]:
-        """The oldest events that wait."""
+    async def waiting(self, limit: int, after: int) -> Sequence[WaitingEvent]:
+        """The oldest events that wait, of those with a greater id."""
         ...
 
     async def taken(self, ids: Sequence[int]) -> None:

@@ -21,6 +21,7 @@ from service.ports.store.forensics import ForensicStore
 from service.ports.store.incidents import IncidentStore
 from service.ports.store.keys import KeyStore
 from service.ports.store.lines import LineStore
+from service.ports.store.pace import PaceStore
 from service.ports.store.plans import PlanStore
 from service.ports.store.polling import PollingStore
 from service.ports.store.registry import RegistryStore
@@ -80,6 +81,11 @@ class UnitOfWork(Protocol):
     @property
     def lines(self) -> LineStore:
         """Connections whose platform does not answer: for the containment worker."""
+        ...
+
+    @property
+    def pace(self) -> PaceStore:
+        """How fast platforms are called: for the containment worker."""
         ...
 
     @property

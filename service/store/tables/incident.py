@@ -136,6 +136,15 @@ connection_lines = Table(
     when("told_at"),
 )
 
+call_pace = Table(
+    # How far each platform's calls are used up, over all workers, and until when it asked for none.
+    "call_pace",
+    metadata,
+    Column("connection_id", Text, primary_key=True),
+    when("used_until", nullable=False),
+    when("slow_until"),
+)
+
 gate_holds = Table(
     # What our gate before signing answers RETRY for: the meaning of suspension on platforms with a gate.
     "gate_holds",

@@ -26,5 +26,6 @@ polled_events = Table(
     when("received_at", nullable=False),
     when("taken_at"),
     UniqueConstraint("connection_id", "event_id"),
+    Index("ix_polled_events_taken", "connection_id", "taken_at", postgresql_where=text("taken_at IS NOT NULL")),
     Index("ix_polled_events_waiting", "id", postgresql_where=text("taken_at IS NULL")),
 )

@@ -99,6 +99,24 @@ def test_a_worker_that_was_overtaken_keeps_nothing(alone: Workspace, fresh_postg
         assert uow.connection.exec_driver_sql("SELECT cursor FROM poll_cursors").scalar_one() == "5"
 
 
+def test_what_was_taken_is_forgotten_after_a_while_and_what_was_not_stays(
+    alone: Workspace, fresh_postgres_url: str
+) -> None:
+    connected(fresh_postgres_url)
+    for number in range(3):
+        alone.world.log(f"u-{number}", "User", "Logged in")
+    assert poll(asking(alone, partial(log_of, alone)), FB) == 3
+    at = alone.clock.now() - timedelta(hours=23)
+    seed(fresh_postgres_url, [("UPDATE polled_events SET taken_at = %s WHERE id %% 3 < 2", (at,))])
+    for hours, left in ((0, 3), (2, 1)):
+        alone.clock.pass_by(timedelta(hours=hours, seconds=61))
+        with alone.db.begin() as uow:
+            assert uow.polling.claim(FB, timedelta(seconds=60)) is not None
+            cursor = uow.connection.exec_driver_sql("SELECT cursor FROM poll_cursors").scalar_one()
+            uow.polling.keep(FB, cursor, cursor, ())
+        assert kept(alone) == left
+
+
 def test_intake_takes_each_line_as_an_activity(alone: Workspace, fresh_postgres_url: str) -> None:
     connected(fresh_postgres_url)
     for subject, event in (("User", "Login failed"), ("Quorum", "Updated"), ("Something", "nobody knows")):

@@ -3,6 +3,8 @@
 import hashlib
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any, cast
 
 import httpx
@@ -12,11 +14,13 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from standardwebhooks import Webhook
 
+from service.custody.bitgo.calls import check_settings as check_bitgo
 from service.custody.fireblocks.calls import FireblocksCalls
 from service.custody.fireblocks.calls import check_settings as check_fireblocks
 from service.custody.standard.calls import StandardCalls, check_settings
 from service.domain.account import AccountRef
 from service.domain.errors import (
+    CallDeferredError,
     InputError,
     MissingCapabilityError,
     PortcullisError,
@@ -115,6 +119,68 @@ def test_every_answer_means_one_thing(answer: Answer, error: type[PortcullisErro
 )
 def test_what_cannot_be_told_is_never_no(answer: Answer, verdict: Verdict) -> None:
     assert standard(answer).settled("key-1") is verdict
+
+
+class Counted:
+    """A pace that counts, and refuses when told."""
+
+    def __init__(self, *, full: bool = False) -> None:
+        self.full = full
+        self.turns: list[float] = []
+        self.slow: list[float] = []
+
+    def turn(self, per_s: float) -> None:
+        self.turns.append(per_s)
+        if self.full:
+            raise CallDeferredError("not now", retry_after_s=3)
+
+    def slow_down(self, retry_after_s: float) -> None:
+        self.slow.append(retry_after_s)
+
+
+def paced(pace: Counted, platform: str, **settings: str) -> StandardCalls:
+    told = {"action_url": f"{platform}/action", "status_url": f"{platform}/status", **settings}
+    return StandardCalls(
+        ConnectionConfig(ACCOUNT.connection, "standard", told, lambda _: SECRET.encode(), (), pace=pace), NO_HOLDS
+    )
+
+
+def test_a_call_without_a_turn_is_not_made_and_a_question_is_not_cannot_tell() -> None:
+    pace = Counted(full=True)
+    calls = paced(pace, "http://127.0.0.1:9", calls_per_s="0.5")
+    with pytest.raises(CallDeferredError):
+        calls.hold_outgoing(ACCOUNT, key="key-1")
+    with pytest.raises(CallDeferredError):
+        calls.settled("key-1")
+    assert (pace.turns, pace.slow) == ([0.5, 0.5], [])
+    calls.close()
+
+
+@pytest.mark.parametrize(
+    ("told", "least", "most"),
+    [
+        ("7", 7, 7),
+        ("0", 0, 0),
+        ("", 5, 5),
+        ("soon", 5, 5),
+        ("9" * 30, 5, 5),
+        (format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True), 3500, 3600),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 1, 1),
+    ],
+)
+def test_both_forms_of_retry_after_are_read(told: str, least: float, most: float) -> None:
+    with pytest.raises(RateLimitedError) as caught:
+        standard(gives(429, {}, {"Retry-After": told})).hold_outgoing(ACCOUNT, key="k")
+    assert least <= (caught.value.retry_after_s or 0) <= most
+
+
+@pytest.mark.parametrize("wrong", ["0", "0.05", "1001", "-1", "5e3", "many", "\u0665", "nan"])
+def test_a_rate_of_calls_is_a_number_within_bounds(wrong: str) -> None:
+    for check in (check_settings, check_fireblocks, check_bitgo):
+        check({"calls_per_s": "2.5"})
+        with pytest.raises(InputError) as caught:
+            check({"calls_per_s": wrong})
+        assert caught.value.field == "calls_per_s"
 
 
 def test_a_fireblocks_call_carries_a_token_bound_to_its_body_and_path() -> None:

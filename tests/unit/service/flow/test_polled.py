@@ -9,7 +9,7 @@ import pytest
 
 from service.domain.ids import ConnectionId
 from service.domain.intake import Item, Outcome
-from service.flow.intake.polled import PolledIntake
+from service.flow.intake.polled import AT_ONCE, PolledIntake
 from service.ports.store.polling import WaitingEvent
 
 
@@ -27,11 +27,11 @@ class Store:
         self.done: set[int] = set()
         self.changed = asyncio.Event()
 
-    async def waiting(self, limit: int) -> Sequence[WaitingEvent]:
+    async def waiting(self, limit: int, after: int) -> Sequence[WaitingEvent]:
         self.defects -= 1
         if self.defects >= 0:
             raise ZeroDivisionError
-        return [one for one in self.events.values() if one.id not in self.done][:limit]
+        return [self.events[n] for n in sorted(self.events) if n not in self.done and n > after][:limit]
 
     async def taken(self, ids: Sequence[int]) -> None:
         self.done.update(ids)
@@ -39,8 +39,8 @@ class Store:
 
 
 def submit(item: Item) -> "asyncio.Future[Outcome]":
-    """Break on the event 1, as a defect of ours would."""
-    if item.received.activity.event_id == "audit:1":
+    """Break on the event 1 and those of a thousand on, as a defect of ours would."""
+    if item.received.activity.event_id in {"audit:1", *(f"audit:{1000 + n}" for n in range(3 * AT_ONCE))}:
         raise ZeroDivisionError
     future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
     future.set_result(cast("Outcome", None))
@@ -59,5 +59,22 @@ def test_intake_of_polled_events_outlives_any_error(defects: int) -> None:
         task.cancel()
         waiting.cancel()
         await asyncio.gather(task, waiting, return_exceptions=True)
+
+    asyncio.run(play())
+
+
+def test_however_many_break_what_came_after_them_is_taken_and_they_are_tried_again() -> None:
+    async def play() -> None:
+        broken = range(1000, 1000 + 3 * AT_ONCE)
+        store = Store([event(n) for n in (*broken, 5000)])
+        taking = PolledIntake(submit, store)
+        for _ in range(4):
+            await taking.look()
+        assert store.done == {5000}
+        first = await store.waiting(1, 0)
+        assert first[0].id == broken.start, "they stay"
+        store.events[2] = event(2)
+        await taking.look()
+        assert store.done == {2, 5000}, "a look begins anew when it found the end"
 
     asyncio.run(play())

@@ -1,0 +1,116 @@
+"""How fast a platform is called, over all workers: its own rate, what a 429 asks for, and what tightens first."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+
+import pytest
+
+from service.custody.standard.calls import StandardCalls
+from service.domain.errors import CallDeferredError
+from service.domain.ids import ConnectionId
+from service.domain.plan import Step, StepState
+from service.flow import contain
+from service.flow.contain import Hands
+from service.ports.custody import ConnectionConfig, ContainmentCalls
+from service.store.gate_holds import SqlGateHolds
+from tests.integration.containment.conftest import Scene
+from tests.integration.containment.test_outage import SECRET, incident_on
+from tests.support.recording_platform import RecordingPlatform, serving
+from workers.lines import Lines
+from workers.pace import Turns
+
+pytestmark = pytest.mark.servers
+MAIN = ConnectionId("main")
+RATE = 4
+ENDED = {StepState.FAILED, StepState.REFUSED, StepState.UNKNOWN}
+
+
+@contextmanager
+def worker(scene: Scene, base: str, slept: list[float]) -> Iterator[Hands]:
+    """One worker with lines of its own; it sleeps by the scene's clock."""
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        scene.clock.pass_by(timedelta(seconds=seconds))
+
+    def platform(connection: ConnectionId) -> ContainmentCalls:
+        settings = {"action_url": f"{base}/action", "status_url": f"{base}/status", "calls_per_s": str(RATE)}
+        Turns(scene.db, connection).require_open()
+        return lines.to(ConnectionConfig(connection, "standard", settings, lambda _: SECRET, ()), {})
+
+    lines = Lines(lambda config: StandardCalls(config, SqlGateHolds(scene.db)), partial(Turns, scene.db, sleep=sleep))
+    try:
+        yield replace(scene.hands(), platform=platform, heard=lines.heard, hurry=lines.hurry)
+    finally:
+        lines.close()
+
+
+def states(scene: Scene, held: list[Step]) -> set[StepState]:
+    return {scene.step(step.id).state for step in held}
+
+
+def turns(scene: Scene, *, urgent: bool) -> Callable[[float], None]:
+    return Turns(scene.db, MAIN, lambda: urgent, lambda _: None).turn
+
+
+def test_two_workers_share_one_rate(scene: Scene) -> None:
+    held = incident_on(scene, MAIN, 6)
+    platform, slept = RecordingPlatform(), list[float]()
+    with serving(platform) as base, worker(scene, base, slept) as one, worker(scene, base, slept) as two:
+        for number, step in enumerate(held):
+            contain.step((one, two)[number % 2], step.id)
+    assert states(scene, held) == {StepState.DONE}
+    calls_made = 2 * len(held)  # one to hold, one to ask
+    assert sum(slept) == pytest.approx((calls_made - RATE) / RATE, abs=0.05)
+
+
+def test_after_a_429_nobody_calls_until_then_and_no_attempt_is_used_up(scene: Scene) -> None:
+    first, *others = held = incident_on(scene, MAIN, 4)
+    platform, slept = RecordingPlatform(), list[float]()
+    platform.status_for_posts = 429
+    with serving(platform) as base, worker(scene, base, slept) as one, worker(scene, base, slept) as two:
+        contain.step(one, first.id)
+        assert len(platform.requests) == 1
+        for step in others:
+            contain.step(two, step.id)
+        assert len(platform.requests) == 1, "the other worker knows"
+        assert {scene.step(step.id).attempt for step in others} == {0}
+        platform.status_for_posts = 200
+        scene.clock.pass_by(timedelta(seconds=6))
+        for _ in range(3):
+            for step in held:
+                contain.step(two, step.id)
+            scene.clock.pass_by(timedelta(seconds=2))
+    assert states(scene, held) == {StepState.DONE}
+    assert [action for _, action in platform.effects] == ["hold_outgoing"] * len(held)
+
+
+def test_what_tightens_goes_before_everything_else(scene: Scene) -> None:
+    for _ in range(RATE // 2):
+        turns(scene, urgent=False)(RATE)
+    with pytest.raises(CallDeferredError) as caught:
+        turns(scene, urgent=False)(RATE)
+    assert 0 < (caught.value.retry_after_s or 0) <= 1
+    for _ in range(RATE):
+        turns(scene, urgent=True)(RATE)
+    with pytest.raises(CallDeferredError):
+        turns(scene, urgent=False)(RATE)
+
+
+def test_a_step_without_a_turn_is_put_off_and_comes_again(scene: Scene) -> None:
+    (step,) = incident_on(scene, MAIN, 1)
+    for _ in range(RATE + 2 * RATE):  # the burst, and all who may wait
+        turns(scene, urgent=True)(RATE)
+    platform = RecordingPlatform()
+    with serving(platform) as base, worker(scene, base, []) as hands:
+        contain.step(hands, step.id)
+        found = scene.step(step.id)
+        assert (found.state in ENDED, platform.requests) == (False, [])
+        scene.clock.pass_by(timedelta(seconds=4))
+        contain.step(hands, step.id)
+        scene.clock.pass_by(timedelta(seconds=1))
+        contain.step(hands, step.id)
+    assert scene.step(step.id).state is StepState.DONE
