@@ -4,7 +4,7 @@ Run from the repository: `python -m bench.chaos [--seed N] [--faults 34] [--seco
 starts a real `portcullis up` beside the emulated platform. Webhooks come at a steady rate all the time; some incidents are
 opened in the calm, then the others while processes are killed and the platform's answers are cut. The exit code is 0 when
 every proof holds. Times are from the first try to deliver the webhook to the platform acting on the hold, on shared
-processors: they say what a user of such a machine sees, and only ratios travel to another one.
+processors: they say what a user of such a machine sees, and only ratios travel to another one. People vote meanwhile.
 """
 
 import argparse
@@ -12,11 +12,9 @@ import json
 import math
 import secrets
 import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -30,7 +28,8 @@ from bench.chaos_faults import Fault, Hand, plan
 from bench.chaos_load import Sender
 from bench.chaos_picture import draw
 from bench.chaos_proofs import Proof, holds_ms, moving, proofs
-from bench.chaos_stage import Cast, Stage, running
+from bench.chaos_stage import CALM, FORGETFUL, GUARDED, VAULT, Cast, Stage, running, scratch
+from bench.chaos_votes import People
 
 CALM_GAP_S: Final = 0.6
 HOLDS_S: Final = 30.0
@@ -50,6 +49,8 @@ class Wish:
     per_s: float = 200.0
     warm_up_s: float = 6.0
     cast: Cast = field(default_factory=lambda: Cast(calm=14, guarded=36, forgetful=5, vault=9))
+    votes: int = 6
+    """How many requests people vote on."""
 
 
 SMALL: Final = Cast(calm=2, guarded=6, forgetful=0, vault=1)
@@ -68,6 +69,10 @@ class Happened:
     held_ms: dict[str, float] = field(default_factory=dict)
     settled_s: float = 0.0
     unsettled: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    """The requests that people voted on."""
+    unanswered: int = 0
+    """How often somebody who votes got no answer, or was told to try again."""
     proofs: list[Proof] = field(default_factory=list)
 
     def latencies(self, accounts: Sequence[tuple[str, str]]) -> list[float]:
@@ -84,16 +89,19 @@ class Run:
 
     def play(self) -> Happened:
         """Play all of it."""
-        accounts, calm = self._stage.cast.accounts, self._wish.cast.calm
-        with Sender(*self._stage.address) as sender:
+        cast = self._stage.cast
+        calm, others = cast.of(CALM), cast.of(GUARDED, FORGETFUL, VAULT)
+        stage = self._stage
+        people = People(stage.service.url, stage.crew, stage.layout.home, self._wish.votes)
+        with Sender(*stage.address) as sender, people:
             sender.flow(self._stage.usual(self._wish.seed), self._wish.per_s)
             time.sleep(self._wish.warm_up_s)
-            self._tell(f"calm: {calm} incidents at {self._wish.per_s:.0f} webhooks/s")
-            self._attack(sender, accounts[:calm], CALM_GAP_S)
-            self._until(lambda: len(self._held(accounts[:calm])) == calm, HOLDS_S)
-            self._disturb(sender, accounts[calm:])
-            self._settle(sender)
-            self._look(sender, accounts)
+            self._tell(f"calm: {len(calm)} incidents at {self._wish.per_s:.0f} webhooks/s")
+            self._attack(sender, calm, CALM_GAP_S)
+            self._until(lambda: len(self._held(calm)) == len(calm), HOLDS_S)
+            self._disturb(sender, others)
+            self._settle(sender, people)
+            self._look(sender, people, cast.accounts)
         return self.happened
 
     def _attack(self, sender: Sender, accounts: Sequence[tuple[str, str]], gap_s: float) -> None:
@@ -119,12 +127,12 @@ class Run:
             else:
                 happened.missed += 1
 
-    def _settle(self, sender: Sender) -> None:
+    def _settle(self, sender: Sender, people: People) -> None:
         began = time.monotonic()
         self._stage.platform.clear_faults()
         sender.flow(iter(()), 0)
         self._tell("no more faults: waiting for everything to come to rest")
-        self._until(lambda: not sender.waiting and not self._moving(), SETTLE_S)
+        self._until(lambda: not (sender.waiting or people.waiting or self._moving()), SETTLE_S)
         self.happened.settled_s = time.monotonic() - began
         self.happened.unsettled = self._moving()
 
@@ -134,8 +142,9 @@ class Run:
         except (OSError, psycopg.OperationalError) as error:
             return [f"the database: {error}"]
 
-    def _look(self, sender: Sender, accounts: Sequence[tuple[str, str]]) -> None:
+    def _look(self, sender: Sender, people: People, accounts: Sequence[tuple[str, str]]) -> None:
         happened = self.happened
+        happened.asked, happened.unanswered = people.asked, people.unanswered
         happened.webhooks = len(sender.taken)
         happened.sent_ms = {name.removeprefix("attack-"): told.sent_ms for (_, name), told in sender.told.items()}
         happened.held_ms = holds_ms(self._stage)
@@ -144,7 +153,8 @@ class Run:
                 "every webhook was taken in the end", not sender.waiting and not sender.refused, str(sender.refused[:3])
             ),
             Proof("everything came to rest", not happened.unsettled, "; ".join(happened.unsettled[:5])),
-            *proofs(self._stage, sender.taken, accounts),
+            Proof("nobody who voted was refused", not people.refused, "; ".join(people.refused[:3])),
+            *proofs(self._stage, sender.taken, accounts, people.asked),
         ]
 
     def _held(self, accounts: Sequence[tuple[str, str]]) -> set[str]:
@@ -181,7 +191,7 @@ def _shown(fault: Fault) -> str:
 def report(happened: Happened, wish: Wish) -> dict[str, object]:
     """Return the figures as JSON has them."""
     accounts = wish.cast.accounts
-    parts = {"calm": accounts[: wish.cast.calm], "under faults": accounts[wish.cast.calm :]}
+    parts = {"calm": wish.cast.of(CALM), "under faults": wish.cast.of(GUARDED, FORGETFUL, VAULT)}
     held = {name: happened.latencies(them) for name, them in parts.items()}
     return {
         "seed": wish.seed,
@@ -193,6 +203,7 @@ def report(happened: Happened, wish: Wish) -> dict[str, object]:
             name: {"n": len(them), "of": len(parts[name]), "p50": percentile(them, 50), "p99": percentile(them, 99)}
             for name, them in held.items()
         },
+        "votes": {"requests": len(happened.asked), "unanswered": happened.unanswered},
         "settled_s": round(happened.settled_s, 1),
         "proofs": [asdict(one) for one in happened.proofs],
         "holds": all(one.holds for one in happened.proofs),
@@ -212,8 +223,9 @@ def show(console: Console, happened: Happened, wish: Wish) -> None:
         proved.add_row(one.name, "[green]yes[/]" if one.holds else "[bold red]NO[/]", one.found)
     console.print(proved)
     console.print(
-        f"seed {wish.seed}: {len(happened.done)} faults, {happened.webhooks} webhooks taken, everything at rest "
-        f"{happened.settled_s:.1f} s after the last fault"
+        f"seed {wish.seed}: {len(happened.done)} faults, {happened.webhooks} webhooks taken, {len(happened.asked)} requests "
+        f"voted on ({happened.unanswered} of the people's calls unanswered), everything at rest {happened.settled_s:.1f} s "
+        "after the last fault"
     )
 
 
@@ -231,7 +243,7 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     wish = Wish(chosen.seed, chosen.faults, min(chosen.seconds, 130.0), chosen.per_s)
     if chosen.small:
-        wish = replace(wish, cast=SMALL, warm_up_s=1.0)
+        wish = replace(wish, cast=SMALL, warm_up_s=1.0, votes=1)
     console = Console(stderr=chosen.json)
     happened = carry_out(wish, console, chosen.keep)
     if chosen.picture is not None:
@@ -245,7 +257,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def carry_out(wish: Wish, console: Console, keep: Path | None = None) -> Happened:
     """Set the stage, play, and stop everything. Raises DrillError when the stage cannot be set."""
-    with Progress(console=console, transient=True) as bar, _folder(keep) as folder:
+    with Progress(console=console, transient=True) as bar, scratch(keep) as folder:
         spinner = bar.add_task(f"seed {wish.seed}: starting an installation", total=None)
 
         def tell(line: str) -> None:
@@ -254,18 +266,6 @@ def carry_out(wish: Wish, console: Console, keep: Path | None = None) -> Happene
 
         with running(folder, wish.cast) as stage:
             return Run(stage, wish, tell).play()
-
-
-@contextmanager
-def _folder(keep: Path | None) -> Iterator[Path]:
-    """A folder with a short path, because sockets go below it (unix(7)); open enough for the service's own users."""
-    if keep is not None:
-        keep.mkdir(mode=0o711, parents=True, exist_ok=True)
-        yield keep.absolute()
-        return
-    with tempfile.TemporaryDirectory(prefix="pcl-", dir="/tmp", ignore_cleanup_errors=True) as made:
-        Path(made).chmod(0o711)
-        yield Path(made)
 
 
 def picture(happened: Happened, wish: Wish) -> str:

@@ -18,12 +18,14 @@ from drills.runner.platform import Platform
 from service.runtime.layout import Layout
 
 KILLS: Final = {
-    "api": 0.16,
-    "containment": 0.13,
-    "containment child": 0.13,
-    "keys": 0.1,
-    "valkey": 0.1,
+    "api": 0.14,
+    "containment": 0.12,
+    "containment child": 0.12,
+    "keys": 0.08,
+    "valkey": 0.09,
     "postgres": 0.08,
+    "authority": 0.08,
+    "schedule": 0.05,
 }
 ANSWERS: Final = ("drop", "delay", "duplicate", "error_after_effect", "error_before_effect")
 MOST_KILLS: Final = 3

@@ -2,20 +2,25 @@
 
 Rules: what was answered 200 is stored; each containment step acted at the platform exactly once; where the platform keeps
 no ids, at most once, and the step says `unknown` or has the platform's receipt; every step has ended or waits for people;
-audit log and baselines prove themselves.
+each request that people voted on was decided, by votes that the authority signed; every part runs again; audit log and
+baselines prove themselves.
 """
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 from psycopg.rows import dict_row
 
 from bench.chaos_stage import FORGETFUL, Stage
 from drills.runner.proofs import prove
+from service.domain.errors import ApprovalError
+from service.domain.signed import verify
 from service.runtime.environment import read_environment
 from service.runtime.layout import Layout
 
@@ -45,7 +50,7 @@ def moving(layout: Layout) -> list[str]:
         ("step", "SELECT action || ' ' || state AS id FROM steps WHERE state IN ('ready', 'running', 'verifying')"),
         ("step that nobody told of", _UNTOLD),
     )
-    with _database(layout) as db:
+    with database(layout) as db:
         return [f"{what}: {row['id']}" for what, query in queries for row in db.execute(query)]
 
 
@@ -56,13 +61,16 @@ _UNTOLD = """
 """A step whose predecessors have all ended must not wait for them."""
 
 
-def proofs(stage: Stage, taken: set[tuple[str, str]], attacked: Sequence[tuple[str, str]]) -> list[Proof]:
-    """Look at everything; each proof names what contradicts it."""
-    with _database(stage.layout) as db:
+def proofs(
+    stage: Stage, taken: set[tuple[str, str]], attacked: Sequence[tuple[str, str]], asked: Sequence[str]
+) -> list[Proof]:
+    """Look at everything; each proof names what contradicts it. `asked`: the requests that people voted on."""
+    with database(stage.layout) as db:
         stored = {
             (r["connection_id"], r["event_id"]) for r in db.execute("SELECT connection_id, event_id FROM activities")
         }
         steps = db.execute("SELECT * FROM steps ORDER BY plan_id, position").fetchall()
+        undecided = _undecided(db, asked, (stage.layout.public / "authority-votes.pem").read_bytes())
     arrivals = [a for a in stage.platform.actions() if not str(a["id"]).startswith("bench-")]
     found = [
         _proof("every webhook that was answered 200 is stored", taken - stored),
@@ -71,6 +79,10 @@ def proofs(stage: Stage, taken: set[tuple[str, str]], attacked: Sequence[tuple[s
         _proof("every effect happened exactly once", _repeated(steps, arrivals)),
         _proof("nothing acted without a step", {a["id"] for a in arrivals} - _keys(steps, arrivals)),
         _proof("without ids at the platform: at most once, and what is not known says so", _forgetful(steps, arrivals)),
+    ]
+    found += [
+        _proof("what people voted on is decided, and every vote verifies", undecided),
+        _proof("every part runs again", _absent(stage.layout)),
     ]
     checks, said = prove(Path(stage.layout.home))
     return [*found, *(Proof(name, held, "" if held else "; ".join(said)) for name, held in checks)]
@@ -110,6 +122,23 @@ def _forgetful(steps: Sequence[Mapping[str, Any]], arrivals: Sequence[Mapping[st
     return found + [f"{s['action']} is {s['state']}" for s in mine if s["state"] in {"failed", "running", "verifying"}]
 
 
+def _undecided(db: "psycopg.Connection[dict[str, Any]]", asked: Sequence[str], votes_key_pem: bytes) -> list[str]:
+    query = "SELECT id, state FROM approvals WHERE id = ANY(%s) AND state NOT IN ('approved', 'executed')"
+    found = [f"{row['id']} is {row['state']}" for row in db.execute(query, (list(asked),))]
+    cast = db.execute("SELECT * FROM votes WHERE approval_id = ANY(%s)", (list(asked),)).fetchall()
+    for vote in cast:
+        try:
+            verify(votes_key_pem, vote["statement"].encode(), vote["signature"])
+        except ApprovalError as error:
+            found.append(f"the vote {vote['id']} does not verify: {error}")
+    return found + [f"{one} has no vote" for one in set(asked) - {vote["approval_id"] for vote in cast}]
+
+
+def _absent(layout: Layout) -> list[str]:
+    parts = json.loads(layout.state_file.read_text())["parts"]
+    return [f"{one['name']} does not run" for one in parts if one["pid"] is None or not psutil.pid_exists(one["pid"])]
+
+
 def _keys(steps: Sequence[Mapping[str, Any]], arrivals: Sequence[Mapping[str, Any]]) -> set[str]:
     keys = [str(s["idempotency_key"]) for s in steps]
     return {
@@ -138,6 +167,7 @@ def holds_ms(stage: Stage) -> dict[str, float]:
     return found
 
 
-def _database(layout: Layout) -> "psycopg.Connection[dict[str, Any]]":
+def database(layout: Layout) -> "psycopg.Connection[dict[str, Any]]":
+    """Open the installation's database to read."""
     url = (read_environment(layout, "schedule") or {})["PORTCULLIS_DATABASE_URL"]
     return psycopg.connect(url, row_factory=dict_row, autocommit=True)

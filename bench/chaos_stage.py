@@ -1,13 +1,15 @@
 """What bench/chaos.py plays on: the emulated platform and a fresh `portcullis up`, set up over HTTP as people would.
 
-Four connections of our own wire schema: `load` takes webhooks in bulk and can do nothing; `guarded` and `vault` stand for
-platforms that keep idempotency keys; `forgetful` for one that acts on every request anew and cannot be asked afterwards.
+Connections of our own wire schema: `load` takes webhooks in bulk and can do nothing; `single`, `calm`, `guarded` and `vault`
+stand for platforms that keep idempotency keys (several, because of each at most 50 accounts are held in an hour without
+people); `forgetful` for one that acts on every request anew and cannot be asked afterwards.
 """
 
 import base64
 import json
 import random
 import secrets
+import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -30,7 +32,7 @@ from drills.runner.setting_up import SetUp
 from drills.scenario import load_named
 from service.runtime.layout import Layout, layout_of
 
-LOAD, GUARDED, FORGETFUL, VAULT = "load", "guarded", "forgetful", "vault"
+LOAD, SINGLE, CALM, GUARDED, FORGETFUL, VAULT = "load", "single", "calm", "guarded", "forgetful", "vault"
 PAYERS: Final = 100
 """Accounts of `load`."""
 PLAIN_HISTORY: Final = 40
@@ -45,12 +47,22 @@ class Cast:
     guarded: int
     forgetful: int
     vault: int
+    single: int = 0
+
+    @property
+    def numbers(self) -> Mapping[str, int]:
+        """How many accounts each connection has."""
+        every = {SINGLE: self.single, CALM: self.calm, GUARDED: self.guarded}
+        return {**every, FORGETFUL: self.forgetful, VAULT: self.vault}
 
     @property
     def accounts(self) -> tuple[tuple[str, str], ...]:
-        """(connection, account) of all of them, the calm ones first."""
-        numbers = ((GUARDED, self.calm + self.guarded), (FORGETFUL, self.forgetful), (VAULT, self.vault))
-        return tuple((name, f"{name}-{n}") for name, most in numbers for n in range(most))
+        """(connection, account) of all of them."""
+        return tuple(one for name in self.numbers for one in self.of(name))
+
+    def of(self, *names: str) -> tuple[tuple[str, str], ...]:
+        """(connection, account) of those behind these connections."""
+        return tuple((name, f"{name}-{n}") for name in names for n in range(self.numbers[name]))
 
 
 @dataclass(slots=True)
@@ -136,6 +148,18 @@ class Stage:
 
 
 @contextmanager
+def scratch(keep: Path | None) -> Iterator[Path]:
+    """A folder with a short path, because sockets go below it (unix(7)); open enough for the service's own users."""
+    if keep is not None:
+        keep.mkdir(mode=0o711, parents=True, exist_ok=True)
+        yield keep.absolute()
+        return
+    with tempfile.TemporaryDirectory(prefix="pcl-", dir="/tmp", ignore_cleanup_errors=True) as made:
+        Path(made).chmod(0o711)
+        yield Path(made)
+
+
+@contextmanager
 def running(folder: Path, cast: Cast) -> Iterator[Stage]:
     """Start and set up everything below `folder`; stop all of it at the end. DrillError says what did not start."""
     with ExitStack() as started:
@@ -147,7 +171,7 @@ def running(folder: Path, cast: Cast) -> Iterator[Stage]:
         started.enter_context(installation.program)
         told = installation.wait()
         service = started.enter_context(Service(told.url))
-        known = {name: _whsec() for name in (LOAD, GUARDED, FORGETFUL, VAULT)}
+        known = {name: _whsec() for name in (LOAD, *cast.numbers)}
         stage = Stage(layout_of(home), service, platform, crew_of([]), cast, known, _whsec())
         _set_up(stage, told.token, receivers)
         yield stage

@@ -26,7 +26,7 @@ BROKER: Final = "PORTCULLIS_REDIS_URL"
 class NoDatabase:
     """Stands where other workers have theirs: a message that names an event of a database is refused."""
 
-    def begin(self) -> NoReturn:
+    def begin(self, *, on_disk: bool = True) -> NoReturn:  # noqa: ARG002  the port's word
         """Raise ConfigurationError."""
         raise ConfigurationError("a worker of back-tests has no database: this message is not for it")
 

@@ -1,11 +1,26 @@
-"""The job of the `containment` queue: one step of a plan at a custody platform."""
+"""The job of the `containment` queue: one step of a plan at a custody platform.
+
+A step that found the platform's line full is begun by whoever makes room on it: the sweeper would find it a second later.
+"""
+
+from typing import Final
 
 from service.domain.ids import StepId
 from service.flow import contain
 from service.flow.contain import Hands
 from workers.jobs import Jobs
 
+MOST_IN_A_ROW: Final = 3
+"""Steps that one job works on: their time limit is one job's together, and other queues wait."""
+
 
 def jobs(hands: Hands) -> Jobs:
     """Return the functions behind the names."""
-    return {"contain.step": lambda p: contain.step(hands, StepId(p["step_id"]))}
+    return {"contain.step": lambda p: _steps(hands, StepId(p["step_id"]))}
+
+
+def _steps(hands: Hands, first: StepId) -> None:
+    found: StepId | None = first
+    for _ in range(MOST_IN_A_ROW):
+        if found is not None:
+            found = contain.step(hands, found)

@@ -1,14 +1,15 @@
 """Binds job names to functions: when and how often, never what.
 
 Each job gets its ids and calls one flow function. Trace, incident and step ids are bound to the logs for its duration.
-A job that an event started is noted as handled once it worked, or once it is clear that repeating cannot help; what is
-not noted, the sweeper sends again. Whoever holds the broker can invent messages, so a message that names an event is
-believed only if the event's row starts this job with these very words: else one invented message could have another
-event's job noted as handled. A job whose words are more than ids runs for such a row alone. A job that is noted as handled
-is not done again. After a job the child goes on with the urgent one that it made due (`hurry.py`).
+A job that an event started is noted as handled once it worked and nothing urgent is left to do, or once it is clear that
+repeating cannot help; what is not noted, the sweeper sends again. Whoever holds the broker can invent messages, so a
+message that names an event is believed only if the event's row starts this job with these very words: else one invented
+message could have another event's job noted as handled. A job whose words are more than ids runs for such a row alone. A
+job that is noted as handled is not done again. After a job the child goes on with the urgent one that it made due
+(`hurry.py`).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from enum import Enum
 from typing import Any, Final, Protocol
@@ -16,6 +17,7 @@ from typing import Any, Final, Protocol
 import structlog
 from celery import Celery
 
+from service.domain.errors import PortcullisError
 from service.ports.store.unit import Database
 from workers.hurry import Hurry
 from workers.publish import Message, Waiting, done_key
@@ -94,48 +96,60 @@ def _runner(name: str, root: Callable[[], Root]) -> Callable[..., None]:
         message = Message(name, payload, trace_id, outbox_id)
         with _bound(message):
             try:
-                _work(root(), message)
+                done = _work(root(), message)
             except Exception as error:  # noqa: BLE001  every failure is judged in one place
                 pause = pause_before_retry(error, task.request.retries)
                 log_failure(name, error, pause)
                 if pause is not None:
                     try_again(task, error, pause)
                 if is_final(error):
-                    _note(root(), message)
+                    _note(root(), [message])
                 return
-        _go_on(root())
+        _note(root(), [*done, *_go_on(root())])
 
     return run
 
 
-def _work(root: Root, message: Message) -> None:
-    """Do one job and note that it is handled, unless it already is."""
+def _work(root: Root, message: Message) -> list[Message]:
+    """Do one job unless it is handled already; return it when it worked, to be noted."""
     standing = _standing(root.db, message)
-    if standing is _Standing.TO_DO:
-        root.jobs[message.job](message.payload)
-        _note(root, message)
-    elif standing is _Standing.INVENTED:
+    if standing is _Standing.INVENTED:
         log.error("job.not_genuine", outbox_id=message.outbox_id)
+    if standing is not _Standing.TO_DO:
+        return []
+    root.jobs[message.job](message.payload)
+    return [message]
 
 
-def _go_on(root: Root) -> None:
-    """Begin the urgent job that this one made due, and so on; whatever goes wrong, its published copy is still to come."""
+def _go_on(root: Root) -> Iterator[Message]:
+    """Begin the urgent job that this one made due, and so on; whatever goes wrong, its published copy is still to come.
+
+    Nothing is looked up first: its event is from a commit of this very child.
+    """
     for _ in range(MOST_IN_A_ROW):
         message = root.hurry.take(root.jobs.keys())
         if message is None:
             return
         with _bound(message):
             try:
-                _work(root, message)
+                root.jobs[message.job](message.payload)
             except Exception as error:  # noqa: BLE001  judged by whoever gets the published copy
                 log_failure(message.job, error, None)
                 return
+        yield message
 
 
-def _note(root: Root, message: Message) -> None:
-    if message.outbox_id is not None:
-        with root.db.begin() as uow:
-            uow.once(done_key(message.outbox_id, message.job))
+def _note(root: Root, messages: Sequence[Message]) -> None:
+    """Note what worked, after all that was urgent; what could not be noted is sent again, which every job endures."""
+    keys = [done_key(one.outbox_id, one.job) for one in messages if one.outbox_id is not None]
+    if not keys:
+        return
+    try:
+        with root.db.begin(on_disk=False) as uow:
+            for key in keys:
+                uow.once(key)
+    except PortcullisError as error:
+        log_failure(messages[0].job, error, None)
 
 
 def _bound(message: Message) -> AbstractContextManager[None]:

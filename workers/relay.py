@@ -1,13 +1,16 @@
 """Outbox → broker: publishes the jobs of every event once it is committed.
 
 One relay works at a time, whichever worker holds the advisory lock; the others wait to take over, unless whoever holds it
-is no worker (`leading.py`). It sleeps until a
-commit wakes it (LISTEN), and looks by itself once a second in case the wake-up was lost. A broker that is down delays
-everything and loses nothing: rows stay unpublished until it takes them. A crash between publishing and marking sends a
-job twice, which every job endures.
+is no worker (`leading.py`). It sleeps until a commit wakes it (LISTEN), and looks by itself once a second in case the
+wake-up was lost. A broker that is down delays everything and loses nothing: rows stay unpublished until it takes them. A
+crash between publishing and marking sends a job twice, which every job endures; so the marks need not wait for the disk.
+What a hold does not wait for is published `HEAD_START_S` later, because the child that opened an incident goes on towards
+its hold by itself (ADR 0029), and pages, mail and second copies of its own jobs would compete with it for the processor
+(ADR 0043).
 """
 
 import threading
+import time
 from collections.abc import Mapping
 from functools import partial
 from typing import Final, LiteralString
@@ -17,6 +20,7 @@ import structlog
 
 from service.domain.errors import UnavailableError
 from service.domain.secrets import Secret
+from service.flow.routes import HURRIED, JOBS_OF, QUEUES
 from workers.leading import ForeignHands
 from workers.publish import CeleryQueue, Waiting
 
@@ -24,7 +28,17 @@ LOCK: Final = 0x706F7274_00000001
 """The advisory lock's number: `port` and 1."""
 BATCH: Final = 100
 POLL_S: Final = 1.0
+HEAD_START_S: Final = 0.05
+"""Seconds."""
+FIRST: Final = tuple(
+    name for name, jobs in JOBS_OF.items() if any(QUEUES[j.partition(".")[0]] in HURRIED for j in jobs)
+)
+"""Events that start a job in a queue which a hold waits for."""
 _STANDBY_S: Final = 2.0
+_WAITING: Final[LiteralString] = """
+    SELECT id, event, payload, trace_id, event = ANY(%s) AS first FROM outbox WHERE published_at IS NULL
+    ORDER BY first DESC, id LIMIT %s
+"""
 _PAUSE_AFTER_ERROR_S: Final = 1.0
 
 log = structlog.get_logger(__name__)
@@ -38,6 +52,8 @@ class Relay:
         self._queue = queue
         self._stop = stop
         self._fork_guard = fork_guard
+        self._seen: dict[int, float] = {}
+        """When an event that waits was first seen, by this process's own clock."""
 
     def run(self) -> None:
         """Relay until stopped; a lost database or broker is tried again for ever."""
@@ -52,6 +68,7 @@ class Relay:
     def _lead(self, connection: psycopg.Connection) -> None:
         foreign = ForeignHands(LOCK)
         connection.execute("LISTEN outbox")
+        connection.execute("SET synchronous_commit TO off")
         while not self._stop.is_set():
             if _locked(connection):
                 while not self._stop.is_set():
@@ -65,28 +82,32 @@ class Relay:
         """Publish what waits, then sleep until there is more."""
         try:
             with self._fork_guard:
-                more = self.publish_waiting(connection)
+                soon_s = self.publish_waiting(connection)
         except UnavailableError as error:
             log.warning("relay.broker_lost", message=str(error))
             self._stop.wait(_PAUSE_AFTER_ERROR_S)
             return
-        if not more:
-            next(connection.notifies(timeout=POLL_S, stop_after=1), None)
+        if soon_s > 0:
+            next(connection.notifies(timeout=soon_s, stop_after=1), None)
 
-    def publish_waiting(self, connection: psycopg.Connection) -> bool:
-        """Publish the oldest waiting events; return whether there may be more. Raises UnavailableError."""
-        rows = connection.execute(
-            "SELECT id, event, payload, trace_id FROM outbox WHERE published_at IS NULL ORDER BY id LIMIT %s", (BATCH,)
-        ).fetchall()
+    def publish_waiting(self, connection: psycopg.Connection) -> float:
+        """Publish the oldest waiting events; return after how many seconds to look again. Raises UnavailableError."""
+        rows = connection.execute(_WAITING, (list(FIRST), BATCH)).fetchall()
+        now = time.monotonic()
+        self._seen = {row[0]: self._seen.get(row[0], now) for row in rows}
+        due = [row for row in rows if row[4] or now - self._seen[row[0]] >= HEAD_START_S]
         sent: list[int] = []
         try:
-            for number, event, payload, trace_id in rows:
+            for number, event, payload, trace_id, _ in due:
                 self._publish(number, event, payload, trace_id)
                 sent.append(number)
         finally:
             # What went out is marked even when the broker failed in between.
-            connection.execute("UPDATE outbox SET published_at = now() WHERE id = ANY(%s)", (sent,))
-        return len(rows) == BATCH
+            if sent:
+                connection.execute("UPDATE outbox SET published_at = now() WHERE id = ANY(%s)", (sent,))
+        if len(due) < len(rows):
+            return HEAD_START_S
+        return 0.0 if len(rows) == BATCH else POLL_S
 
     def _publish(self, number: int, event: str, payload: dict[str, str], trace_id: str | None) -> None:
         try:

@@ -29,6 +29,7 @@ from service.chain.guard import guard_code
 from service.chain.safe_service import HttpSafeService
 from service.clock import SystemClock
 from service.config import Settings
+from service.custody.base import trusted
 from service.discovery import declarations
 from service.domain.bitcoin.network import network_of
 from service.domain.errors import ConfigurationError, NotFoundError
@@ -90,6 +91,7 @@ class WorkerRoot:
 def containment_root(settings: Settings) -> WorkerRoot:
     """Wire the containment worker. Raises ConfigurationError, and HsmError when the token does not open."""
     hurry = Hurry()
+    trusted()  # now, because the first hold would wait for it
     db, owner = _database(settings, hurry), _owner()
     token = PlatformToken.open(_token(settings))
     require_pinned(settings.public / "containment-seal.pem", token.secrets.public_key_pem())

@@ -47,7 +47,7 @@ def new_client(config: ConnectionConfig) -> httpx.Client:
 
     An idle line is given up before the other side would (uvicorn: 5 s): a request into a closing line is an answer lost.
     """
-    inner = httpx.HTTPTransport(verify=_trusted(), limits=httpx.Limits(keepalive_expiry=4.0))
+    inner = httpx.HTTPTransport(verify=trusted(), limits=httpx.Limits(keepalive_expiry=4.0))
     return httpx.Client(timeout=TIMEOUT, transport=_Listening(inner, config.heard))
 
 
@@ -74,7 +74,7 @@ class _Listening(httpx.BaseTransport):
 
 
 @cache
-def _trusted() -> SSLContext:
+def trusted() -> SSLContext:
     """The authorities that are trusted, read once a process: reading them takes longer than a call."""
     return httpx.create_ssl_context()
 

@@ -14,6 +14,7 @@ Rules:
 
 import hashlib
 import hmac
+import json
 import secrets
 from typing import Final
 
@@ -28,6 +29,9 @@ MAX_BYTES: Final = 1 << 20
 SALT_BYTES: Final = 32
 """Length of a commitment's salt, exactly: a fixed length keeps salt and value apart without a separator."""
 
+_ENCODER: Final = json.JSONEncoder(
+    ensure_ascii=False, check_circular=False, allow_nan=False, sort_keys=True, separators=(",", ":")
+)
 _MAX_INTEGER: Final = 2**53 - 1
 _MAX_TAG: Final = 64
 _COMMITMENT_TAG: Final = b"portcullis/commitment/v1"
@@ -39,7 +43,9 @@ def canonical(document: object) -> bytes:
     Raises `InputError` that names the offending place as a JSON path (`$.steps[2].amount`).
     """
     _check(document, "$", depth=0)
-    encoded = rfc8785.dumps(document)  # type: ignore[arg-type]  # _check has just proved the shape
+    # In ASCII the standard library writes the same, many times faster: keys sort alike, escapes are alike (RFC 8785 3.2).
+    text = _ENCODER.encode(document)
+    encoded = text.encode() if text.isascii() else rfc8785.dumps(document)  # type: ignore[arg-type]  # see _check
     if len(encoded) > MAX_BYTES:
         raise InputError(f"the document is {len(encoded)} bytes in canonical form, at most {MAX_BYTES}", field="$")
     return encoded
@@ -50,7 +56,12 @@ def digest(tag: str, document: object) -> str:
 
     `tag` is like `portcullis/approval/v1`: 1 to 64 visible ASCII characters. Raises `InputError` as `canonical` does.
     """
-    return hashlib.sha256(_tag_bytes(tag) + b"\x00" + canonical(document)).hexdigest()
+    return digest_of(tag, canonical(document))
+
+
+def digest_of(tag: str, encoded: bytes) -> str:
+    """Return the digest of a document whose canonical bytes are at hand. Raises `InputError` for a wrong tag."""
+    return hashlib.sha256(_tag_bytes(tag) + b"\x00" + encoded).hexdigest()
 
 
 def new_salt() -> bytes:

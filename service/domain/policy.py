@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -134,8 +135,12 @@ def parse_policy_text(text: str) -> Policy:
     return parse_policy(fields)
 
 
+@lru_cache(maxsize=4)
 def policy_in_force(signed: Signed | None, public_key_pem: bytes) -> Policy:
-    """Return the signed policy, verified. Raises ApprovalError when there is none or its signature is not good."""
+    """Return the signed policy, verified. Raises ApprovalError when there is none or its signature is not good.
+
+    What was found good stays so: it is remembered by its exact text, signature and key, because every hold asks for it.
+    """
     if signed is None:
         raise ApprovalError("no policy is in force: complete the set-up")
     return parse_policy(opened(signed, TAG, public_key_pem))

@@ -34,7 +34,7 @@ from service.domain.errors import (
     RetryKind,
     StaleFenceError,
 )
-from service.domain.events import ConnectionLost, Event, StepFailed, StepUnknown, StepVerified
+from service.domain.events import ConnectionLost, StepFailed, StepUnknown, StepVerified
 from service.domain.ids import AccountId, ConnectionId, StepId
 from service.domain.plan import Effect, Lane, Receipt, Step, StepState, Verdict
 from service.domain.quorum import PreAuthorised
@@ -83,23 +83,25 @@ class Hands:
     multisig: MultisigControl | None = None
 
 
-def step(hands: Hands, step_id: StepId) -> None:
-    """Work on one step as far as it goes now; safe to call at any time, twice or at once from two workers."""
-    with hands.db.begin() as uow:
+def step(hands: Hands, step_id: StepId) -> StepId | None:
+    """Work on one step as far as it goes now; safe to call at any time, twice or at once from two workers.
+
+    Returns a step that found the same platform's line full meanwhile, for whoever has a hand free.
+    """
+    with hands.db.begin(on_disk=False) as uow:  # the number of a forgotten claim is never given again
         found = uow.plans.step(step_id)
         if found.lane is not hands.lane or found.action not in hands.actions:
             log.error("step.not_mine", step_id=step_id, lane=found.lane.value, action=found.action)
-            return
+            return None
         uow.lock(f"target:{found.target.connection}/{found.target.value}")
         claim = uow.plans.claim(step_id, owner=hands.owner, lease=LEASE)
         if claim is None:
-            return
+            return None
         connection = found.target.connection
-        troubled = hands.platform is not None and uow.lines.line(connection) is not None
-        wait = uow.lines.admit(connection, step_id) if hands.platform is not None else None
-        if wait is not None:
+        line = uow.lines.line(connection) if hands.platform is not None else None
+        if hands.platform is not None and (wait := uow.lines.admit(connection, step_id, line)) is not None:
             uow.plans.put_off(step_id, claim.step.fence, wait)
-            return
+            return None
         account = _account(uow, claim.step)
     try:
         with hands.keep(step_id, claim.step.fence):
@@ -107,14 +109,18 @@ def step(hands: Hands, step_id: StepId) -> None:
     except StaleFenceError:
         log.warning("step.taken_over", step_id=step_id, fence=claim.step.fence)
     finally:
-        _note_line(hands, found, troubled=troubled)
+        healthy = _note_line(hands, found, troubled=line is not None)
+    if hands.platform is None or not healthy:
+        return None
+    with hands.db.begin(on_disk=False) as uow:
+        return uow.lines.make_room(connection)
 
 
-def _note_line(hands: Hands, worked_on: Step, *, troubled: bool) -> None:
-    """Write down whether the platform answered; page people, once, about one that is dead."""
+def _note_line(hands: Hands, worked_on: Step, *, troubled: bool) -> bool:
+    """Write down whether the platform answered; page people, once, about one that is dead. Say whether all was well."""
     connection, heard = worked_on.target.connection, hands.heard(worked_on.target.connection)
     if heard is not False and not troubled:
-        return
+        return True
     with hands.db.begin() as uow:
         if heard is None:
             uow.lines.give_turn(connection)
@@ -126,17 +132,18 @@ def _note_line(hands: Hands, worked_on: Step, *, troubled: bool) -> None:
             sentence = f"{connection} answers nothing: its steps wait and are tried again, everyone on call is paged"
             event = ConnectionLost(connection, worked_on.incident_id)
             uow.record(_line_entry(uow, worked_on, "connection.lost", sentence), event)
+    return False
 
 
 def _line_entry(uow: UnitOfWork, worked_on: Step, kind: str, sentence: str) -> Entry:
-    connection = worked_on.target.connection
-    facts = {"connection": connection}
-    return Entry(
-        kind=kind, at=uow.now, subject=connection, sentence=sentence, incident_id=worked_on.incident_id, facts=facts
-    )
+    on = worked_on.target.connection
+    facts = {"connection": on}
+    return Entry(kind=kind, at=uow.now, subject=on, sentence=sentence, incident_id=worked_on.incident_id, facts=facts)
 
 
 def _account(uow: UnitOfWork, planned: Step) -> AccountId | None:
+    if planned.lane is Lane.CONTAINMENT and planned.approval_id is None:
+        return None  # a platform knows the account by its own name
     ref = planned.target.value if planned.target.kind == "account" else planned.target.account
     found = None if ref is None else uow.registry.account_at(AccountRef(planned.target.connection, ref))
     return None if found is None else found.id
@@ -302,7 +309,8 @@ class _Attempt:
             if isinstance(self._action.approval, PreAuthorised) and planned.approval_id is None:
                 confirm_by = uow.now + self._action.approval.confirm_within
                 uow.attention.set_timer("step.confirm", planned.id, confirm_by, {"incident": planned.incident_id})
-            uow.plans.write(planned.id, planned.fence, Change(StepState.VERIFYING), keep_lease=True)
+            if self._state is not StepState.VERIFYING:
+                uow.plans.write(planned.id, planned.fence, Change(StepState.VERIFYING), keep_lease=True)
             change = Change(StepState.DONE, receipt=receipt, verdict=Verdict.HOLDS, confirm_by=confirm_by)
             uow.plans.write(planned.id, planned.fence, change)
             reference = "" if receipt is None else receipt.reference
@@ -336,25 +344,20 @@ class _Attempt:
     def _end(
         self, state: StepState, kind: str, sentence: str, reason: str, facts: Mapping[str, object] | None = None
     ) -> None:
-        event = StepFailed(self._step.id, self._step.incident_id)
         with self._hands.db.begin() as uow:
             uow.plans.write(self._step.id, self._step.fence, Change(state, reason=reason))
-            uow.record(self._entry(uow, kind, sentence, facts), event)
+            uow.record(self._entry(uow, kind, sentence, facts), StepFailed(self._step.id, self._step.incident_id))
 
     def _doubt(self, reason: str) -> None:
         """Become `unknown` and ask again later; people are told once."""
-        event: tuple[Event, ...] = (StepUnknown(self._step.id, self._step.incident_id),)
-        if self._state is StepState.UNKNOWN:
-            event = ()
-        elapsed = self._hands.clock.now() - self._began
-        pause = min(max(elapsed / 4, timedelta(seconds=5)), _LONGEST_DOUBT)
+        now = self._hands.clock.now()
+        due_at = now + min(max((now - self._began) / 4, timedelta(seconds=5)), _LONGEST_DOUBT)
+        change = Change(StepState.UNKNOWN, reason=reason, verdict=Verdict.CANNOT_TELL, due_at=due_at)
         with self._hands.db.begin() as uow:
-            change = Change(
-                StepState.UNKNOWN, reason=reason, verdict=Verdict.CANNOT_TELL, due_at=self._hands.clock.now() + pause
-            )
             uow.plans.write(self._step.id, self._step.fence, change)
-            if event:
-                uow.record(self._entry(uow, "step.unknown", f"Unknown: {self.sentence}: {reason}"), *event)
+            if self._state is not StepState.UNKNOWN:
+                event = StepUnknown(self._step.id, self._step.incident_id)
+                uow.record(self._entry(uow, "step.unknown", f"Unknown: {self.sentence}: {reason}"), event)
 
     def _postpone_or_refuse(self, error: PortcullisError) -> None:
         if error.retry is RetryKind.LATER:

@@ -17,7 +17,7 @@ from typing import Final
 
 from service.actions.base import ContainmentAction
 from service.domain.approval import MAX_ITEMS, ActionDocument, ApprovalState, Draft, step_item
-from service.domain.canonical import canonical, digest
+from service.domain.canonical import canonical, digest_of
 from service.domain.compromise import deepest, explained
 from service.domain.errors import ApprovalError, InputError
 from service.domain.events import (
@@ -59,18 +59,18 @@ class Desk:
 
 def plan(desk: Desk, incident_id: IncidentId) -> None:
     """Make an incident's first plan; safe to repeat."""
-    with desk.db.begin() as uow:
+    with desk.db.begin(on_disk=False) as uow:
         incident = uow.incidents.lock_incident(incident_id)
-        if incident.state is not IncidentState.CLOSED and not uow.plans.of_incident(incident_id):
+        if incident.state is not IncidentState.CLOSED and not uow.plans.is_planned(incident_id):
             _propose(desk, uow, incident, even_empty=True)
 
 
 def extend(desk: Desk, incident_id: IncidentId) -> None:
     """Plan what a wider incident adds: new targets, deeper loss of keys, higher severity; safe to repeat."""
-    with desk.db.begin() as uow:
+    with desk.db.begin(on_disk=False) as uow:
         incident = uow.incidents.lock_incident(incident_id)
         if incident.state is not IncidentState.CLOSED:
-            _propose(desk, uow, incident, even_empty=not uow.plans.of_incident(incident_id))
+            _propose(desk, uow, incident, even_empty=not uow.plans.is_planned(incident_id))
 
 
 def request(desk: Desk, incident_id: IncidentId, action: str, requester: str) -> None:
@@ -96,7 +96,7 @@ def request(desk: Desk, incident_id: IncidentId, action: str, requester: str) ->
 
 def advance(desk: Desk, step_id: StepId) -> None:
     """After a step ended: let go what waited for it, plan the rotation when its addresses are known, note the times."""
-    with desk.db.begin() as uow:
+    with desk.db.begin(on_disk=False) as uow:
         incident = uow.incidents.lock_incident(uow.plans.step(step_id).incident_id)
         steps = uow.plans.steps_of(incident.id)
         _unblock(uow, steps)
@@ -156,8 +156,8 @@ def _store(desk: Desk, uow: UnitOfWork, incident: Incident, proposal: _Proposal)
         "compromised": deepest(lost).value,
         "because": explained(lost),
     }
-    body = document(head, proposal.steps)
-    plan_digest = digest(PLAN_TAG, body)
+    body = canonical(document(head, proposal.steps))
+    plan_digest = digest_of(PLAN_TAG, body)
     steps, requests = _ask(desk, uow, incident, plan_digest, proposal)
     made = Plan(
         id=proposal.plan_id,
@@ -170,12 +170,13 @@ def _store(desk: Desk, uow: UnitOfWork, incident: Incident, proposal: _Proposal)
         created_at=uow.now,
         steps=steps,
     )
-    uow.plans.add(made, canonical(body).decode())
+    uow.plans.add(made, body.decode())
     _record(desk, uow, incident, made, head["because"])
     _record_limit(uow, made, [s for s in proposal.steps if s.reason == OVER_LIMIT])
     for asked in requests:
         uow.record(requested_entry(asked), ApprovalRequested(asked.id))
-    _unblock(uow, uow.plans.steps_of(incident.id))  # what a new step waits for may have ended before it was planned
+    if any(s.state is StepState.WAITING_STEP for s in steps):
+        _unblock(uow, uow.plans.steps_of(incident.id))  # what a new step waits for may have ended before it was planned
     if incident.state is IncidentState.CONTAINED and any(_tightens(s) and s.state not in FINISHED for s in steps):
         uow.incidents.reopen(incident.id)
 

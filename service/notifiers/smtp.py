@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
+from functools import cache
 from typing import Final, Literal
 
 from service.domain.errors import (
@@ -94,18 +95,17 @@ class SmtpChannel:
                 raise smtplib.SMTPResponseException(code, text)
 
     def _open(self) -> smtplib.SMTP:
-        context = ssl.create_default_context()
         connection: smtplib.SMTP
         try:
             if self.security == "tls":
-                connection = smtplib.SMTP_SSL(self.host, self.port, timeout=self.timeout_s, context=context)
+                connection = smtplib.SMTP_SSL(self.host, self.port, timeout=self.timeout_s, context=_trusted())
             else:
                 connection = smtplib.SMTP(self.host, self.port, timeout=self.timeout_s)
         except OSError as error:
             raise UnavailableError(f"the mail server {self.host}:{self.port} did not answer: {error}") from error
         try:
             if self.security == "starttls":
-                connection.starttls(context=context)
+                connection.starttls(context=_trusted())
             if self.user and self.password:
                 connection.login(self.user, self.password.reveal())
         except smtplib.SMTPAuthenticationError as error:
@@ -115,6 +115,12 @@ class SmtpChannel:
             connection.close()
             raise UnavailableError(f"the mail server {self.host}:{self.port} could not be entered: {error}") from error
         return connection
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """The authorities that are trusted, read once a process: reading them takes longer than a mail."""
+    return ssl.create_default_context()
 
 
 @contextmanager

@@ -57,13 +57,15 @@ class SqlDatabase:
         self._committed = committed
 
     @contextmanager
-    def begin(self) -> Iterator[SqlUnitOfWork]:
+    def begin(self, *, on_disk: bool = True) -> Iterator[SqlUnitOfWork]:
         """Begin a transaction; see the port."""
         try:
             with self.engine.connect() as connection:
                 transaction = connection.begin()
                 uow = SqlUnitOfWork(connection, self._clock.now())
                 yield uow
+                if not on_disk:
+                    connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
                 _commit(transaction)
         except (OperationalError, InterfaceError, PoolTimeoutError) as error:
             raise UnavailableError(

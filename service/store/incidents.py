@@ -9,7 +9,9 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Row,
+    Select,
     and_,
+    bindparam,
     func,
     insert,
     literal,
@@ -124,7 +126,7 @@ class IncidentRepository:
 
     def add(self, incident: Incident) -> None:
         """Insert a new incident."""
-        values = {name: getattr(incident, name) for name in Incident.__dataclass_fields__}
+        values: dict[str, Any] = {name: getattr(incident, name) for name in Incident.__dataclass_fields__}
         values |= {
             "kind": incident.kind.value,
             "severity": int(incident.severity),
@@ -132,7 +134,7 @@ class IncidentRepository:
             "entities": list(incident.entities),
             "verdict": None if incident.verdict is None else incident.verdict.value,
         }
-        self._connection.execute(insert(incidents).values(**values))
+        self._connection.execute(insert(incidents), values)
 
     def widen(
         self,
@@ -182,7 +184,8 @@ class IncidentRepository:
     def ask_learning(self, kind: str, subject: str, payload: bytes) -> None:
         """Leave a request for the learning sequence; intake moves it over in order."""
         self._connection.execute(
-            insert(learning_requests).values(kind=kind, subject=subject, payload=payload, created_at=self._now)
+            insert(learning_requests),
+            {"kind": kind, "subject": subject, "payload": payload, "created_at": self._now},
         )
 
     def reach(self, entities: Sequence[str]) -> Sequence[str]:
@@ -216,31 +219,8 @@ class IncidentRepository:
     def balances(self, entities: Sequence[str]) -> Mapping[str, Decimal]:
         """See the port."""
         asked = list(dict.fromkeys(_accounts_in(entities)))
-        columns = (literal([a[i] for a in asked], ARRAY(Text)) for i in range(2))
-        wanted = func.unnest(*columns).table_valued("connection", "ref").render_derived()
-        recent = (
-            select(activities.c.asset, activities.c.balance_usd, activities.c.id)
-            .where(
-                activities.c.connection_id == wanted.c.connection,
-                activities.c.account == wanted.c.ref,
-                activities.c.balance_usd.is_not(None),
-            )
-            .order_by(activities.c.id.desc())
-            .limit(_RECENT)
-            .correlate(wanted)
-            .lateral("recent")
-        )
-        newest = (
-            select(recent.c.balance_usd)
-            .ext(distinct_on(recent.c.asset))
-            .order_by(recent.c.asset, recent.c.id.desc())
-            .lateral("newest")
-        )
-        told = select(func.sum(newest.c.balance_usd).label("balance_usd")).lateral("told")
-        query = select(wanted.c.connection, wanted.c.ref, told.c.balance_usd).select_from(
-            wanted.join(told, told.c.balance_usd.is_not(None))
-        )
-        rows = self._connection.execute(query)
+        named = {"connections": [connection for connection, _ in asked], "refs": [ref for _, ref in asked]}
+        rows = self._connection.execute(_BALANCES, named)
         return {f"account:{row.connection}/{row.ref}": Decimal(row.balance_usd) for row in rows}
 
     def reopen(self, incident_id: IncidentId) -> None:
@@ -291,6 +271,37 @@ _SIGNED: Final = ("signed", "broadcast", "confirmed")
 _SIGNED_KINDS: Final = tuple(f"withdrawal.{state}" for state in _SIGNED)
 _RECENT: Final = 5_000
 """How far back an account's balances are looked for: its newest activities that told one."""
+
+
+def _balances() -> Select[Any]:
+    """Return the sum of each account's newest told balances, one for each asset."""
+    columns = (bindparam(name, type_=ARRAY(Text)) for name in ("connections", "refs"))
+    wanted = func.unnest(*columns).table_valued("connection", "ref").render_derived()
+    recent = (
+        select(activities.c.asset, activities.c.balance_usd, activities.c.id)
+        .where(
+            activities.c.connection_id == wanted.c.connection,
+            activities.c.account == wanted.c.ref,
+            activities.c.balance_usd.is_not(None),
+        )
+        .order_by(activities.c.id.desc())
+        .limit(_RECENT)
+        .correlate(wanted)
+        .lateral("recent")
+    )
+    newest = (
+        select(recent.c.balance_usd)
+        .ext(distinct_on(recent.c.asset))
+        .order_by(recent.c.asset, recent.c.id.desc())
+        .lateral("newest")
+    )
+    told = select(func.sum(newest.c.balance_usd).label("balance_usd")).lateral("told")
+    known = wanted.join(told, told.c.balance_usd.is_not(None))
+    return select(wanted.c.connection, wanted.c.ref, told.c.balance_usd).select_from(known)
+
+
+_BALANCES: Final = _balances()
+"""Made once: making it takes longer than running it, and every hold waits for it."""
 _ITS_TRANSACTION: Final = and_(
     activities.c.connection_id == transactions.c.connection_id, activities.c.transaction == transactions.c.ref
 )

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, func, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from service.domain.ids import ConnectionId, StepId
@@ -20,9 +20,8 @@ class LineRepository:
         self._connection = connection
         self._now = now
 
-    def admit(self, connection: ConnectionId, step_id: StepId) -> datetime | None:
+    def admit(self, connection: ConnectionId, step_id: StepId, known: Line | None) -> datetime | None:
         """See the port."""
-        known = self.line(connection)
         if known is None:
             return self._now + AGAIN if self._busy(connection, step_id) >= MOST_AT_ONCE else None
         # Further ahead than any pause: it was written while a clock was wrong.
@@ -34,6 +33,12 @@ class LineRepository:
             .values(closed_until=self._now + TRY)
         )
         return None if mine.rowcount == 1 else self._now + TRY
+
+    def make_room(self, connection: ConnectionId) -> StepId | None:
+        """See the port."""
+        values = {"connection": connection, "now": self._now}
+        found = self._connection.execute(_MAKE_ROOM, values).scalar_one_or_none()
+        return None if found is None else StepId(found)
 
     def line(self, connection: ConnectionId) -> Line | None:
         """See the port."""
@@ -83,14 +88,33 @@ class LineRepository:
 
     def _busy(self, connection: ConnectionId, step_id: StepId) -> int:
         """Count the connection's other steps that a worker is at just now."""
-        query = select(func.count()).where(
-            steps.c.state.in_(_WORKED_ON),
-            steps.c.lane == Lane.CONTAINMENT.value,
-            steps.c.lease_until > self._now,
-            steps.c.target["connection"].astext == connection,
-            steps.c.id != step_id,
-        )
-        return int(self._connection.execute(query).scalar_one())
+        values = {"now": self._now, "connection": connection, "step": step_id}
+        return int(self._connection.execute(_BUSY, values).scalar_one())
+
+
+_BUSY = select(func.count()).where(
+    steps.c.state.in_(_WORKED_ON),
+    steps.c.lane == Lane.CONTAINMENT.value,
+    steps.c.lease_until > bindparam("now"),
+    steps.c.target["connection"].astext == bindparam("connection"),
+    steps.c.id != bindparam("step"),
+)
+
+_CROWDED_OUT = (
+    select(steps.c.id)
+    .where(
+        steps.c.state == StepState.READY.value,
+        steps.c.lane == Lane.CONTAINMENT.value,
+        steps.c.lease_owner.is_(None),
+        steps.c.due_at.is_not(None),
+        steps.c.target["connection"].astext == bindparam("connection"),
+    )
+    .order_by(steps.c.position, steps.c.created_at)
+    .limit(1)
+    .with_for_update(skip_locked=True)
+    .scalar_subquery()
+)
+_MAKE_ROOM = update(steps).where(steps.c.id == _CROWDED_OUT).values(due_at=bindparam("now")).returning(steps.c.id)
 
 
 def _of(connection: ConnectionId) -> ColumnElement[bool]:

@@ -11,8 +11,22 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 import structlog
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, case, func, insert, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    and_,
+    bindparam,
+    case,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.types import BigInteger, DateTime
 
 from service.domain.errors import ConflictError, NotFoundError, StaleFenceError
 from service.domain.ids import ApprovalId, ConnectionId, IncidentId, PlanId, StepId, new_id
@@ -26,12 +40,56 @@ _WORKABLE = tuple(s.value for s in (StepState.READY, StepState.RUNNING, StepStat
 _NOT_BEGUN = (StepState.WAITING_APPROVAL, StepState.WAITING_STEP, StepState.READY)
 _GRACE = timedelta(seconds=5)
 """How long the event that made a step ready has to bring it to a worker before the sweeper does."""
-
-
+_STRIDE = 1 + func.floor(func.random() * 2**31).cast(BigInteger)
+"""How much further each claim's fence is: at random, because a database that crashed may have forgotten a claim, and the
+next one must not get the same number (the claim's transaction does not wait for the disk)."""
 _FURTHEST = timedelta(minutes=30)
 """No step is ever put off for longer: a due time further ahead was written while a clock was wrong, and is over."""
 _LONGEST_LEASE = timedelta(minutes=1)
 """The same for leases."""
+_NOW = bindparam("now", type_=DateTime(timezone=True))
+
+
+def _is_over(moment: ColumnElement[Any], furthest: timedelta) -> ColumnElement[bool]:
+    """Past, or so far ahead that only a clock that was set back can be the reason."""
+    return or_(moment <= _NOW, moment > _NOW + furthest)
+
+
+def _opposed() -> ColumnElement[bool]:
+    """Somebody works on a step that loosens where this one tightens, or the other way round."""
+    other = steps.alias("other")
+    tightens = Effect.TIGHTENS.value
+    here = and_(*(other.c.target[name].astext == steps.c.target[name].astext for name in ("connection", "value")))
+    leased = and_(other.c.lease_until > _NOW, other.c.lease_until <= _NOW + _LONGEST_LEASE)
+    against = (other.c.effect == tightens) != (steps.c.effect == tightens)
+    return select(other.c.id).where(other.c.state.in_(_WORKABLE), leased, here, against).exists()
+
+
+_FREE = or_(steps.c.lease_until.is_(None), _is_over(steps.c.lease_until, _LONGEST_LEASE))
+_CLAIM = (
+    update(steps)
+    .where(steps.c.id == bindparam("step"), steps.c.state.in_(_WORKABLE), _FREE, ~_opposed())
+    .where(or_(steps.c.due_at.is_(None), _is_over(steps.c.due_at, _FURTHEST)))
+    .values(
+        lease_owner=bindparam("lease_owner"),
+        lease_until=bindparam("lease_until"),
+        fence=steps.c.fence + _STRIDE,
+        attempt=steps.c.attempt + case((steps.c.lease_owner.is_(None), 0), else_=1),
+    )
+    .returning(steps)
+)
+"""Made once, as what follows: making it takes longer than running it, and a hold waits for it."""
+_TOUCHED = (
+    select(steps.c.target["kind"].astext.label("kind"), steps.c.target["value"].astext.label("value"))
+    .distinct()
+    .where(
+        steps.c.target["connection"].astext == bindparam("connection"),
+        steps.c.effect == Effect.TIGHTENS.value,
+        steps.c.approval_id.is_(None),
+        steps.c.state != StepState.REFUSED.value,
+        steps.c.created_at >= bindparam("since"),
+    )
+)
 
 
 class PlanRepository:
@@ -65,6 +123,11 @@ class PlanRepository:
         found = [_plan(row) for row in rows.mappings()]
         every = self.steps_of(incident_id)
         return tuple(replace(plan, steps=tuple(s for s in every if s.plan_id == plan.id)) for plan in found)
+
+    def is_planned(self, incident_id: IncidentId) -> bool:
+        """See the port."""
+        query = select(plans.c.id).where(plans.c.incident_id == incident_id).limit(1)
+        return self._connection.execute(query).first() is not None
 
     def document(self, plan_id: PlanId) -> str:
         """See the port."""
@@ -122,21 +185,8 @@ class PlanRepository:
 
     def claim(self, step_id: StepId, *, owner: str, lease: timedelta) -> Claim | None:
         """See the port."""
-        taken_over = case((steps.c.lease_owner.is_(None), 0), else_=1)
-        due = or_(steps.c.due_at.is_(None), self._is_over(steps.c.due_at, _FURTHEST))
-        free = self._free()
-        row = self._connection.execute(
-            update(steps)
-            .where(and_(steps.c.id == step_id, steps.c.state.in_(_WORKABLE), free, due), ~self._opposed())
-            .values(
-                lease_owner=owner,
-                lease_until=self._now + lease,
-                fence=steps.c.fence + 1,
-                attempt=steps.c.attempt + taken_over,
-            )
-            .returning(steps)
-        ).mappings()
-        found = row.one_or_none()
+        values = {"step": step_id, "now": self._now, "lease_owner": owner, "lease_until": self._now + lease}
+        found = self._connection.execute(_CLAIM, values).mappings().one_or_none()
         return None if found is None else Claim(_step(found), found["intent_at"])
 
     def put_off(self, step_id: StepId, fence: int, until: datetime) -> None:
@@ -149,14 +199,11 @@ class PlanRepository:
 
     def intend(self, step_id: StepId, fence: int, deadline_at: datetime) -> None:
         """See the port."""
-        old = self._owned(step_id, fence)
-        if old is not StepState.RUNNING:
-            _judge(step_id, old, StepState.RUNNING)
-        self._fenced(
+        self._moved(
             step_id,
             fence,
+            StepState.RUNNING,
             {
-                "state": StepState.RUNNING.value,
                 "intent_at": self._now,
                 "attempt": steps.c.attempt + 1,
                 "deadline_at": func.coalesce(steps.c.deadline_at, deadline_at),
@@ -166,10 +213,7 @@ class PlanRepository:
 
     def write(self, step_id: StepId, fence: int, change: Change, *, keep_lease: bool = False) -> None:
         """See the port."""
-        old = self._owned(step_id, fence)
-        if old is not change.state:
-            _judge(step_id, old, change.state)
-        values: dict[str, object] = {"state": change.state.value, "due_at": change.due_at}
+        values: dict[str, object] = {"due_at": change.due_at}
         if not keep_lease:
             values |= {"lease_owner": None, "lease_until": None}
         if change.receipt is not None:
@@ -179,7 +223,7 @@ class PlanRepository:
                 values[name] = value
         if change.state in FINISHED:
             values["finished_at"] = self._now
-        self._fenced(step_id, fence, values)
+        self._moved(step_id, fence, change.state, values)
 
     def due(self, *, limit: int, lanes: Iterable[Lane]) -> tuple[DueStep, ...]:
         """See the port."""
@@ -188,25 +232,16 @@ class PlanRepository:
         rows = self._connection.execute(
             select(steps.c.id, steps.c.lane, steps.c.trace_id, when.label("due"))
             .where(steps.c.state.in_(_WORKABLE), steps.c.lane.in_([lane.value for lane in lanes]))
-            .where(self._free(), self._is_over(when, _FURTHEST))
+            .where(_FREE, _is_over(when, _FURTHEST))
             .order_by(when)
-            .limit(limit)
+            .limit(limit),
+            {"now": self._now},
         )
         return tuple(DueStep(StepId(row.id), Lane(row.lane), row.due, row.trace_id) for row in rows)
 
     def touched_targets(self, connection: ConnectionId, since: datetime) -> frozenset[tuple[str, str]]:
         """See the port."""
-        rows = self._connection.execute(
-            select(steps.c.target["kind"].astext.label("kind"), steps.c.target["value"].astext.label("value"))
-            .distinct()
-            .where(
-                steps.c.target["connection"].astext == connection,
-                steps.c.effect == Effect.TIGHTENS.value,
-                steps.c.approval_id.is_(None),
-                steps.c.state != StepState.REFUSED.value,
-                steps.c.created_at >= since,
-            )
-        )
+        rows = self._connection.execute(_TOUCHED, {"connection": connection, "since": since})
         return frozenset((row.kind, row.value) for row in rows)
 
     def confirmed(self, step_id: str) -> bool:
@@ -265,30 +300,6 @@ class PlanRepository:
         query = select(gate_holds.c.id).where(_on(connection, scope, value), gate_holds.c.released_at.is_(None))
         return self._connection.execute(query.limit(1)).first() is not None
 
-    def _opposed(self) -> ColumnElement[bool]:
-        """Somebody works on a step that loosens where this one tightens, or the other way round."""
-        other = steps.alias("other")
-        tightens = Effect.TIGHTENS.value
-        return (
-            select(other.c.id)
-            .where(
-                other.c.state.in_(_WORKABLE),
-                other.c.lease_until > self._now,
-                other.c.lease_until <= self._now + _LONGEST_LEASE,
-                other.c.target["connection"].astext == steps.c.target["connection"].astext,
-                other.c.target["value"].astext == steps.c.target["value"].astext,
-                (other.c.effect == tightens) != (steps.c.effect == tightens),
-            )
-            .exists()
-        )
-
-    def _free(self) -> ColumnElement[bool]:
-        return or_(steps.c.lease_until.is_(None), self._is_over(steps.c.lease_until, _LONGEST_LEASE))
-
-    def _is_over(self, moment: ColumnElement[Any], furthest: timedelta) -> ColumnElement[bool]:
-        """Past, or so far ahead that only a clock that was set back can be the reason."""
-        return or_(moment <= self._now, moment > self._now + furthest)
-
     def _steps(self, condition: ColumnElement[bool]) -> tuple[Step, ...]:
         query = select(steps).where(condition).order_by(steps.c.plan_id, steps.c.position)
         return tuple(_step(row) for row in self._connection.execute(query).mappings())
@@ -304,12 +315,17 @@ class PlanRepository:
             text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": f"approval:{approval_id}"}
         )
 
-    def _owned(self, step_id: StepId, fence: int) -> StepState:
-        query = select(steps.c.state).where(steps.c.id == step_id, steps.c.fence == fence).with_for_update()
-        found = self._connection.execute(query).scalar_one_or_none()
-        if found is None:
-            raise StaleFenceError(f"step {step_id} was taken over: fence {fence} is no longer valid")
-        return StepState(found)
+    def _moved(self, step_id: StepId, fence: int, new: StepState, values: Mapping[str, object]) -> None:
+        """Move a step, or leave it where it is, in one statement; what it refused is looked up afterwards."""
+        old = [state.value for state in StepState if state is new or allowed(state, new)]
+        query = update(steps).where(steps.c.id == step_id, steps.c.fence == fence, steps.c.state.in_(old))
+        if self._connection.execute(query.values(state=new.value, **values)).rowcount == 1:
+            return
+        found = self._connection.execute(select(steps.c.state).where(steps.c.id == step_id, steps.c.fence == fence))
+        state = found.scalar_one_or_none()
+        if state is not None:
+            _judge(step_id, StepState(state), new)
+        raise StaleFenceError(f"step {step_id} was taken over: fence {fence} is no longer valid")
 
     def _fenced(self, step_id: StepId, fence: int, values: Mapping[str, object]) -> None:
         query = update(steps).where(steps.c.id == step_id, steps.c.fence == fence).values(**values)

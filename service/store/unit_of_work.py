@@ -8,11 +8,12 @@ from datetime import datetime
 from functools import cached_property
 
 import structlog
-from sqlalchemy import Connection, insert, select, text
+from sqlalchemy import Connection, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from service.domain.events import Event
 from service.domain.timeline import Entry
+from service.store import transition
 from service.store.approvals import ApprovalRepository
 from service.store.attention import AttentionRepository
 from service.store.bitcoin import BitcoinRepository
@@ -26,9 +27,8 @@ from service.store.lines import LineRepository
 from service.store.pace import PaceRepository
 from service.store.plans import PlanRepository
 from service.store.polling import PollingRepository
-from service.store.recording import recorded
 from service.store.registry import RegistryRepository
-from service.store.tables.proof import audit_entries, audit_personal, handled, outbox, timeline
+from service.store.tables.proof import handled, outbox
 
 
 class SqlUnitOfWork:
@@ -113,33 +113,9 @@ class SqlUnitOfWork:
 
     def record(self, entry: Entry, *events: Event) -> None:
         """Write the audit entry and timeline line of a transition, and the events that hand it over."""
-        written = recorded(entry)
-        entry_id = self.connection.execute(
-            insert(audit_entries).values(body=written.body, at=entry.at).returning(audit_entries.c.id)
-        ).scalar_one()
-        for name, salt, value in written.personal:
-            self.connection.execute(
-                insert(audit_personal).values(entry_id=entry_id, field=name, salt=salt, value=value)
-            )
-        self.connection.execute(
-            insert(timeline).values(
-                incident_id=entry.incident_id,
-                kind=entry.kind,
-                subject=entry.subject,
-                sentence=entry.sentence,
-                by=entry.by,
-                facts=dict(entry.facts),
-                at=entry.at,
-            )
-        )
         trace_id = structlog.contextvars.get_contextvars().get("trace_id")
-        for event in events:
-            number = self.connection.execute(
-                insert(outbox)
-                .values(event=event.name, payload=event.payload(), trace_id=trace_id, created_at=self.now)
-                .returning(outbox.c.id)
-            ).scalar_one()
-            self.left.append((number, event))
+        numbers = transition.write(self.connection, entry, events, now=self.now, trace_id=trace_id)
+        self.left += zip(numbers, events, strict=True)
         self.transitions.append(entry)
 
     def handed_over(self, number: int) -> tuple[str, Mapping[str, str]] | None:

@@ -15,7 +15,7 @@ SEED = 3
 @pytest.mark.timeout(240)
 def test_a_short_run_loses_nothing_and_doubles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COVERAGE_PROCESS_START", raising=False)  # a process that is killed measures nothing
-    wish = Wish(SEED, faults=9, seconds=16.0, per_s=50.0, warm_up_s=1.0, cast=SMALL)
+    wish = Wish(SEED, faults=9, seconds=16.0, per_s=50.0, warm_up_s=1.0, cast=SMALL, votes=1)
     happened = carry_out(wish, Console(stderr=True))
     told = report(happened, wish)
     assert [(one.name, one.found) for one in happened.proofs if not one.holds] == []

@@ -78,10 +78,10 @@ class MortalDatabase:
         self._db = db
         self._reaper = reaper
 
-    def begin(self) -> AbstractContextManager[Any]:
+    def begin(self, *, on_disk: bool = True) -> AbstractContextManager[Any]:
         @contextmanager
         def unit() -> Any:
-            with self._db.begin() as uow:
+            with self._db.begin(on_disk=on_disk) as uow:
                 yield uow
                 self._reaper.point()
             self._reaper.point()

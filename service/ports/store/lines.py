@@ -10,11 +10,16 @@ from service.domain.line import Line
 class LineStore(Protocol):
     """Connections whose platform does not answer."""
 
-    def admit(self, connection: ConnectionId, step_id: StepId) -> datetime | None:
+    def admit(self, connection: ConnectionId, step_id: StepId, known: Line | None) -> datetime | None:
         """Say whether a step may call the connection's platform now: None, or when to ask again.
 
+        `known` is what `line` just said.
         Of a troubled line whose pause is over the first who asks gets None, and the others wait for what he finds.
         """
+        ...
+
+    def make_room(self, connection: ConnectionId) -> StepId | None:
+        """Make the first of the steps that found the connection's line full due now; None when there is none."""
         ...
 
     def line(self, connection: ConnectionId) -> Line | None:

@@ -60,6 +60,10 @@ class PlanStore(Protocol):
         """Return the incident's plans with their steps, oldest first."""
         ...
 
+    def is_planned(self, incident_id: IncidentId) -> bool:
+        """Say whether the incident has a plan."""
+        ...
+
     def document(self, plan_id: PlanId) -> str:
         """Return a plan's canonical JSON. Raises NotFoundError."""
         ...

@@ -127,10 +127,12 @@ class UnitOfWork(Protocol):
 class Database(Protocol):
     """Opens units of work."""
 
-    def begin(self) -> AbstractContextManager[UnitOfWork]:
+    def begin(self, *, on_disk: bool = True) -> AbstractContextManager[UnitOfWork]:
         """Begin a transaction; commit when the block ends, roll back when it raises.
 
-        The relay publishes the recorded events' jobs once they are committed.
+        The relay publishes the recorded events' jobs once they are committed. `on_disk=False` does not wait until the
+        disk has it: a crash of the database may then forget it, but never without forgetting all that came after it, and
+        a later transaction that waits keeps it too. It is for what rows alone make again, with no effect outside them.
         Raises UnavailableError when the database is not there (nothing was stored), UnknownOutcomeError when the answer
         to the commit was lost.
         """

@@ -9,7 +9,7 @@ from celery import Celery
 
 from service.clock import SystemClock
 from service.domain.errors import NotFoundError
-from service.domain.events import ActionRequested, AlertRaised, Event
+from service.domain.events import ActionRequested, AlertRaised, Event, IncidentOpened
 from service.domain.ids import AlertId, IncidentId
 from service.domain.secrets import Secret
 from service.domain.timeline import Entry
@@ -124,3 +124,25 @@ def test_ids_without_an_event_are_looked_at(db: SqlDatabase, told: Told, job_of:
     job_of("triage.alert")({"alert_id": "alr_1"})
     assert len(told) == 1
     assert notes(db) == []
+
+
+def test_what_an_urgent_job_left_is_done_before_anything_is_noted(
+    db: SqlDatabase, told: Told, job_of: Callable[[str], Run], place: dict[str, Any]
+) -> None:
+    """The child goes on at once with what its own commit made due; a note is not what a hold waits for."""
+    noted: list[list[str]] = []
+
+    def triage(payload: Mapping[str, str]) -> None:
+        told.append(("triage.alert", payload))
+        place["root"].hurry.note([(hand_over(db, IncidentOpened("inc_1")), IncidentOpened("inc_1"))])
+
+    def plan(payload: Mapping[str, str]) -> None:
+        told.append(("respond.plan", payload))
+        noted.append(notes(db))
+
+    place["root"].jobs |= {"triage.alert": triage, "respond.plan": plan}
+    number = hand_over(db, AlertRaised(AlertId("alr_1")))
+    job_of("triage.alert")({"alert_id": "alr_1"}, None, number)
+    assert [job for job, _ in told] == ["triage.alert", "respond.plan"]
+    assert noted == [[]]
+    assert notes(db) == [f"job:{number}:triage.alert", f"job:{number + 1}:respond.plan"]

@@ -3,6 +3,7 @@
 import base64
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -35,7 +36,7 @@ from workers import leading, relay
 from workers.app import make_app
 from workers.publish import CeleryQueue, done_key
 from workers.reconcile import LOCK, Sweeper
-from workers.relay import Relay
+from workers.relay import POLL_S, Relay
 
 pytestmark = pytest.mark.servers
 
@@ -76,7 +77,8 @@ def sweeper(db: SqlDatabase, app: Celery) -> Sweeper:
 def relay_once(url: str, queue: CeleryQueue) -> None:
     relay = Relay(Secret(url), queue, threading.Event(), threading.Lock())
     with psycopg.connect(url, autocommit=True) as connection:
-        relay.publish_waiting(connection)
+        while (pause_s := relay.publish_waiting(connection)) < POLL_S:
+            time.sleep(pause_s)
 
 
 def raise_alert(db: SqlDatabase) -> None:

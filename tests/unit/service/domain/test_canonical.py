@@ -5,6 +5,7 @@ import json
 from enum import StrEnum
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,6 +39,11 @@ def test_strings_are_escaped_as_the_standard_says() -> None:
     assert canonical({"b": '\u20ac$\u000f\nA\'B"\\\\"/', "a": [1, None, True, False]}) == (
         b'{"a":[1,null,true,false],"b":"\xe2\x82\xac$\\u000f\\nA\'B\\"\\\\\\\\\\"/"}'
     )
+
+
+@given(JSON)
+def test_it_is_what_the_reference_library_writes(document: object) -> None:
+    assert canonical(document) == rfc8785.dumps(document)  # type: ignore[arg-type]  # the strategy makes JSON only
 
 
 @given(JSON)

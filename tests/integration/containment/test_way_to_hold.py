@@ -1,0 +1,188 @@
+"""The way from an alert to the hold is short, and only the intent waits for the disk (ADR 0043)."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import timedelta
+
+import psycopg
+import pytest
+from sqlalchemy import event
+
+from service.domain.events import Event, IncidentOpened, StepReady
+from service.domain.ids import AlertId, IncidentId, StepId
+from service.domain.line import MOST_AT_ONCE
+from service.domain.plan import Lane, StepState
+from service.domain.secrets import Secret
+from service.domain.timeline import Entry
+from service.flow import contain, respond, triage
+from service.flow.contain import LEASE
+from service.store.database import SqlDatabase
+from service.store.tables.proof import audit_personal, outbox, timeline
+from tests.integration.containment.conftest import Scene
+from tests.support.incidents import CONNECTION, add_account, add_alert, add_connection
+from workers import containment
+from workers.publish import Waiting
+from workers.relay import HEAD_START_S, POLL_S, Relay
+
+pytestmark = pytest.mark.servers
+MOST_STATEMENTS = 45
+"""From triage to the call; every one is a wait for the database."""
+
+
+class Broker:
+    """Takes what the relay publishes."""
+
+    def __init__(self) -> None:
+        self.taken: list[str] = []
+
+    def publish_event(self, waiting: Waiting) -> None:
+        self.taken.append(waiting.event)
+
+
+@contextmanager
+def statements(db: SqlDatabase) -> Iterator[list[str]]:
+    said: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        said.append(statement)
+
+    def committed(_connection: object) -> None:
+        said.append("COMMIT")
+
+    event.listen(db.engine, "before_cursor_execute", note)
+    event.listen(db.engine, "commit", committed)
+    try:
+        yield said
+    finally:
+        event.remove(db.engine, "before_cursor_execute", note)
+        event.remove(db.engine, "commit", committed)
+
+
+def an_alert(scene: Scene, *refs: str) -> AlertId:
+    with scene.db.begin() as uow:
+        add_connection(uow.connection)
+        for ref in refs:
+            add_account(uow.connection, ref)
+        entities = tuple(f"account:{CONNECTION}/{ref}" for ref in refs)
+        return AlertId(add_alert(uow.connection, None, entities, kind="signing_tampering"))
+
+
+def holds(scene: Scene, alert: AlertId) -> list[StepId]:
+    incident = triage.triage(scene.db, alert)
+    respond.plan(scene.desk, incident)
+    return [step.id for (action, _), step in scene.steps(incident).items() if action == "suspend_withdrawals"]
+
+
+def test_between_alert_and_call_only_the_intent_waits_for_the_disk(scene: Scene) -> None:
+    alert = an_alert(scene, "hot-1")
+    with statements(scene.db) as before_call:
+        (step,) = holds(scene, alert)
+        called_after: list[int] = []
+
+        def platform(_: object) -> object:
+            called_after.append(len(before_call))
+            return scene.platform
+
+        contain.step(replace(scene.hands(), platform=platform), step)  # type: ignore[arg-type]  # counts, then is the fake
+    assert scene.step(step).state is StepState.DONE
+    commits = [n for n, said in enumerate(before_call) if said == "COMMIT"]
+    waiting = [n for n in commits if "synchronous_commit" not in before_call[n - 1]]
+    intent = next(n for n, said in enumerate(before_call) if "intent_at=" in said)
+    written = [n for n in waiting if n < intent and any(_writes(said) for said in before_call[_begin(commits, n) : n])]
+    assert written == [], "nothing that was written before the intent waited for the disk by itself"
+    assert next(n for n in commits if n > intent) in waiting, "the intent is on disk before the platform is called"
+    assert intent <= MOST_STATEMENTS
+
+
+def _writes(statement: str) -> bool:
+    return statement.lstrip().upper().startswith(("INSERT", "UPDATE", "WITH"))
+
+
+def _begin(commits: Sequence[int], commit: int) -> int:
+    return max((n for n in commits if n < commit), default=0)
+
+
+def test_a_claim_that_was_forgotten_has_a_number_of_its_own(scene: Scene) -> None:
+    (step,) = holds(scene, an_alert(scene, "hot-1"))
+    numbers = set()
+    for _ in range(4):
+        with suppress(ZeroDivisionError), scene.db.begin() as uow:
+            claim = uow.plans.claim(step, owner="one", lease=LEASE)
+            assert claim is not None
+            numbers.add(claim.step.fence)
+            raise ZeroDivisionError  # as a crash of the database forgets it
+    assert len(numbers) == 4
+    assert min(numbers) > 0
+
+
+def test_who_makes_room_on_a_line_goes_on_with_who_found_it_full(scene: Scene) -> None:
+    held = holds(scene, an_alert(scene, "hot-1", "hot-2", "hot-3", "hot-4"))
+    with scene.db.begin() as uow:
+        for other in held[:MOST_AT_ONCE]:
+            assert uow.plans.claim(other, owner="busy", lease=LEASE) is not None
+    for late in held[MOST_AT_ONCE:]:
+        assert contain.step(scene.hands(), late) is None, "the line is full"
+    assert {scene.step(one).state for one in held} == {StepState.READY}
+    scene.clock.pass_by(LEASE + timedelta(milliseconds=1))
+    with scene.db.begin() as uow:
+        for late in held[MOST_AT_ONCE:]:
+            claim = uow.plans.claim(late, owner="one", lease=LEASE)
+            assert claim is not None
+            uow.plans.put_off(late, claim.step.fence, uow.now + timedelta(minutes=5))
+    containment.jobs(scene.hands())["contain.step"]({"step_id": held[0]})
+    assert [scene.step(one).state for one in held] == [
+        StepState.DONE,
+        StepState.READY,
+        StepState.DONE,
+        StepState.DONE,
+    ], "the two that had been put off for minutes went at once"
+
+
+def test_what_a_hold_waits_for_is_published_first_and_pages_a_moment_later(
+    scene: Scene, fresh_postgres_url: str
+) -> None:
+    broker = Broker()
+    relay = Relay(Secret(fresh_postgres_url), broker, threading.Event(), threading.Lock())  # type: ignore[arg-type]  # it only publishes
+    with scene.db.begin() as uow:
+        told: tuple[Event, ...] = (IncidentOpened(IncidentId("inc_1")), StepReady(StepId("stp_1"), Lane.KEYS.value))
+        uow.record(Entry(kind="tested", at=uow.now, subject="x", sentence="x"), *told)
+    with psycopg.connect(fresh_postgres_url, autocommit=True) as connection:
+        assert relay.publish_waiting(connection) == HEAD_START_S
+        assert broker.taken == ["step_ready"]
+        while (pause_s := relay.publish_waiting(connection)) < POLL_S:
+            threading.Event().wait(pause_s)
+        assert broker.taken == ["step_ready", "incident_opened"]
+        assert relay.publish_waiting(connection) == POLL_S
+
+
+def test_a_transition_is_written_whole_by_one_statement(scene: Scene) -> None:
+    events = [IncidentOpened(IncidentId(f"inc_{n}")) for n in range(3)]
+    with statements(scene.db) as said, scene.db.begin() as uow:
+        personal = {"name": "A. Person", "address": "a@b.example"}
+        facts = {"list": [1, None, "ü"], "nested": {"a": True}}
+        entry = Entry(kind="tested", at=uow.now, subject="x", sentence="X", facts=facts, personal=personal)
+        uow.record(entry, *events)
+        assert len(said) == 1
+        numbers = [number for number, _ in uow.left]
+        assert numbers == sorted(numbers)
+    with scene.db.begin() as uow:
+        rows = uow.connection.execute(outbox.select().order_by(outbox.c.id)).all()
+        assert [(row.id, row.payload) for row in rows] == [
+            (number, event.payload()) for number, event in zip(numbers, events, strict=True)
+        ]
+        assert uow.connection.execute(timeline.select()).one().facts == facts
+        kept = uow.connection.execute(audit_personal.select()).all()
+    assert {row.field: row.value for row in kept} == personal
+
+
+def test_a_transition_without_events_does_not_wake_the_relay(scene: Scene, fresh_postgres_url: str) -> None:
+    with psycopg.connect(fresh_postgres_url, autocommit=True) as listening:
+        listening.execute("LISTEN outbox")
+        with scene.db.begin() as uow:
+            uow.record(Entry(kind="tested", at=uow.now, subject="x", sentence="x"))
+        assert next(listening.notifies(timeout=0.05, stop_after=1), None) is None
+        with scene.db.begin() as uow:
+            uow.record(Entry(kind="tested", at=uow.now, subject="x", sentence="x"), IncidentOpened(IncidentId("inc_1")))
+        assert next(listening.notifies(timeout=5, stop_after=1), None) is not None
