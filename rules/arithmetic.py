@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from rules.arrays import F8
-from rules.compiled import entry
+from rules.compiled import compiled, entry
 
 _LN2: Final = 0.6931471805599453
 _LN2_HIGH: Final = 0.6931471803691238
@@ -69,6 +69,25 @@ _POWERS: Final = _powers()
 """Two to the power of each 128th."""
 
 
+@compiled
+def log2_of_normal(x: float) -> float:
+    """The binary logarithm of a positive, finite number that is not tiny: without a branch, for several numbers at once."""
+    bits = np.float64(x).view(np.int64)
+    above = bits - _LOWEST
+    part = (above >> (_MANTISSA_BITS - _BITS)) & (_PARTS - 1)
+    m = np.int64(bits - (above & _EXPONENT)).view(np.float64)
+    r = (m - _LOGARITHMS[part, 0]) * _LOGARITHMS[part, 1]
+    q = r * r
+    p = r * (_L1 + r * _L2) + q * r * ((_L3 + r * _L4) + q * (_L5 + r * _L6))
+    return float(float(above >> _MANTISSA_BITS) + _LOGARITHMS[part, 2] + p)
+
+
+@compiled
+def log10_of_normal(x: float) -> float:
+    """The decimal logarithm, likewise."""
+    return log2_of_normal(x) * _LOG10_2
+
+
 @entry
 def log2(x: float) -> float:
     """The binary logarithm; -inf of zero, NaN of what is negative.
@@ -80,18 +99,9 @@ def log2(x: float) -> float:
         return -np.inf if x == 0.0 else np.nan
     if x == np.inf:
         return np.inf
-    shift = 0
     if x < _SMALLEST:
-        x *= _TWO_54
-        shift = 54
-    bits = np.float64(x).view(np.int64)
-    above = bits - _LOWEST
-    part = (above >> (_MANTISSA_BITS - _BITS)) & (_PARTS - 1)
-    m = np.int64(bits - (above & _EXPONENT)).view(np.float64)
-    r = (m - _LOGARITHMS[part, 0]) * _LOGARITHMS[part, 1]
-    q = r * r
-    p = r * (_L1 + r * _L2) + q * r * ((_L3 + r * _L4) + q * (_L5 + r * _L6))
-    return float(float((above >> _MANTISSA_BITS) - shift) + _LOGARITHMS[part, 2] + p)
+        return log2_of_normal(x * _TWO_54) - 54.0
+    return log2_of_normal(x)
 
 
 @entry

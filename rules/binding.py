@@ -24,17 +24,17 @@ from rules.baseline.shared import (
     sections,
 )
 from rules.baseline.tables import META_WIDTH, POOLS, Places
-from rules.baseline.tails import TAIL_WIDTH
+from rules.baseline.tails import HEAD_WORDS, TAIL_WIDTH
 from rules.compiled import compiled
 from rules.event import EVENT_WIDTH
-from rules.features.frame import MEASURED_MOST, MEASURED_WIDTH, NOW_WIDTH, RESULT_WIDTH, Frame
-from rules.features.names import COUNT, NAMES
+from rules.features.frame import BLOCK_WIDTH, MEASURED_MOST, MEASURED_WIDTH, NOW_WIDTH, RESULT_WIDTH, Frame
+from rules.features.names import COUNT, NAMES, TAILED
 from rules.outcome import MAX_REASONS, REASON_WIDTH
 
-SECTIONS: Final[tuple[Section, ...]] = sections(NAMES)
+SECTIONS: Final[tuple[Section, ...]] = sections(NAMES, TAILED)
 COMMON_WORDS: Final = SECTIONS[-1].start + SECTIONS[-1].words
 
-_TAILS: Final = FIRST_FEATURE + COUNT
+_TAILS: Final = FIRST_FEATURE + TAILED
 _POPULATION_AT: Final = SETTING_WORDS
 _CLOCK_AT: Final = _POPULATION_AT + WIDTH[Kind.POPULATION]
 _BUDGETS_AT: Final = _CLOCK_AT + CLOCK_WORDS
@@ -43,7 +43,8 @@ _FREE_AT: Final = _TAILS_AT + _TAILS * TAIL_WIDTH
 _FINAL_AT: Final = _FREE_AT + len(CLASSES) * TAIL_WIDTH
 _TAUGHT_AT: Final = _FINAL_AT + len(CLASSES) * TAIL_WIDTH
 _HAZARD_AT: Final = _TAUGHT_AT + len(KINDS_JUDGED) * TAUGHT_WORDS
-_END: Final = _HAZARD_AT + HAZARD_WORDS
+_HEADS_AT: Final = _HAZARD_AT + HAZARD_WORDS
+_END: Final = _HEADS_AT + HEAD_WORDS * TAILED
 _CLASSES: Final = len(CLASSES)
 _JUDGED: Final = len(KINDS_JUDGED)
 _BUDGETS: Final = len(BUDGETS)
@@ -57,6 +58,7 @@ MARK_FREE: Final = MARK_TAILS + _TAILS
 MARK_FINAL: Final = MARK_FREE + _CLASSES
 MARK_TAUGHT: Final = MARK_FINAL + _CLASSES
 MARK_HAZARD: Final = MARK_TAUGHT + _JUDGED
+MARK_HEADS: Final = MARK_HAZARD + 1
 
 META_ROWS: Final = len(POOLS) + 1
 _MARKS_AT: Final = META_ROWS * META_WIDTH
@@ -68,8 +70,10 @@ INDEX_AT: Final = _DIRTY_AT + DIRTY_MOST
 
 _NOW_AT: Final = EVENT_WIDTH
 _VALUES_AT: Final = _NOW_AT + NOW_WIDTH
-_MEASURED_AT: Final = _VALUES_AT + 6 * COUNT
-_RESULT_AT: Final = _MEASURED_AT + MEASURED_MOST * MEASURED_WIDTH
+_MEASURED_AT: Final = _VALUES_AT + 6 * COUNT + TAILED
+_COUNTS_AT: Final = _MEASURED_AT + MEASURED_MOST * MEASURED_WIDTH
+_SUMS_AT: Final = _COUNTS_AT + BLOCK_WIDTH
+_RESULT_AT: Final = _SUMS_AT + BLOCK_WIDTH
 _REASONS_AT: Final = _RESULT_AT + RESULT_WIDTH
 _FIRED_AT: Final = _REASONS_AT + MAX_REASONS * REASON_WIDTH
 FIRED_MOST: Final = 256
@@ -104,7 +108,8 @@ def cut_shared(common: F8, integers: I8) -> Shared:
         common[_FREE_AT:_FINAL_AT].reshape((_CLASSES, TAIL_WIDTH)),
         common[_FINAL_AT:_TAUGHT_AT].reshape((_CLASSES, TAIL_WIDTH)),
         common[_TAUGHT_AT:_HAZARD_AT].reshape((_JUDGED, TAUGHT_WORDS)),
-        common[_HAZARD_AT:_END],
+        common[_HAZARD_AT:_HEADS_AT],
+        common[_HEADS_AT:_END],
         integers[_MARKS_AT:_DIRTY_AT],
     )
 
@@ -120,8 +125,11 @@ def cut_frame(scratch: F8) -> Frame:
         scratch[_VALUES_AT + 2 * COUNT : _VALUES_AT + 3 * COUNT],
         scratch[_VALUES_AT + 3 * COUNT : _VALUES_AT + 4 * COUNT],
         scratch[_VALUES_AT + 4 * COUNT : _VALUES_AT + 5 * COUNT],
-        scratch[_MEASURED_AT:_RESULT_AT].reshape((MEASURED_MOST, MEASURED_WIDTH)),
-        scratch[_VALUES_AT + 5 * COUNT : _MEASURED_AT],
+        scratch[_MEASURED_AT:_COUNTS_AT].reshape((MEASURED_MOST, MEASURED_WIDTH)),
+        scratch[_COUNTS_AT:_SUMS_AT],
+        scratch[_SUMS_AT:_RESULT_AT],
+        scratch[_VALUES_AT + 5 * COUNT : _VALUES_AT + 6 * COUNT],
+        scratch[_VALUES_AT + 6 * COUNT : _MEASURED_AT],
         scratch[_RESULT_AT:_REASONS_AT],
         blank,
         blank,

@@ -7,7 +7,7 @@ Rules enforced here:
   what is usual.
 """
 
-from math import nan, sqrt
+from math import inf, nan
 from typing import Final
 
 from rules.arrays import F8
@@ -26,7 +26,7 @@ from rules.baseline.shared import (
     S_MEMORY_US,
     Shared,
 )
-from rules.baseline.statistics import absorb
+from rules.baseline.statistics import absorb, clipped
 from rules.baseline.tables import (
     ACCOUNTS,
     ACTORS,
@@ -63,6 +63,7 @@ from rules.features.frame import (
     M_VALUE,
     M_VARIANCE,
     M_WORD,
+    N_CLIP,
     N_GROUP,
     N_LATE,
     N_LIKELIHOOD,
@@ -125,7 +126,10 @@ def _with_records(p: Places, f: Frame) -> Frame:
         f.high,
         f.parts,
         f.measured,
+        f.counts,
+        f.sums,
         f.evidence,
+        f.stands,
         f.result,
         arena[account : account + len(f.account)],
         arena[actor : actor + len(f.actor)],
@@ -257,19 +261,15 @@ def _clip(s: Shared, f: Frame) -> None:
     late = f.now[N_LATE] == 1.0
     if late:
         f.values[_FAILED_LOGINS] = nan
-    seasoned, clip = f.account[LEARNED] >= s.settings[S_ENOUGH], s.settings[S_CLIP]
+    clip = s.settings[S_CLIP] if f.account[LEARNED] >= s.settings[S_ENOUGH] else inf
+    f.now[N_CLIP] = clip
     kept = 0
     for at in range(int(f.now[N_MEASURED])):
         row = f.measured[at]
         if late and row[M_WORD] not in (AMOUNT, SHARE):
             continue
-        value = row[M_VALUE]
-        apart = value - row[M_MEAN]
-        if seasoned and apart * apart > clip * clip * row[M_VARIANCE]:
-            limit = clip * sqrt(row[M_VARIANCE])
-            value = row[M_MEAN] + (limit if apart > 0.0 else -limit)
         f.measured[kept, M_WORD] = row[M_WORD]
-        f.measured[kept, M_VALUE] = value
+        f.measured[kept, M_VALUE] = clipped(row[M_VALUE], row[M_MEAN], row[M_VARIANCE], clip)
         kept += 1
     f.now[N_MEASURED] = kept
 

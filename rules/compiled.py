@@ -42,6 +42,9 @@ _JIT: Final[Any] = numba.njit
 _CONFIG: Final[Any] = numba.config
 _BUILD: Final[Any] = cgutils
 
+_CONFIG.SLP_VECTORIZE = 1
+"""A few equal steps side by side become one vector instruction. That reorders no arithmetic: the bits stay."""
+
 _INSTALLED: Final = _ROOT / "__pycache__" / "kernel"
 """Where installation keeps compiled code: beside the sources, like the interpreter's own."""
 
@@ -82,6 +85,45 @@ def _prefetch(_context: Any, array: Any, at: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(array, at), generate
+
+
+@intrinsic
+def _lowest(_context: Any, bits: Any) -> Any:
+    if bits != types.int64:
+        return None
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.IntType(1)(1))
+
+    return types.int64(bits), generate
+
+
+@intrinsic
+def _ones(_context: Any, bits: Any) -> Any:
+    if bits != types.int64:
+        return None
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.ctpop(arguments[0])
+
+    return types.int64(bits), generate
+
+
+def _lowest_of(bits: int) -> int:
+    """As the machine's own instruction, for interpreted code."""
+    return (int(bits) & -int(bits)).bit_length() - 1
+
+
+def _ones_of(bits: int) -> int:
+    return int(bits).bit_count()
+
+
+lowest: Callable[[int], int] = cast("Any", _lowest_of if _CONFIG.DISABLE_JIT else _lowest)
+"""``lowest(bits)``: the place of the lowest bit that is set, of bits of which one is."""
+
+
+ones: Callable[[int], int] = cast("Any", _ones_of if _CONFIG.DISABLE_JIT else _ones)
+"""``ones(bits)``: how many bits are set."""
 
 
 def _nothing(_array: object, _at: int) -> None:

@@ -8,6 +8,7 @@ Rules enforced here:
 
 from typing import Final
 
+from rules.arithmetic import exp2
 from rules.arrays import F8
 from rules.baseline import budget, tails
 from rules.baseline.layout import ACTOR_SKIP_SCORED_US, SKIP_SCORED_US
@@ -27,8 +28,8 @@ from rules.baseline.shared import (
     Shared,
     advance,
 )
-from rules.binding import MARK_BUDGETS, MARK_CLOCK, MARK_FINAL, MARK_FREE, MARK_TAILS
-from rules.compiled import compiled
+from rules.binding import MARK_BUDGETS, MARK_CLOCK, MARK_FINAL, MARK_FREE, MARK_HEADS, MARK_TAILS
+from rules.compiled import compiled, lowest
 from rules.event import E_ACCOUNT, E_ACTOR, E_FROZEN
 from rules.features.frame import (
     HOUR_US,
@@ -47,7 +48,6 @@ from rules.features.frame import (
     R_RAW,
     Frame,
 )
-from rules.fusion import COUNTED
 
 _ONE_IN_TEN: Final = 0.1
 _ONE_IN_HUNDRED: Final = 0.01
@@ -75,7 +75,7 @@ def count(s: Shared, f: Frame, skipped: bool) -> None:  # noqa: FBT001 -- a fact
                 return
         elif f.event[E_ACTOR] != 0.0 and _again(f.actor, ACTOR_SKIP_SCORED_US, now_us):
             return
-    deflated = advance(s.clock, s.tails, s.free, s.final, s.settings[S_HALF_LIFE_US], now_us)
+    deflated = advance(s, now_us)
     s.marks[MARK_CLOCK] = 1
     if deflated & 1:
         s.marks[MARK_TAILS : MARK_TAILS + len(s.tails)] = 1
@@ -98,12 +98,13 @@ def count(s: Shared, f: Frame, skipped: bool) -> None:  # noqa: FBT001 -- a fact
 @compiled
 def _spend(s: Shared, f: Frame, alerted: float) -> None:
     settings, now_us, level = s.settings, f.now[N_NOW_US], f.result[R_LEVEL]
-    half = settings[S_HALF_LIFE_US]
+    # Every event is counted into each of them, so that the same time has passed for all.
+    kept = exp2(-budget.elapsed(s.budgets[0], now_us) / settings[S_HALF_LIFE_US])
     medium = alerted if level == 1.0 else 0.0
     high = alerted if level == _HOLD else 0.0
-    budget.spend(s.budgets[0], settings[S_ALERTS_PER_DAY], now_us, half, alerted)
-    budget.spend(s.budgets[1], settings[S_ALERTS_MEDIUM], now_us, half, medium)
-    budget.spend(s.budgets[2], settings[S_ALERTS_HIGH], now_us, half, high)
+    budget.spend(s.budgets[0], settings[S_ALERTS_PER_DAY], now_us, kept, alerted)
+    budget.spend(s.budgets[1], settings[S_ALERTS_MEDIUM], now_us, kept, medium)
+    budget.spend(s.budgets[2], settings[S_ALERTS_HIGH], now_us, kept, high)
     if f.result[R_CALIBRATED] == 1.0:
         budget.spend_hold(s.budgets[3], settings[S_HOLD_P], high)
     s.marks[MARK_BUDGETS] = 1
@@ -118,16 +119,10 @@ def _count_features(s: Shared, f: Frame) -> None:
         tails.count(s.tails[OWN_EVIDENCE], f.now[N_RAW_EVIDENCE], slow, 1.0)
         tails.count(s.tails[ANY_EVIDENCE], f.now[N_ANY_EVIDENCE], slow, 1.0)
         s.marks[MARK_TAILS : MARK_TAILS + FIRST_FEATURE] = 1
-    for at in range(len(COUNTED)):
-        feature = COUNTED[at]
-        if f.values[feature] != f.values[feature]:
-            continue
-        tail = s.tails[FIRST_FEATURE + feature]
-        value = f.evidence[feature]
-        if value == value:  # noqa: PLR0124 -- false only for NaN
-            tails.count_notable(tail, value, slow)
-        elif f.surprise[feature] == 0.0:
-            tails.ignore(tail, slow)
-        else:
-            tails.count_notable(tail, f.surprise[feature], slow)
+    due = tails.note(s.heads, f.stands, slow)
+    s.marks[MARK_HEADS] = 1
+    while due != 0:
+        feature = lowest(due)
+        due &= due - 1
+        tails.count_noted(s.heads, feature, s.tails[FIRST_FEATURE + feature], f.stands[feature], slow)
         s.marks[MARK_TAILS + FIRST_FEATURE + feature] = 1

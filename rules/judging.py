@@ -9,7 +9,13 @@ from typing import Final
 
 from rules.arrays import F8
 from rules.baseline import reputation
-from rules.baseline.layout import ACTOR_REPUTATION, DESTINATION_REPUTATION, PLACE_REPUTATION, REPUTATION
+from rules.baseline.layout import (
+    ACTOR_REPUTATION,
+    DESTINATION_REPUTATION,
+    DEVICE_REPUTATION,
+    NETWORK_REPUTATION,
+    REPUTATION,
+)
 from rules.baseline.reputation import CLASSES, probability_of
 from rules.baseline.shared import C_SINCE_REFIT, C_VERDICTS, Shared
 from rules.baseline.tables import (
@@ -39,7 +45,7 @@ _OFTEN: Final = 256
 _MOST_EXPECTED: Final = 0.7
 _LEAST: Final = 1e-12
 _POOLS: Final = (ACCOUNTS, ACTORS, DESTINATIONS, DEVICES, NETWORKS)
-_WORDS: Final = (REPUTATION, ACTOR_REPUTATION, DESTINATION_REPUTATION, PLACE_REPUTATION, PLACE_REPUTATION)
+_WORDS: Final = (REPUTATION, ACTOR_REPUTATION, DESTINATION_REPUTATION, DEVICE_REPUTATION, NETWORK_REPUTATION)
 
 
 @compiled

@@ -12,10 +12,11 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from rules.arrays import F8, I8
-from rules.baseline.tables import ACCOUNTS, ACTORS, DESTINATIONS, DEVICES, NETWORKS, Places, expect, fetch
+from rules.baseline.layout import KNOWN_DESTINATION_SETS, KNOWN_DESTINATIONS, TOUCHED, Kind
+from rules.baseline.tables import ACCOUNTS, ACTORS, DESTINATIONS, DEVICES, LINE, NETWORKS, Places, expect, fetch, likely
 from rules.binding import FIRED_MOST, Told, frame_of, places_of, shared_of, told_of
 from rules.committing import LEARN, SKIP, commit
-from rules.compiled import compiled, entry
+from rules.compiled import compiled, entry, prefetch
 from rules.event import (
     E_ACCOUNT,
     E_ACTOR,
@@ -101,9 +102,15 @@ G_NUMBER: Final = 3
 G_POSITION: Final = 4
 GUARD_WIDTH: Final = 5
 _LEAST_SHARE: Final = 0.02
+_ROWS_AHEAD: Final = 10
 _INDEX_AHEAD: Final = 6
 _RECORDS_AHEAD: Final = 2
-"""How many rows ahead memory is asked for the index, and for records."""
+"""How many rows ahead memory is asked for a row itself, for the index, and for records."""
+_ACCOUNT: Final = TOUCHED[Kind.ACCOUNT]
+_ACTOR: Final = TOUCHED[Kind.ACTOR]
+_DESTINATION: Final = TOUCHED[Kind.DESTINATION]
+_DEVICE: Final = TOUCHED[Kind.DEVICE]
+_NETWORK: Final = TOUCHED[Kind.NETWORK]
 _MOST_FIRED: Final = FIRED_MOST - 1
 
 
@@ -247,27 +254,28 @@ def _write(f: Frame, reasons: F8, out: F8) -> None:
 
 @compiled
 def _look_ahead(p: Places, events: F8, at: int) -> None:
-    """Ask memory for what the next rows will read: at a million entities waiting for it is most of the cost."""
-    if at + _INDEX_AHEAD < len(events):
-        row = events[at + _INDEX_AHEAD]
-        expect(p, ACCOUNTS, row[E_ACCOUNT])
-        expect(p, DESTINATIONS, row[E_DESTINATION])
-        expect(p, ACTORS, row[E_ACTOR])
-        expect(p, DEVICES, row[E_DEVICE])
-        expect(p, NETWORKS, row[E_NETWORK])
-    if at + _RECORDS_AHEAD < len(events):
-        row = events[at + _RECORDS_AHEAD]
-        fetch(p, DESTINATIONS, row[E_DESTINATION])
-        fetch(p, ACTORS, row[E_ACTOR])
-        fetch(p, DEVICES, row[E_DEVICE])
-        fetch(p, NETWORKS, row[E_NETWORK])
+    """Ask memory for later rows and for where the index will be read, and for records of the one after the next.
+
+    At a million entities waiting for memory would be most of the cost. It takes only some requests at a time, so that
+    records are asked for in four parts while an event is worked on.
+    """
+    if at + _ROWS_AHEAD < len(events):
+        first = (at + _ROWS_AHEAD) * EVENT_WIDTH
+        for word in range(first, first + EVENT_WIDTH, LINE):
+            prefetch(events, word)
+    row = events[min(at + _INDEX_AHEAD, len(events) - 1)]
+    expect(p, ACCOUNTS, row[E_ACCOUNT])
+    expect(p, DESTINATIONS, row[E_DESTINATION])
+    expect(p, ACTORS, row[E_ACTOR])
+    expect(p, DEVICES, row[E_DEVICE])
+    expect(p, NETWORKS, row[E_NETWORK])
+    fetch(p, likely(p, NETWORKS, _coming(events, at, E_NETWORK)), _NETWORK)
 
 
 @compiled
-def _look_for_account(p: Places, events: F8, at: int) -> None:
-    """As ``_look_ahead`` for the largest record, at another time: what is asked for at once must not be too much."""
-    if at + _RECORDS_AHEAD < len(events):
-        fetch(p, ACCOUNTS, events[at + _RECORDS_AHEAD, E_ACCOUNT])
+def _coming(events: F8, at: int, word: int) -> float:
+    """A word of the row whose records are asked for while row ``at`` is worked on."""
+    return float(events[min(at + _RECORDS_AHEAD, len(events) - 1), word])
 
 
 @entry
@@ -291,7 +299,8 @@ def run(held: Held, work: Work) -> int:
             f.event[word] = events[at, word]
         _look_ahead(p, events, at)
         m = measured(p, s, f)
-        _look_for_account(p, events, at)
+        coming = likely(p, ACCOUNTS, _coming(events, at, E_ACCOUNT))
+        fetch(p, coming, _ACCOUNT // 2)
         if place[P_FORCED] == 1:
             m.result[R_OPERATION] = place[P_OPERATION]
             place[P_FORCED] = 0
@@ -303,8 +312,14 @@ def run(held: Held, work: Work) -> int:
                 return LOOK if looked_at else DONE
             if looked_at:
                 return LOOK
+        fetch(p, coming + _ACCOUNT // 2, _ACCOUNT - _ACCOUNT // 2)
+        known = int(_coming(events, at, E_DESTINATION)) % KNOWN_DESTINATION_SETS
+        prefetch(p.arena, coming + KNOWN_DESTINATIONS + 2 * known)
         if not commit(p, s, m, int(m.result[R_OPERATION])):
             return NO_ROOM
+        fetch(p, likely(p, ACTORS, _coming(events, at, E_ACTOR)), _ACTOR)
+        fetch(p, likely(p, DESTINATIONS, _coming(events, at, E_DESTINATION)), _DESTINATION)
+        fetch(p, likely(p, DEVICES, _coming(events, at, E_DEVICE)), _DEVICE)
         place[P_ROW] = at + 1
     return DONE
 

@@ -58,11 +58,11 @@ from rules.features.frame import (
     N_GROUP,
     N_HOUR,
     N_KNOWN,
+    N_LISTED,
     N_NOW_US,
     N_OWN_HABIT,
     N_SCORED,
     N_SLOTS,
-    N_SUMS,
     N_TRUSTED,
     N_USD,
     N_WEIGHT,
@@ -123,7 +123,10 @@ def bound(p: Places, s: Shared, f: Frame) -> Frame:
         f.high,
         f.parts,
         f.measured,
+        f.counts,
+        f.sums,
         f.evidence,
+        f.stands,
         f.result,
         account,
         arena[actor : actor + _ACTOR],
@@ -146,7 +149,7 @@ def _clear(f: Frame) -> None:
         f.parts[feature] = 0.0
         f.evidence[feature] = nan
     f.now[:N_SLOTS] = 0.0
-    f.now[N_OWN_HABIT:N_SUMS] = 0.0
+    f.now[N_OWN_HABIT:N_LISTED] = 0.0
     f.result[:] = 0.0
     f.now[N_USD] = nan
     f.now[N_BALANCE_USD] = nan

@@ -10,7 +10,13 @@ from typing import Final
 from rules.arithmetic import exp10, log10
 from rules.arrays import F8
 from rules.baseline import reputation
-from rules.baseline.layout import ACTOR_REPUTATION, DESTINATION_REPUTATION, PLACE_REPUTATION, REPUTATION
+from rules.baseline.layout import (
+    ACTOR_REPUTATION,
+    DESTINATION_REPUTATION,
+    DEVICE_REPUTATION,
+    NETWORK_REPUTATION,
+    REPUTATION,
+)
 from rules.baseline.reputation import NO_CELL
 from rules.baseline.shared import C_VERDICTS, Shared
 from rules.baseline.tails import resolved, surprisal
@@ -77,9 +83,9 @@ def _speak(f: Frame, s: Shared, alone: float) -> None:
     if event[E_DESTINATION] != 0.0:
         additive += _cause(f, s, 2, f.destination, DESTINATION_REPUTATION)
     if event[E_DEVICE] != 0.0:
-        additive += _cause(f, s, 3, f.device, PLACE_REPUTATION)
+        additive += _cause(f, s, 3, f.device, DEVICE_REPUTATION)
     if event[E_NETWORK] != 0.0:
-        additive += _cause(f, s, 4, f.network, PLACE_REPUTATION)
+        additive += _cause(f, s, 4, f.network, NETWORK_REPUTATION)
     if additive == 0.0 and grown == alone:
         return
     if additive > 0.0:

@@ -65,7 +65,7 @@ class State:
     def __init__(self, settings: EngineSettings) -> None:
         self.common: F8 = np.frombuffer(_memory(COMMON_WORDS, dense=False), np.float64)
         self._allocate(settings.max_accounts)
-        prepare_all(self.shared.tails, self.shared.free, self.shared.final)
+        prepare_all(self.shared.tails, self.shared.free, self.shared.final, self.shared.heads)
         self.shared.hazard[WEIGHT_AT : WEIGHT_AT + CLASSES] = 1.0
         refit(self.shared.hazard)
         write_priors(self.shared.population)

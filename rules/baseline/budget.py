@@ -11,7 +11,7 @@ Rules enforced here:
 
 from typing import Final
 
-from rules.arithmetic import exp, exp2
+from rules.arithmetic import exp
 from rules.arrays import F8
 from rules.compiled import entry
 
@@ -51,10 +51,15 @@ def level(budget: F8, a_day: float, now_us: float) -> float:
 
 
 @entry
-def spend(budget: F8, a_day: float, now_us: float, half_life_us: float, alerted: float) -> None:
-    """Count one event, and the alert if it was one."""
-    elapsed_us = max(now_us - budget[B_LAST_US], 0.0) if budget[B_LAST_US] > 0.0 else 0.0
-    kept = exp2(-elapsed_us / half_life_us)
+def elapsed(budget: F8, now_us: float) -> float:
+    """Microseconds since the last event; 0 before any."""
+    return float(max(now_us - budget[B_LAST_US], 0.0)) if budget[B_LAST_US] > 0.0 else 0.0
+
+
+@entry
+def spend(budget: F8, a_day: float, now_us: float, kept: float, alerted: float) -> None:
+    """Count one event, and the alert if it was one; ``kept`` is what the time since the last leaves of earlier ones."""
+    elapsed_us = elapsed(budget, now_us)
     budget[B_OWED] = _owed(budget, a_day, now_us)
     budget[B_EVENTS] = budget[B_EVENTS] * kept + 1.0
     budget[B_DAYS] = budget[B_DAYS] * kept + elapsed_us / _DAY_US * (0.5 + 0.5 * kept)

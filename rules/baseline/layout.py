@@ -7,14 +7,14 @@ Rules enforced here:
 - Words that every payment touches stand in few neighbouring lines of eight: memory is what a large installation costs.
 
 Words 0..5 mean the same in every kind. Peer groups and the population use the account's layout up to
-``SIGNINGS``, so that one function shrinks an account towards either. "Remembered" words change with everything that
+``NEW_CHAIN``, so that one function shrinks an account towards either. "Remembered" words change with everything that
 happens, "learned" words only with what the engine may learn from.
 """
 
 from enum import IntEnum
 from typing import Final
 
-VERSION: Final = 4
+VERSION: Final = 5
 
 
 class Kind(IntEnum):
@@ -37,17 +37,20 @@ class Kind(IntEnum):
 
 
 WIDTH: Final = {
-    Kind.ACCOUNT: 256,
+    Kind.ACCOUNT: 248,
     Kind.DESTINATION: 48,
-    Kind.ACTOR: 128,
+    Kind.ACTOR: 104,
     Kind.ASSET: 16,
     Kind.PEER_GROUP: 160,
     Kind.POPULATION: 160,
-    Kind.DEVICE: 48,
+    Kind.DEVICE: 40,
     Kind.NETWORK: 72,
     Kind.VERDICT: 8,
 }
 """Words per record of each fixed-size kind of entity."""
+
+TOUCHED: Final = {Kind.ACCOUNT: 184, Kind.DESTINATION: 40, Kind.ACTOR: 80, Kind.DEVICE: 32, Kind.NETWORK: 48}
+"""Words from the start of a record that most payments touch: memory is asked for them ahead."""
 
 FORMAT: Final = 0
 FINGERPRINT: Final = 1
@@ -71,67 +74,69 @@ CREDENTIAL_US: Final = 13
 SURPRISE: Final = 14
 SURPRISE_US: Final = 15
 
-# Account, peer group, population: learned statistics, each (count, mean, variance); six windows of counts and values.
+# Account, peer group, population: learned statistics, each (count, mean, variance). Those of counts and values tell of six
+# windows each, which are always learned together: their count, six means, six variances.
 WINDOWS: Final = 6
 AMOUNT: Final = 16
 SHARE: Final = 19
 GAP: Final = 22
 COUNTS: Final = 25
-VALUES: Final = 43
-ASSETS: Final = 61
+VALUES: Final = 38
+WINDOW_WORDS: Final = 1 + 2 * WINDOWS
+ASSETS: Final = 51
 
-# Account: remembered windows: counts, USD, and USD with each payment clipped to what is usual for the account.
-WINDOW_COUNTS: Final = 64
-WINDOW_VALUES: Final = 70
-WINDOW_CLIPPED: Final = 76
+# Account: the usual fan-out (statistic); remembered windows: counts, USD, and USD with each payment clipped to what is
+# usual for the account.
+FAN_OUTS: Final = 54
+WINDOW_COUNTS: Final = 57
+WINDOW_VALUES: Final = 63
+WINDOW_CLIPPED: Final = 69
 
 # Account, peer group, population: the amount's model in USD: weight, mean, squared relative residuals; the account's
 # fast mean and its weight; chances of being in a short, middle and long spell of oddness. Groups and the population
 # keep the sum of squares and the residuals' own weight where an account keeps its fast mean.
-MODEL_WEIGHT: Final = 82
-MODEL_MEAN: Final = 83
-MODEL_RESIDUALS: Final = 84
-MODEL_FAST: Final = 85
-MODEL_FAST_WEIGHT: Final = 86
-MODEL_SQUARE: Final = 85
-MODEL_RESIDUALS_WEIGHT: Final = 86
-SPELLS: Final = 87
+MODEL_WEIGHT: Final = 75
+MODEL_MEAN: Final = 76
+MODEL_RESIDUALS: Final = 77
+MODEL_FAST: Final = 78
+MODEL_FAST_WEIGHT: Final = 79
+MODEL_SQUARE: Final = 78
+MODEL_RESIDUALS_WEIGHT: Final = 79
+SPELLS: Final = 80
 
-# Account: decayed new destinations within an hour; learned rate of new chains.
-FAN_OUT: Final = 90
-NEW_CHAIN: Final = 91
-
-# Account: learned shares of signing facts and their count.
-SIGNING_FACTS: Final = 92
-SIGNINGS: Final = 95
+# Account: decayed new destinations within an hour; learned rate of new chains, learned chains.
+FAN_OUT: Final = 83
+NEW_CHAIN: Final = 84
+KNOWN_CHAINS: Final = 85
+KNOWN_CHAIN_SLOTS: Final = 3
 
 # Account: learned hours of the day, days of the week and their total, two counts a word (``features.hours``).
-HOURS: Final = 96
+HOURS: Final = 88
 
 # Account: what it often paid (``features.habit``): the lowest place, what old and young weights are worth, their places.
-HABIT_LOWEST: Final = 112
-HABIT_OLD: Final = 113
-HABIT_YOUNG: Final = 114
-HABITS: Final = 115
+HABIT_LOWEST: Final = 104
+HABIT_OLD: Final = 105
+HABIT_YOUNG: Final = 106
+HABITS: Final = 107
 HABIT_PLACES: Final = 32
 
-# Account: learned destinations (fingerprints), remembered assets (fingerprint, time), learned assets, learned chains,
-# the usual fan-out (statistic), learned looks of destinations (fingerprints of look and destination), remembered
-# balances (asset, time told, USD told, USD left), its reputation.
-KNOWN_DESTINATIONS: Final = 147
-KNOWN_DESTINATION_SETS: Final = 18
-RECENT_ASSETS: Final = 183
-RECENT_ASSET_SLOTS: Final = 8
-KNOWN_ASSETS: Final = 199
+# Account: learned assets, remembered assets (fingerprint, time), remembered balances (asset, time told, USD told, USD left).
+KNOWN_ASSETS: Final = 140
 KNOWN_ASSET_SLOTS: Final = 8
-KNOWN_CHAINS: Final = 207
-KNOWN_CHAIN_SLOTS: Final = 3
-FAN_OUTS: Final = 210
-LOOKS: Final = 213
-LOOK_SETS: Final = 9
-BALANCES: Final = 231
+RECENT_ASSETS: Final = 148
+RECENT_ASSET_SLOTS: Final = 8
+BALANCES: Final = 164
 BALANCE_SLOTS: Final = 4
-REPUTATION: Final = 248
+
+# Account, of which a payment touches little: learned destinations (fingerprints, in sets of two), learned looks of
+# destinations (fingerprints of look and destination), learned shares of signing facts and their count, its reputation.
+KNOWN_DESTINATIONS: Final = 180
+KNOWN_DESTINATION_SETS: Final = 18
+LOOKS: Final = 216
+LOOK_SETS: Final = 9
+SIGNING_FACTS: Final = 234
+SIGNINGS: Final = 237
+REPUTATION: Final = 238
 
 # Population and peer group only: learned rates and statistics across entities.
 FAN_IN: Final = 128
@@ -152,7 +157,7 @@ STRENGTH_SQUARE: Final = 149
 STRENGTH_INVERSE: Final = 150
 STRENGTH_NOISE: Final = 151
 
-# Destination: remembered, then learned, then remembered payers (fingerprint, time), then its reputation.
+# Destination: remembered, then learned, then remembered payers and whitelisters (fingerprint, time), then its reputation.
 LARGEST_SEEN_USD: Final = 6
 VALUE_1H: Final = 7
 LEARNED_LARGEST_USD: Final = 8
@@ -160,9 +165,9 @@ LEARNED_FIRST_US: Final = 9
 CLEARED: Final = 10
 PAYERS: Final = 16
 PAYER_SLOTS: Final = 8
-DESTINATION_REPUTATION: Final = 32
-WHITELISTERS: Final = 40
+WHITELISTERS: Final = 32
 WHITELISTER_SLOTS: Final = 4
+DESTINATION_REPUTATION: Final = 40
 
 # Actor: learned rates, statistic, remembered counters and times, hours as the account's, known places and devices.
 ACTOR_NEW_COUNTRY: Final = 8
@@ -182,33 +187,35 @@ NEW_ACCESS_US: Final = 28
 ACTOR_SKIP_SCORED_US: Final = 29
 LATEST_CHANGE_US: Final = 30
 ACTOR_HOURS: Final = 32
-COUNTRIES: Final = 64
+COUNTRIES: Final = 48
 COUNTRY_SLOTS: Final = 4
-NETWORKS: Final = 68
+NETWORKS: Final = 52
 NETWORK_SLOTS: Final = 8
-DEVICES: Final = 76
+DEVICES: Final = 60
 DEVICE_SLOTS: Final = 8
-PLACE_AT: Final = 84
-PLACE_US: Final = 85
-ACTOR_FAST_TRAVEL: Final = 86
-ACTOR_SESSION_MOVE: Final = 87
-SESSIONS: Final = 88
+PLACE_AT: Final = 68
+PLACE_US: Final = 69
+ACTOR_FAST_TRAVEL: Final = 70
+ACTOR_SESSION_MOVE: Final = 71
+SESSIONS: Final = 72
 SESSION_SLOTS: Final = 6
 SESSION_WORDS: Final = 4
-ACTOR_REPUTATION: Final = 112
+ACTOR_REPUTATION: Final = 96
 
-# Device and network: decayed recent surprise and its time, then reputation. A device: distinct users (fingerprint, time).
-# A network: the usual number of users (statistic), cells of actors that failed and of users, each the latest time.
+# Device and network: decayed recent surprise and its time. A device: distinct users (fingerprint, time), its reputation.
+# A network: the usual number of users (statistic), cells of users and of actors that failed, each the latest time, its
+# reputation.
 PLACE_SURPRISE: Final = 6
 PLACE_SURPRISE_US: Final = 7
 USERS: Final = 8
 USER_SLOTS: Final = 12
+DEVICE_REPUTATION: Final = 32
 USUAL_USERS: Final = 8
-FAILING_CELLS: Final = 16
-FAILING_CELL_COUNT: Final = 16
-PLACE_REPUTATION: Final = 32
-USER_CELLS: Final = 40
+USER_CELLS: Final = 16
 USER_CELL_COUNT: Final = 32
+FAILING_CELLS: Final = 48
+FAILING_CELL_COUNT: Final = 16
+NETWORK_REPUTATION: Final = 64
 
 # Asset: learned log10 of USD per whole unit.
 RATIO: Final = 8

@@ -33,6 +33,7 @@ from rules.baseline.layout import (
     STRENGTH_SQUARE,
     STRENGTH_WEIGHT,
     VALUES,
+    WINDOWS,
 )
 
 _PSEUDO_EVENTS: Final = 20.0
@@ -40,24 +41,18 @@ _STATISTICS: Final = {
     AMOUNT: (3.0, 1.2),
     SHARE: (-3.0, 1.2),
     GAP: (3.0, 1.2),
-    COUNTS: (0.2, 0.4),
-    COUNTS + 3: (0.5, 0.5),
-    COUNTS + 6: (1.0, 0.6),
-    COUNTS + 9: (1.8, 0.7),
-    COUNTS + 12: (2.3, 0.8),
-    COUNTS + 15: (2.7, 0.8),
-    VALUES: (3.2, 1.2),
-    VALUES + 3: (3.6, 1.2),
-    VALUES + 6: (4.2, 1.2),
-    VALUES + 9: (5.0, 1.2),
-    VALUES + 12: (5.6, 1.2),
-    VALUES + 15: (6.0, 1.2),
     ASSETS: (0.1, 0.2),
     FAILURES: (0.1, 0.25),
     POPULATION_FAN_OUTS: (0.3, 0.4),
     NETWORK_USERS: (0.5, 0.5),
 }
 """log10 mean and standard deviation."""
+
+_WINDOWS: Final = {
+    COUNTS: ((0.2, 0.4), (0.5, 0.5), (1.0, 0.6), (1.8, 0.7), (2.3, 0.8), (2.7, 0.8)),
+    VALUES: ((3.2, 1.2), (3.6, 1.2), (4.2, 1.2), (5.0, 1.2), (5.6, 1.2), (6.0, 1.2)),
+}
+"""The same of each window."""
 
 _RATES: Final = {
     NEW_DESTINATION: 0.4,
@@ -87,6 +82,11 @@ def write_priors(record: F8) -> None:
         record[word] = _PSEUDO_EVENTS
         record[word + 1] = mean
         record[word + 2] = deviation * deviation
+    for word, windows in _WINDOWS.items():
+        record[word] = _PSEUDO_EVENTS
+        for at, (mean, deviation) in enumerate(windows):
+            record[word + 1 + at] = mean
+            record[word + 1 + WINDOWS + at] = deviation * deviation
     for word, rate in _RATES.items():
         record[word] = rate
     record[MODEL_RESIDUALS] = _RESIDUALS

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from rules.arithmetic import exp2
 from rules.arrays import F8, I8
 from rules.baseline.layout import WIDTH, Kind
-from rules.baseline.tails import TAIL_WIDTH, deflate, prepare
+from rules.baseline.tails import HEAD_WORDS, TAIL_WIDTH, deflate, gather, prepare, scatter
 from rules.compiled import entry
 from rules.settings import EngineSettings
 
@@ -77,7 +77,7 @@ HAZARD_WORDS: Final = 3 * SCORE_BINS + 16
 
 
 class Shared(NamedTuple):
-    """Views of the sections. ``marks`` is 1 for each section that changed."""
+    """Views of the sections. ``heads`` are those of the features' tails; ``marks`` is 1 for each section that changed."""
 
     settings: F8
     population: F8
@@ -88,6 +88,7 @@ class Shared(NamedTuple):
     final: F8
     taught: F8
     hazard: F8
+    heads: F8
     marks: I8
 
 
@@ -100,9 +101,9 @@ class Section(NamedTuple):
     words: int
 
 
-def sections(features: tuple[str, ...]) -> tuple[Section, ...]:
-    """All sections in order, given the names of the features that have tails."""
-    tails = ("own_size", "any_size", "own_evidence", "any_evidence", *features)
+def sections(features: tuple[str, ...], tailed: int) -> tuple[Section, ...]:
+    """All sections in order, given the names of features, of which the first ``tailed`` have tails."""
+    tails = ("own_size", "any_size", "own_evidence", "any_evidence", *features[:tailed])
     parts = [
         (Kind.POPULATION, "population", WIDTH[Kind.POPULATION]),
         (Kind.TABLE, "clock", CLOCK_WORDS),
@@ -112,6 +113,7 @@ def sections(features: tuple[str, ...]) -> tuple[Section, ...]:
         *((Kind.CALIBRATION, f"final/{name}", TAIL_WIDTH) for name in CLASSES),
         *((Kind.TABLE, f"verdicts/{name}", TAUGHT_WORDS) for name in KINDS_JUDGED),
         (Kind.TABLE, "verdicts/score", HAZARD_WORDS),
+        (Kind.TABLE, "heads", HEAD_WORDS * tailed),
     ]
     start = SETTING_WORDS
     found = []
@@ -122,10 +124,12 @@ def sections(features: tuple[str, ...]) -> tuple[Section, ...]:
 
 
 @entry
-def prepare_all(tails: F8, free: F8, final: F8) -> None:
+def prepare_all(tails: F8, free: F8, final: F8, heads: F8) -> None:
     """Make every tail empty."""
     for at in range(len(tails)):
         prepare(tails[at], -4.0, 60.0)
+    for feature in range(len(tails) - FIRST_FEATURE):
+        scatter(heads, feature, tails[FIRST_FEATURE + feature])
     prepare(tails[OWN_SIZE], -8.0, 56.0)
     prepare(tails[ANY_SIZE], -16.0, 112.0)
     prepare(tails[OWN_EVIDENCE], -6.0, 26.0)
@@ -136,31 +140,40 @@ def prepare_all(tails: F8, free: F8, final: F8) -> None:
 
 
 @entry
-def _inflation(clock: F8, at: int, half_life_us: float, one: F8, other: F8) -> bool:
+def _inflation(clock: F8, at: int, half_life_us: float) -> float:
+    """Set an inflation to the clock's time. What all its weights must be multiplied by: 1, or little when they are large."""
     if clock[at] == 0.0:
         clock[at] = clock[C_NOW_US]
     grown = (clock[C_NOW_US] - clock[at]) / half_life_us
     clock[at + 1] = exp2(grown)
     if clock[at + 1] <= _REBASE:
-        return False
-    shrunk = exp2(-grown)
-    for row in range(len(one)):
-        deflate(one[row], shrunk)
-    for row in range(len(other)):
-        deflate(other[row], shrunk)
+        return 1.0
     clock[at] = clock[C_NOW_US]
     clock[at + 1] = 1.0
-    return True
+    return exp2(-grown)
 
 
 @entry
-def advance(clock: F8, tails: F8, free: F8, final: F8, half_life_us: float, now_us: float) -> int:
+def advance(shared: Shared, now_us: float) -> int:
     """Move the clock on; both inflations are those of its time. 1 when slow weights were deflated, 2 when fast ones."""
+    clock, tails, heads = shared.clock, shared.tails, shared.heads
     clock[C_NOW_US] = max(clock[C_NOW_US], now_us)
     deflated = 0
-    if _inflation(clock, C_SLOW_EPOCH_US, SLOW_HALF_LIFE_US, tails, tails[:0]):
+    shrunk = _inflation(clock, C_SLOW_EPOCH_US, SLOW_HALF_LIFE_US)
+    if shrunk != 1.0:
+        for row in range(FIRST_FEATURE):
+            deflate(tails[row], shrunk)
+        for feature in range(len(tails) - FIRST_FEATURE):
+            tail = tails[FIRST_FEATURE + feature]
+            gather(heads, feature, tail)
+            deflate(tail, shrunk)
+            scatter(heads, feature, tail)
         deflated += 1
-    if _inflation(clock, C_FAST_EPOCH_US, half_life_us, free, final):
+    shrunk = _inflation(clock, C_FAST_EPOCH_US, shared.settings[S_HALF_LIFE_US])
+    if shrunk != 1.0:
+        for row in range(len(shared.free)):
+            deflate(shared.free[row], shrunk)
+            deflate(shared.final[row], shrunk)
         deflated += 2
     return deflated
 

@@ -9,6 +9,7 @@ Rules enforced here:
 - Learning is exponentially weighted, with the weight of one event never below 1 / (events + 1).
 """
 
+from collections.abc import Callable
 from decimal import Context, Decimal
 from math import sqrt
 from typing import Final
@@ -17,7 +18,7 @@ import numpy as np
 
 from rules.arithmetic import exp, log10
 from rules.arrays import F8
-from rules.compiled import entry
+from rules.compiled import compiled, entry, ones
 
 CAP: Final = 6.0
 PRIOR_STRENGTH: Final = 8.0
@@ -54,13 +55,31 @@ def tail_surprisal(z: float) -> float:
     return float(min(CAP, low + (x - at) * (_SURPRISALS[at + 1] - low)))
 
 
+@compiled
+def oddness(size: float, mean: float, variance: float) -> float:
+    """How many deviations a size is above the mean, at most ``_CERTAIN``; 0 up to ``ORDINARY``.
+
+    This and ``surprisal_of`` have no branch: several sizes are weighed at once, and what is rare costs no wrong guess.
+    """
+    apart = size - mean
+    odd = (apart > 0.0) & (apart * apart > ORDINARY * ORDINARY * variance)
+    return min(apart / sqrt(variance), _CERTAIN) if odd else 0.0
+
+
+@compiled
+def surprisal_of(odd: float) -> float:
+    """Surprisal of an oddness; 0 of 0."""
+    x = odd * _A_DEVIATION
+    at = int(x)
+    low = _SURPRISALS[at]
+    found = min(CAP, low + (x - at) * (_SURPRISALS[at + 1] - low))
+    return found if odd > 0.0 else 0.0
+
+
 @entry
 def surprisal_above(size: float, mean: float, variance: float) -> float:
     """Surprisal of a size that is more than ``ORDINARY`` deviations above the mean; 0 of any other."""
-    apart = size - mean
-    if not apart > 0.0 or apart * apart <= ORDINARY * ORDINARY * variance:
-        return 0.0
-    return tail_surprisal(apart / sqrt(variance))
+    return float(surprisal_of(oddness(size, mean, variance)))
 
 
 @entry
@@ -84,6 +103,14 @@ def absorb(view: F8, at: int, value: float, rate: float) -> None:
     view[at] = count
     view[at + 1] += rate * apart
     view[at + 2] = (1.0 - rate) * (view[at + 2] + rate * apart * apart)
+
+
+@compiled
+def clipped(size: float, mean: float, variance: float, most: float) -> float:
+    """A size, clipped to ``most`` deviations from the mean."""
+    apart = size - mean
+    limit = most * sqrt(variance)
+    return (mean + (limit if apart > 0.0 else -limit)) if apart * apart > most * most * variance else size
 
 
 @entry
@@ -127,34 +154,68 @@ def imprint(view: F8, at: int, slots: int, key: float) -> None:
         moved = held
 
 
-@entry
-def slot_of(view: F8, at: int, slots: int, key: float) -> int:
-    """The place of a fingerprint among ``slots`` pairs (fingerprint, time) from ``at`` on, or -1."""
-    for slot in range(slots):
-        if view[at + 2 * slot] == key:
-            return slot
-    return -1
+def finding(at: int, slots: int) -> Callable[[F8, float], int]:
+    """Makes a function: the place of a fingerprint among ``slots`` pairs (fingerprint, time) from ``at`` on, or -1.
+
+    This and the next two are made once for each place in a record: the compiler must know it to go through several pairs
+    at once. They have no branch and look at every pair.
+    """
+
+    @compiled
+    def slot_of(view: F8, key: float) -> int:
+        found = -1
+        for slot in range(slots):
+            found = max(found, slot if view[at + 2 * slot] == key else -1)
+        return found
+
+    return slot_of
 
 
-@entry
-def stamp(view: F8, at: int, slots: int, key: float, now_us: float) -> None:
-    """Note a fingerprint with its time among ``slots`` pairs; the one of longest ago makes room."""
-    slot = slot_of(view, at, slots, key)
-    if slot < 0:
-        slot = 0
-        for other in range(1, slots):
-            if view[at + 2 * other + 1] < view[at + 2 * slot + 1]:
-                slot = other
-    view[at + 2 * slot] = key
-    view[at + 2 * slot + 1] = now_us
+def stamping(at: int, slots: int) -> Callable[[F8, float, float], None]:
+    """Makes a function: note a fingerprint with its time among such pairs; the one of longest ago makes room."""
+    slot_of = finding(at, slots)
+
+    @compiled
+    def stamp(view: F8, key: float, now_us: float) -> None:
+        slot = slot_of(view, key)
+        if slot < 0:
+            slot = 0
+            oldest_us = view[at + 1]
+            for other in range(1, slots):
+                other_us = view[at + 2 * other + 1]
+                slot = other if other_us < oldest_us else slot
+                oldest_us = min(other_us, oldest_us)
+        view[at + 2 * slot] = key
+        view[at + 2 * slot + 1] = now_us
+
+    return stamp
 
 
-@entry
-def count_since(view: F8, at: int, slots: int, since_us: float, but: float) -> float:
-    """How many fingerprints other than ``but`` were noted after a time, among ``slots`` pairs."""
-    found = 0.0
-    for slot in range(slots):
-        key = view[at + 2 * slot]
-        if key not in (0.0, but) and view[at + 2 * slot + 1] > since_us:
-            found += 1.0
-    return found
+def counting_since(at: int, slots: int) -> Callable[[F8, float, float], float]:
+    """Makes a function: how many fingerprints other than one (``but``) were noted after a time, among such pairs."""
+
+    @compiled
+    def count_since(view: F8, since_us: float, but: float) -> float:
+        found = 0
+        for slot in range(slots):
+            key = view[at + 2 * slot]
+            found += 1 if (key != 0.0) & (key != but) & (view[at + 2 * slot + 1] > since_us) else 0
+        return float(found)
+
+    return count_since
+
+
+def filling(at: int, cells: int) -> Callable[[F8, float, float], int]:
+    """Makes a function: how many cells of a record hold a time after some other, the user's own cell counted in.
+
+    The compiler must know the place to go through many cells at once; they are gathered as bits.
+    """
+
+    @compiled
+    def filled(record: F8, since_us: float, user: float) -> int:
+        found = 1 << (int(user) % cells)
+        for cell in range(cells):
+            found |= (1 << cell) if record[at + cell] > since_us else 0
+        return ones(found)
+
+    return filled

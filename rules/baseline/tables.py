@@ -72,7 +72,7 @@ NONE: Final = -1
 FULL: Final = -2
 SLOT_BITS: Final = 24
 _SLOT_MASK: Final = (1 << SLOT_BITS) - 1
-_LINE: Final = 8
+LINE: Final = 8
 """Words of a line of memory."""
 _TAG_SHIFT: Final = 13
 _REPUTATION_BADS: Final = DESTINATION_REPUTATION + 3
@@ -137,24 +137,25 @@ def expect(places: Places, pool: int, key: float) -> None:
 
 
 @entry
-def fetch(places: Places, pool: int, key: float) -> None:
-    """Ask memory for the record that the index most likely means by a fingerprint."""
-    if key == 0.0:
-        return
+def likely(places: Places, pool: int, key: float) -> int:
+    """Where the record begins that the index most likely means by a fingerprint, without looking at it; 0 without one."""
     meta = places.meta
     bits = int(key)
     tag = (bits >> _TAG_SHIFT) << SLOT_BITS
     at = bits & meta[pool, M_MASK]
     first = meta[pool, M_INDEX] + (at if pool == ACCOUNTS else at * WAYS)
-    for way in range(WAYS):
-        if first + way >= len(places.slots):
-            return
+    for way in range(min(WAYS, len(places.slots) - first)):
         word = places.slots[first + way]
         if word != 0 and word & ~_SLOT_MASK == tag:
-            start = meta[pool, M_START] + ((word & _SLOT_MASK) - 1) * meta[pool, M_WIDTH]
-            for line in range(0, meta[pool, M_WIDTH], _LINE):
-                prefetch(places.arena, start + line)
-            return
+            return int(meta[pool, M_START] + ((word & _SLOT_MASK) - 1) * meta[pool, M_WIDTH])
+    return 0
+
+
+@entry
+def fetch(places: Places, start: int, words: int) -> None:
+    """Ask memory for so many words of the arena, line by line."""
+    for word in range(start, start + words, LINE):
+        prefetch(places.arena, word)
 
 
 @entry

@@ -95,6 +95,7 @@ def measure(f: Frame) -> None:
 def tell_ranges(f: Frame, least: float) -> None:
     """Set the usual ranges of features that have at least ``least`` of the score: costly, so only where they are read."""
     weighing.tell_ranges(f, least)
+    velocity.tell_ranges(f, least)
     amount.tell_range_anywhere(f, least)
     destination.tell_range_of_fan_out(f, least)
     timing.tell_hours(f, least)
@@ -131,6 +132,7 @@ def learn(f: Frame, rate: float) -> None:
         return
     if family in (MONEY, SIGNING):
         amount.learn(f, rate)
+        velocity.learn(f, rate)
         timing.learn(f)
         destination.learn(f, rate)
         asset.learn(f, rate)
@@ -150,6 +152,7 @@ def learn_population(f: Frame, record: F8, rate: float) -> None:
         return
     if family in (MONEY, SIGNING):
         amount.learn_population(f, record, rate)
+        velocity.learn_population(f, record, rate)
         destination.learn_population(f, record, rate)
         linkage.learn_population(f, record, rate)
     else:

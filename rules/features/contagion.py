@@ -20,9 +20,12 @@ from rules.baseline.statistics import CAP
 from rules.compiled import compiled
 from rules.event import E_ACCOUNT, E_ACTOR, E_DEVICE
 from rules.features.declared import Group, declare
-from rules.features.frame import DAY_US, N_NOW_US, R_RAW, Frame
+from rules.features.frame import DAY_US, N_NOW_US, N_RECENT, R_RAW, Frame
 
 _HALF_LIFE_US: Final = 2.0 * DAY_US
+_OWN: Final = 0
+_ACTOR: Final = 1
+_DEVICE: Final = 2
 
 RECENT = declare(
     "recent_surprise",
@@ -44,11 +47,12 @@ def measure(f: Frame) -> None:
     if f.event[E_ACCOUNT] == 0.0 and f.event[E_ACTOR] == 0.0 and f.event[E_DEVICE] == 0.0:
         return
     now_us = f.now[N_NOW_US]
-    own = _left(f.account, SURPRISE, SURPRISE_US, now_us) if f.event[E_ACCOUNT] != 0.0 else 0.0
-    others = _left(f.actor, ACTOR_SURPRISE, ACTOR_SURPRISE_US, now_us) if f.event[E_ACTOR] != 0.0 else 0.0
-    if f.event[E_DEVICE] != 0.0:
-        others = max(others, _left(f.device, PLACE_SURPRISE, PLACE_SURPRISE_US, now_us))
-    f.values[RECENT] = max(own, others)
+    left = f.now[N_RECENT : N_RECENT + 3]
+    left[_OWN] = _left(f.account, SURPRISE, SURPRISE_US, now_us) if f.event[E_ACCOUNT] != 0.0 else 0.0
+    left[_ACTOR] = _left(f.actor, ACTOR_SURPRISE, ACTOR_SURPRISE_US, now_us) if f.event[E_ACTOR] != 0.0 else 0.0
+    left[_DEVICE] = _left(f.device, PLACE_SURPRISE, PLACE_SURPRISE_US, now_us) if f.event[E_DEVICE] != 0.0 else 0.0
+    others = max(left[_ACTOR], left[_DEVICE])
+    f.values[RECENT] = max(left[_OWN], others)
     f.low[RECENT] = 0.0
     f.high[RECENT] = 1.0
     f.surprise[RECENT] = min(CAP, others)
@@ -65,16 +69,16 @@ def _left(record: F8, at: int, time_at: int, now_us: float) -> float:
 def remember(f: Frame) -> None:
     """Remember this score where it is higher than what is left of earlier ones."""
     if f.event[E_ACCOUNT] != 0.0:
-        _raise(f, f.account, SURPRISE, SURPRISE_US)
+        _raise(f, f.account, SURPRISE, SURPRISE_US, f.now[N_RECENT + _OWN])
     if f.event[E_ACTOR] != 0.0:
-        _raise(f, f.actor, ACTOR_SURPRISE, ACTOR_SURPRISE_US)
+        _raise(f, f.actor, ACTOR_SURPRISE, ACTOR_SURPRISE_US, f.now[N_RECENT + _ACTOR])
     if f.event[E_DEVICE] != 0.0:
-        _raise(f, f.device, PLACE_SURPRISE, PLACE_SURPRISE_US)
+        _raise(f, f.device, PLACE_SURPRISE, PLACE_SURPRISE_US, f.now[N_RECENT + _DEVICE])
 
 
 @compiled
-def _raise(f: Frame, record: F8, at: int, time_at: int) -> None:
+def _raise(f: Frame, record: F8, at: int, time_at: int, left: float) -> None:
     now_us = f.now[N_NOW_US]
-    if f.result[R_RAW] >= _left(record, at, time_at, now_us):
+    if f.result[R_RAW] >= left:
         record[at] = f.result[R_RAW]
         record[time_at] = max(now_us, record[time_at])

@@ -25,11 +25,12 @@ from rules.baseline.layout import (
 from rules.baseline.statistics import (
     CAP,
     absorb,
-    count_since,
+    counting_since,
+    filling,
+    finding,
     move_rate,
     rate_surprisal,
-    slot_of,
-    stamp,
+    stamping,
     surprisal_above,
     usual,
 )
@@ -47,6 +48,11 @@ _LEAST_RATE: Final = 0.005
 _HALF: Final = 0.5
 _RATE: Final = 1.0 / 64.0
 _CROWD: Final = Group("crowd", 0.1)
+_users_since: Final = counting_since(USERS, USER_SLOTS)
+_slot_of_user: Final = finding(USERS, USER_SLOTS)
+_users_of_network: Final = filling(USER_CELLS, USER_CELL_COUNT)
+_failing_on_network: Final = filling(FAILING_CELLS, FAILING_CELL_COUNT)
+_stamp_user: Final = stamping(USERS, USER_SLOTS)
 
 
 def _counted(cells: int) -> tuple[float, ...]:
@@ -105,28 +111,18 @@ def _user(f: Frame) -> float:
 
 @compiled
 def _measure_device(f: Frame, user: float) -> None:
-    others = count_since(f.device, USERS, USER_SLOTS, f.now[N_NOW_US] - _MONTH_US, user)
+    others = _users_since(f.device, f.now[N_NOW_US] - _MONTH_US, user)
     f.values[DEVICE_ACCOUNTS] = others + 1.0
     f.low[DEVICE_ACCOUNTS] = f.high[DEVICE_ACCOUNTS] = 1.0
-    if others > 0.0 and slot_of(f.device, USERS, USER_SLOTS, user) < 0:
+    if others > 0.0 and _slot_of_user(f.device, user) < 0:
         prior = max(_LEAST_RATE, f.population[SHARED_DEVICE])
         f.surprise[DEVICE_ACCOUNTS] = min(CAP, _HALF * (1.0 + others) * -log10(prior))
 
 
 @compiled
-def _filled(record: F8, at: int, cells: int, since_us: float, user: float) -> int:
-    """How many cells hold a time after ``since_us``, with the user's own counted in."""
-    own, found = at + int(user) % cells, 1
-    for cell in range(at, at + cells):
-        if cell != own and record[cell] > since_us:
-            found += 1
-    return found
-
-
-@compiled
 def _measure_network(f: Frame, user: float) -> None:
     now_us = f.now[N_NOW_US]
-    users = _OF_USERS[_filled(f.network, USER_CELLS, USER_CELL_COUNT, now_us - DAY_US, user)]
+    users = _OF_USERS[_users_of_network(f.network, now_us - DAY_US, user)]
     f.values[NETWORK_ACTORS] = users
     mean, variance = usual(f.network, f.population, USUAL_USERS, NETWORK_USERS, _FLOOR)
     f.surprise[NETWORK_ACTORS] = surprisal_above(log10(users), mean, variance)
@@ -145,7 +141,7 @@ def tell_range_of_network(f: Frame, least: float) -> None:
 @compiled
 def _measure_failing(f: Frame, user: float) -> None:
     since_us = max(0.0, f.now[N_NOW_US] - _WINDOW_US)
-    filled = _filled(f.network, FAILING_CELLS, FAILING_CELL_COUNT, since_us, user)
+    filled = _failing_on_network(f.network, since_us, user)
     own = f.network[FAILING_CELLS + int(user) % FAILING_CELL_COUNT] > since_us
     failed = f.event[E_KIND] == _FAILED
     f.values[FAILED_ACTORS] = _OF_FAILING[filled if own or failed else filled - 1]
@@ -163,7 +159,7 @@ def remember(f: Frame) -> None:
     if user == 0.0:
         return
     if f.event[E_DEVICE] != 0.0:
-        stamp(f.device, USERS, USER_SLOTS, user, now_us)
+        _stamp_user(f.device, user, now_us)
     if f.event[E_NETWORK] == 0.0:
         return
     if f.event[E_KIND] == _FAILED:

@@ -38,12 +38,12 @@ from rules.baseline.layout import (
 from rules.baseline.statistics import (
     CAP,
     absorb,
-    count_since,
+    counting_since,
     imprint,
     move_rate,
     rate_surprisal,
     recall,
-    stamp,
+    stamping,
     surprisal_above,
     usual,
 )
@@ -66,6 +66,8 @@ _PAIR: Final = 2
 _INTERNAL: Final = DESTINATION_KINDS.index("internal")
 _WHITELISTED: Final = DESTINATION_KINDS.index("whitelisted")
 _DESTINATION: Final = Group("destination", 0.03)
+_payers_since: Final = counting_since(PAYERS, PAYER_SLOTS)
+_stamp_payer: Final = stamping(PAYERS, PAYER_SLOTS)
 
 NEW = declare(
     "destination_new",
@@ -170,7 +172,7 @@ def _measure_dust(f: Frame) -> None:
 @compiled
 def _measure_fan_in(f: Frame, age_us: float) -> None:
     since_us = f.now[N_NOW_US] - HOUR_US
-    payers = 1.0 + count_since(f.destination, PAYERS, PAYER_SLOTS, since_us, f.event[E_ACCOUNT])
+    payers = 1.0 + _payers_since(f.destination, since_us, f.event[E_ACCOUNT])
     f.values[FAN] = min(float(PAYER_SLOTS), payers)
     f.low[FAN] = f.high[FAN] = 1.0
     if payers > 1.0 and age_us <= DAY_US:
@@ -243,7 +245,7 @@ def remember(f: Frame) -> None:
     destination[LARGEST_SEEN_USD] = max(usd, destination[LARGEST_SEEN_USD])
     destination[LAST_US] = max(now_us, destination[LAST_US])
     if f.event[E_ACCOUNT] != 0.0:
-        stamp(destination, PAYERS, PAYER_SLOTS, f.event[E_ACCOUNT], now_us)
+        _stamp_payer(destination, f.event[E_ACCOUNT], now_us)
 
 
 @compiled

@@ -14,7 +14,7 @@ import numpy as np
 from rules.arrays import F8
 from rules.baseline.layout import WIDTH, Kind
 from rules.event import EVENT_WIDTH
-from rules.features.names import COUNT
+from rules.features.names import COUNT, TAILED
 
 US: Final = 1_000_000.0
 HOUR_S: Final = 3600.0
@@ -48,6 +48,8 @@ N_KNOWN: Final = 12
 """1 when the entity that the score is about was learned often enough."""
 N_RATE: Final = 13
 """The weight with which this event is learned."""
+N_CLIP: Final = 33
+"""How many deviations from what is usual a size is learned at most; infinite while the account tells little."""
 N_SCORED: Final = 14
 """1 when the activity is of a family that is scored."""
 N_PARTS: Final = 15
@@ -75,6 +77,8 @@ N_SPELLS: Final = 36
 """The chances that the account is in a spell of each kind at this time, three words."""
 N_SLOTS: Final = 40
 """The slots of the event's records by pool, seven words; -1 for what does not exist yet."""
+N_RECENT: Final = 48
+"""What is left at this time of the highest recent score of the account, the actor and the device, three words."""
 N_OWN_HABIT: Final = 54
 N_ANY_HABIT: Final = 55
 """The most that the size may be surprising for the account, and anywhere, because the account often paid that much; NaN
@@ -87,12 +91,9 @@ N_LIKELIHOOD: Final = 60
 N_PRIOR: Final = 61
 """Of the fusion: evidence of the own size and of the size for everybody, the chances that either is odd, the likelihood
 ratio of the own size, and the chance that the payment is odd before its size is looked at."""
-N_SUMS: Final = 64
-N_TOTALS: Final = 112
-"""From here on sums by group of features."""
-N_LISTED: Final = 160
+N_LISTED: Final = 64
 """From here on the features that have a part of the score, ``now[N_PARTS]`` of them."""
-NOW_WIDTH: Final = 232
+NOW_WIDTH: Final = 136
 
 R_RAW: Final = 0
 R_P: Final = 1
@@ -118,6 +119,13 @@ R_RANKED: Final = 34
 """What each kind of entity adds to the hazard that ranks."""
 RESULT_WIDTH: Final = 40
 
+B_SIZES: Final = 0
+B_MEANS: Final = 6
+B_VARIANCES: Final = 12
+B_ODD: Final = 18
+BLOCK_WIDTH: Final = 24
+"""What was measured of six windows: their sizes, usual sizes and variances, and how odd each size is."""
+
 MEASURED_MOST: Final = 48
 M_WORD: Final = 0
 M_VALUE: Final = 1
@@ -135,8 +143,11 @@ class Frame(NamedTuple):
     ``high`` and ``parts`` stand by feature index: the value (NaN is "cannot tell"), -log10 of its tail probability (0
     is ordinary), the usual range in the value's own unit (NaN without history), its part of the raw score.
     ``measured`` holds rows of statistics to learn, ``now[N_MEASURED]`` of them: word, value, mean, variance, the feature
-    whose size it is, and what was added to that before its logarithm was taken. ``evidence`` is what stands for a
-    feature in the score where that is not its surprise; NaN elsewhere. ``prior`` is what the account is shrunk towards:
+    whose size it is, and what was added to that before its logarithm was taken. ``counts`` and ``sums`` are the same of the
+    velocity windows (``B_*``). ``evidence`` is what stands for a
+    feature in the score where that is not its surprise; NaN elsewhere. ``stands`` is what the population's tail of a
+    feature is asked about and counts: one of the two, ``tails.ORDINARY`` where it is ordinary by definition, NaN where
+    there is nothing to ask. ``prior`` is what the account is shrunk towards:
     its peer group's record, or the population's.
     """
 
@@ -148,7 +159,10 @@ class Frame(NamedTuple):
     high: F8
     parts: F8
     measured: F8
+    counts: F8
+    sums: F8
     evidence: F8
+    stands: F8
     result: F8
     account: F8
     actor: F8
@@ -172,7 +186,10 @@ def new_frame() -> Frame:
         high=np.full(COUNT, nan, np.float64),
         parts=np.zeros(COUNT, np.float64),
         measured=np.zeros((MEASURED_MOST, MEASURED_WIDTH), np.float64),
+        counts=np.zeros(BLOCK_WIDTH, np.float64),
+        sums=np.zeros(BLOCK_WIDTH, np.float64),
         evidence=np.full(COUNT, nan, np.float64),
+        stands=np.full(TAILED, nan, np.float64),
         result=np.zeros(RESULT_WIDTH, np.float64),
         account=blank[Kind.ACCOUNT],
         actor=blank[Kind.ACTOR],

@@ -7,6 +7,8 @@ word 12 + d % 4 beside day d + 4; the total takes the place of an eighth day.
 
 from typing import Final
 
+import numpy as np
+
 from rules.arithmetic import log10
 from rules.arrays import F8
 from rules.compiled import compiled
@@ -22,6 +24,12 @@ _DAYS: Final = 12
 _TOTAL: Final = 7
 _WORDS: Final = 16
 _HALVE_AT: Final = 4000
+_NEAR: Final = (0, 1, -1, 2, -2)
+_QUARTERS: Final = (4, 2, 2, 1, 1)
+"""Hours that count together, and how much each does, in quarters."""
+_WORD_OF: Final = np.array([[(hour + by) % 24 % _HALF_DAY for by in _NEAR] for hour in range(24)], np.int64)
+_SHIFT_OF: Final = np.array([[(hour + by) % 24 // _HALF_DAY * _BITS for by in _NEAR] for hour in range(24)], np.int64)
+"""In which word, and how far up in it, the hours near an hour stand."""
 
 
 @compiled
@@ -56,12 +64,11 @@ def surprisal(record: F8, at: int, hour: int, day: int) -> float:
     shift alone is nothing.
     """
     total = of_day(record, at, _TOTAL)
-    hours = (
-        of_hour(record, at, hour)
-        + 0.5 * (of_hour(record, at, (hour + 1) % 24) + of_hour(record, at, (hour + 23) % 24))
-        + 0.25 * (of_hour(record, at, (hour + 2) % 24) + of_hour(record, at, (hour + 22) % 24))
-    )
-    by_hour = (hours + 0.5) * 24.0 / (2.5 * total + 12.0)
+    quarters = 0
+    for near in range(len(_NEAR)):
+        both = int(record[at + _WORD_OF[hour, near]])
+        quarters += ((both >> _SHIFT_OF[hour, near]) & _MASK) * _QUARTERS[near]
+    by_hour = (0.25 * quarters + 0.5) * 24.0 / (2.5 * total + 12.0)
     by_day = (of_day(record, at, day) + 1.0) * 7.0 / (total + 7.0)
     found = -log10(by_hour) if by_hour < 1.0 else 0.0
     return found - 0.5 * log10(by_day) if found > 0.0 and by_day < 1.0 else found

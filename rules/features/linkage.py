@@ -21,7 +21,7 @@ from rules.baseline.layout import (
     WHITELISTER_SLOTS,
     WHITELISTERS,
 )
-from rules.baseline.statistics import CAP, move_rate, rate_surprisal, slot_of, stamp
+from rules.baseline.statistics import CAP, finding, move_rate, rate_surprisal, stamping
 from rules.compiled import compiled
 from rules.event import E_ACCOUNT, E_ACTOR, E_DESTINATION, E_KIND, KIND_AT, KINDS
 from rules.features.declared import FACT, UNSCORED, Group, declare, duration
@@ -50,6 +50,8 @@ _GOVERNANCE_FROM: Final = 5
 _WITHIN_US: Final = 7 * DAY_US
 _RATE: Final = 0.05
 _FRESH: Final = 1.5
+_slot_of_whitelister: Final = finding(WHITELISTERS, WHITELISTER_SLOTS)
+_stamp_whitelister: Final = stamping(WHITELISTERS, WHITELISTER_SLOTS)
 
 CHANGED = declare(
     "credential_changes_24h",
@@ -153,7 +155,7 @@ def measure_whitelisting(f: Frame) -> None:
     at_us = 0.0
     for word in (E_ACCOUNT, E_ACTOR):
         if f.event[word] != 0.0:
-            slot = slot_of(f.destination, WHITELISTERS, WHITELISTER_SLOTS, f.event[word])
+            slot = _slot_of_whitelister(f.destination, f.event[word])
             if slot >= 0:
                 at_us = max(at_us, f.destination[WHITELISTERS + 2 * slot + 1])
     _tell_age(f, WHITELIST_AGE, at_us)
@@ -176,7 +178,7 @@ def remember(f: Frame) -> None:
     if f.event[E_KIND] == _WHITELISTED and f.event[E_DESTINATION] != 0.0:
         for word in (E_ACCOUNT, E_ACTOR):
             if f.event[word] != 0.0:
-                stamp(f.destination, WHITELISTERS, WHITELISTER_SLOTS, f.event[word], now_us)
+                _stamp_whitelister(f.destination, f.event[word], now_us)
 
 
 @compiled

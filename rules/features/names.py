@@ -80,3 +80,10 @@ INDEX: Final = {name: index for index, name in enumerate(NAMES)}
 
 COUNT: Final = len(NAMES)
 """How many features there are."""
+
+TAILED: Final = INDEX["reputation_destination"]
+"""How many of them may have a tail of the population's: what verdicts set has none and stands last. They fit into bits."""
+
+_BITS: Final = 63
+if TAILED > _BITS:
+    raise ValueError(f"{TAILED} features may have a tail, more than the {_BITS} bits of a word")

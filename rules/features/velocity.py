@@ -13,7 +13,8 @@ from typing import Final
 
 import numpy as np
 
-from rules.arithmetic import exp, log10
+from rules.arithmetic import exp, log10_of_normal
+from rules.arrays import F8
 from rules.baseline.layout import (
     ASSETS,
     COUNTS,
@@ -28,13 +29,36 @@ from rules.baseline.layout import (
     WINDOW_VALUES,
     WINDOWS,
 )
-from rules.baseline.statistics import count_since, stamp, surprisal_above
-from rules.compiled import compiled
+from rules.baseline.statistics import (
+    PRIOR_STRENGTH,
+    clipped,
+    counting_since,
+    oddness,
+    stamping,
+    surprisal_above,
+    surprisal_of,
+)
+from rules.compiled import compiled, lowest
 from rules.event import E_ACCOUNT, E_AMOUNT_USD, E_ASSET
 from rules.features.balance import put_back
 from rules.features.declared import Group, declare, dollars, duration
-from rules.features.frame import DAY_S, HOUR_S, N_CLIPPED_USD, N_LEFT, N_NOW_US, N_USD, US, Frame
-from rules.features.weighing import weigh, worth
+from rules.features.frame import (
+    B_MEANS,
+    B_ODD,
+    B_SIZES,
+    B_VARIANCES,
+    DAY_S,
+    HOUR_S,
+    N_CLIP,
+    N_CLIPPED_USD,
+    N_LATE,
+    N_LEFT,
+    N_NOW_US,
+    N_USD,
+    US,
+    Frame,
+)
+from rules.features.weighing import tell_range, weigh, worth
 
 WINDOWS_S: Final = (60.0, 600.0, HOUR_S, DAY_S, 7 * DAY_S, 30 * DAY_S)
 HOUR_WINDOW: Final = 2
@@ -67,6 +91,12 @@ VALUE: Final = tuple(
     )
     for name, seconds in zip(_NAMES, WINDOWS_S, strict=True)
 )
+_COUNT: Final = COUNT[0]
+_VALUE: Final = VALUE[0]
+_MEANS: Final = 1
+_VARIANCES: Final = 1 + WINDOWS
+_assets_since: Final = counting_since(RECENT_ASSETS, RECENT_ASSET_SLOTS)
+_stamp_asset: Final = stamping(RECENT_ASSETS, RECENT_ASSET_SLOTS)
 ASSETS_10M = declare(
     "assets_10m",
     unit=f"distinct assets, up to {RECENT_ASSET_SLOTS + 1}",
@@ -74,6 +104,12 @@ ASSETS_10M = declare(
     null_when="no account or no asset",
     group=Group(weight=0.1),
 )
+
+
+@compiled
+def _six(words: F8) -> tuple[float, float, float, float, float, float]:
+    """The first six words. What is read before anything is written can be worked on at once."""
+    return words[0], words[1], words[2], words[3], words[4], words[5]
 
 
 @compiled
@@ -96,30 +132,75 @@ def measure(f: Frame) -> None:
     if f.event[E_ACCOUNT] == 0.0:
         return
     decay(f)
-    for at in range(WINDOWS):
-        before = f.account[WINDOW_COUNTS + at] * f.now[N_LEFT + at]
-        f.values[COUNT[at]] = 1.0 + before
-        weigh(f, COUNT[at], COUNTS + 3 * at, log10(1.0 + before) if before > 0.0 else 0.0, 0.0, _FLOOR)
+    _measure_counts(f)
     if f.now[N_USD] > 0.0:
-        for at in range(WINDOWS):
-            _measure_value(f, at)
+        _measure_values(f)
     if f.event[E_ASSET] != 0.0:
         since_us = f.now[N_NOW_US] - _ASSETS_WINDOW_US
-        assets = 1.0 + count_since(f.account, RECENT_ASSETS, RECENT_ASSET_SLOTS, since_us, f.event[E_ASSET])
+        assets = 1.0 + _assets_since(f.account, since_us, f.event[E_ASSET])
         f.values[ASSETS_10M] = assets
         weigh(f, ASSETS_10M, ASSETS, _LOG10_OF[int(assets)], 0.0, _ASSETS_FLOOR)
 
 
 @compiled
-def _measure_value(f: Frame, at: int) -> None:
-    left = f.now[N_LEFT + at]
-    moved = f.account[WINDOW_VALUES + at] * left + f.now[N_USD]
-    clipped = f.account[WINDOW_CLIPPED + at] * left + f.now[N_CLIPPED_USD]
-    f.values[VALUE[at]] = moved
-    mean, variance = weigh(f, VALUE[at], VALUES + 3 * at, log10(1.0 + clipped), 1.0, _FLOOR)
-    if moved > clipped:
-        f.evidence[VALUE[at]] = f.surprise[VALUE[at]]
-        f.surprise[VALUE[at]] = surprisal_above(log10(1.0 + moved), mean, variance)
+def _measure_counts(f: Frame) -> None:
+    left, held = _six(f.now[N_LEFT:]), _six(f.account[WINDOW_COUNTS:])
+    for at in range(WINDOWS):
+        f.values[_COUNT + at] = 1.0 + held[at] * left[at]
+    for at in range(WINDOWS):
+        f.counts[B_SIZES + at] = log10_of_normal(1.0 + held[at] * left[at])
+    _weigh(f.account[COUNTS:], f.prior[COUNTS:], f.counts)
+    odd = _six(f.counts[B_ODD:])
+    for at in range(WINDOWS):
+        f.surprise[_COUNT + at] = surprisal_of(odd[at])
+
+
+@compiled
+def _measure_values(f: Frame) -> None:
+    left, usd, clipped_usd = _six(f.now[N_LEFT:]), f.now[N_USD], f.now[N_CLIPPED_USD]
+    values, kept = _six(f.account[WINDOW_VALUES:]), _six(f.account[WINDOW_CLIPPED:])
+    more = 0
+    for at in range(WINDOWS):
+        f.values[_VALUE + at] = values[at] * left[at] + usd
+    for at in range(WINDOWS):
+        f.sums[B_SIZES + at] = log10_of_normal(1.0 + (kept[at] * left[at] + clipped_usd))
+    for at in range(WINDOWS):
+        more |= (1 << at) if values[at] * left[at] + usd > kept[at] * left[at] + clipped_usd else 0
+    _weigh(f.account[VALUES:], f.prior[VALUES:], f.sums)
+    odd = _six(f.sums[B_ODD:])
+    for at in range(WINDOWS):
+        f.surprise[_VALUE + at] = surprisal_of(odd[at])
+    while more != 0:
+        at = lowest(more)
+        more &= more - 1
+        f.evidence[_VALUE + at] = f.surprise[_VALUE + at]
+        size = log10_of_normal(1.0 + f.values[_VALUE + at])
+        f.surprise[_VALUE + at] = surprisal_above(size, f.sums[B_MEANS + at], f.sums[B_VARIANCES + at])
+
+
+@compiled
+def _weigh(own: F8, prior: F8, block: F8) -> None:
+    """Set what is usual in each window and how odd its size is: as ``statistics.usual``, six at once."""
+    weight = own[0] / (own[0] + PRIOR_STRENGTH)
+    own_means, own_variances = _six(own[_MEANS:]), _six(own[_VARIANCES:])
+    means, variances, sizes = _six(prior[_MEANS:]), _six(prior[_VARIANCES:]), _six(block)
+    for at in range(WINDOWS):
+        apart = own_means[at] - means[at]
+        variance = weight * own_variances[at] + (1.0 - weight) * (variances[at] + weight * apart * apart)
+        block[B_VARIANCES + at] = max(_FLOOR * _FLOOR, variance)
+        block[B_MEANS + at] = means[at] + weight * apart
+    for at in range(WINDOWS):
+        block[B_ODD + at] = oddness(sizes[at], block[B_MEANS + at], block[B_VARIANCES + at])
+
+
+@compiled
+def tell_ranges(f: Frame, least: float) -> None:
+    """Set the usual ranges of windows that have at least ``least`` of the score."""
+    for at in range(WINDOWS):
+        if f.values[_COUNT + at] >= 0.0 and f.parts[_COUNT + at] >= least:
+            tell_range(f, _COUNT + at, f.counts[B_MEANS + at], f.counts[B_VARIANCES + at], 0.0)
+        if f.values[_VALUE + at] >= 0.0 and f.parts[_VALUE + at] >= least:
+            tell_range(f, _VALUE + at, f.sums[B_MEANS + at], f.sums[B_VARIANCES + at], 1.0)
 
 
 @compiled
@@ -127,17 +208,59 @@ def remember(f: Frame) -> None:
     """Count this transfer into the windows and its asset among the recent ones."""
     if f.event[E_ACCOUNT] == 0.0:
         return
-    account = f.account
+    account, left = f.account, _six(f.now[N_LEFT:])
     usd = worth(f)
-    clipped = f.now[N_CLIPPED_USD] if usd > 0.0 else 0.0
+    clipped_usd = f.now[N_CLIPPED_USD] if usd > 0.0 else 0.0
     for at in range(WINDOWS):
-        left = f.now[N_LEFT + at]
-        account[WINDOW_COUNTS + at] = account[WINDOW_COUNTS + at] * left + 1.0
-        account[WINDOW_VALUES + at] = account[WINDOW_VALUES + at] * left + usd
-        account[WINDOW_CLIPPED + at] = account[WINDOW_CLIPPED + at] * left + clipped
+        account[WINDOW_COUNTS + at] = account[WINDOW_COUNTS + at] * left[at] + 1.0
+        account[WINDOW_VALUES + at] = account[WINDOW_VALUES + at] * left[at] + usd
+        account[WINDOW_CLIPPED + at] = account[WINDOW_CLIPPED + at] * left[at] + clipped_usd
     account[OUT_US] = max(account[OUT_US], f.now[N_NOW_US])
     if f.event[E_ASSET] != 0.0:
-        stamp(account, RECENT_ASSETS, RECENT_ASSET_SLOTS, f.event[E_ASSET], f.now[N_NOW_US])
+        _stamp_asset(account, f.event[E_ASSET], f.now[N_NOW_US])
+
+
+@compiled
+def learn(f: Frame, rate: float) -> None:
+    """Learn the clipped sizes of the windows; a late payment is not in them as they are now."""
+    if f.event[E_ACCOUNT] == 0.0 or f.now[N_LATE] != 0.0:
+        return
+    _clip(f.counts, f.now[N_CLIP])
+    _absorb(f.account[COUNTS:], f.counts, rate)
+    if f.now[N_USD] > 0.0:
+        _clip(f.sums, f.now[N_CLIP])
+        _absorb(f.account[VALUES:], f.sums, rate)
+
+
+@compiled
+def learn_population(f: Frame, record: F8, rate: float) -> None:
+    """Learn the same sizes anywhere."""
+    if f.event[E_ACCOUNT] == 0.0 or f.now[N_LATE] != 0.0:
+        return
+    _absorb(record[COUNTS:], f.counts, rate)
+    if f.now[N_USD] > 0.0:
+        _absorb(record[VALUES:], f.sums, rate)
+
+
+@compiled
+def _clip(block: F8, most: float) -> None:
+    sizes = _six(block)
+    for at in range(WINDOWS):
+        block[B_SIZES + at] = clipped(sizes[at], block[B_MEANS + at], block[B_VARIANCES + at], most)
+
+
+@compiled
+def _absorb(view: F8, block: F8, rate: float) -> None:
+    """Learn the sizes of six windows: as ``statistics.absorb``, six at once."""
+    count = view[0] + 1.0
+    if rate * count < 1.0:
+        rate = 1.0 / count
+    means, variances, sizes = _six(view[_MEANS:]), _six(view[_VARIANCES:]), _six(block)
+    view[0] = count
+    for at in range(WINDOWS):
+        apart = sizes[at] - means[at]
+        view[_MEANS + at] = means[at] + rate * apart
+        view[_VARIANCES + at] = (1.0 - rate) * (variances[at] + rate * apart * apart)
 
 
 @compiled

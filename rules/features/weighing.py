@@ -17,7 +17,9 @@ from rules.features.frame import (
     M_VALUE,
     M_VARIANCE,
     M_WORD,
+    N_LISTED,
     N_MEASURED,
+    N_PARTS,
     N_USD,
     Frame,
 )
@@ -65,10 +67,22 @@ def tell_range(f: Frame, feature: int, mean: float, variance: float, less: float
 @compiled
 def tell_ranges(f: Frame, least: float) -> None:
     """Set the usual range of every feature that was weighed and has at least ``least`` of the score."""
-    for at in range(int(f.now[N_MEASURED])):
-        feature = int(f.measured[at, M_FEATURE])
-        if f.parts[feature] >= least:
-            tell_range(f, feature, f.measured[at, M_MEAN], f.measured[at, M_VARIANCE], f.measured[at, M_LESS])
+    if least <= 0.0:
+        for at in range(int(f.now[N_MEASURED])):
+            _tell_measured(f, at)
+        return
+    for part in range(int(f.now[N_PARTS])):
+        feature = f.now[N_LISTED + part]
+        if f.parts[int(feature)] >= least:
+            for at in range(int(f.now[N_MEASURED])):
+                if f.measured[at, M_FEATURE] == feature:
+                    _tell_measured(f, at)
+
+
+@compiled
+def _tell_measured(f: Frame, at: int) -> None:
+    row = f.measured[at]
+    tell_range(f, int(row[M_FEATURE]), row[M_MEAN], row[M_VARIANCE], row[M_LESS])
 
 
 @compiled

@@ -6,11 +6,17 @@ import random
 import numpy as np
 import pytest
 
+from rules.arithmetic import exp2
 from rules.arrays import F8
-from rules.baseline.budget import B_ALERTS, B_DAYS, MOST, hold_level, level, spend, spend_hold
+from rules.baseline.budget import B_ALERTS, B_DAYS, MOST, elapsed, hold_level, level, spend_hold
+from rules.baseline.budget import spend as _spend
 
 DAY_US = 86_400e6
 WEEK_US = 7 * DAY_US
+
+
+def spend(words: F8, a_day: float, now_us: float, alerted: float) -> None:
+    _spend(words, a_day, now_us, exp2(-elapsed(words, now_us) / WEEK_US), alerted)
 
 
 def run(a_day: float, events_a_day: int, days: int, forced: frozenset[int] = frozenset(), seed: int = 5) -> list[int]:
@@ -20,7 +26,7 @@ def run(a_day: float, events_a_day: int, days: int, forced: frozenset[int] = fro
     for n in range(events_a_day * days):
         now_us = (n / events_a_day + 1.0) * DAY_US
         alerted = rng.random() <= level(words, a_day, now_us) or n in forced
-        spend(words, a_day, now_us, WEEK_US, float(alerted))
+        spend(words, a_day, now_us, float(alerted))
         alerts[n // events_a_day] += alerted
     return alerts
 
@@ -52,14 +58,14 @@ def test_a_quiet_stream_is_not_searched_for_alarms() -> None:
 def test_nothing_is_owed_for_a_silent_month() -> None:
     words = np.zeros(8)
     for day in (1, 2, 32):
-        spend(words, 10.0, day * DAY_US, WEEK_US, 0.0)
+        spend(words, 10.0, day * DAY_US, 0.0)
     assert words[3] <= 10.0
 
 
 @pytest.mark.parametrize("at", [0.0, -5.0, 1e18, 1.0])
 def test_no_time_makes_a_level_that_is_none(at: float) -> None:
     words: F8 = np.zeros(8)
-    spend(words, 5.0, at, WEEK_US, 1.0)
+    spend(words, 5.0, at, 1.0)
     assert 0.0 < level(words, 5.0, 0.0) <= MOST
     assert np.isfinite(words).all()
 
@@ -76,6 +82,6 @@ def test_holds_keep_their_share_over_months() -> None:
 def test_realised_is_told() -> None:
     words = np.zeros(8)
     for n in range(2000):
-        spend(words, 0.0, (1 + n / 100) * DAY_US, WEEK_US, float(n % 50 == 0))
+        spend(words, 0.0, (1 + n / 100) * DAY_US, float(n % 50 == 0))
     assert words[B_ALERTS] / words[B_DAYS] == pytest.approx(2.0, rel=0.1)
     assert math.isfinite(words[B_DAYS])

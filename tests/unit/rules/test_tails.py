@@ -10,7 +10,20 @@ from hypothesis import strategies as st
 from rules.arrays import F8
 from rules.baseline import tails
 from rules.baseline.shared import C_FAST, C_NOW_US, Shared, advance
-from rules.baseline.tails import TAIL_WIDTH, count, count_notable, ignore, prepare, probability, resolved, surprisal
+from rules.baseline.tails import (
+    HEAD_WORDS,
+    ORDINARY,
+    TAIL_WIDTH,
+    count,
+    count_noted,
+    gather,
+    note,
+    prepare,
+    probability,
+    resolved,
+    scatter,
+    surprisal,
+)
 from rules.settings import EngineSettings
 from rules.state import State
 
@@ -28,15 +41,36 @@ def exponential(count_of: int) -> list[float]:
     return [-math.log10(1.0 - (n * 0.6180339887) % 1.0) for n in range(count_of)]
 
 
+class Noted:
+    """The tails of some features, counted into as the kernel does."""
+
+    def __init__(self, features: int) -> None:
+        self.tails = [tail() for _ in range(features)]
+        self.heads = np.zeros(HEAD_WORDS * features)
+        for feature, made in enumerate(self.tails):
+            scatter(self.heads, feature, made)
+
+    def tell(self, *values: float, scale: float = 1.0) -> None:
+        due = note(self.heads, np.array(values), scale)
+        for feature, value in enumerate(values):
+            if due >> feature & 1:
+                count_noted(self.heads, feature, self.tails[feature], value, scale)
+
+    def current(self) -> list[F8]:
+        for feature, made in enumerate(self.tails):
+            gather(self.heads, feature, made)
+        return self.tails
+
+
 class TestNotable:
     """Of what only notable values are evidence of, ordinary ones are sampled."""
 
     def both(self, values: list[float]) -> tuple[F8, F8]:
-        whole, sampled = tail(), tail()
+        whole, sampled = tail(), Noted(1)
         for value in values:
             count(whole, value, 1.0, 1.0)
-            count_notable(sampled, value, 1.0)
-        return whole, sampled
+            sampled.tell(value)
+        return whole, sampled.current()[0]
 
     def test_notable_p_values_are_as_if_all_were_counted(self) -> None:
         whole, sampled = self.both(exponential(60_000))
@@ -56,6 +90,22 @@ class TestNotable:
     def test_the_first_thousand_are_all_counted(self) -> None:
         whole, sampled = self.both(exponential(1000))
         assert whole.tobytes() == sampled.tobytes()
+
+    def test_each_feature_is_noted_by_itself(self) -> None:
+        together, alone = Noted(9), [Noted(1) for _ in range(9)]
+        for n, value in enumerate(exponential(3000)):
+            told = [(math.nan, ORDINARY, value)[(n + feature) % 3] for feature in range(9)]
+            together.tell(*told, scale=1.0 + n / 1000.0)
+            for feature, one in enumerate(alone):
+                one.tell(told[feature], scale=1.0 + n / 1000.0)
+        assert [made.tobytes() for made in together.current()] == [one.current()[0].tobytes() for one in alone]
+        assert together.tails[0][tails.T_SEEN] == 2000.0
+
+    def test_what_cannot_be_told_changes_nothing(self) -> None:
+        noted = Noted(2)
+        before = noted.heads.tobytes()
+        noted.tell(math.nan, math.nan, scale=5.0)
+        assert noted.heads.tobytes() == before
 
 
 def test_p_values_of_its_own_values_are_uniform() -> None:
@@ -95,13 +145,13 @@ def test_without_any_value_larger_is_rarer() -> None:
 
 
 def test_what_is_ordinary_by_definition_makes_the_rest_rarer() -> None:
-    made = tail()
+    noted = Noted(1)
     for raw in exponential(100):
-        count(made, raw, 1.0, 1.0)
-    before = surprisal(made, 2.0)
+        noted.tell(raw)
+    before = surprisal(noted.current()[0], 2.0)
     for _ in range(900):
-        ignore(made, 1.0)
-    assert surprisal(made, 2.0) == pytest.approx(before + 1.0, abs=0.1)
+        noted.tell(ORDINARY)
+    assert surprisal(noted.current()[0], 2.0) == pytest.approx(before + 1.0, abs=0.1)
 
 
 @settings(deadline=None)
@@ -123,7 +173,7 @@ class TestTime:
         return State(EngineSettings(max_accounts=1, half_life_days=days)).shared
 
     def count_at(self, shared: Shared, value: float, at_us: float) -> None:
-        advance(shared.clock, shared.tails, shared.free, shared.final, 7 * DAY_US, at_us)
+        advance(shared, at_us)
         count(shared.free[0], value, shared.clock[C_FAST], 1.0)
 
     def test_old_values_fade(self) -> None:
