@@ -101,7 +101,9 @@ class TimedStore(PostgresIntakeStore):
             try:
                 return await call(*arguments)
             finally:
-                self.seconds[name] += time.perf_counter() - began
+                took = time.perf_counter() - began
+                self.seconds[name] += took
+                self.seconds[f"longest {name}"] = max(self.seconds[f"longest {name}"], took)
 
         timed.timed = True  # type: ignore[attr-defined]  # marks what is wrapped already
         return timed
