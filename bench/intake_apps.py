@@ -156,6 +156,7 @@ def ours() -> Served:
         keeper = EngineKeeper(store.baselines, load_directory())
         await asyncio.to_thread(exercise)  # as the service does before it listens
         await keeper.prepare()
+        await store.warm()
         intake = Intake(store, keeper, clock)
         connections = Connections(
             partial(load_connection, store.pool),
