@@ -212,7 +212,7 @@ def report(found: list[Measured]) -> None:
     named = {
         name: seconds
         for name, seconds in inside.items()
-        if name not in {"batches", "in batches", "cpu", "longest stall", "longest work"}
+        if name not in {"batches", "in batches", "cpu"} and not name.startswith("longest ")
     }
     print(f"\nwhere a batch's time goes ({batches:.0f} batches)")
     rest = {"engine and book-keeping": inside["in batches"] - sum(named.values())}

@@ -101,7 +101,9 @@ class TimedStore(PostgresIntakeStore):
             try:
                 return await call(*arguments)
             finally:
-                self.seconds[name] += time.perf_counter() - began
+                took = time.perf_counter() - began
+                self.seconds[name] += took
+                self.seconds[f"longest {name}"] = max(self.seconds[f"longest {name}"], took)
 
         timed.timed = True  # type: ignore[attr-defined]  # marks what is wrapped already
         return timed
@@ -154,6 +156,7 @@ def ours() -> Served:
         keeper = EngineKeeper(store.baselines, load_directory())
         await asyncio.to_thread(exercise)  # as the service does before it listens
         await keeper.prepare()
+        await store.warm()
         intake = Intake(store, keeper, clock)
         connections = Connections(
             partial(load_connection, store.pool),

@@ -25,6 +25,7 @@ SECRET: Final = b"whsec_" + base64.b64encode(KEY)
 ACCOUNTS: Final = 10_000
 DESTINATIONS: Final = 20_000
 SEED: Final = 20
+LOOK_S: Final = 0.005
 P = TypeVar("P", bound=asyncio.Protocol)
 _OK: Final = b"HTTP/1.1 200"
 
@@ -36,6 +37,8 @@ class Load:
     latencies: list[float] = field(default_factory=list)
     longest_gap_s: float = 0.0
     """The longest time in which nobody got an answer."""
+    longest_stall_s: float = 0.0
+    """The longest time for which this generator itself was late."""
     refused: str = ""
     """An answer that was no success."""
 
@@ -218,11 +221,14 @@ def _itself(protocol: P) -> P:
 
 
 async def _watch(load: Load) -> None:
-    """Note the longest time in which no answer came."""
-    last, count = time.perf_counter(), 0
+    """Note the longest time in which no answer came, and how much of one this generator itself missed."""
+    last = now = time.perf_counter()
+    count = 0
     while True:
-        await asyncio.sleep(0.005)
+        before = now
+        await asyncio.sleep(LOOK_S)
         now = time.perf_counter()
+        load.longest_stall_s = max(load.longest_stall_s, now - before - LOOK_S)
         if len(load.latencies) > count:
             last, count = now, len(load.latencies)
         load.longest_gap_s = max(load.longest_gap_s, now - last)

@@ -142,11 +142,18 @@ def measure_pauses(place: Place, seconds: float) -> None:
     """Print the longest pauses of a long run."""
     with serving("ours", place, socket_name="long") as (socket, _, told):
         prepared = webhooks(10_000_000, prefix="long-")
+        first = uvloop.run(closed_loop(socket, WARM_UP_S, prepared, CONNECTIONS))
         load = uvloop.run(closed_loop(socket, seconds, prepared, CONNECTIONS))
     tell(f"webhooks, {seconds:.0f} s", load, seconds)
+    print(f"  longest time without any answer right after the start {first.longest_gap_s * 1000:.0f} ms")
     stall, work = told["longest stall"] * 1000, told["longest work"] * 1000
     print(f"  longest stall of the event loop {stall:.0f} ms; longest of this process's own work {work:.0f} ms")
     print(f"  longest time without any answer {load.longest_gap_s * 1000:.0f} ms")
+    write, facts = told["longest write"] * 1000, told["longest facts"] * 1000
+    stood = load.longest_stall_s * 1000
+    print(
+        f"  longest write of a batch {write:.0f} ms, look-up {facts:.0f} ms, pause of the load generator {stood:.0f} ms"
+    )
 
 
 def measure_stages() -> None:

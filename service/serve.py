@@ -24,7 +24,7 @@ from service.asgi import Portcullis, create_api
 from service.bootstrap import Opened, open_api
 from service.config import read_settings
 from service.discovery import declarations
-from service.domain.errors import PortcullisError
+from service.domain.errors import PortcullisError, UnavailableError
 from service.flow import blinding
 from service.flow.gate import Gate
 from service.flow.intake.batcher import Intake
@@ -72,6 +72,7 @@ async def _serve(opened: Opened, server_for: "partial[ReadyServer]", listener: o
     try:
         await asyncio.to_thread(exercise)  # loads the compiled engine now, not with the first event
         await keeper.prepare()
+        await _warmed(store)
         await asyncio.to_thread(give_back)
     except BaseException:
         await store.close()
@@ -95,6 +96,15 @@ async def _serve(opened: Opened, server_for: "partial[ReadyServer]", listener: o
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await store.close()
+
+
+async def _warmed(store: PostgresIntakeStore) -> None:
+    try:
+        await store.warm()
+    except (
+        UnavailableError
+    ) as error:  # another process may have the turn for long: the first batch waits, not the start
+        _log.warning("intake.not_warmed", reason=str(error))
 
 
 def stop_with(server: uvicorn.Server, committing: "asyncio.Task[None]") -> None:

@@ -9,7 +9,7 @@ Whatever goes wrong during a turn, its connection is dropped, and with it the lo
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import count
 from typing import Any, Final
 
@@ -69,6 +69,17 @@ class PostgresIntakeStore:
         """Give up the turn and close every connection."""
         self._drop()
         await self.pool.close()
+
+    async def warm(self) -> None:
+        """Do what the first batch would wait for: open its connections, have its statements planned; stores nothing.
+
+        Waits for the turn. Raises UnavailableError.
+        """
+        async with self.turn() as turn:
+            await turn.facts(Asked())
+            await turn.write(Writes(datetime.now(UTC)))
+            await turn.look_ahead(Asked())
+        await self.rest(idle=True)
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator["PostgresTurn"]:
