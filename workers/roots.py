@@ -41,6 +41,7 @@ from service.flow.forensics import Tracer
 from service.flow.poll import EVERY_S, Asking
 from service.flow.respond import Desk
 from service.notifiers import registry
+from service.notifiers.outside import SignedMail
 from service.pins import require_pinned
 from service.playbooks.loader import load
 from service.ports.custody import ConnectionConfig, ContainmentCalls, EventSource, PlatformDeclaration, SignHere
@@ -56,6 +57,7 @@ from workers import containment, delivery, incidents, keys
 from workers.hurry import Hurry
 from workers.jobs import Jobs
 from workers.leases import keeper
+from workers.letters import signed
 from workers.lines import Lines
 
 ACTIONS = "service.actions"
@@ -106,6 +108,7 @@ def containment_root(settings: Settings) -> WorkerRoot:
         keep=keeper(db),
         platform=partial(_calls, db, token, lines),
         heard=lines.heard,
+        outside=SignedMail(partial(_channels, db, token), partial(signed, token)),
     )
     desk = Desk(db, actions, load(actions, settings.extra_playbooks), pem)
     jobs = {

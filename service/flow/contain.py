@@ -44,6 +44,7 @@ from service.ports.clock import Clock
 from service.ports.custody import ContainmentCalls
 from service.ports.keys import VaultKeys
 from service.ports.multisig import MultisigControl
+from service.ports.notify import Outside
 from service.ports.store.plans import Change, Claim
 from service.ports.store.unit import Database, UnitOfWork
 
@@ -79,6 +80,7 @@ class Hands:
     """Whether a connection's platform answered when it was last called, None when it was not; asking forgets it."""
     vault: VaultKeys | None = None
     multisig: MultisigControl | None = None
+    outside: Outside | None = None
 
 
 def step(hands: Hands, step_id: StepId) -> None:
@@ -186,6 +188,7 @@ class _Attempt:
             key=planned.idempotency_key,
             clock=self._hands.clock,
             account_id=self._account_id,
+            outside=self._hands.outside,
             custody=custody if self._action.lane is Lane.CONTAINMENT else None,
             vault=self._hands.vault if self._action.lane is Lane.KEYS else None,
             multisig=self._hands.multisig if self._action.lane is Lane.KEYS else None,
