@@ -24,6 +24,7 @@ from service.commands import (
     findings,
     forensics,
     incidents,
+    letters,
     people,
     replay,
     runtime,
@@ -74,6 +75,7 @@ app.command()(incidents.confirm)
 app.command()(incidents.request)
 app.command()(incidents.settle)
 app.command()(forensics.evidence)
+app.command()(letters.letters)
 app.command()(findings.alerts)
 app.command()(findings.verdict)
 app.command()(findings.activities)

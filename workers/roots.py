@@ -42,6 +42,7 @@ from service.flow.forensics import Tracer
 from service.flow.poll import EVERY_S, Asking
 from service.flow.respond import Desk
 from service.notifiers import registry
+from service.notifiers.outside import SignedMail
 from service.pins import require_pinned
 from service.playbooks.loader import load
 from service.ports.custody import ConnectionConfig, ContainmentCalls, EventSource, PlatformDeclaration, SignHere
@@ -57,6 +58,7 @@ from workers import containment, delivery, incidents, keys
 from workers.hurry import Hurry
 from workers.jobs import Jobs
 from workers.leases import keeper
+from workers.letters import signed
 from workers.lines import Lines
 from workers.pace import Turns
 
@@ -110,6 +112,7 @@ def containment_root(settings: Settings) -> WorkerRoot:
         platform=partial(_calls, db, token, lines),
         heard=lines.heard,
         hurry=lines.hurry,
+        outside=SignedMail(partial(_channels, db, token), partial(signed, token)),
     )
     desk = Desk(db, actions, load(actions, settings.extra_playbooks), pem)
     jobs = {

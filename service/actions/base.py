@@ -21,6 +21,7 @@ from service.ports.clock import Clock
 from service.ports.custody import Capability, ContainmentCalls
 from service.ports.keys import VaultKeys
 from service.ports.multisig import MultisigControl
+from service.ports.notify import Outside
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,8 @@ class ActionContext:
     vault: VaultKeys | None = None
     multisig: MultisigControl | None = None
     """Beside the vault, where a guardian is configured."""
+    outside: Outside | None = None
+    """Beside `custody`: letters to outsiders."""
 
     @property
     def account(self) -> AccountRef:
@@ -109,6 +112,13 @@ class ActionContext:
             )
         return self.multisig
 
+    @property
+    def letters(self) -> Outside:
+        """Letters to outsiders; raises where the action runs in the wrong lane."""
+        if self.outside is None:
+            raise MissingCapabilityError("this worker sends no letters: the step belongs to the other lane")
+        return self.outside
+
 
 class ContainmentAction(ABC):
     """Base of all containment actions. Class attributes are the declaration."""
@@ -155,7 +165,7 @@ class ContainmentAction(ABC):
 
 
 _DECLARED: Final = ("name", "title", "effect", "target_kinds", "approval", "blast_radius", "deadline")
-_KINDS: Final = frozenset({"account", "destination", "transaction", "credential", "connection", "key"})
+_KINDS: Final = frozenset({"account", "destination", "transaction", "credential", "connection", "key", "asset"})
 LONGEST_DEADLINE: Final = timedelta(hours=24)
 
 

@@ -10,7 +10,6 @@ could fill is refused: it would lock everybody out, so it takes the quorum too.
 from collections.abc import Callable, Mapping
 from typing import Final
 
-import msgspec
 import structlog
 
 from hsm.errors import HsmError
@@ -46,7 +45,7 @@ from service.domain.events import AccountRegistered, ApprovalEnded, Event
 from service.domain.ids import AccountId, ApprovalId, PersonId, new_id
 from service.domain.matching import Holders
 from service.domain.person import PersonState
-from service.domain.policy import Policy, laid_over, parse_policy, policy_in_force, require_winnable
+from service.domain.policy import Policy, changed_policy, policy_in_force, require_winnable
 from service.domain.setup import DESTINATION_DELAY, DESTINATION_TAG, RegisteredDestination, registered_destination
 from service.domain.signed import Signed
 from service.domain.timeline import Entry
@@ -224,7 +223,7 @@ def _next_policy(office: Office, change: PolicyChange) -> Policy:
     with office.db.begin() as uow:
         old = policy_in_force(uow.registry.policy(), office.public_key_pem)
         eligible = holders(uow)
-    policy = parse_policy({**laid_over(msgspec.to_builtins(old), change.changes), "version": old.version + 1})
+    policy = changed_policy(old, change.changes)
     require_winnable(policy, eligible)
     return policy
 

@@ -23,7 +23,7 @@ from service.domain.account import AccountRef
 from service.domain.changes import ChannelSetting, ConnectionSetting, NewPerson, check_destination
 from service.domain.errors import ConflictError, InputError, UnauthenticatedError
 from service.domain.ids import AccountId, ConnectionId, PersonId, looks_like_id, new_id
-from service.domain.policy import Policy, default_policy, laid_over, parse_policy, policy_in_force, require_winnable
+from service.domain.policy import Policy, changed_policy, default_policy, policy_in_force, require_winnable
 from service.domain.quorum import Approval
 from service.domain.setup import BY_SETUP, DESTINATION_TAG, SETUP_TAG, RegisteredDestination, SetupStatement
 from service.domain.signed import Signed
@@ -123,7 +123,7 @@ class FirstSetup:
             policy = default_policy(self.declared, changes)
         else:
             old = policy_in_force(before, self.office.public_key_pem)
-            policy = parse_policy({**laid_over(msgspec.to_builtins(old), changes), "version": old.version + 1})
+            policy = changed_policy(old, changes)
         signed = self.office.sign(policy.text)
         with self.office.db.begin() as uow:
             self._require_alive(uow, token, only_accounts=only_accounts)

@@ -124,7 +124,7 @@ class Lane(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a step acts on. `kind` is account | destination | transaction | credential | connection | key."""
+    """What a step acts on. `kind` is account | destination | transaction | credential | connection | key | asset."""
 
     kind: str
     connection: ConnectionId

@@ -16,6 +16,7 @@ import msgspec
 
 from service.domain.canonical import canonical, digest
 from service.domain.errors import ApprovalError, ConfigurationError, InputError
+from service.domain.issuer import Issuer, require_distinct
 from service.domain.matching import Holders, missing, winnable_without_any_one
 from service.domain.quorum import Approval, Group, Quorum, Role
 from service.domain.signed import Signed, opened
@@ -74,8 +75,11 @@ class MandateRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     scopes: tuple[str, ...]
 
 
-class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One version of the policy. Raises InputError for a value out of range, naming the field."""
+class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One version of the policy. Raises InputError for a value out of range, naming the field.
+
+    A field that has a default is not spelt while it has it, so that a policy from before the field keeps its digest.
+    """
 
     tag: str
     version: int
@@ -84,6 +88,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     execute_within_s: int
     blast_radius: BlastLimits
     mandates: MandateRules
+    issuers: tuple[Issuer, ...] = ()
+    """Who can freeze a token, and where a letter to him goes."""
 
     def __post_init__(self) -> None:
         if self.tag != TAG:
@@ -93,6 +99,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 raise InputError(f"{name} is 60 to {MAX_WINDOW_S} seconds", field=name)
         for action, group in self.quorums.items():
             _quorum(action, group)
+        require_distinct(self.issuers)
 
     def quorum(self, action: str) -> Quorum:
         """Return who must approve an action: its own quorum, else that of the word before its first dot.
@@ -161,8 +168,15 @@ def default_policy(declared: Mapping[str, Approval], changes: Mapping[str, objec
         "execute_within_s": 12 * HOUR_S,
         "blast_radius": {"accounts_per_hour": 50, "value_usd_per_hour": "1000000000"},
         "mandates": {"longest_s": 30 * 86_400, "scopes": ["escalation"]},
+        "issuers": [],
     }
     return parse_policy(laid_over(fields, changes or {}))
+
+
+def changed_policy(old: Policy, changes: Mapping[str, object]) -> Policy:
+    """Return the next version of a policy with `changes` laid over it. Raises InputError naming a wrong field."""
+    every = {"issuers": [], **msgspec.to_builtins(old)}
+    return parse_policy({**laid_over(every, changes), "version": old.version + 1})
 
 
 def laid_over(fields: Mapping[str, object], changes: Mapping[str, object]) -> dict[str, object]:

@@ -44,6 +44,7 @@ from service.ports.clock import Clock
 from service.ports.custody import ContainmentCalls
 from service.ports.keys import VaultKeys
 from service.ports.multisig import MultisigControl
+from service.ports.notify import Outside
 from service.ports.store.plans import Change, Claim
 from service.ports.store.unit import Database, UnitOfWork
 
@@ -81,6 +82,7 @@ class Hands:
     """Told before a platform is called whether that goes before other calls (`domain/pace.py`): what tightens does."""
     vault: VaultKeys | None = None
     multisig: MultisigControl | None = None
+    outside: Outside | None = None
 
 
 def step(hands: Hands, step_id: StepId) -> StepId | None:
@@ -196,6 +198,7 @@ class _Attempt:
             key=planned.idempotency_key,
             clock=self._hands.clock,
             account_id=self._account_id,
+            outside=self._hands.outside,
             custody=custody if self._action.lane is Lane.CONTAINMENT else None,
             vault=self._hands.vault if self._action.lane is Lane.KEYS else None,
             multisig=self._hands.multisig if self._action.lane is Lane.KEYS else None,

@@ -37,6 +37,7 @@ from service.domain.timeline import Entry
 from service.playbooks.model import Playbook, Playbooks, StepTemplate
 from service.playbooks.planner import OVER_LIMIT, document, planned, undoing
 from service.playbooks.scene import Look, look
+from service.playbooks.wording import step_sentence
 from service.ports.store.unit import Database, UnitOfWork
 
 PLAN_TAG: Final = "portcullis/plan/v1"
@@ -223,7 +224,7 @@ def _asked(
 
 def _draft(desk: Desk, incident: Incident, plan_digest: str, proposal: _Proposal, steps: Sequence[Step]) -> Draft:
     balances = proposal.seen.scene.balances
-    sweeps = [s for s in steps if s.action == "sweep_to_safe"]
+    sweeps = [s for s in steps if s.action in {"sweep_to_safe", "sweep_multisig"}]
     named = {s.target.value: f"account:{s.target.connection}/{s.target.value}" for s in sweeps}
     return Draft(
         what=[step_item(s, _sentence(desk, s)) for s in steps],
@@ -237,14 +238,7 @@ def _draft(desk: Desk, incident: Incident, plan_digest: str, proposal: _Proposal
 
 
 def _sentence(desk: Desk, step: Step) -> str:
-    text = desk.actions[step.action].title.format(target=step.target.value)
-    for one in step.params.get("destinations") or ():  # type: ignore[attr-defined]  # our own planner's list
-        text += f"; to {one['descriptor']} on {one['chain']}"
-    if address := step.params.get("address"):
-        text += f"; the address is {address}"
-    if successor := step.params.get("successor"):
-        text += f"; it is {successor}, of {step.target.account}"
-    return text
+    return step_sentence(desk.actions[step.action].title, step)
 
 
 def _record(desk: Desk, uow: UnitOfWork, incident: Incident, made: Plan, because: str) -> None:

@@ -83,6 +83,9 @@ class SmtpChannel:
                 if value:
                     mail[f"X-Portcullis-{name.title()}"] = value
             mail.set_content(letter.body)
+            for file in letter.attachments:
+                kind, _, subtype = file.kind.partition("/")
+                mail.add_attachment(file.content, maintype=kind, subtype=subtype, filename=file.name)
         except (ValueError, UnicodeError) as error:
             raise RefusedByOtherSideError(f"no mail can be made of this: {error}") from error
         return mail

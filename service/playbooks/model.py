@@ -34,6 +34,8 @@ class Selector(StrEnum):
     """People and API keys that an alert names."""
     CONNECTIONS = "connections"
     """The workspaces of the accounts and alerts."""
+    ISSUED_ASSETS = "issued_assets"
+    """Tokens that left and whose issuer the policy names."""
 
 
 TARGET_KIND: Final = {
@@ -45,6 +47,7 @@ TARGET_KIND: Final = {
     Selector.DESTINATIONS: "destination",
     Selector.ACTORS: "credential",
     Selector.CONNECTIONS: "connection",
+    Selector.ISSUED_ASSETS: "asset",
 }
 """The kind of target that each selector yields."""
 

@@ -85,11 +85,13 @@ class Scene:
     safe: Mapping[AccountId, list[dict[str, str]]]
     """Active, signed safe destinations."""
     addresses: Mapping[AccountId, str]
-    """New addresses of prepared rotations."""
+    """New addresses of prepared rotations, separated by blanks."""
     existing: Sequence[Step]
     allowances: Mapping[ConnectionId, Allowance] = field(default_factory=dict)
     successors: Mapping[AccountId, str] = field(default_factory=dict)
     """For each multisig the address of the vault's key that may take an owner's place."""
+    letters: Mapping[tuple[ConnectionId, str], Mapping[str, str]] = field(default_factory=dict)
+    """By connection and token: the letter to the issuer of what left it."""
     again: bool = False
     """Whether people asked: then a step that failed, was refused or expired is planned once more."""
 
@@ -186,6 +188,8 @@ def _targets(selector: Selector, scene: Scene) -> Iterator[Target]:
             yield from scene.actors
         case Selector.CONNECTIONS:
             yield from (Target("connection", connection, connection) for connection in scene.connections)
+        case Selector.ISSUED_ASSETS:
+            yield from (Target("asset", connection, asset) for connection, asset in scene.letters)
 
 
 def _multisigs(scene: Scene) -> list[Account]:
@@ -213,7 +217,13 @@ def _step(
 ) -> Step | None:
     scene, others = known
     params = _params(action, target, scene)
-    if _has(action.name, target, others, params.get("scope"), again=scene.again):
+    if _has(
+        action.name,
+        target,
+        [s for s in others if not (scene.again and _tells_less(s, params))],
+        params.get("scope"),
+        again=scene.again,
+    ):
         return None
     position = sum(1 for step in others if step.plan_id == plan_id)
     missing = [what for name, what in action.params.items() if not params.get(name)]
@@ -264,6 +274,11 @@ def _with_state(step: Step, state: StepState, reason: str | None) -> Step:
     return replace(step, state=state, reason=reason)
 
 
+def _tells_less(step: Step, params: Mapping[str, object]) -> bool:
+    """Say whether a letter tells other facts than one of now: people who ask again have it written anew."""
+    return "facts" in params and step.params.get("facts") != params["facts"]
+
+
 def _has(action: str, target: Target, steps: Sequence[Step], scope: object = None, *, again: bool = False) -> bool:
     gone = _ENDED_WITHOUT_EFFECT if again else {StepState.UNDONE}
     return any(
@@ -277,6 +292,8 @@ def _generation(action: str, target: Target, steps: Sequence[Step]) -> int:
 
 
 def _params(action: ContainmentAction, target: Target, scene: Scene) -> dict[str, object]:
+    if target.kind == "asset":
+        return dict(scene.letters[target.connection, target.value])
     ref = target.value if target.kind == "account" else target.account
     account = next((a for a in scene.exposed if (a.at.connection, a.at.ref) == (target.connection, ref)), None)
     if account is None:

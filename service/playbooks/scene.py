@@ -5,6 +5,7 @@ address of ours or a safe destination that the authority signed is never locked:
 without that signature exempts nothing, because the API may insert rows.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,9 +15,10 @@ from typing import Final
 from service.domain.account import Account, AccountRef, Holder
 from service.domain.compromise import Scope, WalletLoss, losses
 from service.domain.errors import ApprovalError, ConfigurationError
+from service.domain.freeze_letter import Payment, Stolen, letter, resting
 from service.domain.ids import AccountId, ConnectionId
 from service.domain.incident import Alert, Incident
-from service.domain.plan import Step, StepState, Target
+from service.domain.plan import Json, Step, StepState, Target
 from service.domain.policy import BlastLimits, Policy, policy_in_force
 from service.domain.setup import registered_destination
 from service.domain.vault import VaultKey
@@ -75,9 +77,31 @@ def look(uow: UnitOfWork, incident: Incident, playbook: Playbook, votes_key_pem:
         successors={a.id: key.address for a in harmed if a.holder is Holder.MULTISIG for key in _current(uow, a.id)},
         existing=existing,
         allowances={c: _allowance(uow, c, policy, balances) for c in connections},
+        letters=_letters(uow, incident, policy),
         again=again,
     )
     return Look(scene, lost, policy)
+
+
+def _letters(
+    uow: UnitOfWork, incident: Incident, policy: Policy | None
+) -> Mapping[tuple[ConnectionId, str], Mapping[str, str]]:
+    """Return a letter for every token that left and whose issuer the verified policy names."""
+    if policy is None or not policy.issuers:
+        return {}
+    trace = uow.forensics.trace(incident.id)
+    report = {} if trace is None or trace.report is None else json.loads(trace.report)
+    issuers = {issuer.asset: issuer for issuer in policy.issuers}
+    paid: dict[tuple[ConnectionId, str], list[Payment]] = {}
+    for left in uow.incidents.left(incident.id):
+        if left.asset in issuers:
+            paid.setdefault((left.connection, left.asset), []).append(left.payment)
+    return {
+        (connection, asset): letter(
+            issuers[asset], Stolen(asset, payments, resting(report, asset)), incident.id, incident.opened_at
+        )
+        for (connection, asset), payments in paid.items()
+    }
 
 
 def _current(uow: UnitOfWork, account: AccountId) -> Sequence[VaultKey]:
@@ -224,7 +248,15 @@ def _addresses(exposed: Sequence[Account], existing: Sequence[Step]) -> dict[Acc
     for step in existing:
         if step.action == "prepare_rotation" and step.state is StepState.DONE and step.receipt is not None:
             account = ids.get((step.target.connection, step.target.value))
-            address = step.receipt.facts.get("address")
-            if account is not None and isinstance(address, str):
-                found[account] = address
+            addresses = new_addresses(step.receipt.facts)
+            if account is not None and addresses:
+                found[account] = addresses
     return found
+
+
+def new_addresses(facts: Json) -> str:
+    """Return every new address that the receipt of a prepared rotation tells, CAIP-10, separated by blanks."""
+    told = facts.get("addresses")
+    several = [one for one in told if isinstance(one, str)] if isinstance(told, list) else []
+    first = facts.get("address")
+    return " ".join(dict.fromkeys([*([first] if isinstance(first, str) else []), *several]))

@@ -1,8 +1,19 @@
-"""Delivering one message over one channel."""
+"""Delivering one message over one channel, and signed letters to outsiders."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
+
+from service.domain.plan import Receipt, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """One file beside a message. `kind` is its media type, such as `text/html`."""
+
+    name: str
+    kind: str
+    content: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +27,8 @@ class Letter:
     body: str
     facts: Mapping[str, str]
     """Ids for machines: incident, approval, kind."""
+    attachments: tuple[Attachment, ...] = ()
+    """Mail alone carries them."""
 
 
 class Channel(Protocol):
@@ -27,4 +40,30 @@ class Channel(Protocol):
         Raises RefusedByOtherSideError (will never work), UnavailableError (try later), UnknownOutcomeError (the answer
         was lost after the message was handed over).
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OutsideLetter:
+    """A letter to somebody outside, word for word as a quorum approved it."""
+
+    channel: str
+    """Id of a mail channel."""
+    recipient: str
+    subject: str
+    text: str
+
+
+class Outside(Protocol):
+    """Sends signed letters to outsiders."""
+
+    def send(self, letter: OutsideLetter, *, key: str) -> Receipt:
+        """Sign and send it; the receipt's facts hold `signature`, `public_key` and `sha256` of the text.
+
+        Raises RefusedByOtherSideError, UnavailableError, UnknownOutcomeError.
+        """
+        ...
+
+    def sent(self, key: str) -> Verdict:
+        """Say whether the letter of this key arrived; CANNOT_TELL where the channel cannot be asked."""
         ...

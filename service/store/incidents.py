@@ -25,8 +25,10 @@ from sqlalchemy.dialects.postgresql import ARRAY, distinct_on
 from sqlalchemy.types import Text
 
 from service.domain.errors import NotFoundError
+from service.domain.freeze_letter import Payment
 from service.domain.ids import ActivityId, AlertId, ConnectionId, IncidentId
 from service.domain.incident import Alert, CaseVerdict, Incident, IncidentKind, IncidentState, Severity
+from service.ports.store.incidents import Left
 from service.store.tables.activity import activities, decisions, learning_requests, transactions
 from service.store.tables.incident import alerts, incidents
 from service.store.tables.keys import accounts, safe_destinations
@@ -236,15 +238,43 @@ class IncidentRepository:
         moved = (
             select(transactions.c.connection_id, transactions.c.ref, func.max(transactions.c.amount_usd).label("usd"))
             .join(activities, _ITS_TRANSACTION)
-            .where(
-                self._anomalous_in(self.incident(incident_id)),
-                transactions.c.state.in_(["broadcast", "confirmed"]),
-                not_(_to_safe(transactions.c.destination)),
-            )
+            .where(self._gone(incident_id))
             .group_by(transactions.c.connection_id, transactions.c.ref)
             .subquery()
         )
         return Decimal(self._connection.execute(select(func.coalesce(func.sum(moved.c.usd), 0))).scalar_one())
+
+    def left(self, incident_id: IncidentId) -> Sequence[Left]:
+        """See the port."""
+        rows = self._connection.execute(
+            select(transactions, func.min(activities.c.occurred_at).label("at"))
+            .join(activities, _ITS_TRANSACTION)
+            .where(self._gone(incident_id), transactions.c.asset.is_not(None))
+            .group_by(transactions.c.connection_id, transactions.c.ref)
+            .order_by(transactions.c.connection_id, transactions.c.ref)
+            .limit(_MOST_LEFT)
+        )
+        return [
+            Left(
+                ConnectionId(row.connection_id),
+                row.asset.lower(),
+                Payment(
+                    row.ref,
+                    row.at,
+                    row.destination or "a destination that was not told",
+                    None if row.amount_base_units is None else int(row.amount_base_units),
+                ),
+            )
+            for row in rows
+        ]
+
+    def _gone(self, incident_id: IncidentId) -> ColumnElement[bool]:
+        """Anomalous, on the chain, and not to a safe destination."""
+        return and_(
+            self._anomalous_in(self.incident(incident_id)),
+            transactions.c.state.in_(["broadcast", "confirmed"]),
+            not_(_to_safe(transactions.c.destination)),
+        )
 
     def _anomalous_in(self, incident: Incident) -> ColumnElement[bool]:
         """Activities of the alerts, and what the same deduplicated alerts stand for, but not those found false."""
@@ -271,6 +301,7 @@ _SIGNED: Final = ("signed", "broadcast", "confirmed")
 _SIGNED_KINDS: Final = tuple(f"withdrawal.{state}" for state in _SIGNED)
 _RECENT: Final = 5_000
 """How far back an account's balances are looked for: its newest activities that told one."""
+_MOST_LEFT: Final = 5_000
 
 
 def _balances() -> Select[Any]:

@@ -11,7 +11,7 @@ from service.domain.errors import MissingCapabilityError, UnknownOutcomeError
 from service.domain.ids import AccountId, ConnectionId
 from service.domain.plan import Effect, Lane, Target, Verdict, opposite
 from service.ports.custody import PendingTransfer
-from tests.support.fakes import FakeMultisig, FakePlatform, FakeVault, Ledger
+from tests.support.fakes import FakeMultisig, FakeOutside, FakePlatform, FakeVault, Ledger
 
 ACTIONS = actions_in("service.actions")
 RUNBOOKS = Path(__file__).parents[2] / "docs" / "runbooks" / "action"
@@ -20,6 +20,7 @@ PARAMS = {
     "address": "eip155:1:0xnew",
     "successor": "0x5afe000000000000000000000000000000000003",
     "destinations": [{"chain": "eip155:1", "descriptor": "0xsafe"}],
+    **{name: name for name in ("issuer", "channel", "recipient", "subject", "letter", "facts")},
 }
 every_action = pytest.mark.parametrize("action", ACTIONS.values(), ids=ACTIONS.keys())
 
@@ -38,6 +39,7 @@ def context(action: ContainmentAction, ledger: Ledger, platform: FakePlatform | 
         custody=None if keys else custody,
         vault=FakeVault(ledger) if keys else None,
         multisig=FakeMultisig(ledger) if keys else None,
+        outside=None if keys else FakeOutside(ledger),
     )
 
 
@@ -94,7 +96,7 @@ def test_cannot_tell_is_never_no(action: ContainmentAction) -> None:
     receipt = action.execute(ctx)
     ledger.blind = True
     told = action.verify(ctx, receipt)
-    if action.name == "freeze_workspace":
+    if action.name in {"freeze_workspace", "request_issuer_freeze"}:
         assert told is Verdict.HOLDS, "its receipt is all there is to ask"
     else:
         assert told is Verdict.CANNOT_TELL

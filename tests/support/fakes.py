@@ -8,6 +8,7 @@ from service.domain.errors import MissingCapabilityError, NotFoundError, Unknown
 from service.domain.ids import AccountId
 from service.domain.plan import Receipt, Verdict, opposite
 from service.ports.custody import Capability, PendingTransfer
+from service.ports.notify import OutsideLetter
 
 
 def verdict(holds: bool) -> Verdict:  # noqa: FBT001  a truth value is what it turns
@@ -189,6 +190,19 @@ class FakeMultisig:
         """A multisig needs no key of ours: the chain says what is so already."""
         self.ledger.keys.discard(effect)
         return self.ledger.do(effect, effect, holds=holds)
+
+
+class FakeOutside:
+    """Implements `ports.notify.Outside`."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+
+    def send(self, letter: OutsideLetter, *, key: str) -> Receipt:
+        return self.ledger.do(f"letter {key}", key)
+
+    def sent(self, key: str) -> Verdict:
+        return self.ledger.ask(f"letter {key}")
 
 
 class FakeVault:

@@ -1,12 +1,23 @@
 """Alerts and incidents in the store, and what other processes ask the learning sequence to note."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
 
-from service.domain.ids import AlertId, IncidentId
+from service.domain.freeze_letter import Payment
+from service.domain.ids import AlertId, ConnectionId, IncidentId
 from service.domain.incident import Alert, CaseVerdict, Incident, IncidentState, Severity
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """One transfer that left, and in which asset (CAIP-19, lower case)."""
+
+    connection: ConnectionId
+    asset: str
+    payment: Payment
 
 
 class IncidentStore(Protocol):
@@ -106,4 +117,8 @@ class IncidentStore(Protocol):
         its accounts between first harm and closing. Failed and cancelled ones, alerts found false, and transfers to a
         registered safe destination are left out.
         """
+        ...
+
+    def left(self, incident_id: IncidentId) -> Sequence[Left]:
+        """Return the anomalous transfers that left the incident's accounts, as `moved_usd` counts them; bounded."""
         ...

@@ -6,6 +6,7 @@ from typing import Any, Final
 from sqlalchemy import Column, Connection, Select, select
 
 from service.domain.approval import ApprovalState, Subject
+from service.domain.freeze_letter import ACTION
 from service.domain.incident import Severity
 from service.store.queries.pages import Page, Record, Span, page
 from service.store.queries.reading import equal, one
@@ -60,6 +61,14 @@ def timeline_page(connection: Connection, incident_id: str, span: Span) -> Page:
     """The timeline of an incident, newest first. Raises NotFoundError."""
     one(connection, select(incidents.c.id).where(incidents.c.id == incident_id), f"incident {incident_id}")
     return page(connection, select(timeline).where(timeline.c.incident_id == incident_id), timeline.c.id, span)
+
+
+def letters(connection: Connection, incident_id: str) -> Sequence[Record]:
+    """The steps of an incident that are letters to issuers, oldest first."""
+    rows = connection.execute(
+        select(steps).where(steps.c.incident_id == incident_id, steps.c.action == ACTION).order_by(steps.c.id)
+    )
+    return [dict(row) for row in rows.mappings()]
 
 
 def undecided(connection: Connection, incident_id: str, subject: Subject) -> Sequence[Record]:

@@ -15,6 +15,7 @@ from service.flow.contain import Hands
 from service.flow.respond import Desk
 from service.playbooks.loader import load
 from service.ports.custody import ContainmentCalls
+from service.ports.notify import Outside
 from service.store.database import SqlDatabase, create
 from service.store.tables.incident import steps
 from tests.support.authority import MovedClock
@@ -39,6 +40,7 @@ class Scene:
     votes_key_pem: Callable[[], bytes] = no_key
     keys_db: SqlDatabase | None = None
     """The key worker's own role, where a test has roles."""
+    outside: Outside | None = None
 
     def hands(self, lane: Lane = Lane.CONTAINMENT, owner: str = "one") -> Hands:
         def platform(_: ConnectionId) -> ContainmentCalls:
@@ -54,6 +56,7 @@ class Scene:
             keep=lambda _step, _fence: nullcontext(),
             platform=platform if lane is Lane.CONTAINMENT else None,
             vault=FakeVault(self.ledger) if lane is Lane.KEYS else None,
+            outside=self.outside if lane is Lane.CONTAINMENT else None,
         )
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 from eth_utils.address import to_checksum_address
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.chain.safe_service import HttpSafeService
@@ -110,6 +110,7 @@ def test_an_answer_without_end_is_cut() -> None:
         service(lambda _: httpx.Response(200, content=b"x" * 4_000_001)).pending(SAFE, 0)
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=20, max_size=20))
 def test_addresses_are_spelt_as_eip_55_says(raw: bytes) -> None:
     assert checksummed("0x" + raw.hex()) == to_checksum_address(raw)

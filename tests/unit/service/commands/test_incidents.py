@@ -153,6 +153,8 @@ def test_a_new_token_is_alone_on_standard_output(api: list[httpx.Request]) -> No
         "close",
         "confirm",
         "request",
+        "settle",
+        "letters",
         "alerts",
         "verdict",
         "activities",

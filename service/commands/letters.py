@@ -1,0 +1,58 @@
+"""`portcullis letters`: what was written to issuers of stolen tokens, and the files that prove it.
+
+Rules: what is printed is what the API told, as plain text; with a folder, each letter is written as the issuer got it,
+beside its signature and the public key, so that anybody can verify it with other tools.
+"""
+
+import base64
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from service.commands.client import ApiClient, api_token
+from service.commands.printing import Json, console, moment, plain, print_json, segment, table
+from service.domain.errors import InputError
+from service.domain.ids import looks_like_id
+
+
+def letters(
+    incident: Annotated[str, typer.Argument(help="The incident's id, inc_…")],
+    *,
+    save: Annotated[Path | None, typer.Option(help="Write letters, signatures and keys into this folder.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List an incident's letters to issuers; each is asked for with `portcullis request INCIDENT request_issuer_freeze`.
+
+    Example: `portcullis letters inc_01JD2Z5Q8Z6W9X4V7T3S1R0Q8R --save case`
+    """
+    with ApiClient(api_token()) as api:
+        found = api.get(f"/v1/incidents/{segment(incident)}/letters")
+    if save is not None:
+        _save(save, found["items"])
+    if as_json:
+        print_json(found)
+        return
+    heads = ("step", "stands", "token", "to", "sent, UTC")
+    rows = [
+        (one["step"], one["state"], one["asset"], f"{one['issuer']} <{one['recipient']}>", moment(one["finished_at"]))
+        for one in found["items"]
+    ]
+    out = console()
+    out.print(table("Letters to issuers", heads, rows), "")
+    for one in found["items"]:
+        out.print(plain(one["subject"]), *(plain(line) for line in one["text"].splitlines()), sep="\n")
+
+
+def _save(folder: Path, found: list[dict[str, Any]]) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for one in found:
+            if not looks_like_id(one["step"], "stp"):
+                raise InputError(f"the API named a step {one['step']!r}", field="step")
+            (folder / f"{one['step']}.txt").write_bytes(one["text"].encode())
+            if one["signature"] is not None:
+                (folder / f"{one['step']}.txt.sig").write_bytes(base64.b64decode(one["signature"]))
+                (folder / f"{one['step']}.pem").write_text(one["public_key"], encoding="ascii")
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written: {error}", field="save") from error

@@ -1,0 +1,85 @@
+"""`letters` and `settle`: what is sent, what is printed, what is written, and mistakes that are told what to do."""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from service.api.schemas.letters import LetterShown
+from service.cli import app
+from service.domain.errors import InputError
+
+INCIDENT = "inc_01JD2Z5Q8Z6W9X4V7T3S1R0Q8P"
+STEP = "stp_01JD2Z5Q8Z6W9X4V7T3S1R0Q8S"
+runner = CliRunner()
+
+
+def shown(**changes: object) -> dict[str, Any]:
+    extra = LetterShown.model_config["json_schema_extra"]
+    assert isinstance(extra, dict)
+    found: dict[str, Any] = json.loads(json.dumps(extra["examples"]))[0]
+    return found | changes
+
+
+ANSWERS: dict[str, tuple[int, dict[str, Any]]] = {
+    f"/v1/incidents/{INCIDENT}/letters": (200, {"items": [shown(text="To: you\x1b[2J\nSecond line\n")]}),
+    "/v1/incidents/inc_waiting/letters": (200, {"items": [shown(signature=None, public_key=None, finished_at=None)]}),
+    "/v1/incidents/inc_lying/letters": (200, {"items": [shown(step="../../etc/passwd")]}),
+    f"/v1/incidents/{INCIDENT}/steps/{STEP}/settle": (202, {"approval": "apr_1", "digest": "d"}),
+}
+
+
+@pytest.fixture(autouse=True)
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[httpx.Request]:
+    found: list[httpx.Request] = []
+    made = httpx.Client
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        found.append(request)
+        status, body = ANSWERS[request.url.path]
+        return httpx.Response(status, json=body)
+
+    def opened(**more: Any) -> httpx.Client:
+        return made(**{**more, "transport": httpx.MockTransport(answer)})
+
+    monkeypatch.setattr("service.commands.client.httpx.Client", opened)
+    monkeypatch.setenv("PORTCULLIS_API_TOKEN", "pcl_x_y")
+    return found
+
+
+def test_letters_are_printed_as_plain_text() -> None:
+    told = runner.invoke(app, ["letters", INCIDENT])
+    assert told.exit_code == 0, told.output
+    assert "\x1b[2J" not in told.output
+    assert "Second line" in told.output
+
+
+def test_letters_are_written_byte_for_byte_with_what_proves_them(tmp_path: Path) -> None:
+    told = runner.invoke(app, ["letters", INCIDENT, "--save", str(tmp_path / "case")])
+    assert told.exit_code == 0, told.output
+    assert (tmp_path / "case" / f"{STEP}.txt").read_bytes() == b"To: you\x1b[2J\nSecond line\n"
+    assert (tmp_path / "case" / f"{STEP}.txt.sig").read_bytes() == base64.b64decode(shown()["signature"])
+    assert (tmp_path / "case" / f"{STEP}.pem").read_text().startswith("-----BEGIN")
+
+
+def test_one_that_has_not_gone_out_has_no_signature(tmp_path: Path) -> None:
+    assert runner.invoke(app, ["letters", "inc_waiting", "--save", str(tmp_path)]).exit_code == 0
+    assert [one.name for one in tmp_path.iterdir()] == [f"{STEP}.txt"]
+
+
+def test_an_api_that_lies_writes_nowhere_else(tmp_path: Path) -> None:
+    told = runner.invoke(app, ["letters", "inc_lying", "--save", str(tmp_path / "a" / "b")])
+    assert isinstance(told.exception, InputError)
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_settling_names_the_approval(asked: list[httpx.Request]) -> None:
+    told = runner.invoke(app, ["settle", INCIDENT, STEP, "did_not_happen", "--why", "Their log has no such call."])
+    assert told.exit_code == 0, told.output
+    assert "portcullis approve apr_1" in told.output
+    assert json.loads(asked[0].content) == {"outcome": "did_not_happen", "why": "Their log has no such call."}
+    assert runner.invoke(app, ["settle", INCIDENT, STEP, "perhaps", "--why", "x"]).exit_code == 2
