@@ -26,12 +26,17 @@ class HurriedCycle(round_robin_cycle):
         self._turn = 0
 
     def consume(self, n: int) -> list[str]:
-        """Return the queues: those of `HURRIED` first, the others in turn; every fourth time all of them in turn."""
+        """Return the queues: those of `HURRIED` first, the others in turn; every fourth time all of them in turn.
+
+        Among the hurried ones the first two take turns.
+        """
         self._turn += 1
         queues: list[str] = self.items[:n]
         if self._turn % _EVERYBODYS_TURN == 0:
             return queues
-        first = [queue for queue in HURRIED if queue in queues]
+        alarm, steps, *rest = HURRIED
+        order = (alarm, steps, *rest) if self._turn % 2 else (steps, alarm, *rest)
+        first = [queue for queue in order if queue in queues]
         return [*first, *(queue for queue in queues if queue not in first)]
 
 

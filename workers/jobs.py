@@ -84,9 +84,11 @@ def _standing(db: Database, message: Message) -> _Standing:
     if number is None:
         return _Standing.INVENTED if job in BY_EVENT_ALONE else _Standing.TO_DO
     with db.begin() as uow:
-        told = uow.handed_over(number)
-        handled = uow.noted(done_key(number, job))
-    if told is None or told[1] != message.payload or job not in Waiting(number, *told, None).jobs:
+        found = uow.handed_over(number, done_key(number, job))
+    if found is None:
+        return _Standing.INVENTED
+    event, payload, handled = found
+    if payload != message.payload or job not in Waiting(number, event, payload, None).jobs:
         return _Standing.INVENTED
     return _Standing.HANDLED if handled else _Standing.TO_DO
 

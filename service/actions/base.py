@@ -136,6 +136,8 @@ class ContainmentAction(ABC):
     lane: ClassVar[Lane] = Lane.CONTAINMENT
     undone_by: ClassVar[str | None] = None
     """Name of the action that loosens what this one tightened."""
+    no_undo_because: ClassVar[str | None] = None
+    """Why a tightening action has none: what people do instead."""
     params: ClassVar[Mapping[str, str]] = {}
     """What the plan must tell the action, and so its approvers: name → what to do when the plan has none."""
     repeats: ClassVar[bool] = False
@@ -161,7 +163,8 @@ class ContainmentAction(ABC):
 
     def undo(self, ctx: ActionContext, receipt: Receipt | None) -> Receipt:  # noqa: ARG002  what an override gets
         """Take the effect back; always a loosening, so only ever called under a quorum."""
-        raise MissingCapabilityError(f"{self.name} cannot be undone: {self.irreversible_because or 'it has no undo'}")
+        why = self.irreversible_because or self.no_undo_because or "it has no undo"
+        raise MissingCapabilityError(f"{self.name} cannot be undone: {why}")
 
 
 _DECLARED: Final = ("name", "title", "effect", "target_kinds", "approval", "blast_radius", "deadline")
@@ -203,6 +206,8 @@ def _complaints(action: ContainmentAction, known: Mapping[str, ContainmentAction
         yield "irreversible_because belongs to an irreversible action, and only to one"
     if action.effect is Effect.IRREVERSIBLE and type(action).undo is not ContainmentAction.undo:
         yield "an irreversible action has no undo"
+    if action.undone_by is not None and action.no_undo_because is not None:
+        yield "an action names what undoes it or says why nothing does, not both"
     if action.undone_by is not None and action.undone_by not in known:
         yield f"undone_by names an unknown action {action.undone_by!r}"
     if action.lane is Lane.KEYS and action.needs:

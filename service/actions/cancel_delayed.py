@@ -13,6 +13,7 @@ class CancelDelayed(ContainmentAction):
     name = "cancel_delayed"
     title = "Cancel every withdrawal of the multisig {target} whose delay still runs"
     effect = Effect.TIGHTENS
+    no_undo_because = "a cancelled withdrawal is gone; who wants it asks for it anew, and its delay runs again"
     target_kinds = frozenset({"account"})
     approval = PreAuthorised(confirm_within=timedelta(hours=1))
     blast_radius = OneAccount()

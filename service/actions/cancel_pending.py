@@ -20,6 +20,7 @@ class CancelPending(ContainmentAction):
     name = "cancel_pending"
     title = "Cancel every pending outgoing transfer of account {target}"
     effect = Effect.TIGHTENS
+    no_undo_because = "a cancelled transfer is gone; who wants it orders it anew"
     needs = frozenset({Capability.CANCEL_PENDING})
     target_kinds = frozenset({"account"})
     approval = PreAuthorised(confirm_within=timedelta(hours=1))

@@ -19,6 +19,7 @@ class PrepareRotation(ContainmentAction):
     name = "prepare_rotation"
     title = "Prepare new keys for account {target}"
     effect = Effect.TIGHTENS
+    no_undo_because = "unused keys are harmless: nothing was published and nothing moved"
     target_kinds = frozenset({"account"})
     approval = PreAuthorised(confirm_within=timedelta(hours=4))
     blast_radius = OneAccount()

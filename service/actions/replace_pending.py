@@ -13,6 +13,7 @@ class ReplacePending(ContainmentAction):
     name = "replace_pending"
     title = "Take the nonce of every pending transaction of account {target}"
     effect = Effect.TIGHTENS
+    no_undo_because = "a replaced transaction is gone; who wants it signs it anew"
     target_kinds = frozenset({"account"})
     approval = PreAuthorised(confirm_within=timedelta(hours=1))
     blast_radius = OneAccount()

@@ -13,6 +13,7 @@ class RevokeAllowances(ContainmentAction):
     name = "revoke_allowances"
     title = "Leave nobody an allowance of the tokens of account {target}"
     effect = Effect.TIGHTENS
+    no_undo_because = "an allowance that was taken back is approved anew by the owner"
     target_kinds = frozenset({"account"})
     approval = PreAuthorised(confirm_within=timedelta(hours=1))
     blast_radius = OneAccount()

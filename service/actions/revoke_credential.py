@@ -17,6 +17,7 @@ class RevokeCredential(ContainmentAction):
     name = "revoke_credential"
     title = "Revoke the credential of {target}"
     effect = Effect.TIGHTENS
+    no_undo_because = "a revoked credential is dead; its person gets a new one by the platform's own procedure"
     needs = frozenset({Capability.REVOKE_CREDENTIAL})
     target_kinds = frozenset({"credential"})
     approval = PreAuthorised(confirm_within=timedelta(hours=1))

@@ -35,7 +35,7 @@ def _actions() -> str:
         effect = cls.effect.value + (f": {cls.irreversible_because}" if cls.irreversible_because else "")
         radius = "one account" if isinstance(cls.blast_radius, OneAccount) else "workspace"
         needs = ", ".join(sorted(c.value for c in cls.needs)) or "—"
-        undone = f"`{cls.undone_by}`" if cls.undone_by else "—"
+        undone = f"`{cls.undone_by}`" if cls.undone_by else cls.no_undo_because or "—"
         link = f"[`{name}`](../runbooks/action/{name}.md)"
         rows.append((link, effect, _demand(cls.approval), needs, radius, cls.lane.value, undone))
     heads = ("action", "effect", "approval", "platform needs", "blast radius", "worker", "undone by")

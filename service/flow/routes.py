@@ -70,9 +70,10 @@ What people approved has a queue of its own, because in `flow` it stood behind o
 plan, and a sweep that waits loses what it was approved for. Alerts have one, because a hold waits for them.
 """
 
-HURRIED: Final = ("containment", "alarm", "release")
-"""Queues that a worker looks into first, in this order, three times out of four; the fourth time all have their turn, so
-that a flood of alerts keeps no page from being sent."""
+HURRIED: Final = ("alarm", "containment", "release")
+"""Queues that a worker looks into first, three times out of four; the fourth time all have their turn, so that a flood of
+alerts keeps no page from being sent. Alerts lead to the holds of accounts that nothing holds yet, and go before the other
+steps of those that are held; every other time steps go first, so that a flood of alerts keeps none of them for long."""
 
 
 def jobs_of(event: str, payload: Mapping[str, str]) -> tuple[str, ...]:

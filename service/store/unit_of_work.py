@@ -6,9 +6,10 @@
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
+from typing import Final
 
 import structlog
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, bindparam, exists, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from service.domain.events import Event
@@ -29,6 +30,10 @@ from service.store.plans import PlanRepository
 from service.store.polling import PollingRepository
 from service.store.registry import RegistryRepository
 from service.store.tables.proof import handled, outbox
+
+_HANDED_OVER: Final = select(
+    outbox.c.event, outbox.c.payload, exists().where(handled.c.key == bindparam("key")).label("noted")
+).where(outbox.c.id == bindparam("number"))
 
 
 class SqlUnitOfWork:
@@ -118,11 +123,10 @@ class SqlUnitOfWork:
         self.left += zip(numbers, events, strict=True)
         self.transitions.append(entry)
 
-    def handed_over(self, number: int) -> tuple[str, Mapping[str, str]] | None:
+    def handed_over(self, number: int, key: str) -> tuple[str, Mapping[str, str], bool] | None:
         """Read one event of the outbox; see the port."""
-        query = select(outbox.c.event, outbox.c.payload).where(outbox.c.id == number)
-        row = self.connection.execute(query).one_or_none()
-        return None if row is None else (row.event, row.payload)
+        row = self.connection.execute(_HANDED_OVER, {"number": number, "key": key}).one_or_none()
+        return None if row is None else (row.event, row.payload, row.noted)
 
     def once(self, key: str) -> bool:
         """Return True for the first transaction that asks for `key`, False for ever after once that one committed."""

@@ -143,6 +143,14 @@ def test_an_irreversible_one_says_why(action: ContainmentAction) -> None:
 
 
 @every_action
+def test_one_that_tightens_names_what_undoes_it_or_says_why_nothing_does(action: ContainmentAction) -> None:
+    if action.effect is Effect.TIGHTENS:
+        assert bool(action.undone_by) != bool(action.no_undo_because), "a saga's step declares its way back"
+    else:
+        assert action.no_undo_because is None
+
+
+@every_action
 def test_its_runbook_is_there_and_names_it(action: ContainmentAction) -> None:
     text = (RUNBOOKS / f"{action.name}.md").read_text(encoding="utf-8")
     assert f"`{action.name}`" in text

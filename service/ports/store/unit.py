@@ -107,8 +107,8 @@ class UnitOfWork(Protocol):
         """Write the audit entry and timeline line of a transition, and the events that hand it over."""
         ...
 
-    def handed_over(self, number: int) -> tuple[str, Mapping[str, str]] | None:
-        """Read one event of the outbox by its number: its name and payload; None when there is none."""
+    def handed_over(self, number: int, key: str) -> tuple[str, Mapping[str, str], bool] | None:
+        """Read one event of the outbox: its name, its payload and whether `key` is noted; None when there is none."""
         ...
 
     def once(self, key: str) -> bool:

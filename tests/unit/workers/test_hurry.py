@@ -49,5 +49,6 @@ def test_the_queues_that_a_hold_waits_for_go_first_and_the_others_are_never_left
         assert sorted(order) == ["alarm", "containment", "delivery", "flow", "release"]
         first.append(order[0])
         cycle.rotate(order[0])  # type: ignore[no-untyped-call]  # kombu ships no types for it
-    assert first.count("containment") >= 6
-    assert set(first) - {"containment"}, "under a flood of steps others have their turn"
+    assert first.count("alarm") >= 4, "accounts that nothing holds yet go first"
+    assert first.count("containment") >= 2, "a flood of alerts keeps no step for long"
+    assert len(first) - first.count("alarm") - first.count("containment") <= 2
