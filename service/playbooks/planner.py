@@ -90,6 +90,8 @@ class Scene:
     allowances: Mapping[ConnectionId, Allowance] = field(default_factory=dict)
     successors: Mapping[AccountId, str] = field(default_factory=dict)
     """For each multisig the address of the vault's key that may take an owner's place."""
+    multisigs_behind: Sequence[Account] = ()
+    """Every multisig of the connections, harmed or not."""
     again: bool = False
     """Whether people asked: then a step that failed, was refused or expired is planned once more."""
 
@@ -178,6 +180,8 @@ def _targets(selector: Selector, scene: Scene) -> Iterator[Target]:
             yield from map(_account_target, ours)
         case Selector.MULTISIGS:
             yield from map(_account_target, _multisigs(scene))
+        case Selector.NEARBY_MULTISIGS:
+            yield from map(_account_target, scene.multisigs_behind)
         case Selector.SIGNERS:
             yield from _signers(scene)
         case Selector.DESTINATIONS:

@@ -3,24 +3,22 @@
 The token emits EIP-20's Transfer from whoever calls it and says that every balance is nothing; tracing reads logs.
 """
 
-import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import httpx
 import pytest
 
+from drills.evm.anvil import running_anvil
 from service.chain.evm_tracing import TRANSFER
 
-CHAIN: Final = "eip155:31337"
+CHAIN_ID: Final = 31337
+CHAIN: Final = f"eip155:{CHAIN_ID}"
 COIN: Final = f"{CHAIN}/slip44:60"
 ETHER: Final = 10**18
-_MODULES = Path(__file__).parents[2] / "tests" / "npm" / "node_modules"
 _RUNTIME: Final = (
     "602435" "600052" "600435" "33" f"7f{TRANSFER[2:]}" "6020" "6000" "a3" "6000600052" "60206000f3"
 )  # fmt: skip
@@ -82,44 +80,5 @@ class TracedChain:
 @contextmanager
 def traced_chain() -> Iterator[TracedChain]:
     """Start an anvil without fees and stop it."""
-    binary = next(iter(sorted(_MODULES.glob("@foundry-rs/anvil-*/bin/anvil"))), None)
-    if binary is None:
-        pytest.fail(
-            "anvil is not installed: run scripts/install.sh dev, or: npm ci --ignore-scripts --prefix tests/npm"
-        )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        str(binary),
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--gas-price",
-        "0",
-        "--base-fee",
-        "0",
-        "--silent",
-    ]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        with httpx.Client(timeout=10) as client:
-            chain = TracedChain(f"http://127.0.0.1:{port}", client)
-            _wait(chain, process)
-            yield chain
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _wait(chain: TracedChain, process: "subprocess.Popen[bytes]") -> None:
-    for _ in range(600):
-        assert process.poll() is None, "anvil ended at once"
-        try:
-            chain.rpc("eth_chainId")
-        except httpx.TransportError:
-            time.sleep(0.05)
-        else:
-            return
-    pytest.fail("anvil did not answer within 30 s")
+    with running_anvil(CHAIN_ID, ("--gas-price", "0", "--base-fee", "0")) as node, httpx.Client(timeout=10) as client:
+        yield TracedChain(node.url, client)
