@@ -2,7 +2,7 @@
 
 import pytest
 from eth_account import Account as EthAccount
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drills.emulator import evm
@@ -23,6 +23,7 @@ def test_official_vector() -> None:
     assert transaction.payload().hex() == PAYLOAD
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**64 - 1), st.integers(0, 2**128), st.binary(max_size=100), st.integers(1, 2**200))
 def test_signed_transactions_are_read_back(nonce: int, value: int, data: bytes, key: int) -> None:
     owner = EthAccount.from_key(key.to_bytes(32, "big"))
