@@ -15,6 +15,7 @@ from typing import Annotated
 
 import typer
 
+from drills.evm.errors import EvmError
 from drills.runner.director import Director
 from drills.runner.errors import DrillError
 from drills.runner.homes import demo_folder
@@ -40,7 +41,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON lines; the last
 @app.command()
 def demo(*, as_json: AsJson = False) -> None:
     """Start a fresh installation and replay KuCoin 2020 against it."""
-    raise typer.Exit(_carry_out(load_named(DEMO), None, as_json=as_json))
+    raise typer.Exit(_carry_out(load_named(DEMO), Wish(demo_folder(ROOT), record=_record()), as_json=as_json))
 
 
 @app.command()
@@ -64,14 +65,15 @@ def run(
         target = _target(url, setup_token, home) if url else None
     except (ScenarioError, DrillError) as error:
         raise typer.Exit(_refuse(error)) from None
-    raise typer.Exit(_carry_out(scenario, target, as_json=as_json, emulator_port=emulator_port))
+    wish = Wish(demo_folder(ROOT), target, _record(), emulator_port)
+    raise typer.Exit(_carry_out(scenario, wish, as_json=as_json))
 
 
 @app.command(name="list")
 def list_scenarios() -> None:
     """List the scenarios that come with Portcullis."""
     for name in names():
-        typer.echo(f"{name:<16} {load_named(name).title}")
+        typer.echo(f"{name:<20} {load_named(name).title}")
 
 
 def _target(url: str, setup_token: str, home: Path) -> Target:
@@ -85,24 +87,21 @@ def _target(url: str, setup_token: str, home: Path) -> Target:
     return Target(url, setup_token, home)
 
 
-def _carry_out(scenario: Scenario, target: Target | None, *, as_json: bool, emulator_port: int = 0) -> int:
+def _carry_out(scenario: Scenario, wish: Wish, *, as_json: bool) -> int:
     for number in INTERRUPTS:
         signal.signal(number, _interrupt)
-    record = os.environ.get(RECORD_VARIABLE)
-    folder = demo_folder(ROOT)
-    wish = Wish(folder, target, Path(record) if record else None, emulator_port)
     story = Story()
     screen = open_screen(story, as_json=as_json)
     story.listen = screen.line
     try:
         with screen:
             summary = Director(scenario, wish, story, screen).run()
-    except DrillError as error:
+    except (DrillError, EvmError) as error:
         return _refuse(error)
     except KeyboardInterrupt:
         sys.stderr.write("\ndrill: interrupted; everything that was started has been stopped\n")
         return INTERRUPTED
-    path = folder / "summary.json"
+    path = wish.folder / "summary.json"
     path.write_text(json.dumps(summary.as_json(), indent=1) + "\n")
     if as_json:
         typer.echo(json.dumps(summary.as_json()))
@@ -110,6 +109,11 @@ def _carry_out(scenario: Scenario, target: Target | None, *, as_json: bool, emul
         show(console(), scenario, summary)
         typer.echo(f"Summary: {path}")
     return 0 if summary.succeeded else NOT_SO
+
+
+def _record() -> Path | None:
+    found = os.environ.get(RECORD_VARIABLE)
+    return Path(found) if found else None
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

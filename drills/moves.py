@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from drills import addresses
-from drills.safe_call import exec_transaction
 from drills.scenario_form import AccessEvent, ConfigChange, Move, PlatformTransfer, Scenario, SigningRequest, StolenKey
 from drills.seeding import base_units
 
@@ -93,13 +92,8 @@ class _Script:
         }
 
     def _signing(self, move: SigningRequest) -> Json:
-        safe = _plain(self._accounts[move.signs.safe])
-        data = exec_transaction(_plain(self._destinations[move.signs.target]), move.signs.operation)
-        return {
-            **self._order(move),
-            "operation": "CONTRACT_CALL",
-            "raw_call": {"to": safe, "value": "0", "data": "0x" + data.hex()},
-        }
+        """Return the order without `raw_call`: what the Safe's owners sign depends on its nonce at that moment."""
+        return {**self._order(move), "operation": "CONTRACT_CALL"}
 
     def _config_change(self, move: ConfigChange) -> Json:
         body: Json = {"type": move.type, "user": move.user}

@@ -16,6 +16,8 @@ from drills.scenario_form import Scenario
 
 MAX_FILE_BYTES = 1024 * 1024
 FOLDER = Path(__file__).parent / "scenarios"
+GATE_OFF = "-gate-off"
+"""What a name ends with when the platform asks no gate."""
 
 
 class ScenarioError(Exception):
@@ -42,15 +44,17 @@ _UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _map
 
 
 def names() -> list[str]:
-    """Return the names of the scenarios that come with Portcullis, sorted."""
-    return sorted(p.stem for p in FOLDER.glob("*.yaml"))
+    """Return the names of the scenarios that come with Portcullis, sorted; one that can end without a gate has two."""
+    plain = [p.stem for p in FOLDER.glob("*.yaml")]
+    return sorted([*plain, *(f"{n}{GATE_OFF}" for n in plain if load(FOLDER / f"{n}.yaml").without_gate is not None)])
 
 
 def load_named(name: str) -> Scenario:
     """Load a scenario that comes with Portcullis; ScenarioError lists the known names."""
     if name not in names():
         raise ScenarioError(f"no scenario is named {name!r}; choose one of {', '.join(names())}")
-    return load(FOLDER / f"{name}.yaml")
+    found = load(FOLDER / f"{name.removesuffix(GATE_OFF)}.yaml")
+    return gate_off(found) if name.endswith(GATE_OFF) else found
 
 
 def load(path: Path) -> Scenario:
@@ -70,6 +74,19 @@ def load(path: Path) -> Scenario:
     for problem in problems(scenario, path.stem):
         raise ScenarioError(f"{path}: {problem}")
     return scenario
+
+
+def gate_off(scenario: Scenario) -> Scenario:
+    """Return the scenario as it must end when the platform asks no gate; ScenarioError when it does not say how."""
+    if scenario.without_gate is None:
+        raise ScenarioError(f"{scenario.name} does not say how it ends with the gate off: give it `without_gate`")
+    return msgspec.structs.replace(
+        scenario,
+        name=scenario.name + GATE_OFF,
+        expected=scenario.without_gate,
+        without_gate=None,
+        title=f"{scenario.title}, with the gate OFF",
+    )
 
 
 def _explain(message: str) -> str:

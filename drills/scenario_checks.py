@@ -29,6 +29,7 @@ def problems(scenario: Scenario, file_stem: str) -> Iterator[str]:
     yield from _repeated(scenario)
     yield from _balances(scenario)
     yield from _traffic(scenario)
+    yield from _safes(scenario)
     yield from _script(scenario)
     yield from _outcome(scenario)
 
@@ -114,10 +115,7 @@ def _names(scenario: Scenario, move: Move, place: str) -> Iterator[str]:
     if move.to not in {*accounts, *destinations, NEW} or (move.to == NEW and not isinstance(move, PlatformTransfer)):
         yield f"field `{place}.to`: {move.to!r} is neither an account nor a destination; add it"
     if isinstance(move, SigningRequest):
-        if move.signs.safe not in accounts:
-            yield f"field `{place}.signs.safe`: {move.signs.safe!r} is not under `accounts`; add it there"
-        if move.signs.target not in destinations:
-            yield f"field `{place}.signs.target`: {move.signs.target!r} is not under `destinations`; add it"
+        yield from _signs(scenario, move, place)
     found = destinations.get(move.to)
     if isinstance(move, StolenKey) and (found is None or found.kind != "attacker"):
         yield f"field `{place}.to`: a stolen key pays an attacker; name a destination of that kind"
@@ -144,3 +142,42 @@ def _outcome(scenario: Scenario) -> Iterator[str]:
         yield "field `expected.outcome`: `no_hold` is for scripts without a harmful move, and only for those; correct one"
     if scenario.expected.holds != harmful:
         yield "field `expected.holds`: true exactly when the script has a harmful move; correct it"
+    if scenario.without_gate is not None and scenario.without_gate.outcome != "locked_in_time":
+        yield "field `without_gate.outcome`: only `locked_in_time` happens when no gate is asked; correct it"
+    if scenario.without_gate is not None and not any(isinstance(move, SigningRequest) for move in scenario.script):
+        yield "field `without_gate`: it is for scripts with a signing_request; remove it"
+
+
+def _safes(scenario: Scenario) -> Iterator[str]:
+    people = {p.id for p in scenario.people}
+    holders = {a.id: a.holder for a in scenario.accounts}
+    for i, account in enumerate(scenario.accounts):
+        if account.safe is None:
+            continue
+        place = f"accounts[{i}].safe"
+        if account.holder != "multisig":
+            yield f"field `{place}`: only an account with holder `multisig` is a Safe; correct its holder"
+        for owner in account.safe.owners:
+            if owner not in people and holders.get(owner) not in {"platform", "vault key"}:
+                yield f"field `{place}.owners`: {owner!r} is neither a person nor an account with one key; correct it"
+        first = [o for o in account.safe.owners if o in people or holders.get(o) == "platform"]
+        if account.safe.threshold > len(first) or not set(first) - people:
+            yield (
+                f"field `{place}.owners`: the owners beside the vault's must meet the threshold, one of them an account of"
+                " the platform, which sends; add owners or lower the threshold"
+            )
+
+
+def _signs(scenario: Scenario, move: SigningRequest, place: str) -> Iterator[str]:
+    found = next((a for a in scenario.accounts if a.id == move.signs.safe), None)
+    target = next((d for d in scenario.destinations if d.id == move.signs.target), None)
+    if found is None or found.safe is None:
+        yield f"field `{place}.signs.safe`: {move.signs.safe!r} is no account with `safe`; name one"
+        return
+    if target is None or not target.usurper:
+        yield f"field `{place}.signs.target`: {move.signs.target!r} is no destination with `usurper`; name one"
+    signing = {move.account, *move.signs.signers}
+    if not signing <= set(found.safe.owners) or len(signing) != found.safe.threshold:
+        yield f"field `{place}.signs.signers`: with {move.account}, as many owners as the threshold must sign; correct them"
+    if not set(move.signs.signers) <= {p.id for p in scenario.people}:
+        yield f"field `{place}.signs.signers`: those who sign before are people; name some"

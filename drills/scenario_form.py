@@ -5,6 +5,7 @@ those of the real timeline; `compression` says by how much a drill may shorten t
 no digit is lost.
 """
 
+from collections.abc import Collection
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Literal
@@ -64,8 +65,18 @@ class Balance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     note: Sentence | None = None
 
 
+class SafeForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A real Safe. Owners are people, who sign with wallets of their own, and accounts, whose keys sign."""
+
+    owners: Annotated[list[Name], msgspec.Meta(min_length=1, max_length=20)]
+    threshold: Annotated[int, msgspec.Meta(ge=1, le=20)]
+
+
 class ScenarioAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A custody account. holder: whose key signs; `address` None: the drill asks Portcullis, else makes one."""
+    """A custody account. holder: whose key signs; `address` None: the drill asks Portcullis, else makes one.
+
+    With `safe` it is a real Safe on a chain of the drill's own.
+    """
 
     id: Name
     holder: Literal["platform", "vault key", "multisig"]
@@ -75,14 +86,19 @@ class ScenarioAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     peer_group: Name = "hot"
     address: Contract | None = None
     safe_destination: Name | None = None
+    safe: SafeForm | None = None
 
 
 class ScenarioDestination(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A place outside. `whitelisted`: a wallet that the platform knows by name; address None: derived from the name."""
+    """A place outside. `whitelisted`: a wallet that the platform knows by name; address None: derived from the name.
+
+    `usurper`: the contract that takes a Safe over which delegatecalls it.
+    """
 
     id: Name
     kind: Literal["attacker", "safe", "customer", "internal"]
     whitelisted: bool = False
+    usurper: bool = False
     address: Contract | None = None
 
 
@@ -178,11 +194,14 @@ class PlatformTransfer(
 
 
 class SafeCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What is really signed: of which Safe (an account), into which target (a destination), 1 = delegatecall."""
+    """What is really signed: a delegatecall of which Safe (an account) into which contract (a destination).
+
+    `signers` are the owners, people, who have signed before; the account that is asked signs and sends it.
+    """
 
     safe: Name
     target: Name
-    operation: Literal[0, 1]
+    signers: list[Name]
 
 
 class SigningRequest(
@@ -232,9 +251,12 @@ Move = StolenKey | PlatformTransfer | SigningRequest | ConfigChange | AccessEven
 
 
 class Expected(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How the drill must end. contained: swept before all was lost; refused: nothing signed; no_hold: nothing stopped."""
+    """How the drill must end. contained: swept before all was lost; refused: nothing signed; no_hold: nothing stopped.
 
-    outcome: Literal["contained", "refused_before_signing", "no_hold"]
+    locked_in_time: what was signed unasked is lost, and every other Safe was locked before its turn came.
+    """
+
+    outcome: Literal["contained", "refused_before_signing", "locked_in_time", "no_hold"]
     holds: bool
     lost_at_most_usd: Number
     note: Sentence
@@ -256,6 +278,18 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     traffic: Traffic
     script: Annotated[list[Move], msgspec.Meta(min_length=1)]
     expected: Expected
+    without_gate: Expected | None = None
+    """How it must end when the platform asks no gate before it signs; None: not played so."""
+
+    @property
+    def asks_gate(self) -> bool:
+        """Whether the platform asks the gate before it signs."""
+        return self.expected.outcome != "locked_in_time"
+
+    @property
+    def safes(self) -> list[ScenarioAccount]:
+        """The accounts that are real Safes; with any, the chain is a real one."""
+        return [a for a in self.accounts if a.safe is not None]
 
     def asset(self, asset_id: str) -> ScenarioAsset:
         """Return an asset by id."""
@@ -267,6 +301,10 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     def value_at_risk_usd(self) -> Decimal:
         """Return what the compromised keys could reach at the start, in USD rounded down to cents."""
-        reach = [b for a in self.accounts if a.key_stolen or a.at_risk for b in a.balances]
+        return self.value_usd([a.id for a in self.accounts if a.key_stolen or a.at_risk])
+
+    def value_usd(self, account_ids: Collection[str]) -> Decimal:
+        """Return what some accounts hold at the start, in USD rounded down to cents."""
+        reach = [b for a in self.accounts if a.id in account_ids for b in a.balances]
         total = sum((Decimal(b.amount) * Decimal(self.asset(b.asset).price_usd) for b in reach), Decimal(0))
         return total.quantize(Decimal("0.01"), rounding="ROUND_DOWN")

@@ -54,6 +54,7 @@ def _named(scenario: Scenario) -> list[Json]:
     known = addresses.of_destinations(scenario)
     return [
         {"address": known[d.id], "kind": d.kind, "name": d.id, "wallet_id": d.id if d.whitelisted else None}
+        | ({"usurper": True} if d.usurper else {})
         for d in scenario.destinations
     ]
 

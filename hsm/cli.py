@@ -27,7 +27,7 @@ from hsm.pkcs11.config import TokenConfig, pin_from_file
 from hsm.pkcs11.pin import PinRecord
 from hsm.pkcs11.provision import Provisioned, provision
 from hsm.pkcs11.renewal import renew_ballot_key, retire_former_key
-from hsm.power import Power
+from hsm.power import GUARDIAN_LINE, Power
 from hsm.rotation import Loss, Rotation, propose, remaining
 
 _STYLE: Final = {Outcome.OK: "green", Outcome.WARN: "yellow", Outcome.FAIL: "red", Outcome.UNKNOWN: "magenta"}
@@ -75,6 +75,8 @@ def init(
         done = _run(len(targets) > 1, _init_one, target, so_pin, upgrade)
         made = ", ".join(done.generated) or "nothing: it was complete"
         _out.print(f"[green]ok[/green] {target.power.token_label}: generated {made}")
+        if done.address is not None:
+            _out.print(f"{GUARDIAN_LINE}{done.address}", highlight=False)
 
 
 @app.command()

@@ -4,6 +4,7 @@ Rules held here: pure names only; which keys a power's token holds stands in `hs
 """
 
 from enum import StrEnum
+from typing import Final
 
 
 class Power(StrEnum):
@@ -19,3 +20,7 @@ class Power(StrEnum):
     def token_label(self) -> str:
         """The token's label, for example `portcullis-vault`."""
         return f"portcullis-{self.value}"
+
+
+GUARDIAN_LINE: Final = "guardian address: "
+"""Starts the line of `hsm init` that tells where the guardian's coin goes; `portcullis up` reads it."""

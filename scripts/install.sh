@@ -133,8 +133,10 @@ warm_engine() {
     .venv/bin/python -m rules.warm || say 'the engine will be compiled at its first start instead (about a minute)'
 }
 
-# What tests run that Python has no package for: a chain, Safe's contracts, a compiler.
+# What tests run that Python has no package for: a compiler and a vendor's library here, a chain and Safe's contracts where
+# drills keep them.
 install_npm_packages() {
+    .venv/bin/python -m drills.evm.packages || stop 'the packages of drills could not be installed: see the message above'
     folder=tests/npm
     cmp -s "$folder/package-lock.json" "$folder/node_modules/installed-lock.json" && return
     command -v npm >/dev/null || stop 'no npm: run as root: apt-get install nodejs npm'

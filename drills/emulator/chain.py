@@ -168,7 +168,6 @@ class Chain:
                 movements.append(self.ledger.move(sender, recipient, asset_id, amount, pending.tx_hash))
         except FundsError:
             return False
-        self._upgrade(call)
         if not pending.from_platform:
             for movement in movements:
                 self.on_movement(movement)
@@ -203,14 +202,9 @@ class Chain:
         if found is not None and found.kind == "attacker":
             self.figures.note_harm(what)
 
-    def _upgrade(self, call: EvmCall) -> None:
-        """A Safe that delegatecalls into an attacker's contract belongs to the attacker from then on."""
-        inner = evm.read_exec_transaction(call.data)
-        owner = self.ledger.owner(evm.to_caip10(call.to, self.chain_id))
-        if inner is None or owner is None or inner.operation != evm.DELEGATECALL:
-            return
-        if self.harmful_target(call) is not None:
-            owner.key_stolen = True
+    def refresh(self) -> bool:
+        """Bring the ledger up to what the chain says; tells whether both agree. Here the ledger is the chain."""
+        return True
 
     def steal(self, sender: str, recipient: str, asset_id: str, amount: int | None) -> Movement:
         """Move funds with a stolen key (CAIP-10 addresses; None: all that is there). KeyNotStolenError, FundsError."""

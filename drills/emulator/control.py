@@ -126,11 +126,15 @@ def keys(emulator: Emulator, _call: Call) -> Reply:
 
 def figures(emulator: Emulator, _call: Call) -> Reply:
     """GET /emulator/figures."""
-    return ok(emulator.running().world.figures.report())
+    world = emulator.running().world
+    agrees = world.chain.refresh()
+    report = world.figures.report()
+    return ok({**report, "conserved": agrees and report["conserved"]})
 
 
 def ledger(emulator: Emulator, _call: Call) -> Reply:
     """GET /emulator/ledger: holdings, movements and whether every unit is accounted for."""
+    emulator.running().world.chain.refresh()
     found = emulator.running().world.ledger
     holdings = [{"address": a, "asset": s, "amount_base_units": str(n)} for a, s, n in found.holdings()]
     movements = [

@@ -5,7 +5,6 @@ neither an ERC-20 transfer nor a Safe execTransaction moves nothing here. The si
 implementation that shares no code with the one under test.
 """
 
-import sys
 from dataclasses import dataclass
 
 import rlp
@@ -13,11 +12,7 @@ from eth_hash.auto import keccak
 
 from drills.emulator.errors import FieldError, RpcError
 from drills.emulator.records import EvmCall
-
-_limit = sys.getrecursionlimit()
-from eth_account import Account as EthAccount  # noqa: E402  its dependency raises the recursion limit; put it back
-
-sys.setrecursionlimit(_limit)
+from drills.evm.wallet import sender_of
 
 TYPE_1559 = 2
 UNSIGNED_FIELDS = 9
@@ -127,16 +122,6 @@ def read_erc20_transfer(data: bytes) -> tuple[str, int] | None:
     return "0x" + data[16:36].hex(), int.from_bytes(data[36:68], "big")
 
 
-def exec_transaction_data(inner: SafeCall, inner_data: bytes) -> bytes:
-    """Calldata of a Safe execTransaction without gas refund and with empty signatures."""
-    words = [address_bytes(inner.to), inner.value.to_bytes(WORD, "big"), (10 * WORD).to_bytes(WORD, "big")]
-    words += [bytes([inner.operation]), b"", b"", b"", b"", b""]
-    padded = inner_data + b"\0" * (-len(inner_data) % WORD)
-    words.append((11 * WORD + len(padded)).to_bytes(WORD, "big"))
-    head = b"".join(word.rjust(WORD, b"\0") for word in words)
-    return EXEC_TRANSACTION + head + len(inner_data).to_bytes(WORD, "big") + padded + b"\0" * WORD
-
-
 def read_exec_transaction(data: bytes) -> SafeCall | None:
     """The inner call when the calldata is a Safe execTransaction."""
     if data[:4] != EXEC_TRANSACTION or len(data) < 4 + 10 * WORD:
@@ -151,7 +136,7 @@ def decode_signed(raw: bytes) -> tuple[EvmTransaction, str]:
         raise RpcError("only EIP-1559 (type 2) transactions up to 128 kB are accepted")
     try:
         fields = rlp.decode(raw[1:])
-        sender = str(EthAccount.recover_transaction(raw))
+        sender = sender_of(raw)
     except Exception as error:
         raise RpcError(f"transaction cannot be decoded: {type(error).__name__}") from error
     if len(fields) != SIGNED_FIELDS or len(fields[5]) != ADDRESS_BYTES:

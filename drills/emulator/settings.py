@@ -47,6 +47,8 @@ class DestinationSeed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     kind: DestinationKind
     name: Text
     wallet_id: Text | None = None
+    usurper: bool = False
+    """On a node: a contract that usurps a Safe which delegatecalls it stands there."""
 
 
 class UserSeed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -101,6 +103,8 @@ class Seed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     accounts: Annotated[list[AccountSeed], msgspec.Meta(min_length=1, max_length=5000)]
     workspace_name: Text = "drill"
     chain_id: Annotated[int, msgspec.Meta(ge=1, le=2**53)] = 1
+    node_url: Url | None = None
+    """A node of the drill's own that is the chain; without one the chain is emulated, without contracts."""
     destinations: Annotated[list[DestinationSeed], msgspec.Meta(max_length=20_000)] = []
     users: Annotated[list[UserSeed], msgspec.Meta(max_length=1000)] = []
     api_users: Annotated[list[ApiUserSeed], msgspec.Meta(max_length=100)] = []

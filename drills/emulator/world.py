@@ -10,6 +10,7 @@ from drills.emulator.clock import now_ms
 from drills.emulator.errors import SeedError
 from drills.emulator.figures import Figures
 from drills.emulator.ledger import Ledger
+from drills.emulator.node_chain import NodeChain
 from drills.emulator.records import (
     Account,
     Asset,
@@ -21,6 +22,7 @@ from drills.emulator.records import (
     User,
 )
 from drills.emulator.settings import Seed
+from drills.evm.node import Node
 
 
 @dataclass(slots=True)
@@ -55,8 +57,7 @@ def build(seed: Seed) -> World:
     _add_assets(ledger, seed)
     _add_accounts(ledger, seed)
     figures = Figures(ledger)
-    chain = Chain(ledger, figures, seed.chain_id)
-    chain.native_asset_id = next(a.id for a in ledger.assets.values() if a.contract is None)
+    chain = _chain(ledger, figures, seed)
     chain.block_time_s = seed.timings.block_time_s
     world = World(seed, ledger, figures, chain)
     for user in seed.users:
@@ -66,6 +67,16 @@ def build(seed: Seed) -> World:
             world, Destination(_lower(destination.address), destination.kind, destination.name, destination.wallet_id)
         )
     return world
+
+
+def _chain(ledger: Ledger, figures: Figures, seed: Seed) -> Chain:
+    native = next(a.id for a in ledger.assets.values() if a.contract is None)
+    if seed.node_url is None:
+        chain = Chain(ledger, figures, seed.chain_id)
+        chain.native_asset_id = native
+        return chain
+    usurpers = [evm.from_caip10(d.address) for d in seed.destinations if d.usurper]
+    return NodeChain.begun(ledger, figures, Node(seed.node_url), native, usurpers)
 
 
 def _add_assets(ledger: Ledger, seed: Seed) -> None:

@@ -15,6 +15,7 @@ from drills.moves import ControlCall, calls
 from drills.runner.errors import ApiError, DrillError
 from drills.runner.platform import Platform
 from drills.runner.story import Story, Tone
+from drills.safes import Safes
 from drills.scenario_form import AccessEvent, ConfigChange, PlatformTransfer, Scenario, SigningRequest, StolenKey
 
 TOO_LATE = 409
@@ -41,6 +42,8 @@ class Attack:
     platform: Platform
     story: Story
     speed_up: int | None = None
+    safes: Safes | None = None
+    """The real Safes that a signing request is for."""
     played: list[Played] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
@@ -86,22 +89,29 @@ class Attack:
             if error.status != TOO_LATE:
                 raise
             self.story.tell(
-                "good" if call.move.harmful else "bad", f"{_what(call)}: came too late, or never could", at_s
+                "good" if call.move.harmful else "bad",
+                f"{_what(self.scenario, call)}: came too late, or never could",
+                at_s,
             )
             return Played(call, at_s, None, str(error))
         if not _is_repetition(call, self.played):
             taken, told = _taken(self.scenario, call, answer)
-            self.story.tell("good" if taken is not None and taken < DUST_USD else tone, f"{_what(call)}{told}", at_s)
+            self.story.tell(
+                "good" if taken is not None and taken < DUST_USD else tone, f"{_what(self.scenario, call)}{told}", at_s
+            )
         return Played(call, at_s, answer)
 
     def _make(self, call: ControlCall) -> Mapping[str, Any]:
+        body = call.body
+        if isinstance(call.move, SigningRequest) and self.safes is not None:
+            body = {**body, "raw_call": self.safes.raw_call(call.move)}
         try:
-            return self.platform.call(call.path, call.body)
+            return self.platform.call(call.path, body)
         except ApiError as error:
             greedy = isinstance(call.move, StolenKey) and AMOUNT in call.body
             if error.status != TOO_LATE or not greedy:
                 raise
-            rest = {name: value for name, value in call.body.items() if name != AMOUNT}
+            rest = {name: value for name, value in body.items() if name != AMOUNT}
             return self.platform.call(call.path, rest)
 
 
@@ -114,9 +124,11 @@ def _is_repetition(call: ControlCall, played: list[Played]) -> bool:
     return any(one.call.number == call.number for one in played)
 
 
-def _what(call: ControlCall) -> str:
+def _what(scenario: Scenario, call: ControlCall) -> str:
     move = call.move
     match move:
+        case StolenKey() if scenario.account(move.account).safe is not None:
+            return f"thief has {move.account} pay {move.asset} to {move.to}"
         case StolenKey():
             return f"thief with the key of {move.account} moves {move.asset} to {move.to}"
         case SigningRequest():

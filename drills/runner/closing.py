@@ -5,14 +5,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from drills.evm.safe import LOCKED_ERROR
 from drills.runner.attack import Played
 from drills.runner.errors import ApiError, DrillError
 from drills.runner.figures import Summary, lost_since_usd, moments
 from drills.runner.opening import Stage
-from drills.runner.outcomes import Check, Evidence, Json, checks
+from drills.runner.outcomes import Check, Evidence, Json, SafeFacts, checks
 from drills.runner.proofs import prove
 from drills.runner.story import Story
-from drills.scenario_form import Scenario
+from drills.safes import Safes
+from drills.scenario_form import Scenario, SigningRequest
 
 REVIEW_TIMEOUT_S = 30.0
 TICK_S = 0.1
@@ -61,12 +63,14 @@ def sum_up(ending: Ending, review: str, folder: Path) -> Summary:
         held_after_s=when.after(when.held),
         contained_after_s=when.after(when.contained),
         at_rest_after_s=when.after(when.at_rest),
+        locked_after_s=when.after(when.locked),
         incident_id=ending.incident,
         review_path=str(path) if review else None,
         compression=scenario.compression,
         random_seed=scenario.random_seed,
         history_activities=stage.history,
         votes=ending.votes,
+        gate=scenario.asks_gate,
         succeeded=all(held for _, held in found),
         checks=found,
     )
@@ -96,6 +100,17 @@ def _evidence(ending: Ending, review: str) -> Evidence:
         ordered=tuple(str(a["transaction"]) for a in answers if "transaction" in a),
         review=review,
         proofs=_proofs(ending),
+        safes=None if stage.safes is None else _safe_facts(ending.scenario, stage.safes),
+    )
+
+
+def _safe_facts(scenario: Scenario, safes: Safes) -> SafeFacts:
+    asked = {m.signs.safe: m for m in scenario.script if isinstance(m, SigningRequest)}
+    usurped = frozenset(a.id for a in scenario.safes if safes.usurped(a.id))
+    return SafeFacts(
+        usurped=usurped,
+        locked=frozenset(a.id for a in scenario.safes if a.id not in usurped and safes.made[a.id].is_locked()),
+        refusing=frozenset(a for a, m in asked.items() if a not in usurped and safes.refusal(m) == LOCKED_ERROR),
     )
 
 

@@ -16,15 +16,21 @@ from drills.runner.figures import Summary, first_answer_s
 from drills.runner.opening import Opening, Stage, Wish
 from drills.runner.outcomes import Json, expected_kind
 from drills.runner.screen import Screen
-from drills.runner.story import Story
+from drills.runner.story import Story, Tone
 from drills.runner.watch import Watch
-from drills.scenario_form import Scenario
+from drills.scenario_form import Scenario, SigningRequest
 
 TICK_S = 0.1
 SCRIPT_TIMEOUT_S = 900.0
 SETTLE_TIMEOUT_S = 60.0
 QUIET_AFTER_S = 2.0
 PROBE_BASE_UNITS = "1000000000"
+SIGNED_ENDS: dict[str, tuple[Tone, str]] = {
+    "REJECTED": ("good", "the gate refused it: nothing was signed for {safe}"),
+    "COMPLETED": ("harm", "it was signed and is on the chain: {safe} runs the thief's code"),
+    "FAILED": ("good", "it was signed, and the guard of {safe} refused it on the chain"),
+}
+"""What became of a request to sign for a Safe, by the platform's status."""
 MOVING = frozenset({"SUBMITTED", "PENDING_AUTHORIZATION", "QUEUED", "PENDING_SIGNATURE", "BROADCASTING", "CONFIRMING"})
 
 
@@ -43,6 +49,8 @@ class Director:
             stage = Opening(self._scenario, self._wish, self._screen, running).set_the_stage()
             show = _Show(self._scenario, stage, self._story, running)
             self._screen.heading(f"{self._scenario.title} (gaps shortened {self._scenario.compression} times)")
+            if not self._scenario.asks_gate:
+                self._screen.heading("THE GATE IS OFF: the platform signs without asking anybody")
             show.play()
             self._screen.heading("Closing: verdict, review, figures, proofs")
             ending = show.ending()
@@ -62,10 +70,11 @@ class _Show:
         story.names.update({m.person: m.name for m in stage.crew})
         self._approvers = Approvers(stage.service, stage.crew, read_ballot_key(stage.home), story)
         self._watch = running.enter_context(Watch(stage.service, stage.reader, story, self._approvers))
-        self._attack = Attack(scenario, stage.accounts, stage.platform, story)
+        self._attack = Attack(scenario, stage.accounts, stage.platform, story, safes=stage.safes)
         running.callback(self._attack.stop)
         self._acknowledged: set[str] = set()
         self._probe: str | None = None
+        self._ended: set[str] = set()
 
     def play(self) -> None:
         """Play the script, and go on until nothing moves any more."""
@@ -100,6 +109,7 @@ class _Show:
             self._attack.check()
             self._watch.look()
             self._note_first_harm()
+            self._tell_what_was_signed()
             self._acknowledge()
             self._try_a_held_account()
             since = (since or time.monotonic()) if done() else None
@@ -114,6 +124,23 @@ class _Show:
             self._story.first_harm_s = first_answer_s(
                 first, platform.transactions(), platform.deliveries(), platform.callbacks()
             )
+
+    def _tell_what_was_signed(self) -> None:
+        """Tell once what became of each request to sign for a Safe."""
+        asked = {
+            str(p.answer["transaction"]): p.call.move
+            for p in self._attack.played
+            if p.answer is not None and isinstance(p.call.move, SigningRequest)
+        }
+        if asked.keys() <= self._ended:
+            return
+        for found in self._stage.platform.transactions():
+            transaction, status = str(found["id"]), str(found["status"])
+            move = asked.get(transaction)
+            if move is not None and status in SIGNED_ENDS and transaction not in self._ended:
+                self._ended.add(transaction)
+                tone, what = SIGNED_ENDS[status]
+                self._story.tell(tone, what.format(safe=move.signs.safe))
 
     def _acknowledge(self) -> None:
         on_call = min((m for m in self._stage.crew if m.oncall_level), key=lambda m: m.oncall_level or 0)

@@ -16,6 +16,8 @@ from drills.scenario_form import Scenario
 
 Json = dict[str, Any]
 MILLISECONDS = 1000.0
+LOCK = "lock_multisig"
+HOLDS = ("suspend_withdrawals", LOCK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +32,15 @@ class Summary:
     held_after_s: float | None
     contained_after_s: float | None
     at_rest_after_s: float | None
+    locked_after_s: float | None
     incident_id: str | None
     review_path: str | None
     compression: int
     random_seed: int
     history_activities: int
     votes: int
+    gate: bool = True
+    """Whether the platform asked the gate before it signed."""
     succeeded: bool = False
     checks: tuple[tuple[str, bool], ...] = ()
 
@@ -57,6 +62,8 @@ class Moments:
     """When everything that was known then held and was swept, for the first time; what is lost later is counted."""
     at_rest: float | None
     """The same for the last time: a later move of the thief, however small, opens containment again."""
+    locked: float | None = None
+    """When the last lock of a multisig held."""
 
     def after(self, moment: float | None) -> float | None:
         """Return the seconds from the first harm to a moment, never below zero, to the millisecond."""
@@ -85,7 +92,7 @@ def moments(first_harm: float | None, incident: Mapping[str, Any] | None) -> Mom
     if incident is None:
         return Moments(first_harm, None, None, None, None)
     steps = incident["steps"]
-    holds = [seconds(s["finished_at"]) for s in steps if s["action"] == "suspend_withdrawals" and s["state"] == "done"]
+    holds, locks = _finished(steps, *HOLDS), _finished(steps, LOCK)
     contained = [seconds(line["at"]) for line in incident["timeline"] if line["kind"] == "incident.contained"]
     return Moments(
         first_harm,
@@ -93,7 +100,12 @@ def moments(first_harm: float | None, incident: Mapping[str, Any] | None) -> Mom
         min(holds, default=None),
         min(contained, default=None),
         max(contained, default=None) if incident["contained_at"] is not None else None,
+        max(locks, default=None),
     )
+
+
+def _finished(steps: list[Json], *actions: str) -> list[float]:
+    return [seconds(s["finished_at"]) for s in steps if s["action"] in actions and s["state"] == "done"]
 
 
 def lost_since_usd(scenario: Scenario, ledger: Json, at_s: float) -> Decimal:

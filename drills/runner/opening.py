@@ -5,7 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from drills import addresses
+from drills.evm import packages
+from drills.evm.anvil import running_anvil
 from drills.runner.crew import Member, crew_of
+from drills.runner.errors import DrillError
 from drills.runner.homes import fresh_home
 from drills.runner.platform import Platform
 from drills.runner.processes import Address, Installation, await_emulator, start_emulator
@@ -14,6 +17,7 @@ from drills.runner.screen import Screen
 from drills.runner.service import Service
 from drills.runner.setting_up import Credentials, OtherSide, SetUp
 from drills.runner.stage import Places, seed_platform, send_history
+from drills.safes import Safes
 from drills.scenario_form import Scenario
 
 PARTS_OF_UP = 8
@@ -30,7 +34,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """How a drill shall run. `target` None: start a fresh installation; `emulator_port` 0: any free one."""
+    """How a drill shall run. `target` None: start a fresh installation; `emulator_port` 0: any free one.
+
+    A chain with real Safes is at the port after the emulator's.
+    """
 
     folder: Path
     target: Target | None = None
@@ -49,6 +56,8 @@ class Stage:
     accounts: dict[str, str]
     history: int
     home: Path
+    safes: Safes | None = None
+    """The real Safes, for a scenario with some."""
 
     def token(self, role: str) -> str:
         """Return the token of somebody whose token has this role."""
@@ -76,28 +85,44 @@ class Opening:
         receivers = running.enter_context(Receivers())
         program = running.enter_context(start_emulator(wish.folder, wish.record, wish.emulator_port, _ignore))
         platform = running.enter_context(Platform(await_emulator(program, wish.folder)))
+        safes = self._safes()
         if wish.target is None:
             home = fresh_home(wish.folder)
-            told = self._start(home, platform)
+            told = self._start(home, platform.rpc_url() if safes is None else safes.node.url)
         else:
             home, told = wish.target.home, Address(wish.target.url, wish.target.setup_token)
         service = running.enter_context(Service(told.url))
-        return self._set_up(SetUp(service, told.token, self._scenario), platform, receivers, home)
+        there = {} if safes is None else safes.create()
+        setting_up = SetUp(service, told.token, self._scenario, there)
+        return self._set_up(setting_up, platform, receivers, (home, safes))
 
-    def _start(self, home: Path, platform: Platform) -> Address:
+    def _safes(self) -> Safes | None:
+        """Start a real chain for a scenario with real Safes."""
+        if not self._scenario.safes:
+            return None
+        packages.fetch(self._screen.heading)
+        port = self._wish.emulator_port + 1 if self._wish.emulator_port else 0
+        node = self._running.enter_context(running_anvil(self._scenario.chain_id, port=port))
+        self._screen.heading(f"Safe 1.5.0 on a chain of the drill's own: {packages.anvil().name} at {node.url}")
+        return Safes(self._scenario, node)
+
+    def _start(self, home: Path, rpc_url: str) -> Address:
         heard: list[str] = []
 
         def hear(line: str) -> None:
             heard.append(line)
             self._screen.progress("parts started", min(len(heard), PARTS_OF_UP - 1), PARTS_OF_UP)
 
-        installation = Installation(home, {f"eip155:{self._scenario.chain_id}": platform.rpc_url()}, hear)
+        installation = Installation(home, {f"eip155:{self._scenario.chain_id}": rpc_url}, hear)
         self._running.enter_context(installation.program)
         told = installation.wait()
         self._screen.progress("parts started", PARTS_OF_UP, PARTS_OF_UP)
         return told
 
-    def _set_up(self, setting_up: SetUp, platform: Platform, receivers: Receivers, home: Path) -> Stage:
+    def _set_up(
+        self, setting_up: SetUp, platform: Platform, receivers: Receivers, at: tuple[Path, Safes | None]
+    ) -> Stage:
+        home, safes = at
         self._screen.heading("First set-up: people with phones, connections, accounts with safe destinations")
         scenario, crew, credentials = self._scenario, crew_of(self._scenario.people), Credentials.fresh()
         setting_up.channels(receivers)
@@ -112,14 +137,29 @@ class Opening:
         )
         accounts = addresses.of_accounts(scenario, made)
         service = setting_up.service
-        gate_pem = (home / "public" / "gate-callback.pem").read_text()
-        seed_platform(platform, scenario, accounts, credentials, Places(service.url, gate_pem))
+        if safes is not None:
+            safes.complete(accounts)
+            safes.fund(_guardian(home))
+        gate_pem = (home / "public" / "gate-callback.pem").read_text() if scenario.asks_gate else None
+        places = Places(service.url, gate_pem, None if safes is None else safes.node.url)
+        seed_platform(platform, scenario, accounts, credentials, places)
         history = send_history(
             service, scenario, accounts, setting_up.ingest, lambda n, m: self._screen.progress("history learned", n, m)
         )
-        stage = Stage(service, platform, receivers, crew, accounts, history, home)
+        stage = Stage(service, platform, receivers, crew, accounts, history, home, safes)
         setting_up.go_live(stage.token("admin"))
         return stage
+
+
+def _guardian(home: Path) -> str:
+    """Return the address that pays for the guardian's transactions."""
+    try:
+        return (home / "public" / "guardian-address.txt").read_text().strip()
+    except OSError as error:
+        raise DrillError(
+            f"{error.filename} cannot be read ({error.strerror}): start the installation with `portcullis up`, which"
+            " writes it for an embedded token"
+        ) from None
 
 
 def _ignore(_line: str) -> None:

@@ -11,14 +11,28 @@ from typing import Any
 
 from drills.runner.figures import Moments, exchanges_of
 from drills.runner.platform import SIGNED
-from drills.scenario_form import Scenario
+from drills.scenario_form import Scenario, SigningRequest
 
 Json = dict[str, Any]
 Check = tuple[str, bool]
 DUST_SHARE = Decimal("0.001")
 """What may be left of the value at risk after a sweep: the gas that moving it would cost."""
-KINDS = {"contained": "drain", "refused_before_signing": "signing_tampering"}
+KINDS = {
+    "contained": "drain",
+    "refused_before_signing": "signing_tampering",
+    "locked_in_time": "signing_tampering",
+}
 REFUSING = frozenset({"REJECT", "RETRY"})
+
+
+@dataclass(frozen=True, slots=True)
+class SafeFacts:
+    """What the chain says of the real Safes, by account, at the end."""
+
+    usurped: frozenset[str]
+    locked: frozenset[str]
+    refusing: frozenset[str]
+    """Where the guard, and nothing else, refuses the same theft."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +54,7 @@ class Evidence:
     """Ids of the transactions that the script ordered at the platform."""
     review: str
     proofs: tuple[Check, ...]
+    safes: SafeFacts | None = None
 
 
 def checks(evidence: Evidence) -> tuple[Check, ...]:
@@ -50,6 +65,8 @@ def checks(evidence: Evidence) -> tuple[Check, ...]:
             found += [*_incident(evidence), *_contained(evidence)]
         case "refused_before_signing":
             found += [*_incident(evidence), *_refused(evidence)]
+        case "locked_in_time":
+            found += [*_incident(evidence), *_locked(evidence)]
         case "no_hold":
             found += _no_hold(evidence)
     return tuple(found)
@@ -112,6 +129,26 @@ def _refused(evidence: Evidence) -> Iterator[Check]:
     yield "the gate answered REJECT to the signing request", any("REJECT" in one for one in answers)
     yield "nothing of it was signed", not any(_is_signed(evidence, one) for one in evidence.ordered)
     yield "nothing was lost", Decimal(str(evidence.figures["value_lost_usd"])) == 0
+    if evidence.safes is not None:
+        every = {a.id for a in evidence.scenario.safes}
+        yield "every Safe runs its own code still, and is locked, by the chain", evidence.safes.locked == every
+
+
+def _locked(evidence: Evidence) -> Iterator[Check]:
+    scenario, facts, figures = evidence.scenario, evidence.safes, evidence.figures
+    first = next(move.signs.safe for move in scenario.script if isinstance(move, SigningRequest))
+    others = frozenset(a.id for a in scenario.safes) - {first}
+    gone = scenario.value_usd([first])
+    last = evidence.ordered[-1] if evidence.ordered else ""
+    status = {str(t["id"]): str(t["status"]) for t in evidence.transactions}
+    yield "the platform signed without asking anybody", bool(evidence.ordered) and not evidence.callbacks
+    yield f"{first} runs the thief's code, by the chain", facts is not None and facts.usurped == {first}
+    yield f"what {first} held is gone, by the chain's balances", Decimal(str(figures["value_lost_usd"])) == gone
+    yield "every other Safe is locked, by the chain", facts is not None and facts.locked == others
+    yield "its owners signed the same theft, and it failed on the chain", status.get(last) == "FAILED"
+    yield "the guard is what refuses it", facts is not None and facts.refusing == others
+    left = Decimal(str(figures["value_left_usd"]))
+    yield "everything that was left is still there, by the chain's balances", left == scenario.value_usd(others)
 
 
 def _no_hold(evidence: Evidence) -> Iterator[Check]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from drills.addresses import derived
 from drills.runner.errors import DrillError
 
 POLL_S = 0.05
@@ -27,6 +28,8 @@ STOP_TIMEOUT_S = 90.0
 TAIL_LINES = 12
 READY_PREFIX = "up: "
 TOKEN_PREFIX = "set-up token"  # noqa: S105 - the start of a line that is hidden
+GUARD_RECOVERY = derived("every drill", "recovery")
+"""Who could appoint another guardian: nobody holds its key."""
 Hear = Callable[[str], None]
 
 
@@ -122,7 +125,11 @@ class Installation:
         self._url = ""
         self._heard = hear
         told = ",".join(f"{chain}={url}" for chain, url in chains.items())
-        environment = {"PORTCULLIS_HOME": str(home), "PORTCULLIS_CHAINS": told}
+        environment = {
+            "PORTCULLIS_HOME": str(home),
+            "PORTCULLIS_CHAINS": told,
+            "PORTCULLIS_GUARD_RECOVERY": GUARD_RECOVERY,
+        }
         self.program = Program("portcullis up", ["-m", "service.cli", "up", "--port", "0"], environment, self._hear)
 
     def _hear(self, line: str) -> None:

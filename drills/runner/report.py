@@ -22,12 +22,18 @@ def rows(scenario: Scenario, summary: Summary) -> list[tuple[str, str, str]]:
     later = (
         [] if again in (None, summary.contained_after_s) else [("contained again, after later moves", span(again), "")]
     )
+    locked = (
+        []
+        if summary.locked_after_s is None
+        else [("first harm to the last Safe locked", span(summary.locked_after_s), "")]
+    )
     return [
         ("value at risk", usd(summary.value_at_risk_usd), ""),
         ("lost", usd(summary.value_lost_usd), "" if real.value_lost_usd is None else usd(real.value_lost_usd)),
         ("saved", usd(summary.value_saved_usd), ""),
         ("first harm to detection", span(summary.detected_after_s), span(real.detected_after_s)),
         ("first harm to first hold", span(summary.held_after_s), span(real.first_action_after_s)),
+        *locked,
         ("first harm to containment", span(summary.contained_after_s), span(real.contained_after_s)),
         *later,
     ]
@@ -74,6 +80,8 @@ def _footnotes(scenario: Scenario, summary: Summary) -> Text:
             f"{summary.random_seed}; {summary.history_activities:,} activities of history; {summary.votes} votes."
         )
     ]
+    if not summary.gate:
+        lines.append("The gate was off: the platform was not told to ask it, and signed whatever it was asked to sign.")
     if scenario.reality.not_replayed:
         lines.append(f"Not replayed: {' '.join(scenario.reality.not_replayed.split())}")
     if summary.review_path:

@@ -76,6 +76,8 @@ class SetUp:
     service: Service
     token: str = field(repr=False)
     scenario: Scenario
+    safes: Mapping[str, str] = field(default_factory=dict)
+    """CAIP-10 address of each real Safe by account."""
     ingest: dict[str, str] = field(default_factory=dict, repr=False)
     accounts: dict[str, str] = field(default_factory=dict)
 
@@ -133,7 +135,7 @@ class SetUp:
 
     def register(self) -> None:
         """Register the accounts with their safe destinations."""
-        told = [_account(self.scenario, a) for a in self.scenario.accounts]
+        told = [_account(self.scenario, a, self.safes) for a in self.scenario.accounts]
         for one in self._post("accounts", {"accounts": told})["accounts"]:
             self.accounts[str(one["ref"])] = str(one["id"])
 
@@ -186,7 +188,7 @@ def _person(member: Member) -> Json:
     }
 
 
-def _account(scenario: Scenario, account: ScenarioAccount) -> Json:
+def _account(scenario: Scenario, account: ScenarioAccount, safes: Mapping[str, str]) -> Json:
     chain = f"eip155:{scenario.chain_id}"
     in_vault = account.holder == "vault key"
     known = addresses.of_destinations(scenario)
@@ -197,7 +199,7 @@ def _account(scenario: Scenario, account: ScenarioAccount) -> Json:
         "ref": account.id,
         "name": account.id,
         "holder": account.holder.replace(" ", "_"),
-        "addresses": [] if in_vault else [addresses.of_accounts(scenario, {})[account.id]],
+        "addresses": [] if in_vault else [safes.get(account.id) or addresses.of_accounts(scenario, {})[account.id]],
         "assets": assets,
         "peer_group": account.peer_group,
         "wallet_id": f"drill-{scenario.name}" if in_vault else None,

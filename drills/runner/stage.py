@@ -26,10 +26,14 @@ GAPS_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """What the platform must know of Portcullis."""
+    """What the platform must know of Portcullis, and where its chain is.
+
+    `gate_pem` None: the platform asks nobody before it signs; `node_url` None: its chain is emulated.
+    """
 
     service_url: str
-    gate_pem: str
+    gate_pem: str | None
+    node_url: str | None = None
 
 
 def seed_platform(
@@ -48,14 +52,19 @@ def seed_platform(
                 "standard_secret": credentials.access_secret,
                 "gaps_s": list(GAPS_S),
             },
-            "callback": {
-                "base_url": f"{places.service_url}/cosigner/{CUSTODY}",
-                "public_key_pem": places.gate_pem,
-                "retry_interval_s": RETRY_INTERVAL_S,
-                "retry_max": RETRY_MAX,
-            },
+            "callback": None if places.gate_pem is None else _callback(places.service_url, places.gate_pem),
+            "node_url": places.node_url,
         }
     )
+
+
+def _callback(service_url: str, gate_pem: str) -> dict[str, object]:
+    return {
+        "base_url": f"{service_url}/cosigner/{CUSTODY}",
+        "public_key_pem": gate_pem,
+        "retry_interval_s": RETRY_INTERVAL_S,
+        "retry_max": RETRY_MAX,
+    }
 
 
 def send_history(

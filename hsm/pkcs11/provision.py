@@ -10,9 +10,12 @@ from dataclasses import dataclass
 
 import PyKCS11 as P
 
+from hsm import ecdsa
+from hsm.derivation import evm_address
 from hsm.errors import TokenLayoutError, TokenNotFoundError
 from hsm.pkcs11.config import PinSource, TokenConfig
-from hsm.pkcs11.layout import KEYS, LAYOUT_LABEL, LAYOUT_VERSION, read_mark, require_layout, write_mark
+from hsm.pkcs11.keys import ec_point
+from hsm.pkcs11.layout import GUARDIAN_KEY, KEYS, LAYOUT_LABEL, LAYOUT_VERSION, read_mark, require_layout, write_mark
 from hsm.pkcs11.module import Module, TokenInfo, load_module, padded
 from hsm.pkcs11.pin import PinRecord, token_lock
 from hsm.pkcs11.returns import translated
@@ -26,6 +29,8 @@ class Provisioned:
 
     initialised: bool
     generated: tuple[str, ...]
+    address: str | None = None
+    """The guardian's EVM address, which has to be sent coin; None for every other power."""
 
 
 def provision(config: TokenConfig, power: Power, so_pin: PinSource, *, upgrade: bool = False) -> Provisioned:
@@ -42,9 +47,14 @@ def provision(config: TokenConfig, power: Power, so_pin: PinSource, *, upgrade: 
                 require_layout(session, power)
             generated = _ensure_keys(session, power)
             _ensure_mark(session, power)
+            address = _guardian_address(session) if power is Power.GUARDIAN else None
     finally:
         token.close()
-    return Provisioned(initialised, generated)
+    return Provisioned(initialised, generated, address)
+
+
+def _guardian_address(session: TokenSession) -> str:
+    return evm_address(ecdsa.compressed(ec_point(session, GUARDIAN_KEY))).lower()
 
 
 def _ensure_initialised(config: TokenConfig, so_pin: PinSource) -> bool:

@@ -10,11 +10,12 @@ from service.domain.quorum import PreAuthorised
 class LockMultisig(ContainmentAction):
     """Trip a multisig's guard. Runbook: docs/runbooks/action/lock_multisig.md.
 
-    It raises the demands of the multisig and changes no owner, so it tightens (design D4).
+    It raises the demands of the multisig and changes no owner, so it tightens (design D4). No guard is asked about
+    signatures that contracts check off the chain; the title says so, and the receipt names each Safe that has a handler.
     """
 
     name = "lock_multisig"
-    title = "Let nothing leave the multisig {target}"
+    title = "Let nothing leave the multisig {target} on the chain; EIP-1271 signatures may still count"
     effect = Effect.TIGHTENS
     target_kinds = frozenset({"account"})
     approval = PreAuthorised(confirm_within=timedelta(hours=1))

@@ -12,7 +12,7 @@ import typer
 
 
 def drill(
-    name: Annotated[str, typer.Argument(help="Scenario, for example kucoin-2020, bybit-2025 or benign-day.")],
+    name: Annotated[str, typer.Argument(help="Scenario, for example kucoin-2020, bybit-2025-gate-off or benign-day.")],
     url: Annotated[
         str, typer.Option(help="A running installation that was not set up yet; without it a fresh one is started.")
     ] = "",

@@ -25,6 +25,7 @@ SENTINEL: Final = "0x" + "00" * 19 + "01"
 ZERO: Final = "0x" + "00" * 20
 GUARD_SLOT: Final = keccak(b"guard_manager.guard.address")
 MODULE_GUARD_SLOT: Final = keccak(b"module_manager.module_guard.address")
+HANDLER_SLOT: Final = keccak(b"fallback_manager.handler.address")
 MODULE_GUARD_SINCE: Final = (1, 5, 0)
 MOST_MODULES: Final = 50
 """More than anybody enables; a longer list is not read."""
@@ -80,6 +81,8 @@ class SafeState:
     modules: tuple[str, ...]
     guard: str
     module_guard: str
+    handler: str = ZERO
+    """The fallback handler: with one, contracts may take the owners' signatures off the chain (EIP-1271), lock or not."""
 
     @property
     def has_module_guard(self) -> bool:

@@ -26,6 +26,8 @@ class Selector(StrEnum):
     """Those of the exposed accounts whose keys are in our vault."""
     MULTISIGS = "multisigs"
     """Those of the accounts that several owners hold on a chain."""
+    NEARBY_MULTISIGS = "nearby_multisigs"
+    """Every multisig behind the connections of the accounts and alerts: who deceives the signers of one is at the next."""
     SIGNERS = "signers"
     """Owners of such multisigs that an alert names by their address."""
     DESTINATIONS = "destinations"
@@ -43,6 +45,7 @@ TARGET_KIND: Final = {
     Selector.EXPOSED_ACCOUNTS: "account",
     Selector.EXPOSED_KEYS: "account",
     Selector.MULTISIGS: "account",
+    Selector.NEARBY_MULTISIGS: "account",
     Selector.SIGNERS: "credential",
     Selector.DESTINATIONS: "destination",
     Selector.ACTORS: "credential",

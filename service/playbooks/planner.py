@@ -92,6 +92,8 @@ class Scene:
     """For each multisig the address of the vault's key that may take an owner's place."""
     letters: Mapping[tuple[ConnectionId, str], Mapping[str, str]] = field(default_factory=dict)
     """By connection and token: the letter to the issuer of what left it."""
+    multisigs_behind: Sequence[Account] = ()
+    """Every multisig of the connections, harmed or not."""
     again: bool = False
     """Whether people asked: then a step that failed, was refused or expired is planned once more."""
 
@@ -180,6 +182,8 @@ def _targets(selector: Selector, scene: Scene) -> Iterator[Target]:
             yield from map(_account_target, ours)
         case Selector.MULTISIGS:
             yield from map(_account_target, _multisigs(scene))
+        case Selector.NEARBY_MULTISIGS:
+            yield from map(_account_target, scene.multisigs_behind)
         case Selector.SIGNERS:
             yield from _signers(scene)
         case Selector.DESTINATIONS:

@@ -76,6 +76,7 @@ def look(uow: UnitOfWork, incident: Incident, playbook: Playbook, votes_key_pem:
         addresses=_addresses(exposed, existing),
         successors={a.id: key.address for a in harmed if a.holder is Holder.MULTISIG for key in _current(uow, a.id)},
         existing=existing,
+        multisigs_behind=[a for accounts in behind.values() for a in accounts if a.holder is Holder.MULTISIG],
         allowances={c: _allowance(uow, c, policy, balances) for c in connections},
         letters=_letters(uow, incident, policy),
         again=again,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from hsm.errors import HsmError
-from hsm.power import Power
+from hsm.power import GUARDIAN_LINE, Power
 from hsm.softhsm import SoftHsmFolder, find_module
 from service.domain.errors import ConfigurationError
 from service.runtime.accounts import Account
@@ -32,6 +32,8 @@ PUBLIC_KEYS: Final = (
     *("authority-votes.pem", "authority-ballots.pem"),
     *("containment-seal.pem", "api-seal.pem", "gate-callback.pem"),
 )
+GUARDIAN_ADDRESS: Final = "guardian-address.txt"
+"""Beside the public keys: the EVM address that pays for the guardian's transactions."""
 SETUP_TOKEN_HASH: Final = "setup-token.sha256"  # noqa: S105  a file name
 
 
@@ -50,7 +52,7 @@ class TokenSetUp:
         self._tokens = tokens
         self._running = running
 
-    def finish(self) -> Mapping[str, Token]:
+    def finish(self, layout: Layout) -> Mapping[str, Token]:
         """Wait for every token; returns them by power. Raises ConfigurationError naming the first that failed."""
         said = {power: process.communicate(timeout=INIT_TIMEOUT_S)[0] for power, process in self._running.items()}
         for power, process in self._running.items():
@@ -58,6 +60,7 @@ class TokenSetUp:
                 raise ConfigurationError(
                     f"the token of power {power!r} cannot be used: {' '.join(said[power].split())}"
                 )
+        _publish_guardian(layout, said.get(Power.GUARDIAN.value, ""))
         return self._tokens
 
     def abandon(self) -> None:
@@ -65,6 +68,16 @@ class TokenSetUp:
         for process in self._running.values():
             with process:
                 process.kill()
+
+
+def _publish_guardian(layout: Layout, said: str) -> None:
+    """Write down where the guardian's coin goes, once its embedded token told; whoever runs `up` owns the file."""
+    told = [line.removeprefix(GUARDIAN_LINE).strip() for line in said.splitlines() if line.startswith(GUARDIAN_LINE)]
+    path = layout.public / GUARDIAN_ADDRESS
+    if told and not (path.is_file() and path.read_text() == f"{told[0]}\n"):
+        path.unlink(missing_ok=True)
+        path.write_text(f"{told[0]}\n")
+        path.chmod(0o644)
 
 
 def begin_tokens(layout: Layout, isolation: Isolation, environ: Mapping[str, str]) -> TokenSetUp:

@@ -128,7 +128,7 @@ def _prepare(layout: Layout, listen: Listen, say: Say, started: ExitStack, *, ke
     postgres = _until_stopped(start_postgres(layout, os.environ), started)
     redis = _until_stopped(start_redis(layout, os.environ), started)
     passwords = _migrate(postgres, _kept_passwords(layout) if keep else {})
-    tokens = set_up.finish()
+    tokens = set_up.finish(layout)
     once = provide_setup_token(layout, isolation.accounts[AUTHORITY.name])
     if once is not None:
         say(f"set-up token (shown once, also in {layout.setup_token}): {once}")

@@ -9,6 +9,7 @@ Rules:
 - What holds is asked of the chain: guards in place with our code, locked, and no module beside a guard that this version
   of Safe has for modules.
 - What a delay module holds back is skipped by the Safe's own owners, also while it is locked.
+- A Safe whose master copy was replaced is past every lock: what was to hold there does not.
 - A Safe that fails, or whose chain is away, keeps no other of the account from being worked on.
 """
 
@@ -28,9 +29,11 @@ from service.vault.everywhere import all_hold, everywhere, require
 from service.vault.guardian import PATIENCE_S, Guardian
 from service.vault.parts import VaultParts
 from service.vault.safe_out import Outgoing
-from service.vault.safes import Safe
+from service.vault.safes import Safe, UsurpedSafeError
 
 _CAIP_10: Final = re.compile("eip155:[0-9]{1,20}:0x[0-9a-fA-F]{40}")
+SIGNED_OFF_CHAIN: Final = "signatures_still_checked_off_chain_by"
+"""In a lock's receipt: the fallback handler of each Safe that has one, by which EIP-1271 signatures go on to count."""
 Question = Callable[[Safe, SafeState], bool]
 R = TypeVar("R")
 
@@ -46,8 +49,12 @@ class Multisigs:
 
     def lock(self, account: AccountId) -> Receipt:
         """Let nothing leave the account's Safes."""
-        facts = dict(self._at_each(account, lambda one: (one.address, _lock_one(one))))
-        return Receipt(account, {"guards": facts})
+        done = self._at_each(account, lambda one: (one.address, _lock_one(one), one.read().handler))
+        facts: dict[str, object] = {"guards": {address: found for address, found, _ in done}}
+        handlers = {address: handler for address, _, handler in done if handler != safe.ZERO}
+        if handlers:
+            facts[SIGNED_OFF_CHAIN] = handlers
+        return Receipt(account, facts)
 
     def locked(self, account: AccountId) -> Verdict:
         """Ask the chain whether every Safe of the account is locked in every way out."""
@@ -165,7 +172,10 @@ class Multisigs:
 
         def ask(chain: str, address: str, until: float) -> bool:
             one = self._safe(account, chain, address, until)
-            return holds(one, one.read())
+            try:
+                return holds(one, one.read())
+            except UsurpedSafeError:
+                return False  # known: there is no lock on it, and its owners decide nothing
 
         try:
             places = self._places(account)

@@ -19,6 +19,14 @@ from service.vault.parts import VaultParts
 
 _MANAGE: Final = frozenset({KeyState.ACTIVE.value})
 """A restricted key is in the attacker's hands and manages nothing."""
+MASTER_COPY_SLOT: Final = bytes(32)
+"""Where the proxy of every Safe keeps the address of the code that it runs."""
+
+
+class UsurpedSafeError(MissingCapabilityError):
+    """A proxy whose master copy was replaced by code that is no Safe's: it asks no guard, whatever is installed."""
+
+    code = "safe_usurped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +44,11 @@ class Safe:
         return self.guardian.chain
 
     def read(self) -> SafeState:
-        """Return what it is now. Raises UnavailableError when the chain answers as no Safe would."""
-        told = safe.answered("string", self._ask("VERSION()"), "VERSION")
+        """Return what it is now.
+
+        Raises UnavailableError when the chain answers as no Safe would, UsurpedSafeError when its code was replaced.
+        """
+        told = safe.answered("string", self._version(), "VERSION")
         try:
             version = safe.version_of(str(told))
         except InputError as error:
@@ -50,6 +61,7 @@ class Safe:
             modules=self._modules(),
             guard=self._slot(safe.GUARD_SLOT),
             module_guard=self._slot(safe.MODULE_GUARD_SLOT),
+            handler=self._slot(safe.HANDLER_SLOT),
         )
         if not 1 <= state.threshold <= len(state.owners):
             raise UnavailableError(f"the chain's endpoint tells a threshold of {state.threshold} that no Safe has")
@@ -111,6 +123,25 @@ class Safe:
         if following not in (safe.SENTINEL, safe.ZERO):
             raise UnavailableError(f"{self.address} has more than {safe.MOST_MODULES} modules: look at it by hand")
         return safe.addresses_answered(bytes(31) + b"\x20" + raw[64:], "getModulesPaginated", safe.MOST_MODULES)
+
+    def _version(self) -> bytes:
+        """Return what the Safe says of its version.
+
+        Raises UsurpedSafeError where its code is there and says nothing.
+        """
+        try:
+            told = self._ask("VERSION()")
+        except UnavailableError as error:
+            if "revert" not in str(error).lower():
+                raise
+            told = b""
+        if told or not self.chain.code(self.address):
+            return told
+        master_copy = self._slot(MASTER_COPY_SLOT)
+        raise UsurpedSafeError(
+            f"{self.address} runs code that is no Safe's, {master_copy}: no guard holds what it has. Look at the chain with"
+            " another endpoint; if that says the same, what is left there is whoever's wrote that code"
+        )
 
     def _ask(self, question: str) -> bytes:
         return self.chain.call(self.address, safe.call(question))

@@ -37,11 +37,15 @@ def test_kucoin_2020_is_contained_by_a_sweep(tmp_path: Path) -> None:
     assert not _left_over(tmp_path)
 
 
-def test_bybit_2025_is_refused_before_signing(tmp_path: Path) -> None:
-    _, summary = drill(tmp_path, "-m", "service.cli", "drill", "bybit-2025")
+def test_bybit_2025_without_the_gate_loses_one_safe_and_locks_the_other_in_time(tmp_path: Path) -> None:
+    done, summary = drill(tmp_path, "-m", "service.cli", "drill", "bybit-2025-gate-off")
 
-    assert summary["value_lost_usd"] == "0.00"
-    assert {"check": "the gate answered REJECT to the signing request", "held": True} in summary["checks"]
+    assert "THE GATE IS OFF" in done.stdout
+    assert summary["gate"] is False
+    assert (summary["value_lost_usd"], summary["value_saved_usd"]) == ("1393200129.00", "194400000.00")
+    assert 0 <= summary["detected_after_s"] <= summary["locked_after_s"]
+    assert {"check": "the guard is what refuses it", "held": True} in summary["checks"]
+    assert not _left_over(tmp_path)
 
 
 def test_a_benign_day_ends_with_no_hold(tmp_path: Path) -> None:

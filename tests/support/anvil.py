@@ -1,8 +1,5 @@
-"""A real EVM for tests: anvil from npm, with Safe's own contracts on it. Started on a free port, stopped at the end."""
+"""A real EVM for tests: the drills' anvil, with Safe's own contracts on it."""
 
-import json
-import socket
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,13 +11,15 @@ import httpx
 import pytest
 from eth_abi.abi import encode
 
+from drills.evm import packages
+from drills.evm.anvil import running_anvil as started_anvil
 from service.domain.decode.call import selector
 from service.domain.evm import contract_address
 from service.domain.safe import ZERO
 
 ROOT = Path(__file__).parents[2]
 MODULES = ROOT / "tests" / "npm" / "node_modules"
-SAFE_BUILD = MODULES / "@safe-global" / "safe-smart-account" / "build" / "artifacts" / "contracts"
+SAFE_BUILD = packages.folder() / "node_modules" / packages.SAFE_CONTRACTS
 CHAIN_ID = 31337
 CHAIN = f"eip155:{CHAIN_ID}"
 ETHER = 10**18
@@ -36,10 +35,8 @@ def npm_file(pattern: str) -> Path:
 
 
 def artifact(path: Path) -> Any:
-    """Read a compiled contract."""
-    if not path.is_file():
-        pytest.fail(f"{path.name} is not installed: {INSTALL}")
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read a compiled contract; a missing one fails with the command that installs it."""
+    return packages.artifact(path)
 
 
 def data_of(signature: str, *arguments: object) -> bytes:
@@ -132,45 +129,8 @@ class RefusedCallError(Exception):
 @contextmanager
 def running_anvil() -> Iterator[Anvil]:
     """Start a chain of our own and stop it."""
-    with anvil_process("--accounts", "4") as url, httpx.Client(timeout=60) as client:
-        chain = Anvil(url, client)
-        assert int(chain.rpc("eth_chainId"), 16) == CHAIN_ID
-        yield chain
-
-
-@contextmanager
-def anvil_process(*arguments: str) -> Iterator[str]:
-    """Start an anvil on a free port and stop it; yields its address once it answers."""
-    binary = npm_file("@foundry-rs/anvil-*/bin/anvil")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [binary, "--host", "127.0.0.1", "--port", str(port), "--silent", *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        _wait(url, process)
-        yield url
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _wait(url: str, process: "subprocess.Popen[bytes]") -> None:
-    with httpx.Client(timeout=10) as client:
-        for _ in range(600):
-            assert process.poll() is None, "anvil ended at once"
-            try:
-                client.post(url, json={"jsonrpc": "2.0", "id": 1, "method": "eth_chainId", "params": []})
-            except httpx.TransportError:
-                time.sleep(0.05)
-            else:
-                return
-    pytest.fail("anvil did not answer within 30 s")
+    with started_anvil(CHAIN_ID, ("--accounts", "4")) as node, httpx.Client(timeout=60) as client:
+        yield Anvil(node.url, client)
 
 
 __all__ = ["CHAIN", "CHAIN_ID", "ETHER", "Anvil", "RefusedCallError", "contract_address"]

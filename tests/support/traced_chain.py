@@ -12,8 +12,9 @@ from typing import Any, Final
 import httpx
 import pytest
 
+from drills.evm.anvil import running_anvil
 from service.chain.evm_tracing import TRANSFER
-from tests.support.anvil import CHAIN, anvil_process
+from tests.support.anvil import CHAIN, CHAIN_ID
 
 COIN: Final = f"{CHAIN}/slip44:60"
 _RUNTIME: Final = (
@@ -77,5 +78,5 @@ class TracedChain:
 @contextmanager
 def traced_chain() -> Iterator[TracedChain]:
     """Start an anvil without fees and stop it."""
-    with anvil_process("--gas-price", "0", "--base-fee", "0") as url, httpx.Client(timeout=10) as client:
-        yield TracedChain(url, client)
+    with running_anvil(CHAIN_ID, ("--gas-price", "0", "--base-fee", "0")) as node, httpx.Client(timeout=10) as client:
+        yield TracedChain(node.url, client)

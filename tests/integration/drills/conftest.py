@@ -24,7 +24,10 @@ def make_drill(other_side: OtherSide, tmp_path: Path) -> Iterator[Callable[..., 
         server = EmulatorServer(record=tmp_path / "exchanges.jsonl")
         server.__enter__()
         http = httpx.Client(
-            base_url=server.url, headers={"Authorization": f"Bearer {server.emulator.token}"}, trust_env=False
+            base_url=server.url,
+            headers={"Authorization": f"Bearer {server.emulator.token}"},
+            trust_env=False,
+            timeout=30,
         )
         started.append((server, http))
         api_key = key_of("api user")

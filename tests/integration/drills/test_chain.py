@@ -111,12 +111,10 @@ def test_no_theft_without_the_key(drill: Drill) -> None:
     assert drill.get("/figures")["value_at_risk_usd"] is None
 
 
-def test_a_signed_delegatecall_gives_the_safe_away(drill: Drill) -> None:
+def test_a_delegatecall_for_an_attacker_counts_as_harm_when_it_is_asked_for(drill: Drill) -> None:
     words = [address(THIEF)[2:].rjust(64, "0"), f"{0:064x}", f"{320:064x}", f"{1:064x}", *[f"{0:064x}"] * 5]
     data = "0x6a761202" + "".join(words) + f"{352:064x}" + f"{0:064x}" * 2
     raw_call = {"to": address(COLD), "data": data}
     made = drill.transfer(30_000 * ETHER, operation="CONTRACT_CALL", raw_call=raw_call)
     drill.wait_status(made, "COMPLETED")
     assert drill.get("/figures")["first_harm"].startswith("request to sign")
-    drill.post("/steal", {"from_address": COLD, "to": THIEF, "asset": "ETH"})
-    assert drill.get("/figures")["value_lost_usd"] == "1750.00"

@@ -9,10 +9,12 @@ from pathlib import Path
 import PyKCS11
 import pytest
 
+from hsm.derivation import evm_address
 from hsm.errors import TokenLayoutError
 from hsm.pkcs11.authority import AuthorityToken
 from hsm.pkcs11.checks import NEEDED, Outcome, examine
 from hsm.pkcs11.config import TokenConfig
+from hsm.pkcs11.guardian import GuardianToken
 from hsm.pkcs11.keys import public_pem
 from hsm.pkcs11.layout import KEYS, LAYOUT_LABEL, LAYOUT_VERSION, UNSEAL_KEY, VOTE_KEY, require_layout
 from hsm.pkcs11.module import load_module, padded
@@ -53,6 +55,15 @@ def test_repeating_changes_nothing(make_token: MakeToken) -> None:
     config = make_token(Power.AUTHORITY, "test-repeat")
     again = provision(config, Power.AUTHORITY, lambda: pytest.fail("the officer's PIN was asked for"))
     assert (again.initialised, again.generated) == (False, ())
+
+
+def test_the_guardian_s_address_is_told_and_no_other_power_has_one(make_token: MakeToken) -> None:
+    config = make_token(Power.GUARDIAN, "test-guardian-address")
+    again = provision(config, Power.GUARDIAN, lambda: pytest.fail("the officer's PIN was asked for"))
+    token = GuardianToken.open(config)
+    assert again.address == evm_address(token.public_key()).lower()
+    token.close()
+    assert provision(make_token(Power.GATE, "test-no-address"), Power.GATE, officer).address is None
 
 
 def test_a_set_up_that_died_is_finished(softhsm: SoftHsm, tmp_path: Path) -> None:

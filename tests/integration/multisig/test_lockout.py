@@ -15,14 +15,17 @@ from service.domain.evm import Fee
 from service.domain.plan import Verdict
 from service.store.tables.keys import accounts
 from service.vault.guardian import Guardian
-from service.vault.multisig import Multisigs
-from service.vault.safes import Safe
+from service.vault.multisig import SIGNED_OFF_CHAIN, Multisigs
+from service.vault.safes import Safe, UsurpedSafeError
 from tests.integration.multisig.conftest import SafeHouse
 from tests.support.anvil import CHAIN, CHAIN_ID, ETHER, ROOT, SAFE_BUILD, RefusedCallError, data_of
 
 THIEF = "0x" + "bad0" * 10
 TOKEN = SAFE_BUILD / "test" / "ERC20Token.sol" / "ERC20Token.json"
+HANDLER = SAFE_BUILD / "handler" / "CompatibilityFallbackHandler.sol" / "CompatibilityFallbackHandler.json"
 NONCE_SLOT = "0x5"
+USURPER = ROOT / "drills" / "contracts" / "Usurper.json"
+SWEEP = data_of("sweep(address,address,uint256)", safe.ZERO, THIEF, 5 * ETHER)
 DEAD, NO_ENDPOINT = "eip155:5", "eip155:6"
 
 
@@ -40,6 +43,23 @@ def test_the_lock_is_installed_and_tripped_and_nothing_leaves(
     assert house.chain.balance(house.address) == 5 * ETHER
     house.multisigs.lock(house.account)
     assert house.multisigs.locked(house.account) is Verdict.HOLDS, "a repeat changes nothing"
+
+
+def test_what_owners_sign_off_the_chain_still_counts_and_the_receipt_names_it(safe_house: SafeHouse) -> None:
+    house = safe_house
+    assert set(house.multisigs.lock(house.account).facts) == {"guards"}, "without a handler nothing is checked"
+    house.multisigs.unlock(house.account)
+    handler = house.chain.deploy(HANDLER).lower()
+    slot = "0x" + safe.HANDLER_SLOT.hex()
+    house.chain.rpc("anvil_setStorageAt", house.address, slot, "0x" + bytes.fromhex(handler[2:]).rjust(32, b"\0").hex())
+    told = house.multisigs.lock(house.account)
+    assert told.facts[SIGNED_OFF_CHAIN] == {house.address: handler}
+    order = bytes(range(32))
+    digest = house.chain.call(house.address, "getMessageHash(bytes)", order)
+    signatures = sorted((bytes.fromhex(house.owner(n)[2:]), house._sign(n, digest)) for n in (0, 2))
+    packed = b"".join(signature for _, signature in signatures)
+    answer = house.chain.call(house.address, "isValidSignature(bytes32,bytes)", order, packed)
+    assert answer[:4] == selector("isValidSignature(bytes32,bytes)"), "the magic value of EIP-1271"
 
 
 def test_what_was_allowed_before_is_refused_by_the_lock_alone(safe_house: SafeHouse) -> None:
@@ -206,12 +226,12 @@ def test_a_leave_ends_by_itself(safe_house: SafeHouse) -> None:
 
 def test_a_delegatecall_that_usurps_the_safe_is_refused_by_an_armed_guard(safe_house: SafeHouse) -> None:
     house = safe_house
-    usurper = house.chain.deploy(ROOT / "tests" / "contracts" / "Usurper.json")
-    shown_as = data_of("transfer(address,uint256)", THIEF, 0)
+    usurper = house.chain.deploy(USURPER)
+    shown_as = data_of("transfer(address,uint256)", usurper, 0)
     theft = house.signed(usurper, shown_as, 0, 2, operation=1)
     before = house.chain.rpc("evm_snapshot")
     house.chain.send(house.address, theft)
-    house.chain.send(house.address, data_of("sweep(address)", THIEF))
+    house.chain.send(house.address, SWEEP)
     assert house.chain.balance(THIEF) == 5 * ETHER, "without a guard everything is gone"
     house.chain.rpc("evm_revert", before)
     house.multisigs.lock(house.account)
@@ -229,8 +249,8 @@ def test_after_a_theft_from_one_safe_what_is_left_in_another_of_the_same_owners_
     account = house.house.account(assets=(f"{CHAIN}/slip44:60",), holder="multisig")
     with house.house.superuser.begin() as uow:
         uow.connection.execute(update(accounts).where(accounts.c.id == account).values(ref=f"{CHAIN}:{left}"))
-    usurper = house.chain.deploy(ROOT / "tests" / "contracts" / "Usurper.json")
-    shown_as = data_of("transfer(address,uint256)", THIEF, 0)
+    usurper = house.chain.deploy(USURPER)
+    shown_as = data_of("transfer(address,uint256)", usurper, 0)
     house.chain.send(house.address, house.signed(usurper, shown_as, 0, 2, operation=1))
     other = replace(house, account=account, address=left)
     next_theft = other.signed(usurper, shown_as, 0, 2, operation=1, nonce=2)
@@ -238,11 +258,13 @@ def test_after_a_theft_from_one_safe_what_is_left_in_another_of_the_same_owners_
     house.multisigs.lock(account)
     record_property("lock_what_is_left_ms", round(1000 * (time.perf_counter() - began)))
     assert house.multisigs.locked(account) is Verdict.HOLDS
-    house.chain.send(house.address, data_of("sweep(address)", THIEF))
+    house.chain.send(house.address, SWEEP)
     with pytest.raises(RefusedCallError, match=error("SafeIsLocked()")):
         house.chain.send(left, next_theft)
     assert (house.chain.balance(THIEF), house.chain.balance(left)) == (5 * ETHER, 3 * ETHER)
-    assert house.multisigs.locked(house.account) is Verdict.CANNOT_TELL, "what was usurped is no Safe any more"
+    assert house.multisigs.locked(house.account) is Verdict.DOES_NOT_HOLD, "what was usurped asks no guard"
+    with pytest.raises(UsurpedSafeError, match=usurper):
+        house.multisigs.lock(house.account)
 
 
 def test_what_a_module_holds_back_is_skipped_while_its_delay_runs_also_under_the_lock(safe_house: SafeHouse) -> None:

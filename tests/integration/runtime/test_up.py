@@ -159,6 +159,8 @@ def test_processes_are_apart_where_this_machine_allows_it(home: Path) -> None:
             files = (home / "env").glob("*.env")
             assert {path.stem for path in files if path.stat().st_uid == user.real} <= {process}
         assert (home / "public").stat().st_mode & 0o022 == 0
+        guardian = home / "public" / "guardian-address.txt"
+        assert (len(guardian.read_text().strip()), guardian.stat().st_mode & 0o777) == (42, 0o644)
 
 
 def test_ones_own_servers_are_used_and_none_is_started(home: Path) -> None:

@@ -1,15 +1,15 @@
 """Bytes of EVM transactions against the official vector and an independent implementation."""
 
 import pytest
-from eth_abi.abi import decode
 from eth_account import Account as EthAccount
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drills.emulator import evm
 from drills.emulator.errors import FieldError, RpcError
 from drills.emulator.records import EvmCall
-from drills.safe_call import exec_transaction
+from drills.evm.node import ZERO, call_data
+from drills.evm.safe import EXECUTE, usurping
 
 RAW = "02ef0104843b9aca008506a0c1987d825208945dc69b1fbb13bafd09af88a782f0f285772ad5f8872386f26fc1000080c0"
 PAYLOAD = "77b4e74099ce90c08503c0e0bb6e672dbe1c5e3e127ce333bf22eb581cd3f6ce"
@@ -23,6 +23,7 @@ def test_official_vector() -> None:
     assert transaction.payload().hex() == PAYLOAD
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**64 - 1), st.integers(0, 2**128), st.binary(max_size=100), st.integers(1, 2**200))
 def test_signed_transactions_are_read_back(nonce: int, value: int, data: bytes, key: int) -> None:
     owner = EthAccount.from_key(key.to_bytes(32, "big"))
@@ -47,13 +48,11 @@ def test_erc20_transfer_is_read_back() -> None:
     assert evm.read_erc20_transfer(b"") is None
 
 
-def test_safe_upgrade_is_what_the_abi_says_it_is() -> None:
+def test_the_inner_call_of_a_safe_is_read_as_the_abi_has_it() -> None:
     target = "0x" + "bd" * 20
-    data = exec_transaction(target, 1)
-    kinds = ["address", "uint256", "bytes", "uint8", "uint256", "uint256", "uint256", "address", "address", "bytes"]
-    found = decode(kinds, data[4:])
-    assert (found[0], found[1], found[3], found[9]) == (target, 0, 1, b"")
-    assert found[2][:4] == evm.TRANSFER
+    inner = usurping(target)
+    assert (inner.data[:4], inner.operation) == (evm.TRANSFER, evm.DELEGATECALL)
+    data = call_data(EXECUTE, inner.to, 0, inner.data, inner.operation, 0, 0, 0, ZERO, ZERO, b"")
     assert evm.read_exec_transaction(data) == evm.SafeCall(target, 0, 1)
     assert evm.read_exec_transaction(data[:100]) is None
 

@@ -12,17 +12,17 @@ import yaml
 
 from drills import addresses, moves, seeding, traffic
 from drills.emulator.settings import Seed
-from drills.scenario import FOLDER, ScenarioError, load, load_named, names
+from drills.scenario import FOLDER, ScenarioError, gate_off, load, load_named, names
 from drills.scenario_form import Scenario
 
 END = datetime(2026, 1, 15, 12, tzinfo=UTC)
 
 
 def test_the_scenarios_come_along() -> None:
-    assert names() == ["benign-day", "bybit-2025", "kucoin-2020", "ronin-2024"]
+    assert names() == ["benign-day", "bybit-2025", "bybit-2025-gate-off", "kucoin-2020", "ronin-2024"]
 
 
-@pytest.fixture(params=["benign-day", "bybit-2025", "kucoin-2020", "ronin-2024"])
+@pytest.fixture(params=["benign-day", "bybit-2025", "bybit-2025-gate-off", "kucoin-2020", "ronin-2024"])
 def scenario(request: pytest.FixtureRequest) -> Scenario:
     return load_named(request.param)
 
@@ -147,7 +147,64 @@ def test_files_that_are_no_mapping(tmp_path: Path, text: str, words: str) -> Non
 
 
 def test_unknown_names_and_files(tmp_path: Path) -> None:
-    with pytest.raises(ScenarioError, match="benign-day, bybit-2025, kucoin-2020"):
+    with pytest.raises(ScenarioError, match="benign-day, bybit-2025, bybit-2025-gate-off, kucoin-2020"):
         load_named("../kucoin-2020")
     with pytest.raises(ScenarioError, match="cannot be read"):
         load(tmp_path / "none.yaml")
+
+
+def test_a_variant_without_the_gate_says_so_and_ends_otherwise() -> None:
+    plain, off = load_named("bybit-2025"), load_named("bybit-2025-gate-off")
+    assert (plain.asks_gate, off.asks_gate) == (True, False)
+    assert off.name == "bybit-2025-gate-off"
+    assert off.title.endswith("with the gate OFF")
+    assert off.script == plain.script
+    with pytest.raises(ScenarioError, match="kucoin-2020 does not say how it ends with the gate off"):
+        gate_off(load_named("kucoin-2020"))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("accounts", 0, "holder", "platform"), "accounts[0].safe`: only an account with holder `multisig`"),
+        (("accounts", 0, "safe", {"owners": ["cold-owner-1", "nobody"], "threshold": 1}), "'nobody' is neither a person"),
+        (("accounts", 0, "safe", {"owners": ["hana", "keeper-1"], "threshold": 1}), "an account of the platform"),
+        (("accounts", 0, "safe", {"owners": ["cold-owner-1", "keeper-1"], "threshold": 2}), "must meet the threshold"),
+        (("script", 0, "signs", {"safe": "warm-1", "target": "thief", "signers": []}), "is no account with `safe`"),
+        (("script", 0, "signs", {"safe": "cold-safe", "target": "thief", "signers": ["hana", "lena"]}), "with `usurper`"),
+        (
+            ("script", 0, "signs", {"safe": "cold-safe", "target": "malicious-implementation", "signers": ["hana"]}),
+            "as many owners as the threshold must sign",
+        ),
+        (
+            (
+                "script", 0, "signs",
+                {"safe": "cold-safe", "target": "malicious-implementation", "signers": ["hana", "keeper-1"]},
+            ),
+            "those who sign before are people",
+        ),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_a_safe_is_named(change: tuple[str, int, str, Any], said: str, tmp_path: Path) -> None:
+    whole = yaml.safe_load((FOLDER / "bybit-2025.yaml").read_text())
+    group, number, field, value = change
+    whole[group][number][field] = value
+    path = tmp_path / "bybit-2025.yaml"
+    path.write_text(yaml.safe_dump(whole))
+    with pytest.raises(ScenarioError) as raised:
+        load(path)
+    assert said in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"outcome": "contained"}, "only `locked_in_time`"), ({}, "it is for scripts with a signing_request")],
+)
+def test_an_ending_without_the_gate_must_fit(change: dict[str, str], said: str, tmp_path: Path) -> None:
+    name = "bybit-2025" if change else "kucoin-2020"
+    whole = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+    off = yaml.safe_load((FOLDER / "bybit-2025.yaml").read_text())["without_gate"]
+    path = tmp_path / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(whole | {"without_gate": off | change}))
+    with pytest.raises(ScenarioError, match=said):
+        load(path)

@@ -14,7 +14,7 @@ def test_an_unknown_scenario_names_the_known_ones() -> None:
     done = CliRunner().invoke(app, ["run", "mt-gox"])
 
     assert done.exit_code == 2
-    assert "choose one of benign-day, bybit-2025, kucoin-2020, ronin-2024" in done.stderr
+    assert "choose one of benign-day, bybit-2025, bybit-2025-gate-off, kucoin-2020, ronin-2024" in done.stderr
 
 
 def test_a_missing_field_is_named(tmp_path: Path) -> None:
@@ -41,6 +41,7 @@ def test_the_scenarios_are_listed() -> None:
     assert [line.split()[0] for line in done.stdout.splitlines()] == [
         "benign-day",
         "bybit-2025",
+        "bybit-2025-gate-off",
         "kucoin-2020",
         "ronin-2024",
     ]

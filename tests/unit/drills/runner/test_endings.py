@@ -10,7 +10,7 @@ from drills import addresses
 from drills.moves import ControlCall
 from drills.runner.attack import Played, first_harmful
 from drills.runner.figures import Moments, first_answer_s, lost_since_usd, moments
-from drills.runner.outcomes import Evidence, checks
+from drills.runner.outcomes import Evidence, SafeFacts, checks
 from drills.scenario import load_named
 
 ACCOUNTS = ("hot-eth-1", "hot-eth-2", "hot-eth-3")
@@ -114,6 +114,56 @@ def test_a_refused_signing_request_passes_and_a_signed_one_does_not() -> None:
         "the gate answered REJECT to the signing request"
     ]
     assert failing(refused(transactions=[{"id": "t-1", "status": "COMPLETED"}])) == ["nothing of it was signed"]
+
+
+def locked(**over: Any) -> Evidence:
+    found = evidence(
+        scenario=load_named("bybit-2025-gate-off"),
+        figures=figures(value_lost_usd="1393200129.00", value_left_usd="194400000.00"),
+        transactions=[{"id": "t-1", "status": "COMPLETED"}, {"id": "t-2", "status": "FAILED"}],
+        callbacks=[],
+        incident={**incident(), "kind": "signing_tampering"},
+        probe=None,
+        ordered=("t-1", "t-2"),
+        safes=SafeFacts(frozenset({"cold-safe"}), frozenset({"cold-safe-2"}), frozenset({"cold-safe-2"})),
+    )
+    return replace(found, **over)
+
+
+NOBODY: frozenset[str] = frozenset()
+BOTH = frozenset({"cold-safe", "cold-safe-2"})
+
+
+def test_what_is_left_locked_in_time_passes() -> None:
+    assert failing(locked()) == []
+
+
+@pytest.mark.parametrize(
+    ("over", "named"),
+    [
+        ({"callbacks": [{"request_id": "t-1", "result": "APPROVE"}]}, "without asking anybody"),
+        ({"ordered": ()}, "without asking anybody"),
+        ({"safes": SafeFacts(NOBODY, BOTH, BOTH)}, "runs the thief's code"),
+        ({"safes": SafeFacts(BOTH, NOBODY, NOBODY)}, "every other Safe is locked"),
+        (
+            {"safes": SafeFacts(frozenset({"cold-safe"}), frozenset({"cold-safe-2"}), NOBODY)},
+            "the guard is what refuses",
+        ),
+        ({"safes": None}, "every other Safe is locked"),
+        ({"figures": figures(value_lost_usd="1393200128.00", value_left_usd="194400001.00")}, "held is gone"),
+        ({"figures": figures(value_lost_usd="1393200129.00", value_left_usd="194399999.00")}, "still there"),
+        ({"transactions": [{"id": "t-2", "status": "COMPLETED"}]}, "it failed on the chain"),
+        ({"incident": incident()}, "kind signing tampering"),
+    ],
+)
+def test_each_check_of_a_lock_can_fail(over: dict[str, Any], named: str) -> None:
+    assert any(named in name for name in failing(locked(**over)))
+
+
+def test_a_lock_counts_as_the_first_hold_and_has_its_own_moment() -> None:
+    told = incident() | {"steps": [step("lock_multisig", "cold-safe-2", 4), step("lock_multisig", "cold-safe", 5)]}
+    found = moments(START, told)
+    assert (found.after(found.held), found.after(found.locked)) == (4.0, 5.0)
 
 
 def quiet(**over: Any) -> Evidence:

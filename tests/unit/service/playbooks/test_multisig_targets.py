@@ -38,3 +38,11 @@ def test_without_a_key_of_the_vault_no_owner_is_replaced_and_the_plan_says_so() 
     (step,) = plan(safe_scene(), REPLACE)
     assert step.state is StepState.REFUSED
     assert "holds no key for this multisig" in str(step.reason)
+
+
+def test_multisigs_nearby_are_locked_with_the_harmed_one_once_each() -> None:
+    behind = tuple(account(ref, holder=Holder.MULTISIG) for ref in ("safe-1", "safe-2"))
+    nearby = template("lock_multisig", Selector.NEARBY_MULTISIGS)
+    steps = plan(safe_scene(multisigs_behind=behind), LOCK_SAFE, nearby)
+    assert [step.target.value for step in steps] == ["safe-1", "safe-2"]
+    assert {step.state for step in steps} == {StepState.READY}
