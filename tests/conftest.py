@@ -2,12 +2,16 @@
 
 import os
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+from tests.support.measuring import save, unmeasured
 from tests.support.one_stack import OneStackScheduling
+from tests.support.scratch import scratch
 from tests.support.servers import (
     PostgresForTests,
     SoftHsm,
@@ -31,6 +35,14 @@ def _keep_recursion_limit() -> None:
 
 
 _keep_recursion_limit()
+
+# The same examples in every run, and no limit that a busy machine can miss. HYPOTHESIS_PROFILE=explore draws new ones.
+settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.register_profile("repeatable", settings.get_profile("explore"), derandomize=True, database=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+# Also for pytest's own folders and for the programs that tests start.
+os.environ["TMPDIR"] = tempfile.tempdir = str(scratch())
 
 
 @pytest.fixture(scope="session")
@@ -89,6 +101,22 @@ def softhsm() -> Iterator[SoftHsm]:
             del os.environ["SOFTHSM2_CONF"]
         else:
             os.environ["SOFTHSM2_CONF"] = before
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """Measure no test that says it repeats itself."""
+    if item.get_closest_marker("repeats") is None:
+        yield
+    else:
+        with unmeasured():
+            yield
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish() -> None:
+    """Save what was measured while nobody waits for this process to end."""
+    save()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -47,7 +47,7 @@ def _check(layout: Layout, power: str, kind: ProcessKind) -> Iterator[Finding]:
         return
     done = subprocess.run(  # noqa: S603  our own module
         _owner(layout, kind).command(
-            [sys.executable, "-P", "-m", "service.cli", "hsm", "doctor", "--power", power, "--uri", uri, "--json"]
+            [sys.executable, "-P", "-m", "hsm", "doctor", "--power", power, "--uri", uri, "--json"]
         ),
         env=base_environment(layout, kind.name),
         cwd=layout.token(power),

@@ -171,7 +171,7 @@ def _embedded(layout: Layout, power: str, account: Account) -> tuple[Token, tupl
 def _begin_set_up(layout: Layout, power: str, account: Account, where: tuple[str, ...]) -> subprocess.Popen[str]:
     """Run `hsm init` for one token; it does nothing to one that is complete."""
     return subprocess.Popen(  # noqa: S603  our own module
-        account.command([sys.executable, "-P", "-m", "service.cli", "hsm", "init", "--power", power, *where]),
+        account.command([sys.executable, "-P", "-m", "hsm", "init", "--power", power, *where]),
         env=base_environment(layout, power),
         cwd=layout.token(power),  # a folder that its user may read
         stdin=subprocess.DEVNULL,

@@ -16,7 +16,6 @@ import httpx
 import psycopg
 from sqlalchemy import create_engine
 
-from rules.loader import load_directory
 from rules.settings import EngineSettings
 from service.api.auth import Authenticator, Principal, StoredToken
 from service.api.connections import Connections
@@ -39,6 +38,7 @@ from service.store.connections import load_connection
 from service.store.database import driver_url
 from service.store.grants import API
 from service.store.intake import PostgresIntakeStore, connect
+from tests.support.detectors import shipped
 from tests.support.servers import url_of_role
 
 KEY = bytes(range(32))
@@ -47,7 +47,7 @@ OTHER_SECRET = b"whsec_" + base64.b64encode(bytes(range(1, 33)))
 TOKEN_ID = "tok_01ARZ3NDEKTSV4RRFFQ69G5FAV"
 TOKEN = "pcl_01ARZ3NDEKTSV4RRFFQ69G5FAV_test-secret"
 ETH = "eip155:1/slip44:60"
-DETECTORS = load_directory()
+DETECTORS = shipped()
 
 
 PLATFORMS = {platform.name: platform for platform in (STANDARD, FIREBLOCKS, BITGO)}

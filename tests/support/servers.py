@@ -1,4 +1,4 @@
-"""Real servers for tests: one PostgreSQL, one Valkey and one SoftHSM folder per pytest process, on sockets in /tmp.
+"""Real servers for tests: one PostgreSQL, one Valkey and one SoftHSM folder per pytest process, on Unix sockets.
 
 Under pytest-xdist every worker is a process of its own and therefore has its own servers: nothing is shared. A server
 dies with the pytest process that started it, even after kill -9.
@@ -24,6 +24,7 @@ from service.runtime.accounts import Account, myself, server_account
 from service.runtime.postgres import EmbeddedPostgres, PostgresPlace
 from service.runtime.valkey import EmbeddedValkey, ValkeyPlace
 from service.store.grants import ROLES
+from tests.support.scratch import scratch
 
 TEMPLATE = "portcullis_template"
 PASSWORD = Secret("test-only")
@@ -33,7 +34,7 @@ RUNTIME_ROLES = ("portcullis_owner", *ROLES)
 @contextmanager
 def short_folder(account: Account) -> Iterator[Path]:
     """A private folder whose path leaves room for a socket name (107 bytes at most, unix(7))."""
-    folder = Path(tempfile.mkdtemp(prefix="pcl-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="pcl-", dir=scratch()))
     account.own(folder)
     try:
         yield folder

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pyarrow.parquet as pq
+import pytest
 
 from bench.marks import Floats
 from bench.simulated import MOST_LOST, lost_in
@@ -16,8 +17,8 @@ from bench.traffic import Traffic, World
 from rules.backtest.parallel import Here
 from rules.backtest.runner import Backtest, Request
 from rules.engine import Engine
-from rules.loader import load_directory
 from rules.settings import EngineSettings
+from tests.support.detectors import shipped
 
 WORLDS = (
     World("payroll", spell_days=(4.0, 4.0), times=(8.0, 8.0), touched=(0.7, 0.7)),
@@ -26,13 +27,14 @@ WORLDS = (
 )
 
 
+@pytest.mark.repeats
 def test_little_is_lost_to_constants_tuned_for_another_world(tmp_path: Path) -> None:
     def run(traffic: Traffic, options: Sequence[str]) -> Floats:
         settings = EngineSettings()
         if options:
             settings = msgspec.json.decode(Path(options[1]).read_bytes(), type=EngineSettings)
         events, _ = traffic.write(tmp_path)
-        request = Request(events, tmp_path / "scores.parquet", settings, load_directory())
+        request = Request(events, tmp_path / "scores.parquet", settings, shipped())
         Backtest(request, Engine, Here(), lambda _: None).run()
         found: Floats = pq.read_table(request.scores)["score"].to_numpy()
         return found

@@ -140,7 +140,7 @@ def test_a_commit_wakes_whoever_listens(db: SqlDatabase, fresh_postgres_url: str
     with psycopg.connect(fresh_postgres_url, autocommit=True) as connection:
         connection.execute("LISTEN outbox")
         raise_alert(db)
-        assert next(connection.notifies(timeout=5, stop_after=1), None) is not None
+        assert next(connection.notifies(timeout=60, stop_after=1), None) is not None
 
 
 def test_jobs_that_a_flushed_broker_forgot_are_sent_again_until_noted(

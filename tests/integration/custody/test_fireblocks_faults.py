@@ -24,8 +24,8 @@ pytestmark = pytest.mark.servers
 ACTIONS = actions_in("service.actions")
 PLAYBOOKS = load(ACTIONS)
 NEW = "eip155:1:0x9e00000000000000000000000000000000000a9e"
-IMPATIENT = httpx.Timeout(5, read=0.3)
-LATE_S = 1.0
+IMPATIENT = httpx.Timeout(30, read=0.8)
+LATE_S = 2.0
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def test_a_mail_arrives_for_each_recipient(receivers: Receivers) -> None:
     mail["Subject"] = "Freigabe nötig"
     mail["From"] = "portcullis@drill.example"
     mail.set_content(".a line that begins with a dot\n")
-    with smtplib.SMTP("127.0.0.1", receivers.mail_port, timeout=5) as client:
+    with smtplib.SMTP("127.0.0.1", receivers.mail_port, timeout=60) as client:
         refused = client.send_message(mail, to_addrs=["ada@drill.example", "bob@drill.example"])
 
     assert refused == {}

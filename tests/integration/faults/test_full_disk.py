@@ -16,7 +16,7 @@ from tests.support.servers import PASSWORD, PostgresForTests, short_folder
 
 pytestmark = pytest.mark.servers
 SIZE_MB = 400
-PATIENCE = 200
+PATIENCE = 600
 
 
 @pytest.fixture

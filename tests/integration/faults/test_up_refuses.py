@@ -24,7 +24,7 @@ def home() -> Iterator[Path]:
 
 def left_over(home: Path) -> list[str]:
     """Processes that still run with this home among their arguments or settings, after a moment to end."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while True:
         found = [p.info["name"] for p in psutil.process_iter(["name", "cmdline"]) if _is_of(p, home)]
         if not found or time.monotonic() > end:

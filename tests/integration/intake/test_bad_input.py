@@ -145,6 +145,7 @@ def test_every_line_is_stored_or_refused_by_its_field_and_nothing_is_poisoned(ur
     assert rescored(url).differing == 0
 
 
+@pytest.mark.repeats
 def test_a_storm_of_new_destinations_is_not_learned_and_others_are_served(url: str) -> None:
     began = datetime.now(UTC) - timedelta(days=14)
 

@@ -65,13 +65,13 @@ class Client:
         self.writer.write(head.encode() + body)
 
     async def answer(self) -> tuple[int, Mapping[str, str], bytes]:
-        head = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 10)).decode()
+        head = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 60)).decode()
         status, *lines = head.strip().split("\r\n")
         headers = dict(line.split(": ", 1) for line in lines)
         return int(status.split()[1]), headers, await self.reader.readexactly(int(headers["content-length"]))
 
     async def ended(self) -> bool:
-        return await asyncio.wait_for(self.reader.read(), 10) == b""
+        return await asyncio.wait_for(self.reader.read(), 60) == b""
 
 
 class Running:
@@ -231,7 +231,7 @@ def test_a_server_that_stops_answers_what_is_due_and_closes(tmp_path: Path) -> N
             _, headers, body = await busy.answer()
             assert (headers["connection"], body) == ("close", b"still")
             assert await busy.ended()
-            await asyncio.wait_for(world.serving, 10)
+            await asyncio.wait_for(world.serving, 60)
 
     asyncio.run(play())
 

@@ -134,7 +134,7 @@ def test_a_snapshot_that_breaks_off_leaves_the_one_before_and_is_written_next_ti
             await asyncio.to_thread(seed, url, [(statement, ()) for statement in FULL_FOR_THE_POPULATION])
             failed.clear()
             await send(world, 2, 3)
-            await asyncio.wait_for(failed.wait(), 20)
+            await asyncio.wait_for(failed.wait(), 60)
             report = await asyncio.to_thread(verified, url)
             assert (report.snapshot, report.newer, report.differences) == (3, 2, ())
             await asyncio.to_thread(seed, url, [("DROP TRIGGER broken ON baselines", ())])

@@ -32,6 +32,7 @@ from tests.support.intake import (
     verified,
     withdrawal,
 )
+from tests.support.scratch import scratch
 from tests.support.servers import url_of_role
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(240)]
@@ -124,8 +125,9 @@ class Senders:
             await one.aclose()
 
 
+@pytest.mark.repeats
 def test_one_of_two_processes_is_killed_under_load(url: str) -> None:
-    with tempfile.TemporaryDirectory(prefix="pcl-", dir="/tmp") as folder:
+    with tempfile.TemporaryDirectory(prefix="pcl-", dir=scratch()) as folder:
         sockets = [Path(folder) / name for name in ("one", "other")]
 
         async def play(victim: subprocess.Popen[bytes]) -> Senders:

@@ -35,7 +35,7 @@ def inbox() -> Iterator[Inbox]:
 
 
 def smtp(box: Mailbox) -> SmtpChannel:
-    return SmtpChannel("127.0.0.1", box.port, "portcullis@example.org", security="none", timeout_s=5)
+    return SmtpChannel("127.0.0.1", box.port, "portcullis@example.org", security="none", timeout_s=60)
 
 
 def test_a_mail_arrives_with_an_id_that_does_not_change(mailbox: Mailbox) -> None:

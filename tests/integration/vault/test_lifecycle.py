@@ -193,6 +193,7 @@ def test_prepared_keys_do_not_wait_for_a_safe_destination(house: VaultHouse, cha
     assert chain.executed == []
 
 
+@pytest.mark.repeats
 @pytest.mark.parametrize(("scope", "point"), [("leaf", -1), ("seed", 0)])
 def test_a_worker_may_die_anywhere(house: VaultHouse, chain: MemoryChain, scope: str, point: int) -> None:
     """Around every second token call, chain call and commit, odd ones and even ones; who comes after begins anew."""

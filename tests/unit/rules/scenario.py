@@ -12,10 +12,10 @@ import msgspec
 
 from rules.engine import Engine
 from rules.learning import Operation
-from rules.loader import load_directory
 from rules.observation import Observation
 from rules.settings import EngineSettings
 from rules.signal import Assessment, Decision
+from tests.support.detectors import shipped
 
 SEED = 20200926
 SECOND = 1_000_000
@@ -141,7 +141,7 @@ class Desk:
 def learned(seed: int = SEED) -> tuple[Desk, Engine]:
     """A desk and an engine that learned its two weeks in history mode."""
     desk = Desk(seed)
-    engine = Engine(EngineSettings(salt="scenario"), load_directory())
+    engine = Engine(EngineSettings(salt="scenario"), shipped())
     for one in desk.history():
         assessment, operation = engine.process(one, history=True)
         assert assessment.decision is Decision.ALLOW

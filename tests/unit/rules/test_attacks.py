@@ -12,10 +12,10 @@ import pytest
 
 from rules.engine import ENGINE_VERSION, Engine
 from rules.learning import LearningRecord, Verdict
-from rules.loader import load_directory
 from rules.observation import Observation
 from rules.settings import EngineSettings
 from rules.signal import Decision
+from tests.support.detectors import shipped
 from tests.unit.rules.scenario import DAY, HOUR, NOW, SECOND, START, Desk, fired, learned, observation, run
 
 MINUTE = 60 * SECOND
@@ -84,7 +84,7 @@ def desk(taught: tuple[Desk, list[tuple[str, int, bytes]]]) -> Desk:
 
 @pytest.fixture
 def engine(taught: tuple[Desk, list[tuple[str, int, bytes]]]) -> Engine:
-    fresh = Engine(EngineSettings(salt="scenario"), load_directory())
+    fresh = Engine(EngineSettings(salt="scenario"), shipped())
     for entity, kind, state in taught[1]:
         fresh.load(entity, kind, state)
     return fresh

@@ -11,16 +11,16 @@ from rules.baseline.layout import BALANCE_SLOTS, BALANCES, Kind
 from rules.engine import Engine
 from rules.features.amount import SHARE_OF_BALANCE
 from rules.features.balance import LEFT_USD, TOLD_USD
-from rules.loader import load_directory
 from rules.observation import Observation
 from rules.settings import EngineSettings
+from tests.support.detectors import shipped
 from tests.unit.rules.scenario import DAY, HOUR, NOW, observation
 
 TIMES = count(NOW + HOUR, 1)
 
 
 def engine() -> Engine:
-    return Engine(EngineSettings(), load_directory())
+    return Engine(EngineSettings(), shipped())
 
 
 def pay(usd: float, *, kind: str = "withdrawal.requested", at: int | None = None, **fields: object) -> Observation:
@@ -101,6 +101,7 @@ def test_an_account_never_heard_of_gets_no_balance_from_a_deposit() -> None:
     assert not [change for change in subject.snapshot() if change.kind == Kind.ACCOUNT]
 
 
+@pytest.mark.repeats
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["withdrawal.requested", "withdrawal.failed", "deposit.confirmed"]),
                           st.none() | st.floats(0, 1e308), st.none() | st.floats(0, 1e308)), max_size=12))  # fmt: skip

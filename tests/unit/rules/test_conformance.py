@@ -20,11 +20,12 @@ from rules.conformance import (
 from rules.declaration import Status
 from rules.detector import Detector
 from rules.expression import TEXTS
-from rules.loader import DetectorSet, load_directory, parse
+from rules.loader import DetectorSet, parse
 from rules.techniques import is_technique, name_of
+from tests.support.detectors import shipped
 from tests.unit.rules.sample import SAMPLE
 
-DETECTORS = load_directory()
+DETECTORS = shipped()
 ROOT = Path(__file__).parents[3]
 LIVE = [detector for detector in DETECTORS if detector.declaration.status is Status.LIVE]
 

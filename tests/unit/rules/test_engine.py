@@ -17,14 +17,15 @@ from rules.errors import CapacityError, EvaluationError, StateFormatError
 from rules.event import fingerprint
 from rules.features.names import NAMES
 from rules.learning import LearningRecord, Operation
-from rules.loader import DEFAULT_DIRECTORY, DetectorSet, load_directory, parse
+from rules.loader import DEFAULT_DIRECTORY, DetectorSet, parse
 from rules.observation import Observation
 from rules.settings import EngineSettings
 from rules.signal import Decision, History, Severity, stronger
 from rules.trial import trial
+from tests.support.detectors import shipped
 from tests.unit.rules.scenario import DAY, HOUR, NOW, SECOND, Desk, fired, observation, run
 
-DETECTORS = load_directory()
+DETECTORS = shipped()
 KINDS = ["withdrawal.requested", "signing.requested", "access.login_failed", "governance.policy_changed", "unheard.of"]
 
 

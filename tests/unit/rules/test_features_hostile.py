@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,6 +30,7 @@ EVENTS = st.fixed_dictionaries(
 )  # fmt: skip
 
 
+@pytest.mark.repeats
 @settings(max_examples=60, deadline=None)
 @given(st.lists(EVENTS, min_size=1, max_size=25))
 def test_any_sequence_gives_sane_numbers(events: list[dict[str, object]]) -> None:

@@ -9,9 +9,9 @@ import pytest
 from rules.baseline.layout import Kind
 from rules.baseline.tails import T_SEEN
 from rules.engine import Engine
-from rules.loader import load_directory
 from rules.settings import EngineSettings
 from rules.signal import History
+from tests.support.detectors import shipped
 from tests.unit.rules.scenario import DAY, NOW, SECOND, Desk, learned
 
 
@@ -32,7 +32,7 @@ def test_first_weeks_of_new_accounts_do_not_make_a_later_theft_look_ordinary() -
     """The score of the same theft, with and without two hundred newcomers whose first payments are all over the scale."""
     scores = []
     for newcomers in (0, 200):
-        desk, engine = Desk(13), Engine(EngineSettings(), load_directory())
+        desk, engine = Desk(13), Engine(EngineSettings(), shipped())
         for one in desk.between(NOW - 4 * DAY, NOW):
             engine.process(one, history=True)
         for n in range(newcomers):
@@ -46,7 +46,7 @@ def test_first_weeks_of_new_accounts_do_not_make_a_later_theft_look_ordinary() -
 
 
 def test_newcomers_are_counted_apart() -> None:
-    desk, engine = Desk(14), Engine(EngineSettings(), load_directory())
+    desk, engine = Desk(14), Engine(EngineSettings(), shipped())
     for n in range(30):
         engine.process(desk.pay("one", NOW + n * SECOND), history=True)
     counted = {

@@ -16,7 +16,7 @@ from rules.engine import Engine, Processed
 from rules.errors import CapacityError
 from rules.event import E_AT_US, E_HISTORY, EVENT_WIDTH, write_row
 from rules.learning import LearningRecord, Operation
-from rules.loader import DetectorSet, load_directory
+from rules.loader import DetectorSet
 from rules.observation import Observation
 from rules.outcome import (
     O_DECISION,
@@ -32,6 +32,7 @@ from rules.outcome import (
     verdict_rows,
 )
 from rules.settings import EngineSettings
+from tests.support.detectors import shipped
 from tests.unit.rules.scenario import DAY, HOUR, NOW, Desk, observation
 
 SETTINGS = EngineSettings(salt="kernel", max_accounts=1000)
@@ -41,10 +42,9 @@ MIXED = """
 import hashlib, msgspec, struct
 from rules.engine import Engine, EngineSettings
 from rules.learning import LearningRecord
-from rules.loader import load_directory
 from tests.unit.rules.scenario import DAY, NOW, Desk, observation
 
-engine = Engine(EngineSettings(salt="x", min_scores=200, alerts_per_day=20.0, max_accounts=64), load_directory())
+engine = Engine(EngineSettings(salt="x", min_scores=200, alerts_per_day=20.0, max_accounts=64), shipped())
 desk, told, judged = Desk(5), hashlib.sha256(), 0
 events = desk.between(NOW - 2 * DAY, NOW - DAY)[:COUNT]
 events += [desk.pay("hot-eth-1", NOW - DAY // 2 + n, amount_usd=float(10**n), peer_group="g") for n in range(7)]
@@ -137,7 +137,7 @@ def rows_of(events: list[Observation]) -> np.ndarray:
 
 def engine(detectors: DetectorSet | None = None, **changes: object) -> Engine:
     settings = msgspec.structs.replace(SETTINGS, **changes)
-    return Engine(settings, load_directory() if detectors is None else detectors)
+    return Engine(settings, shipped() if detectors is None else detectors)
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +161,7 @@ class TestRows:
         assert out[:, O_DECISION].tolist() == [assessment.decision.strength for assessment, _ in found]
         assert out[:, O_OPERATION].tolist() == [float(operation is Operation.SKIP) for _, operation in found]
         assert [each.row for each in fired] == [n for n, (told, _) in enumerate(found) for _ in told.signals]
-        running = load_directory().running
+        running = shipped().running
         assert [running[each.detector].id for each in fired] == [
             signal.detector for told, _ in found for signal in told.signals
         ]

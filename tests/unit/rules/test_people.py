@@ -8,12 +8,13 @@ import pytest
 from rules.engine import Engine
 from rules.errors import LearningRecordError
 from rules.learning import LearningRecord, Operation
-from rules.loader import DetectorSet, load_directory
+from rules.loader import DetectorSet
 from rules.settings import EngineSettings
 from rules.signal import Decision
+from tests.support.detectors import shipped
 from tests.unit.rules.scenario import DAY, HOUR, NOW, Desk, observation
 
-DETECTORS = load_directory()
+DETECTORS = shipped()
 
 
 def engine(detectors: DetectorSet | None = None, **settings: object) -> Engine:

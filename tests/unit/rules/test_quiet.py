@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import pytest
 
 from rules.engine import Engine
-from rules.loader import load_directory
 from rules.observation import Observation
 from rules.settings import EngineSettings
+from tests.support.detectors import shipped
 
 EVENTS = 40_000
 ACCOUNTS = 400
@@ -51,7 +51,7 @@ def stream(seed: int, scale: float, destinations: int) -> Iterator[Observation]:
     ("scale", "destinations"), [(50.0, 2000), (50.0, 60), (5000.0, 2000), (200_000.0, 2000), (200_000.0, 60)]
 )
 def test_plain_payments_set_no_detector_off(scale: float, destinations: int) -> None:
-    engine = Engine(EngineSettings(salt="quiet"), load_directory())
+    engine = Engine(EngineSettings(salt="quiet"), shipped())
     first, later = Counter[str](), Counter[str]()
     for one in stream(7, scale, destinations):
         assessment, _ = engine.process(one)

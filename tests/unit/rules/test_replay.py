@@ -9,11 +9,11 @@ import pytest
 from rules.engine import ENGINE_VERSION, Engine
 from rules.errors import LearningRecordError
 from rules.learning import LearningRecord, Operation, StateChange
-from rules.loader import load_directory
 from rules.observation import Observation, encode
 from rules.replay import compare, replay
 from rules.settings import EngineSettings
 from rules.signal import Decision
+from tests.support.detectors import shipped
 from tests.unit.rules.scenario import DAY, HOUR, NOW, SECOND, Desk, fired, observation
 
 SETTINGS = EngineSettings(salt="replay")
@@ -27,7 +27,7 @@ class Live:
     """A live engine with the rows and the stored records that a service would have."""
 
     def __init__(self) -> None:
-        self.engine = Engine(SETTINGS, load_directory())
+        self.engine = Engine(SETTINGS, shipped())
         self.rows: list[LearningRecord] = []
         self.stored: dict[tuple[int, str], StateChange] = {}
 
@@ -54,7 +54,7 @@ def live() -> Live:
     for one in desk.between(NOW - 3 * DAY, NOW - DAY):
         live.process(one, history=True)
     live.control("peer_group", msgspec.json.encode({"account": "main/hot-eth-1", "peer_group": "hot"}))
-    live.control("rules", msgspec.json.encode({"digest": load_directory().digest()}))
+    live.control("rules", msgspec.json.encode({"digest": shipped().digest()}))
     thief = desk.stranger()
     held = desk.pay("hot-eth-1", NOW - DAY, amount_usd=9e6, balance_usd=41e6, destination=thief)
     assert live.process(held) is Decision.HOLD
@@ -74,7 +74,7 @@ def live() -> Live:
 
 
 def test_replay_gives_the_same_bytes(live: Live) -> None:
-    rebuilt = replay(live.rows, SETTINGS, load_directory())
+    rebuilt = replay(live.rows, SETTINGS, shipped())
     assert compare(rebuilt, live.stored.values()) == []
     assert list(rebuilt.snapshot()) == list(live.engine.snapshot())
     assert rebuilt.sequence == len(live.rows)
@@ -85,14 +85,14 @@ def test_changes_taken_batch_by_batch_are_the_snapshot(live: Live) -> None:
 
 
 def test_replay_needs_only_the_rows_not_the_detectors(live: Live) -> None:
-    few = type(load_directory())((), "none")
+    few = type(shipped())((), "none")
     assert compare(replay(live.rows, SETTINGS, few), live.stored.values()) == []
 
 
 def test_replay_from_stored_records_in_the_middle(live: Live) -> None:
     half = len(live.rows) // 2
-    first = replay(live.rows[:half], SETTINGS, load_directory())
-    second = Engine(SETTINGS, load_directory())
+    first = replay(live.rows[:half], SETTINGS, shipped())
+    second = Engine(SETTINGS, shipped())
     for change in reversed(list(first.snapshot())):
         second.load(change.entity, change.kind, change.state)
     second.sequence = first.sequence
@@ -110,7 +110,7 @@ def test_a_flipped_bit_is_found_and_named(live: Live) -> None:
     del missing[6, "population"]
     missing[1, "0"] = spoiled
     missing[1, "nobody"] = msgspec.structs.replace(change, entity="nobody")
-    found = compare(replay(live.rows, SETTINGS, load_directory()), missing.values())
+    found = compare(replay(live.rows, SETTINGS, shipped()), missing.values())
     assert [(one.entity, one.problem, one.at_byte) for one in found] == [
         ("0", "differs", 40),
         ("nobody", "stored, but the sequence does not give it", -1),
@@ -159,25 +159,25 @@ class TestRefuses:
     )
     def test_a_bad_row(self, record: LearningRecord, names: str) -> None:
         with pytest.raises(Exception, match=names) as raised:
-            Engine(SETTINGS, load_directory()).apply(record)
+            Engine(SETTINGS, shipped()).apply(record)
         assert "rules." in str(getattr(raised.value, "code", ""))
 
     def test_a_row_of_another_engine(self) -> None:
         foreign = msgspec.structs.replace(row(1, "rules", b'{"digest":""}'), engine_version="0.0")
         with pytest.raises(LearningRecordError, match=r"0\.0"):
-            replay([foreign], SETTINGS, load_directory())
+            replay([foreign], SETTINGS, shipped())
 
 
 @pytest.mark.parametrize("length", [1, 50, 200])
 def test_scores_are_causal(length: int) -> None:
     traffic = Desk(11).between(NOW - 2 * HOUR, NOW)
-    whole, part = Engine(SETTINGS, load_directory()), Engine(SETTINGS, load_directory())
+    whole, part = Engine(SETTINGS, shipped()), Engine(SETTINGS, shipped())
     of_whole = [whole.process(one)[0] for one in traffic]
     assert [part.process(one)[0] for one in traffic[:length]] == of_whole[:length]
 
 
 def test_assess_changes_nothing() -> None:
-    engine = Engine(SETTINGS, load_directory())
+    engine = Engine(SETTINGS, shipped())
     traffic = Desk(12).between(NOW - HOUR, NOW)
     for one in traffic:
         engine.process(one)

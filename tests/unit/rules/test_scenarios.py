@@ -7,9 +7,9 @@ import msgspec
 import pytest
 
 from rules.engine import Engine
-from rules.loader import load_directory
 from rules.settings import EngineSettings
 from rules.signal import Decision, History
+from tests.support.detectors import shipped
 from tests.unit.rules.scenario import DAY, HOUR, NOW, SECOND, TOKENS, Desk, fired, learned, observation, run
 
 
@@ -27,7 +27,7 @@ def desk(taught: tuple[Desk, list[tuple[str, int, bytes]]]) -> Desk:
 @pytest.fixture
 def engine(taught: tuple[Desk, list[tuple[str, int, bytes]]]) -> Engine:
     """A fresh engine from stored records: also shows that loading loses nothing a decision needs."""
-    fresh = Engine(EngineSettings(salt="scenario"), load_directory())
+    fresh = Engine(EngineSettings(salt="scenario"), shipped())
     for entity, kind, state in taught[1]:
         fresh.load(entity, kind, state)
     return fresh
@@ -197,7 +197,7 @@ class TestMustNotHold:
 
     def test_a_large_payment_of_a_small_hot_wallet(self) -> None:
         """Ten thousand dollars are two fifths of what it holds, and one payment in a hundred is of that size."""
-        desk, engine = Desk(31), Engine(EngineSettings(salt="scenario"), load_directory())
+        desk, engine = Desk(31), Engine(EngineSettings(salt="scenario"), shipped())
         usual = [
             desk.pay("small-1", NOW + n * HOUR // 4, amount_usd=10 ** desk.random.gauss(3.0, 0.45), balance_usd=25e3)
             for n in range(600)

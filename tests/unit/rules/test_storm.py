@@ -27,9 +27,9 @@ from rules.event import (
     write_row,
 )
 from rules.learning import Entities, LearningRecord, RecordKind
-from rules.loader import load_directory
 from rules.outcome import O_DECISION, O_OPERATION, O_SCORE, OUT_WIDTH, VERDICT_WIDTH
 from rules.settings import EngineSettings
+from tests.support.detectors import shipped
 from tests.unit.rules.scenario import DAY, HOUR, NOW, SECOND, observation
 
 SETTINGS: Final = EngineSettings(salt="t", max_accounts=600, min_scores=1000)
@@ -83,7 +83,7 @@ class Played:
     """Two weeks of ordinary payments, then the storm or nothing, then another two days of the ordinary."""
 
     def __init__(self, size: int) -> None:
-        self.engine = Engine(SETTINGS, load_directory())
+        self.engine = Engine(SETTINGS, shipped())
         scored(self.engine, payments(4000, NOW, USUAL_STEP_US, 1))
         state, since = self.engine._state, NOW + 14 * DAY
         self.before = self.own_record()

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 from rules.engine import Engine
 from rules.features.catalogue import BY_NAME
-from rules.loader import load_directory
 from rules.settings import EngineSettings
+from tests.support.detectors import shipped
 from tests.unit.rules.scenario import observation
 
 
@@ -22,7 +22,7 @@ class Watch:
     """Feeds activities to one engine; ``now`` is the time of the next one in microseconds."""
 
     def __init__(self, now: int, **always: object) -> None:
-        self.engine = Engine(EngineSettings(), load_directory())
+        self.engine = Engine(EngineSettings(), shipped())
         self.now = now
         self.always = always
 

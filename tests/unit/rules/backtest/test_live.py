@@ -17,14 +17,14 @@ from rules.backtest.parallel import Here, hands
 from rules.backtest.runner import Backtest, Request
 from rules.engine import ENGINE_VERSION, Engine
 from rules.learning import Entities, LearningRecord, Operation, RecordKind
-from rules.loader import load_directory
 from rules.observation import Observation, encode
 from rules.settings import EngineSettings
 from rules.signal import Reason
+from tests.support.detectors import shipped
 from tests.unit.rules.backtest.recorded import Row, moment, payments, scores_of, verdicts_on, write
 
 SETTINGS = EngineSettings(min_scores=100, alerts_per_day=3.0)
-DETECTORS = load_directory()
+DETECTORS = shipped()
 
 Said = tuple[int, float, float, list[tuple[str, str, float]]]
 
@@ -110,7 +110,9 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "BLOCK_ROWS", 150)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 @given(cut=st.integers(1, 1000), after_s=st.sampled_from([None, 0.0, 3600.0, 86_400.0]))
 def test_the_engine_is_causal(
     tmp_path_factory: pytest.TempPathFactory, small_blocks: None, cut: int, after_s: float | None

@@ -24,7 +24,9 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "BLOCK_ROWS", 64)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 @given(cut=st.integers(1, 300), seed=st.integers(0, 5), after_s=st.sampled_from([None, 0.0, 7200.0, 90_000.0]))
 def test_a_prefix_has_the_scores_of_the_whole(
     tmp_path_factory: pytest.TempPathFactory, small_blocks: None, cut: int, seed: int, after_s: float | None

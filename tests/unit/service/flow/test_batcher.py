@@ -11,7 +11,6 @@ import msgspec
 import pytest
 import uvicorn
 
-from rules.loader import load_directory
 from service.clock import SystemClock
 from service.domain.activity import Activity, Received
 from service.domain.errors import PortcullisError, UnavailableError
@@ -24,6 +23,7 @@ from service.flow.intake.keeper import EngineKeeper
 from service.ports.store.baselines import BaselineStore, BaselineView
 from service.ports.store.intake import Asked, IntakeStore, IntakeTurn
 from service.serve import stop_with
+from tests.support.detectors import shipped
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LIMIT = 1000
@@ -56,7 +56,7 @@ def test_questions_go_first() -> None:
     async def play() -> None:
         store = AwayStore()
         intake = Intake(
-            cast("IntakeStore", store), EngineKeeper(cast("BaselineStore", store), load_directory()), SystemClock()
+            cast("IntakeStore", store), EngineKeeper(cast("BaselineStore", store), shipped()), SystemClock()
         )
         items = [item(1) for _ in range(300)]
         asked = msgspec.structs.replace(item(1), question="q")
@@ -73,7 +73,7 @@ def test_questions_go_first() -> None:
 def quiet(store: object | None = None) -> Intake:
     """An intake that nobody runs yet."""
     store = store or AwayStore()
-    keeper = EngineKeeper(cast("BaselineStore", store), load_directory())
+    keeper = EngineKeeper(cast("BaselineStore", store), shipped())
     return Intake(cast("IntakeStore", store), keeper, SystemClock())
 
 
@@ -123,7 +123,7 @@ def test_whoever_waits_is_answered_when_intake_is_stopped_while_it_takes_a_batch
     async def play() -> None:
         store = AwayStore()
         intake = Broken(
-            cast("IntakeStore", store), EngineKeeper(cast("BaselineStore", store), load_directory()), SystemClock()
+            cast("IntakeStore", store), EngineKeeper(cast("BaselineStore", store), shipped()), SystemClock()
         )
         futures = [intake.submit(item(1)) for _ in range(5)]
         running = asyncio.create_task(intake.run())
@@ -149,9 +149,7 @@ def test_whoever_was_taken_for_the_next_batch_is_answered_when_intake_is_stopped
 
     async def play() -> None:
         store = AwayStore()
-        intake = Ahead(
-            cast("IntakeStore", store), EngineKeeper(cast("BaselineStore", store), load_directory()), SystemClock()
-        )
+        intake = Ahead(cast("IntakeStore", store), EngineKeeper(cast("BaselineStore", store), shipped()), SystemClock())
         futures = [intake.submit(item(1)) for _ in range(300)]
         running = asyncio.create_task(intake.run())
         await taken.wait()
@@ -195,7 +193,7 @@ def test_waiting_is_bounded_by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def play() -> None:
         store = AwayStore()
-        keeper = EngineKeeper(cast("BaselineStore", store), load_directory())
+        keeper = EngineKeeper(cast("BaselineStore", store), shipped())
         intake = Intake(cast("IntakeStore", store), keeper, SystemClock())
         waiting = [intake.submit(item(LIMIT // 4, name)) for name in "abcd"]
         with pytest.raises(UnavailableError, match="intake is behind") as refused:
