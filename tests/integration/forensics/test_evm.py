@@ -335,6 +335,15 @@ def test_a_chain_without_an_endpoint_and_an_account_without_an_address_are_said(
     assert "Nothing was traced" in drawing
 
 
+def test_events_that_were_not_looked_through_are_said(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    incident = records.incident(since=datetime.now(UTC))
+    records.alert_about(incident, records.activity(1, "withdrawal.requested", datetime.now(UTC), account="hot-1"))
+    monkeypatch.setattr(forensics, "MOST_EVENTS", 1)
+    forensics.gather(records.tracer(), incident)
+    report, _ = evidence(records, incident)
+    assert "who had been there: only the newest 1 events were looked through" in report["notes"]
+
+
 def test_where_the_platform_holds_the_keys_the_told_destination_is_followed(
     records: Records, anvil: TracedChain, laundered: str, reads: Reads
 ) -> None:
