@@ -34,7 +34,9 @@ def jobs(db: SqlDatabase, desk: Desk, votes_key_pem: Callable[[], bytes], tracer
         "reconcile.suppressions": lambda _: blinding.compare_suppressions(db),
         "review.write": lambda p: review.write(db, IncidentId(p["incident_id"])),
         "forensics.gather": lambda p: forensics.gather(tracer, IncidentId(p["incident_id"])),
-        "forensics.again": lambda p: forensics.gather(tracer, IncidentId(p["incident_id"]), anew=True),
+        "forensics.again": lambda p: forensics.gather(
+            tracer, IncidentId(p["incident_id"]), anew=True, past_labels=bool(p.get("past_labels"))
+        ),
         "audit.sequence": lambda _: _sequence(db),
     }
 

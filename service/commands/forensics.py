@@ -22,6 +22,9 @@ def evidence(
     incident: Annotated[str, typer.Argument(help="The incident's id, inc_…")],
     *,
     again: Annotated[bool, typer.Option("--again", help="Ask that it be traced from the beginning once more.")] = False,
+    past_labels: Annotated[
+        bool, typer.Option("--past-labels", help="With --again: do not end at labels, but those of kind service.")
+    ] = False,
     svg: Annotated[Path | None, typer.Option(help="Write the picture to this file.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -29,9 +32,11 @@ def evidence(
 
     Example: `portcullis evidence inc_01JD2Z5Q8Z6W9X4V7T3S1R0Q8R --svg trace.svg`
     """
+    if past_labels and not again:
+        raise InputError("--past-labels goes with --again: it is traced anew", field="past_labels")
     with ApiClient(api_token()) as api:
         if again:
-            api.post(f"/v1/incidents/{segment(incident)}/evidence")
+            api.post(f"/v1/incidents/{segment(incident)}/evidence", {"past_labels": past_labels})
             console().print(f"Asked for: portcullis evidence {plain(incident)} shows it when it is there.")
             return
         found = api.get(f"/v1/incidents/{segment(incident)}/evidence")
@@ -49,7 +54,7 @@ def evidence(
         title = plain(chain["chain"] if chain["complete"] else f"{chain['chain']}: {'; '.join(chain['cut'])}")
         out.print(table(title, heads, [row for one in chain["addresses"] for row in _rows(one)]), "")
     if report["access"]:
-        columns = ("when, UTC", "what", "who", "from", "session", "in common")
+        columns = ("when, UTC", "what", "who", "from", "session", "in common", "about")
         out.print(table("Who had been there", columns, [_line(line) for line in report["access"]]))
     for note in report["notes"]:
         typer.echo(plain(note), err=True)
@@ -66,8 +71,8 @@ def show(*, as_json: Json = False) -> None:
     if as_json:
         print_json(found)
         return
-    rows = [(one["source"], one["listed_on"], one["entries"]) for one in found["items"]]
-    console().print(table("Address lists", ("source", "dated", "addresses"), rows))
+    rows = [(one["source"], one["listed_on"], one["entries"], one["imported_by"]) for one in found["items"]]
+    console().print(table("Address lists", ("source", "dated", "addresses", "imported by"), rows))
 
 
 @lists.command("import")
@@ -97,7 +102,7 @@ def import_list(
 
 def _rows(one: dict[str, Any]) -> list[tuple[object, ...]]:
     label = one["label"]
-    named = "" if label is None else f"{label['name']} ({label['kind']})"
+    named = "" if label is None else f"{label['name']} ({label['kind']}; {label['source']}, {label['listed_on']})"
     return [
         (one["hop"], one["address"], named, one["stopped"], asset, t["poison"], t["haircut"], t["fifo"])
         for asset, t in one["received"].items()
@@ -106,4 +111,12 @@ def _rows(one: dict[str, Any]) -> list[tuple[object, ...]]:
 
 def _line(line: dict[str, Any]) -> tuple[object, ...]:
     place = " ".join(part for part in (line["ip"], line["country"]) if part)
-    return moment(line["at"]), line["kind"], line["actor"], place, line["session"], ", ".join(line["shares"])
+    return (
+        moment(line["at"]),
+        line["kind"],
+        line["actor"],
+        place,
+        line["session"],
+        ", ".join(line["shares"]),
+        line.get("about"),
+    )

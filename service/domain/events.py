@@ -200,6 +200,8 @@ class EvidenceRequested(Event):
 
     name: ClassVar[str] = "evidence_requested"
     incident_id: str
+    past_labels: bool = False
+    """Whether money is followed past labels, but those of kind `service`."""
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 Rules: tracing never delays containment: it begins after it, in slices of `SLICE_S` seconds, each of which stores how far it
 came and hands on by event, so that a killed worker loses one slice. One worker traces an incident at a time, by a lease.
-What an endpoint cannot tell is said in the evidence; an endpoint that fails is asked again later. Labels stop a trace; so
-do addresses of ours. A chain that was rewritten under our feet is read again from the first block of the trace.
+What an endpoint cannot tell is said in the evidence; an endpoint that fails is asked again later. A label of a service ends
+a trace, and the evidence says where and at whose word; so does an address of ours. A chain that was rewritten under our feet
+is read again from the first block of the trace.
 """
 
 import json
@@ -37,9 +38,10 @@ from service.domain.forensics.walk import (
 )
 from service.domain.ids import ActivityId, ConnectionId, IncidentId
 from service.domain.incident import Incident
+from service.domain.review import Decision
 from service.domain.timeline import Entry
 from service.ports.clock import Clock
-from service.ports.store.forensics import Found
+from service.ports.store.forensics import MOST_EVENTS, Found, Stored
 from service.ports.store.unit import Database, UnitOfWork
 from service.ports.tracing import AccountSource, OutputSource
 
@@ -49,6 +51,9 @@ BEFORE: Final = timedelta(minutes=10)
 """A theft is on its chain before our records say so: a chain is read from so long before the first harm."""
 ACCESS_BEFORE: Final = timedelta(hours=72)
 _CAIP10: Final = re.compile(r"(?:eip155|bip122):[-_a-zA-Z0-9]{1,32}:[a-zA-Z0-9]{1,128}", re.ASCII)
+_IN_COMMON: Final = ("account", "actor", "device", "session", "ip", "transaction")
+_ABOUT: Final = 500
+"""Characters of what a vote was on."""
 _Walk = TypeVar("_Walk", AccountWalk, OutputWalk)
 
 
@@ -95,14 +100,17 @@ class _Case:
         return sorted({one.rpartition(":")[0] for one in (*addresses, *self.told)})
 
 
-def gather(tracer: Tracer, incident_id: IncidentId, *, anew: bool = False) -> None:
-    """Follow the money for one slice; store, then hand on or finish. Raises UnavailableError while another does."""
+def gather(tracer: Tracer, incident_id: IncidentId, *, anew: bool = False, past_labels: bool = False) -> None:
+    """Follow the money for one slice; store, then hand on or finish. Raises UnavailableError while another does.
+
+    `past_labels` counts of a trace that begins anew: it then ends at no label but one of kind `service`.
+    """
     with tracer.db.begin() as uow:
-        stored = uow.forensics.begin_trace(incident_id, LEASE, anew=anew)
+        stored = uow.forensics.begin_trace(incident_id, LEASE, anew=anew, past_labels=past_labels)
         case = _case(uow, incident_id)
     if stored.state == "complete":
         return
-    slice_ = _Slice(tracer, case, stored.walks, time.monotonic() + SLICE_S)
+    slice_ = _Slice(tracer, case, stored, time.monotonic() + SLICE_S)
     try:
         slice_.run()
     except PortcullisError:
@@ -116,12 +124,13 @@ def gather(tracer: Tracer, incident_id: IncidentId, *, anew: bool = False) -> No
 class _Slice:
     """One worker's share of a trace: every chain a piece further."""
 
-    def __init__(self, tracer: Tracer, case: _Case, stored: Mapping[str, object], until: float) -> None:
+    def __init__(self, tracer: Tracer, case: _Case, stored: Stored, until: float) -> None:
         self.tracer = tracer
         self.case = case
         self.walks: dict[str, AccountWalk | OutputWalk] = {}
         self.notes: list[str] = []
-        self._stored = stored
+        self._stored = stored.walks
+        self._past_labels = stored.past_labels
         self._until = until
 
     def run(self) -> None:
@@ -202,8 +211,8 @@ class _Slice:
     def _known(self, chain: str, addresses: Collection[str]) -> Known:
         with self.tracer.db.begin() as uow:
             labels = foremost(uow.forensics.labels(addresses))
-        named = {one.address: one.name for one in labels.values()}
-        return Known(self.case.victims(chain), self.case.own, named, self.case.suspects(chain))
+        ends = frozenset(one.address for one in labels.values() if one.ends_a_trace(past_labels=self._past_labels))
+        return Known(self.case.victims(chain), self.case.own, ends, self.case.suspects(chain))
 
 
 def _keep(done: _Slice) -> None:
@@ -277,25 +286,33 @@ def _gathered(uow: UnitOfWork, done: _Slice) -> Gathered:
         notes.append(
             "no affected account has an address, and no alert names a destination: there is nothing to trace from"
         )
-    return Gathered(case.incident.id, chains, _access(uow, case.incident), uow.forensics.lists(), notes, uow.now)
+    access = _access(uow, case.incident, notes)
+    return Gathered(case.incident.id, chains, access, uow.forensics.lists(), notes, uow.now)
 
 
-def _access(uow: UnitOfWork, incident: Incident) -> list[AccessLine]:
-    """Return who was there before and during the harm, with what each has in common with it; and the votes."""
+def _access(uow: UnitOfWork, incident: Incident, notes: list[str]) -> list[AccessLine]:
+    """Return who was there before and during the harm, with what each has in common with it; and the votes.
+
+    What was not looked through is added to the notes.
+    """
     alerts = uow.incidents.alerts_of(incident.id)
     acts = uow.forensics.access_of({ActivityId(alert.activity_id) for alert in alerts})
-    common = {
-        name: {getattr(one, name) for one in acts} - {None} for name in ("account", "actor", "device", "session", "ip")
-    }
+    common = {name: {getattr(one, name) for one in acts} - {None} for name in _IN_COMMON}
     until: datetime = incident.contained_at or incident.closed_at or uow.now
     events = uow.forensics.access({a.connection for a in alerts}, incident.first_harm_at - ACCESS_BEFORE, until)
+    if max(len(acts), len(events)) >= MOST_EVENTS:
+        notes.append(f"who had been there: only the newest {MOST_EVENTS} events were looked through")
     seen = {one.activity: one for one in (*acts, *events)}
     lines = [
         replace(one, shares=tuple(name for name, values in common.items() if getattr(one, name) in values))
         for one in seen.values()
     ]
     votes = [
-        AccessLine(at=d.at, kind=f"vote.{d.decision}", actor=d.person, shares=("approval",))
+        AccessLine(at=d.at, kind=f"vote.{d.decision}", actor=d.person, about=_about(d), shares=("approval",))
         for d in uow.approvals.decisions_of(incident.id)
     ]
     return [line for line in lines if line.shares] + votes
+
+
+def _about(vote: Decision) -> str:
+    return f"{vote.approval_id}: {' '.join(vote.sentences)}"[:_ABOUT]

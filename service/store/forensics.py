@@ -2,24 +2,24 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Row, Select, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, and_, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
 from rules.learning import RecordKind
 from service.domain.errors import ConflictError, UnavailableError
-from service.domain.forensics.labels import AddressList, Label, LabelKind
+from service.domain.forensics.labels import AddressList, Label, LabelKind, Origin
 from service.domain.forensics.report import AccessLine, ListUsed
 from service.domain.ids import ActivityId, ConnectionId, IncidentId, new_id
-from service.ports.store.forensics import Found, Stored
+from service.ports.store.forensics import MOST_EVENTS, Found, Stored
 from service.store.tables.activity import activities, learning
 from service.store.tables.forensics import address_labels, address_lists, traces
 
-MOST_EVENTS: Final = 5_000
 _FAMILIES: Final = ("access.", "governance.", "signing.")
 
 
@@ -39,7 +39,9 @@ class ForensicRepository:
         self._connection = connection
         self._now = now
 
-    def begin_trace(self, incident_id: IncidentId, lease: timedelta, *, anew: bool = False) -> Stored:
+    def begin_trace(
+        self, incident_id: IncidentId, lease: timedelta, *, anew: bool = False, past_labels: bool = False
+    ) -> Stored:
         """See the port."""
         fresh = {"incident_id": incident_id, "state": "gathering", "walks": {}, "lease_until": self._now}
         self._connection.execute(
@@ -53,9 +55,11 @@ class ForensicRepository:
             raise UnavailableError(f"another worker traces incident {incident_id}", retry_after_s=10)
         changes: dict[str, object] = {"lease_until": self._now + lease}
         if anew:
-            changes |= {"state": "gathering", "walks": {}}
+            changes |= {"state": "gathering", "walks": {}, "past_labels": past_labels}
         self._connection.execute(update(traces).where(traces.c.incident_id == incident_id).values(changes))
-        return _stored("gathering", {}, row) if anew else _stored(row.state, row.walks, row)
+        if anew:
+            return replace(_stored("gathering", {}, row), past_labels=past_labels)
+        return _stored(row.state, row.walks, row)
 
     def save_trace(self, incident_id: IncidentId, found: Found) -> None:
         """See the port."""
@@ -73,13 +77,25 @@ class ForensicRepository:
         """See the port."""
         if not addresses:
             return ()
-        query = select(address_labels).where(address_labels.c.address.in_(sorted(addresses)))
-        return [Label(row.address, row.name, LabelKind(row.kind)) for row in self._connection.execute(query)]
+        query = (
+            select(address_labels, address_lists)
+            .join(address_lists, address_lists.c.id == address_labels.c.list_id)
+            .where(address_labels.c.address.in_(sorted(addresses)))
+        )
+        return [
+            Label(
+                row.address,
+                row.name,
+                LabelKind(row.kind),
+                Origin(row.source, row.listed_on.isoformat(), row.imported_by),
+            )
+            for row in self._connection.execute(query)
+        ]
 
     def lists(self) -> Sequence[ListUsed]:
         """See the port."""
         rows = self._connection.execute(select(address_lists).order_by(address_lists.c.id.desc()))
-        return [ListUsed(row.source, row.listed_on.isoformat(), row.entries) for row in rows]
+        return [ListUsed(row.source, row.listed_on.isoformat(), row.entries, row.imported_by) for row in rows]
 
     def add_list(self, found: AddressList, source: str, listed_on: date, by: str) -> str:
         """See the port."""
@@ -121,15 +137,27 @@ class ForensicRepository:
 
     def access_of(self, activities_: Collection[ActivityId]) -> Sequence[AccessLine]:
         """See the port."""
-        query = _told().where(activities.c.id.in_(sorted(activities_)))
-        return [_line(row) for row in self._connection.execute(query)]
+        alerted, columns = activities.alias(), activities.c
+        wanted = sorted(activities_)
+        same = and_(
+            alerted.c.id.in_(wanted),
+            alerted.c.connection_id == columns.connection_id,
+            alerted.c.account == columns.account,
+            alerted.c.transaction == columns.transaction,
+        )
+        of_them = _told().where(columns.id.in_(wanted))
+        of_their_transactions = _told().join(alerted, same).order_by(columns.id.desc()).limit(MOST_EVENTS)
+        rows = [row for query in (of_them, of_their_transactions) for row in self._connection.execute(query)]
+        return list({row.id: _line(row) for row in rows}.values())
 
 
 def _told() -> Select[Any]:
     columns = activities.c
     same = (learning.c.seq == columns.seq) & (learning.c.kind == RecordKind.ACTIVITY.value)
-    seen = (columns.id, columns.kind, columns.occurred_at, columns.account, columns.actor, columns.decision)
-    return select(*seen, learning.c.payload).outerjoin(learning, same)
+    who = (columns.account, columns.actor, columns.transaction)
+    return select(columns.id, columns.kind, columns.occurred_at, *who, columns.decision, learning.c.payload).outerjoin(
+        learning, same
+    )
 
 
 def _line(row: Row[Any]) -> AccessLine:
@@ -145,9 +173,10 @@ def _line(row: Row[Any]) -> AccessLine:
         session=seen.session,
         decision=row.decision,
         activity=row.id,
+        transaction=row.transaction,
     )
 
 
 def _stored(state: str, walks: Mapping[str, object] | str, row: Row[Any]) -> Stored:
     read = json.loads(walks) if isinstance(walks, str) else walks
-    return Stored(state, read, row.report, row.drawing, row.updated_at)
+    return Stored(state, read, row.report, row.drawing, row.updated_at, row.past_labels)

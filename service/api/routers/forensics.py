@@ -1,9 +1,9 @@
 """Evidence of incidents, lists of labelled addresses, and the sweep that is kept ready for a Bitcoin account.
 
-Rules: a list only names addresses, but a named address ends a trace, so an administrator imports it and the audit log keeps
-who, from where and which file; a list is never changed, a newer one stands beside it. Asking for evidence again is for who
-responds; reading it for who may read raw bodies, because it tells from where people came. A prepared sweep authorises
-nothing.
+Rules: a list only names addresses, but a named service ends a trace, so an administrator imports it, the evidence says at
+whose word it ended, and the audit log keeps who, from where and which file; a list is never changed, a newer one stands
+beside it. Asking for evidence again, also past labels, is for who responds; reading it for who may read raw bodies, because
+it tells from where people came. A prepared sweep authorises nothing.
 """
 
 import base64
@@ -20,6 +20,7 @@ from service.api.schemas.forensics import (
     AddressListShown,
     EvidenceAsked,
     EvidenceShown,
+    EvidenceWish,
     SweepReady,
 )
 from service.domain.errors import NotFoundError
@@ -71,19 +72,20 @@ def get_drawing(incident_id: Id, parts: Parts, _judge: Judge) -> Response:
 
 
 @router.post("/incidents/{incident_id}/evidence", summary="Trace from the beginning once more", status_code=202)
-def ask_again(incident_id: Id, parts: Parts, responder: Responder) -> EvidenceAsked:
-    """Ask that an incident be traced anew, as when a list was imported or money moved on."""
+def ask_again(incident_id: Id, parts: Parts, responder: Responder, wish: EvidenceWish | None = None) -> EvidenceAsked:
+    """Ask that an incident be traced anew, as when a list was imported, a label is doubted or money moved on."""
+    past_labels = wish is not None and wish.past_labels
     with parts.database.begin() as uow:
         incident = uow.incidents.incident(IncidentId(incident_id))
         entry = Entry(
             kind="evidence.requested",
             at=uow.now,
             subject=incident.id,
-            sentence="Evidence was asked for anew",
+            sentence="Evidence was asked for anew" + (", past labels" if past_labels else ""),
             by=name_of(responder),
             incident_id=incident.id,
         )
-        uow.record(entry, EvidenceRequested(incident.id))
+        uow.record(entry, EvidenceRequested(incident.id, past_labels))
     return EvidenceAsked(incident=incident_id)
 
 
@@ -111,7 +113,8 @@ def import_list(body: AddressListNew, parts: Parts, admin: Admin) -> AddressList
                 facts={**facts, "digest": found.digest},
             )
         )
-    return AddressListShown(source=body.source, listed_on=body.listed_on, entries=len(found.labels))
+    one = ListUsed(body.source, body.listed_on.isoformat(), len(found.labels), name_of(admin))
+    return _shown(one)
 
 
 @router.get("/accounts/{account_id}/sweep", summary="The Bitcoin sweep that is kept ready, as PSBTs")
@@ -142,4 +145,6 @@ def _trace(uow: SqlUnitOfWork, incident_id: str) -> Stored:
 
 
 def _shown(one: ListUsed) -> AddressListShown:
-    return AddressListShown(source=one.source, listed_on=date.fromisoformat(one.listed_on), entries=one.entries)
+    return AddressListShown(
+        source=one.source, listed_on=date.fromisoformat(one.listed_on), entries=one.entries, imported_by=one.imported_by
+    )

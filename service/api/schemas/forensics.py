@@ -52,6 +52,14 @@ class EvidenceAsked(Shown):
     incident: str
 
 
+class EvidenceWish(Body):
+    """How it is traced anew."""
+
+    model_config = shows({"past_labels": True}) | {"extra": "forbid"}
+
+    past_labels: bool = Field(default=False, description="Follow money past labels too, but those of kind service.")
+
+
 class AddressListNew(Body):
     """A list to import: one address a line, or CSV with the columns address, name, kind."""
 
@@ -75,17 +83,26 @@ class AddressListNew(Body):
 class AddressListShown(Shown):
     """One imported list."""
 
-    model_config = shows({"source": "Treasury sanctions list", "listed_on": "2026-11-01", "entries": 1})
+    model_config = shows(
+        {"source": "Treasury sanctions list", "listed_on": "2026-11-01", "entries": 1, "imported_by": "per_01"}
+    )
 
     source: str
     listed_on: date
     entries: int
+    imported_by: str = Field(description="The person who is answerable for it.")
 
 
 class AddressLists(Shown):
     """Every imported list, newest first."""
 
-    model_config = shows({"items": [{"source": "Treasury sanctions list", "listed_on": "2026-11-01", "entries": 1}]})
+    model_config = shows(
+        {
+            "items": [
+                {"source": "Treasury sanctions list", "listed_on": "2026-11-01", "entries": 1, "imported_by": "per_01"}
+            ]
+        }
+    )
 
     items: list[AddressListShown]
 

@@ -2,8 +2,9 @@
 
 Rules: drawn from the report alone, so that the picture can show nothing that the evidence does not say; every text is
 escaped; at most `MOST_NODES` addresses and `MOST_EDGES` payments, those with the most stolen money, and what is left out is
-said. A line's width is the share of the theft that it carries by haircut; victim, service and own address differ by shape
-and not by colour alone (WCAG 2.2, 1.4.1), and title and description say what is seen (1.1.1).
+said. A label stands with its list, that list's date and who imported it, and says where it ended the trace. A line's width
+is the share of the theft that it carries by haircut; victim, service and own address differ by shape and not by colour alone
+(WCAG 2.2, 1.4.1), and title and description say what is seen (1.1.1).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,11 +14,18 @@ from typing import Any, Final
 
 MOST_NODES: Final = 60
 MOST_EDGES: Final = 120
-_COLUMN: Final = 262
-_ROW: Final = 66
-_BOX: Final = (150, 38)
+_COLUMN: Final = 288
+_ROW: Final = 72
+_BOX: Final = (176, 38)
 _MARGIN: Final = 26
-_HEAD: Final = 64
+_HEAD: Final = 68
+_LINE: Final = 15
+_FITS: Final = 27
+"""Characters of a name that a box holds; a smaller caption holds a few more."""
+_WIDE: Final = 90
+"""Characters of a line above the picture."""
+_SIDE: Final = 7
+"""Between two lines from one address to the same other one."""
 _DECIMALS: Final = {"60": (18, "coins"), "0": (8, "BTC"), "1": (8, "test BTC")}
 """By SLIP-44 coin type: decimals and name."""
 _UNPLACED: Final = 99
@@ -28,6 +36,7 @@ _STYLE: Final = "".join(
         "text{font:11px system-ui,sans-serif;fill:#1b1f24}",
         "text.h{font-weight:600;font-size:14px}",
         "text.s{fill:#5b6572}",
+        "text.c{font-size:9px;fill:#7a4a05}",
         "text.e{font-size:10px;fill:#5b2b22;stroke:#fff;stroke-width:3px;paint-order:stroke}",
         ".n{fill:#f3f5f8;stroke:#8a94a3}",
         ".v{fill:#dbe8fb;stroke:#2457a6;stroke-width:1.6}",
@@ -46,6 +55,8 @@ class _Node:
     label: str
     kind: str
     """n | v | l | o: plain, victim, labelled, our own."""
+    listed: tuple[str, ...] = ()
+    """Which list names it, of what date; and by whom imported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,37 +101,51 @@ def _chain_drawn(chain: Mapping[str, Any], top: int) -> tuple[list[str], tuple[i
     for node in sorted(nodes.values(), key=lambda n: (n.hop, -n.stolen, n.address)):
         columns.setdefault(node.hop, []).append(node)
     tallest = max((len(column) for column in columns.values()), default=1)
-    height = _HEAD + tallest * _ROW + _MARGIN
+    words = _words(chain)
+    head = _HEAD + _LINE * (len(words) - 1)
+    height = head + tallest * _ROW + _MARGIN
     at: dict[str, tuple[int, int]] = {}
     for place, hop in enumerate(sorted(columns)):
         free = (tallest - len(columns[hop])) * _ROW // 2
         for number, node in enumerate(columns[hop]):
-            at[node.address] = _MARGIN + place * _COLUMN, top + _HEAD + free + number * _ROW
+            at[node.address] = _MARGIN + place * _COLUMN, top + head + free + number * _ROW
     most = max((edge.stolen for edge in edges), default=1) or 1
     title = f"{chain['chain']}: {len(nodes)} addresses, {len(edges)} payments{left}"
     parts = [
         f'<text class="h" x="{_MARGIN}" y="{top + 26}">{_safe(title)}</text>',
-        f'<text class="s" x="{_MARGIN}" y="{top + 44}">{_safe(_legend(chain))}</text>',
         *(
-            line
-            for number, edge in enumerate(edges)
-            for line in _edge(edge, at, most, _before(edges[:number], edge, at))
+            f'<text class="s" x="{_MARGIN}" y="{top + 44 + _LINE * number}">{_safe(line)}</text>'
+            for number, line in enumerate(words)
         ),
+        *(_line(edge, at, most, _beside(edges[:number], edge)) for number, edge in enumerate(edges)),
         *(line for node in nodes.values() for line in _node(node, at[node.address])),
+        *(_told(edge, at, _before(edges[:number], edge, at)) for number, edge in enumerate(edges)),
     ]
-    return parts, (2 * _MARGIN + max(1, len(columns)) * _COLUMN, height), title + "."
+    width = 2 * _MARGIN + max(1, len(columns) - 1) * _COLUMN + _BOX[0]
+    return parts, (width, height), title + "."
+
+
+def _beside(earlier: Sequence[_Edge], edge: _Edge) -> int:
+    """Return how many lines go from the same giver to the same taker already."""
+    return sum(1 for e in earlier if (e.giver, e.taker) == (edge.giver, edge.taker))
 
 
 def _before(earlier: Sequence[_Edge], edge: _Edge, at: Mapping[str, tuple[int, int]]) -> int:
-    """Return how many amounts stand at the same side of the same taker already."""
-    side = at[edge.taker][0] > at[edge.giver][0]
-    return sum(1 for e in earlier if e.taker == edge.taker and (at[e.taker][0] > at[e.giver][0]) == side)
+    """Return how many amounts stand at the same corner of the same taker already."""
+    corner = _corner(edge, at)
+    return sum(1 for e in earlier if e.taker == edge.taker and _corner(e, at) == corner)
 
 
-def _legend(chain: Mapping[str, Any]) -> str:
-    cut = "; ".join(str(one) for one in chain["cut"][:2])
-    end = f" Cut short: {cut}." if cut else ""
-    return f"Solid box: address. Blue: victim. Dashed: on a list, not followed. Green: ours.{end}"[:160]
+def _corner(edge: _Edge, at: Mapping[str, tuple[int, int]]) -> tuple[bool, bool]:
+    """Return whether a payment comes from the left, and whether from above: its amount stands on the other side of it."""
+    (x0, y0), (x1, y1) = at[edge.giver], at[edge.taker]
+    return x1 > x0, y0 < y1
+
+
+def _words(chain: Mapping[str, Any]) -> list[str]:
+    """Return the lines above a chain's picture: what shapes mean, and where the trace was cut."""
+    cut = [_cut(f"Cut short: {one}", _WIDE) for one in chain["cut"][:2]]
+    return ["Rounded, blue: victim. Dashed: on a list. Green: ours. Width: share of the theft.", *cut]
 
 
 def _graph(chain: Mapping[str, Any]) -> tuple[dict[str, _Node], list[_Edge], str]:
@@ -157,9 +182,14 @@ def _known(address: str, told: Mapping[str, Any] | None, victims: Sequence[str])
     stolen = sum(int(taint["haircut"]) for taint in told["received"].values())
     label = "" if told["label"] is None else f"{told['label']['name']} ({told['label']['kind']})"
     kind = "l" if label else "o" if told["stopped"] == "own" else "n"
+    said = told["label"] or {}
+    ended = "the trace ends: " if told["stopped"] == "labelled" else ""
+    listed: tuple[str, ...] = ()
+    if said.get("source"):
+        listed = f"{ended}{said['source']}, {said['listed_on']}", f"imported by {said['imported_by']}"
     stopped = "" if told["stopped"] in (None, "labelled", "own") else f"not followed: {told['stopped']}"
     hop = told["hop"] if told["hop"] is not None else _UNPLACED
-    return _Node(address, hop, stolen, label or stopped, kind)
+    return _Node(address, hop, stolen, label or stopped, kind, listed)
 
 
 def _node(node: _Node, at: tuple[int, int]) -> Iterable[str]:
@@ -168,28 +198,40 @@ def _node(node: _Node, at: tuple[int, int]) -> Iterable[str]:
     yield f'<rect class="{node.kind}" x="{x}" y="{y}" width="{_BOX[0]}" height="{_BOX[1]}" rx="{radius}"/>'
     yield f'<text x="{x + 10}" y="{y + 16}">{_safe(_short(node.address))}<title>{_safe(node.address)}</title></text>'
     if node.label:
-        yield f'<text class="s" x="{x + 10}" y="{y + 30}">{_safe(_cut(node.label, 22))}</text>'
+        yield f'<text class="s" x="{x + 10}" y="{y + 30}">{_safe(_cut(node.label, _FITS))}</text>'
+    for number, line in enumerate(node.listed, 1):
+        yield (
+            f'<text class="c" x="{x + 2}" y="{y + _BOX[1] + 10 * number + 1}">{_safe(_cut(line, _FITS + 12))}'
+            f"<title>{_safe(line)}</title></text>"
+        )
 
 
-def _edge(edge: _Edge, at: Mapping[str, tuple[int, int]], most: int, above: int) -> Iterable[str]:
-    """Yield a payment's line, and its amount beside the taker; `above` counts the amounts that stand there already."""
+def _line(edge: _Edge, at: Mapping[str, tuple[int, int]], most: int, beside: int) -> str:
+    """Return a payment's line; `beside` counts those between the same two addresses already."""
     (x0, y0), (x1, y1) = at[edge.giver], at[edge.taker]
     width = round(1.2 + 7 * edge.stolen / most, 1)
-    middle = _BOX[1] // 2
+    down = _BOX[1] // 2 + _SIDE * beside
     if x1 > x0:
         start, end = x0 + _BOX[0], x1 - 2
         bend = min(end - start, _COLUMN - _BOX[0]) // 2
-        path = f"M{start} {y0 + middle}C{start + bend} {y0 + middle} {end - bend} {y1 + middle} {end} {y1 + middle}"
-        text = end - 8, y1 + middle - 7 - 12 * above, "end"
-    else:
-        low = max(y0, y1) + _BOX[1] + 16
-        start, end = x0 + _BOX[0] // 2, x1 + _BOX[0] // 2
-        path = f"M{start} {y0 + _BOX[1]}C{start} {low} {end} {low} {end} {y1 + _BOX[1] + 2}"
-        text = end + 6, y1 + _BOX[1] + 14 + 12 * above, "start"
+        first, second = start + bend, end - bend
+    else:  # back, or within a column: into the taker's right side, where no box stands between neighbours
+        start, end = x0 if x1 < x0 else x0 + _BOX[0], x1 + _BOX[0] + 2
+        down += _SIDE
+        bend = (_COLUMN - _BOX[0]) // 2
+        first, second = start - bend if x1 < x0 else start + bend, end + bend
+    path = f"M{start} {y0 + down}C{first} {y0 + down} {second} {y1 + down} {end} {y1 + down}"
+    return f'<path class="p" stroke-width="{width}" marker-end="url(#trace-a)" d="{path}"/>'
+
+
+def _told(edge: _Edge, at: Mapping[str, tuple[int, int]], above: int) -> str:
+    """Return a payment's amount beside its taker; `above` counts the amounts that stand at that corner already."""
+    x, y = at[edge.taker]
+    from_left, from_above = _corner(edge, at)
+    place, anchor = (x - 10, "end") if from_left else (x + _BOX[0] + 10, "start")
+    height = y + _BOX[1] // 2 + (17 + 12 * above if from_above or not from_left else -8 - 12 * above)
     count = f" in {edge.payments}" if edge.payments > 1 else ""
-    told = _safe(_amount(edge) + count)
-    yield f'<path class="p" stroke-width="{width}" marker-end="url(#trace-a)" d="{path}"/>'
-    yield f'<text class="e" x="{text[0]}" y="{text[1]}" text-anchor="{text[2]}">{told}</text>'
+    return f'<text class="e" x="{place}" y="{height}" text-anchor="{anchor}">{_safe(_amount(edge) + count)}</text>'
 
 
 def _safe(text: str) -> str:

@@ -5,6 +5,8 @@ it; a table is CSV with the columns address, name, kind. `#` begins a comment, e
 is 0x and 40 hexadecimal digits, in mixed case only with a right checksum (EIP-55); a Bitcoin address is of the main network
 or a test one (BIP-173, BIP-350, base58check). Anything else is an error that names its line: an address that was mistyped
 would leave a service unnamed, and nobody would see it. Where two lists name one address, a sanctioned one comes first.
+One person imports a list, so no label ends a trace unseen, and only one that says that many people's money is mixed there
+ends it at all: of what is sanctioned, a scam or said to be our own, the trace goes on and names it.
 """
 
 import csv
@@ -40,7 +42,19 @@ class LabelKind(StrEnum):
     OWN = "own"
 
 
+MIXES: Final = frozenset({LabelKind.EXCHANGE, LabelKind.MIXER, LabelKind.BRIDGE, LabelKind.SERVICE})
+"""Kinds that mix the money of many: what such an address pays out is not the thief's."""
 _RANK: Final = {kind: place for place, kind in enumerate(LabelKind)}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Which list names an address."""
+
+    source: str
+    listed_on: str
+    """The list's own date, YYYY-MM-DD."""
+    imported_by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +65,12 @@ class Label:
     """0x in lower case, or a Bitcoin address as it is written."""
     name: str
     kind: LabelKind
+    origin: Origin | None = None
+    """None while its list is being read."""
+
+    def ends_a_trace(self, *, past_labels: bool) -> bool:
+        """Whether money is not followed beyond it; `past_labels`: people asked to go past all kinds but `service`."""
+        return self.kind is LabelKind.SERVICE or (self.kind in MIXES and not past_labels)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,24 +1,26 @@
 """The evidence of one incident as JSON values: what moved where, how much of it is stolen, who had been there before.
 
 Rules: amounts are decimal strings in base units, moments RFC 3339; what was not followed is said with its reason, what was
-only told by an endpoint is named as its word; the newest state of the lists that were used stands with source and date. An
+only told by an endpoint is named as its word; each label stands with its list, that list's date and who imported it. An
 access event is shown when it touches an account, person, device or session of the incident, the nearest to the harm first
 to be kept when there are too many.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-from service.domain.forensics.labels import Label
+from service.domain.forensics.labels import Label, LabelKind, Origin
 from service.domain.forensics.movement import NO_BLOCK, Movement, ordered
 from service.domain.forensics.taint import Taint, tainted
-from service.domain.forensics.walk import AccountWalk, OutputWalk
+from service.domain.forensics.walk import AccountWalk, OutputWalk, StopReason
 
 MOST_MOVEMENTS: Final = 2_000
 MOST_ACCESS: Final = 200
 UNKNOWN: Final = -1
+_NAMED: Final = 5
+"""Addresses of one list that a note names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +38,12 @@ class AccessLine:
     decision: str | None = None
     """What the engine made of it."""
     activity: str | None = None
+    transaction: str | None = None
+    """Of the platform's: who asked for it, approved it and signed it have it in common."""
+    about: str | None = None
+    """What a vote was on: the request's id and its sentences."""
     shares: tuple[str, ...] = ()
-    """What it has in common with the incident: account, actor, device, session, address."""
+    """What it has in common with the incident: account, actor, device, session, ip, transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,7 @@ class ListUsed:
     source: str
     listed_on: str
     entries: int
+    imported_by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +87,9 @@ def build(gathered: Gathered) -> dict[str, object]:
         "gathered_at": gathered.at.isoformat(),
         "chains": [_chain(one) for one in gathered.chains],
         "access": [_access(line) for line in _nearest(gathered.access)],
-        "lists": [{"source": one.source, "listed_on": one.listed_on, "entries": one.entries} for one in gathered.lists],
-        "notes": list(gathered.notes),
+        "more_access": max(0, len(gathered.access) - MOST_ACCESS),
+        "lists": [asdict(one) for one in gathered.lists],
+        "notes": [*gathered.notes, *(note for one in gathered.chains for note in _ends(one))],
         "source": "the chains' endpoints: what they tell of blocks and amounts is their word",
     }
 
@@ -113,6 +121,22 @@ def _chain(walked: Walked) -> dict[str, object]:
         ],
         "fees": {asset: _taint(taint) for asset, taint in found.fees.items() if taint.any},
     }
+
+
+def _ends(walked: Walked) -> Iterator[str]:
+    """Yield one sentence for each list that ended the chain's trace, and where."""
+    ended: dict[tuple[Origin, LabelKind], list[str]] = {}
+    for address, reason in walked.walk.stops.items():
+        label = walked.labels.get(address)
+        if reason == StopReason.LABELLED and label is not None and label.origin is not None:
+            ended.setdefault((label.origin, label.kind), []).append(f"{address} ({label.name})")
+    for (origin, kind), places in ended.items():
+        more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
+        offer = "" if kind is LabelKind.SERVICE else "; ask again past labels to follow it there"
+        yield (
+            f"{walked.walk.chain}: the trace ends at {', '.join(places[:_NAMED])}{more}, of kind {kind}, because the list"
+            f" {origin.source!r} of {origin.listed_on}, imported by {origin.imported_by}, says so{offer}"
+        )
 
 
 def _openings(walk: AccountWalk | OutputWalk) -> dict[tuple[str, str], int]:
@@ -155,11 +179,22 @@ def _address(
     return {
         "address": address,
         "hop": hops.get(address),
-        "label": None if label is None else {"name": label.name, "kind": label.kind.value},
+        "label": None if label is None else _label(label),
         "stopped": walked.walk.stops.get(address),
         "opening_unknown": _is_opening_unknown(walked.walk, address),
         "received": {asset: _taint(taint) for asset, taint in reached.items()},
         "resting": {asset: _taint(taint) for asset, taint in rests.items()},
+    }
+
+
+def _label(label: Label) -> dict[str, str | None]:
+    origin = label.origin
+    return {
+        "name": label.name,
+        "kind": label.kind.value,
+        "source": None if origin is None else origin.source,
+        "listed_on": None if origin is None else origin.listed_on,
+        "imported_by": None if origin is None else origin.imported_by,
     }
 
 
@@ -190,5 +225,7 @@ def _access(line: AccessLine) -> dict[str, object]:
         "session": line.session,
         "decision": line.decision,
         "activity": line.activity,
+        "transaction": line.transaction,
+        "about": line.about,
         "shares": list(line.shares),
     }

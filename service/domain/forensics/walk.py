@@ -1,13 +1,13 @@
 """Following money: which movements belong to the trace, where it stops and why. Pure: who walks hands the movements in.
 
 Rules: a walk is bounded in hops, addresses, movements and the length of the chain it reads, and says where it was cut. It
-stops at an address that a list names (a service mixes the money of many; what it pays out is not the thief's), at an address
+stops at a service that a list names (it mixes the money of many; what it pays out is not the thief's), at an address
 of our own, and at one that is so busy that it must be a service nobody listed. What was followed once is not followed again,
 so a circle ends. Money that comes to a followed address from elsewhere is kept: without it nobody could say what share of
 the next payment is stolen. A transfer of nothing, as in address poisoning, is no movement.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -55,8 +55,8 @@ class Known:
     victims: frozenset[str]
     own: frozenset[str]
     """Addresses of ours and safe destinations."""
-    labels: Mapping[str, str]
-    """Address → the name it has on a list."""
+    services: frozenset[str]
+    """Addresses whose label ends a trace."""
     suspects: frozenset[str] = frozenset()
     """Where a platform says the money went, where no address of the victim's own is known."""
 
@@ -220,7 +220,7 @@ def _belongs(walk: AccountWalk, movement: Movement, known: Known, limits: Limits
     if giver in walk.watched:
         _watch(walk, taker, walk.watched[giver] + 1, known, limits)
         return True
-    if taker in known.suspects and taker not in known.labels:
+    if taker in known.suspects and taker not in known.services:
         walk.stolen.append(movement.id)
         _watch(walk, taker, 1, known, limits)
         return True
@@ -240,7 +240,7 @@ def _watch(walk: AccountWalk, address: str, hop: int, known: Known, limits: Limi
 def _stop(address: str, hop: int, followed: int, known: Known, limits: Limits) -> StopReason | None:
     if address in known.own or address in known.victims:
         return StopReason.OWN
-    if address in known.labels:
+    if address in known.services:
         return StopReason.LABELLED
     if hop > limits.hops:
         return StopReason.HOPS

@@ -3,11 +3,14 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Protocol
+from typing import Final, Protocol
 
 from service.domain.forensics.labels import AddressList, Label
 from service.domain.forensics.report import AccessLine, ListUsed
 from service.domain.ids import ActivityId, ConnectionId, IncidentId
+
+MOST_EVENTS: Final = 5_000
+"""Events that one question reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,8 @@ class Stored:
     report: str | None
     drawing: str | None
     updated_at: datetime
+    past_labels: bool = False
+    """Whether people asked to follow money past labels that would end the trace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +41,12 @@ class Found:
 class ForensicStore(Protocol):
     """See the module."""
 
-    def begin_trace(self, incident_id: IncidentId, lease: timedelta, *, anew: bool = False) -> Stored:
+    def begin_trace(
+        self, incident_id: IncidentId, lease: timedelta, *, anew: bool = False, past_labels: bool = False
+    ) -> Stored:
         """Take the incident's trace for a while, making it if it is not there; `anew` forgets how far it was.
+
+        `past_labels` is kept of one that begins anew, for its later slices.
 
         One that is complete is only read, unless it begins anew. Raises UnavailableError while another worker has it.
         """
@@ -64,9 +73,9 @@ class ForensicStore(Protocol):
         ...
 
     def access(self, connections: Collection[ConnectionId], since: datetime, until: datetime) -> Sequence[AccessLine]:
-        """Return access, governance and signing events of connections, newest first; bounded."""
+        """Return access, governance and signing events of connections, newest first; at most MOST_EVENTS."""
         ...
 
     def access_of(self, activities: Collection[ActivityId]) -> Sequence[AccessLine]:
-        """Return who did given activities, from where."""
+        """Return who did given activities and others of the same transactions, from where: newest first, bounded."""
         ...

@@ -1,6 +1,17 @@
 """Lists of labelled addresses, and what was traced after an incident."""
 
-from sqlalchemy import Column, Date, ForeignKey, Index, Integer, PrimaryKeyConstraint, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Date,
+    ForeignKey,
+    Index,
+    Integer,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 from service.store.tables.base import metadata, when
@@ -40,4 +51,5 @@ traces = Table(
     when("lease_until", nullable=False),
     when("created_at", nullable=False),
     when("updated_at", nullable=False),
+    Column("past_labels", Boolean, nullable=False, server_default="false"),  # whether people asked to go past labels
 )

@@ -48,20 +48,27 @@ def test_evidence_is_shown_when_it_is_there_and_asked_for_anew(world: ApiWorld) 
     assert picture.headers["content-type"] == "image/svg+xml"
     ET.fromstring(picture.text)  # noqa: S314  our own
     assert world.call("POST", path, Role.RESPONDER).status_code == 202
+    assert world.call("POST", path, Role.RESPONDER, json={"past_labels": True}).status_code == 202
     with world.database.begin() as uow:
         asked = text("SELECT payload FROM outbox WHERE event = 'evidence_requested'")
-        assert list(uow.connection.execute(asked).scalars()) == [{"incident_id": known}]
+        assert list(uow.connection.execute(asked).scalars()) == [
+            {"incident_id": known, "past_labels": False},
+            {"incident_id": known, "past_labels": True},
+        ]
 
 
 def test_an_administrator_imports_a_list_once_and_it_stands_in_the_audit_log(world: ApiWorld) -> None:
     answer = world.call("POST", "/v1/address-lists", Role.ADMIN, json=LIST)
     assert answer.status_code == 201, answer.text
     assert problem(world.call("POST", "/v1/address-lists", Role.ADMIN, json=LIST))["code"] == "conflict"
-    assert world.get("/v1/address-lists")["items"] == [
-        {"source": "A sanctions list", "listed_on": "2026-11-01", "entries": 1}
-    ]
+    shown = {"source": "A sanctions list", "listed_on": "2026-11-01", "entries": 1}
+    assert answer.json() == shown | {"imported_by": answer.json()["imported_by"]}
+    assert world.get("/v1/address-lists")["items"] == [answer.json()]
     with world.database.begin() as uow:
-        assert [one.name for one in uow.forensics.labels([ADDRESS])] == ["Listed"]
+        (label,) = uow.forensics.labels([ADDRESS])
+        assert label.origin is not None
+        told = (label.name, label.origin.source, label.origin.listed_on, label.origin.imported_by)
+        assert told == ("Listed", "A sanctions list", "2026-11-01", answer.json()["imported_by"])
         (entry,) = uow.connection.execute(
             text("SELECT body FROM audit_entries WHERE body LIKE '%addresses.listed%'")
         ).all()

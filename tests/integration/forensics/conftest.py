@@ -62,7 +62,8 @@ class Records:
         identity = new_id("act")
         row = {"id": identity, "connection_id": CONNECTION, "event_id": identity, "body_digest": b"", "kind": kind,
                "status": "scored", "occurred_at": at, "received_at": at, "raw": b"", "seq": seq,
-               "account": told.pop("account", None), "actor": told.pop("actor", None), "decision": "allow"}  # fmt: skip
+               "account": told.pop("account", None), "actor": told.pop("actor", None),
+               "transaction": told.pop("transaction", None), "decision": "allow"}  # fmt: skip
         observed = {"event_id": identity, "kind": kind, **told}
         with self.superuser.begin() as uow:
             uow.connection.execute(insert(activities).values(row))

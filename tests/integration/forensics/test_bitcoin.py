@@ -111,7 +111,13 @@ def test_the_known_path_is_found_with_every_share(
     assert share("c", "fifo") == COIN, "six clean ones come first"
     assert share("d", "fifo") == 3 * COIN - 1000
     assert share("end", "fifo") == 9 * COIN // 2 - 2000
-    assert known[at("mixer")]["label"] == {"name": "Tumbler", "kind": "mixer"}
+    assert known[at("mixer")]["label"] == {
+        "name": "Tumbler",
+        "kind": "mixer",
+        "source": "a sanctions list",
+        "listed_on": "2026-10-01",
+        "imported_by": "per_ada",
+    }
     assert onward in {m["transaction"] for m in chain["movements"]}
     assert "Tumbler (mixer)" in drawing
 

@@ -30,6 +30,7 @@ def person(number: int) -> str:
 
 VICTIM, A, B, C, D1, D2, P1, P2, E, MIXER, CLEAN, AFTER = (person(0x20 + n) for n in range(12))
 EXCHANGE = person(0x60)
+LISTED = {"source": "own notes", "listed_on": "2026-11-01", "imported_by": "per_ada"}
 
 
 Reads = Callable[..., EvmTracing]
@@ -115,17 +116,52 @@ def test_the_known_path_is_found_with_every_share(
     token = f"{CHAIN}/erc20:{laundered.lower()}"
     assert arrived(report, EXCHANGE, "haircut", token) == 600
     known = {one["address"]: one for one in chain["addresses"]}
-    assert known[MIXER]["label"] == {"name": "Blender", "kind": "mixer"}
+    assert known[MIXER]["label"] == {"name": "Blender", "kind": "mixer", **LISTED}
     assert known[MIXER]["stopped"] == known[EXCHANGE]["stopped"] == "labelled"
     assert AFTER not in known, "what a service pays out is not the thief's"
     assert person(0x61) not in known, "a transfer of nothing is no movement"
     assert CLEAN not in known
     assert [known[a]["hop"] for a in (A, B, D1, D2)] == [1, 2, 3, 4]
-    assert report["lists"] == [{"source": "own notes", "listed_on": "2026-11-01", "entries": 2}]
+    assert report["lists"] == [LISTED | {"entries": 2}]
+    (said,) = [note for note in report["notes"] if MIXER in note]
+    assert said.startswith(f"{CHAIN}: the trace ends at {MIXER} (Blender), of kind mixer, because the list 'own notes'")
+    assert said.endswith("of 2026-11-01, imported by per_ada, says so; ask again past labels to follow it there")
     picture = ET.fromstring(drawing)  # noqa: S314  our own
     words = " ".join(text.text or "" for text in picture.iter("{http://www.w3.org/2000/svg}text"))
     assert "Blender (mixer)" in words
     assert "victim" in words
+
+
+@pytest.mark.parametrize("kind", ["own", "scam", "sanctioned"])
+def test_a_label_of_one_person_ends_no_trace_where_no_money_is_mixed(
+    records: Records, anvil: TracedChain, laundered: str, reads: Reads, kind: str
+) -> None:
+    listed(records, f"address,name,kind\n{A},Nothing to see here,{kind}\n")
+    incident = records.incident(f"{CHAIN}:{VICTIM}", since=datetime.now(UTC) - timedelta(hours=1))
+    report, _ = traced(records, anvil, incident, reads)
+    assert arrived(report, E, "fifo") == 40 * ETHER
+    (named,) = [one for one in report["chains"][0]["addresses"] if one["address"] == A]
+    assert (named["label"]["kind"], named["label"]["imported_by"], named["stopped"]) == (kind, "per_ada", None)
+
+
+def test_people_may_ask_to_go_past_labels_but_those_of_services(
+    records: Records, anvil: TracedChain, laundered: str, reads: Reads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed(records, f"address,name,kind\n{B},Harmless exchange,exchange\n{C},A shop,service\n")
+    incident = records.incident(f"{CHAIN}:{VICTIM}", since=datetime.now(UTC) - timedelta(hours=1))
+    before, _ = traced(records, anvil, incident, reads)
+    assert "ask again past labels" in next(note for note in before["notes"] if "Harmless exchange" in note)
+    monkeypatch.setattr(forensics, "SLICE_S", 0.0)
+    tracer = records.tracer(accounts={CHAIN: reads(anvil.url)})
+    forensics.gather(tracer, incident, anew=True, past_labels=True)
+    monkeypatch.undo()
+    forensics.gather(tracer, incident)  # a later slice keeps what the first was asked
+    after, _ = evidence(records, incident)
+    assert arrived(after, D2, "fifo") > 0, "past the exchange"
+    reached = {one["address"]: one["stopped"] for one in after["chains"][0]["addresses"]}
+    assert (reached[B], reached[C]) == (None, "labelled")
+    (said,) = [note for note in after["notes"] if "A shop" in note]
+    assert "ask again" not in said, "a service's customers are not followed"
 
 
 def test_stolen_money_is_neither_made_nor_lost(
@@ -256,21 +292,36 @@ def test_who_had_been_there_stands_beside_the_money(
 ) -> None:
     incident = records.incident(f"{CHAIN}:{VICTIM}", since=datetime.now(UTC) - timedelta(hours=1))
     theft = records.activity(
-        1, "withdrawal.requested", datetime.now(UTC), account="hot-1", actor="ada", session="con-a/s1", ip="203.0.113.9"
-    )
+        1, "withdrawal.requested", datetime.now(UTC), account="hot-1", actor="ada", session="con-a/s1", ip="203.0.113.9",
+        transaction="tx-1",
+    )  # fmt: skip
     records.alert_about(incident, theft)
     records.activity(
         2, "access.login_succeeded", yesterday, actor="ada", session="con-a/s1", ip="203.0.113.9", country="XX"
     )
     records.activity(3, "access.login_succeeded", yesterday, actor="bob", session="con-a/s2", ip="198.51.100.7")
     records.activity(4, "governance.policy_changed", yesterday, actor="eve", ip="203.0.113.9")
+    records.activity(
+        5,
+        "withdrawal.approved",
+        datetime.now(UTC),
+        account="hot-1",
+        actor="mallory",
+        transaction="tx-1",
+        ip="192.0.2.1",
+    )
+    records.activity(6, "withdrawal.approved", datetime.now(UTC), account="hot-1", actor="carol", transaction="tx-2")
     report, _ = traced(records, anvil, incident, reads)
+    assert report["more_access"] == 0
     lines = {(line["actor"], line["kind"]): line for line in report["access"]}
     assert set(lines) == {
         ("ada", "withdrawal.requested"),
         ("ada", "access.login_succeeded"),
         ("eve", "governance.policy_changed"),
+        ("mallory", "withdrawal.approved"),
     }
+    approved = lines["mallory", "withdrawal.approved"]
+    assert (approved["shares"], approved["ip"]) == (["account", "actor", "ip", "transaction"], "192.0.2.1")
     assert lines["ada", "access.login_succeeded"]["shares"] == ["actor", "session", "ip"]
     assert lines["ada", "access.login_succeeded"]["country"] == "XX"
     assert lines["eve", "governance.policy_changed"]["shares"] == ["ip"]
@@ -282,6 +333,15 @@ def test_a_chain_without_an_endpoint_and_an_account_without_an_address_are_said(
     report, drawing = evidence(records, incident)
     assert report["notes"] == ["eip155:1 was not traced: set its endpoint in PORTCULLIS_CHAINS, then ask again"]
     assert "Nothing was traced" in drawing
+
+
+def test_events_that_were_not_looked_through_are_said(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    incident = records.incident(since=datetime.now(UTC))
+    records.alert_about(incident, records.activity(1, "withdrawal.requested", datetime.now(UTC), account="hot-1"))
+    monkeypatch.setattr(forensics, "MOST_EVENTS", 1)
+    forensics.gather(records.tracer(), incident)
+    report, _ = evidence(records, incident)
+    assert "who had been there: only the newest 1 events were looked through" in report["notes"]
 
 
 def test_where_the_platform_holds_the_keys_the_told_destination_is_followed(

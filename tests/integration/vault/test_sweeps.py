@@ -252,3 +252,18 @@ def test_the_chain_s_no_is_not_taken_for_a_lost_answer(
     house.vault.sweep(account, key="s")
     assert {s.state for s in house.sweeps(account)} == {"failed"}
     assert house.vault.swept(account) is NOT
+
+
+def test_a_node_that_tells_too_large_a_balance_leaves_nothing_half_done(
+    house: VaultHouse, chain: MemoryChain, account: AccountId
+) -> None:
+    honest = chain.balance
+    chain.balance = lambda address: 10 * honest(address)  # type: ignore[method-assign]  # a node that lies
+    house.vault.sweep(account, key="s")
+    assert chain.tokens[USDT, SAFE] == 7, "what it does not lie about is saved"
+    assert {s.state for s in house.sweeps(account) if s.asset == COIN} == {"failed"}
+    assert house.vault.swept(account) is NOT
+    chain.balance = honest  # type: ignore[method-assign]  # as before
+    house.vault.sweep(account, key="s")
+    assert chain.coins[SAFE] > ETHER * 8 // 10
+    assert house.vault.swept(account) is HOLDS

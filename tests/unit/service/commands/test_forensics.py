@@ -13,17 +13,18 @@ from tests.support.commands import Answers, answering, run
 INCIDENT = "inc_01JD2Z5Q8Z6W9X4V7T3S1R0Q8P"
 ASSET = "eip155:1/slip44:60"
 TAINT = {"poison": "50", "haircut": "18", "fifo": "40"}
-ADDRESS = {"address": "0xmix", "hop": 2, "label": {"name": "Blender\x1b[2J", "kind": "mixer"}, "stopped": "labelled",
+ADDRESS = {"address": "0xmix", "hop": 2, "label": {"name": "Blender\x1b[2J", "kind": "mixer",
+           "source": "Notes", "listed_on": "2026-11-01", "imported_by": "per_ada"}, "stopped": "labelled",
            "opening_unknown": False, "received": {ASSET: TAINT}, "resting": {}}  # fmt: skip
 MOVED = {"transaction": "0x1", "block": 1, "at": None, "asset": ASSET, "theft": True, "sources": ["0xvictim"],
          "targets": [{"address": "0xmix", "amount": "50", "stolen": TAINT}]}  # fmt: skip
 CHAIN = {"chain": "eip155:1", "complete": False, "cut": ["only 5 blocks are read"], "victims": ["0xvictim"],
          "movements": [MOVED], "more_movements": 0, "addresses": [ADDRESS], "fees": {}}  # fmt: skip
 LINE = {"at": "2026-11-22T10:00:00+00:00", "kind": "access.login_succeeded", "actor": "eve", "ip": "203.0.113.9",
-        "country": "XX", "session": "con-a/s1", "shares": ["session"]}  # fmt: skip
+        "country": "XX", "session": "con-a/s1", "shares": ["session"], "about": None}  # fmt: skip
 REPORT = {"chains": [CHAIN], "access": [LINE], "lists": [], "notes": ["bip122:x was not traced"]}
 WHOLE = {"state": "complete", "updated_at": "2026-11-22T10:00:00Z", "report": REPORT, "picture": None}
-LIST = {"source": "Treasury", "listed_on": "2026-11-01", "entries": 2}
+LIST = {"source": "Treasury", "listed_on": "2026-11-01", "entries": 2, "imported_by": "per_ada"}
 ANSWERS: Answers = {
     ("GET", f"/v1/incidents/{INCIDENT}/evidence"): (200, WHOLE),
     ("GET", "/v1/incidents/inc_young/evidence"): (200, WHOLE | {"state": "gathering", "report": None}),
@@ -60,10 +61,16 @@ def test_what_is_still_being_gathered_says_so_and_draws_nothing(asked: list[http
 def test_asking_again_is_one_call(asked: list[httpx.Request]) -> None:
     assert "Asked for" in run("evidence", INCIDENT, "--again")
     assert [(one.method, one.url.path) for one in asked] == [("POST", f"/v1/incidents/{INCIDENT}/evidence")]
+    run("evidence", INCIDENT, "--again", "--past-labels")
+    assert [json.loads(one.content) for one in asked] == [{"past_labels": False}, {"past_labels": True}]
+    with pytest.raises(InputError, match="goes with --again"):
+        run("evidence", INCIDENT, "--past-labels")
 
 
 def test_lists_are_shown_and_imported_as_they_stand_in_the_file(asked: list[httpx.Request], tmp_path: Path) -> None:
-    assert "Treasury" in run("address-lists", "show")
+    shown = run("address-lists", "show")
+    assert "Treasury" in shown
+    assert "per_ada" in shown
     file = tmp_path / "eth.txt"
     file.write_text("# a list\n0x5a0b54d5dc17e0aadc383d2db43b0a0d3e029c4c\n")
     words = ("--source", "Treasury", "--dated", "2026-11-01", "--kind", "sanctioned")

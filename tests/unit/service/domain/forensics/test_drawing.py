@@ -46,6 +46,23 @@ def test_the_most_stolen_is_drawn_and_the_rest_is_counted() -> None:
     assert "smaller payments left out" in "".join(picture.itertext())
 
 
+def test_a_label_stands_with_its_list_and_says_where_it_ended_the_trace() -> None:
+    told = chain([("victim", "a", 2), ("a", "mixer", 1)], "Blender")
+    listed = {"source": "own notes", "listed_on": "2026-11-01", "imported_by": "per_ada"}
+    for one in told["addresses"]:
+        one["label"] |= listed
+    told["addresses"][1]["stopped"] = "labelled"
+    words = [text.text for text in ET.fromstring(drawn({"chains": [told]})).iter(f"{SVG}text")]  # noqa: S314  our own
+    assert words.count("imported by per_ada") == 2
+    assert words.count("own notes, 2026-11-01") == words.count("the trace ends: own notes, 2026-11-01") == 1
+
+
+def test_amounts_beside_one_address_do_not_cover_one_another() -> None:
+    many = chain([(giver, "taker", 5) for giver in ("victim", "a", "b", "c")] + [("taker", "a", 1), ("taker", "b", 1)])
+    amounts = [t for t in ET.fromstring(drawn({"chains": [many]})).iter(f"{SVG}text") if t.get("class") == "e"]  # noqa: S314  our own
+    assert len({(t.get("x"), t.get("y")) for t in amounts}) == len(amounts) == 6
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(st.text(max_size=60), st.text(max_size=60), st.integers(0, 10**30)), max_size=20),

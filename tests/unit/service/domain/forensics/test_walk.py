@@ -16,7 +16,7 @@ from service.domain.forensics.walk import (
 )
 
 ASSET = "eip155:1/slip44:60"
-KNOWN = Known(frozenset({"victim"}), frozenset({"safe"}), {"mixer": "Blender"})
+KNOWN = Known(frozenset({"victim"}), frozenset({"safe"}), frozenset({"mixer"}))
 
 
 def pay(number: int, giver: str, taker: str, amount: int = 5, block: int = 1) -> Movement:
