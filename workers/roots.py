@@ -228,7 +228,7 @@ def _source(
 ) -> tuple[EventSource | None, float]:
     config, _ = _configured(db, token, connection_id)
     platform = _platform(platforms, config)
-    paced = replace(config, pace=Turns(db, connection_id))
+    paced = replace(config, pace=Turns(db, connection_id, poll=True))
     source = None if platform.poll is None else platform.poll(paced, _signer(token, config))
     return source, float(config.settings.get(POLL_SETTING, EVERY_S))
 

@@ -86,8 +86,10 @@ def paced_client(config: ConnectionConfig, calls_per_s: float) -> httpx.Client:
     """
     per_s = rate_of(config.settings, calls_per_s)
 
-    def take_turn(_request: httpx.Request) -> None:
-        config.pace.turn(per_s)
+    def take_turn(request: httpx.Request) -> None:
+        patience_s = config.pace.turn(per_s)
+        if patience_s is not None:
+            request.extensions["timeout"] = httpx.Timeout(patience_s).as_dict()
 
     def note(answer: httpx.Response) -> None:
         if answer.status_code == httpx.codes.TOO_MANY_REQUESTS:

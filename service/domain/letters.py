@@ -91,5 +91,14 @@ def connection_lost(connection: str, incident_id: str, since: datetime) -> tuple
     return f"[platform] {connection} does not answer", body
 
 
+def channel_lost(channel: str, since: datetime) -> tuple[str, str]:
+    """Return subject and body that say that a channel takes no messages."""
+    body = (
+        f"The channel {channel} has taken no message since {_moment(since)}. What waits for it is tried again by itself, "
+        "and pages also go over people's other channels. Find out why it is silent, or give people another one."
+    )
+    return f"[channel] {channel} takes no messages", body
+
+
 def _moment(at: datetime) -> str:
     return at.strftime("%Y-%m-%d %H:%M:%S UTC")

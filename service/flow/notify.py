@@ -5,9 +5,11 @@ as a message to users and is held until a quorum approved its exact text (design
 told over his own channels what his signed vote was counted for, so that a door that swaps documents under his code is
 found out. A delivery
 whose answer was lost becomes `unknown` and is not sent again blindly (design D5). A page that failed, is unknown or does
-not get through also goes over the person's next channel.
+not get through also goes over the person's next channel. A channel that takes nothing is tried by one message at a time;
+whoever is on call hears of it over the others.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -33,6 +35,8 @@ from service.ports.notify import Channel, Letter
 from service.ports.store.unit import Database, UnitOfWork
 
 LEASE: Final = timedelta(seconds=60)
+LONGEST_RUN_S: Final = 15.0
+"""How long one job goes on with what waited for its channel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,23 +180,52 @@ def factor(db: Database, person_id: PersonId, factor_id: str, what: str) -> None
 def deliver(
     db: Database, channels: Mapping[str, Channel], authority_pem: bytes, message_id: MessageId, owner: str
 ) -> None:
-    """Send one queued message and store how it ended; safe to repeat."""
+    """Send one queued message and store how it ended, then what waited for the same channel; safe to repeat."""
+    began = time.monotonic()
     with db.begin() as uow:
-        message = uow.attention.claim_message(message_id, owner, uow.now + LEASE)
+        message = uow.deliveries.claim(message_id, owner, LEASE)
     if message is None:
         _settle_abandoned(db, message_id)
-        return
+    while message is not None:
+        _deliver(db, channels, authority_pem, message)
+        if time.monotonic() - began > LONGEST_RUN_S:
+            return
+        with db.begin() as uow:
+            message = uow.deliveries.claim_next(message.channel, owner, LEASE)
+
+
+def _deliver(db: Database, channels: Mapping[str, Channel], authority_pem: bytes, message: Message) -> None:
     try:
         _require_allowed(db, message, authority_pem)
         receipt = _send(channels, message)
     except (ApprovalError, RefusedByOtherSideError) as error:
         _end(db, message, MessageState.FAILED, reason=str(error))
     except UnknownOutcomeError as error:
+        _note_trouble(db, message)
         _end(db, message, MessageState.UNKNOWN, reason=str(error))
     except UnavailableError as error:
+        _note_trouble(db, message)
         _try_later(db, message, str(error))
     else:
         _end(db, message, MessageState.SENT, receipt=receipt)
+
+
+def _note_trouble(db: Database, message: Message) -> None:
+    """Write down that a channel took nothing; page who is on call over their other channels, once a trouble."""
+    with db.begin() as uow:
+        line = uow.deliveries.failed(message.channel)
+        if not line.is_dead or not uow.deliveries.note_told(message.channel):
+            return
+        text = letters.channel_lost(message.channel, line.since)
+        draft = _Draft(None, Audience.RESPONDERS, text, f"channel:{message.channel}:{line.since.isoformat()}")
+        for person in uow.attention.reachable():
+            if person.oncall_level is not None:
+                also = () if person.last_resort is None else (person.last_resort,)
+                others = tuple(route for route in (*person.routes, *also) if route[0] != message.channel)
+                _to_person(uow, draft, replace(person, routes=others))
+        facts = {"channel": message.channel}
+        sentence = f"Channel {message.channel} takes no messages: everyone on call is told over others"
+        uow.record(Entry(kind="channel.lost", at=uow.now, subject=message.channel, sentence=sentence, facts=facts))
 
 
 def _ask(uow: UnitOfWork, incident_id: IncidentId, held: list[MessageId]) -> None:
@@ -272,6 +305,8 @@ def _end(
 ) -> None:
     with db.begin() as uow:
         uow.attention.settle_message(message.id, state, receipt=receipt, reason=reason)
+        if state is MessageState.SENT:
+            uow.deliveries.worked(message.channel)
         _note(uow, message, state, reason)
         if state is not MessageState.SENT:
             _fall_back(uow, message)

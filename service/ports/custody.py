@@ -43,8 +43,11 @@ def nobody_hears(_answered: bool) -> None:  # noqa: FBT001  a callback's only wo
 class Pace(Protocol):
     """How fast one connection's platform may be called, over all workers."""
 
-    def turn(self, per_s: float) -> None:
-        """Wait for the next turn at `per_s` calls a second. Raises CallDeferredError when it is not soon."""
+    def turn(self, per_s: float) -> float | None:
+        """Wait for the next turn at `per_s` calls a second. Raises CallDeferredError when it is not soon.
+
+        Returns for how many seconds an answer may be waited for, None for as long as usual.
+        """
         ...
 
     def slow_down(self, retry_after_s: float) -> None:
@@ -55,8 +58,9 @@ class Pace(Protocol):
 class Unpaced:
     """Implements `Pace` where nobody counts."""
 
-    def turn(self, per_s: float) -> None:
-        """Go at once."""
+    def turn(self, per_s: float) -> float | None:  # noqa: ARG002  nobody counts
+        """Go at once, with the usual patience."""
+        return None
 
     def slow_down(self, retry_after_s: float) -> None:
         """Forget it."""

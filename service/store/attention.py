@@ -205,25 +205,6 @@ class AttentionRepository:
         query = select(messages).where(messages.c.incident_id == incident_id).order_by(messages.c.id)
         return [message_of(row) for row in self._connection.execute(query)]
 
-    def claim_message(self, message_id: MessageId, owner: str, until: datetime) -> Message | None:
-        """Lease a message that is queued; one whose lease ran out was handed over and lost: it is not claimed here."""
-        row = self._connection.execute(
-            update(messages)
-            .where(
-                messages.c.id == message_id,
-                messages.c.state == MessageState.QUEUED.value,
-                messages.c.due_at <= self._now,
-            )
-            .values(
-                state=MessageState.SENDING.value,
-                lease_owner=owner,
-                lease_until=until,
-                attempt=messages.c.attempt + 1,
-            )
-            .returning(messages)
-        ).first()
-        return None if row is None else message_of(row)
-
     def abandon_message(self, message_id: MessageId, reason: str) -> Message | None:
         """Settle a message whose sender is gone."""
         row = self._connection.execute(

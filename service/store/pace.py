@@ -4,13 +4,19 @@ A turn is committed without waiting for the disk: what a crash takes back is a f
 """
 
 from datetime import datetime, timedelta
+from typing import Final
 
-from sqlalchemy import Connection, select, text, update
+from sqlalchemy import Connection, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from service.domain.attention import MessageState
 from service.domain.ids import ConnectionId
 from service.domain.pace import LONGEST_SLOW, Limit, Pace, Turn, slowed, turn
-from service.store.tables.incident import call_pace
+from service.domain.plan import Lane, StepState
+from service.store.tables.attention import messages
+from service.store.tables.incident import call_pace, steps
+
+_WORKED_ON: Final = tuple(s.value for s in (StepState.READY, StepState.RUNNING, StepState.VERIFYING, StepState.UNKNOWN))
 
 
 class PaceRepository:
@@ -26,6 +32,18 @@ class PaceRepository:
         if taken.after is not None:
             self._write(connection, taken.after)
         return taken
+
+    def busy(self) -> int:
+        """See the port."""
+        at_steps = select(func.count()).where(
+            steps.c.state.in_(_WORKED_ON), steps.c.lane == Lane.CONTAINMENT.value, steps.c.lease_until > self._now
+        )
+        sending = select(func.count()).where(
+            messages.c.state == MessageState.SENDING.value, messages.c.lease_until > self._now
+        )
+        return int(
+            self._connection.execute(select(at_steps.scalar_subquery() + sending.scalar_subquery())).scalar_one()
+        )
 
     def slow_down(self, connection: ConnectionId, retry_after: timedelta) -> None:
         """See the port."""

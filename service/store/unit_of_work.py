@@ -20,6 +20,7 @@ from service.store.attention import AttentionRepository
 from service.store.bitcoin import BitcoinRepository
 from service.store.blinding import BlindingRepository
 from service.store.clearances import ClearanceRepository
+from service.store.deliveries import DeliveryRepository
 from service.store.findings import FindingRepository
 from service.store.forensics import ForensicRepository
 from service.store.incidents import IncidentRepository
@@ -95,6 +96,11 @@ class SqlUnitOfWork:
     def lines(self) -> LineRepository:
         """Connections whose platform does not answer."""
         return LineRepository(self.connection, self.now)
+
+    @cached_property
+    def deliveries(self) -> DeliveryRepository:
+        """Which message may be sent now."""
+        return DeliveryRepository(self.connection, self.now)
 
     @cached_property
     def pace(self) -> PaceRepository:

@@ -5,7 +5,8 @@ algorithm nor the key's address is public: a request in that form is refused, ne
 alone proves who asks: it ends in a secret of at least 32 characters, compared in constant time, before anything is parsed.
 The request has no id, so what it tells, without the count of approvals so far, names the payment, and the half-signed
 transaction makes that unique: without one, two payments look alike, and it is a doubt. An approval answers repetitions for
-minutes only, then the transaction and its clearance are looked up again; a doubt waits for people to clear these very bytes.
+minutes only, then the transaction and its clearance are looked up again; a doubt waits for people to clear these very
+bytes, and what they cleared serves to the end of its week (of Unix time), then it is asked again.
 A payment to several places, and one whose amounts differ, is a doubt. BitGo has no RETRY: a hold is a refusal, which a
 rule with the action `getApproval` turns into a pending approval for people there.
 """
@@ -32,6 +33,8 @@ _PREFIX: Final = "policy/"
 _MOST_OUTPUTS: Final = 1_000
 _SERVES_S: Final = 300
 """How long a decision answers repetitions, at most."""
+_CLEARED_SERVES_S: Final = 7 * 86_400
+"""How long what people cleared answers repetitions of a doubted request, at most."""
 _COUNTED: Final = frozenset({"approvalCount"})
 _JWT_FIELD: Final = "evaluationId"
 
@@ -125,7 +128,7 @@ def _names(facts: bytes, now_s: float, *, unique: bool, doubted: bool) -> tuple[
     timed = f"{name}-{int(now_s // _SERVES_S)}"
     if not unique:
         return timed, timed
-    return name, name if doubted else timed
+    return name, f"{name}-w{int(now_s // _CLEARED_SERVES_S)}" if doubted else timed
 
 
 def _is_half_signed(request: PolicyRequest) -> bool:

@@ -78,10 +78,6 @@ class AttentionStore(Protocol):
         """Call a message unknown whose lease ran out while it was sent; None when it is in any other state."""
         ...
 
-    def claim_message(self, message_id: MessageId, owner: str, until: datetime) -> Message | None:
-        """Lease a queued message for delivery and count the attempt; None when it is not to be sent now."""
-        ...
-
     def settle_message(
         self,
         message_id: MessageId,

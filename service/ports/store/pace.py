@@ -14,6 +14,10 @@ class PaceStore(Protocol):
         """Take one turn to call a platform, or learn when there may be one."""
         ...
 
+    def busy(self) -> int:
+        """Count the steps at platforms and the deliveries that workers are at just now."""
+        ...
+
     def slow_down(self, connection: ConnectionId, retry_after: timedelta) -> None:
         """Note that the platform asked for no call in that time."""
         ...

@@ -16,6 +16,7 @@ from service.ports.store.attention import AttentionStore
 from service.ports.store.bitcoin import BitcoinStore
 from service.ports.store.blinding import BlindingStore
 from service.ports.store.clearances import ClearanceStore
+from service.ports.store.deliveries import DeliveryStore
 from service.ports.store.findings import FindingStore
 from service.ports.store.forensics import ForensicStore
 from service.ports.store.incidents import IncidentStore
@@ -81,6 +82,11 @@ class UnitOfWork(Protocol):
     @property
     def lines(self) -> LineStore:
         """Connections whose platform does not answer: for the containment worker."""
+        ...
+
+    @property
+    def deliveries(self) -> DeliveryStore:
+        """Which message may be sent now: for the containment worker."""
         ...
 
     @property

@@ -1,26 +1,29 @@
 """How fast a platform is called, over all workers: its own rate, what a 429 asks for, and what tightens first."""
 
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from typing import cast
 
 import pytest
 
 from service.custody.standard.calls import StandardCalls
-from service.domain.errors import CallDeferredError
+from service.domain.account import AccountRef
+from service.domain.errors import CallDeferredError, UnknownOutcomeError
 from service.domain.ids import ConnectionId
 from service.domain.plan import Step, StepState
 from service.flow import contain
-from service.flow.contain import Hands
-from service.ports.custody import ConnectionConfig, ContainmentCalls
+from service.flow.contain import LEASE, Hands
+from service.ports.custody import ConnectionConfig, ContainmentCalls, GateHolds, Unpaced
 from service.store.gate_holds import SqlGateHolds
 from tests.integration.containment.conftest import Scene
 from tests.integration.containment.test_outage import SECRET, incident_on
 from tests.support.recording_platform import RecordingPlatform, serving
 from workers.lines import Lines
-from workers.pace import Turns
+from workers.pace import CHILDREN_BUT_ONE, SHORT_PATIENCE_S, Turns
 
 pytestmark = pytest.mark.servers
 MAIN = ConnectionId("main")
@@ -52,7 +55,7 @@ def states(scene: Scene, held: list[Step]) -> set[StepState]:
     return {scene.step(step.id).state for step in held}
 
 
-def turns(scene: Scene, *, urgent: bool) -> Callable[[float], None]:
+def turns(scene: Scene, *, urgent: bool) -> Callable[[float], float | None]:
     return Turns(scene.db, MAIN, lambda: urgent, lambda _: None).turn
 
 
@@ -98,6 +101,36 @@ def test_what_tightens_goes_before_everything_else(scene: Scene) -> None:
         turns(scene, urgent=True)(RATE)
     with pytest.raises(CallDeferredError):
         turns(scene, urgent=False)(RATE)
+
+
+def test_who_has_the_last_free_child_waits_for_an_answer_for_a_short_while(scene: Scene) -> None:
+    held = incident_on(scene, MAIN, CHILDREN_BUT_ONE + 1)
+    turn = turns(scene, urgent=True)
+    for free, step in enumerate(held):
+        assert turn(RATE) is None, f"{free} children are busy"
+        with scene.db.begin() as uow:
+            assert uow.plans.claim(step.id, owner=f"child-{free}", lease=LEASE) is not None
+    assert turn(RATE) == SHORT_PATIENCE_S
+    scene.clock.pass_by(LEASE + timedelta(seconds=1))
+    assert turn(RATE) is None
+    assert Turns(scene.db, MAIN, poll=True).turn(RATE) == SHORT_PATIENCE_S, "a poll is asked again anyway"
+
+
+def test_patience_is_as_short_as_told() -> None:
+    """A platform that takes the connection and answers nothing, for a caller with little patience."""
+
+    class Hurried(Unpaced):
+        def turn(self, per_s: float) -> float:
+            return 0.05 + 0 * per_s
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        base = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        settings = {"action_url": f"{base}/action", "status_url": f"{base}/status"}
+        config = ConnectionConfig(MAIN, "standard", settings, lambda _: SECRET, (), pace=Hurried())
+        calls = StandardCalls(config, cast("GateHolds", None))
+        with pytest.raises(UnknownOutcomeError):
+            calls.hold_outgoing(AccountRef(MAIN, "a"), key="key-1")
+        calls.close()
 
 
 def test_a_step_without_a_turn_is_put_off_and_comes_again(scene: Scene) -> None:

@@ -174,7 +174,10 @@ def test_a_channel_that_is_away_is_tried_again_and_then_given_up(
     assert channels["page"].errors == []
     (row,) = rows(ready, messages, id=page.id)
     assert (row.state, row.attempt) == ("failed", len(RETRY_AFTER_S) + 1)
-    assert len(channels["mail"].letters) == 1, "long before it was given up, he was reached by mail"
+    told = [letter for letter in channels["mail"].letters if letter.subject.startswith("[channel]")]
+    assert all("page has taken no message since" in letter.body for letter in told)
+    assert sorted(letter.recipient for letter in told) == ["p0@example.org", "p1@example.org"], "who is on call knows"
+    assert len(channels["mail"].letters) == len(told) + 1, "long before it was given up, he was reached by mail"
 
 
 def test_a_worker_that_dies_with_a_message_in_hand_leaves_it_unknown(

@@ -178,9 +178,12 @@ def test_an_answer_serves_for_minutes_and_the_payment_stays_one() -> None:
     assert late.activity.transaction == first.activity.transaction
 
 
-def test_a_doubt_about_a_half_signed_transaction_waits_for_people_however_long() -> None:
+def test_a_doubt_about_a_half_signed_transaction_waits_for_people_and_what_they_cleared_ends() -> None:
     told = policy_request(spendAmount=1)
-    assert asked(told).request_id == asked(told, later_s=86_400).request_id
+    first, next_day, next_week = asked(told), asked(told, later_s=86_400), asked(told, later_s=7 * 86_400)
+    assert first.request_id == next_day.request_id
+    assert next_week.request_id != first.request_id, "a clearance of these bytes does not serve for ever"
+    assert next_week.activity.transaction == first.activity.transaction
 
 
 def test_without_a_half_signed_transaction_nothing_of_an_earlier_payment_serves() -> None:

@@ -164,7 +164,7 @@ def test_a_call_without_a_turn_is_not_made_and_a_question_is_not_cannot_tell() -
         ("", 5, 5),
         ("soon", 5, 5),
         ("9" * 30, 5, 5),
-        (format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True), 3500, 3600),
+        (format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True), 1800, 3600),
         ("Thu, 01 Jan 1970 00:00:00 GMT", 1, 1),
     ],
 )
