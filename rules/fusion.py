@@ -63,6 +63,7 @@ from rules.features.frame import (
     N_PRIOR,
     N_RAW_EVIDENCE,
     N_SPELLS,
+    N_SUMS,
     N_USD,
     N_WEIGHT,
     R_CALIBRATED,
@@ -308,6 +309,7 @@ def _add_up(f: Frame, s: Shared, group: int, told: int) -> float:
         decades = log10(1.0 + evidence)
         f.result[J_CLASSES + CLASS_OF_GROUP[group]] += decades
         decades *= s.hazard[WEIGHT_AT + CLASS_OF_GROUP[group]]
+    f.now[N_SUMS + group] = decades
     scale = decades / whole
     members = told & _MEMBERS[group]
     while members != 0:

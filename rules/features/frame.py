@@ -91,9 +91,11 @@ N_LIKELIHOOD: Final = 60
 N_PRIOR: Final = 61
 """Of the fusion: evidence of the own size and of the size for everybody, the chances that either is odd, the likelihood
 ratio of the own size, and the chance that the payment is odd before its size is looked at."""
-N_LISTED: Final = 64
+N_SUMS: Final = 64
+"""From here on the evidence of each group of features in decades, by number of group."""
+N_LISTED: Final = 112
 """From here on the features that have a part of the score, ``now[N_PARTS]`` of them."""
-NOW_WIDTH: Final = 136
+NOW_WIDTH: Final = 184
 
 R_RAW: Final = 0
 R_P: Final = 1
