@@ -92,6 +92,13 @@ def destination_in_force(
     return max(genuine, key=lambda d: d.active_from, default=None)
 
 
+def shown_destinations(shown: object) -> list[tuple[str, str]]:
+    """Return the (chain, descriptor) pairs that a step's parameters show. Raises ApprovalError when they are no list."""
+    if not isinstance(shown, list):
+        raise ApprovalError("the step's safe destinations are not a list")
+    return [(str(one.get("chain")), str(one.get("descriptor"))) for one in shown if isinstance(one, dict)]
+
+
 def secret_aad(connection: str, name: str) -> bytes:
     """Return what a connection's sealed secret is bound to: it opens for this connection and name only."""
     return f"connection/{connection}/{name}".encode()

@@ -38,7 +38,7 @@ from service.domain.events import ConnectionLost, StepFailed, StepUnknown, StepV
 from service.domain.ids import AccountId, ConnectionId, StepId
 from service.domain.plan import Effect, Lane, Receipt, Step, StepState, Verdict
 from service.domain.quorum import PreAuthorised
-from service.domain.setup import destination_in_force
+from service.domain.setup import destination_in_force, shown_destinations
 from service.domain.timeline import Entry
 from service.ports.clock import Clock
 from service.ports.custody import ContainmentCalls
@@ -270,7 +270,7 @@ class _Attempt:
         if shown is not None and self._account_id is not None:
             stated = [row.registered for row in uow.registry.destinations(self._account_id)]
             pem = self._hands.votes_key_pem()
-            for chain, descriptor in _pairs(shown):
+            for chain, descriptor in shown_destinations(shown):
                 found = destination_in_force(stated, self._account_id, chain, public_key_pem=pem, now=uow.now)
                 if found is None or found.descriptor != descriptor:
                     raise ApprovalError(f"the safe destination {descriptor} that was approved is no longer in force")
@@ -398,9 +398,3 @@ class _Attempt:
             incident_id=planned.incident_id,
             facts={**own, **(facts or {})},
         )
-
-
-def _pairs(destinations: object) -> list[tuple[str, str]]:
-    if not isinstance(destinations, list):
-        raise ApprovalError("the step's safe destinations are not a list")
-    return [(str(one.get("chain")), str(one.get("descriptor"))) for one in destinations if isinstance(one, dict)]
