@@ -16,6 +16,7 @@ class RejectPending(ContainmentAction):
     name = "reject_pending"
     title = "Reject every transaction that waits for signatures of the multisig {target}"
     effect = Effect.TIGHTENS
+    no_undo_because = "a rejected proposal is gone; the owners propose it anew"
     target_kinds = frozenset({"account"})
     approval = PreAuthorised(confirm_within=timedelta(hours=1))
     blast_radius = OneAccount()
