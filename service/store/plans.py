@@ -8,13 +8,11 @@ transaction, under the row lock that the UPDATE or `FOR UPDATE` holds.
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
-import structlog
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    RowMapping,
     and_,
     bindparam,
     case,
@@ -31,9 +29,10 @@ from sqlalchemy.types import BigInteger, DateTime
 from service.domain.errors import ConflictError, NotFoundError, StaleFenceError
 from service.domain.ids import ApprovalId, ConnectionId, IncidentId, PlanId, StepId, new_id
 from service.domain.incident import IncidentState
-from service.domain.plan import FINISHED, Effect, Lane, Plan, Receipt, Step, StepState, Target, allowed
+from service.domain.plan import FINISHED, Effect, Lane, Plan, Step, StepState, allowed
 from service.domain.settlement import require_unknown
 from service.ports.store.plans import Change, Claim, DueStep
+from service.store.plan_rows import plan_of, row_of, step_of
 from service.store.tables.incident import gate_holds, incidents, plans, steps
 
 _WORKABLE = tuple(s.value for s in (StepState.READY, StepState.RUNNING, StepState.VERIFYING, StepState.UNKNOWN))
@@ -115,12 +114,12 @@ class PlanRepository:
             )
         )
         if plan.steps:
-            self._connection.execute(insert(steps), [_values(step, plan.created_at) for step in plan.steps])
+            self._connection.execute(insert(steps), [row_of(step, plan.created_at) for step in plan.steps])
 
     def of_incident(self, incident_id: IncidentId) -> tuple[Plan, ...]:
         """See the port."""
         rows = self._connection.execute(select(plans).where(plans.c.incident_id == incident_id).order_by(plans.c.id))
-        found = [_plan(row) for row in rows.mappings()]
+        found = [plan_of(row) for row in rows.mappings()]
         every = self.steps_of(incident_id)
         return tuple(replace(plan, steps=tuple(s for s in every if s.plan_id == plan.id)) for plan in found)
 
@@ -141,7 +140,7 @@ class PlanRepository:
         row = self._connection.execute(select(steps).where(steps.c.id == step_id)).mappings().one_or_none()
         if row is None:
             raise NotFoundError(f"there is no step {step_id}")
-        return _step(row)
+        return step_of(row)
 
     def steps_of(self, incident_id: IncidentId) -> tuple[Step, ...]:
         """See the port."""
@@ -174,20 +173,20 @@ class PlanRepository:
         if new in FINISHED:
             values["finished_at"] = self._now
         changed = self._connection.execute(update(steps).where(steps.c.id == step_id).values(**values).returning(steps))
-        return _step(changed.mappings().one())
+        return step_of(changed.mappings().one())
 
     def take_unknown(self, step_id: StepId) -> Step:
         """See the port."""
         require_unknown(self._step_for_update(step_id))
         taken = {"fence": steps.c.fence + 1, "lease_owner": None, "lease_until": None}
         changed = self._connection.execute(update(steps).where(steps.c.id == step_id).values(**taken).returning(steps))
-        return _step(changed.mappings().one())
+        return step_of(changed.mappings().one())
 
     def claim(self, step_id: StepId, *, owner: str, lease: timedelta) -> Claim | None:
         """See the port."""
         values = {"step": step_id, "now": self._now, "lease_owner": owner, "lease_until": self._now + lease}
         found = self._connection.execute(_CLAIM, values).mappings().one_or_none()
-        return None if found is None else Claim(_step(found), found["intent_at"])
+        return None if found is None else Claim(step_of(found), found["intent_at"])
 
     def put_off(self, step_id: StepId, fence: int, until: datetime) -> None:
         """See the port."""
@@ -302,13 +301,13 @@ class PlanRepository:
 
     def _steps(self, condition: ColumnElement[bool]) -> tuple[Step, ...]:
         query = select(steps).where(condition).order_by(steps.c.plan_id, steps.c.position)
-        return tuple(_step(row) for row in self._connection.execute(query).mappings())
+        return tuple(step_of(row) for row in self._connection.execute(query).mappings())
 
     def _step_for_update(self, step_id: StepId) -> Step:
         row = self._connection.execute(select(steps).where(steps.c.id == step_id).with_for_update()).mappings().first()
         if row is None:
             raise NotFoundError(f"there is no step {step_id}")
-        return _step(row)
+        return step_of(row)
 
     def _lock_approval(self, approval_id: ApprovalId) -> None:
         self._connection.execute(
@@ -340,70 +339,3 @@ def _judge(step_id: StepId, old: StepState, new: StepState) -> None:
 
 def _on(connection: ConnectionId, scope: str, value: str) -> ColumnElement[bool]:
     return and_(gate_holds.c.connection_id == connection, gate_holds.c.scope == scope, gate_holds.c.value == value)
-
-
-def _values(step: Step, created_at: datetime) -> dict[str, object]:
-    target = step.target
-    return {
-        "id": step.id,
-        "plan_id": step.plan_id,
-        "incident_id": step.incident_id,
-        "position": step.position,
-        "action": step.action,
-        "target": {
-            "kind": target.kind,
-            "connection": target.connection,
-            "value": target.value,
-            "account": target.account,
-        },
-        "params": dict(step.params),
-        "effect": step.effect.value,
-        "lane": step.lane.value,
-        "state": step.state.value,
-        "idempotency_key": step.idempotency_key,
-        "after": list(step.after),
-        "approval_id": step.approval_id,
-        "reason": step.reason,
-        "trace_id": structlog.contextvars.get_contextvars().get("trace_id"),
-        "created_at": created_at,
-        "ready_at": created_at if step.state is StepState.READY else None,
-    }
-
-
-def _step(row: RowMapping) -> Step:
-    receipt = cast("dict[str, Any] | None", row["receipt"])
-    target = row["target"]
-    return Step(
-        id=StepId(row["id"]),
-        plan_id=PlanId(row["plan_id"]),
-        incident_id=IncidentId(row["incident_id"]),
-        position=row["position"],
-        action=row["action"],
-        target=Target(target["kind"], ConnectionId(target["connection"]), target["value"], target["account"]),
-        params=row["params"],
-        effect=Effect(row["effect"]),
-        lane=Lane(row["lane"]),
-        state=StepState(row["state"]),
-        idempotency_key=row["idempotency_key"],
-        attempt=row["attempt"],
-        fence=row["fence"],
-        after=tuple(StepId(one) for one in row["after"]),
-        approval_id=None if row["approval_id"] is None else ApprovalId(row["approval_id"]),
-        receipt=None if receipt is None else Receipt(receipt["reference"], receipt["facts"]),
-        reason=row["reason"],
-        deadline_at=row["deadline_at"],
-    )
-
-
-def _plan(row: RowMapping) -> Plan:
-    return Plan(
-        id=PlanId(row["id"]),
-        incident_id=IncidentId(row["incident_id"]),
-        playbook=row["playbook"],
-        playbook_digest=row["playbook_digest"],
-        policy_digest=row["policy_digest"],
-        compromised=row["compromised"],
-        digest=row["digest"],
-        created_at=row["created_at"],
-        steps=(),
-    )
