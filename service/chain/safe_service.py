@@ -31,6 +31,7 @@ class _Told(msgspec.Struct):
     to: Address
     value: Number
     operation: int
+    gas_price: int | Number | None = msgspec.field(name="gasPrice", default=None)
     data: Hex | None = None
 
 
@@ -136,4 +137,5 @@ def _queued(told: _Told) -> Queued:
     if value > MAX_UNITS:
         raise UnavailableError("the Safe transaction service tells an amount that nobody can pay")
     data = bytes.fromhex((told.data or "0x")[2:])
-    return Queued(int(told.nonce), told.to.lower(), value, data, told.operation)
+    refunds = told.gas_price is None or int(told.gas_price) != 0  # Safe pays where gasPrice > 0; untold is not zero
+    return Queued(int(told.nonce), told.to.lower(), value, data, told.operation, refunds)

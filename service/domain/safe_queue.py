@@ -28,10 +28,13 @@ class Queued:
     value: int
     data: bytes
     operation: int
+    refunds: bool
+    """Whether the Safe pays for its gas: to anybody, in any token, at any price the transaction names."""
 
     def moves_nothing(self, safe: str) -> bool:
-        """Say whether it is a rejection: an empty call of the Safe to itself."""
-        return self.to == safe.lower() and not self.value and not self.data and not self.operation
+        """Say whether it is a rejection: an empty call of the Safe to itself that refunds no gas."""
+        empty = not (self.value or self.data or self.operation or self.refunds)
+        return empty and self.to == safe.lower()
 
 
 def rejection(chain_id: int, safe: str, nonce: int) -> SafeTransaction:
