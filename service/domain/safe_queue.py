@@ -37,6 +37,23 @@ class Queued:
         return empty and self.to == safe.lower()
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What waits with `nonce` or one of the MOST_AHEAD - 1 after it."""
+
+    nonce: int
+    queued: tuple[Queued, ...]
+    whole: bool
+    """Whether the service told all; an owner can flood it with rejections that differ in their gas alone."""
+
+    def to_reject(self, safe: str) -> range:
+        """Return the nonces up to the last at which something moves, or may move where not all was told."""
+        if not self.whole:
+            return range(self.nonce, self.nonce + MOST_AHEAD)
+        moving = [one.nonce for one in self.queued if not one.moves_nothing(safe)]
+        return range(self.nonce, max(moving, default=self.nonce - 1) + 1)
+
+
 def rejection(chain_id: int, safe: str, nonce: int) -> SafeTransaction:
     """Return the transaction that uses up a nonce and does nothing."""
     return SafeTransaction(chain_id, safe, safe, b"", nonce)

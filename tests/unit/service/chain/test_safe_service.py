@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from service.chain.safe_service import HttpSafeService
 from service.domain.errors import InputError, RefusedByOtherSideError, UnavailableError, UnknownOutcomeError
 from service.domain.safe import SafeTransaction
-from service.domain.safe_queue import MOST_AHEAD, Queued, checksummed, rejection
+from service.domain.safe_queue import MOST_AHEAD, Queued, Waiting, checksummed, rejection
 
 ENDPOINT = "https://safes.example/SECRETKEY"
 SAFE = "0x" + "ab" * 20
@@ -59,10 +59,8 @@ def test_what_waits_is_asked_for_in_a_window_and_what_is_told_beyond_it_is_dropp
         results = [told(), told(nonce="8", data="0x01", operation=1), told(nonce=7 + MOST_AHEAD), told(nonce=6)]
         return httpx.Response(200, json={"results": results})
 
-    assert service(handle).pending(SAFE, 7) == [
-        Queued(7, OWNER, 5, b"", 0, refunds=False),
-        Queued(8, OWNER, 5, b"\x01", 1, refunds=False),
-    ]
+    first, second = Queued(7, OWNER, 5, b"", 0, refunds=False), Queued(8, OWNER, 5, b"\x01", 1, refunds=False)
+    assert service(handle).pending(SAFE, 7) == Waiting(7, (first, second), whole=True)
     assert seen[0].url.path == f"/SECRETKEY/api/v1/safes/{to_checksum_address(SAFE)}/multisig-transactions/"
     assert dict(seen[0].url.params)["nonce__gte"] == "7"
 
@@ -87,8 +85,13 @@ def test_an_answer_in_another_form_is_no_answer(wrong: dict[str, object]) -> Non
 @pytest.mark.parametrize(("price", "nothing"), [("0", True), (0, True), ("1", False), (1, False), (None, False)])
 def test_an_empty_call_that_refunds_gas_is_a_payment(price: object, *, nothing: bool) -> None:
     empty = told(to=SAFE, value="0", gasPrice=price, baseGas="1000000000000", refundReceiver=OWNER)
-    (queued,) = service(says(200, {"results": [empty]})).pending(SAFE, 7)
-    assert queued.moves_nothing(SAFE) is nothing
+    waiting = service(says(200, {"results": [empty]})).pending(SAFE, 7)
+    assert list(waiting.to_reject(SAFE)) == ([] if nothing else [7])
+
+
+def test_where_not_all_was_told_every_nonce_is_rejected() -> None:
+    page = {"results": [told(to=SAFE, value="0")], "next": f"{ENDPOINT}/more"}
+    assert service(says(200, page)).pending(SAFE, 7).to_reject(SAFE) == range(7, 7 + MOST_AHEAD)
 
 
 def test_who_signed_it_there() -> None:
