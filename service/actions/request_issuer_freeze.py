@@ -26,6 +26,7 @@ class RequestIssuerFreeze(ContainmentAction):
     approval = Quorum.of(2, Role.APPROVER)
     blast_radius = OneAccount()
     deadline = timedelta(hours=1)
+    can_be_asked = False
     params: ClassVar[Mapping[str, str]] = dict.fromkeys(
         ("issuer", "channel", "recipient", "subject", "letter", "facts"), _PLANNED
     )

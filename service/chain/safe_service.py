@@ -5,7 +5,7 @@ computed. An answer that was lost after sending is an unknown outcome, settled b
 and typed before use; redirects are not followed. The URL may carry a key and is therefore in no message.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 import httpx
@@ -14,7 +14,7 @@ import msgspec
 from service.domain.errors import RefusedByOtherSideError, UnavailableError, UnknownOutcomeError
 from service.domain.evm import MAX_UNITS
 from service.domain.safe import SafeTransaction
-from service.domain.safe_queue import MOST_AHEAD, Queued, checksummed, proposal
+from service.domain.safe_queue import MOST_AHEAD, Queued, Waiting, checksummed, proposal
 
 _TIMEOUT: Final = httpx.Timeout(10.0, connect=3.0)
 _MAX_ANSWER_BYTES: Final = 4_000_000
@@ -31,11 +31,13 @@ class _Told(msgspec.Struct):
     to: Address
     value: Number
     operation: int
+    gas_price: int | Number | None = msgspec.field(name="gasPrice", default=None)
     data: Hex | None = None
 
 
 class _Page(msgspec.Struct):
     results: list[_Told]
+    next: str | None = None
 
 
 class _Signed(msgspec.Struct):
@@ -57,7 +59,7 @@ class HttpSafeService:
         """Give the connections back."""
         self._client.close()
 
-    def pending(self, safe: str, nonce: int) -> Sequence[Queued]:
+    def pending(self, safe: str, nonce: int) -> Waiting:
         """Return what waits with this nonce or one of the next; see the port."""
         asked: dict[str, str | int] = {
             "executed": "false",
@@ -68,8 +70,10 @@ class HttpSafeService:
         raw = self._read(f"/api/v1/safes/{checksummed(safe)}/multisig-transactions/", asked)
         if raw is None:
             raise UnavailableError(f"the Safe transaction service does not know {safe}")
-        found = [_queued(one) for one in _decoded(raw, _Page).results]
-        return [one for one in found if nonce <= one.nonce < nonce + MOST_AHEAD]
+        page = _decoded(raw, _Page)
+        found = (_queued(one) for one in page.results)
+        ahead = tuple(one for one in found if nonce <= one.nonce < nonce + MOST_AHEAD)
+        return Waiting(nonce, ahead, whole=page.next is None)
 
     def signed_by(self, made: SafeTransaction) -> frozenset[str] | None:
         """Return which owners signed it there; None where the service does not know it."""
@@ -136,4 +140,5 @@ def _queued(told: _Told) -> Queued:
     if value > MAX_UNITS:
         raise UnavailableError("the Safe transaction service tells an amount that nobody can pay")
     data = bytes.fromhex((told.data or "0x")[2:])
-    return Queued(int(told.nonce), told.to.lower(), value, data, told.operation)
+    refunds = told.gas_price is None or int(told.gas_price) != 0  # Safe pays where gasPrice > 0; untold is not zero
+    return Queued(int(told.nonce), told.to.lower(), value, data, told.operation, refunds)

@@ -28,10 +28,30 @@ class Queued:
     value: int
     data: bytes
     operation: int
+    refunds: bool
+    """Whether the Safe pays for its gas: to anybody, in any token, at any price the transaction names."""
 
     def moves_nothing(self, safe: str) -> bool:
-        """Say whether it is a rejection: an empty call of the Safe to itself."""
-        return self.to == safe.lower() and not self.value and not self.data and not self.operation
+        """Say whether it is a rejection: an empty call of the Safe to itself that refunds no gas."""
+        empty = not (self.value or self.data or self.operation or self.refunds)
+        return empty and self.to == safe.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What waits with `nonce` or one of the MOST_AHEAD - 1 after it."""
+
+    nonce: int
+    queued: tuple[Queued, ...]
+    whole: bool
+    """Whether the service told all; an owner can flood it with rejections that differ in their gas alone."""
+
+    def to_reject(self, safe: str) -> range:
+        """Return the nonces up to the last at which something moves, or may move where not all was told."""
+        if not self.whole:
+            return range(self.nonce, self.nonce + MOST_AHEAD)
+        moving = [one.nonce for one in self.queued if not one.moves_nothing(safe)]
+        return range(self.nonce, max(moving, default=self.nonce - 1) + 1)
 
 
 def rejection(chain_id: int, safe: str, nonce: int) -> SafeTransaction:

@@ -5,7 +5,8 @@ Rules (design D2, D4, D5):
 - A step is worked on under a lease with a fencing token; no transaction is held while the other side is asked.
 - Before the first call the intent is committed. Whoever finds an intent without a receipt (the answer was lost, or the
   worker died) asks the other side first: holds → done; does not hold → call again under the same idempotency key; cannot
-  tell → `unknown`, people are paged and the question is asked again later. Nothing is ever repeated blindly.
+  tell → `unknown`, people are paged and the question is asked again later. Nothing is ever repeated blindly. Where
+  nobody can ever be asked, the intent is taken back after a call that surely did nothing.
 - A loosening or irreversible step, and any other that has an approval, runs only after the votes were verified here, in
   the executing worker, against the pinned key and for exactly the row that is about to run.
 - A platform that answers nothing is tried by one step at a time with growing pauses, and people are paged
@@ -24,6 +25,7 @@ from typing import Final
 import structlog
 
 from service.actions.base import ActionContext, ContainmentAction
+from service.domain import pauses
 from service.domain.account import AccountRef
 from service.domain.authorisation import check
 from service.domain.errors import (
@@ -51,10 +53,6 @@ from service.ports.store.unit import Database, UnitOfWork
 MOST_ATTEMPTS: Final = 12
 LEASE: Final = timedelta(seconds=6)
 """A living worker renews it; a dead one is noticed when it ends."""
-_LONGEST_GAP: Final = timedelta(seconds=15)
-_ASKED_AT_LEAST: Final = 100
-"""How often an effect is asked for within its deadline; a long deadline is not spent on asking every 15 seconds."""
-_LONGEST_DOUBT: Final = timedelta(minutes=5)
 
 log = structlog.get_logger(__name__)
 
@@ -229,7 +227,7 @@ class _Attempt:
         except Exception as error:
             # Whatever it was, the call may have reached the other side.
             if isinstance(error, PortcullisError) and error.retry is RetryKind.LATER:
-                self._write(Change(StepState.RUNNING, reason=str(error), due_at=self._later(error.retry_after_s)))
+                self._try_later(error)
                 return
             log.warning("step.answer_lost", step_id=self._step.id, error=type(error).__name__, exc_info=error)
             self._ask_what_happened(ctx, fresh=True)
@@ -245,14 +243,14 @@ class _Attempt:
         self._called = True
 
     def _authorised(self) -> bool:
-        planned = self._step
-        if self._action.effect is Effect.TIGHTENS and planned.approval_id is None:
+        approval = self._step.approval_id
+        if self._action.effect is Effect.TIGHTENS and approval is None:
             return True
         try:
             with self._hands.db.begin() as uow:
                 self._require_authority(uow)
         except ApprovalError as error:
-            self._refuse("step.not_authorised", f"not authorised: {error}", {"approval": planned.approval_id or ""})
+            self._refuse("step.not_authorised", f"not authorised: {error}", {"approval": approval or ""})
             return False
         return True
 
@@ -354,7 +352,7 @@ class _Attempt:
     def _doubt(self, reason: str) -> None:
         """Become `unknown` and ask again later; people are told once."""
         now = self._hands.clock.now()
-        due_at = now + min(max((now - self._began) / 4, timedelta(seconds=5)), _LONGEST_DOUBT)
+        due_at = now + pauses.in_doubt(now - self._began)
         change = Change(StepState.UNKNOWN, reason=reason, verdict=Verdict.CANNOT_TELL, due_at=due_at)
         with self._hands.db.begin() as uow:
             uow.plans.write(self._step.id, self._step.fence, change)
@@ -370,16 +368,21 @@ class _Attempt:
         else:
             self._doubt(str(error))
 
+    def _try_later(self, error: PortcullisError) -> None:
+        due_at, asked = self._later(error.retry_after_s), self._action.can_be_asked
+        if not asked:
+            pause = pauses.of_attempts(MOST_ATTEMPTS - self._step.attempt, self._action.deadline)
+            due_at = self._hands.clock.now() + pause
+        self._write(Change(StepState.RUNNING, reason=str(error), due_at=due_at, did_nothing=not asked))
+
     def _write(self, change: Change, *, keep_lease: bool = False) -> None:
         with self._hands.db.begin() as uow:
             uow.plans.write(self._step.id, self._step.fence, change, keep_lease=keep_lease)
         self._state = change.state
 
     def _later(self, wanted_s: float | None) -> datetime:
-        elapsed = self._hands.clock.now() - self._began
-        pause = timedelta(seconds=wanted_s) if wanted_s is not None else elapsed / 4
-        longest = max(_LONGEST_GAP, self._action.deadline / _ASKED_AT_LEAST)
-        return self._hands.clock.now() + min(max(pause, timedelta(seconds=0.3)), longest)
+        now = self._hands.clock.now()
+        return now + pauses.until_next(now - self._began, self._action.deadline, wanted_s)
 
     @property
     def sentence(self) -> str:
@@ -387,14 +390,7 @@ class _Attempt:
         return self._action.title.format(target=self._step.target.value)
 
     def _entry(self, uow: UnitOfWork, kind: str, sentence: str, facts: Mapping[str, object] | None = None) -> Entry:
-        planned = self._step
+        planned, by = self._step, self._hands.lane.value
         own = {"action": planned.action, "target": planned.target.value, "connection": planned.target.connection}
-        return Entry(
-            kind=kind,
-            at=uow.now,
-            subject=planned.id,
-            sentence=sentence,
-            by=self._hands.lane.value,
-            incident_id=planned.incident_id,
-            facts={**own, **(facts or {})},
-        )
+        on, told = planned.incident_id, {**own, **(facts or {})}
+        return Entry(kind=kind, at=uow.now, subject=planned.id, sentence=sentence, by=by, incident_id=on, facts=told)

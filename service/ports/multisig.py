@@ -7,13 +7,12 @@ block took too long or an endpoint is not believed, UnknownOutcomeError when an 
 where the vault's owners are too few or a part is not configured.
 """
 
-from collections.abc import Sequence
 from typing import Protocol
 
 from service.domain.ids import AccountId
 from service.domain.plan import Receipt, Verdict
 from service.domain.safe import SafeTransaction
-from service.domain.safe_queue import Queued
+from service.domain.safe_queue import Waiting
 
 
 class MultisigControl(Protocol):
@@ -69,7 +68,7 @@ class MultisigControl(Protocol):
 class SafeService(Protocol):
     """A Safe transaction service of one chain: where owners leave proposals and signatures for each other."""
 
-    def pending(self, safe: str, nonce: int) -> Sequence[Queued]:
+    def pending(self, safe: str, nonce: int) -> Waiting:
         """Return what waits with this nonce or one of the MOST_AHEAD - 1 after it. Raises UnavailableError."""
         ...
 

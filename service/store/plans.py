@@ -220,6 +220,8 @@ class PlanRepository:
         for name in ("reason", "verdict", "deadline_at", "confirm_by"):
             if (value := getattr(change, name)) is not None:
                 values[name] = value
+        if change.did_nothing:
+            values["intent_at"] = None
         if change.state in FINISHED:
             values["finished_at"] = self._now
         self._moved(step_id, fence, change.state, values)

@@ -169,9 +169,8 @@ class Outgoing:
 
     def _rejections(self, nonce: int) -> Iterator[Request]:
         """Yield a rejection for each nonce from the Safe's own to the last at which something waits."""
-        told = self._required().pending(self.safe.address, nonce)
-        waiting = [one.nonce for one in told if not one.moves_nothing(self.safe.address)]
-        for number in range(nonce, max(waiting, default=nonce - 1) + 1):
+        waiting = self._required().pending(self.safe.address, nonce)
+        for number in waiting.to_reject(self.safe.address):
             made = rejection(self.safe.guardian.chain_id, self.safe.address, number)
             yield made, SafeRejection(self.safe.account, self.safe.address, made.to, made.value, made.data)
 

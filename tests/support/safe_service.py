@@ -90,10 +90,10 @@ class FakeSafeService:
         ]
         return 200, {"count": len(found), "next": None, "results": found}
 
-    def waits(self, to: str, nonce: int, *, value: int = 0, data: str | None = None) -> None:
+    def waits(self, to: str, nonce: int, *, value: int = 0, data: str | None = None, gas_price: int = 0) -> None:
         """Lay a proposal of somebody else into the queue."""
-        blank = {"safeTxGas": "0", "baseGas": "0", "gasPrice": "0", "gasToken": ZERO, "refundReceiver": ZERO}
-        told = {"to": to, "value": str(value), "data": data, "operation": 0, "nonce": nonce, **blank}
+        gas = {"safeTxGas": "0", "baseGas": "0", "gasPrice": str(gas_price), "gasToken": ZERO, "refundReceiver": ZERO}
+        told = {"to": to, "value": str(value), "data": data, "operation": 0, "nonce": nonce, **gas}
         self.known[f"0x{len(self.known):064x}"] = {**told, "confirmations": []}
 
     def _confirmed(self, name: str, owner: str, signature: str) -> None:

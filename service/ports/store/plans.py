@@ -21,7 +21,7 @@ class Claim:
     step: Step
     """As it was when claimed; its `fence` is the one to write with."""
     intent_at: datetime | None
-    """When an earlier attempt committed itself to the call; None: the other side was never called."""
+    """When an earlier attempt committed itself to the call; None: no call reached the other side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,8 @@ class Change:
     """When the sweeper looks at the step again; None: not before an event."""
     deadline_at: datetime | None = None
     confirm_by: datetime | None = None
+    did_nothing: bool = False
+    """The call is known to have reached nobody: the intent is taken back, and the next attempt does not ask first."""
 
 
 @dataclass(frozen=True, slots=True)

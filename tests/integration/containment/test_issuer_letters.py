@@ -36,7 +36,7 @@ from tests.integration.hsm.tokens import set_up
 from tests.support.authority import SETUP_TOKEN, House, house_on
 from tests.support.fakes import FakePlatform, Ledger
 from tests.support.incidents import CONNECTION, THIEF, add_account, add_connection, add_incident
-from tests.support.receivers import Mailbox, running_mailbox
+from tests.support.receivers import Mailbox, free_port, running_mailbox
 from tests.support.servers import SoftHsm
 from workers.letters import signed
 
@@ -222,6 +222,47 @@ def test_a_lost_answer_is_not_sent_again_and_waits_for_people(
         house.clock.pass_by(timedelta(minutes=10))
     assert scene.step(step.id).state is StepState.UNKNOWN
     assert len(mailbox.mails) == 1
+
+
+@pytest.mark.parametrize("trouble", ["nobody listens", "450 greylisted, try again"])
+def test_a_mail_server_that_took_nothing_is_tried_again_and_gets_it_once(
+    scene: Scene, house: House, mailbox: Mailbox, theft: Callable[..., IncidentId], trouble: str
+) -> None:
+    incident = theft("0xfeed")
+    respond.plan(scene.desk, incident)
+    step = the_letter(scene, incident)
+    approved(scene, house, step)
+    well = (mailbox.port, mailbox.rcpt_answer)
+    if trouble == "nobody listens":
+        mailbox.port = free_port()
+    else:
+        mailbox.rcpt_answer = trouble
+    for _ in range(4):
+        contain.step(scene.hands(), step.id)
+        house.clock.pass_by(timedelta(minutes=1))
+    waits = scene.step(step.id)
+    assert (waits.state, waits.attempt, mailbox.mails) == (StepState.RUNNING, 4, [])
+    mailbox.port, mailbox.rcpt_answer = well
+    for _ in range(2):
+        contain.step(scene.hands(), step.id)
+        house.clock.pass_by(timedelta(minutes=10))
+    assert scene.step(step.id).state is StepState.DONE
+    assert sent(mailbox)["Message-ID"]
+
+
+def test_a_mail_server_that_stays_away_ends_it_with_the_reason_not_in_doubt(
+    scene: Scene, house: House, mailbox: Mailbox, theft: Callable[..., IncidentId]
+) -> None:
+    incident = theft("0xfeed")
+    respond.plan(scene.desk, incident)
+    step = the_letter(scene, incident)
+    approved(scene, house, step)
+    mailbox.port = free_port()
+    for _ in range(contain.MOST_ATTEMPTS + 1):
+        contain.step(scene.hands(), step.id)
+        house.clock.pass_by(timedelta(minutes=30))
+    found = scene.step(step.id)
+    assert (found.state, "given up after 12 attempts" in (found.reason or "")) == (StepState.REFUSED, True)
 
 
 def test_a_refused_recipient_and_a_channel_that_is_no_mail_fail_with_the_reason(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from service.chain.safe_service import HttpSafeService
 from service.domain.errors import InputError, RefusedByOtherSideError, UnavailableError, UnknownOutcomeError
 from service.domain.safe import SafeTransaction
-from service.domain.safe_queue import MOST_AHEAD, Queued, checksummed, rejection
+from service.domain.safe_queue import MOST_AHEAD, Queued, Waiting, checksummed, rejection
 
 ENDPOINT = "https://safes.example/SECRETKEY"
 SAFE = "0x" + "ab" * 20
@@ -40,7 +40,15 @@ def fails(error: type[httpx.HTTPError]) -> Handler:
 
 
 def told(**changes: object) -> dict[str, object]:
-    return {"nonce": 7, "to": OWNER, "value": "5", "operation": 0, "data": None, "more": "ignored"} | changes
+    return {
+        "nonce": 7,
+        "to": OWNER,
+        "value": "5",
+        "operation": 0,
+        "data": None,
+        "gasPrice": "0",
+        "more": "ignored",
+    } | changes
 
 
 def test_what_waits_is_asked_for_in_a_window_and_what_is_told_beyond_it_is_dropped() -> None:
@@ -51,7 +59,8 @@ def test_what_waits_is_asked_for_in_a_window_and_what_is_told_beyond_it_is_dropp
         results = [told(), told(nonce="8", data="0x01", operation=1), told(nonce=7 + MOST_AHEAD), told(nonce=6)]
         return httpx.Response(200, json={"results": results})
 
-    assert service(handle).pending(SAFE, 7) == [Queued(7, OWNER, 5, b"", 0), Queued(8, OWNER, 0 + 5, b"\x01", 1)]
+    first, second = Queued(7, OWNER, 5, b"", 0, refunds=False), Queued(8, OWNER, 5, b"\x01", 1, refunds=False)
+    assert service(handle).pending(SAFE, 7) == Waiting(7, (first, second), whole=True)
     assert seen[0].url.path == f"/SECRETKEY/api/v1/safes/{to_checksum_address(SAFE)}/multisig-transactions/"
     assert dict(seen[0].url.params)["nonce__gte"] == "7"
 
@@ -65,11 +74,24 @@ def test_what_waits_is_asked_for_in_a_window_and_what_is_told_beyond_it_is_dropp
         {"data": "0x0"},
         {"nonce": "many"},
         {"operation": "call"},
+        {"gasPrice": "-1"},
     ],
 )
 def test_an_answer_in_another_form_is_no_answer(wrong: dict[str, object]) -> None:
     with pytest.raises(UnavailableError):
         service(says(200, {"results": [told(**wrong)]})).pending(SAFE, 7)
+
+
+@pytest.mark.parametrize(("price", "nothing"), [("0", True), (0, True), ("1", False), (1, False), (None, False)])
+def test_an_empty_call_that_refunds_gas_is_a_payment(price: object, *, nothing: bool) -> None:
+    empty = told(to=SAFE, value="0", gasPrice=price, baseGas="1000000000000", refundReceiver=OWNER)
+    waiting = service(says(200, {"results": [empty]})).pending(SAFE, 7)
+    assert list(waiting.to_reject(SAFE)) == ([] if nothing else [7])
+
+
+def test_where_not_all_was_told_every_nonce_is_rejected() -> None:
+    page = {"results": [told(to=SAFE, value="0")], "next": f"{ENDPOINT}/more"}
+    assert service(says(200, page)).pending(SAFE, 7).to_reject(SAFE) == range(7, 7 + MOST_AHEAD)
 
 
 def test_who_signed_it_there() -> None:
@@ -121,6 +143,6 @@ def test_a_wrong_address_is_an_error_and_a_rejection_moves_nothing() -> None:
         checksummed("0x12")
     made = rejection(1, SAFE, 3)
     assert (made.to, made.value, made.data, made.nonce) == (SAFE, 0, b"", 3)
-    assert Queued(3, made.to, made.value, made.data, 0).moves_nothing(SAFE)
-    assert not Queued(3, made.to, 1, b"", 0).moves_nothing(SAFE)
-    assert not Queued(3, made.to, 0, b"", 1).moves_nothing(SAFE)
+    assert Queued(3, made.to, made.value, made.data, 0, refunds=False).moves_nothing(SAFE)
+    assert not Queued(3, made.to, 1, b"", 0, refunds=False).moves_nothing(SAFE)
+    assert not Queued(3, made.to, 0, b"", 1, refunds=False).moves_nothing(SAFE)
