@@ -12,7 +12,7 @@ from functools import partial
 from typing import Final
 
 from service.domain.ids import ConnectionId
-from service.ports.custody import ConnectionConfig, ContainmentCalls, HoldsLine, Pace, Unpaced
+from service.ports.custody import Capability, ConnectionConfig, ContainmentCalls, HoldsLine, Pace, Unpaced
 
 LONGEST: Final = 300.0
 """Seconds."""
@@ -64,6 +64,11 @@ class Lines:
     def heard(self, connection: ConnectionId) -> bool | None:
         """Say whether the platform answered when it was last called, None when it was not; asking forgets it."""
         return self._heard.pop(connection, None)
+
+    def ours(self, connection: ConnectionId) -> frozenset[Capability]:
+        """Return what our own gate does for a connection; nothing while it was never worked on here."""
+        kept = self._kept.get(connection)
+        return frozenset() if kept is None else kept.calls.ours
 
     def close(self) -> None:
         """Let go of every line."""

@@ -112,6 +112,8 @@ def containment_root(settings: Settings) -> WorkerRoot:
         platform=partial(_calls, db, token, lines),
         heard=lines.heard,
         hurry=lines.hurry,
+        may_call=partial(_require_open, db),
+        ours=lines.ours,
         outside=SignedMail(partial(_channels, db, token), partial(signed, token)),
     )
     desk = Desk(db, actions, load(actions, settings.extra_playbooks), pem)
@@ -216,8 +218,11 @@ def _votes_key(settings: Settings) -> bytes:
 
 def _calls(db: SqlDatabase, token: PlatformToken, lines: Lines, connection_id: ConnectionId) -> ContainmentCalls:
     config, sealed = _configured(db, token, connection_id)
-    Turns(db, connection_id).require_open()
     return lines.to(config, sealed)
+
+
+def _require_open(db: SqlDatabase, connection_id: ConnectionId) -> None:
+    Turns(db, connection_id).require_open()
 
 
 def _source(

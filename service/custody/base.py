@@ -234,6 +234,8 @@ class LackingCalls(ABC):
     `missing` says of what its kind of platform lacks what to do by hand.
     """
 
+    ours: frozenset[Capability] = frozenset()
+
     def __init__(self, config: ConnectionConfig, missing: Mapping[Capability, str]) -> None:
         self._config = config
         self._missing = missing
@@ -341,6 +343,8 @@ class LackingCalls(ABC):
 
 class GateHeldCalls(LackingCalls):
     """What our own gate does for a platform that asks it before signing: holds of accounts and of destinations."""
+
+    ours = GATED
 
     def __init__(self, config: ConnectionConfig, holds: GateHolds, missing: Mapping[Capability, str]) -> None:
         super().__init__(config, missing)

@@ -43,7 +43,7 @@ from service.domain.quorum import PreAuthorised
 from service.domain.setup import destination_in_force, shown_destinations
 from service.domain.timeline import Entry
 from service.ports.clock import Clock
-from service.ports.custody import ContainmentCalls
+from service.ports.custody import Capability, ContainmentCalls
 from service.ports.keys import VaultKeys
 from service.ports.multisig import MultisigControl
 from service.ports.notify import Outside
@@ -78,6 +78,9 @@ class Hands:
     """Whether a connection's platform answered when it was last called, None when it was not; asking forgets it."""
     hurry: Callable[[bool], None] = lambda _: None
     """Told before a platform is called whether that goes before other calls (`domain/pace.py`): what tightens does."""
+    may_call: Callable[[ConnectionId], None] = lambda _: None
+    ours: Callable[[ConnectionId], frozenset[Capability]] = lambda _: frozenset()
+    """What our own gate does for a connection waits for no platform; `may_call` raises CallDeferredError for the rest."""
     vault: VaultKeys | None = None
     multisig: MultisigControl | None = None
     outside: Outside | None = None
@@ -98,8 +101,9 @@ def step(hands: Hands, step_id: StepId) -> StepId | None:
         if claim is None:
             return None
         connection = found.target.connection
-        line = uow.lines.line(connection) if hands.platform is not None else None
-        if hands.platform is not None and (wait := uow.lines.admit(connection, step_id, line)) is not None:
+        asks = hands.platform is not None and not hands.actions[found.action].needs <= hands.ours(connection)
+        line = uow.lines.line(connection) if asks else None
+        if asks and (wait := uow.lines.admit(connection, step_id, line)) is not None:
             uow.plans.put_off(step_id, claim.step.fence, wait)
             return None
         account = _account(uow, claim.step)
@@ -136,9 +140,8 @@ def _note_line(hands: Hands, worked_on: Step, *, troubled: bool) -> bool:
 
 
 def _line_entry(uow: UnitOfWork, worked_on: Step, kind: str, sentence: str) -> Entry:
-    on = worked_on.target.connection
-    facts = {"connection": on}
-    return Entry(kind=kind, at=uow.now, subject=on, sentence=sentence, incident_id=worked_on.incident_id, facts=facts)
+    on, incident = worked_on.target.connection, worked_on.incident_id
+    return Entry(kind=kind, at=uow.now, subject=on, sentence=sentence, incident_id=incident, facts={"connection": on})
 
 
 def _account(uow: UnitOfWork, planned: Step) -> AccountId | None:
@@ -190,6 +193,8 @@ class _Attempt:
         planned = self._step
         self._hands.hurry(self._action.effect is Effect.TIGHTENS)
         custody = self._hands.platform(planned.target.connection) if self._hands.platform is not None else None
+        if custody is not None and not self._action.needs <= custody.ours:
+            self._hands.may_call(planned.target.connection)
         return ActionContext(
             target=planned.target,
             params=planned.params,
@@ -203,8 +208,7 @@ class _Attempt:
         )
 
     def _begin(self, ctx: ActionContext) -> None:
-        unmet = self._action.preconditions(ctx)
-        if unmet:
+        if unmet := self._action.preconditions(ctx):
             self._refuse("step.refused", "; ".join(u.sentence for u in unmet), {"unmet": [u.code for u in unmet]})
             return
         self._execute(ctx)

@@ -186,6 +186,11 @@ class ContainmentCalls(Protocol):
 
     @property
     def capabilities(self) -> frozenset[Capability]: ...
+    @property
+    def ours(self) -> frozenset[Capability]:
+        """Return what our own gate does by rows of ours: the platform is never called for it."""
+        ...
+
     def lacks(self, capability: Capability) -> str:
         """Return a sentence that names a missing capability and what to do by hand."""
         ...

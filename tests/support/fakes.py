@@ -51,6 +51,8 @@ class Ledger:
 class FakePlatform:
     """Implements `ports.custody.ContainmentCalls`."""
 
+    ours: frozenset[Capability] = frozenset()
+
     def __init__(self, ledger: Ledger, capabilities: frozenset[Capability] = frozenset(Capability)) -> None:
         self.ledger = ledger
         self._capabilities = capabilities

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import insert, select, update
 
+from service.custody.fireblocks.calls import FireblocksCalls
 from service.custody.standard.calls import StandardCalls
 from service.domain.events import ConnectionLost
 from service.domain.ids import ConnectionId, IncidentId
@@ -26,6 +27,7 @@ from tests.integration.containment.conftest import Scene
 from tests.support.incidents import add_account, add_connection, add_incident
 from tests.support.recording_platform import RecordingPlatform, serving
 from workers.lines import Lines
+from workers.pace import Turns
 
 pytestmark = pytest.mark.servers
 DEAD, ALIVE = "dead", "alive"
@@ -187,3 +189,24 @@ def test_a_turn_that_made_no_call_is_given_on(scene: Scene) -> None:
             line = uow.lines.line(ConnectionId(DEAD))
             assert line is not None
             assert line.closed_until <= uow.now
+
+
+def test_what_our_own_gate_holds_waits_for_no_platform(scene: Scene) -> None:
+    first, second, third = incident_on(scene, DEAD, 3)
+    lines = Lines(lambda config: FireblocksCalls(config, None, SqlGateHolds(scene.db)))
+
+    def platform(connection: ConnectionId) -> ContainmentCalls:
+        return lines.to(ConnectionConfig(connection, "fireblocks", {}, lambda _: SECRET, ()), {})
+
+    def may_call(connection: ConnectionId) -> None:
+        Turns(scene.db, connection).require_open()
+
+    hands = replace(scene.hands(), platform=platform, heard=lines.heard, may_call=may_call, ours=lines.ours)
+    Turns(scene.db, ConnectionId(DEAD)).slow_down(300)
+    contain.step(hands, first.id)
+    with scene.db.begin() as uow:
+        for _ in range(DEAD_AFTER):
+            uow.lines.fail(ConnectionId(DEAD))
+    for held in (second, third):
+        contain.step(hands, held.id)
+    assert {scene.step(held.id).state for held in (first, second, third)} == {StepState.DONE}

@@ -41,12 +41,18 @@ def worker(scene: Scene, base: str, slept: list[float]) -> Iterator[Hands]:
 
     def platform(connection: ConnectionId) -> ContainmentCalls:
         settings = {"action_url": f"{base}/action", "status_url": f"{base}/status", "calls_per_s": str(RATE)}
-        Turns(scene.db, connection).require_open()
         return lines.to(ConnectionConfig(connection, "standard", settings, lambda _: SECRET, ()), {})
 
     lines = Lines(lambda config: StandardCalls(config, SqlGateHolds(scene.db)), partial(Turns, scene.db, sleep=sleep))
     try:
-        yield replace(scene.hands(), platform=platform, heard=lines.heard, hurry=lines.hurry)
+        yield replace(
+            scene.hands(),
+            platform=platform,
+            heard=lines.heard,
+            hurry=lines.hurry,
+            may_call=lambda connection: Turns(scene.db, connection).require_open(),
+            ours=lines.ours,
+        )
     finally:
         lines.close()
 
