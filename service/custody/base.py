@@ -149,9 +149,10 @@ def _retry_after(answer: httpx.Response) -> float:
         return float(told)
     try:
         at = parsedate_to_datetime(told)
-    except ValueError:
+        wait = at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)
+    except (ValueError, OverflowError):  # a year or a zone beyond what a clock has
         return 5.0
-    return max((at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds(), 1.0)
+    return max(wait.total_seconds(), 1.0)
 
 
 def _reason(answer: httpx.Response) -> str:

@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from service.domain.approval import ActionDocument, parse, says
+from service.domain.approval import ActionDocument, Draft, parse, says
 from service.domain.canonical import canonical
 from service.domain.errors import ApprovalError, InputError
 from service.domain.matching import Holders, missing
@@ -158,14 +158,22 @@ def opened_vote(signed: Signed, public_key_pem: bytes) -> Vote:
         raise ApprovalError(f"a signed vote is malformed: {error}") from error
 
 
-def require_reachable(document: ActionDocument, policy: Policy, eligible: Holders) -> None:
-    """Raise ApprovalError when the people who may vote cannot fill a quorum of this document: it could never be won."""
-    others = {p: r for p, r in eligible.items() if p != document.requester}
-    for action, roles in _lacking(document, policy, others).items():
-        raise ApprovalError(
-            f"nobody can approve {action} now: besides the requester there are too few active and enrolled people "
-            f"(lacking {', '.join(roles)})"
-        )
+def unwinnable(draft: Draft, policy: Policy, eligible: Holders) -> dict[str, str]:
+    """Return the actions of a draft whose quorum the people who may vote cannot fill, or that have none, and why."""
+    others = {p: r for p, r in eligible.items() if p != draft.requester}
+    why: dict[str, str] = {}
+    for action in sorted({item.action for item in draft.what}):
+        try:
+            roles = missing(policy.quorum(action), others)
+        except ApprovalError as error:
+            why[action] = str(error)
+            continue
+        if roles:
+            why[action] = (
+                f"nobody can approve {action} now: besides the requester there are too few active and enrolled people "
+                f"(lacking {', '.join(roles)})"
+            )
+    return why
 
 
 def _lacking(document: ActionDocument, policy: Policy, holders: Holders) -> dict[str, tuple[Role, ...]]:

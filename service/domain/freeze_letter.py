@@ -2,19 +2,21 @@
 
 Rules: it says which token, which transactions, which addresses hold what now, in exact base units, and under which
 reference we are to be asked; what is only told by a platform or an endpoint is named as told. It names no person, account
-or balance of ours beside the addresses that were robbed. Every line is printable and plain: ids come from outside. It is
-cut at bounds that are said, the largest amounts first. What one letter told has a digest, so that nobody asks twice for the
-same.
+or balance of ours beside the addresses that were robbed or that the trace reached. What rests where the money of many is
+mixed, or at what is said to be ours, is told and not asked to be frozen: one person says so, and whoever approves the letter
+sees it. Every line is printable and plain: ids come from outside. It is cut at bounds that are said, the largest amounts
+first. What one letter told has a digest, so that nobody asks twice for the same.
 """
 
 import html
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
 from service.domain.approval import one_line
 from service.domain.canonical import digest
+from service.domain.forensics.labels import MIXES, LabelKind
 from service.domain.issuer import Issuer
 
 ACTION: Final = "request_issuer_freeze"
@@ -23,6 +25,7 @@ TAG: Final = "portcullis/freeze-letter/v1"
 MOST_LINES: Final = 100
 """Of transactions, and of addresses."""
 _SHOWN: Final = 200
+_SPARED: Final = MIXES | {LabelKind.OWN}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +47,15 @@ class Stolen:
     payments: Sequence[Payment]
     resting: Mapping[str, int]
     """By address, base units that came from the theft (poison: all that was mixed with it)."""
+    spared: Mapping[str, int] = field(default_factory=dict)
+    """The same where nothing is to be frozen: by address with the kind of its label."""
 
     @property
     def facts(self) -> str:
         """The digest of what a letter about it would tell."""
         paid = sorted((p.reference, p.destination, str(p.amount_base_units)) for p in self.payments)
-        return digest(TAG, {"asset": self.asset, "payments": paid, "resting": _spelt(self.resting)})
+        rests = {"resting": _spelt(self.resting), "spared": _spelt(self.spared)}
+        return digest(TAG, {"asset": self.asset, "payments": paid, **rests})
 
 
 def letter(issuer: Issuer, stolen: Stolen, incident: str, opened: datetime) -> Mapping[str, str]:
@@ -72,18 +78,27 @@ def as_html(text: str, subject: str) -> str:
     )
 
 
-def resting(report: Mapping[str, object], asset: str) -> dict[str, int]:
-    """Return where a trace's report says that a token rests, in base units; empty where it was not traced."""
+def resting(report: Mapping[str, object], asset: str) -> tuple[dict[str, int], dict[str, int]]:
+    """Return where a trace's report says that a token rests, in base units: what to freeze, and what to spare.
+
+    Both are empty where it was not traced.
+    """
     chain = asset.partition("/")[0]
     found: dict[str, int] = {}
+    spared: dict[str, int] = {}
     for one in _list(report.get("chains")):
         if one.get("chain") != chain:
             continue
         for address in _list(one.get("addresses")):
             amount = _amount(address.get("resting"), asset)
-            if amount and not address.get("label"):
-                found[f"{chain}:{address.get('address')}"] = amount
-    return found
+            label = address.get("label")
+            kind = label.get("kind") if isinstance(label, dict) else None
+            name = f"{chain}:{address.get('address')}"
+            if amount and kind in _SPARED:
+                spared[f"{name} ({kind})"] = amount
+            elif amount:
+                found[name] = amount
+    return found, spared
 
 
 def _lines(issuer: Issuer, stolen: Stolen, incident: str, opened: datetime) -> Iterable[str]:
@@ -102,11 +117,19 @@ def _lines(issuer: Issuer, stolen: Stolen, incident: str, opened: datetime) -> I
         yield _plain(f"- {amount} to {one.destination}, {_moment(one.at)}, transaction {one.reference}")
     yield from _more(len(paid))
     yield ""
-    if not stolen.resting:
+    if stolen.resting:
+        yield "Where it rests now, by our trace over the chain's records (everything that was mixed with it counts):"
+        yield from _amounts(stolen.resting)
+    else:
         yield "Where it rests now has not been traced: please freeze the destinations above and what they paid on."
-        return
-    yield "Where it rests now, by our trace over the chain's records (everything that was mixed with it counts):"
-    ranked = sorted(stolen.resting.items(), key=lambda pair: (-pair[1], pair[0]))
+    if stolen.spared:
+        yield ""
+        yield "The trace came to these, too, which our lists call as it stands behind each; we do not ask to freeze them:"
+        yield from _amounts(stolen.spared)
+
+
+def _amounts(by_address: Mapping[str, int]) -> Iterable[str]:
+    ranked = sorted(by_address.items(), key=lambda pair: (-pair[1], pair[0]))
     for address, units in ranked[:MOST_LINES]:
         yield _plain(f"- {units} at {address}")
     yield from _more(len(ranked))

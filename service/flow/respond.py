@@ -207,12 +207,15 @@ def _asked(
     """Ask for steps together; yield them with their document, or with why there is none.
 
     One step that no document can show (an attacker chose an id with a direction mark in it) must not stop the others, so
-    what cannot be asked for together is asked for by halves.
+    what cannot be asked for together is asked for by halves, and an action that nobody can approve is left out.
     """
     try:
         yield steps, uow.approvals.propose(drafted(steps))
     except ApprovalError as error:
-        yield steps, str(error)
+        why = uow.approvals.unwinnable(drafted(steps)) or {s.action: str(error) for s in steps}
+        yield from (((s,), why[s.action]) for s in steps if s.action in why)
+        if rest := [s for s in steps if s.action not in why]:
+            yield from _asked(uow, drafted, rest)
     except InputError as error:
         if len(steps) == 1:
             yield steps, str(error)

@@ -99,7 +99,7 @@ def _letters(
             paid.setdefault((left.connection, left.asset), []).append(left.payment)
     return {
         (connection, asset): letter(
-            issuers[asset], Stolen(asset, payments, resting(report, asset)), incident.id, incident.opened_at
+            issuers[asset], Stolen(asset, payments, *resting(report, asset)), incident.id, incident.opened_at
         )
         for (connection, asset), payments in paid.items()
     }

@@ -3,7 +3,7 @@
 Reading lends no authority to a row: `evidence` hands out texts and signatures for `domain/authorisation.py` to judge.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, and_, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from service.domain.approval import ActionDocument, ApprovalState, Draft, Subject, parse, propose
-from service.domain.authorisation import Evidence, require_reachable
+from service.domain.authorisation import Evidence, unwinnable
 from service.domain.errors import ApprovalError, ConflictError, NotFoundError
 from service.domain.ids import ApprovalId, IncidentId
 from service.domain.person import PersonState
@@ -56,12 +56,20 @@ class ApprovalRepository:
 
     def propose(self, draft: Draft) -> ActionDocument:
         """Freeze, check that it can be won, store."""
-        policy = self._policy()
-        document = propose(draft, policy, self._now)
-        registry = RegistryRepository(self._connection, self._now)
-        require_reachable(document, policy, {str(p.id): p.roles for p in registry.eligible()})
+        for why in self.unwinnable(draft).values():
+            raise ApprovalError(why)
+        document = propose(draft, self._policy(), self._now)
         self.request(document)
         return document
+
+    def unwinnable(self, draft: Draft) -> Mapping[str, str]:
+        """See the port."""
+        registry = RegistryRepository(self._connection, self._now)
+        try:
+            policy = self._policy()
+        except ApprovalError as error:
+            return {item.action: str(error) for item in draft.what}
+        return unwinnable(draft, policy, {str(p.id): p.roles for p in registry.eligible()})
 
     def request(self, document: ActionDocument) -> ApprovalId:
         """Insert a waiting request."""

@@ -9,7 +9,7 @@ Asking for an approval, from any process:
     uow.record(requested_entry(document), ApprovalRequested(document.id))  # domain/requests.py
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -46,6 +46,10 @@ class ApprovalStore(Protocol):
 
         Raises ApprovalError when the policy has no quorum for it, or when too few active and enrolled people could vote.
         """
+        ...
+
+    def unwinnable(self, draft: Draft) -> Mapping[str, str]:
+        """Return the actions of a draft that nobody could approve now, and why; without a policy these are all."""
         ...
 
     def request(self, document: ActionDocument) -> ApprovalId:

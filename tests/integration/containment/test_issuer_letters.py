@@ -66,11 +66,17 @@ def platform_token(softhsm: SoftHsm, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture
-def house(fresh_postgres_url: str, votes_token: AuthorityToken, tmp_path: Path) -> Iterator[House]:
+def house(
+    request: pytest.FixtureRequest, fresh_postgres_url: str, votes_token: AuthorityToken, tmp_path: Path
+) -> Iterator[House]:
+    """A parameter names an action that the policy says nothing of, and further fields of the policy."""
+    given: tuple[str, dict[str, object]] = getattr(request, "param", ("", {}))
+    unnamed, fields = given
     found = house_on(fresh_postgres_url, votes_token, tmp_path)
-    found.first = replace(found.first, declared={name: action.approval for name, action in ACTIONS.items()})
+    declared = {name: action.approval for name, action in ACTIONS.items() if name != unnamed}
+    found.first = replace(found.first, declared=declared)
     found.add_people(4)
-    found.first.policy(SETUP_TOKEN, {"issuers": [ISSUER]})
+    found.first.policy(SETUP_TOKEN, {"issuers": [ISSUER], **fields})
     found.complete()
     yield found
     found.close()
@@ -192,6 +198,30 @@ def test_the_letter_goes_out_word_for_word_as_people_approved_it_and_its_signatu
     signature = base64.b64decode(str(facts["signature"]))
     assert files["letter.txt.sig"] == signature
     key.verify(signature, text, padding.PKCS1v15(), hashes.SHA256())
+
+
+ONE_ACCOUNT = {"blast_radius": {"accounts_per_hour": 1, "value_usd_per_hour": "1000"}}
+
+
+@pytest.mark.parametrize("house", [("request_issuer_freeze", ONE_ACCOUNT)], indirect=True)
+def test_a_policy_without_a_quorum_for_letters_keeps_nothing_else_from_being_approved(
+    scene: Scene, house: House, theft: Callable[..., IncidentId]
+) -> None:
+    incident = theft("0xfeed")
+    owner = SqlDatabase(create(Secret(house.superuser_url), pool_size=1), SystemClock())
+    with owner.begin() as uow:
+        add_account(uow.connection, "hot-2")
+        before = IncidentId(add_incident(uow.connection, (f"account:{CONNECTION}/hot-2",)))
+    owner.engine.dispose()
+    respond.plan(scene.desk, before)
+    respond.plan(scene.desk, incident)
+    letter, *others = sorted(scene.steps(incident).values(), key=lambda s: s.action != "request_issuer_freeze")
+    assert letter.state is StepState.REFUSED
+    assert "no quorum for request_issuer_freeze" in (letter.reason or "")
+    waiting = [s for s in others if s.state is StepState.WAITING_APPROVAL]
+    assert waiting
+    assert len({s.approval_id for s in waiting}) == 1, "still one vote"
+    assert "no quorum" not in " ".join(s.reason or "" for s in others)
 
 
 def test_what_is_not_approved_or_was_changed_is_not_sent(

@@ -165,6 +165,8 @@ def test_a_call_without_a_turn_is_not_made_and_a_question_is_not_cannot_tell() -
         ("soon", 5, 5),
         ("9" * 30, 5, 5),
         ("Thu, 01 Jan 1970 00:00:00 GMT", 1, 1),
+        ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", 5, 5),
+        ("Mon, 01 Jan 2026 00:00:00 +99999999999999999999", 5, 5),
     ],
 )
 def test_both_forms_of_retry_after_are_read(told: str, least: float, most: float) -> None:

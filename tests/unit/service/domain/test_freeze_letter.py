@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from service.actions.request_issuer_freeze import RequestIssuerFreeze
 from service.domain.errors import InputError
+from service.domain.forensics.labels import LabelKind
 from service.domain.freeze_letter import ACTION, MOST_LINES, Payment, Stolen, as_html, letter, resting
 from service.domain.issuer import MOST_ISSUERS, Issuer
 from service.domain.policy import changed_policy, default_policy, parse_policy_text
@@ -91,16 +92,23 @@ def test_its_facts_change_with_what_it_tells_and_not_with_its_order() -> None:
     ],
 )
 def test_a_report_without_the_token_tells_of_nothing_that_rests(report: Mapping[str, object]) -> None:
-    assert resting(report, ASSET) == {}
+    assert resting(report, ASSET) == ({}, {})
 
 
-def test_what_rests_at_a_labelled_service_is_not_asked_to_be_frozen() -> None:
-    held = {ASSET: {"poison": "5"}}
+def test_only_what_rests_at_the_mixed_or_our_own_is_spared_and_the_letter_says_so() -> None:
+    kinds = [None, *LabelKind]
     addresses = [
-        {"address": "0x1", "label": None, "resting": held},
-        {"address": "0x2", "label": {"name": "An exchange", "kind": "exchange"}, "resting": held},
+        {"address": f"0x{n}", "label": kind and {"name": "A name", "kind": kind}, "resting": {ASSET: {"poison": "5"}}}
+        for n, kind in enumerate(kinds)
     ]
-    assert resting({"chains": [{"chain": "eip155:1", "addresses": addresses}]}, ASSET) == {"eip155:1:0x1": 5}
+    asked, spared = resting({"chains": [{"chain": "eip155:1", "addresses": addresses}]}, ASSET)
+    assert set(asked) == {f"eip155:1:0x{kinds.index(kind)}" for kind in (None, LabelKind.SANCTIONED, LabelKind.SCAM)}
+    assert len(asked) + len(spared) == len(kinds)
+    found = Stolen(ASSET, [], asked, spared)
+    text = text_of(found)
+    for kind in (LabelKind.EXCHANGE, LabelKind.OWN):
+        assert f"- 5 at eip155:1:0x{kinds.index(kind)} ({kind})" in text[text.index("do not ask to freeze") :]
+    assert found.facts != Stolen(ASSET, [], asked).facts
 
 
 @pytest.mark.parametrize(
