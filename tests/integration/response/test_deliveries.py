@@ -51,6 +51,17 @@ def test_a_hanging_channel_has_one_worker_and_all_together_leave_one(ready: Hous
     assert {row.attempt for row in rows(ready, messages, id=waiting)} == {0}
 
 
+def test_workers_that_died_while_the_clock_was_ahead_keep_no_place(ready: House, incident: IncidentId) -> None:
+    one, two = queued(ready, incident, "mail")[0], queued(ready, incident, "staff")[0]
+    ready.clock.pass_by(timedelta(days=30))
+    with ready.database(CONTAINMENT).begin() as uow:
+        uow.deliveries.failed("page")
+    assert claimed(ready, one)
+    assert claimed(ready, two)
+    ready.clock.pass_by(-timedelta(days=30))
+    assert claimed(ready, queued(ready, incident, "page")[0])
+
+
 def test_whoever_sent_one_goes_on_with_what_waited_for_the_channel(ready: House, incident: IncidentId) -> None:
     first, *others = queued(ready, incident, "page", 5)
     later = queued(ready, incident, "page")[0]
