@@ -23,7 +23,7 @@ from rules.baseline.shared import (
     Shared,
     sections,
 )
-from rules.baseline.tables import META_WIDTH, POOLS, Places
+from rules.baseline.tables import LINE, META_WIDTH, POOLS, Places
 from rules.baseline.tails import HEAD_WORDS, TAIL_WIDTH
 from rules.compiled import compiled
 from rules.event import EVENT_WIDTH
@@ -63,7 +63,10 @@ MARK_HEADS: Final = MARK_HAZARD + 1
 META_ROWS: Final = len(POOLS) + 1
 _MARKS_AT: Final = META_ROWS * META_WIDTH
 _MARKS: Final = 256
-_DIRTY_AT: Final = _MARKS_AT + _MARKS
+_AHEAD_AT: Final = _MARKS_AT + _MARKS
+ROWS_AHEAD: Final = 4
+"""Rows of slots that are looked up ahead, of which each is used and made anew in turn."""
+_DIRTY_AT: Final = _AHEAD_AT + ROWS_AHEAD * LINE
 DIRTY_MOST: Final = 65_536
 """Notes of changed records that are kept before they must be taken."""
 INDEX_AT: Final = _DIRTY_AT + DIRTY_MOST
@@ -94,6 +97,7 @@ def cut_places(arena: F8, integers: I8) -> Places:
         integers[INDEX_AT:],
         integers[:_MARKS_AT].reshape((META_ROWS, META_WIDTH)),
         integers[_DIRTY_AT:INDEX_AT],
+        integers[_AHEAD_AT:_DIRTY_AT],
     )
 
 
@@ -110,7 +114,7 @@ def cut_shared(common: F8, integers: I8) -> Shared:
         common[_TAUGHT_AT:_HAZARD_AT].reshape((_JUDGED, TAUGHT_WORDS)),
         common[_HAZARD_AT:_HEADS_AT],
         common[_HEADS_AT:_END],
-        integers[_MARKS_AT:_DIRTY_AT],
+        integers[_MARKS_AT:_AHEAD_AT],
     )
 
 

@@ -13,8 +13,20 @@ import numpy as np
 
 from rules.arrays import F8, I8
 from rules.baseline.layout import KNOWN_DESTINATION_SETS, KNOWN_DESTINATIONS, TOUCHED, Kind
-from rules.baseline.tables import ACCOUNTS, ACTORS, DESTINATIONS, DEVICES, LINE, NETWORKS, Places, expect, fetch, likely
-from rules.binding import FIRED_MOST, Told, frame_of, places_of, shared_of, told_of
+from rules.baseline.tables import (
+    ACCOUNTS,
+    ACTORS,
+    DESTINATIONS,
+    DEVICES,
+    LINE,
+    NETWORKS,
+    Places,
+    expect,
+    fetch,
+    likely,
+    start_of,
+)
+from rules.binding import FIRED_MOST, ROWS_AHEAD, Told, frame_of, places_of, shared_of, told_of
 from rules.committing import LEARN, SKIP, commit
 from rules.compiled import compiled, entry, prefetch
 from rules.event import (
@@ -269,13 +281,16 @@ def _look_ahead(p: Places, events: F8, at: int) -> None:
     expect(p, ACTORS, row[E_ACTOR])
     expect(p, DEVICES, row[E_DEVICE])
     expect(p, NETWORKS, row[E_NETWORK])
-    fetch(p, likely(p, NETWORKS, _coming(events, at, E_NETWORK)), _NETWORK)
+    fetch(p, _coming(p, events, at, NETWORKS, E_NETWORK), _NETWORK)
 
 
 @compiled
-def _coming(events: F8, at: int, word: int) -> float:
-    """A word of the row whose records are asked for while row ``at`` is worked on."""
-    return float(events[min(at + _RECORDS_AHEAD, len(events) - 1), word])
+def _coming(p: Places, events: F8, at: int, pool: int, word: int) -> int:
+    """Where the record begins that is asked for while row ``at`` is worked on; its slot is kept for its own row."""
+    row = min(at + _RECORDS_AHEAD, len(events) - 1)
+    slot = likely(p, pool, events[row, word])
+    p.ahead[row % ROWS_AHEAD * LINE + pool] = slot
+    return start_of(p, pool, slot)
 
 
 @entry
@@ -298,8 +313,8 @@ def run(held: Held, work: Work) -> int:
         for word in range(EVENT_WIDTH):
             f.event[word] = events[at, word]
         _look_ahead(p, events, at)
-        m = measured(p, s, f)
-        coming = likely(p, ACCOUNTS, _coming(events, at, E_ACCOUNT))
+        m = measured(p, s, f, at)
+        coming = _coming(p, events, at, ACCOUNTS, E_ACCOUNT)
         fetch(p, coming, _ACCOUNT // 2)
         if place[P_FORCED] == 1:
             m.result[R_OPERATION] = place[P_OPERATION]
@@ -313,13 +328,13 @@ def run(held: Held, work: Work) -> int:
             if looked_at:
                 return LOOK
         fetch(p, coming + _ACCOUNT // 2, _ACCOUNT - _ACCOUNT // 2)
-        known = int(_coming(events, at, E_DESTINATION)) % KNOWN_DESTINATION_SETS
+        known = int(events[min(at + _RECORDS_AHEAD, len(events) - 1), E_DESTINATION]) % KNOWN_DESTINATION_SETS
         prefetch(p.arena, coming + KNOWN_DESTINATIONS + 2 * known)
         if not commit(p, s, m, int(m.result[R_OPERATION])):
             return NO_ROOM
-        fetch(p, likely(p, ACTORS, _coming(events, at, E_ACTOR)), _ACTOR)
-        fetch(p, likely(p, DESTINATIONS, _coming(events, at, E_DESTINATION)), _DESTINATION)
-        fetch(p, likely(p, DEVICES, _coming(events, at, E_DEVICE)), _DEVICE)
+        fetch(p, _coming(p, events, at, ACTORS, E_ACTOR), _ACTOR)
+        fetch(p, _coming(p, events, at, DESTINATIONS, E_DESTINATION), _DESTINATION)
+        fetch(p, _coming(p, events, at, DEVICES, E_DEVICE), _DEVICE)
         place[P_ROW] = at + 1
     return DONE
 

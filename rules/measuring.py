@@ -10,7 +10,7 @@ from math import nan
 from typing import Final
 
 from rules.baseline import budget
-from rules.baseline.layout import GROUP, LAST_US, LEARNED, WIDTH, Kind
+from rules.baseline.layout import FINGERPRINT, GROUP, LAST_US, LEARNED, WIDTH, Kind
 from rules.baseline.shared import (
     S_ALERT_FLOOR,
     S_ALERT_P,
@@ -29,11 +29,14 @@ from rules.baseline.tables import (
     DESTINATIONS,
     DEVICES,
     GROUPS,
+    LINE,
     NETWORKS,
+    NONE,
     Places,
     find,
     start_of,
 )
+from rules.binding import ROWS_AHEAD
 from rules.compiled import compiled
 from rules.event import (
     E_ACCOUNT,
@@ -91,29 +94,34 @@ _DAY_US: Final = 86_400_000_000
 
 
 @compiled
-def _found(p: Places, f: Frame, pool: int, word: int) -> int:
-    """Where the record of the entity in a word of the event begins, and note its slot."""
-    slot = find(p, pool, f.event[word])
+def _found(p: Places, f: Frame, pool: int, word: int, guess: int) -> int:
+    """Where the record of the entity in a word of the event begins, and note its slot, given what was looked up ahead."""
+    key, slot = f.event[word], guess
+    start = start_of(p, pool, slot)
+    if key == 0.0 or p.arena[start + FINGERPRINT] != key:
+        slot = find(p, pool, key)
+        start = start_of(p, pool, slot)
     f.now[N_SLOTS + pool] = slot
-    return start_of(p, pool, slot)
+    return start
 
 
 @compiled
-def bound(p: Places, s: Shared, f: Frame) -> Frame:
+def bound(p: Places, s: Shared, f: Frame, row: int) -> Frame:
     """The frame with the records of its event's entities; those that do not exist are blank."""
     event, arena = f.event, p.arena
-    at = _found(p, f, ACCOUNTS, E_ACCOUNT)
+    ahead = p.ahead.reshape((ROWS_AHEAD, LINE))[row % ROWS_AHEAD]
+    at = _found(p, f, ACCOUNTS, E_ACCOUNT, ahead[ACCOUNTS])
     account = arena[at : at + _ACCOUNT]
     told = event[E_GROUP] if event[E_GROUP] != 0.0 else account[GROUP]
     at = start_of(p, GROUPS, find(p, GROUPS, told))
     prior = arena[at : at + _PEER_GROUP]
     if prior[LEARNED] < _GROUP_AFTER:
         prior = s.population
-    actor = _found(p, f, ACTORS, E_ACTOR)
-    destination = _found(p, f, DESTINATIONS, E_DESTINATION)
-    asset = _found(p, f, ASSETS, E_ASSET)
-    device = _found(p, f, DEVICES, E_DEVICE)
-    network = _found(p, f, NETWORKS, E_NETWORK)
+    actor = _found(p, f, ACTORS, E_ACTOR, ahead[ACTORS])
+    destination = _found(p, f, DESTINATIONS, E_DESTINATION, ahead[DESTINATIONS])
+    asset = _found(p, f, ASSETS, E_ASSET, NONE)
+    device = _found(p, f, DEVICES, E_DEVICE, ahead[DEVICES])
+    network = _found(p, f, NETWORKS, E_NETWORK, ahead[NETWORKS])
     return Frame(
         event,
         f.now,
@@ -177,9 +185,9 @@ def _tell_time(f: Frame, s: Shared) -> None:
 
 
 @compiled
-def measured(p: Places, s: Shared, blank: Frame) -> Frame:
-    """Measure the row in ``blank.event``: the frame with every feature, the score and its level."""
-    f = bound(p, s, blank)
+def measured(p: Places, s: Shared, blank: Frame, row: int) -> Frame:
+    """Measure the row in ``blank.event``, which has a number: the frame with every feature, the score and its level."""
+    f = bound(p, s, blank, row)
     _clear(f)
     _tell_time(f, s)
     result = f.result

@@ -82,13 +82,15 @@ class Places(NamedTuple):
     """Where records stand.
 
     ``slots`` is the index. ``dirty`` holds (pool, slot) of what was claimed, as pool * 2**24 + slot; ``meta[-1, 0]``
-    counts them.
+    counts them. ``ahead`` holds slots that were looked up for later rows (``likely``): a line a row, a word a pool. They are
+    only guesses; a record's own fingerprint decides.
     """
 
     arena: F8
     slots: I8
     meta: I8
     dirty: I8
+    ahead: I8
 
 
 def format_word(kind: Kind) -> float:
@@ -138,7 +140,7 @@ def expect(places: Places, pool: int, key: float) -> None:
 
 @entry
 def likely(places: Places, pool: int, key: float) -> int:
-    """Where the record begins that the index most likely means by a fingerprint, without looking at it; 0 without one."""
+    """The slot that the index most likely means by a fingerprint, without looking at its record, or ``NONE``."""
     meta = places.meta
     bits = int(key)
     tag = (bits >> _TAG_SHIFT) << SLOT_BITS
@@ -147,8 +149,8 @@ def likely(places: Places, pool: int, key: float) -> int:
     for way in range(min(WAYS, len(places.slots) - first)):
         word = places.slots[first + way]
         if word != 0 and word & ~_SLOT_MASK == tag:
-            return int(meta[pool, M_START] + ((word & _SLOT_MASK) - 1) * meta[pool, M_WIDTH])
-    return 0
+            return int((word & _SLOT_MASK) - 1)
+    return NONE
 
 
 @entry

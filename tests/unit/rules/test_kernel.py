@@ -42,6 +42,7 @@ MIXED = """
 import hashlib, msgspec, struct
 from rules.engine import Engine, EngineSettings
 from rules.learning import LearningRecord
+from tests.support.detectors import shipped
 from tests.unit.rules.scenario import DAY, NOW, Desk, observation
 
 engine = Engine(EngineSettings(salt="x", min_scores=200, alerts_per_day=20.0, max_accounts=64), shipped())
