@@ -1,15 +1,25 @@
 """A step as people read it before they approve it: its action's title, and everything that the plan adds to it."""
 
+from typing import Final
+
 from service.domain.plan import Step
+
+MOST_ADDRESSES: Final = 20
+"""A sentence names; more would be cut at the end of a document's text, in the middle of an address."""
 
 
 def step_sentence(title: str, step: Step) -> str:
-    """Return the sentence; destinations, addresses and recipients stand in it in full."""
+    """Return the sentence; destinations and recipients stand in it in full, and the first new addresses.
+
+    All of them stand in the step's parameters, which people read below it.
+    """
     text = title.format(target=step.target.value)
     for one in step.params.get("destinations") or ():  # type: ignore[attr-defined]  # our own planner's list
         text += f"; to {one['descriptor']} on {one['chain']}"
-    if address := step.params.get("address"):
-        text += f"; the address is {address}"
+    if addresses := str(step.params.get("address") or "").split():
+        more = len(addresses) - MOST_ADDRESSES
+        shown = " ".join(addresses[:MOST_ADDRESSES])
+        text += f"; the address is {shown}" if more <= 0 else f"; the addresses are {shown} and {more} more, see below"
     if successor := step.params.get("successor"):
         text += f"; it is {successor}, of {step.target.account}"
     if recipient := step.params.get("recipient"):
