@@ -251,7 +251,7 @@ class IncidentRepository:
             .join(activities, _ITS_TRANSACTION)
             .where(self._gone(incident_id), transactions.c.asset.is_not(None))
             .group_by(transactions.c.connection_id, transactions.c.ref)
-            .order_by(transactions.c.connection_id, transactions.c.ref)
+            .order_by(*_LARGEST_FIRST, transactions.c.connection_id, transactions.c.ref)
             .limit(_MOST_LEFT)
         )
         return [
@@ -302,6 +302,11 @@ _SIGNED_KINDS: Final = tuple(f"withdrawal.{state}" for state in _SIGNED)
 _RECENT: Final = 5_000
 """How far back an account's balances are looked for: its newest activities that told one."""
 _MOST_LEFT: Final = 5_000
+_LARGEST_FIRST: Final = (
+    transactions.c.amount_usd.desc().nulls_last(),
+    transactions.c.amount_base_units.desc().nulls_last(),
+)
+"""What left: many payments of dust push no large one out."""
 
 
 def _balances() -> Select[Any]:

@@ -120,5 +120,8 @@ class IncidentStore(Protocol):
         ...
 
     def left(self, incident_id: IncidentId) -> Sequence[Left]:
-        """Return the anomalous transfers that left the incident's accounts, as `moved_usd` counts them; bounded."""
+        """Return the anomalous transfers that left the incident's accounts, as `moved_usd` counts them.
+
+        The largest first, 5,000 at most.
+        """
         ...

@@ -136,6 +136,23 @@ def test_a_quorum_that_comes_after_the_closing_is_void(ready: House, incident: I
     assert rows(ready, incidents)[0].verdict == "true_positive"
 
 
+def test_of_what_left_dust_pushes_out_no_large_payment(
+    ready: House, incident: IncidentId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.store.incidents._MOST_LEFT", 1)
+    with ready.databases["superuser"].begin() as uow:
+        add_account(uow.connection, "hot-1")
+    superuser_do(ready, update(incidents).values(first_harm_at=ready.clock.now() - timedelta(seconds=5)))
+    for usd in (1, 1_000, 2):
+        movement(ready, incident, usd)
+    superuser_do(
+        ready, update(transactions).values(asset="eip155:1/erc20:0xa", amount_base_units=transactions.c.amount_usd)
+    )
+    with ready.database(CONTAINMENT).begin() as uow:
+        (left,) = uow.incidents.left(incident)
+    assert left.payment.amount_base_units == 1_000
+
+
 def test_what_was_lost_is_what_left_and_was_anomalous(ready: House, incident: IncidentId) -> None:
     with ready.databases["superuser"].begin() as uow:
         account = add_account(uow.connection, "hot-1")
