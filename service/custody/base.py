@@ -230,10 +230,7 @@ def check_asks_gate(settings: Mapping[str, str]) -> None:
 
 
 class LackingCalls(ABC):
-    """Implements `ports.custody.ContainmentCalls` by having no call at all; a platform overrides what it can do.
-
-    `missing` says of what its kind of platform lacks what to do by hand.
-    """
+    """Has no call at all; a platform overrides what it can do. `missing` says what to do by hand for what it lacks."""
 
     ours: frozenset[Capability] = frozenset()
 

@@ -30,6 +30,7 @@ from service.domain.account import AccountRef
 from service.domain.authorisation import check
 from service.domain.errors import (
     ApprovalError,
+    CallDeferredError,
     MissingCapabilityError,
     PortcullisError,
     RefusedByOtherSideError,
@@ -355,8 +356,7 @@ class _Attempt:
 
     def _doubt(self, reason: str) -> None:
         """Become `unknown` and ask again later; people are told once."""
-        now = self._hands.clock.now()
-        due_at = now + pauses.in_doubt(now - self._began)
+        due_at = (now := self._hands.clock.now()) + pauses.in_doubt(now - self._began)
         change = Change(StepState.UNKNOWN, reason=reason, verdict=Verdict.CANNOT_TELL, due_at=due_at)
         with self._hands.db.begin() as uow:
             uow.plans.write(self._step.id, self._step.fence, change)
@@ -375,9 +375,11 @@ class _Attempt:
     def _try_later(self, error: PortcullisError) -> None:
         due_at, asked = self._later(error.retry_after_s), self._action.can_be_asked
         if not asked:
-            pause = pauses.of_attempts(MOST_ATTEMPTS - self._step.attempt, self._action.deadline)
-            due_at = self._hands.clock.now() + pause
-        self._write(Change(StepState.RUNNING, reason=str(error), due_at=due_at, did_nothing=not asked))
+            due_at = self._hands.clock.now() + pauses.of_attempts(
+                MOST_ATTEMPTS - self._step.attempt, self._action.deadline
+            )
+        free = isinstance(error, CallDeferredError)
+        self._write(Change(StepState.RUNNING, reason=str(error), due_at=due_at, did_nothing=not asked, free=free))
 
     def _write(self, change: Change, *, keep_lease: bool = False) -> None:
         with self._hands.db.begin() as uow:

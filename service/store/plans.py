@@ -222,6 +222,8 @@ class PlanRepository:
                 values[name] = value
         if change.did_nothing:
             values["intent_at"] = None
+        if change.free:
+            values["attempt"] = steps.c.attempt - 1
         if change.state in FINISHED:
             values["finished_at"] = self._now
         self._moved(step_id, fence, change.state, values)

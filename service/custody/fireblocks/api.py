@@ -25,8 +25,9 @@ from service.domain.errors import (
 from service.ports.custody import ConnectionConfig, SignHere
 
 _TOKEN_LIFE_S: Final = 55
-CALLS_PER_S: Final = 5.0
-"""Calls a second. Fireblocks counts by API user and minute and publishes no number; ask its support for yours."""
+CALLS_PER_S: Final = 50.0
+"""Calls a second. Fireblocks counts by API user and minute and publishes no number, so containing is not slowed by a guess:
+its 429 is what slows it. Ask its support for your number."""
 _KEY_CHARACTERS: Final = 40
 
 

@@ -38,6 +38,8 @@ class Change:
     confirm_by: datetime | None = None
     did_nothing: bool = False
     """The call is known to have reached nobody: the intent is taken back, and the next attempt does not ask first."""
+    free: bool = False
+    """A call was put off by our own pace before it was made: the attempt does not count."""
 
 
 @dataclass(frozen=True, slots=True)
