@@ -120,6 +120,8 @@ def _lines(issuer: Issuer, stolen: Stolen, incident: str, opened: datetime) -> I
     if stolen.resting:
         yield "Where it rests now, by our trace over the chain's records (everything that was mixed with it counts):"
         yield from _amounts(stolen.resting)
+    elif stolen.spared:
+        yield "Our trace ended at the addresses named below: please freeze the destinations above and what they paid on."
     else:
         yield "Where it rests now has not been traced: please freeze the destinations above and what they paid on."
     if stolen.spared:

@@ -109,6 +109,7 @@ def test_only_what_rests_at_the_mixed_or_our_own_is_spared_and_the_letter_says_s
     for kind in (LabelKind.EXCHANGE, LabelKind.OWN):
         assert f"- 5 at eip155:1:0x{kinds.index(kind)} ({kind})" in text[text.index("do not ask to freeze") :]
     assert found.facts != Stolen(ASSET, [], asked).facts
+    assert "has not been traced" not in text_of(Stolen(ASSET, [], {}, spared)), "it was, to those that are spared"
 
 
 @pytest.mark.parametrize(
