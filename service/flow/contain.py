@@ -373,11 +373,9 @@ class _Attempt:
             self._doubt(str(error))
 
     def _try_later(self, error: PortcullisError) -> None:
-        due_at, asked = self._later(error.retry_after_s), self._action.can_be_asked
-        if not asked:
-            due_at = self._hands.clock.now() + pauses.of_attempts(
-                MOST_ATTEMPTS - self._step.attempt, self._action.deadline
-            )
+        due_at, left = self._later(error.retry_after_s), MOST_ATTEMPTS - self._step.attempt
+        if not (asked := self._action.can_be_asked):
+            due_at = self._hands.clock.now() + pauses.of_attempts(left, self._action.deadline)
         free = isinstance(error, CallDeferredError)
         self._write(Change(StepState.RUNNING, reason=str(error), due_at=due_at, did_nothing=not asked, free=free))
 
