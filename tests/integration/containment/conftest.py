@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import pytest
 from sqlalchemy import update
 
+from hsm.pkcs11.authority import AuthorityToken
+from hsm.power import Power
 from service.actions.base import actions_in
 from service.domain.ids import ConnectionId, IncidentId, StepId
 from service.domain.plan import Lane, Step
@@ -18,8 +20,10 @@ from service.ports.custody import ContainmentCalls
 from service.ports.notify import Outside
 from service.store.database import SqlDatabase, create
 from service.store.tables.incident import steps
+from tests.integration.hsm.tokens import set_up
 from tests.support.authority import MovedClock
 from tests.support.fakes import FakePlatform, FakeVault, Ledger
+from tests.support.servers import SoftHsm
 
 ACTIONS = actions_in("service.actions")
 PLAYBOOKS = load(ACTIONS)
@@ -84,3 +88,12 @@ def scene(fresh_postgres_url: str) -> Iterator[Scene]:
     ledger = Ledger()
     yield Scene(db, clock, ledger, FakePlatform(ledger))
     db.engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def votes_token(softhsm: SoftHsm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AuthorityToken]:
+    folder = tmp_path_factory.mktemp("votes-token")
+    config = set_up(softhsm.module, softhsm.configuration, folder, Power.AUTHORITY, "votes-of-containment")
+    token = AuthorityToken.open(config)
+    yield token
+    token.close()

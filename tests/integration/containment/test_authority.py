@@ -9,7 +9,6 @@ import pytest
 from sqlalchemy import insert, literal, select
 
 from hsm.pkcs11.authority import AuthorityToken
-from hsm.power import Power
 from service.clock import SystemClock
 from service.domain.account import AccountRef
 from service.domain.ids import ApprovalId, ConnectionId, IncidentId
@@ -20,22 +19,11 @@ from service.flow import approve, contain, respond
 from service.store.database import SqlDatabase, create
 from service.store.tables.keys import safe_destinations
 from tests.integration.containment.conftest import ACTIONS, Scene
-from tests.integration.hsm.tokens import set_up
 from tests.support.authority import House, house_on
 from tests.support.fakes import FakePlatform, Ledger
 from tests.support.incidents import CONNECTION, THIEF, add_account, add_connection, add_incident
-from tests.support.servers import SoftHsm
 
 pytestmark = pytest.mark.servers
-
-
-@pytest.fixture(scope="module")
-def votes_token(softhsm: SoftHsm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AuthorityToken]:
-    folder = tmp_path_factory.mktemp("votes-token")
-    config = set_up(softhsm.module, softhsm.configuration, folder, Power.AUTHORITY, "votes-of-containment")
-    token = AuthorityToken.open(config)
-    yield token
-    token.close()
 
 
 @pytest.fixture

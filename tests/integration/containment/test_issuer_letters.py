@@ -48,15 +48,6 @@ FURTHER = "0x" + "7" * 40
 
 
 @pytest.fixture(scope="module")
-def votes_token(softhsm: SoftHsm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AuthorityToken]:
-    folder = tmp_path_factory.mktemp("votes-of-letters")
-    config = set_up(softhsm.module, softhsm.configuration, folder, Power.AUTHORITY, "votes-of-letters")
-    token = AuthorityToken.open(config)
-    yield token
-    token.close()
-
-
-@pytest.fixture(scope="module")
 def platform_token(softhsm: SoftHsm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlatformToken]:
     folder = tmp_path_factory.mktemp("platform-of-letters")
     config = set_up(softhsm.module, softhsm.configuration, folder, Power.PLATFORM, "platform-of-letters")
