@@ -27,6 +27,8 @@ from numba.core import caching, cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
+from rules.linking import NEAR
+
 Function = TypeVar("Function", bound=Callable[..., object])
 
 _ROOT: Final = Path(__file__).resolve().parent
@@ -155,7 +157,7 @@ def digest() -> str:
     """What the compiled code is made from, in one word: sources, compiler, interpreter and processor."""
     made_from = hashlib.sha256()
     codegen = cpu_target.target_context.codegen()
-    made_from.update(repr((numba.__version__, sys.version_info[:3], codegen.magic_tuple())).encode())
+    made_from.update(repr((numba.__version__, sys.version_info[:3], codegen.magic_tuple(), NEAR)).encode())
     for file in sources():
         made_from.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
     return made_from.hexdigest()[:24]
