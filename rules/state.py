@@ -2,7 +2,8 @@
 
 Rules: memory is bounded by the settings and the capacities of the pools; everything that replay must reproduce is in
 here, and leaves only as ``StateChange`` bytes in a fixed order. Arrays are anonymous memory that the system hands out
-page by page; an empty pool costs nothing, and a small one is not padded with huge pages.
+page by page; an empty pool costs nothing, and a small installation is not padded with huge pages. A large one's records
+and index lie in huge pages: without them the processor looks up where memory is nearly as often as it reads it.
 """
 
 import mmap
@@ -39,21 +40,23 @@ from rules.learning import StateChange
 from rules.settings import EngineSettings
 
 _WORD: Final = 8
-_DENSE: Final = 1 << 23
+_SMALL_ARENA: Final = 1 << 23
+_SMALL_INDEX: Final = 1 << 24
+"""Bytes of records that never use huge pages, and of an index that uses none: what up to 131,072 accounts need."""
 _UNRESERVED: Final = 0x4000  # MAP_NORESERVE of Linux: pages count when they are touched
 SECTION_FORMAT: Final = np.float64(VERSION).tobytes()
 """Every section's bytes begin with the layout's version."""
 _SECTION_AT: Final = {(section.kind, section.name): at for at, section in enumerate(SECTIONS)}
 
 
-def _memory(words: int, *, dense: bool) -> mmap.mmap:
-    """Anonymous zeroed memory. Of a dense array what lies beyond eight megabytes may use huge pages."""
+def _memory(words: int, huge_from: int | None = None) -> mmap.mmap:
+    """Anonymous zeroed memory. What lies beyond ``huge_from`` bytes may use huge pages."""
     size = -(-max(words, 1) * _WORD // mmap.PAGESIZE) * mmap.PAGESIZE
     held = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _UNRESERVED)
     try:
         held.madvise(mmap.MADV_NOHUGEPAGE)
-        if dense and size > _DENSE:
-            held.madvise(mmap.MADV_HUGEPAGE, _DENSE, size - _DENSE)
+        if huge_from is not None and size > huge_from:
+            held.madvise(mmap.MADV_HUGEPAGE, huge_from, size - huge_from)
     except (AttributeError, OSError):
         return held  # a system without huge pages
     return held
@@ -63,7 +66,7 @@ class State:
     """The arrays, and the bookkeeping that the kernel leaves to Python."""
 
     def __init__(self, settings: EngineSettings) -> None:
-        self.common: F8 = np.frombuffer(_memory(COMMON_WORDS, dense=False), np.float64)
+        self.common: F8 = np.frombuffer(_memory(COMMON_WORDS), np.float64)
         self._allocate(settings.max_accounts)
         prepare_all(self.shared.tails, self.shared.free, self.shared.final, self.shared.heads)
         self.shared.hazard[WEIGHT_AT : WEIGHT_AT + CLASSES] = 1.0
@@ -90,8 +93,9 @@ class State:
             mask = index - 1 if pool == ACCOUNTS else index // WAYS - 1
             meta[pool, : M_LIMIT + 2] = (index_at, mask, arena_at, WIDTH[kind], 0, limit, kind)
             index_at, arena_at = index_at + index, arena_at + limit * WIDTH[kind]
-        self.arena: F8 = np.frombuffer(_memory(arena_at, dense=True), np.float64)
-        self.integers: I8 = np.frombuffer(_memory(INDEX_AT + index_at, dense=False), np.int64)
+        self.arena: F8 = np.frombuffer(_memory(arena_at, _SMALL_ARENA), np.float64)
+        small = (INDEX_AT + index_at) * _WORD <= _SMALL_INDEX
+        self.integers: I8 = np.frombuffer(_memory(INDEX_AT + index_at, None if small else 0), np.int64)
         self.places = cut_places(self.arena, self.integers)
         self.shared = cut_shared(self.common, self.integers)
         self.places.meta[:] = meta
