@@ -13,8 +13,8 @@ import msgspec
 
 from service.domain.errors import RefusedByOtherSideError, UnavailableError, UnknownOutcomeError
 from service.domain.evm import MAX_UNITS
-from service.domain.safe import SafeTransaction
-from service.domain.safe_queue import MOST_AHEAD, Queued, Waiting, checksummed, proposal
+from service.domain.safe import MOST_OWNERS, ZERO, SafeTransaction
+from service.domain.safe_queue import MOST_AHEAD, Claim, Queued, Waiting, checksummed, proposal
 
 _TIMEOUT: Final = httpx.Timeout(10.0, connect=3.0)
 _MAX_ANSWER_BYTES: Final = 4_000_000
@@ -23,16 +23,27 @@ _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 Address = Annotated[str, msgspec.Meta(pattern=r"^0x[0-9a-fA-F]{40}\Z")]
 Number = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,78}\Z")]
+Operation = Annotated[int, msgspec.Meta(ge=0, le=1)]
 Hex = Annotated[str, msgspec.Meta(pattern=r"^0x([0-9a-fA-F]{2})*\Z")]
 
 
-class _Told(msgspec.Struct):
+class _Confirmed(msgspec.Struct):
+    owner: Address
+    signature: Hex | None = None
+
+
+class _Told(msgspec.Struct, rename="camel"):
     nonce: int | Number
     to: Address
     value: Number
-    operation: int
-    gas_price: int | Number | None = msgspec.field(name="gasPrice", default=None)
+    operation: Operation
+    safe_tx_gas: int | Number
+    base_gas: int | Number
+    gas_price: int | Number
+    gas_token: Address | None = None
+    refund_receiver: Address | None = None
     data: Hex | None = None
+    confirmations: list[_Confirmed] | None = None
 
 
 class _Page(msgspec.Struct):
@@ -40,12 +51,8 @@ class _Page(msgspec.Struct):
     next: str | None = None
 
 
-class _Signed(msgspec.Struct):
-    owner: Address
-
-
 class _One(msgspec.Struct):
-    confirmations: list[_Signed] | None = None
+    confirmations: list[_Confirmed] | None = None
 
 
 class HttpSafeService:
@@ -63,6 +70,7 @@ class HttpSafeService:
         """Return what waits with this nonce or one of the next; see the port."""
         asked: dict[str, str | int] = {
             "executed": "false",
+            "has_confirmations": "true",
             "nonce__gte": nonce,
             "nonce__lt": nonce + MOST_AHEAD,
             "limit": _MOST_TOLD,
@@ -75,12 +83,12 @@ class HttpSafeService:
         ahead = tuple(one for one in found if nonce <= one.nonce < nonce + MOST_AHEAD)
         return Waiting(nonce, ahead, whole=page.next is None)
 
-    def signed_by(self, made: SafeTransaction) -> frozenset[str] | None:
-        """Return which owners signed it there; None where the service does not know it."""
+    def confirmations(self, made: SafeTransaction) -> tuple[Claim, ...] | None:
+        """Return who is said to have signed it there; None where the service does not know it."""
         raw = self._read(f"/api/v1/multisig-transactions/{made.name}/", {})
         if raw is None:
             return None
-        return frozenset(one.owner.lower() for one in _decoded(raw, _One).confirmations or [])
+        return _claims(_decoded(raw, _One).confirmations)
 
     def propose(self, made: SafeTransaction, owner: str, signature: bytes) -> None:
         """Propose it with an owner's signature; see the port."""
@@ -136,9 +144,17 @@ def _decoded(raw: bytes, kind: type[Any]) -> Any:
 
 
 def _queued(told: _Told) -> Queued:
-    value = int(told.value)
-    if value > MAX_UNITS:
-        raise UnavailableError("the Safe transaction service tells an amount that nobody can pay")
+    numbers = [int(one) for one in (told.value, told.safe_tx_gas, told.base_gas, told.gas_price, told.nonce)]
+    if not all(0 <= one <= MAX_UNITS for one in numbers):
+        raise UnavailableError("the Safe transaction service tells a number that no transaction can have")
+    value, safe_tx_gas, base_gas, gas_price, nonce = numbers
+    token, receiver = ((address or ZERO).lower() for address in (told.gas_token, told.refund_receiver))
     data = bytes.fromhex((told.data or "0x")[2:])
-    refunds = told.gas_price is None or int(told.gas_price) != 0  # Safe pays where gasPrice > 0; untold is not zero
-    return Queued(int(told.nonce), told.to.lower(), value, data, told.operation, refunds)
+    gas = (safe_tx_gas, base_gas, gas_price, token, receiver)
+    return Queued(nonce, told.to.lower(), value, data, told.operation, gas, _claims(told.confirmations))
+
+
+def _claims(told: list[_Confirmed] | None) -> tuple[Claim, ...]:
+    return tuple(
+        Claim(one.owner.lower(), bytes.fromhex((one.signature or "0x")[2:])) for one in (told or [])[:MOST_OWNERS]
+    )

@@ -88,6 +88,9 @@ STARTS: Final = (StepState.READY, StepState.WAITING_APPROVAL, StepState.WAITING_
 """What a plan may make of a step."""
 FINISHED: Final = frozenset({StepState.DONE, StepState.FAILED, StepState.REFUSED, StepState.EXPIRED, StepState.UNDONE})
 
+NEARBY_ACTION: Final = "lock_multisig"
+"""The one action that reaches what no alert names and no lost key exposes: what is merely near (ADR 0049)."""
+
 
 def limit_note(incident_id: IncidentId) -> str:
     """Return the key under which it is noted that a plan of this incident reached the hour's blast radius.

@@ -39,6 +39,21 @@ _EXEC: Final = "execTransaction(address,uint256,bytes,uint8,uint256,uint256,uint
 _WORD: Final = 32
 
 
+Gas = tuple[int, int, int, str, str]
+"""safeTxGas, baseGas, gasPrice, gasToken and refundReceiver of a Safe transaction."""
+NO_REFUND: Final[Gas] = (0, 0, 0, ZERO, ZERO)
+
+
+def digest(at: tuple[int, str], does: tuple[str, int, bytes, int], gas: Gas, nonce: int) -> bytes:
+    """Return what owners sign; `at` is chain id and Safe, `does` to, value, data and operation."""
+    domain = keccak(_DOMAIN + encode(["uint256", "address"], at))
+    kinds = ["address", "uint256", "bytes32", "uint8", *["uint256"] * 3, "address", "address", "uint256"]
+    to, value, data, operation = does
+    return keccak(
+        b"\x19\x01" + domain + keccak(_SAFE_TX + encode(kinds, [to, value, keccak(data), operation, *gas, nonce]))
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class SafeTransaction:
     """One plain call that a Safe is to make; `to` and `safe` are 0x addresses, `nonce` the Safe's own."""
@@ -58,10 +73,7 @@ class SafeTransaction:
 
     def digest(self) -> bytes:
         """Return the 32 bytes that owners sign."""
-        domain = keccak(_DOMAIN + encode(["uint256", "address"], [self.chain_id, self.safe]))
-        kinds = ["address", "uint256", "bytes32", "uint8", *["uint256"] * 3, "address", "address", "uint256"]
-        fields = [self.to, self.value, keccak(self.data), 0, 0, 0, 0, ZERO, ZERO, self.nonce]
-        return keccak(b"\x19\x01" + domain + keccak(_SAFE_TX + encode(kinds, fields)))
+        return digest((self.chain_id, self.safe), (self.to, self.value, self.data, 0), NO_REFUND, self.nonce)
 
     def calldata(self, signatures: Mapping[str, bytes]) -> bytes:
         """Return the call of execTransaction; `signatures` by owner, 65 bytes each."""

@@ -1,8 +1,8 @@
 """Transactions of a Safe that wait for signatures at a Safe transaction service, and ours as it takes them.
 
-Rules: what the service tells is a claim of an outsider: it is bounded, and decides only which nonces are used up. What we
-propose is told field by field beside its hash, which the service computes for itself; addresses are spelt with the
-mixed-case checksum of EIP-55, which it demands.
+Rules: what the service tells is a claim of an outsider: it is bounded, and counts as far as an owner's signature over the
+hash that we compute from it is there (Safe's signature encoding). What we propose is told field by field beside its hash,
+which the service computes for itself; addresses are spelt with the mixed-case checksum of EIP-55, which it demands.
 """
 
 from collections.abc import Mapping
@@ -12,11 +12,19 @@ from typing import Final
 from eth_hash.auto import keccak
 
 from service.domain.evm import address_bytes
-from service.domain.safe import ZERO, SafeTransaction
+from service.domain.safe import NO_REFUND, ZERO, Gas, SafeTransaction, digest
 
 MOST_AHEAD: Final = 20
 """Nonces, from the Safe's own on, that are looked at: what is further ahead runs only after as many others."""
 _LETTER_FROM: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One owner's confirmation, as the service tells it; `owner` lower-case, `signature` not checked yet."""
+
+    owner: str
+    signature: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +36,17 @@ class Queued:
     value: int
     data: bytes
     operation: int
-    refunds: bool
-    """Whether the Safe pays for its gas: to anybody, in any token, at any price the transaction names."""
+    gas: Gas = NO_REFUND
+    claims: tuple[Claim, ...] = ()
+
+    @property
+    def refunds(self) -> bool:
+        """Whether the Safe pays for its gas: to anybody, in any token, at any price the transaction names."""
+        return self.gas[2] != 0
+
+    def digest(self, chain_id: int, safe: str) -> bytes:
+        """Return what its owners signed, whatever hash the service tells."""
+        return digest((chain_id, safe), (self.to, self.value, self.data, self.operation), self.gas, self.nonce)
 
     def moves_nothing(self, safe: str) -> bool:
         """Say whether it is a rejection: an empty call of the Safe to itself that refunds no gas."""
@@ -45,13 +62,6 @@ class Waiting:
     queued: tuple[Queued, ...]
     whole: bool
     """Whether the service told all; an owner can flood it with rejections that differ in their gas alone."""
-
-    def to_reject(self, safe: str) -> range:
-        """Return the nonces up to the last at which something moves, or may move where not all was told."""
-        if not self.whole:
-            return range(self.nonce, self.nonce + MOST_AHEAD)
-        moving = [one.nonce for one in self.queued if not one.moves_nothing(safe)]
-        return range(self.nonce, max(moving, default=self.nonce - 1) + 1)
 
 
 def rejection(chain_id: int, safe: str, nonce: int) -> SafeTransaction:

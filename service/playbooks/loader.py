@@ -17,8 +17,8 @@ from service.actions.base import ContainmentAction
 from service.domain.canonical import digest
 from service.domain.errors import ConfigurationError
 from service.domain.incident import IncidentKind
-from service.domain.plan import Effect
-from service.playbooks.model import TAG, TARGET_KIND, Playbook, Playbooks, StepTemplate
+from service.domain.plan import NEARBY_ACTION, Effect
+from service.playbooks.model import TAG, TARGET_KIND, Playbook, Playbooks, Selector, StepTemplate
 
 MAX_BYTES: Final = 64 * 1024
 
@@ -85,6 +85,8 @@ def _complaints(playbook: Playbook, actions: Mapping[str, ContainmentAction]) ->
         if TARGET_KIND[step.targets] not in action.target_kinds:
             kinds = ", ".join(sorted(action.target_kinds))
             yield f"step {number}: {step.action} takes {kinds}, not what {step.targets.value} gives"
+        if step.targets is Selector.NEARBY_MULTISIGS and step.action != NEARBY_ACTION:
+            yield f"step {number}: {step.action} cannot be aimed at what is merely near; only {NEARBY_ACTION} can"
         if action.effect is Effect.LOOSENS:
             yield f"step {number}: {step.action} loosens; people ask for that when it is over, no playbook does"
         unknown = [name for name in step.after if name not in seen]

@@ -40,6 +40,8 @@ class Allowance:
     """How many more destinations, credentials and transactions may be aimed at."""
     aimed: set[tuple[str, str]]
     """(kind, value) of those that count already."""
+    nearby: "Allowance | None" = None
+    """What may be locked beside that because it is near, named by no alert (ADR 0049); None: it counts as the others."""
 
     def take(self, refs: Mapping[str, Decimal]) -> bool:
         """Take what these accounts (ref → value in USD) need and say so, or take nothing and say no."""
@@ -238,7 +240,7 @@ def _step(
         return _with_state(made, StepState.REFUSED, missing[0])
     if action.effect is not Effect.TIGHTENS:
         return made
-    if not _affordable(target, scene):
+    if not _affordable(target, scene, nearby=_is_nearby(template, target, scene)):
         return _with_state(made, StepState.WAITING_APPROVAL, OVER_LIMIT)
     return _with_state(made, StepState.WAITING_STEP if after else StepState.READY, None)
 
@@ -311,10 +313,17 @@ def _params(action: ContainmentAction, target: Target, scene: Scene) -> dict[str
     return {name: known[name] for name in action.params}
 
 
-def _affordable(target: Target, scene: Scene) -> bool:
+def _is_nearby(template: StepTemplate, target: Target, scene: Scene) -> bool:
+    """Say whether the step is for what is near only: no alert names it."""
+    return template.targets is Selector.NEARBY_MULTISIGS and target not in map(_account_target, scene.accounts)
+
+
+def _affordable(target: Target, scene: Scene, *, nearby: bool) -> bool:
     allowance = scene.allowances.get(target.connection)
     if allowance is None:
         return True
+    if nearby and allowance.nearby is not None:
+        allowance = allowance.nearby
     if target.kind == "account":
         refs: Sequence[str] = (target.value,)
     elif target.kind == "connection":

@@ -120,18 +120,19 @@ def _policy(uow: UnitOfWork, votes_key_pem: bytes) -> Policy | None:
 def _allowance(
     uow: UnitOfWork, connection: ConnectionId, policy: Policy | None, balances: Mapping[str, Decimal]
 ) -> Allowance:
+    """Return what the hour leaves; what is merely near has as much again, and takes nothing from what is named."""
     limits = LIMITS_WITHOUT_POLICY if policy is None else policy.blast_radius
     targets = uow.plans.touched_targets(connection, uow.now - WINDOW)
-    touched = {value for kind, value in targets if kind == "account"}
-    aimed = {(kind, value) for kind, value in targets if kind not in {"account", "connection"}}
-    value = sum((balances.get(f"account:{connection}/{ref}", Decimal(0)) for ref in touched), Decimal(0))
-    return Allowance(
-        accounts=max(0, limits.accounts_per_hour - len(touched)),
-        value_usd=Decimal(limits.value_usd_per_hour) - value,
-        touched=touched,
-        others=max(0, OTHERS_PER_ACCOUNT * limits.accounts_per_hour - len(aimed)),
-        aimed=aimed,
-    )
+    named = {one.value for one in targets if one.kind == "account" and not one.nearby}
+    near = {one.value for one in targets if one.nearby} - named
+    aimed = {(one.kind, one.value) for one in targets if one.kind not in {"account", "connection"}}
+
+    def left(touched: set[str]) -> tuple[int, Decimal, set[str]]:
+        value = sum((balances.get(f"account:{connection}/{ref}", Decimal(0)) for ref in touched), Decimal(0))
+        return max(0, limits.accounts_per_hour - len(touched)), Decimal(limits.value_usd_per_hour) - value, touched
+
+    others = max(0, OTHERS_PER_ACCOUNT * limits.accounts_per_hour - len(aimed))
+    return Allowance(*left(named), others, aimed, nearby=Allowance(*left(near), others=0, aimed=set()))
 
 
 def _registered(uow: UnitOfWork, entities: Sequence[str]) -> tuple[Account, ...]:

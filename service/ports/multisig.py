@@ -12,7 +12,7 @@ from typing import Protocol
 from service.domain.ids import AccountId
 from service.domain.plan import Receipt, Verdict
 from service.domain.safe import SafeTransaction
-from service.domain.safe_queue import Waiting
+from service.domain.safe_queue import Claim, Waiting
 
 
 class MultisigControl(Protocol):
@@ -72,8 +72,8 @@ class SafeService(Protocol):
         """Return what waits with this nonce or one of the MOST_AHEAD - 1 after it. Raises UnavailableError."""
         ...
 
-    def signed_by(self, made: SafeTransaction) -> frozenset[str] | None:
-        """Return the owners who signed it there, lower-case; None where it is unknown. Raises UnavailableError."""
+    def confirmations(self, made: SafeTransaction) -> tuple[Claim, ...] | None:
+        """Return who is said to have signed it there; None where it is unknown. Raises UnavailableError."""
         ...
 
     def propose(self, made: SafeTransaction, owner: str, signature: bytes) -> None:

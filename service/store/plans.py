@@ -14,6 +14,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     and_,
+    any_,
     bindparam,
     case,
     func,
@@ -29,11 +30,11 @@ from sqlalchemy.types import BigInteger, DateTime
 from service.domain.errors import ConflictError, NotFoundError, StaleFenceError
 from service.domain.ids import ApprovalId, ConnectionId, IncidentId, PlanId, StepId, new_id
 from service.domain.incident import IncidentState
-from service.domain.plan import FINISHED, Effect, Lane, Plan, Step, StepState, allowed
+from service.domain.plan import FINISHED, NEARBY_ACTION, Effect, Lane, Plan, Step, StepState, allowed
 from service.domain.settlement import require_unknown
-from service.ports.store.plans import Change, Claim, DueStep
+from service.ports.store.plans import Change, Claim, DueStep, Touched
 from service.store.plan_rows import plan_of, row_of, step_of
-from service.store.tables.incident import gate_holds, incidents, plans, steps
+from service.store.tables.incident import alerts, gate_holds, incidents, plans, steps
 
 _WORKABLE = tuple(s.value for s in (StepState.READY, StepState.RUNNING, StepState.VERIFYING, StepState.UNKNOWN))
 _NOT_BEGUN = (StepState.WAITING_APPROVAL, StepState.WAITING_STEP, StepState.READY)
@@ -78,8 +79,21 @@ _CLAIM = (
     .returning(steps)
 )
 """Made once, as what follows: making it takes longer than running it, and a hold waits for it."""
+_NAMED = (
+    select(alerts.c.id)
+    .where(
+        alerts.c.incident_id == steps.c.incident_id,
+        func.concat("account:", steps.c.target["connection"].astext, "/", steps.c.target["value"].astext)
+        == any_(alerts.c.entities),
+    )
+    .exists()
+)
 _TOUCHED = (
-    select(steps.c.target["kind"].astext.label("kind"), steps.c.target["value"].astext.label("value"))
+    select(
+        steps.c.target["kind"].astext.label("kind"),
+        steps.c.target["value"].astext.label("value"),
+        case((steps.c.action == NEARBY_ACTION, ~_NAMED), else_=False).label("nearby"),
+    )
     .distinct()
     .where(
         steps.c.target["connection"].astext == bindparam("connection"),
@@ -242,10 +256,10 @@ class PlanRepository:
         )
         return tuple(DueStep(StepId(row.id), Lane(row.lane), row.due, row.trace_id) for row in rows)
 
-    def touched_targets(self, connection: ConnectionId, since: datetime) -> frozenset[tuple[str, str]]:
+    def touched_targets(self, connection: ConnectionId, since: datetime) -> frozenset[Touched]:
         """See the port."""
         rows = self._connection.execute(_TOUCHED, {"connection": connection, "since": since})
-        return frozenset((row.kind, row.value) for row in rows)
+        return frozenset(Touched(row.kind, row.value, row.nearby) for row in rows)
 
     def confirmed(self, step_id: str) -> bool:
         """See the port."""

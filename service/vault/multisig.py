@@ -34,6 +34,8 @@ from service.vault.safes import Safe, UsurpedSafeError
 _CAIP_10: Final = re.compile("eip155:[0-9]{1,20}:0x[0-9a-fA-F]{40}")
 SIGNED_OFF_CHAIN: Final = "signatures_still_checked_off_chain_by"
 """In a lock's receipt: the fallback handler of each Safe that has one, by which EIP-1271 signatures go on to count."""
+CAME_IN: Final = "came_in_beside_what_waits"
+"""In a sweep's receipt: by Safe and asset, base units as text, what is proposed beside a proposal that waits."""
 Question = Callable[[Safe, SafeState], bool]
 R = TypeVar("R")
 
@@ -126,7 +128,12 @@ class Multisigs:
     def sweep(self, account: AccountId) -> Receipt:
         """Pay what the account's Safes hold to its safe destination."""
         assets = self._assets(account)
-        return Receipt(account, {"transactions": dict(self._at_each(account, lambda one: self._swept(one, assets)))})
+        done = dict(self._at_each(account, lambda one: (one.address, self._out(one, assets).sweep())))
+        facts: dict[str, object] = {"transactions": {address: found.transactions for address, found in done.items()}}
+        grown = {address: {asset: str(rest) for asset, rest in found.grown.items()} for address, found in done.items()}
+        if any(grown.values()):
+            facts[CAME_IN] = {address: rest for address, rest in grown.items() if rest}
+        return Receipt(account, facts)
 
     def swept(self, account: AccountId) -> Verdict:
         """Ask the chain whether anything is left, and the service whether that waits for other owners."""
@@ -144,9 +151,6 @@ class Multisigs:
     def pending_rejected(self, account: AccountId) -> Verdict:
         """Ask the service whether anything waits at a nonce that the chain has not used."""
         return self._every(account, lambda one, _: self._out(one, ()).is_rejected())
-
-    def _swept(self, one: Safe, assets: Sequence[str]) -> tuple[str, list[str]]:
-        return one.address, self._out(one, assets).sweep()
 
     def _out(self, one: Safe, assets: Sequence[str]) -> Outgoing:
         return Outgoing(one, assets, self.services.get(f"eip155:{one.guardian.chain_id}"))

@@ -3,21 +3,22 @@
 Rules:
 
 - One plain call each, one after the other, each for the Safe's nonce as it is then: so each happens once at most, and what
-  somebody else's transaction overtook is made anew for the next nonce.
+  somebody else's transaction overtook is made anew for the next nonce; a rejection whose nonce is used is not made at all.
 - Where active or restricted keys of the vault are enough owners, the guardian carries them; else they are proposed, signed
-  by those that there are, to the Safe transaction service of the chain, and wait for other owners. A proposal that the
-  service knows already is not made again.
+  by those that there are, to the Safe transaction service of the chain, and wait for other owners.
+- A proposal of ours that waits is known again by our own signature, its asset and its destination, not by its amount: dust
+  that comes in makes no second one. Where an asset grew by more than a GROWTH-th of what waits, the rest is proposed at a
+  nonce of its own. Only what can no longer be executed, because less is there, is replaced at its nonce.
 - A sweep goes to a safe destination whose vault signature verifies, and `hsm/restrictions.py` compares every call with it.
   A locked Safe is not swept: its guard lets nothing leave, so people unlock it first.
 - A token whose balance cannot be read, or that refuses its transfer, keeps nothing else from being swept.
-- What waits is the service's word, and what is at stake on it is a nonce.
+- What waits counts as far as owners signed it (`vault/safe_waiting.py`).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
 
-from hsm.restrictions import KeyState, SafeRejection, SafeSweep, SigningRequest
+from hsm.restrictions import SafeRejection, SigningRequest
 from service.domain.errors import (
     MissingCapabilityError,
     PortcullisError,
@@ -25,20 +26,23 @@ from service.domain.errors import (
     UnavailableError,
     UnknownOutcomeError,
 )
-from service.domain.evm import TOKEN_GAS, transfer_data
-from service.domain.ids import AccountId
 from service.domain.safe import SafeState, SafeTransaction
-from service.domain.safe_queue import rejection
+from service.domain.safe_queue import Queued
 from service.ports.multisig import SafeService
-from service.vault.destinations import verified_destination
 from service.vault.everywhere import Outcome, require
+from service.vault.safe_sweeps import SIGN_OUT, Planned, Request, Sweeping, rejecting
+from service.vault.safe_waiting import last_to_reject, signers
 from service.vault.safes import Safe
 
-SIGN_OUT: Final = frozenset({KeyState.ACTIVE.value, KeyState.RESTRICTED.value})
-"""Keys that may sign what goes only where the owners want it, or nowhere."""
-WORTH: Final = 10
-"""What a Safe holds of the coin is swept while it is at least so many times the fee of moving it."""
-Request = tuple[SafeTransaction, SigningRequest]
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep of one Safe did."""
+
+    transactions: list[str]
+    """Hashes of what was carried, or names of what is proposed."""
+    grown: Mapping[str, int]
+    """By asset, in base units: what came in beside a proposal that waits, and is proposed on its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +59,16 @@ class Outgoing:
         """CAIP-2."""
         return f"eip155:{self.safe.guardian.chain_id}"
 
-    def sweep(self) -> list[str]:
-        """Carry or propose what empties it; return the hashes of what was done."""
-        if self.safe.is_locked(self.safe.read()):
+    def sweep(self) -> Swept:
+        """Carry or propose what empties it; return what was done."""
+        state = self.safe.read()
+        if self.safe.is_locked(state):
             raise RefusedByOtherSideError(
                 f"{self.safe.address} is locked and its guard lets nothing leave: ask for unlock_multisig, then sweep again"
             )
         unread: list[PortcullisError] = []
-        return self._do(lambda nonce: self._transfers(nonce, unread), unread)
+        planned = self._planned(state, unread)
+        return Swept(self._do(state, planned.requests, unread), planned.grown)
 
     def is_swept(self) -> bool:
         """Say whether nothing worth its fee is left.
@@ -71,49 +77,60 @@ class Outgoing:
         """
         unread: list[PortcullisError] = []
         state = self.safe.read()
-        left = [made for made, _ in self._transfers(state.nonce, unread)]
+        left = [made for made, _ in self._planned(state, unread).requests]
         if not left and unread:
             raise unread[0]
         return not left or self._waits(state, left)
 
     def reject(self) -> list[str]:
-        """Carry or propose a rejection for every nonce up to the last that waits; return their hashes."""
-        return self._do(self._rejections, [])
+        """Carry or propose a rejection for every nonce up to the last at which an owner's signature waits."""
+        state = self.safe.read()
+        return self._do(state, self._rejections(state), [])
 
     def is_rejected(self) -> bool:
         """Say whether nothing waits that does anything. Raises UnavailableError while rejections wait for others."""
         state = self.safe.read()
-        left = [made for made, _ in self._rejections(state.nonce)]
+        left = [made for made, _ in self._rejections(state)]
         return not left or self._waits(state, left)
 
-    def _do(self, wanted: Callable[[int], Iterator[Request]], errors: list[PortcullisError]) -> list[str]:
-        state = self.safe.read()
-        ours = len(self.safe.owners(state, SIGN_OUT))
-        if not ours:
+    def _planned(self, state: SafeState, unread: list[PortcullisError]) -> Planned:
+        sweeping = Sweeping(self.safe, self.assets, unread)
+        if self.service is None or self._enough(state):
+            return sweeping.anew(state)
+        return sweeping.beside(state, self.service.pending(self.safe.address, state.nonce))
+
+    def _enough(self, state: SafeState) -> bool:
+        return len(self.safe.owners(state, SIGN_OUT)) >= state.threshold
+
+    def _do(self, state: SafeState, wanted: Sequence[Request], errors: list[PortcullisError]) -> list[str]:
+        enough = self._enough(state)
+        if not self.safe.owners(state, SIGN_OUT):
             raise MissingCapabilityError(f"no key of the vault is an owner of {self.safe.address}: sign by hand")
-        enough = ours >= state.threshold
         if not enough:
             self._required()
         done: list[str] = []
-        for made, request in wanted(state.nonce):
+        for made, request in wanted:
             try:
-                done.append(self._carry(made, request) if enough else self._propose(state, made, request))
+                name = self._carry(made, request) if enough else self._propose(state, made, request)
+                done += [] if name is None else [name]
             except PortcullisError as error:
                 errors.append(error)
                 if not (enough and isinstance(error, RefusedByOtherSideError)):
                     break  # whether its nonce is used is not known: what comes after it waits for the next attempt
         return require(Outcome(done, errors))
 
-    def _carry(self, made: SafeTransaction, request: SigningRequest) -> str:
-        """Carry it for the Safe's nonce as it is now."""
+    def _carry(self, made: SafeTransaction, request: SigningRequest) -> str | None:
+        """Carry it for the Safe's nonce as it is now; None for a rejection whose nonce somebody used meanwhile."""
         state = self.safe.read()
+        if isinstance(request, SafeRejection) and state.nonce > made.nonce:
+            return None
         keys = self.safe.owners(state, SIGN_OUT)[: state.threshold]
         return self.safe.execute(replace(made, nonce=state.nonce), request, keys).transaction_hash
 
     def _propose(self, state: SafeState, made: SafeTransaction, request: SigningRequest) -> str:
         """Leave it at the service with every signature that we can give; what is there already stays as it is."""
         service = self._required()
-        signed = service.signed_by(made)
+        signed = self._signed_by(service, made)
         for key in self.safe.owners(state, SIGN_OUT):
             owner = key.address.lower()
             if signed is None or owner not in signed:
@@ -128,8 +145,16 @@ class Outgoing:
             else:
                 service.confirm(made, signature)
         except UnknownOutcomeError:
-            if owner not in (service.signed_by(made) or ()):
+            if owner not in (self._signed_by(service, made) or ()):
                 raise
+
+    def _signed_by(self, service: SafeService, made: SafeTransaction) -> frozenset[str] | None:
+        """Return who really signed it there; None where the service does not know it."""
+        claims = service.confirmations(made)
+        if claims is None:
+            return None
+        told = Queued(made.nonce, made.to, made.value, made.data, 0, claims=claims)
+        return signers(self.safe, told, {claim.owner for claim in claims})
 
     def _required(self) -> SafeService:
         if self.service is None:
@@ -139,40 +164,12 @@ class Outgoing:
             )
         return self.service
 
-    def _transfers(self, nonce: int, unread: list[PortcullisError]) -> Iterator[Request]:
-        """Yield one transfer for each asset that is worth it, with following nonces."""
-        destination = verified_destination(self.safe.parts, AccountId(self.safe.account), self.chain_id)
-        to = destination.destination.descriptor
-        for asset, amount in self._holdings(unread):
-            token = asset.partition("/erc20:")[2]
-            target, value, data = (token, 0, transfer_data(to, amount)) if token else (to, amount, b"")
-            made = SafeTransaction(self.safe.guardian.chain_id, self.safe.address, target, data, nonce, value)
-            yield made, SafeSweep(self.safe.account, self.chain_id, asset, target, value, data, destination)
-            nonce += 1
-
-    def _holdings(self, unread: list[PortcullisError]) -> list[tuple[str, int]]:
-        chain, address = self.safe.chain, self.safe.address
-        held: list[tuple[str, int]] = []
-        for asset in sorted(a for a in self.assets if a.startswith(f"{self.chain_id}/erc20:")):
-            try:
-                amount = chain.token_balance(asset.partition("/erc20:")[2], address)
-            except UnavailableError as error:
-                unread.append(UnavailableError(f"the balance of {asset} could not be read: {error}"))
-                continue
-            if amount:
-                held.append((asset, amount))
-        coin = chain.balance(address)
-        if coin >= WORTH * TOKEN_GAS * chain.fee().max_fee:
-            native = next((a for a in self.assets if a.startswith(f"{self.chain_id}/slip44:")), None)
-            held.append((native or f"{self.chain_id}/slip44:60", coin))
-        return held
-
-    def _rejections(self, nonce: int) -> Iterator[Request]:
-        """Yield a rejection for each nonce from the Safe's own to the last at which something waits."""
-        waiting = self._required().pending(self.safe.address, nonce)
-        for number in waiting.to_reject(self.safe.address):
-            made = rejection(self.safe.guardian.chain_id, self.safe.address, number)
-            yield made, SafeRejection(self.safe.account, self.safe.address, made.to, made.value, made.data)
+    def _rejections(self, state: SafeState) -> list[Request]:
+        """Return a rejection for each nonce from the Safe's own to the last at which an owner's signature waits."""
+        waiting = self._required().pending(self.safe.address, state.nonce)
+        return [
+            rejecting(self.safe, number) for number in range(state.nonce, last_to_reject(self.safe, state, waiting) + 1)
+        ]
 
     def _waits(self, state: SafeState, left: Sequence[SafeTransaction]) -> bool:
         """Return False where something is still to be done here; raise UnavailableError where others are to sign."""
@@ -180,7 +177,7 @@ class Outgoing:
         if len(mine) >= state.threshold or self.service is None:
             return False
         for made in left:
-            signed = self.service.signed_by(made)
+            signed = self._signed_by(self.service, made)
             if signed is None or not mine <= signed:
                 return False
         raise UnavailableError(f"proposed to the owners of {self.safe.address}: it waits for signatures of others")

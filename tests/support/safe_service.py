@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from eth_account import Account
 from eth_account.messages import encode_typed_data
+from eth_account.signers.local import LocalAccount
 from eth_utils.address import is_checksum_address
 
 from service.domain.safe import ZERO
@@ -33,7 +34,7 @@ KINDS = {
 
 
 class FakeSafeService:
-    """Proposals by hash. `owners` may sign; `break_next` answers 500 after the effect."""
+    """Proposals by hash. `owners` may sign; `break_next` answers 500 after the effect, `signer` signs what `waits`."""
 
     def __init__(self, chain_id: int, safe: str, owners: list[str]) -> None:
         self.chain_id = chain_id
@@ -42,6 +43,8 @@ class FakeSafeService:
         self.known: dict[str, dict[str, Any]] = {}
         self.posts: list[str] = []
         self.break_next = False
+        self.signer: LocalAccount | None = None
+        self.more = False
 
     def typed(self, told: dict[str, Any]) -> Any:
         message: dict[str, Any] = {
@@ -81,20 +84,25 @@ class FakeSafeService:
         return 201, {}
 
     def pending(self, asked: dict[str, list[str]]) -> tuple[int, Any]:
-        assert asked["executed"] == ["false"]
+        assert (asked["executed"], asked["has_confirmations"]) == (["false"], ["true"])
         low, high = int(asked["nonce__gte"][0]), int(asked["nonce__lt"][0])
+        shown = (*KINDS, "confirmations")
         found = [
-            {**{name: one[name] for name in KINDS}, "nonce": int(one["nonce"]), "value": str(one["value"])}
+            {**{name: one[name] for name in shown}, "nonce": int(one["nonce"]), "value": str(one["value"])}
             for one in self.known.values()
             if low <= int(one["nonce"]) < high
         ]
-        return 200, {"count": len(found), "next": None, "results": found}
+        return 200, {"count": len(found), "next": "more" if self.more else None, "results": found}
 
     def waits(self, to: str, nonce: int, *, value: int = 0, data: str | None = None, gas_price: int = 0) -> None:
-        """Lay a proposal of somebody else into the queue."""
+        """Lay a proposal of somebody else into the queue; without a `signer` its confirmation is invented."""
         gas = {"safeTxGas": "0", "baseGas": "0", "gasPrice": str(gas_price), "gasToken": ZERO, "refundReceiver": ZERO}
         told = {"to": to, "value": str(value), "data": data, "operation": 0, "nonce": nonce, **gas}
-        self.known[f"0x{len(self.known):064x}"] = {**told, "confirmations": []}
+        signable, owner, signature = self.typed(told), min(self.owners), "0x" + "11" * 64 + "1b"
+        if self.signer is not None:
+            owner, signature = self.signer.address, "0x" + bytes(self.signer.sign_message(signable).signature).hex()
+        given = [{"owner": owner, "signature": signature}]
+        self.known["0x" + _digest(signable).hex()] = {**told, "confirmations": given}
 
     def _confirmed(self, name: str, owner: str, signature: str) -> None:
         given = self.known[name]["confirmations"]

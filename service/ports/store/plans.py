@@ -53,6 +53,16 @@ class DueStep:
     """The trace of what planned it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """What tightening began to act on by itself."""
+
+    kind: str
+    value: str
+    nearby: bool
+    """Locked because it is near what alerts name, and named by no alert of the incident itself."""
+
+
 class PlanStore(Protocol):
     """Plans and steps of incidents."""
 
@@ -143,8 +153,8 @@ class PlanStore(Protocol):
         """Return unfinished steps that are due and that nobody holds, oldest first."""
         ...
 
-    def touched_targets(self, connection: ConnectionId, since: datetime) -> frozenset[tuple[str, str]]:
-        """Return (kind, value) of every target that tightening steps which need no approval were aimed at since then."""
+    def touched_targets(self, connection: ConnectionId, since: datetime) -> frozenset[Touched]:
+        """Return every target that tightening steps which need no approval were aimed at since then."""
         ...
 
     def confirmed(self, step_id: str) -> bool:

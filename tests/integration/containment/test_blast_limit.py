@@ -8,12 +8,13 @@ import pytest
 from sqlalchemy import event, insert, select, update
 
 from service.domain.errors import ForbiddenError
-from service.domain.ids import IncidentId
-from service.domain.plan import StepState
+from service.domain.ids import ConnectionId, IncidentId
+from service.domain.plan import Effect, StepState
 from service.domain.timeline import Entry
 from service.flow import escalate, respond
 from service.flow.routes import jobs_of
 from service.playbooks.scene import OTHERS_PER_ACCOUNT
+from service.ports.store.plans import Touched
 from service.store.tables.attention import escalations, messages
 from service.store.tables.incident import incidents
 from service.store.tables.keys import safe_destinations
@@ -163,6 +164,35 @@ def test_destinations_and_credentials_have_a_limit_of_their_own_for_all_incident
     assert ready == [most, 0, 1], "what was aimed at before costs nothing"
     assert [len(found) for found in states] == [most + 1, 1, 1]
     assert {payload["incident_id"] for payload in reached(scene)} == {one, two}
+
+
+def test_a_bait_that_locks_every_multisig_nearby_leaves_the_hour_to_what_alerts_name(scene: Scene) -> None:
+    """Named by an alert, a Safe is locked at once even after a bait had all that is near locked, twice over."""
+    refs = [f"eip155:1:0x{n:040x}" for n in range(1, LIMIT + 4)]
+    kind = "signing_tampering"
+    with scene.db.begin() as uow:
+        add_connection(uow.connection)
+        for ref in refs:
+            add_account(uow.connection, ref, holder="multisig")
+        bait = IncidentId(add_incident(uow.connection, (f"account:{CONNECTION}/{refs[0]}",), kind=kind))
+        more = IncidentId(add_incident(uow.connection, (f"account:{CONNECTION}/{refs[1]}",), kind=kind))
+        true = IncidentId(add_incident(uow.connection, (f"account:{CONNECTION}/{refs[-1]}",)))
+    locks = []
+    for incident in (bait, more):
+        respond.plan(scene.desk, incident)
+        locks.append(
+            {at: step.state for (action, at), step in scene.steps(incident).items() if action == "lock_multisig"}
+        )
+    ready = [{at for at, state in found.items() if state is StepState.READY} for found in locks]
+    assert len(ready[0]) == 1 + LIMIT, "the named one and as many near it as the hour's limit"
+    assert ready[1] <= ready[0] | {refs[1]}, "a second bait locks nothing more that is merely near"
+    assert set(locks[1]) - ready[1], "what is beyond waits for people, of whom there are none here"
+    respond.plan(scene.desk, true)
+    tightening = [step for step in scene.steps(true).values() if step.effect is Effect.TIGHTENS]
+    assert {step.state for step in tightening if not step.after and step.target.kind == "account"} == {StepState.READY}
+    with scene.db.begin() as uow:
+        touched = uow.plans.touched_targets(ConnectionId(CONNECTION), uow.now - timedelta(hours=1))
+    assert Touched("account", refs[-1], nearby=False) in touched
 
 
 @contextmanager

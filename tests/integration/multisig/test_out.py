@@ -1,18 +1,26 @@
 """Transactions out of a real Safe 1.5.0: swept to the safe destination, what waits rejected, proposed where keys are few."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from eth_account.messages import encode_defunct
+from eth_typing import Hash32
 from sqlalchemy import update
 
 from hsm.restrictions import KeyState
+from service.chain.evm import JsonRpcChain
 from service.chain.safe_service import HttpSafeService
-from service.domain.errors import ApprovalError, MissingCapabilityError, RefusedByOtherSideError
+from service.domain.errors import ApprovalError, MissingCapabilityError, RefusedByOtherSideError, UnavailableError
 from service.domain.ids import AccountId
 from service.domain.plan import Verdict
+from service.domain.safe_queue import MOST_AHEAD, Claim, Queued
+from service.ports.chain import Mined
 from service.store.tables.keys import accounts, vault_keys
-from service.vault.multisig import Multisigs
+from service.vault.multisig import CAME_IN, Multisigs
+from service.vault.safe_waiting import last_to_reject, signers
+from service.vault.safes import Safe
 from tests.integration.multisig.conftest import SafeHouse
 from tests.support.anvil import CHAIN, CHAIN_ID, ETHER, SAFE_BUILD, RefusedCallError, data_of
 from tests.support.safe_service import FakeSafeService, serving
@@ -25,7 +33,9 @@ TOKEN = SAFE_BUILD / "test" / "ERC20Token.sol" / "ERC20Token.json"
 @pytest.fixture
 def service(safe_house: SafeHouse) -> FakeSafeService:
     owners = [safe_house.owner(number) for number in range(3)]
-    return FakeSafeService(CHAIN_ID, safe_house.address, owners)
+    made = FakeSafeService(CHAIN_ID, safe_house.address, owners)
+    made.signer = safe_house.outsider
+    return made
 
 
 @pytest.fixture
@@ -113,11 +123,77 @@ def test_where_owners_are_too_few_it_is_proposed_once_and_others_finish_it(
     assert len(service.posts) == 2, "what the service knows is not proposed again"
     assert multisigs.swept(house.account) is Verdict.CANNOT_TELL, "it waits for the other owner"
     assert house.nonce() == 0
-    for one in list(service.known.values()):
-        data = bytes.fromhex((one["data"] or "0x")[2:])
-        house.chain.send(house.address, house.signed(one["to"], data, 0, 2, value=int(one["value"])))
+    finish(house, service)
     assert multisigs.swept(house.account) is Verdict.HOLDS
     assert (house.chain.balance(SAFE_DESTINATION), held(house, token, SAFE_DESTINATION)) == (5 * ETHER, 1000)
+
+
+def test_dust_makes_no_second_proposal_and_what_counts_is_proposed_beside_the_first(
+    safe_house: SafeHouse, service: FakeSafeService, multisigs: Multisigs
+) -> None:
+    house = safe_house
+    token = with_token(house)
+    set_state(house, house.owners[1], KeyState.RETIRED)
+    assert "came_in" not in str(multisigs.sweep(house.account).facts)
+    house.chain.fund(house.address, 5 * ETHER + 5 * ETHER // 10)
+    house.chain.send(token, data_of("transfer(address,uint256)", house.address, 100))
+    assert multisigs.swept(house.account) is Verdict.CANNOT_TELL, "dust: what was proposed goes on waiting"
+    multisigs.sweep(house.account)
+    assert [int(one["nonce"]) for one in service.known.values()] == [0, 1]
+    house.chain.fund(house.address, 6 * ETHER)
+    house.chain.send(token, data_of("transfer(address,uint256)", house.address, 1))
+    assert multisigs.swept(house.account) is Verdict.DOES_NOT_HOLD
+    facts = multisigs.sweep(house.account).facts
+    asset = f"{CHAIN}/erc20:{token.lower()}"
+    assert facts[CAME_IN] == {house.address: {asset: "101", f"{CHAIN}/slip44:60": str(ETHER)}}
+    assert [int(one["nonce"]) for one in service.known.values()] == [0, 1, 2, 3], "each at a nonce of its own"
+    finish(house, service)
+    assert multisigs.swept(house.account) is Verdict.HOLDS
+    assert (house.chain.balance(SAFE_DESTINATION), held(house, token, SAFE_DESTINATION)) == (6 * ETHER, 1101)
+
+
+def test_a_proposal_that_pays_more_than_is_left_is_replaced_and_holes_before_others_are_used_up(
+    safe_house: SafeHouse, service: FakeSafeService, multisigs: Multisigs
+) -> None:
+    house = safe_house
+    token = with_token(house)
+    set_state(house, house.owners[1], KeyState.RETIRED)
+    multisigs.sweep(house.account)
+    balances = house.chain.rpc("evm_snapshot")
+    house.chain.rpc("anvil_impersonateAccount", house.address)
+    house.chain.send(token, data_of("transfer(address,uint256)", THIEF, 400), sender=house.address)
+    house.chain.fund(house.address, 5 * ETHER)
+    multisigs.sweep(house.account)
+    proposed = [(int(one["nonce"]), one["to"].lower() == token.lower()) for one in service.known.values()]
+    assert proposed == [(0, True), (1, False), (0, True)], "600 at nonce 0 beside the 1000 that cannot be paid"
+    house.chain.rpc("evm_revert", balances)
+    house.chain.rpc("anvil_impersonateAccount", house.address)
+    house.chain.send(token, data_of("transfer(address,uint256)", THIEF, 1000), sender=house.address)
+    house.chain.fund(house.address, 5 * ETHER)
+    multisigs.sweep(house.account)
+    (*_, last) = service.known.values()
+    assert (int(last["nonce"]), last["to"].lower(), last["data"]) == (0, house.address.lower(), None), "a rejection"
+
+
+def test_a_service_that_says_that_we_signed_something_is_not_believed(
+    safe_house: SafeHouse, service: FakeSafeService, multisigs: Multisigs
+) -> None:
+    house = safe_house
+    with_token(house)
+    set_state(house, house.owners[1], KeyState.RETIRED)
+    service.signer = None
+    service.owners = {house.owner(0)}
+    service.waits(SAFE_DESTINATION, 1, value=4 * ETHER)
+    service.owners = {house.owner(number) for number in range(3)}
+    multisigs.sweep(house.account)
+    assert [int(one["nonce"]) for one in service.known.values()] == [1, 0, 1], "ours are proposed all the same"
+
+
+def finish(house: SafeHouse, service: FakeSafeService) -> None:
+    """Let the other owner sign and carry what is proposed."""
+    for one in sorted(service.known.values(), key=lambda known: int(known["nonce"])):
+        data = bytes.fromhex((one["data"] or "0x")[2:])
+        house.chain.send(house.address, house.signed(one["to"], data, 0, 2, value=int(one["value"])))
 
 
 def test_what_waits_is_rejected_and_dead_also_under_the_lock(
@@ -133,7 +209,7 @@ def test_what_waits_is_rejected_and_dead_also_under_the_lock(
     multisigs.lock(house.account)
     locked_at = house.nonce()
     assert multisigs.pending_rejected(house.account) is Verdict.HOLDS, "the lock itself used those nonces up"
-    service.waits(house.address, locked_at + 1, gas_price=1)  # empty, but its refund pays
+    service.waits(house.address, locked_at + 1, gas_price=1)  # empty, but its refund pays; nothing waits before it
     assert multisigs.pending_rejected(house.account) is Verdict.DOES_NOT_HOLD
     multisigs.reject_pending(house.account)
     assert multisigs.pending_rejected(house.account) is Verdict.HOLDS
@@ -156,6 +232,87 @@ def test_rejections_are_proposed_where_owners_are_too_few(
     assert multisigs.pending_rejected(house.account) is Verdict.CANNOT_TELL
     house.chain.send(house.address, house.signed(house.address, b"", 0, 2))
     assert multisigs.pending_rejected(house.account) is Verdict.HOLDS
+
+
+def test_what_no_owner_signed_burns_no_nonce_and_no_coin_of_the_guardian(
+    safe_house: SafeHouse, service: FakeSafeService, multisigs: Multisigs
+) -> None:
+    house = safe_house
+    service.signer = None
+    for nonce in range(20):
+        service.waits(THIEF, nonce, value=ETHER)
+    coin = house.chain.balance(house.guardian.address)
+    multisigs.reject_pending(house.account)
+    assert multisigs.pending_rejected(house.account) is Verdict.HOLDS
+    service.more = True
+    with pytest.raises(UnavailableError, match="not believed"):
+        multisigs.reject_pending(house.account)
+    assert multisigs.pending_rejected(house.account) is Verdict.CANNOT_TELL
+    assert (house.nonce(), house.chain.balance(house.guardian.address)) == (0, coin)
+
+
+def test_a_flood_that_an_owner_signed_is_believed(
+    safe_house: SafeHouse, service: FakeSafeService, multisigs: Multisigs
+) -> None:
+    house = safe_house
+    service.waits(house.address, 19)
+    service.more = True
+    safe = Safe(house.house.parts, house.guardian, house.account, house.address)
+    waiting = multisigs.services[CHAIN].pending(house.address, 0)
+    assert last_to_reject(safe, safe.read(), waiting) == MOST_AHEAD - 1
+
+
+def test_rejecting_stops_where_others_used_the_nonces_meanwhile(
+    safe_house: SafeHouse, service: FakeSafeService, multisigs: Multisigs
+) -> None:
+    house = safe_house
+    for nonce in range(3):
+        service.waits(THIEF, nonce, value=ETHER)
+    empties = [house.signed(house.address, b"", 0, 2, nonce=nonce) for nonce in range(1, 3)]
+
+    class Overtaken(JsonRpcChain):
+        """After our first rejection the other owners use up the other two."""
+
+        def mined(self, transaction_hash: str) -> Mined | None:
+            found = super().mined(transaction_hash)
+            if found is not None and house.nonce() == 1:
+                for one in empties:
+                    house.chain.send(house.address, one)
+            return found
+
+    house.guardian.create_guard()
+    chain = Overtaken(house.chain.url, CHAIN_ID)
+    overtaken = replace(
+        multisigs, guardian=lambda _: replace(house.guardian, chain=chain, until=time.monotonic() + 120)
+    )
+    done = overtaken.reject_pending(house.account).facts["rejections"]
+    assert isinstance(done, dict)
+    assert [len(one) for one in done.values()] == [1]
+    assert house.nonce() == 3, "none of ours came after the last one that waited"
+    chain.close()
+
+
+@pytest.mark.parametrize("how", ["eth_sign", "approved", "nobody approved", "no contract", "too short", "wrong owner"])
+def test_which_signatures_count_as_an_owner_s(safe_house: SafeHouse, how: str) -> None:
+    house = safe_house
+    one = Safe(house.house.parts, house.guardian, house.account, house.address)
+    bare = Queued(0, THIEF, ETHER, b"", 0)
+    digest, owner = bare.digest(CHAIN_ID, house.address), str(house.outsider.address).lower()
+    by_r = bytes(12) + bytes.fromhex(owner[2:]) + bytes(32)
+    signature = by_r + bytes([0 if how == "no contract" else 1])
+    if how == "eth_sign":
+        signed = bytes(house.outsider.sign_message(encode_defunct(digest)).signature)
+        signature = signed[:64] + bytes([signed[64] + 4])
+    elif how == "approved":
+        house.chain.fund(owner)
+        house.chain.rpc("anvil_impersonateAccount", owner)
+        house.chain.send(house.address, data_of("approveHash(bytes32)", digest), sender=owner)
+    elif how == "too short":
+        signature = signature[:64]
+    elif how == "wrong owner":
+        signature, owner = bytes(house.outsider.unsafe_sign_hash(Hash32(digest)).signature), house.owner(0)
+    found = signers(one, replace(bare, claims=(Claim(owner, signature),)), one.read().owners)
+    assert found == (frozenset({owner}) if how in {"eth_sign", "approved"} else frozenset())
 
 
 def test_an_owner_s_key_signs_no_sweep_to_anywhere_else(safe_house: SafeHouse) -> None:

@@ -5,14 +5,17 @@ from collections.abc import Callable
 
 import httpx
 import pytest
+from eth_account.messages import encode_typed_data
+from eth_hash.auto import keccak
 from eth_utils.address import to_checksum_address
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.chain.safe_service import HttpSafeService
 from service.domain.errors import InputError, RefusedByOtherSideError, UnavailableError, UnknownOutcomeError
-from service.domain.safe import SafeTransaction
-from service.domain.safe_queue import MOST_AHEAD, Queued, Waiting, checksummed, rejection
+from service.domain.safe import ZERO, SafeTransaction
+from service.domain.safe_queue import MOST_AHEAD, Claim, Queued, Waiting, checksummed, rejection
+from tests.support.safe_service import KINDS
 
 ENDPOINT = "https://safes.example/SECRETKEY"
 SAFE = "0x" + "ab" * 20
@@ -46,6 +49,8 @@ def told(**changes: object) -> dict[str, object]:
         "value": "5",
         "operation": 0,
         "data": None,
+        "safeTxGas": "0",
+        "baseGas": 0,
         "gasPrice": "0",
         "more": "ignored",
     } | changes
@@ -59,7 +64,7 @@ def test_what_waits_is_asked_for_in_a_window_and_what_is_told_beyond_it_is_dropp
         results = [told(), told(nonce="8", data="0x01", operation=1), told(nonce=7 + MOST_AHEAD), told(nonce=6)]
         return httpx.Response(200, json={"results": results})
 
-    first, second = Queued(7, OWNER, 5, b"", 0, refunds=False), Queued(8, OWNER, 5, b"\x01", 1, refunds=False)
+    first, second = Queued(7, OWNER, 5, b"", 0), Queued(8, OWNER, 5, b"\x01", 1)
     assert service(handle).pending(SAFE, 7) == Waiting(7, (first, second), whole=True)
     assert seen[0].url.path == f"/SECRETKEY/api/v1/safes/{to_checksum_address(SAFE)}/multisig-transactions/"
     assert dict(seen[0].url.params)["nonce__gte"] == "7"
@@ -74,7 +79,12 @@ def test_what_waits_is_asked_for_in_a_window_and_what_is_told_beyond_it_is_dropp
         {"data": "0x0"},
         {"nonce": "many"},
         {"operation": "call"},
+        {"operation": 2},
         {"gasPrice": "-1"},
+        {"gasPrice": None},
+        {"safeTxGas": str(2**256)},
+        {"gasToken": "0x12"},
+        {"confirmations": [{"owner": OWNER, "signature": "0x1"}]},
     ],
 )
 def test_an_answer_in_another_form_is_no_answer(wrong: dict[str, object]) -> None:
@@ -82,23 +92,35 @@ def test_an_answer_in_another_form_is_no_answer(wrong: dict[str, object]) -> Non
         service(says(200, {"results": [told(**wrong)]})).pending(SAFE, 7)
 
 
-@pytest.mark.parametrize(("price", "nothing"), [("0", True), (0, True), ("1", False), (1, False), (None, False)])
+@pytest.mark.parametrize(("price", "nothing"), [("0", True), (0, True), ("1", False), (1, False)])
 def test_an_empty_call_that_refunds_gas_is_a_payment(price: object, *, nothing: bool) -> None:
     empty = told(to=SAFE, value="0", gasPrice=price, baseGas="1000000000000", refundReceiver=OWNER)
-    waiting = service(says(200, {"results": [empty]})).pending(SAFE, 7)
-    assert list(waiting.to_reject(SAFE)) == ([] if nothing else [7])
+    (queued,) = service(says(200, {"results": [empty]})).pending(SAFE, 7).queued
+    assert queued.moves_nothing(SAFE) is nothing
 
 
-def test_where_not_all_was_told_every_nonce_is_rejected() -> None:
-    page = {"results": [told(to=SAFE, value="0")], "next": f"{ENDPOINT}/more"}
-    assert service(says(200, page)).pending(SAFE, 7).to_reject(SAFE) == range(7, 7 + MOST_AHEAD)
+def test_a_list_that_was_cut_says_so_and_confirmations_are_told_with_their_signatures() -> None:
+    confirmed = told(confirmations=[{"owner": OWNER.upper().replace("X", "x"), "signature": "0x0102"}, {"owner": SAFE}])
+    waiting = service(says(200, {"results": [confirmed], "next": f"{ENDPOINT}/more"})).pending(SAFE, 7)
+    assert not waiting.whole
+    assert waiting.queued[0].claims == (Claim(OWNER, b"\x01\x02"), Claim(SAFE, b""))
 
 
-def test_who_signed_it_there() -> None:
-    signed = service(says(200, {"confirmations": [{"owner": OWNER.upper().replace("X", "x")}]})).signed_by(MADE)
-    assert signed == frozenset({OWNER})
-    assert service(says(200, {"confirmations": None})).signed_by(MADE) == frozenset()
-    assert service(says(404, {})).signed_by(MADE) is None
+@given(st.binary(max_size=100), st.tuples(*[st.integers(0, 2**200)] * 3), st.integers(0, 1))
+def test_the_digest_of_what_waits_is_that_of_eip_712(data: bytes, gas: tuple[int, int, int], operation: int) -> None:
+    queued = Queued(7, OWNER, 5, data, operation, (*gas, ZERO, SAFE))
+    fields = {"to": OWNER, "value": 5, "data": data, "operation": operation, "nonce": 7, "gasToken": ZERO}
+    fields |= {"safeTxGas": gas[0], "baseGas": gas[1], "gasPrice": gas[2], "refundReceiver": SAFE}
+    kinds = [{"name": name, "type": kind} for name, kind in KINDS.items()]
+    typed = encode_typed_data({"chainId": 1, "verifyingContract": SAFE}, {"SafeTx": kinds}, fields)
+    assert queued.digest(1, SAFE) == keccak(b"\x19" + typed.version + typed.header + typed.body)
+
+
+def test_who_is_said_to_have_signed_it_there() -> None:
+    confirmed = {"owner": OWNER.upper().replace("X", "x"), "signature": "0x01"}
+    assert service(says(200, {"confirmations": [confirmed]})).confirmations(MADE) == (Claim(OWNER, b"\x01"),)
+    assert service(says(200, {"confirmations": None})).confirmations(MADE) == ()
+    assert service(says(404, {})).confirmations(MADE) is None
 
 
 @pytest.mark.parametrize(
@@ -143,6 +165,6 @@ def test_a_wrong_address_is_an_error_and_a_rejection_moves_nothing() -> None:
         checksummed("0x12")
     made = rejection(1, SAFE, 3)
     assert (made.to, made.value, made.data, made.nonce) == (SAFE, 0, b"", 3)
-    assert Queued(3, made.to, made.value, made.data, 0, refunds=False).moves_nothing(SAFE)
-    assert not Queued(3, made.to, 1, b"", 0, refunds=False).moves_nothing(SAFE)
-    assert not Queued(3, made.to, 0, b"", 1, refunds=False).moves_nothing(SAFE)
+    assert Queued(3, made.to, made.value, made.data, 0).moves_nothing(SAFE)
+    assert not Queued(3, made.to, 1, b"", 0).moves_nothing(SAFE)
+    assert not Queued(3, made.to, 0, b"", 1).moves_nothing(SAFE)

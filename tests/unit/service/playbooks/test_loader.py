@@ -40,6 +40,7 @@ def test_a_user_s_playbook_takes_the_place_of_ours(tmp_path: Path) -> None:
         (("suspend_withdrawals", "suspend_everything"), "unknown action 'suspend_everything'"),
         (("targets: accounts", "targets: destinations"), "takes account"),
         (("suspend_withdrawals", "resume_withdrawals"), "loosens"),
+        (("accounts}", "nearby_multisigs}"), "merely near"),
         (("accounts}", "accounts, after: [sweep_to_safe]}"), "waits for 'sweep_to_safe'"),
         (("version: 2", "vresion: 2"), "is no playbook"),
         (("steps:", "rotate_account: [{action: retire_key, targets: exposed_keys}]\nsteps:"), "prepare_rotation"),

@@ -1,12 +1,13 @@
 """Which multisigs and owners a plan is for, and what of it waits for people."""
 
 from dataclasses import replace
+from decimal import Decimal
 
 from service.domain.account import Holder
 from service.domain.ids import AccountId
 from service.domain.plan import Lane, StepState, Target
 from service.playbooks.model import Selector
-from service.playbooks.planner import Scene
+from service.playbooks.planner import OVER_LIMIT, Allowance, Scene
 from tests.unit.service.playbooks.test_planner import ONE, TWO, account, plan, scene, template
 
 OWNER = "0x" + "0a" * 20
@@ -46,3 +47,26 @@ def test_multisigs_nearby_are_locked_with_the_harmed_one_once_each() -> None:
     steps = plan(safe_scene(multisigs_behind=behind), LOCK_SAFE, nearby)
     assert [step.target.value for step in steps] == ["safe-1", "safe-2"]
     assert {step.state for step in steps} == {StepState.READY}
+
+
+def test_multisigs_nearby_have_a_limit_of_their_own_and_leave_that_of_the_named_ones() -> None:
+    behind = tuple(account(f"safe-{n}", holder=Holder.MULTISIG) for n in range(1, 5))
+    nearby = template("lock_multisig", Selector.NEARBY_MULTISIGS)
+    left = Allowance(1, Decimal(10), set(), 0, set(), nearby=Allowance(2, Decimal(10), set(), 0, set()))
+    steps = plan(safe_scene(multisigs_behind=behind, allowances={ONE: left}), nearby, LOCK_SAFE)
+    assert [step.target.value for step in steps] == ["safe-1", "safe-2", "safe-3", "safe-4"]
+    ready, waits = StepState.READY, StepState.WAITING_APPROVAL
+    assert [step.state for step in steps] == [ready, ready, ready, waits]
+    assert steps[-1].reason == OVER_LIMIT
+    assert left.touched == {"safe-1"}, "what an alert names counts as named, whatever selector gave it"
+    assert left.nearby is not None
+    assert left.nearby.touched == {"safe-2", "safe-3"}
+
+
+def test_the_value_near_is_bounded_too() -> None:
+    behind = tuple(account(f"safe-{n}", holder=Holder.MULTISIG) for n in (2, 3))
+    balances = {f"account:{ONE}/safe-{n}": Decimal(60) for n in (2, 3)}
+    left = Allowance(9, Decimal(100), set(), 0, set(), nearby=Allowance(9, Decimal(100), set(), 0, set()))
+    known = {"multisigs_behind": behind, "allowances": {ONE: left}, "balances": balances}
+    steps = plan(safe_scene(**known), template("lock_multisig", Selector.NEARBY_MULTISIGS))
+    assert [step.state for step in steps] == [StepState.READY, StepState.WAITING_APPROVAL]

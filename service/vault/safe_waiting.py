@@ -1,0 +1,80 @@
+"""What waits at a Safe transaction service, as far as owners of the Safe really signed it.
+
+Rules: that something waits is the service's word and counts for nothing; a signature of an owner over the hash that we
+compute does, because nobody else can make it (Safe's signature encoding: v 27 and 28 ECDSA, 31 and 32 ECDSA over EIP-191,
+1 approved on the chain, 0 by a contract, EIP-1271). What nobody signed is nobody's danger. A list that was cut counts as a
+flood of an owner's only where everything in it is signed.
+"""
+
+from collections.abc import Collection
+from typing import Final
+
+from eth_hash.auto import keccak
+
+from hsm import ecdsa
+from hsm.custodian import Signature
+from hsm.derivation import evm_address
+from service.domain import safe
+from service.domain.errors import UnavailableError
+from service.domain.safe import SafeState
+from service.domain.safe_queue import MOST_AHEAD, Claim, Queued, Waiting
+from service.vault.safes import Safe
+
+_BYTES: Final = 65
+_EIP_191: Final = b"\x19Ethereum Signed Message:\n32"
+_ECDSA: Final = (27, 28)
+_ECDSA_EIP_191: Final = (31, 32)
+_APPROVED: Final = 1
+_BY_CONTRACT: Final = 0
+
+
+def signers(one: Safe, queued: Queued, among: Collection[str]) -> frozenset[str]:
+    """Return which of these owners (lower-case) really signed it; asks the chain for those that sign by a contract."""
+    digest = queued.digest(one.guardian.chain_id, one.address)
+    return frozenset(claim.owner for claim in queued.claims if claim.owner in among and _is_genuine(one, claim, digest))
+
+
+def last_to_reject(one: Safe, state: SafeState, waiting: Waiting) -> int:
+    """Return the last nonce at which something waits that an owner signed and that does anything.
+
+    One less than the Safe's own where there is none. Nonces before it count too, even where nothing waits at them: our own
+    next transactions would use those up.
+    Raises UnavailableError when the list was cut and holds what no owner signed.
+    """
+    none = state.nonce - 1
+    if not waiting.whole:
+        told = {queued.digest(one.guardian.chain_id, one.address) for queued in waiting.queued}
+        if (
+            not told
+            or len(told) < len(waiting.queued)
+            or not all(signers(one, q, state.owners) for q in waiting.queued)
+        ):
+            raise UnavailableError(
+                f"the Safe transaction service tells a flood for {one.address} that its owners did not sign: not believed"
+            )
+        return state.nonce + MOST_AHEAD - 1
+    moving = [q for q in waiting.queued if not q.moves_nothing(one.address)]
+    for queued in sorted(moving, key=lambda q: -q.nonce):
+        if signers(one, queued, state.owners):
+            return max(none, queued.nonce)
+    return none
+
+
+def _is_genuine(one: Safe, claim: Claim, digest: bytes) -> bool:
+    if len(claim.signature) < _BYTES:
+        return False
+    kind = claim.signature[64]
+    if kind in _ECDSA:
+        return _signed(claim, digest, kind - _ECDSA[0])
+    if kind in _ECDSA_EIP_191:
+        return _signed(claim, keccak(_EIP_191 + digest), kind - _ECDSA_EIP_191[0])
+    if kind == _APPROVED:
+        asked = safe.call("approvedHashes(address,bytes32)", claim.owner, digest)
+        return any(one.chain.call(one.address, asked))
+    return kind == _BY_CONTRACT and bool(one.chain.code(claim.owner))
+
+
+def _signed(claim: Claim, digest: bytes, parity: int) -> bool:
+    r, s = (int.from_bytes(claim.signature[at : at + 32], "big") for at in (0, 32))
+    public_key = ecdsa.recover(Signature(r, s, parity), digest)
+    return public_key is not None and evm_address(public_key).lower() == claim.owner
