@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 
 from service.domain.ids import ApprovalId, ConnectionId, IncidentId, MessageId, PersonId, StepId
-from service.flow import notify, poll
+from service.flow import poll
+from service.flow.notify import delivery, telling
 from service.flow.poll import Asking
 from service.ports.notify import Channel
 from service.ports.store.unit import Database
@@ -15,19 +16,21 @@ def jobs(
 ) -> Jobs:
     """Return the functions behind the names."""
     return {
-        "notify.incident": lambda p: notify.incident(db, IncidentId(p["incident_id"])),
-        "notify.contained": lambda p: notify.contained(db, IncidentId(p["incident_id"])),
-        "notify.step": lambda p: notify.step(db, StepId(p["step_id"])),
-        "notify.connection": lambda p: notify.connection(
+        "notify.incident": lambda p: telling.incident(db, IncidentId(p["incident_id"])),
+        "notify.contained": lambda p: telling.contained(db, IncidentId(p["incident_id"])),
+        "notify.step": lambda p: telling.step(db, StepId(p["step_id"])),
+        "notify.connection": lambda p: telling.connection(
             db, ConnectionId(p["connection_id"]), IncidentId(p["incident_id"])
         ),
-        "notify.approvers": lambda p: notify.approvers(db, ApprovalId(p["approval_id"])),
-        "notify.voted": lambda p: notify.voted(
+        "notify.approvers": lambda p: telling.approvers(db, ApprovalId(p["approval_id"])),
+        "notify.voted": lambda p: telling.voted(
             db, votes_key_pem(), ApprovalId(p["approval_id"]), PersonId(p["person_id"])
         ),
-        "notify.factor": lambda p: notify.factor(db, PersonId(p["person_id"]), p["factor_id"], p["what"]),
-        "notify.released": lambda p: notify.released(db, votes_key_pem(), ApprovalId(p["approval_id"])),
-        "notify.deliver": lambda p: notify.deliver(db, channels(), votes_key_pem(), MessageId(p["message_id"]), owner),
+        "notify.factor": lambda p: telling.factor(db, PersonId(p["person_id"]), p["factor_id"], p["what"]),
+        "notify.released": lambda p: telling.released(db, votes_key_pem(), ApprovalId(p["approval_id"])),
+        "notify.deliver": lambda p: delivery.deliver(
+            db, channels(), votes_key_pem(), MessageId(p["message_id"]), owner
+        ),
     }
 
 

@@ -19,6 +19,7 @@ class AllowOneTimeAddresses(ContainmentAction):
     approval = Quorum.of(2, Role.APPROVER)
     blast_radius = Workspace()
     deadline = timedelta(minutes=2)
+    one_call = True
 
     def execute(self, ctx: ActionContext) -> Receipt:
         """Switch one-time addresses on."""

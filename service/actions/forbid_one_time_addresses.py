@@ -19,6 +19,7 @@ class ForbidOneTimeAddresses(ContainmentAction):
     approval = PreAuthorised(confirm_within=timedelta(hours=1))
     blast_radius = Workspace()
     deadline = timedelta(minutes=2)
+    one_call = True
     undone_by = "allow_one_time_addresses"
 
     def execute(self, ctx: ActionContext) -> Receipt:

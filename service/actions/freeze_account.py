@@ -23,6 +23,7 @@ class FreezeAccount(ContainmentAction):
     approval = Quorum.of(2, Role.APPROVER)
     blast_radius = OneAccount()
     deadline = timedelta(minutes=5)
+    one_call = True
 
     def execute(self, ctx: ActionContext) -> Receipt:
         """Freeze it."""

@@ -20,6 +20,7 @@ class FreezeWorkspace(ContainmentAction):
     approval = Quorum.of(2, Role.APPROVER)
     blast_radius = Workspace()
     deadline = timedelta(minutes=5)
+    one_call = True
 
     def execute(self, ctx: ActionContext) -> Receipt:
         """Freeze it."""

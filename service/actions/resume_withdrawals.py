@@ -19,6 +19,7 @@ class ResumeWithdrawals(ContainmentAction):
     approval = Quorum.of(2, Role.APPROVER)
     blast_radius = OneAccount()
     deadline = timedelta(minutes=2)
+    one_call = True
 
     def execute(self, ctx: ActionContext) -> Receipt:
         """Release the hold on everything outgoing."""

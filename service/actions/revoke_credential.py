@@ -23,6 +23,7 @@ class RevokeCredential(ContainmentAction):
     approval = PreAuthorised(confirm_within=timedelta(hours=1))
     blast_radius = OneAccount()
     deadline = timedelta(minutes=2)
+    one_call = True
 
     def execute(self, ctx: ActionContext) -> Receipt:
         """Revoke it."""

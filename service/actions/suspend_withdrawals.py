@@ -19,6 +19,7 @@ class SuspendWithdrawals(ContainmentAction):
     approval = PreAuthorised(confirm_within=timedelta(hours=1))
     blast_radius = OneAccount()
     deadline = timedelta(minutes=2)
+    one_call = True
     undone_by = "resume_withdrawals"
 
     def execute(self, ctx: ActionContext) -> Receipt:

@@ -19,6 +19,7 @@ class UnlockDestination(ContainmentAction):
     approval = Quorum.of(2, Role.APPROVER)
     blast_radius = OneAccount()
     deadline = timedelta(minutes=2)
+    one_call = True
 
     def execute(self, ctx: ActionContext) -> Receipt:
         """Unlock the destination."""

@@ -45,6 +45,8 @@ class Message:
     state: MessageState
     idempotency_key: str
     attempt: int
+    page: bool = False
+    """Asks one person to act now: it goes before what merely tells."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,13 +49,21 @@ class Stolen:
     """By address, base units that came from the theft (poison: all that was mixed with it)."""
     spared: Mapping[str, int] = field(default_factory=dict)
     """The same where nothing is to be frozen: by address with the kind of its label."""
+    in_all: int = 0
+    """How many payments there are, where `payments` are only the largest of them."""
+
+    @property
+    def unread(self) -> int:
+        """How many payments are not among `payments`."""
+        return max(0, self.in_all - len(self.payments))
 
     @property
     def facts(self) -> str:
         """The digest of what a letter about it would tell."""
         paid = sorted((p.reference, p.destination, str(p.amount_base_units)) for p in self.payments)
+        more = {"unread": str(self.unread)} if self.unread else {}
         rests = {"resting": _spelt(self.resting), "spared": _spelt(self.spared)}
-        return digest(TAG, {"asset": self.asset, "payments": paid, **rests})
+        return digest(TAG, {"asset": self.asset, "payments": paid, **rests, **more})
 
 
 def letter(issuer: Issuer, stolen: Stolen, incident: str, opened: datetime) -> Mapping[str, str]:
@@ -115,7 +123,9 @@ def _lines(issuer: Issuer, stolen: Stolen, incident: str, opened: datetime) -> I
     for one in paid[:MOST_LINES]:
         amount = "an amount that was not told" if one.amount_base_units is None else str(one.amount_base_units)
         yield _plain(f"- {amount} to {one.destination}, {_moment(one.at)}, transaction {one.reference}")
-    yield from _more(len(paid))
+    yield from _more(len(paid) + stolen.unread)
+    if stolen.unread:
+        yield f"  (there were {stolen.in_all} transfers; this list was made from the {len(paid)} largest of them)"
     yield ""
     if stolen.resting:
         yield "Where it rests now, by our trace over the chain's records (everything that was mixed with it counts):"

@@ -5,14 +5,12 @@ Rules (design D2, D4, D5):
 - A step is worked on under a lease with a fencing token; no transaction is held while the other side is asked.
 - Before the first call the intent is committed. Whoever finds an intent without a receipt (the answer was lost, or the
   worker died) asks the other side first: holds → done; does not hold → call again under the same idempotency key; cannot
-  tell → `unknown`, people are paged and the question is asked again later. Nothing is ever repeated blindly. Where
-  nobody can ever be asked, the intent is taken back after a call that surely did nothing.
+  tell → `unknown`, people are paged and the question is asked again later. Nothing is ever repeated blindly. After a call
+  that surely did nothing (429) the intent is taken back, where it was the only one or nobody can ever be asked.
 - A loosening or irreversible step, and any other that has an approval, runs only after the votes were verified here, in
   the executing worker, against the pinned key and for exactly the row that is about to run.
-- A platform that answers nothing is tried by one step at a time with growing pauses, and people are paged
-  (`domain/line.py`); the attempts of the steps that wait for it are not used up.
-- Nobody tightens and loosens one target at the same time, whichever incidents the steps belong to; and what another
-  incident tightened, or is about to, is not loosened: the stronger action wins.
+- A platform that answers nothing is tried by one step at a time (`domain/line.py`); who waits for it uses up no attempt.
+- Nobody tightens and loosens one target at the same time; what another incident tightened, or is about to, stays so.
 - `MOST_ATTEMPTS` calls or dead workers end a step, so that a poisonous one cannot run for ever.
 """
 
@@ -33,6 +31,7 @@ from service.domain.errors import (
     CallDeferredError,
     MissingCapabilityError,
     PortcullisError,
+    RateLimitedError,
     RefusedByOtherSideError,
     RetryKind,
     StaleFenceError,
@@ -374,10 +373,11 @@ class _Attempt:
 
     def _try_later(self, error: PortcullisError) -> None:
         due_at, left = self._later(error.retry_after_s), MOST_ATTEMPTS - self._step.attempt
+        only = self._action.one_call and self._claim.intent_at is None and isinstance(error, RateLimitedError)
         if not (asked := self._action.can_be_asked):
             due_at = self._hands.clock.now() + pauses.of_attempts(left, self._action.deadline)
-        free = isinstance(error, CallDeferredError)
-        self._write(Change(StepState.RUNNING, reason=str(error), due_at=due_at, did_nothing=not asked, free=free))
+        free, nothing = isinstance(error, CallDeferredError), only or not asked
+        self._write(Change(StepState.RUNNING, reason=str(error), due_at=due_at, did_nothing=nothing, free=free))
 
     def _write(self, change: Change, *, keep_lease: bool = False) -> None:
         with self._hands.db.begin() as uow:

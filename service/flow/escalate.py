@@ -211,6 +211,7 @@ def _write(uow: UnitOfWork, incident: Incident, person: Reachable, level: int, r
             state=MessageState.QUEUED,
             idempotency_key=f"page:{incident.id}:{level}:{reason}:{person.person_id}:{channel}:{recipient}",
             attempt=0,
+            page=True,
         )
         if uow.attention.add_message(message):
             facts = {"channel": channel, "person": person.person_id, "message": message.id}

@@ -1,8 +1,10 @@
-"""Mail over SMTP (RFC 5321): one message a connection, with STARTTLS or TLS where the channel says so.
+"""Mail over SMTP (RFC 5321), with STARTTLS or TLS where the channel says so.
 
 Rules: a password never goes over a connection that is not encrypted. The Message-ID is made from the idempotency key, so
 that a mailbox that sees the same mail twice can tell. Losing the connection once DATA has begun is an unknown outcome,
-before it a failure that may be tried again; after the server took the message nothing can fail any more.
+before it a failure that may be tried again; after the server took the message nothing can fail any more. A connection that
+is kept carries at most `MOST_A_CONNECTION` messages and none after a failure; a server that ended it between two messages
+(RFC 5321 3.8, 4.5.3.2.7) is asked for another, once, because it has nothing of the next message yet.
 """
 
 import hashlib
@@ -29,6 +31,8 @@ from service.ports.notify import Letter
 Security = Literal["none", "starttls", "tls"]
 _OK: Final = 250
 _ACCEPTED: Final = frozenset({_OK, 251})
+_CLOSING: Final = 421
+MOST_A_CONNECTION: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,28 +54,21 @@ class SmtpChannel:
             raise ConfigurationError("a mail server that asks for a password needs security starttls or tls")
 
     def deliver(self, letter: Letter) -> Mapping[str, str]:
-        """Deliver one mail; see the port for what is raised."""
-        mail = self._compose(letter)
-        with _ending(self._open()) as connection:
-            try:
-                self._envelope(connection, letter.recipient)
-            except smtplib.SMTPResponseException as error:
-                raise _judge(error.smtp_code) from error
-            except smtplib.SMTPNotSupportedError as error:
-                raise RefusedByOtherSideError(f"the mail server cannot take this address: {error}") from error
-            except OSError as error:
-                raise UnavailableError("the mail server hung up before it had the message") from error
-            try:
-                code, _ = connection.data(mail.as_bytes())
-            except smtplib.SMTPDataError as error:
-                raise _judge(error.smtp_code) from error
-            except OSError as error:
-                raise UnknownOutcomeError("the mail server hung up while it had the message") from error
-            if code != _OK:
-                raise _judge(code)
-        return {"message_id": str(mail["Message-ID"])}
+        """Deliver one mail over a connection of its own; see the port for what is raised."""
+        with self.kept() as line:
+            return line.deliver(letter)
 
-    def _compose(self, letter: Letter) -> EmailMessage:
+    @contextmanager
+    def kept(self) -> Iterator["SmtpLine"]:
+        """Keep one connection for several mails; see the port."""
+        line = SmtpLine(self)
+        try:
+            yield line
+        finally:
+            line.hang_up()
+
+    def compose(self, letter: Letter) -> EmailMessage:
+        """Return the mail. Raises RefusedByOtherSideError for what fits into none."""
         mail = EmailMessage(policy=SMTP_POLICY)
         try:
             mail["From"] = self.sender
@@ -90,14 +87,8 @@ class SmtpChannel:
             raise RefusedByOtherSideError(f"no mail can be made of this: {error}") from error
         return mail
 
-    def _envelope(self, connection: smtplib.SMTP, recipient: str) -> None:
-        connection.ehlo_or_helo_if_needed()
-        answers = [connection.mail(self.sender), connection.rcpt(recipient)]
-        for code, text in answers:
-            if code not in _ACCEPTED:
-                raise smtplib.SMTPResponseException(code, text)
-
-    def _open(self) -> smtplib.SMTP:
+    def open(self) -> smtplib.SMTP:
+        """Return a new connection that takes mail. Raises UnavailableError, RefusedByOtherSideError."""
         connection: smtplib.SMTP
         try:
             if self.security == "tls":
@@ -120,21 +111,86 @@ class SmtpChannel:
         return connection
 
 
+@dataclass(slots=True)
+class SmtpLine:
+    """A connection of a mail channel while it is kept; a channel itself. For one thread."""
+
+    channel: SmtpChannel
+    _connection: smtplib.SMTP | None = None
+    _carried: int = 0
+
+    def deliver(self, letter: Letter) -> Mapping[str, str]:
+        """Deliver one mail; see the port for what is raised."""
+        mail = self.channel.compose(letter)
+        try:
+            self._hand_over(self._ready(letter.recipient), mail)
+        except BaseException:
+            self.hang_up()  # what the server makes of the next command is not known
+            raise
+        self._carried += 1
+        return {"message_id": str(mail["Message-ID"])}
+
+    def hang_up(self) -> None:
+        """End the connection politely; that the goodbye failed changes nothing about any message."""
+        if self._connection is not None:
+            with suppress(OSError):
+                self._connection.quit()
+            self._connection.close()
+        self._connection, self._carried = None, 0
+
+    def _ready(self, recipient: str) -> smtplib.SMTP:
+        """Return a connection that took sender and recipient: the kept one, or another where the server ended it."""
+        if self._carried >= MOST_A_CONNECTION:
+            self.hang_up()
+        if self._connection is not None:
+            try:
+                self._envelope(self._connection, recipient)
+            except _EndedError:
+                self.hang_up()
+            else:
+                return self._connection
+        self._connection = self.channel.open()
+        try:
+            self._envelope(self._connection, recipient)
+        except _EndedError as error:
+            raise UnavailableError("the mail server hung up before it had the message") from error
+        return self._connection
+
+    def _envelope(self, connection: smtplib.SMTP, recipient: str) -> None:
+        try:
+            connection.ehlo_or_helo_if_needed()
+            answers = [connection.mail(self.channel.sender), connection.rcpt(recipient)]
+        except smtplib.SMTPNotSupportedError as error:
+            raise RefusedByOtherSideError(f"the mail server cannot take this address: {error}") from error
+        except smtplib.SMTPResponseException as error:
+            raise _judge(error.smtp_code) from error
+        except OSError as error:
+            raise _EndedError from error
+        for code, _ in answers:
+            if code == _CLOSING:
+                raise _EndedError
+            if code not in _ACCEPTED:
+                raise _judge(code)
+
+    def _hand_over(self, connection: smtplib.SMTP, mail: EmailMessage) -> None:
+        try:
+            code, _ = connection.data(mail.as_bytes())
+        except smtplib.SMTPDataError as error:
+            raise _judge(error.smtp_code) from error
+        except OSError as error:
+            raise UnknownOutcomeError("the mail server hung up while it had the message") from error
+        if code != _OK:
+            raise _judge(code)
+
+
+class _EndedError(Exception):
+    """The server ended the connection before it had anything of the message."""
+
+
 @cache
 def _trusted() -> ssl.SSLContext:
     """The authorities that are trusted, read once a process: reading them takes longer than a mail."""
     return ssl.create_default_context()
-
-
-@contextmanager
-def _ending(connection: smtplib.SMTP) -> Iterator[smtplib.SMTP]:
-    """End a connection politely; that the goodbye failed changes nothing about the message."""
-    try:
-        yield connection
-    finally:
-        with suppress(OSError):
-            connection.quit()
-        connection.close()
 
 
 def _judge(code: int) -> PortcullisError:

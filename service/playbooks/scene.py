@@ -94,12 +94,16 @@ def _letters(
     report = {} if trace is None or trace.report is None else json.loads(trace.report)
     issuers = {issuer.asset: issuer for issuer in policy.issuers}
     paid: dict[tuple[ConnectionId, str], list[Payment]] = {}
-    for left in uow.incidents.left(incident.id):
-        if left.asset in issuers:
-            paid.setdefault((left.connection, left.asset), []).append(left.payment)
+    in_all: dict[tuple[ConnectionId, str], int] = {}
+    for left in uow.incidents.left(incident.id, issuers):
+        paid.setdefault((left.connection, left.asset), []).append(left.payment)
+        in_all[left.connection, left.asset] = left.in_all
     return {
         (connection, asset): letter(
-            issuers[asset], Stolen(asset, payments, *resting(report, asset)), incident.id, incident.opened_at
+            issuers[asset],
+            Stolen(asset, payments, *resting(report, asset), in_all[connection, asset]),
+            incident.id,
+            incident.opened_at,
         )
         for (connection, asset), payments in paid.items()
     }

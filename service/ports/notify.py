@@ -1,8 +1,9 @@
 """Delivering one message over one channel, and signed letters to outsiders."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from service.domain.plan import Receipt, Verdict
 
@@ -39,6 +40,19 @@ class Channel(Protocol):
 
         Raises RefusedByOtherSideError (will never work), UnavailableError (try later), UnknownOutcomeError (the answer
         was lost after the message was handed over).
+        """
+        ...
+
+
+@runtime_checkable
+class Keeping(Channel, Protocol):
+    """A channel that can carry several messages over one connection."""
+
+    def kept(self) -> AbstractContextManager[Channel]:
+        """Keep the connection that the first message opens for the next ones, until the block ends.
+
+        For one thread. What is raised is raised as by a channel that opens one each time: that the other side ended a
+        connection between two messages is no failure.
         """
         ...
 

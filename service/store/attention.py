@@ -2,18 +2,34 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, Row, and_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from service.domain.attention import Audience, Message, MessageState, Page, Reachable, StandingMandate, Timer
+from service.domain.attention import (
+    RETRY_AFTER_S,
+    Audience,
+    Message,
+    MessageState,
+    Page,
+    Reachable,
+    StandingMandate,
+    Timer,
+)
 from service.domain.errors import NotFoundError
 from service.domain.ids import IncidentId, MessageId, new_id
 from service.store.tables.approval import mandates
 from service.store.tables.attention import escalations, messages, reviews, timers
 from service.store.tables.proof import timeline
 from service.store.tables.registry import channels, people
+
+CLOCKS_APART: Final = timedelta(seconds=5)
+"""How far the clocks of two workers may differ."""
+LONGEST_WAIT: Final = timedelta(seconds=max(RETRY_AFTER_S)) + CLOCKS_APART
+"""No message is put off for longer: a due time further ahead was written by a clock that was wrong, and is over."""
+_LONGEST_LEASE: Final = timedelta(minutes=1) + CLOCKS_APART
+"""The same for leases."""
 
 
 def message_of(row: Row[Any]) -> Message:
@@ -30,6 +46,7 @@ def message_of(row: Row[Any]) -> Message:
         state=MessageState(row.state),
         idempotency_key=row.idempotency_key,
         attempt=row.attempt,
+        page=row.page,
     )
 
 
@@ -185,6 +202,7 @@ class AttentionRepository:
                 body=message.body,
                 state=message.state.value,
                 idempotency_key=message.idempotency_key,
+                page=message.page,
                 due_at=self._now,
                 created_at=self._now,
             )
@@ -212,7 +230,7 @@ class AttentionRepository:
             .where(
                 messages.c.id == message_id,
                 messages.c.state == MessageState.SENDING.value,
-                messages.c.lease_until < self._now,
+                self._deserted(),
             )
             .values(state=MessageState.UNKNOWN.value, reason=reason, lease_owner=None, lease_until=None)
             .returning(messages)
@@ -270,13 +288,19 @@ class AttentionRepository:
         return [MessageId(row.id) for row in rows]
 
     def due_messages(self, limit: int) -> Sequence[MessageId]:
-        """List messages that are late: due for two seconds, or leased by a worker that is gone."""
-        late = or_(
-            and_(messages.c.state == MessageState.QUEUED.value, messages.c.due_at <= self._now - timedelta(seconds=2)),
-            and_(messages.c.state == MessageState.SENDING.value, messages.c.lease_until < self._now),
-        )
-        rows = self._connection.execute(select(messages.c.id).where(late).order_by(messages.c.due_at).limit(limit))
+        """List messages that are late, pages first: due for two seconds, or leased by a worker that is gone."""
+        waits = and_(messages.c.state == MessageState.QUEUED.value, self._due(self._now - timedelta(seconds=2)))
+        left = and_(messages.c.state == MessageState.SENDING.value, self._deserted())
+        first = (messages.c.page.desc(), messages.c.due_at)
+        rows = self._connection.execute(select(messages.c.id).where(or_(waits, left)).order_by(*first).limit(limit))
         return [MessageId(row.id) for row in rows]
+
+    def _due(self, until: datetime) -> ColumnElement[bool]:
+        return or_(messages.c.due_at <= until, messages.c.due_at > self._now + LONGEST_WAIT)
+
+    def _deserted(self) -> ColumnElement[bool]:
+        """Whether nobody sends it any more: the lease is over, or a clock that was wrong wrote it."""
+        return or_(messages.c.lease_until < self._now, messages.c.lease_until > self._now + _LONGEST_LEASE)
 
     def timeline_of(self, incident_id: IncidentId) -> Sequence[Mapping[str, object]]:
         """Read an incident's timeline."""

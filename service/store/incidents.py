@@ -1,6 +1,6 @@
 """Alerts and incidents on PostgreSQL; implements `ports.store.incidents.IncidentStore`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -244,15 +244,25 @@ class IncidentRepository:
         )
         return Decimal(self._connection.execute(select(func.coalesce(func.sum(moved.c.usd), 0))).scalar_one())
 
-    def left(self, incident_id: IncidentId) -> Sequence[Left]:
+    def left(self, incident_id: IncidentId, assets: Collection[str]) -> Sequence[Left]:
         """See the port."""
-        rows = self._connection.execute(
+        told = func.lower(transactions.c.asset)
+        gone = (
             select(transactions, func.min(activities.c.occurred_at).label("at"))
             .join(activities, _ITS_TRANSACTION)
-            .where(self._gone(incident_id), transactions.c.asset.is_not(None))
+            .where(self._gone(incident_id), told.in_(sorted(assets)))
             .group_by(transactions.c.connection_id, transactions.c.ref)
-            .order_by(*_LARGEST_FIRST, transactions.c.connection_id, transactions.c.ref)
-            .limit(_MOST_LEFT)
+            .subquery()
+        )
+        alike = (gone.c.connection_id, func.lower(gone.c.asset))
+        largest_first = (gone.c.amount_base_units.desc().nulls_last(), gone.c.ref)
+        ranked = select(
+            gone,
+            func.count().over(partition_by=alike).label("in_all"),
+            func.row_number().over(partition_by=alike, order_by=largest_first).label("place"),
+        ).subquery()
+        rows = self._connection.execute(
+            select(ranked).where(ranked.c.place <= _MOST_LEFT).order_by(ranked.c.place, ranked.c.connection_id)
         )
         return [
             Left(
@@ -264,6 +274,7 @@ class IncidentRepository:
                     row.destination or "a destination that was not told",
                     None if row.amount_base_units is None else int(row.amount_base_units),
                 ),
+                row.in_all,
             )
             for row in rows
         ]
@@ -302,11 +313,7 @@ _SIGNED_KINDS: Final = tuple(f"withdrawal.{state}" for state in _SIGNED)
 _RECENT: Final = 5_000
 """How far back an account's balances are looked for: its newest activities that told one."""
 _MOST_LEFT: Final = 5_000
-_LARGEST_FIRST: Final = (
-    transactions.c.amount_usd.desc().nulls_last(),
-    transactions.c.amount_base_units.desc().nulls_last(),
-)
-"""What left: many payments of dust push no large one out."""
+"""Of one asset at one connection."""
 
 
 def _balances() -> Select[Any]:

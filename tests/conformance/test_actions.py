@@ -74,6 +74,17 @@ def test_the_same_key_does_it_once(action: ContainmentAction) -> None:
 
 
 @every_action
+def test_one_that_says_so_makes_one_call(action: ContainmentAction) -> None:
+    ledger = prepared(action)
+    ctx = context(action, ledger)
+    made = len(ledger.calls)
+    action.execute(ctx)
+    several = action.name in {"cancel_pending", "publish_address"}
+    assert action.one_call == (action.lane is Lane.CONTAINMENT and bool(action.needs) and not several)
+    assert not action.one_call or len(ledger.calls) == made + 1
+
+
+@every_action
 @pytest.mark.parametrize("arrived", [True, False])
 def test_a_lost_answer_is_settled_by_asking(action: ContainmentAction, *, arrived: bool) -> None:
     ledger = prepared(action)

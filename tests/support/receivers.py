@@ -15,13 +15,38 @@ from aiosmtpd.smtp import SMTP
 
 @dataclass
 class Mailbox:
-    """What arrived, and how the server answers RCPT and DATA; `hang_up` closes the connection after DATA."""
+    """What arrived, and how the server answers RCPT and DATA; `hang_up` closes the connection after DATA.
+
+    A connection takes `most` mails: then MAIL is answered by 421, or by hanging up when `rudely`.
+    """
 
     port: int = 0
     mails: list[tuple[str, str]] = field(default_factory=list)
     rcpt_answer: str = "250 OK"
     data_answer: str = "250 OK"
     hang_up: bool = False
+    most: int = 1_000
+    rudely: bool = False
+    connections: list[list[str]] = field(default_factory=list)
+    """By connection, whom mail was for."""
+
+    async def handle_EHLO(  # noqa: N802  aiosmtpd's name
+        self, server: SMTP, session: Any, envelope: object, hostname: str, responses: list[str]
+    ) -> list[str]:
+        session.host_name = hostname
+        self.connections.append([])
+        return responses
+
+    async def handle_MAIL(  # noqa: N802  as above
+        self, server: SMTP, session: object, envelope: Any, address: str, options: list[str]
+    ) -> str:
+        if len(self.connections[-1]) >= self.most:
+            if self.rudely:
+                assert isinstance(server.transport, asyncio.Transport)
+                server.transport.abort()
+            return "421 enough of you"
+        envelope.mail_from = address
+        return "250 OK"
 
     async def handle_RCPT(  # noqa: N802  aiosmtpd's name
         self, server: SMTP, session: object, envelope: Any, address: str, options: list[str]
@@ -32,6 +57,7 @@ class Mailbox:
 
     async def handle_DATA(self, server: SMTP, session: object, envelope: Any) -> str:  # noqa: N802  as above
         if self.data_answer.startswith("250"):
+            self.connections[-1].append(envelope.rcpt_tos[0])
             self.mails.append((envelope.rcpt_tos[0], envelope.content.decode()))
         if self.hang_up:
             assert isinstance(server.transport, asyncio.Transport)

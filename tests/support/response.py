@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Table, insert, select, update
 
 from service.domain.ids import IncidentId, MessageId
-from service.flow import notify
+from service.flow.notify import delivery
 from service.ports.notify import Letter
 from service.store.tables.attention import messages, timers
 from service.store.tables.proof import outbox, timeline
@@ -69,7 +69,7 @@ def equip(house: House) -> IncidentId:
 
 def deliver_all(house: House, found: Mapping[str, FakeChannel]) -> None:
     for row in rows(house, messages, state="queued"):
-        notify.deliver(house.database(CONTAINMENT), found, house.office.public_key_pem, MessageId(row.id), "worker-1")
+        delivery.deliver(house.database(CONTAINMENT), found, house.office.public_key_pem, MessageId(row.id), "worker-1")
 
 
 def fake_channels() -> dict[str, FakeChannel]:

@@ -12,14 +12,15 @@ class DeliveryStore(Protocol):
     """Deliveries under way, and channels that take nothing."""
 
     def claim(self, message_id: MessageId, owner: str, lease: timedelta) -> Message | None:
-        """Lease a message that is queued and due.
+        """Lease what goes next over the channel of a message that is queued and due: it, or one that stands before it.
 
-        None when it is not, or when its channel or the workers are busy with other deliveries: then it is due again soon.
+        None when it is neither queued nor due, or when its channel or the workers are busy with other deliveries: then it
+        is due again soon. Pages stand before everything else, those of the most severe incident first.
         """
         ...
 
     def claim_next(self, channel: str, owner: str, lease: timedelta) -> Message | None:
-        """Lease the first message that waits for this channel; None when there is none, or it is not to be used now."""
+        """Lease what goes next over this channel; None when there is none, or it is not to be used now."""
         ...
 
     def failed(self, channel: str) -> Line:

@@ -1,6 +1,6 @@
 """Alerts and incidents in the store, and what other processes ask the learning sequence to note."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -18,6 +18,8 @@ class Left:
     connection: ConnectionId
     asset: str
     payment: Payment
+    in_all: int
+    """How many transfers of the asset left at this connection, this one and those that were not returned included."""
 
 
 class IncidentStore(Protocol):
@@ -119,9 +121,9 @@ class IncidentStore(Protocol):
         """
         ...
 
-    def left(self, incident_id: IncidentId) -> Sequence[Left]:
-        """Return the anomalous transfers that left the incident's accounts, as `moved_usd` counts them.
+    def left(self, incident_id: IncidentId, assets: Collection[str]) -> Sequence[Left]:
+        """Return the anomalous transfers of these assets that left the incident's accounts, as `moved_usd` counts them.
 
-        The largest first, 5,000 at most.
+        Of each asset and connection the 5,000 largest, the largest first; `in_all` says when there are more.
         """
         ...

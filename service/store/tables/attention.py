@@ -1,6 +1,6 @@
 """What asks for people's attention: timers, escalations, messages, reviews."""
 
-from sqlalchemy import Column, ForeignKey, Index, Integer, SmallInteger, Table, Text, UniqueConstraint, text
+from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, SmallInteger, Table, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from service.store.tables.base import metadata, when
@@ -53,6 +53,8 @@ messages = Table(
     Column("reason", Text),
     when("created_at", nullable=False),
     when("sent_at"),
+    Column("page", Boolean, nullable=False, server_default=text("false")),
+    Column("passed", Integer, nullable=False, server_default="0"),  # pages that went before it while it was due
     Index("ix_messages_due", "due_at", postgresql_where=text("state IN ('queued','sending')")),
 )
 

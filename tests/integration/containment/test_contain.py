@@ -142,6 +142,33 @@ def test_being_slowed_down_is_no_unknown_outcome(
     assert scene.step(suspension.id).state is StepState.DONE
 
 
+@pytest.mark.parametrize("before", ["nothing", "a lost answer"])
+def test_a_call_that_was_put_off_leaves_nothing_to_ask_about(
+    scene: Scene, suspension: Step, monkeypatch: pytest.MonkeyPatch, before: str
+) -> None:
+    """A platform that cannot be asked: only where no earlier call is in doubt is a 429 a certain no."""
+
+    def slow_down(*_: object, **__: object) -> Receipt:
+        raise RateLimitedError("slower", retry_after_s=4)
+
+    if before == "a lost answer":
+        scene.ledger.lose_next_answer = scene.ledger.deaf = True
+        contain.step(scene.hands(), suspension.id)
+        scene.clock.pass_by(timedelta(seconds=20))
+    with monkeypatch.context() as patch:
+        patch.setattr(FakePlatform, "hold_outgoing", slow_down)
+        contain.step(scene.hands(), suspension.id)
+    made = len(scene.ledger.calls)
+    scene.ledger.blind = True
+    scene.clock.pass_by(timedelta(seconds=20))
+    contain.step(scene.hands(), suspension.id)
+    if before == "a lost answer":
+        assert (scene.step(suspension.id).state, len(scene.ledger.calls)) == (StepState.UNKNOWN, made)
+        return
+    assert scene.step(suspension.id).state is StepState.VERIFYING
+    assert len(scene.ledger.calls) == 1
+
+
 def test_a_step_that_never_holds_is_given_up_after_bounded_attempts(scene: Scene, suspension: Step) -> None:
     for _ in range(3 * MOST_ATTEMPTS):
         scene.ledger.lose_next_answer = scene.ledger.deaf = True

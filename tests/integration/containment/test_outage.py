@@ -14,8 +14,9 @@ from service.domain.events import ConnectionLost
 from service.domain.ids import ConnectionId, IncidentId
 from service.domain.line import DEAD_AFTER, MOST_AT_ONCE
 from service.domain.plan import Lane, Step, StepState
-from service.flow import contain, notify, respond
+from service.flow import contain, respond
 from service.flow.contain import LEASE, Hands
+from service.flow.notify import telling
 from service.flow.routes import jobs_of
 from service.ports.custody import ConnectionConfig, ContainmentCalls
 from service.store.gate_holds import SqlGateHolds
@@ -160,13 +161,13 @@ def test_whoever_is_on_call_is_told_and_an_invented_event_tells_nobody(scene: Sc
                 created_at=uow.now,
             )
         )
-    notify.connection(scene.db, ConnectionId(DEAD), step.incident_id)
+    telling.connection(scene.db, ConnectionId(DEAD), step.incident_id)
     assert bodies(scene) == []
     with workers(scene, {DEAD: NOBODY}) as hands:
         contain.step(hands("one"), step.id)
         let_pass(scene, 2 * DEAD_AFTER, hands("one"))
     for _ in range(2):
-        notify.connection(scene.db, ConnectionId(DEAD), step.incident_id)
+        telling.connection(scene.db, ConnectionId(DEAD), step.incident_id)
     (body,) = bodies(scene)
     assert "has answered nothing since" in body
 

@@ -77,6 +77,56 @@ def test_a_mail_server_that_is_not_there_may_come_later() -> None:
         SmtpChannel("127.0.0.1", free_port(), "p@example.org", security="none").deliver(LETTER)
 
 
+def to(recipient: str) -> Letter:
+    return Letter(f"key-{recipient}", recipient, "s", "b", {})
+
+
+def test_a_burst_goes_over_one_connection(mailbox: Mailbox) -> None:
+    with smtp(mailbox).kept() as line:
+        for number in range(4):
+            line.deliver(to(f"p{number}@example.org"))
+    assert mailbox.connections == [[f"p{number}@example.org" for number in range(4)]]
+
+
+@pytest.mark.parametrize("rudely", [False, True])
+def test_a_server_that_ends_a_kept_connection_is_asked_for_another(mailbox: Mailbox, rudely: bool) -> None:  # noqa: FBT001 -- a table of cases
+    mailbox.most, mailbox.rudely = 2, rudely
+    with smtp(mailbox).kept() as line:
+        for number in range(5):
+            line.deliver(to(f"p{number}@example.org"))
+    assert [len(carried) for carried in mailbox.connections] == [2, 2, 1]
+    mailbox.most = 0
+    with smtp(mailbox).kept() as line, pytest.raises(UnavailableError):
+        line.deliver(to("p@example.org"))
+    assert len(mailbox.connections) == 4, "a new connection that takes nothing is not tried again"
+
+
+def test_no_connection_carries_more_than_its_share_or_anything_after_a_failure(
+    mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.notifiers.smtp.MOST_A_CONNECTION", 2)
+    with smtp(mailbox).kept() as line:
+        for number in range(3):
+            line.deliver(to(f"p{number}@example.org"))
+        mailbox.rcpt_answer = "550 no such user"
+        with pytest.raises(RefusedByOtherSideError):
+            line.deliver(to("nobody@example.org"))
+        mailbox.rcpt_answer = "250 OK"
+        line.deliver(to("p3@example.org"))
+    assert [len(carried) for carried in mailbox.connections] == [2, 1, 1]
+
+
+def test_a_kept_connection_that_breaks_with_a_message_in_hand_leaves_that_one_unknown(mailbox: Mailbox) -> None:
+    with smtp(mailbox).kept() as line:
+        line.deliver(to("p1@example.org"))
+        mailbox.hang_up = True
+        with pytest.raises(UnknownOutcomeError):
+            line.deliver(to("p2@example.org"))
+        mailbox.hang_up = False
+        line.deliver(to("p3@example.org"))
+    assert [recipient for recipient, _ in mailbox.mails] == [f"p{n}@example.org" for n in (1, 2, 3)]
+
+
 def test_no_password_goes_over_a_plain_connection(mailbox: Mailbox) -> None:
     with pytest.raises(ConfigurationError, match="starttls or tls"):
         SmtpChannel("127.0.0.1", mailbox.port, "p@example.org", security="none", user="p", password=Secret("x"))

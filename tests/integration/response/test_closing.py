@@ -149,8 +149,9 @@ def test_of_what_left_dust_pushes_out_no_large_payment(
         ready, update(transactions).values(asset="eip155:1/erc20:0xa", amount_base_units=transactions.c.amount_usd)
     )
     with ready.database(CONTAINMENT).begin() as uow:
-        (left,) = uow.incidents.left(incident)
-    assert left.payment.amount_base_units == 1_000
+        (left,) = uow.incidents.left(incident, {"eip155:1/erc20:0xa", "eip155:1/erc20:0xb"})
+        assert uow.incidents.left(incident, {"eip155:1/erc20:0xb"}) == []
+    assert (left.payment.amount_base_units, left.in_all) == (1_000, 3)
 
 
 def test_what_was_lost_is_what_left_and_was_anomalous(ready: House, incident: IncidentId) -> None:

@@ -4,14 +4,16 @@ from datetime import timedelta
 
 import pytest
 
-from service.domain.errors import UnavailableError
+from service.domain.errors import RefusedByOtherSideError, UnavailableError
 from service.domain.ids import IncidentId, MessageId, new_id
+from service.domain.incident import Severity
 from service.domain.line import DEAD_AFTER
-from service.flow import notify
-from service.flow.notify import LEASE
-from service.store.deliveries import LONGEST, MOST_AT_ONCE
+from service.flow.notify import delivery
+from service.flow.notify.delivery import LEASE
+from service.store.deliveries import LONGEST, MOST_AT_ONCE, MOST_PASSED
 from service.store.tables.attention import messages
 from tests.support.authority import House
+from tests.support.incidents import add_incident
 from tests.support.response import CONTAINMENT, FakeChannel, deliver_all, equip, fake_channels, rows, superuser_do
 
 
@@ -20,16 +22,21 @@ def incident(ready: House) -> IncidentId:
     return equip(ready)
 
 
-def queued(house: House, incident: IncidentId, channel: str, count: int = 1) -> list[MessageId]:
+def queued(
+    house: House, incident: IncidentId | None, channel: str, count: int = 1, *, page: bool = False
+) -> list[MessageId]:
     """Messages to routes of staff, due now, oldest first."""
     recipients = {"page": "pager-1", "mail": "p2@example.org", "staff": "everybody"}
     made = []
     for number in range(count):
         made.append(MessageId(new_id("msg")))
+        house.clock.pass_by(timedelta(milliseconds=1))
         now = house.clock.now()
         values = {"id": made[-1], "incident_id": incident, "audience": "responders", "subject": f"{number}"}
         values |= {"body": "b", "state": "queued", "channel": channel, "recipient": recipients[channel]}
-        superuser_do(house, messages.insert().values(**values, idempotency_key=made[-1], created_at=now, due_at=now))
+        superuser_do(
+            house, messages.insert().values(**values, page=page, idempotency_key=made[-1], created_at=now, due_at=now)
+        )
     return made
 
 
@@ -51,6 +58,93 @@ def test_a_hanging_channel_has_one_worker_and_all_together_leave_one(ready: Hous
     assert {row.attempt for row in rows(ready, messages, id=waiting)} == {0}
 
 
+def pages(house: House, severity: Severity, count: int) -> list[str]:
+    """Pages of an incident of its own; return its id so often."""
+    with house.databases["superuser"].begin() as uow:
+        incident = add_incident(uow.connection, ("account:con-a/hot-1",), severity=severity.value)
+    queued(house, IncidentId(incident), "page", count, page=True)
+    return [incident] * count
+
+
+def sent(house: House, channels: dict[str, FakeChannel], first: MessageId) -> list[str]:
+    """Deliver until the channel has nothing left; the incidents of the letters in their order."""
+    database = house.database(CONTAINMENT)
+    delivery.deliver(database, channels, house.office.public_key_pem, first, "worker-1")
+    return [letter.facts["incident"] for letter in channels["page"].letters]
+
+
+def test_pages_go_before_everything_else_and_the_most_severe_first(ready: House, incident: IncidentId) -> None:
+    ordinary = queued(ready, incident, "page", 4)
+    medium, high, critical = (pages(ready, one, 2) for one in (Severity.MEDIUM, Severity.HIGH, Severity.CRITICAL))
+    nowhere = [""] * len(queued(ready, None, "page", 1, page=True))
+    told = sent(ready, fake_channels(), ordinary[0])
+    assert told == [*critical, *high, *medium, *nowhere, *[str(incident)] * 4]
+
+
+def test_a_burst_of_pages_delays_the_rest_and_never_stops_it(ready: House, incident: IncidentId) -> None:
+    queued(ready, incident, "page", 2)
+    critical = pages(ready, Severity.CRITICAL, 2 * MOST_PASSED + 3)[0]
+    first = rows(ready, messages, incident_id=critical)[0].id
+    told = sent(ready, fake_channels(), MessageId(first))
+    burst = [critical] * MOST_PASSED
+    assert told == [*burst, str(incident), *burst, str(incident), *[critical] * 3]
+
+
+def test_the_sweeper_brings_pages_first(ready: House, incident: IncidentId) -> None:
+    queued(ready, incident, "mail", 2)
+    page = queued(ready, incident, "page", page=True)
+    ready.clock.pass_by(timedelta(seconds=3))
+    with ready.database(CONTAINMENT).begin() as uow:
+        assert uow.attention.due_messages(1) == page
+
+
+def test_a_fallback_of_a_page_is_a_page(ready: House, incident: IncidentId) -> None:
+    page, other = queued(ready, incident, "page", page=True)[0], queued(ready, incident, "page")[0]
+    channels = fake_channels()
+    channels["page"].errors = [RefusedByOtherSideError("no"), RefusedByOtherSideError("no")]
+    delivery.deliver(ready.database(CONTAINMENT), channels, ready.office.public_key_pem, page, "worker-1")
+    assert {row.id: row.state for row in rows(ready, messages, channel="page")} == {page: "failed", other: "failed"}
+    assert sorted(row.page for row in rows(ready, messages, channel="mail")) == [False, True]
+
+
+@pytest.mark.parametrize("apart_s", [-4.5, 4.5])
+def test_clocks_that_are_a_little_apart_still_see_one_delivery_of_a_channel(
+    ready: House, incident: IncidentId, apart_s: float
+) -> None:
+    one, two = queued(ready, incident, "page", 2)
+    ready.clock.pass_by(timedelta(seconds=apart_s))
+    superuser_do(ready, messages.update().values(due_at=ready.clock.now()))
+    assert claimed(ready, one)
+    ready.clock.pass_by(-timedelta(seconds=apart_s))
+    superuser_do(ready, messages.update().values(due_at=ready.clock.now()))
+    assert not claimed(ready, two)
+
+
+def test_a_pause_that_a_clock_a_little_ahead_wrote_is_kept(ready: House, incident: IncidentId) -> None:
+    waiting = queued(ready, incident, "page")[0]
+    ready.clock.pass_by(timedelta(seconds=4))
+    with ready.database(CONTAINMENT).begin() as uow:
+        for _ in range(2 * DEAD_AFTER):
+            uow.deliveries.failed("page")
+    ready.clock.pass_by(-timedelta(seconds=4))
+    assert not claimed(ready, waiting)
+
+
+def test_what_a_wrong_clock_put_off_or_leased_for_weeks_is_taken_up(ready: House, incident: IncidentId) -> None:
+    sending, put_off = queued(ready, incident, "page")[0], queued(ready, incident, "mail")[0]
+    ready.clock.pass_by(timedelta(days=30))
+    assert claimed(ready, sending)
+    superuser_do(ready, messages.update().where(messages.c.id == put_off).values(due_at=ready.clock.now()))
+    ready.clock.pass_by(-timedelta(days=30))
+    with ready.database(CONTAINMENT).begin() as uow:
+        assert set(uow.attention.due_messages(9)) == {sending, put_off}
+    deliver_all(ready, fake_channels())
+    channels = fake_channels()
+    delivery.deliver(ready.database(CONTAINMENT), channels, ready.office.public_key_pem, sending, "worker-1")
+    states = {row.id: row.state for row in rows(ready, messages)}
+    assert (states[sending], states[put_off]) == ("unknown", "sent")
+
+
 def test_workers_that_died_while_the_clock_was_ahead_keep_no_place(ready: House, incident: IncidentId) -> None:
     one, two = queued(ready, incident, "mail")[0], queued(ready, incident, "staff")[0]
     ready.clock.pass_by(timedelta(days=30))
@@ -70,7 +164,7 @@ def test_whoever_sent_one_goes_on_with_what_waited_for_the_channel(ready: House,
         messages.update().where(messages.c.id == later).values(due_at=ready.clock.now() + timedelta(seconds=30)),
     )
     channels = fake_channels()
-    notify.deliver(ready.database(CONTAINMENT), channels, ready.office.public_key_pem, first, "worker-1")
+    delivery.deliver(ready.database(CONTAINMENT), channels, ready.office.public_key_pem, first, "worker-1")
     assert [letter.subject for letter in channels["page"].letters] == [str(n) for n in range(1 + len(others))]
     assert rows(ready, messages, id=later)[0].state == "queued", "what waits for its next try is not hurried"
 
@@ -99,9 +193,9 @@ def test_a_channel_that_works_is_in_no_trouble(ready: House, incident: IncidentI
     channels: dict[str, FakeChannel] = fake_channels()
     channels["page"].errors = [UnavailableError("away")]
     database = ready.database(CONTAINMENT)
-    notify.deliver(database, channels, ready.office.public_key_pem, first, "worker-1")
-    notify.deliver(database, channels, ready.office.public_key_pem, second, "worker-1")
+    delivery.deliver(database, channels, ready.office.public_key_pem, first, "worker-1")
+    delivery.deliver(database, channels, ready.office.public_key_pem, second, "worker-1")
     assert channels["page"].letters == []
     ready.clock.pass_by(timedelta(seconds=2))
-    notify.deliver(database, channels, ready.office.public_key_pem, second, "worker-1")
-    assert [letter.subject for letter in channels["page"].letters] == ["1", "0"]
+    delivery.deliver(database, channels, ready.office.public_key_pem, second, "worker-1")
+    assert [letter.subject for letter in channels["page"].letters] == ["0", "1"]

@@ -11,7 +11,8 @@ from service.domain.approval import ApprovalState
 from service.domain.attention import RETRY_AFTER_S
 from service.domain.errors import ApprovalError, RefusedByOtherSideError, UnavailableError, UnknownOutcomeError
 from service.domain.ids import ApprovalId, IncidentId, MessageId, new_id
-from service.flow import escalate, notify
+from service.flow import escalate
+from service.flow.notify import delivery, telling
 from service.store.tables.approval import approvals
 from service.store.tables.attention import messages
 from tests.support.authority import House
@@ -38,7 +39,7 @@ def channels() -> dict[str, FakeChannel]:
 
 
 def contained(house: House, incident: IncidentId) -> ApprovalId:
-    notify.contained(house.database(CONTAINMENT), incident)
+    telling.contained(house.database(CONTAINMENT), incident)
     (row,) = rows(house, approvals)
     return ApprovalId(row.id)
 
@@ -50,7 +51,7 @@ def approve(house: House, approval: ApprovalId) -> None:
 
 
 def release(house: House, approval: ApprovalId) -> None:
-    notify.released(house.database(CONTAINMENT), house.office.public_key_pem, approval)
+    telling.released(house.database(CONTAINMENT), house.office.public_key_pem, approval)
 
 
 def test_users_are_told_only_once_people_approved_the_text(
@@ -136,7 +137,7 @@ def paged(house: House, incident: IncidentId) -> Any:
 def test_a_page_goes_once(ready: House, incident: IncidentId, channels: dict[str, FakeChannel]) -> None:
     row = paged(ready, incident)
     deliver_all(ready, channels)
-    notify.deliver(ready.database(CONTAINMENT), channels, b"", MessageId(row.id), "worker-2")
+    delivery.deliver(ready.database(CONTAINMENT), channels, b"", MessageId(row.id), "worker-2")
     assert [letter.recipient for letter in channels["page"].letters] == ["pager-1"]
     (sent,) = rows(ready, messages)
     assert (sent.state, sent.receipt, sent.attempt) == ("sent", {"id": "1"}, 1)
@@ -191,13 +192,13 @@ def test_a_worker_that_dies_with_a_message_in_hand_leaves_it_unknown(
     db = ready.database(CONTAINMENT)
     dead: dict[str, Any] = {**channels, "page": Dying()}
     with pytest.raises(KeyboardInterrupt):
-        notify.deliver(db, dead, b"", MessageId(page.id), "worker-1")
-    notify.deliver(db, channels, b"", MessageId(page.id), "worker-2")
+        delivery.deliver(db, dead, b"", MessageId(page.id), "worker-1")
+    delivery.deliver(db, channels, b"", MessageId(page.id), "worker-2")
     assert rows(ready, messages, id=page.id)[0].state == "sending", "its lease is not over"
     ready.clock.pass_by(timedelta(minutes=2))
     with db.begin() as uow:
         assert uow.attention.due_messages(10) == [page.id]
-    notify.deliver(db, channels, b"", MessageId(page.id), "worker-2")
+    delivery.deliver(db, channels, b"", MessageId(page.id), "worker-2")
     assert rows(ready, messages, id=page.id)[0].state == "unknown"
     deliver_all(ready, channels)
     assert channels["page"].letters == []
@@ -208,8 +209,8 @@ def test_approvers_are_paged_on_every_channel_from_minute_zero(
     ready: House, incident: IncidentId, channels: dict[str, FakeChannel]
 ) -> None:
     approval = contained(ready, incident)
-    notify.approvers(ready.database(CONTAINMENT), approval)
-    notify.approvers(ready.database(CONTAINMENT), approval)
+    telling.approvers(ready.database(CONTAINMENT), approval)
+    telling.approvers(ready.database(CONTAINMENT), approval)
     deliver_all(ready, channels)
     assert sorted(letter.recipient for letter in channels["page"].letters) == ["pager-1", "pager-2"]
     assert sorted(letter.recipient for letter in channels["mail"].letters) == ["p2@example.org", "p3@example.org"]

@@ -7,7 +7,7 @@ import pytest
 from service.domain.approval import ActionDocument, check_code, step_item
 from service.domain.errors import ApprovalError, NotFoundError
 from service.domain.ids import ApprovalId, IncidentId, PersonId
-from service.flow import notify
+from service.flow.notify import telling
 from service.flow.routes import jobs_of
 from service.store.tables.attention import messages
 from service.store.tables.proof import outbox
@@ -25,7 +25,7 @@ def told(house: House, event: str) -> list[Mapping[str, str]]:
 
 
 def tell_voter(house: House, document: ActionDocument, person: PersonId) -> None:
-    notify.voted(house.database(CONTAINMENT), house.office.public_key_pem, document.id, person)
+    telling.voted(house.database(CONTAINMENT), house.office.public_key_pem, document.id, person)
 
 
 @pytest.mark.parametrize(("decision", "word"), [("approve", "approved"), ("deny", "denied")])
@@ -40,7 +40,7 @@ def test_a_voter_is_told_which_document_his_code_was_used_for(
     (payload,) = told(ready, "vote_cast")
     assert jobs_of("vote_cast", payload) == ("notify.voted",)
     for _ in range(2):
-        notify.voted(
+        telling.voted(
             ready.database(CONTAINMENT),
             ready.office.public_key_pem,
             ApprovalId(payload["approval_id"]),
@@ -77,7 +77,7 @@ def test_a_person_is_told_by_mail_too_when_his_factor_is_shown_and_confirmed(
     assert [payload["what"] for payload in mine] == ["shown", "confirmed"]
     for payload in (*mine, *mine):
         assert jobs_of("factor_changed", payload) == ("notify.factor",)
-        notify.factor(ready.database(CONTAINMENT), person, payload["factor_id"], payload["what"])
+        telling.factor(ready.database(CONTAINMENT), person, payload["factor_id"], payload["what"])
     channels = fake_channels()
     deliver_all(ready, channels)
     for name, recipient in (("page", "pager-1"), ("mail", "p0@example.org")):
@@ -95,5 +95,5 @@ def test_an_invented_change_of_a_factor_writes_to_nobody(
     people = list(ready.phones)
     factor_id = next(p["factor_id"] for p in told(ready, "factor_changed") if p["person_id"] == people[0])
     with pytest.raises(NotFoundError, match="no factor"):
-        notify.factor(ready.database(CONTAINMENT), people[whose], factor_id, what)
+        telling.factor(ready.database(CONTAINMENT), people[whose], factor_id, what)
     assert rows(ready, messages) == []

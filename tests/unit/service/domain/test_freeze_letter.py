@@ -62,6 +62,17 @@ def test_it_is_cut_at_a_bound_that_it_says_the_largest_first() -> None:
     assert "transaction tx-6\n" not in text
 
 
+def test_payments_that_were_not_even_read_are_told() -> None:
+    many = [Payment(f"tx-{n}", AT, THIEF, n) for n in range(MOST_LINES + 7)]
+    cut = Stolen(ASSET, many, {}, {}, MOST_LINES + 7 + 40)
+    text = text_of(cut)
+    assert "and 47 more of smaller amounts" in text
+    assert f"there were {MOST_LINES + 47} transfers; this list was made from the {MOST_LINES + 7} largest" in text
+    whole = Stolen(ASSET, many, {}, {}, len(many))
+    assert "this list was made from" not in text_of(whole)
+    assert whole.facts == Stolen(ASSET, many, {}).facts != cut.facts
+
+
 @settings(deadline=None)
 @given(st.text(), st.text())
 def test_ids_from_outside_add_no_line_and_no_markup(reference: str, destination: str) -> None:
