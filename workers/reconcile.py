@@ -39,6 +39,10 @@ UNHANDLED_AFTER: Final = timedelta(seconds=30)
 HURRIED_AFTER: Final = timedelta(seconds=3)
 """The same for jobs that a hold waits for: one that was sent twice costs a look, one that is late costs money."""
 UNHANDLED_FOR: Final = timedelta(days=1)
+UNPLACED_AFTER: Final = timedelta(seconds=1)
+"""How long an audit entry has to get its place in the tree."""
+KEYLESS_AFTER: Final = timedelta(seconds=10)
+"""How long an account's own job has to provision it."""
 BATCH: Final = 200
 _MOST_SETTLED: Final = 1_000
 _MOST_REMEMBERED: Final = 10_000
@@ -132,14 +136,14 @@ def _step_job(lane: Lane) -> str:
 def _rest(connection: Connection, *, overdue: bool) -> Iterator[tuple[str, str, dict[str, str]]]:
     if overdue:
         yield "approvals", "approve.expire", {}
-    waiting = "SELECT 1 FROM audit_entries WHERE leaf_index IS NULL AND at < now() - interval '1 second' LIMIT 1"
-    if connection.execute(text(waiting)).first() is not None:
+    waiting = "SELECT 1 FROM audit_entries WHERE leaf_index IS NULL AND at < now() - CAST(:after AS interval) LIMIT 1"
+    if connection.execute(text(waiting), {"after": UNPLACED_AFTER}).first() is not None:
         yield "audit", "audit.sequence", {}
     pending = (
-        "SELECT id FROM accounts WHERE provisioning = 'pending' AND created_at < now() - interval '10 seconds' "
+        "SELECT id FROM accounts WHERE provisioning = 'pending' AND created_at < now() - CAST(:after AS interval) "
         "ORDER BY id LIMIT 50"
     )
-    for row in connection.execute(text(pending)):
+    for row in connection.execute(text(pending), {"after": KEYLESS_AFTER}):
         yield f"account:{row.id}", "keys.provision", {"account_id": row.id}
     doomed = (
         "SELECT DISTINCT account_id FROM vault_keys WHERE state = 'retired' AND destroy_from <= now() "

@@ -25,7 +25,7 @@ class Victim:
     def kill(self) -> None:
         """kill -9, and wait until it is gone."""
         self._process.kill()
-        psutil.wait_procs([self._process], timeout=30)
+        psutil.wait_procs([self._process], timeout=90)
 
     def is_back(self) -> bool:
         """Whether the supervisor has brought it back."""

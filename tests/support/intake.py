@@ -6,17 +6,20 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import psycopg
+import pytest
 from sqlalchemy import create_engine
 
 from rules.settings import EngineSettings
+from service.api import connections
 from service.api.auth import Authenticator, Principal, StoredToken
 from service.api.connections import Connections
 from service.api.intake import IntakeApp
@@ -30,10 +33,12 @@ from service.domain.ids import ConnectionId, PersonId, new_id
 from service.domain.quorum import Role
 from service.domain.secrets import Secret
 from service.flow.gate import Gate
+from service.flow.intake import snapshots
 from service.flow.intake.batcher import Intake
 from service.flow.intake.keeper import EngineKeeper
 from service.flow.intake.warrants import Authorised, nobody
 from service.ports.gate import Signer
+from service.store import driver
 from service.store.connections import load_connection
 from service.store.database import driver_url
 from service.store.grants import API
@@ -48,6 +53,7 @@ TOKEN_ID = "tok_01ARZ3NDEKTSV4RRFFQ69G5FAV"
 TOKEN = "pcl_01ARZ3NDEKTSV4RRFFQ69G5FAV_test-secret"
 ETH = "eip155:1/slip44:60"
 DETECTORS = shipped()
+PATIENCE_S = 120.0
 
 
 PLATFORMS = {platform.name: platform for platform in (STANDARD, FIREBLOCKS, BITGO)}
@@ -120,6 +126,15 @@ def echoed(message: bytes, key: str = "") -> bytes:
     return message + key.encode()
 
 
+@contextmanager
+def patient() -> Iterator[None]:
+    """Let no limit that a slow machine can reach decide: nor how long a connection, nor how long a last snapshot takes."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in ((driver, "TIMEOUT_S"), (driver, "COMMAND_TIMEOUT_S"), (snapshots, "STOP_S")):
+            patch.setattr(module, name, PATIENCE_S)
+        yield
+
+
 @asynccontextmanager
 async def running(
     url: str,
@@ -129,17 +144,24 @@ async def running(
     authorised: Authorised = nobody,
 ) -> AsyncIterator[World]:
     """Run an intake under the API's database role."""
+    with patient():
+        async with _running(url, signer=signer, connection=connection, authorised=authorised) as world:
+            yield world
+
+
+@asynccontextmanager
+async def _running(url: str, *, signer: Signer, connection: str, authorised: Authorised) -> AsyncIterator[World]:
     store = await connect(Secret(url_of_role(url, API)))
     keeper = EngineKeeper(store.baselines, DETECTORS, EngineSettings(salt="test"), authorised)
     intake = Intake(store, keeper, SystemClock())
-    connections = Connections(lambda name: load_connection(store.pool, name), lambda sealed, _aad: sealed, PLATFORMS)
+    opened = Connections(lambda name: load_connection(store.pool, name), lambda sealed, _aad: sealed, PLATFORMS)
     app = IntakeApp(
-        connections, intake.submit, Gate(intake.submit, store, SystemClock()), tokens(connection), signer, SystemClock()
+        opened, intake.submit, Gate(intake.submit, store, SystemClock()), tokens(connection), signer, SystemClock()
     )
     task = asyncio.create_task(intake.run())
     client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
     try:
-        yield World(client, intake, store, url, connections)
+        yield World(client, intake, store, url, opened)
     finally:
         await client.aclose()
         task.cancel()
@@ -153,6 +175,11 @@ def tokens(connection: str) -> Authenticator:
     principal = Principal(TOKEN_ID, Role.INGEST, PersonId("") or None, ConnectionId(connection))
     stored = StoredToken(principal, hashlib.sha256(TOKEN.encode()).digest(), None, None)
     return Authenticator(lambda token_id: stored if token_id == TOKEN_ID else None)
+
+
+def stand_still(patch: pytest.MonkeyPatch) -> None:
+    """Stop the clock of connections: a rate that is spent stays spent, and a connection that was looked up is not again."""
+    patch.setattr(connections, "time", SimpleNamespace(monotonic=lambda: 0.0))
 
 
 def signed(event_id: str, body: bytes, *, key: bytes = KEY, at: float | None = None) -> dict[str, str]:

@@ -78,5 +78,5 @@ class TracedChain:
 @contextmanager
 def traced_chain() -> Iterator[TracedChain]:
     """Start an anvil without fees and stop it."""
-    with running_anvil(CHAIN_ID, ("--gas-price", "0", "--base-fee", "0")) as node, httpx.Client(timeout=10) as client:
+    with running_anvil(CHAIN_ID, ("--gas-price", "0", "--base-fee", "0")) as node, httpx.Client(timeout=60) as client:
         yield TracedChain(node.url, client)

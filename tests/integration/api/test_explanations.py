@@ -1,7 +1,6 @@
 """Why an activity was judged so, over the API: exactly what is stored, described, drawn, and harmless to look at."""
 
 import json
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -33,7 +32,6 @@ def settings_row(at: Any, seq: int, settings: EngineSettings) -> None:
 
 
 def paid(world: ApiWorld, **changes: object) -> str:
-    time.sleep(0.002)  # identifiers of one millisecond are in no order, and the newest is asked for here
     with world.database.begin() as uow:
         return add_activity(uow.connection, **changes)
 

@@ -25,20 +25,37 @@ from service.domain.secrets import Secret
 from service.domain.timeline import Entry
 from service.domain.vault import VaultKey, Wallet, WalletState
 from service.flow import respond
-from service.store import grants
+from service.store import grants, plans
 from service.store.database import SqlDatabase, create
 from service.store.tables.incident import steps
 from service.store.tables.proof import outbox
 from tests.integration.containment.conftest import ACTIONS, PLAYBOOKS, no_key
 from tests.support.incidents import CONNECTION, add_account, add_connection, add_incident
 from tests.support.servers import url_of_role
-from workers import leading, relay
+from workers import leading, reconcile, relay
 from workers.app import make_app
 from workers.publish import CeleryQueue, done_key
 from workers.reconcile import LOCK, Sweeper
 from workers.relay import POLL_S, Relay
 
 pytestmark = pytest.mark.servers
+A_WHILE = timedelta(minutes=20)
+"""What the sweeper gives to jobs that a hold waits for, steps, and audit entries; no test takes as long."""
+LONG = timedelta(hours=1)
+"""What it gives to all other jobs."""
+
+
+@pytest.fixture(autouse=True)
+def time_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing becomes late by itself: rows are made older."""
+    for module, name, value in (
+        (reconcile, "HURRIED_AFTER", A_WHILE),
+        (reconcile, "UNHANDLED_AFTER", LONG),
+        (reconcile, "UNPLACED_AFTER", LONG),
+        (plans, "_GRACE", A_WHILE),
+        (reconcile, "time", SimpleNamespace(monotonic=lambda: 1000.0)),
+    ):
+        monkeypatch.setattr(module, name, value)
 
 
 @pytest.fixture
@@ -100,7 +117,7 @@ def waiting(url: str, queue: str = "alarm") -> int:
     return length
 
 
-def age_outbox(db: SqlDatabase, by: timedelta) -> None:
+def age_outbox(db: SqlDatabase, by: timedelta = LONG) -> None:
     with db.begin() as uow:
         uow.connection.execute(update(outbox).values(published_at=func.now() - by))
 
@@ -153,7 +170,7 @@ def test_jobs_that_a_flushed_broker_forgot_are_sent_again_until_noted(
     with redis.Redis.from_url(redis_url) as client:
         client.flushall()
     assert sweeper.sweep() == 0, "it went out a moment ago"
-    age_outbox(db, timedelta(minutes=1))
+    age_outbox(db)
     with db.begin() as uow:
         number = uow.connection.exec_driver_sql("SELECT id FROM outbox").scalar_one()
         uow.once(done_key(number, "respond.plan"))
@@ -167,7 +184,7 @@ def test_a_noted_event_is_left_alone(db: SqlDatabase, app: Celery, sweeper: Swee
         entry = Entry(kind="step.ready", at=uow.now, subject="stp_1", sentence="ready")
         uow.record(entry, StepReady("stp_1", "keys"))
     relay_once(fresh_postgres_url, CeleryQueue(app))
-    age_outbox(db, timedelta(minutes=1))
+    age_outbox(db)
     with db.begin() as uow:
         number = uow.connection.exec_driver_sql("SELECT id FROM outbox").scalar_one()
         uow.once(done_key(number, "keys.step"))
@@ -183,7 +200,7 @@ def test_a_ready_step_that_no_job_reached_is_found(db: SqlDatabase, sweeper: Swe
     assert waiting(redis_url, "containment") == 0
     assert sweeper.sweep() == 0, "its event has a few seconds"
     with db.begin() as uow:
-        uow.connection.exec_driver_sql("UPDATE steps SET ready_at = now() - interval '6 s'")
+        uow.connection.execute(update(steps).values(ready_at=func.now() - A_WHILE))
     assert sweeper.sweep() == waiting(redis_url, "containment") > 0
 
 
@@ -212,13 +229,13 @@ def holding(url: str, role: str, lock: int) -> Iterator[None]:
 
 
 def relay_until(url: str, app: Celery, done: Callable[[], bool]) -> bool:
-    """Run a relay as the containment worker's role until it is `done`, at most ten seconds."""
+    """Run a relay as the containment worker's role until it is `done`, at most a minute."""
     stop = threading.Event()
     own = Secret(url_of_role(url, grants.CONTAINMENT))
     thread = threading.Thread(target=Relay(own, CeleryQueue(app), stop, threading.Lock()).run)
     thread.start()
     try:
-        return any(done() or stop.wait(0.05) for _ in range(200))
+        return any(done() or stop.wait(0.05) for _ in range(1200))
     finally:
         stop.set()
         thread.join()
@@ -249,7 +266,7 @@ def test_a_sweeper_gives_way_to_a_worker_and_to_nobody_else(
     monkeypatch.setattr(leading, "time", SimpleNamespace(monotonic=lambda: now[0]))
     sweeper = Sweeper(workers_db, CeleryQueue(app), threading.Event(), threading.Lock())
     raise_alert(workers_db)
-    age_outbox(workers_db, timedelta(minutes=1))
+    age_outbox(workers_db)
     with holding(fresh_postgres_url, role, LOCK), capture_logs() as logs:
         assert sweeper.sweep() == 0, "whoever looks at the database by hand lets go of it"
         now[0] += leading.PATIENCE_S
@@ -260,7 +277,7 @@ def test_a_sweeper_gives_way_to_a_worker_and_to_nobody_else(
 
 def test_one_sweeper_works_at_a_time(db: SqlDatabase, sweeper: Sweeper) -> None:
     raise_alert(db)
-    age_outbox(db, timedelta(minutes=1))
+    age_outbox(db)
     with db.begin() as uow:
         uow.connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
         assert sweeper.sweep() == 0
@@ -277,7 +294,7 @@ def test_a_step_is_sent_again_under_the_trace_that_planned_it(
     with structlog.contextvars.bound_contextvars(trace_id="trace-1"):
         respond.plan(respond.Desk(db, ACTIONS, PLAYBOOKS, no_key), incident)
     with db.begin() as uow:
-        uow.connection.execute(update(steps).values(ready_at=uow.now - timedelta(minutes=1)))
+        uow.connection.execute(update(steps).values(ready_at=uow.now - A_WHILE))
     assert sweeper.sweep() > 0
     with redis.Redis.from_url(redis_url) as client:
         sent = [json.loads(base64.b64decode(json.loads(m)["body"])) for m in client.lrange("containment", 0, -1)]
@@ -288,7 +305,7 @@ def test_what_a_dead_broker_did_not_take_is_sent_again_at_once(
     db: SqlDatabase, sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raise_alert(db)
-    age_outbox(db, timedelta(minutes=1))
+    age_outbox(db)
 
     def gone(*_: object, **__: object) -> None:
         raise UnavailableError("the broker is gone")
@@ -305,7 +322,7 @@ def test_an_event_whose_jobs_are_all_noted_is_settled_and_not_looked_at_again(
     db: SqlDatabase, sweeper: Sweeper
 ) -> None:
     raise_alert(db)
-    age_outbox(db, timedelta(minutes=1))
+    age_outbox(db)
     with db.begin() as uow:
         number = uow.connection.exec_driver_sql("SELECT id FROM outbox").scalar_one()
         uow.once(done_key(number, "triage.alert"))
@@ -317,7 +334,7 @@ def test_an_event_whose_jobs_are_all_noted_is_settled_and_not_looked_at_again(
 def test_one_events_note_settles_no_other(db: SqlDatabase, sweeper: Sweeper) -> None:
     raise_alert(db)
     raise_alert(db)
-    age_outbox(db, timedelta(minutes=1))
+    age_outbox(db)
     with db.begin() as uow:
         first, second = uow.connection.execute(select(outbox.c.id).order_by(outbox.c.id)).scalars()
         uow.once(done_key(first, "triage.alert"))
@@ -332,5 +349,5 @@ def test_what_a_hold_waits_for_is_missed_sooner_than_the_rest(db: SqlDatabase, s
         entry = Entry(kind="step.failed", at=uow.now, subject="stp_1", sentence="failed")
         uow.record(entry, StepFailed("stp_1", "inc_1"))
     raise_alert(db)
-    age_outbox(db, timedelta(seconds=5))
+    age_outbox(db, A_WHILE)
     assert sweeper.sweep() == 1, "the alert alone"

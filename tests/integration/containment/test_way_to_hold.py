@@ -185,4 +185,4 @@ def test_a_transition_without_events_does_not_wake_the_relay(scene: Scene, fresh
         assert next(listening.notifies(timeout=0.05, stop_after=1), None) is None
         with scene.db.begin() as uow:
             uow.record(Entry(kind="tested", at=uow.now, subject="x", sentence="x"), IncidentOpened(IncidentId("inc_1")))
-        assert next(listening.notifies(timeout=5, stop_after=1), None) is not None
+        assert next(listening.notifies(timeout=60, stop_after=1), None) is not None

@@ -180,7 +180,8 @@ def seed_of(other: OtherSide, api_key: rsa.RSAPrivateKey) -> dict[str, Any]:
             "base_url": other.url + "/cosigner",
             "public_key_pem": public_pem(other.key),
             "retry_interval_s": 0.01,
-            "answer_timeout_s": 5,
+            "retry_max": 10_000,
+            "answer_timeout_s": WAIT_S,
         },
         "standard_action_secret": SECRET,
     }

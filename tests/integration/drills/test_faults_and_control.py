@@ -154,7 +154,7 @@ def test_run_as_a_process(tmp_path: Path) -> None:
         assert answer.json()["code"] == "state_conflict"
     finally:
         os.kill(process.pid, signal.SIGINT)
-        process.wait(20)
+        process.wait(60)
         if process.stdout is not None:
             process.stdout.close()
     assert process.returncode in {0, 130}

@@ -14,7 +14,7 @@ from tests.integration.drills.harness import API_KEY, CUSTOMER, Drill, OtherSide
 def sdk(drill: Drill, monkeypatch: pytest.MonkeyPatch) -> FireblocksSDK:
     monkeypatch.setenv("FIREBLOCKS_SDK_SUPPRESS_DEPRECATION_WARNING", "1")
     base = drill.seeded["base_path"].removesuffix("/v1")
-    return FireblocksSDK(private_pem(drill.api_key), API_KEY, api_base_url=base, timeout=20)
+    return FireblocksSDK(private_pem(drill.api_key), API_KEY, api_base_url=base, timeout=60)
 
 
 def pay(sdk: FireblocksSDK, external_id: str) -> str:

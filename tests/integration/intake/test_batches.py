@@ -14,6 +14,7 @@ from tests.support.intake import (
     running,
     seed,
     signed,
+    stand_still,
     withdrawal,
 )
 
@@ -204,7 +205,8 @@ def test_an_answer_does_not_wait_for_the_next_line(url: str) -> None:
     asyncio.run(play())
 
 
-def test_lines_and_questions_are_charged_to_the_connection(url: str) -> None:
+def test_lines_and_questions_are_charged_to_the_connection(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_still(monkeypatch)
     seed(url, [('UPDATE connections SET config = \'{"rate_per_s": "0.1"}\'', ())])
     question = encoded(withdrawal(2) | {"id": "q-1", "deadline_ms": 20_000})
 

@@ -19,6 +19,7 @@ from tests.support.intake import (
     encoded,
     running,
     signed,
+    stand_still,
     verified,
     withdrawal,
 )
@@ -141,7 +142,10 @@ def test_a_full_disk_is_a_503_and_the_engine_is_not_ahead(url: str) -> None:
     assert verified(url).differences == ()
 
 
-def test_a_connection_that_sends_too_fast_is_slowed_and_a_paused_one_waits(url: str) -> None:
+def test_a_connection_that_sends_too_fast_is_slowed_and_a_paused_one_waits(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_still(monkeypatch)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute('UPDATE connections SET config = \'{"rate_per_s": "0.5"}\'')
 
@@ -162,6 +166,7 @@ def test_a_connection_that_sends_too_fast_is_slowed_and_a_paused_one_waits(url: 
 
 def test_forged_deliveries_use_up_nobody_s_rate_and_are_braked(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(senders, "UNVERIFIED_LIMIT", 3)
+    stand_still(monkeypatch)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute('UPDATE connections SET config = \'{"rate_per_s": "0.5"}\'')
 
@@ -206,7 +211,7 @@ def test_a_question_whose_holds_cannot_be_looked_up_is_held_and_stored(
         async with running(url) as world:
             for number in range(40):
                 assert await send(world, number) == 200
-            question = encoded(withdrawal(50) | {"id": "q-1", "deadline_ms": 5000})
+            question = encoded(withdrawal(50) | {"id": "q-1", "deadline_ms": 25_000})
             ask: Any = {"content": question, "headers": {"authorization": f"Bearer {TOKEN}"}}
             with monkeypatch.context() as broken:
                 broken.setattr(PostgresTurn, "standing", away)

@@ -23,7 +23,7 @@ from tests.support.fireblocks import (
     v1_headers,
     v2_headers,
 )
-from tests.support.intake import World, add_account, add_connection, clear_by_hand, encoded, running, seed
+from tests.support.intake import World, add_account, add_connection, clear_by_hand, encoded, running, seed, stand_still
 
 pytestmark = pytest.mark.servers
 
@@ -47,7 +47,7 @@ def url(fresh_postgres_url: str, keys: KeyServer) -> str:
         "jwks_url": keys.url,
         "webhook_public_key": pem(rsa_key("webhook")),
         "cosigner_public_key": pem(rsa_key("cosigner")),
-        "gate_deadline_s": "5",
+        "gate_deadline_s": "25",
     }
     add_connection(fresh_postgres_url, "fb", "fireblocks", settings, {})
     add_account(fresh_postgres_url, "fb", "0")
@@ -346,7 +346,8 @@ def test_configuration_changes_are_activities_without_their_secrets(url: str) ->
     play(url, script)
 
 
-def test_forged_callbacks_use_up_nobody_s_rate(url: str) -> None:
+def test_forged_callbacks_use_up_nobody_s_rate(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_still(monkeypatch)
     seed(url, [('UPDATE connections SET config = (config::jsonb || \'{"rate_per_s": "0.5"}\')', ())])
 
     async def script(world: World) -> None:

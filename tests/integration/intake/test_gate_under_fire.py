@@ -66,7 +66,7 @@ def numbered(count: int) -> list[dict[str, object]]:
 def test_hundreds_at_once_are_all_answered_and_decided_once(
     fresh_postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connect(fresh_postgres_url, "20")
+    connect(fresh_postgres_url, "25")
     monkeypatch.setattr(connections, "CACHE_S", 3600.0)  # however slow the machine, one look is enough here
 
     async def play() -> None:
@@ -109,7 +109,7 @@ def test_too_little_time_is_a_hold_and_the_decision_is_there_when_asked_again(
 
 
 def test_a_database_killed_while_questions_run_holds_all_that_it_did_not_store(own_postgres: PostgresForTests) -> None:
-    url = connect(own_postgres.migrated_database(), "5")
+    url = connect(own_postgres.migrated_database(), "25")
 
     async def play() -> None:
         async with running(url, signer=sign, connection="fb") as world:

@@ -60,7 +60,7 @@ async def send(world: World, *numbers: int) -> None:
 
 async def settled(world: World, snapshot: int) -> None:
     """Wait until a snapshot is stored at least there."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while world.rows("SELECT seq FROM baseline_snapshot")[0]["seq"] < snapshot:  # noqa: ASYNC110  no event tells
             await asyncio.sleep(0.01)
 

@@ -32,7 +32,7 @@ def test_the_connections_of_the_first_batch_are_there_and_nothing_else(fresh_pos
         before = await asyncio.to_thread(pids, url)
         await store.warm()
         assert await asyncio.to_thread(pids, url) == before
-        await asyncio.wait_for(other.warm(), timeout=10)  # the turn is free
+        await asyncio.wait_for(other.warm(), timeout=60)  # the turn is free
         await other.close()
         with psycopg.connect(url) as connection:
             for table in ("activities", "learning", "audit_entries", "outbox", "transactions"):

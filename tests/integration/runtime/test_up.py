@@ -123,7 +123,7 @@ def test_nothing_survives_a_killed_supervisor_and_its_successor_starts(home: Pat
     with running_up(home) as (up, _):
         children = psutil.Process(up.pid).children(recursive=True)
         up.kill()
-        _, alive = psutil.wait_procs(children, timeout=30)
+        _, alive = psutil.wait_procs(children, timeout=90)
         assert not alive
     with running_up(home):
         assert status(home)["parts"]

@@ -1,9 +1,12 @@
 """Identifiers begin with their moment, so that a span of time is a span of ids."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
+from service.domain import ids
 from service.domain.ids import first_id_at, looks_like_id, new_id
 
 
@@ -25,3 +28,22 @@ def test_an_identifier_lies_between_the_first_of_its_moment_and_the_first_after(
 def test_the_first_identifier_of_a_moment_is_its_milliseconds_in_base32(moment: datetime, expected: str) -> None:
     """The last case is the time 1469918176385 ms of the ULID specification."""
     assert first_id_at("act", moment) == expected
+
+
+def test_identifiers_of_one_millisecond_sort_by_creation_and_cannot_be_counted_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ids, "time", SimpleNamespace(time_ns=lambda: 1_469_918_176_385_999_999))
+    made = [new_id("act") for _ in range(32_768)]
+    assert made == sorted(set(made))
+    assert made[0].startswith("act_01ARYZ6S41")
+    assert {len(each) for each in made} == {30}
+    numbers = [int.from_bytes(each[14:].encode()) for each in made]
+    assert len({after - before for before, after in zip(numbers, numbers[1:], strict=False)}) > 32_000
+
+
+def test_identifiers_that_threads_make_at_once_sort_by_creation_in_each() -> None:
+    with ThreadPoolExecutor(4) as threads:
+        made = list(threads.map(lambda _: [new_id("act") for _ in range(500)], range(4)))
+    assert all(part == sorted(part) for part in made)
+    assert len({each for part in made for each in part}) == 2000
