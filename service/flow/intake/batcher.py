@@ -4,6 +4,8 @@ Rules:
 
 - No linger: an item that finds intake idle is committed alone, at once.
 - One order: a batch has the sequence's turn from its first read to its commit, over all processes.
+- Of all that is here, what is being written included, a batch takes half: so that the processor scores while the database
+  writes, also for senders that send on as soon as they are answered (ADR 0047).
 - If the transaction fails nothing was stored, an engine that is ahead of the store is built again from it, and everybody in
   the batch gets UnavailableError: the sender repeats, and the event id makes the repeat harmless.
 - One item that breaks scoring must not sink the others: the batch is taken apart and each item gets a transaction of its
@@ -13,15 +15,16 @@ Rules:
 - Waiting is bounded, by items and by their bytes, and of that one connection has a share: beyond either limit the caller is
   told to come back.
 - What takes long is done without the turn: an engine that is far behind is brought near before the turn is taken again.
-- While one batch is written, the facts of the next are read: of what came until then, on another connection. What the
-  batch that was written did is laid over them, and nobody else adds to the sequence in between; if somebody may have, they
-  are read again. If it is still being written then, the next is scored too, and goes to the database right behind it: its
-  answers wait for its own commit, and if the one before was not stored, neither is what was scored on top of it.
+- While one batch is written, the facts of the next are read, as soon as anything has come: on another connection. What
+  the batch that was written did is laid over them, and nobody else adds to the sequence in between; if somebody may have,
+  they are read again. If it is still being written then, the next is scored too, and goes to the database right behind
+  it: its answers wait for its own commit, and if the one before was not stored, neither is what was scored on top of it.
 - An idle process follows what others add, so that it is never far behind when it has the turn again.
 """
 
 import asyncio
 from collections.abc import Sequence
+from copy import copy
 from datetime import timedelta
 from typing import Final
 
@@ -32,7 +35,7 @@ from service.domain.errors import ConfigurationError, PortcullisError, Unavailab
 from service.domain.intake import Item, Outcome
 from service.flow.intake.ahead import Following, Scored, asked_of, score
 from service.flow.intake.keeper import EngineKeeper
-from service.flow.intake.waiting import BUSY_RETRY_S, Queue, Waiting
+from service.flow.intake.waiting import BUSY_RETRY_S, Halves, Queue, Waiting
 from service.ports.clock import Clock
 from service.ports.store.intake import Facts, IntakeStore, IntakeTurn, Writes
 
@@ -58,8 +61,12 @@ class Intake:
         self._clock = clock
         self._questions = Queue()
         self._waiting = Queue()
+        self._halves = Halves()
         self._next: Following | None = None
-        self._being_written = False
+        self._looking: asyncio.Task[None] | None = None
+        """Sees to the next batch while one is written."""
+        self._being_written = 0
+        """Items of the batch that is being written."""
         self._ended = False
         self._work = asyncio.Event()
 
@@ -87,10 +94,11 @@ class Intake:
                 if self._idle():
                     await self._wait()
                 following, self._next = self._next, None
-                await self._commit_all(self._next_batch() if following is None else following.batch, following)
+                await self._commit_all(await self._gathered() if following is None else following.batch, following)
                 await self._rest()
         finally:
             self._ended = True
+            await self._look_no_further()
             if self._next is not None:
                 _answer(self._next.batch, _stopping())
             while batch := self._next_batch():
@@ -101,8 +109,9 @@ class Intake:
         return not (self._waiting or self._questions or self._next)
 
     def _next_batch(self) -> list[Waiting]:
-        batch = self._questions.take(MAX_BATCH)
-        return batch + self._waiting.take(MAX_BATCH - len(batch))
+        most = min(MAX_BATCH, self._halves.half(len(self._questions) + len(self._waiting) + self._being_written))
+        batch = self._questions.take(most)
+        return batch + self._waiting.take(most - len(batch))
 
     async def _wait(self) -> None:
         """Return when there is something to commit; follow other processes until then."""
@@ -157,6 +166,9 @@ class Intake:
         else:
             for (_, future), answer in zip(batch, answers, strict=True):
                 _settle(future, answer)
+        if self._looking is not None:
+            await self._looking
+            self._looking = None
 
     async def _take_apart(self, batch: Sequence[Waiting], error: Exception) -> None:
         if len(batch) == 1:
@@ -194,8 +206,6 @@ class Intake:
             scored.batch.finish(dict(standing))
             await self._write(turn, scored)
             self._keeper.committed(scored.upto, scored.facts.saved)
-            if self._next is not None:
-                self._next.follows(scored)
             await _stand(turn, items, scored.answers)
         _tell(scored)
         return scored.answers
@@ -218,27 +228,42 @@ class Intake:
 
     async def _write(self, turn: IntakeTurn, scored: Scored) -> None:
         """Write a batch, and look ahead meanwhile."""
-        self._being_written = True
-        looking = asyncio.create_task(self._look_ahead(turn, scored))
+        self._being_written = len(scored.answers)
+        self._looking = asyncio.create_task(self._look_ahead(turn, scored))
         try:
             await turn.write(scored.writes)
-            self._being_written = False
-            await looking
         except BaseException:
-            looking.cancel()
-            await asyncio.gather(looking, return_exceptions=True)
+            await self._look_no_further()
             if self._next is not None:
                 self._next.drop()
             raise
+        finally:
+            self._being_written = 0
+            self._work.set()
+
+    async def _look_no_further(self) -> None:
+        looking, self._looking = self._looking, None
+        if looking is not None:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+
+    async def _gathered(self) -> list[Waiting]:
+        """Take the next batch, once no more comes at once."""
+        before = -1
+        while before < (before := len(self._waiting) + len(self._questions)) < MAX_BATCH:
+            for _ in range(_ARRIVALS):
+                await asyncio.sleep(0)
+        return self._next_batch()
 
     async def _look_ahead(self, turn: IntakeTurn, before: Scored) -> None:
         if self._next is not None:
             return  # a batch that is taken apart writes more than once
-        for _ in range(_ARRIVALS):
-            await asyncio.sleep(0)
-        batch = self._next_batch()
-        if not batch:
-            return
+        while self._being_written and not (self._waiting or self._questions):
+            self._work.clear()
+            await self._work.wait()
+        if not self._being_written:
+            return  # what comes now is read in its turn
+        batch = await self._gathered()
         following = self._next = Following(batch, asked_of([item for item, _ in batch]))
         if following.asked.history:
             return  # whether an account is live is looked up in its own turn
@@ -247,6 +272,7 @@ class Intake:
         except Exception as error:  # noqa: BLE001  what could not be read ahead is read in its turn
             _log.warning("intake.not_looked_ahead", items=len(batch), error=str(error))
         else:
+            following.follows(before)
             self._score_ahead(following, before)
 
     def _score_ahead(self, following: Following, before: Scored) -> None:
@@ -254,7 +280,6 @@ class Intake:
         ahead = following.ahead
         if ahead is None or ahead.requested or not (self._being_written and before.may_be_built_on):
             return
-        following.follows(before)
         engine = self._keeper.for_going_on(ahead.facts)
         if engine is None:
             return
@@ -306,7 +331,7 @@ def _stopping() -> UnavailableError:
 
 def _answer(batch: Sequence[Waiting], error: PortcullisError) -> None:
     for _, future in batch:
-        _settle(future, error)
+        _settle(future, copy(error))  # one for all would gather the traceback of everybody who waits
 
 
 def _settle(future: "asyncio.Future[Outcome]", answer: Outcome | PortcullisError) -> None:

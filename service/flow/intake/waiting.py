@@ -1,6 +1,7 @@
 """What waits for intake: bounded over all and by connection, by items and by their bytes (D3)."""
 
 import asyncio
+import math
 from collections import Counter, deque
 from typing import Final
 
@@ -14,9 +15,29 @@ MAX_WAITING_BYTES: Final = 64 * 1024 * 1024
 SHARE: Final = 4
 """One connection may have this part of each limit."""
 BUSY_RETRY_S: Final = 1.0
+LEAST: Final = 16
+"""So few items are never split: a transaction of their own would cost more than working beside one brings."""
+_FORGOTTEN: Final = 64
+"""Batches after which most of a crowd that went away is forgotten."""
 
 Waiting = tuple[Item, "asyncio.Future[Outcome]"]
 """An item and whom to answer."""
+
+
+class Halves:
+    """How much of what is here a batch takes: half, so that one half is taken, scored and answered while one is written.
+
+    All in one batch, those who send on as soon as they are answered would all wait for one commit, and the database for
+    all of them, for ever. Whoever was just answered counts for a while, because most send again at once.
+    """
+
+    def __init__(self) -> None:
+        self._here = 0.0
+
+    def half(self, here: int) -> int:
+        """Return how many items a batch may have; `here` are those that wait or are being written."""
+        self._here = max(float(here), self._here * (1 - 1 / _FORGOTTEN))
+        return max(LEAST, math.ceil(self._here / 2))
 
 
 class Queue:

@@ -62,12 +62,37 @@ def test_questions_go_first() -> None:
         asked = msgspec.structs.replace(item(1), question="q")
         futures = [intake.submit(one) for one in (*items, asked)]
         first, second = intake._next_batch(), intake._next_batch()
-        assert [one for one, _ in first] == [asked, *items[:255]]
-        assert [one for one, _ in second] == items[255:]
-        assert (len(intake._questions), len(intake._waiting)) == (0, 0)
+        assert [one for one, _ in first] == [asked, *items[:150]]
+        assert [one for one, _ in second] == items[150 : 150 + len(second)]
+        assert len(intake._questions) == 0
         assert not any(future.done() for future in futures)
 
     asyncio.run(play())
+
+
+def test_of_what_is_here_a_batch_takes_half_so_that_one_half_is_written_meanwhile() -> None:
+    async def play() -> None:
+        intake = quiet()
+        for _ in range(64):
+            intake.submit(item(1))
+        assert len(intake._next_batch()) == 32
+        intake._being_written = 32
+        assert len(intake._next_batch()) == 32
+        for _ in range(waiting.LEAST):
+            intake.submit(item(1))
+        intake._being_written = 0
+        assert len(intake._next_batch()) == waiting.LEAST, "those just answered still count"
+
+    asyncio.run(play())
+
+
+def test_a_crowd_that_went_away_is_forgotten_and_few_are_never_split() -> None:
+    halves = waiting.Halves()
+    assert halves.half(500) == 250
+    assert halves.half(0) > 240
+    for _ in range(500):
+        halves.half(1)
+    assert halves.half(1) == waiting.LEAST
 
 
 def quiet(store: object | None = None) -> Intake:
@@ -140,6 +165,7 @@ def test_whoever_waits_is_answered_when_intake_is_stopped_while_it_takes_a_batch
 def test_whoever_was_taken_for_the_next_batch_is_answered_when_intake_is_stopped() -> None:
     class Ahead(Intake):
         async def _commit(self, items: Sequence[Item], _following: object) -> Sequence[Outcome | PortcullisError]:
+            self._being_written = 1
             await self._look_ahead(cast("IntakeTurn", self), cast("Scored", None))
             await asyncio.Event().wait()
             return []
@@ -153,10 +179,11 @@ def test_whoever_was_taken_for_the_next_batch_is_answered_when_intake_is_stopped
         futures = [intake.submit(item(1)) for _ in range(300)]
         running = asyncio.create_task(intake.run())
         await taken.wait()
-        assert len(intake._waiting) == 0
+        assert intake._next is not None
         running.cancel()
         told = await asyncio.gather(*futures, return_exceptions=True)
         assert [str(one) for one in told] == ["the service is stopping: send it again"] * 300
+        assert len({id(one) for one in told}) == 300, "each has its own, whose traceback is its own"
         with suppress(asyncio.CancelledError):
             await running
 
