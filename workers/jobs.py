@@ -112,6 +112,19 @@ def _runner(name: str, root: Callable[[], Root]) -> Callable[..., None]:
     return run
 
 
+def begin(root: Root, message: Message) -> None:
+    """Do a job that its event's own row told of, and what is urgent after it; a failure is the sweeper's, as ever."""
+    with _bound(message):
+        try:
+            root.jobs[message.job](message.payload)
+        except Exception as error:  # noqa: BLE001  whatever it was, the next alert must not wait for it
+            log_failure(message.job, error, None)
+            if is_final(error):
+                _note(root, [message])
+            return
+    _note(root, [message, *_go_on(root)])
+
+
 def _work(root: Root, message: Message) -> list[Message]:
     """Do one job unless it is handled already; return it when it worked, to be noted."""
     standing = _standing(root.db, message)

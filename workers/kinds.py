@@ -26,6 +26,8 @@ def _jobs_in(*queues: str) -> tuple[str, ...]:
 
 _CONTAINMENT_QUEUES: Final = ("containment", "alarm", "release", "flow", "delivery")
 KINDS: Final[Mapping[str, WorkerKind]] = {
-    "containment": WorkerKind(_CONTAINMENT_QUEUES, _jobs_in(*_CONTAINMENT_QUEUES), 3, containment_root, check_all),
+    "containment": WorkerKind(
+        _CONTAINMENT_QUEUES, _jobs_in(*_CONTAINMENT_QUEUES), 3, containment_root, check_all, alarm=True
+    ),
     "keys": WorkerKind(("keys",), _jobs_in("keys"), 2, keys_root, check_actions),
 }

@@ -1,7 +1,8 @@
 """Waits for a connection's turn: what all workers together may call of one platform (`domain/pace.py`).
 
 Rules: the count is a row, so that it holds over processes and outlives the broker. No transaction is open while a worker
-waits. Which calls are urgent is said by whoever works: a step that tightens, or anything else.
+waits. Which calls are urgent is said by whoever works: a step that tightens, or anything else. A step's first turn was
+taken when the step was claimed (`ahead.py`).
 """
 
 import time
@@ -14,6 +15,7 @@ from service.domain.errors import CallDeferredError
 from service.domain.ids import ConnectionId
 from service.domain.pace import Limit
 from service.ports.store.unit import Database
+from workers.ahead import Ahead, Taken
 
 CHILDREN_BUT_ONE: Final = 2
 SHORT_PATIENCE_S: Final = 4.0
@@ -31,28 +33,36 @@ class Turns:
     sleep: Callable[[float], None] = time.sleep
     poll: bool = False
     """Whether this is a question that is asked again anyway; it has no row that counts."""
+    ahead: Ahead | None = None
 
     def turn(self, per_s: float) -> float | None:
         """See the port. Raises UnavailableError when the database is not there."""
-        with self.db.begin() as uow:
-            taken = uow.pace.turn(self.connection, Limit(per_s), urgent=self.urgent())
-            crowded = self.poll or uow.pace.busy() > CHILDREN_BUT_ONE
-        wait_s = taken.wait.total_seconds()
-        if taken.after is None:
-            raise CallDeferredError(f"{self.connection} is called as often as it may be", retry_after_s=wait_s)
-        if wait_s > 0:
-            self.sleep(wait_s)
-        return SHORT_PATIENCE_S if crowded else None
+        had = None if self.ahead is None else self.ahead.turn(self.connection, per_s)
+        taken = had or self._take(per_s)
+        if taken.turn.after is None:
+            raise CallDeferredError(f"{self.connection} is called as often as it may be", retry_after_s=taken.wait_s)
+        if taken.wait_s > 0:
+            self.sleep(taken.wait_s)
+        return SHORT_PATIENCE_S if self.poll or taken.busy > CHILDREN_BUT_ONE else None
+
+    def _take(self, per_s: float) -> Taken:
+        with self.db.begin(on_disk=False) as uow:
+            taken, busy = uow.pace.turn(self.connection, Limit(per_s), urgent=self.urgent())
+        return Taken(taken, busy)
 
     def require_open(self) -> None:
         """Raise CallDeferredError while the platform wants no call: before a step writes that it is about to make one."""
-        with self.db.begin() as uow:
-            until, now = uow.pace.slow_until(self.connection), uow.now
-        if until is not None:
-            wait_s = (until - now).total_seconds()
+        had = None if self.ahead is None else self.ahead.seen(self.connection)
+        if had is None:
+            with self.db.begin(on_disk=False) as uow:
+                until, now = uow.pace.slow_until(self.connection), uow.now
+            wait_s = None if until is None else (until - now).total_seconds()
+        else:
+            wait_s = had.wait_s if had.turn.after is None else None
+        if wait_s is not None:
             raise CallDeferredError(f"{self.connection} asked for no call just now", retry_after_s=wait_s)
 
     def slow_down(self, retry_after_s: float) -> None:
         """See the port."""
-        with self.db.begin() as uow:
+        with self.db.begin(on_disk=False) as uow:
             uow.pace.slow_down(self.connection, timedelta(seconds=retry_after_s))

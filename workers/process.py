@@ -28,6 +28,7 @@ from workers.jobs import Root, register
 from workers.publish import CeleryQueue
 from workers.reconcile import Sweeper
 from workers.relay import Relay
+from workers.tending import END_S, Tending
 
 START_S: Final = 60.0
 """How long a child may take to open its token and pool."""
@@ -45,6 +46,8 @@ class WorkerKind:
     root: Callable[[Settings], Root]
     check: Callable[[Settings], None]
     """Raises ConfigurationError for what would stop every child, before any is started."""
+    alarm: bool = False
+    """Whether one more child takes alerts where they are left (`alarm.py`)."""
 
 
 class Child:
@@ -80,8 +83,8 @@ def run(settings: Settings, kind: WorkerKind) -> int:
     register(app, kind.jobs, child.root)
     failed, failing = os.pipe()
     os.set_blocking(failed, False)
-    threads = _Threads(settings, app)
-    _connect(settings, child, threads, failing)
+    threads = _Threads(settings, app, kind)
+    _connect(child, threads, failing)
     worker = make_worker(app, settings.process, kind.queues, kind.children)
     # What a child never collects it never writes to, and so shares with its parent.
     gc.collect()
@@ -95,20 +98,22 @@ def run(settings: Settings, kind: WorkerKind) -> int:
 
 
 class _Threads:
-    """Relay and sweeper, which every worker has and of which one each is at work."""
+    """Relay and sweeper, which every worker has and of which one each is at work, and who tends the alarm child."""
 
-    def __init__(self, settings: Settings, app: Celery) -> None:
+    def __init__(self, settings: Settings, app: Celery, kind: WorkerKind) -> None:
+        self._settings = settings
         self._stop = threading.Event()
         self._guard = threading.Lock()
         queue = CeleryQueue(app)
         self._db = SqlDatabase(create(settings.database_url, pool_size=1), SystemClock())
-        self._threads = [
-            threading.Thread(target=work, name=name, daemon=True)
-            for name, work in (
-                ("relay", Relay(settings.database_url, queue, self._stop, self._guard).run),
-                ("sweeper", Sweeper(self._db, queue, self._stop, self._guard).run),
-            )
-        ]
+        work = {
+            "relay": Relay(settings.database_url, queue, self._stop, self._guard).run,
+            "sweeper": Sweeper(self._db, queue, self._stop, self._guard).run,
+        }
+        if kind.alarm:
+            work["tending"] = Tending(settings, kind.root, self._stop, self._ready).run
+        self._threads = [threading.Thread(target=run, name=name, daemon=True) for name, run in work.items()]
+        self._tends = kind.alarm
 
     def start(self) -> None:
         """Start both; from now on the pool forks only while neither works."""
@@ -118,17 +123,23 @@ class _Threads:
         )
         for thread in self._threads:
             thread.start()
+        if not self._tends:
+            self._ready()
+
+    def _ready(self) -> None:
+        ready.announce(self._settings)
+        log.info("worker.ready", pid=os.getpid())
 
     def stop(self) -> None:
         """Stop both and wait for them."""
         self._stop.set()
         for thread in self._threads:
             if thread.ident is not None:
-                thread.join(timeout=10)
+                thread.join(timeout=2 * END_S)
         self._db.engine.dispose()
 
 
-def _connect(settings: Settings, child: Child, threads: _Threads, failing: int) -> None:
+def _connect(child: Child, threads: _Threads, failing: int) -> None:
     """Tie our parts to Celery's signals; strong references, because signals keep weak ones."""
 
     def opened(**_: Any) -> None:
@@ -144,8 +155,6 @@ def _connect(settings: Settings, child: Child, threads: _Threads, failing: int) 
 
     def started(**_: Any) -> None:
         threads.start()
-        ready.announce(settings)
-        log.info("worker.ready", pid=os.getpid())
 
     def keep_our_logging(**_: Any) -> None:
         """Its presence keeps Celery from configuring logging."""

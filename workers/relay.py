@@ -6,7 +6,7 @@ wake-up was lost. A broker that is down delays everything and loses nothing: row
 crash between publishing and marking sends a job twice, which every job endures; so the marks need not wait for the disk.
 What a hold does not wait for is published `HEAD_START_S` later, because the child that opened an incident goes on towards
 its hold by itself (ADR 0029), and pages, mail and second copies of its own jobs would compete with it for the processor
-(ADR 0043).
+(ADR 0043). Alerts are left alone for as long, because whoever waits for them takes them by itself (`alarm.py`).
 """
 
 import threading
@@ -21,6 +21,7 @@ import structlog
 from service.domain.errors import UnavailableError
 from service.domain.secrets import Secret
 from service.flow.routes import HURRIED, JOBS_OF, QUEUES
+from workers.alarm import EVENT
 from workers.leading import ForeignHands
 from workers.publish import CeleryQueue, Waiting
 
@@ -95,7 +96,7 @@ class Relay:
         rows = connection.execute(_WAITING, (list(FIRST), BATCH)).fetchall()
         now = time.monotonic()
         self._seen = {row[0]: self._seen.get(row[0], now) for row in rows}
-        due = [row for row in rows if row[4] or now - self._seen[row[0]] >= HEAD_START_S]
+        due = [row for row in rows if (row[4] and row[1] != EVENT) or now - self._seen[row[0]] >= HEAD_START_S]
         sent: list[int] = []
         try:
             for number, event, payload, trace_id, _ in due:

@@ -55,6 +55,7 @@ from service.vault.multisig import Multisigs
 from service.vault.parts import VaultParts, token_calls
 from service.vault.vaults import Vaults
 from workers import containment, delivery, incidents, keys
+from workers.ahead import OPENED_BY, Ahead, Rows
 from workers.hurry import Hurry
 from workers.jobs import Jobs
 from workers.leases import keeper
@@ -100,7 +101,8 @@ def containment_root(settings: Settings) -> WorkerRoot:
     actions = actions_in(ACTIONS)
     pem = partial(_votes_key, settings)
     platforms = declarations(PLATFORMS, "PLATFORM", PlatformDeclaration)
-    lines = Lines(partial(_line, db, token, platforms), partial(Turns, db))
+    ahead = Ahead()
+    lines = Lines(partial(_line, db, token, platforms), partial(Turns, db, ahead=ahead))
     hands = Hands(
         db=db,
         clock=SystemClock(),
@@ -109,10 +111,11 @@ def containment_root(settings: Settings) -> WorkerRoot:
         actions=actions,
         votes_key_pem=pem,
         keep=keeper(db),
-        platform=partial(_calls, db, token, lines),
+        platform=partial(_calls, db, token, ahead, lines),
         heard=lines.heard,
         hurry=lines.hurry,
-        may_call=partial(_require_open, db),
+        may_call=partial(_require_open, db, ahead),
+        foresee=ahead.read,
         ours=lines.ours,
         outside=SignedMail(partial(_channels, db, token), partial(signed, token)),
     )
@@ -216,13 +219,15 @@ def _votes_key(settings: Settings) -> bytes:
         raise ConfigurationError(f"{path} cannot be read: without it no approval can be verified") from error
 
 
-def _calls(db: SqlDatabase, token: PlatformToken, lines: Lines, connection_id: ConnectionId) -> ContainmentCalls:
-    config, sealed = _configured(db, token, connection_id)
+def _calls(
+    db: SqlDatabase, token: PlatformToken, ahead: Ahead, lines: Lines, connection_id: ConnectionId
+) -> ContainmentCalls:
+    config, sealed = _configured(token, ahead.rows(connection_id) or _rows(db, connection_id))
     return lines.to(config, sealed)
 
 
-def _require_open(db: SqlDatabase, connection_id: ConnectionId) -> None:
-    Turns(db, connection_id).require_open()
+def _require_open(db: SqlDatabase, ahead: Ahead, connection_id: ConnectionId) -> None:
+    Turns(db, connection_id, ahead=ahead).require_open()
 
 
 def _source(
@@ -231,28 +236,29 @@ def _source(
     platforms: Mapping[str, PlatformDeclaration],
     connection_id: ConnectionId,
 ) -> tuple[EventSource | None, float]:
-    config, _ = _configured(db, token, connection_id)
+    config, _ = _configured(token, _rows(db, connection_id))
     platform = _platform(platforms, config)
     paced = replace(config, pace=Turns(db, connection_id, poll=True))
     source = None if platform.poll is None else platform.poll(paced, _signer(token, config))
     return source, float(config.settings.get(POLL_SETTING, EVERY_S))
 
 
-def _configured(
-    db: SqlDatabase, token: PlatformToken, connection_id: ConnectionId
-) -> tuple[ConnectionConfig, Mapping[str, bytes]]:
+def _rows(db: SqlDatabase, connection_id: ConnectionId) -> Rows:
+    with db.begin(on_disk=False) as uow:
+        return uow.registry.reached(connection_id, OPENED_BY)
+
+
+def _configured(token: PlatformToken, rows: Rows) -> tuple[ConnectionConfig, Mapping[str, bytes]]:
     """Return a connection as its platform's code gets it, and its secrets as they are sealed."""
-    with db.begin() as uow:
-        row = uow.registry.connection(connection_id)
-        sealed = {s.name: s.sealed for s in uow.registry.secrets(connection_id, "containment")}
+    row, sealed = rows
 
     def secret(name: str) -> bytes:
         if name not in sealed:
-            raise NotFoundError(f"connection {connection_id} has no secret {name!r} for the containment worker")
+            raise NotFoundError(f"connection {row.id} has no secret {name!r} for the containment worker")
         with token_calls():
-            return token.secrets.unseal(sealed[name], secret_aad(connection_id, name))
+            return token.secrets.unseal(sealed[name], secret_aad(row.id, name))
 
-    return ConnectionConfig(connection_id, row.platform, row.settings, secret, tuple(sealed)), sealed
+    return ConnectionConfig(row.id, row.platform, row.settings, secret, tuple(sealed)), sealed
 
 
 def _line(

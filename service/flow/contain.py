@@ -81,31 +81,30 @@ class Hands:
     may_call: Callable[[ConnectionId], None] = lambda _: None
     ours: Callable[[ConnectionId], frozenset[Capability]] = lambda _: frozenset()
     """What our own gate does for a connection waits for no platform; `may_call` raises CallDeferredError for the rest."""
+    foresee: Callable[[UnitOfWork, ConnectionId, bool | None], None] = lambda *_: None
+    """Reads in the claim's transaction what the call needs; told whether it goes before others, None: there is none."""
     vault: VaultKeys | None = None
     multisig: MultisigControl | None = None
     outside: Outside | None = None
 
 
 def step(hands: Hands, step_id: StepId) -> StepId | None:
-    """Work on one step as far as it goes now; safe to call at any time, twice or at once from two workers.
-
-    Returns a step that found the same platform's line full meanwhile, for whoever has a hand free.
-    """
+    """Work on one step as far as it goes, safely at any time, twice or at once; return one that found the line full."""
     with hands.db.begin(on_disk=False) as uow:  # the number of a forgotten claim is never given again
         found = uow.plans.step(step_id)
         if found.lane is not hands.lane or found.action not in hands.actions:
             log.error("step.not_mine", step_id=step_id, lane=found.lane.value, action=found.action)
             return None
-        uow.lock(f"target:{found.target.connection}/{found.target.value}")
-        claim = uow.plans.claim(step_id, owner=hands.owner, lease=LEASE)
-        if claim is None:
+        action, connection = hands.actions[found.action], found.target.connection
+        uow.lock(f"target:{connection}/{found.target.value}")
+        if (claim := uow.plans.claim(step_id, owner=hands.owner, lease=LEASE)) is None:
             return None
-        connection = found.target.connection
-        asks = hands.platform is not None and not hands.actions[found.action].needs <= hands.ours(connection)
+        asks = hands.platform is not None and not action.needs <= hands.ours(connection)
         line = uow.lines.line(connection) if asks else None
         if asks and (wait := uow.lines.admit(connection, step_id, line)) is not None:
             uow.plans.put_off(step_id, claim.step.fence, wait)
             return None
+        hands.foresee(uow, connection, action.effect is Effect.TIGHTENS if asks else None)
         account = _account(uow, claim.step)
     try:
         with hands.keep(step_id, claim.step.fence):
@@ -113,8 +112,8 @@ def step(hands: Hands, step_id: StepId) -> StepId | None:
     except StaleFenceError:
         log.warning("step.taken_over", step_id=step_id, fence=claim.step.fence)
     finally:
-        healthy = _note_line(hands, found, troubled=line is not None)
-    if hands.platform is None or not healthy:
+        healthy = hands.platform is not None and _note_line(hands, found, troubled=line is not None)
+    if not healthy:
         return None
     with hands.db.begin(on_disk=False) as uow:
         return uow.lines.make_room(connection)
@@ -318,9 +317,10 @@ class _Attempt:
                 uow.plans.write(planned.id, planned.fence, Change(StepState.VERIFYING), keep_lease=True)
             change = Change(StepState.DONE, receipt=receipt, verdict=Verdict.HOLDS, confirm_by=confirm_by)
             uow.plans.write(planned.id, planned.fence, change)
-            reference = "" if receipt is None else receipt.reference
-            entry = self._entry(uow, "step.verified", f"Holds: {self.sentence}", {"receipt": reference})
-            uow.record(entry, StepVerified(planned.id, planned.incident_id))
+            told = self._entry(
+                uow, "step.verified", f"Holds: {self.sentence}", {"receipt": receipt.reference if receipt else ""}
+            )
+            uow.record(told, StepVerified(planned.id, planned.incident_id))
 
     def _give_up(self) -> None:
         reason = f"given up after {self._step.attempt} attempts: look at the other side, then decide by hand"
@@ -357,10 +357,10 @@ class _Attempt:
         """Become `unknown` and ask again later; people are told once."""
         due_at = (now := self._hands.clock.now()) + pauses.in_doubt(now - self._began)
         change = Change(StepState.UNKNOWN, reason=reason, verdict=Verdict.CANNOT_TELL, due_at=due_at)
+        event = StepUnknown(self._step.id, self._step.incident_id)
         with self._hands.db.begin() as uow:
             uow.plans.write(self._step.id, self._step.fence, change)
             if self._state is not StepState.UNKNOWN:
-                event = StepUnknown(self._step.id, self._step.incident_id)
                 uow.record(self._entry(uow, "step.unknown", f"Unknown: {self.sentence}: {reason}"), event)
 
     def _postpone_or_refuse(self, error: PortcullisError) -> None:
@@ -385,8 +385,7 @@ class _Attempt:
         self._state = change.state
 
     def _later(self, wanted_s: float | None) -> datetime:
-        now = self._hands.clock.now()
-        return now + pauses.until_next(now - self._began, self._action.deadline, wanted_s)
+        return (now := self._hands.clock.now()) + pauses.until_next(now - self._began, self._action.deadline, wanted_s)
 
     @property
     def sentence(self) -> str:
@@ -394,7 +393,7 @@ class _Attempt:
         return self._action.title.format(target=self._step.target.value)
 
     def _entry(self, uow: UnitOfWork, kind: str, sentence: str, facts: Mapping[str, object] | None = None) -> Entry:
-        planned, by = self._step, self._hands.lane.value
+        planned, by, on = self._step, self._hands.lane.value, self._step.incident_id
         own = {"action": planned.action, "target": planned.target.value, "connection": planned.target.connection}
-        on, told = planned.incident_id, {**own, **(facts or {})}
+        told = {**own, **(facts or {})}
         return Entry(kind=kind, at=uow.now, subject=planned.id, sentence=sentence, by=by, incident_id=on, facts=told)

@@ -2,12 +2,17 @@
 
 One `begin()` block is one transaction. After its commit its transitions are logged; the relay publishes what it left in
 the outbox (ADR 0014). A database that cannot be reached is UnavailableError.
+
+A transaction begins with a statement of its own that also says whether its commit waits for the disk, and that stands for
+the check whether a connection of the pool still lives: nothing was done yet, so a dead one is replaced. A hold waits for
+eight transactions, and the driver's own BEGIN, a check and a setting were three waits for the server each (ADR 0048).
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import Final
 
-from sqlalchemy import Engine, RootTransaction, create_engine
+from sqlalchemy import Connection, Engine, RootTransaction, create_engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -20,6 +25,9 @@ from service.ports.clock import Clock
 from service.store.recording import announce
 from service.store.unit_of_work import SqlUnitOfWork
 
+_BEGIN: Final = "BEGIN"
+_BEGIN_OFF_DISK: Final = "BEGIN; SET LOCAL synchronous_commit TO off"
+
 
 def driver_url(url: str) -> str:
     """Return a `postgresql://` URL with the synchronous driver named."""
@@ -27,13 +35,13 @@ def driver_url(url: str) -> str:
 
 
 def create(url: Secret, *, pool_size: int = 5) -> Engine:
-    """Return an engine whose connections are checked before use and give up on a lock after five seconds."""
+    """Return an engine whose connections give up on a lock after five seconds; `begun` checks them before use."""
     return create_engine(
         driver_url(url.reveal()),
         poolclass=QueuePool,
         pool_size=pool_size,
         max_overflow=pool_size,
-        pool_pre_ping=True,
+        pool_use_lifo=True,  # the one whose statements the server knows already
         pool_timeout=5,
         hide_parameters=True,
         connect_args={
@@ -53,6 +61,8 @@ class SqlDatabase:
         committed: Callable[[Sequence[tuple[int, Event]]], None] | None = None,
     ) -> None:
         self.engine = engine
+        self._own_begin = engine.execution_options(isolation_level="AUTOCOMMIT")
+        """The same connections without the driver's own BEGIN."""
         self._clock = clock
         self._committed = committed
 
@@ -60,12 +70,9 @@ class SqlDatabase:
     def begin(self, *, on_disk: bool = True) -> Iterator[SqlUnitOfWork]:
         """Begin a transaction; see the port."""
         try:
-            with self.engine.connect() as connection:
-                transaction = connection.begin()
+            with begun(self._own_begin, _BEGIN if on_disk else _BEGIN_OFF_DISK) as (connection, transaction):
                 uow = SqlUnitOfWork(connection, self._clock.now())
                 yield uow
-                if not on_disk:
-                    connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
                 _commit(transaction)
         except (OperationalError, InterfaceError, PoolTimeoutError) as error:
             raise UnavailableError(
@@ -74,6 +81,30 @@ class SqlDatabase:
         announce(uow.transitions)
         if self._committed is not None and uow.left:
             self._committed(uow.left)
+
+
+@contextmanager
+def begun(engine: Engine, first: str) -> Iterator[tuple[Connection, RootTransaction]]:
+    """Connect and say `first`; a connection that the server dropped meanwhile is replaced, once.
+
+    `first` must be harmless when it is said twice. Raises what the driver raises.
+    """
+    with ExitStack() as opened:
+        try:
+            found = _said(opened, engine, first)
+        except (OperationalError, InterfaceError) as error:
+            if not error.connection_invalidated:
+                raise
+            opened.close()
+            found = _said(opened, engine, first)
+        yield found
+
+
+def _said(opened: ExitStack, engine: Engine, first: str) -> tuple[Connection, RootTransaction]:
+    connection = opened.enter_context(engine.connect())
+    transaction = connection.begin()
+    connection.exec_driver_sql(first)
+    return connection, transaction
 
 
 def _commit(transaction: RootTransaction) -> None:

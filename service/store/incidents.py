@@ -14,7 +14,6 @@ from sqlalchemy import (
     bindparam,
     func,
     insert,
-    literal,
     not_,
     or_,
     select,
@@ -75,19 +74,18 @@ class IncidentRepository:
 
     def alert(self, alert_id: AlertId) -> Alert:
         """Read one alert."""
-        row = self._connection.execute(select(alerts).where(alerts.c.id == alert_id)).first()
+        row = self._connection.execute(_ALERT, {"alert": alert_id}).first()
         if row is None:
             raise NotFoundError(f"there is no alert {alert_id}")
         return alert_of(row)
 
     def alerts_of(self, incident_id: IncidentId) -> Sequence[Alert]:
         """Read the alerts of an incident, oldest first."""
-        found = select(alerts).where(alerts.c.incident_id == incident_id).order_by(alerts.c.id)
-        return [alert_of(row) for row in self._connection.execute(found)]
+        return [alert_of(row) for row in self._connection.execute(_ALERTS_OF, {"incident": incident_id})]
 
     def join_alert(self, alert_id: AlertId, incident_id: IncidentId) -> None:
         """Attach an alert to an incident."""
-        self._connection.execute(update(alerts).where(alerts.c.id == alert_id).values(incident_id=incident_id))
+        self._connection.execute(_JOIN_ALERT, {"alert": alert_id, "incident": incident_id})
 
     def set_verdict(self, alert_id: AlertId, verdict: CaseVerdict, by: str) -> None:
         """Store what a person decided about an alert."""
@@ -99,32 +97,22 @@ class IncidentRepository:
 
     def lock_incident(self, incident_id: IncidentId) -> Incident:
         """Read and lock."""
-        return self._one(select(incidents).where(incidents.c.id == incident_id).with_for_update(), incident_id)
+        return self._one(_INCIDENT.with_for_update(), incident_id)
 
     def incident(self, incident_id: IncidentId) -> Incident:
         """Read."""
-        return self._one(select(incidents).where(incidents.c.id == incident_id), incident_id)
+        return self._one(_INCIDENT, incident_id)
 
-    def _one(self, query: Any, incident_id: str) -> Incident:
-        row = self._connection.execute(query).first()
+    def _one(self, query: Select[Any], incident_id: str) -> Incident:
+        row = self._connection.execute(query, {"incident": incident_id}).first()
         if row is None:
             raise NotFoundError(f"there is no incident {incident_id}")
         return incident_of(row)
 
     def open_sharing(self, entities: Sequence[str], since: datetime) -> Sequence[Incident]:
         """Find open incidents that share an entity and were active since then."""
-        recent = select(alerts.c.id).where(alerts.c.incident_id == incidents.c.id, alerts.c.last_at >= since).exists()
-        query = (
-            select(incidents)
-            .where(
-                incidents.c.state != IncidentState.CLOSED.value,
-                incidents.c.entities.op("&&")(literal(list(entities), ARRAY(Text))),
-                or_(recent, incidents.c.opened_at >= since),
-            )
-            .order_by(incidents.c.opened_at, incidents.c.id)
-            .with_for_update()
-        )
-        return [incident_of(row) for row in self._connection.execute(query)]
+        rows = self._connection.execute(_OPEN_SHARING, {"entities": list(entities), "since": since})
+        return [incident_of(row) for row in rows]
 
     def add(self, incident: Incident) -> None:
         """Insert a new incident."""
@@ -136,7 +124,7 @@ class IncidentRepository:
             "entities": list(incident.entities),
             "verdict": None if incident.verdict is None else incident.verdict.value,
         }
-        self._connection.execute(insert(incidents), values)
+        self._connection.execute(_ADD, values)
 
     def widen(
         self,
@@ -186,7 +174,7 @@ class IncidentRepository:
     def ask_learning(self, kind: str, subject: str, payload: bytes) -> None:
         """Leave a request for the learning sequence; intake moves it over in order."""
         self._connection.execute(
-            insert(learning_requests),
+            _ASK_LEARNING,
             {"kind": kind, "subject": subject, "payload": payload, "created_at": self._now},
         )
 
@@ -308,6 +296,28 @@ class IncidentRepository:
         return or_(of_alert, and_(here, during, activities.c.decision != "allow", not_(found_false)))
 
 
+_ALERT: Final = select(alerts).where(alerts.c.id == bindparam("alert"))
+_ALERTS_OF: Final = select(alerts).where(alerts.c.incident_id == bindparam("incident")).order_by(alerts.c.id)
+_JOIN_ALERT: Final = update(alerts).where(alerts.c.id == bindparam("alert")).values(incident_id=bindparam("incident"))
+_INCIDENT: Final = select(incidents).where(incidents.c.id == bindparam("incident"))
+_ADD: Final = insert(incidents)
+_ASK_LEARNING: Final = insert(learning_requests)
+_OPEN_SHARING: Final = (
+    select(incidents)
+    .where(
+        incidents.c.state != IncidentState.CLOSED.value,
+        incidents.c.entities.op("&&")(bindparam("entities", type_=ARRAY(Text))),
+        or_(
+            select(alerts.c.id)
+            .where(alerts.c.incident_id == incidents.c.id, alerts.c.last_at >= bindparam("since"))
+            .exists(),
+            incidents.c.opened_at >= bindparam("since"),
+        ),
+    )
+    .order_by(incidents.c.opened_at, incidents.c.id)
+    .with_for_update()
+)
+"""Made once, as every statement that a hold waits for: making one takes longer than running it."""
 _SIGNED: Final = ("signed", "broadcast", "confirmed")
 _SIGNED_KINDS: Final = tuple(f"withdrawal.{state}" for state in _SIGNED)
 _RECENT: Final = 5_000

@@ -42,8 +42,7 @@ class LineRepository:
 
     def line(self, connection: ConnectionId) -> Line | None:
         """See the port."""
-        query = select(connection_lines).where(_of(connection), connection_lines.c.failures > 0)
-        row = self._connection.execute(query).mappings().one_or_none()
+        row = self._connection.execute(_LINE, {"connection": connection}).mappings().one_or_none()
         return None if row is None else _line(row)
 
     def fail(self, connection: ConnectionId) -> Line:
@@ -92,6 +91,9 @@ class LineRepository:
         return int(self._connection.execute(_BUSY, values).scalar_one())
 
 
+_LINE = select(connection_lines).where(
+    connection_lines.c.connection_id == bindparam("connection"), connection_lines.c.failures > 0
+)
 _BUSY = select(func.count()).where(
     steps.c.state.in_(_WORKED_ON),
     steps.c.lane == Lane.CONTAINMENT.value,

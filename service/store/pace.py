@@ -1,13 +1,14 @@
 """The pace of connections in PostgreSQL; implements `ports.store.pace.PaceStore`.
 
-A turn is committed without waiting for the disk: what a crash takes back is a few calls too many, never more.
+Whoever takes a turn need not wait for the disk: what a crash takes back is a few calls too many, never more.
 """
 
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy import Connection, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.types import DateTime
 
 from service.domain.attention import MessageState
 from service.domain.ids import ConnectionId
@@ -26,49 +27,57 @@ class PaceRepository:
         self._connection = connection
         self._now = now
 
-    def turn(self, connection: ConnectionId, limit: Limit, *, urgent: bool) -> Turn:
+    def turn(self, connection: ConnectionId, limit: Limit, *, urgent: bool) -> tuple[Turn, int]:
         """See the port."""
-        taken = turn(self._locked(connection), limit, self._now, urgent=urgent)
+        before, busy = self._locked(connection)
+        taken = turn(before, limit, self._now, urgent=urgent)
         if taken.after is not None:
             self._write(connection, taken.after)
-        return taken
-
-    def busy(self) -> int:
-        """See the port."""
-        at_steps = select(func.count()).where(
-            steps.c.state.in_(_WORKED_ON), steps.c.lane == Lane.CONTAINMENT.value, steps.c.lease_until > self._now
-        )
-        sending = select(func.count()).where(
-            messages.c.state == MessageState.SENDING.value, messages.c.lease_until > self._now
-        )
-        return int(
-            self._connection.execute(select(at_steps.scalar_subquery() + sending.scalar_subquery())).scalar_one()
-        )
+        return taken, busy
 
     def slow_down(self, connection: ConnectionId, retry_after: timedelta) -> None:
         """See the port."""
-        self._write(connection, slowed(self._locked(connection), self._now, retry_after))
+        before, _ = self._locked(connection)
+        self._write(connection, slowed(before, self._now, retry_after))
 
     def slow_until(self, connection: ConnectionId) -> datetime | None:
         """See the port."""
-        query = select(call_pace.c.slow_until).where(
-            call_pace.c.connection_id == connection,
-            call_pace.c.slow_until > self._now,
-            call_pace.c.slow_until <= self._now + LONGEST_SLOW,
-        )
-        return self._connection.execute(query).scalar_one_or_none()
+        values = {"connection": connection, "now": self._now, "furthest": self._now + LONGEST_SLOW}
+        return self._connection.execute(_SLOW_UNTIL, values).scalar_one_or_none()
 
-    def _locked(self, connection: ConnectionId) -> Pace:
-        """Return the pace with its row locked: two workers take two turns."""
-        self._connection.execute(text("SET LOCAL synchronous_commit TO off"))
-        found = self._connection.execute(
-            upsert(call_pace)
-            .values(connection_id=connection, used_until=self._now)
-            .on_conflict_do_update(index_elements=["connection_id"], set_={"connection_id": connection})
-            .returning(call_pace)
-        ).one()
-        return Pace(found.used_until, found.slow_until)
+    def _locked(self, connection: ConnectionId) -> tuple[Pace, int]:
+        """Return the pace with its row locked, because two workers take two turns, and how many workers are busy."""
+        found = self._connection.execute(_LOCKED, {"connection": connection, "now": self._now}).one()
+        return Pace(found.used_until, found.slow_until), found.busy
 
     def _write(self, connection: ConnectionId, pace: Pace) -> None:
-        values = {"used_until": pace.used_until, "slow_until": pace.slow_until}
-        self._connection.execute(update(call_pace).where(call_pace.c.connection_id == connection).values(**values))
+        values = {"connection": connection, "used": pace.used_until, "slow": pace.slow_until}
+        self._connection.execute(_WRITE, values)
+
+
+_NOW: Final = bindparam("now", type_=DateTime(timezone=True))
+_SLOW_UNTIL: Final = select(call_pace.c.slow_until).where(
+    call_pace.c.connection_id == bindparam("connection"),
+    call_pace.c.slow_until > _NOW,
+    call_pace.c.slow_until <= bindparam("furthest"),
+)
+_BUSY: Final = (
+    select(func.count())
+    .where(steps.c.state.in_(_WORKED_ON), steps.c.lane == Lane.CONTAINMENT.value, steps.c.lease_until > _NOW)
+    .scalar_subquery()
+    + select(func.count())
+    .where(messages.c.state == MessageState.SENDING.value, messages.c.lease_until > _NOW)
+    .scalar_subquery()
+)
+_LOCKED: Final = (
+    upsert(call_pace)
+    .values(connection_id=bindparam("connection"), used_until=_NOW)
+    .on_conflict_do_update(index_elements=["connection_id"], set_={"connection_id": call_pace.c.connection_id})
+    .returning(call_pace, _BUSY.label("busy"))
+)
+_WRITE: Final = (
+    update(call_pace)
+    .where(call_pace.c.connection_id == bindparam("connection"))
+    .values(used_until=bindparam("used"), slow_until=bindparam("slow"))
+)
+"""Made once, as the others: every hold waits for them."""

@@ -8,7 +8,7 @@ transaction, under the row lock that the UPDATE or `FOR UPDATE` holds.
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 from sqlalchemy import (
     ColumnElement,
@@ -88,6 +88,11 @@ _NAMED = (
     )
     .exists()
 )
+_STEP = select(steps).where(steps.c.id == bindparam("step"))
+_STEPS_OF = (
+    select(steps).where(steps.c.incident_id == bindparam("incident")).order_by(steps.c.plan_id, steps.c.position)
+)
+_IS_PLANNED = select(plans.c.id).where(plans.c.incident_id == bindparam("incident")).limit(1)
 _TOUCHED = (
     select(
         steps.c.target["kind"].astext.label("kind"),
@@ -139,8 +144,7 @@ class PlanRepository:
 
     def is_planned(self, incident_id: IncidentId) -> bool:
         """See the port."""
-        query = select(plans.c.id).where(plans.c.incident_id == incident_id).limit(1)
-        return self._connection.execute(query).first() is not None
+        return self._connection.execute(_IS_PLANNED, {"incident": incident_id}).first() is not None
 
     def document(self, plan_id: PlanId) -> str:
         """See the port."""
@@ -151,18 +155,20 @@ class PlanRepository:
 
     def step(self, step_id: StepId) -> Step:
         """See the port."""
-        row = self._connection.execute(select(steps).where(steps.c.id == step_id)).mappings().one_or_none()
+        row = self._connection.execute(_STEP, {"step": step_id}).mappings().one_or_none()
         if row is None:
             raise NotFoundError(f"there is no step {step_id}")
         return step_of(row)
 
     def steps_of(self, incident_id: IncidentId) -> tuple[Step, ...]:
         """See the port."""
-        return self._steps(steps.c.incident_id == incident_id)
+        rows = self._connection.execute(_STEPS_OF, {"incident": incident_id})
+        return tuple(step_of(row) for row in rows.mappings())
 
     def steps_of_approval(self, approval_id: ApprovalId) -> tuple[Step, ...]:
         """See the port."""
-        return self._steps(steps.c.approval_id == approval_id)
+        query = select(steps).where(steps.c.approval_id == approval_id).order_by(steps.c.plan_id, steps.c.position)
+        return tuple(step_of(row) for row in self._connection.execute(query).mappings())
 
     def release(self, approval_id: ApprovalId) -> tuple[Step, ...]:
         """See the port."""
@@ -212,17 +218,9 @@ class PlanRepository:
 
     def intend(self, step_id: StepId, fence: int, deadline_at: datetime) -> None:
         """See the port."""
-        self._moved(
-            step_id,
-            fence,
-            StepState.RUNNING,
-            {
-                "intent_at": self._now,
-                "attempt": steps.c.attempt + 1,
-                "deadline_at": func.coalesce(steps.c.deadline_at, deadline_at),
-                "due_at": None,
-            },
-        )
+        values = {"step": step_id, "its_fence": fence, "now": self._now, "latest": deadline_at}
+        if self._connection.execute(_INTEND, values).rowcount != 1:
+            self._explain(step_id, fence, StepState.RUNNING)
 
     def write(self, step_id: StepId, fence: int, change: Change, *, keep_lease: bool = False) -> None:
         """See the port."""
@@ -317,10 +315,6 @@ class PlanRepository:
         query = select(gate_holds.c.id).where(_on(connection, scope, value), gate_holds.c.released_at.is_(None))
         return self._connection.execute(query.limit(1)).first() is not None
 
-    def _steps(self, condition: ColumnElement[bool]) -> tuple[Step, ...]:
-        query = select(steps).where(condition).order_by(steps.c.plan_id, steps.c.position)
-        return tuple(step_of(row) for row in self._connection.execute(query).mappings())
-
     def _step_for_update(self, step_id: StepId) -> Step:
         row = self._connection.execute(select(steps).where(steps.c.id == step_id).with_for_update()).mappings().first()
         if row is None:
@@ -334,10 +328,12 @@ class PlanRepository:
 
     def _moved(self, step_id: StepId, fence: int, new: StepState, values: Mapping[str, object]) -> None:
         """Move a step, or leave it where it is, in one statement; what it refused is looked up afterwards."""
-        old = [state.value for state in StepState if state is new or allowed(state, new)]
-        query = update(steps).where(steps.c.id == step_id, steps.c.fence == fence, steps.c.state.in_(old))
-        if self._connection.execute(query.values(state=new.value, **values)).rowcount == 1:
-            return
+        query = update(steps).where(steps.c.id == step_id, steps.c.fence == fence, steps.c.state.in_(_before(new)))
+        if self._connection.execute(query.values(state=new.value, **values)).rowcount != 1:
+            self._explain(step_id, fence, new)
+
+    def _explain(self, step_id: StepId, fence: int, new: StepState) -> NoReturn:
+        """Say why a step was not moved."""
         found = self._connection.execute(select(steps.c.state).where(steps.c.id == step_id, steps.c.fence == fence))
         state = found.scalar_one_or_none()
         if state is not None:
@@ -348,6 +344,25 @@ class PlanRepository:
         query = update(steps).where(steps.c.id == step_id, steps.c.fence == fence).values(**values)
         if self._connection.execute(query).rowcount != 1:
             raise StaleFenceError(f"step {step_id} was taken over: fence {fence} is no longer valid")
+
+
+def _before(new: StepState) -> list[str]:
+    """Return the states from which a step may come to be `new`, or stay so."""
+    return [state.value for state in StepState if state is new or allowed(state, new)]
+
+
+_INTEND = (
+    update(steps)
+    .where(steps.c.id == bindparam("step"), steps.c.fence == bindparam("its_fence"))
+    .where(steps.c.state.in_(_before(StepState.RUNNING)))
+    .values(
+        state=StepState.RUNNING.value,
+        intent_at=_NOW,
+        attempt=steps.c.attempt + 1,
+        deadline_at=func.coalesce(steps.c.deadline_at, bindparam("latest")),
+        due_at=None,
+    )
+)
 
 
 def _judge(step_id: StepId, old: StepState, new: StepState) -> None:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import Row, Text, and_, any_, insert, literal, or_, select
+from sqlalchemy import Row, Text, and_, any_, bindparam, insert, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 
@@ -83,14 +83,12 @@ class RegistryRepository:
 
     def account_at(self, at: AccountRef) -> Account | None:
         """Find the account at a platform's id."""
-        here = and_(accounts.c.connection_id == at.connection, accounts.c.ref == at.ref)
-        row = self._connection.execute(select(accounts).where(here)).first()
+        row = self._connection.execute(_ACCOUNT_AT, {"connection": at.connection, "ref": at.ref}).first()
         return None if row is None else account_of(row)
 
     def accounts_of(self, connection: ConnectionId) -> Sequence[Account]:
         """List a connection's accounts."""
-        wanted = select(accounts).where(accounts.c.connection_id == connection).order_by(accounts.c.ref)
-        return [account_of(row) for row in self._connection.execute(wanted)]
+        return [account_of(row) for row in self._connection.execute(_ACCOUNTS_OF, {"connection": connection})]
 
     def accounts_sharing(self, wallet_id: str, account_path: str | None = None) -> Sequence[Account]:
         """List the accounts under one seed or one account key."""
@@ -133,13 +131,8 @@ class RegistryRepository:
 
     def destinations_of(self, account_ids: Collection[AccountId]) -> Mapping[AccountId, Sequence[DestinationRow]]:
         """List many accounts' safe destinations, each account's newest first."""
-        wanted = (
-            select(safe_destinations)
-            .where(safe_destinations.c.account_id == any_(literal(list(account_ids), ARRAY(Text))))
-            .order_by(safe_destinations.c.chain, safe_destinations.c.active_from.desc())
-        )
         found: dict[AccountId, list[DestinationRow]] = {}
-        for row in self._connection.execute(wanted):
+        for row in self._connection.execute(_DESTINATIONS_OF, {"accounts": list(account_ids)}):
             found.setdefault(AccountId(row.account_id), []).append(destination_of(row))
         return found
 
@@ -159,6 +152,13 @@ class RegistryRepository:
         mine = and_(connection_secrets.c.connection_id == connection_id, connection_secrets.c.opened_by == opened_by)
         rows = self._connection.execute(select(connection_secrets).where(mine).order_by(connection_secrets.c.name))
         return [SealedSecret(row.name, row.opened_by, row.sealed) for row in rows]
+
+    def reached(self, connection_id: ConnectionId, opened_by: str) -> tuple[Connection, Mapping[str, bytes]]:
+        """Read one connection with the sealed secrets that one process kind may open."""
+        rows = self._connection.execute(_REACHED, {"connection": connection_id, "opened_by": opened_by}).all()
+        if not rows:
+            raise NotFoundError(f"there is no connection {connection_id}", field="connection")
+        return _connection_of(rows[0]), {row.secret: row.sealed for row in rows if row.secret is not None}
 
     def channels(self) -> Sequence[ChannelRow]:
         """List the channels."""
@@ -194,12 +194,39 @@ class RegistryRepository:
 
     def policy(self) -> Signed | None:
         """Read the newest policy."""
-        row = self._connection.execute(select(policies).order_by(policies.c.version.desc()).limit(1)).first()
+        row = self._connection.execute(_POLICY).first()
         return None if row is None else Signed(row.body, row.signature)
 
     def set_up_at(self) -> datetime | None:
         """Read when set-up was completed."""
         return self._connection.execute(select(setup.c.completed_at)).scalar_one_or_none()
+
+
+_ACCOUNT_AT: Final = select(accounts).where(
+    accounts.c.connection_id == bindparam("connection"), accounts.c.ref == bindparam("ref")
+)
+_ACCOUNTS_OF: Final = (
+    select(accounts).where(accounts.c.connection_id == bindparam("connection")).order_by(accounts.c.ref)
+)
+_DESTINATIONS_OF: Final = (
+    select(safe_destinations)
+    .where(safe_destinations.c.account_id == any_(bindparam("accounts", type_=ARRAY(Text))))
+    .order_by(safe_destinations.c.chain, safe_destinations.c.active_from.desc())
+)
+_POLICY: Final = select(policies).order_by(policies.c.version.desc()).limit(1)
+_REACHED: Final = (
+    select(connections, connection_secrets.c.name.label("secret"), connection_secrets.c.sealed)
+    .outerjoin(
+        connection_secrets,
+        and_(
+            connection_secrets.c.connection_id == connections.c.id,
+            connection_secrets.c.opened_by == bindparam("opened_by"),
+        ),
+    )
+    .where(connections.c.id == bindparam("connection"))
+    .order_by(connection_secrets.c.name)
+)
+"""Made once, as those above: making a statement takes longer than running it, and holds wait for these."""
 
 
 def destination_values(destination: DestinationRow, now: datetime) -> dict[str, object]:

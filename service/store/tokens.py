@@ -5,6 +5,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.domain.errors import UnavailableError
+from service.store.database import begun
 from service.store.tables.access import api_tokens
 from service.store.tables.registry import people
 
@@ -17,7 +18,7 @@ def find_token(engine: Engine, token_id: str) -> Row[tuple[object, ...]] | None:
         .where(api_tokens.c.id == token_id)
     )
     try:
-        with engine.connect() as connection:
+        with begun(engine, "SELECT 1") as (connection, _):
             return connection.execute(query).first()
     except SQLAlchemyError as error:
         raise UnavailableError("tokens cannot be looked up now; try again", retry_after_s=2) from error

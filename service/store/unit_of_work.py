@@ -36,6 +36,8 @@ _HANDED_OVER: Final = select(
     outbox.c.event, outbox.c.payload, exists().where(handled.c.key == bindparam("key")).label("noted")
 ).where(outbox.c.id == bindparam("number"))
 
+_LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
+
 
 class SqlUnitOfWork:
     """See the port; `connection` is the open transaction."""
@@ -147,4 +149,4 @@ class SqlUnitOfWork:
 
     def lock(self, name: str) -> None:
         """Take a lock by name until the transaction ends."""
-        self.connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name})
+        self.connection.execute(_LOCK, {"name": name})

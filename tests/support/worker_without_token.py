@@ -84,4 +84,4 @@ def build(base: str, settings: Settings) -> TokenlessRoot:
 if __name__ == "__main__":
     found = read_settings()
     log.configure(found.process)
-    sys.exit(run(found, WorkerKind(QUEUES, JOBS, 2, partial(build, sys.argv[1]), check_actions)))
+    sys.exit(run(found, WorkerKind(QUEUES, JOBS, 2, partial(build, sys.argv[1]), check_actions, alarm=True)))

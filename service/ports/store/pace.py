@@ -10,12 +10,11 @@ from service.domain.pace import Limit, Turn
 class PaceStore(Protocol):
     """Written by whoever calls platforms."""
 
-    def turn(self, connection: ConnectionId, limit: Limit, *, urgent: bool) -> Turn:
-        """Take one turn to call a platform, or learn when there may be one."""
-        ...
+    def turn(self, connection: ConnectionId, limit: Limit, *, urgent: bool) -> tuple[Turn, int]:
+        """Take one turn to call a platform, or learn when there may be one.
 
-    def busy(self) -> int:
-        """Count the steps at platforms and the deliveries that workers are at just now."""
+        With it comes how many steps at platforms and deliveries workers are at just now.
+        """
         ...
 
     def slow_down(self, connection: ConnectionId, retry_after: timedelta) -> None:

@@ -119,6 +119,10 @@ class RegistryStore(Protocol):
         """The sealed secrets that one process kind may open."""
         ...
 
+    def reached(self, connection_id: ConnectionId, opened_by: str) -> tuple[Connection, Mapping[str, bytes]]:
+        """One connection, and by name the sealed secrets that a process kind may open. Raises NotFoundError."""
+        ...
+
     def channels(self) -> Sequence[ChannelRow]:
         """Every channel, by id."""
         ...

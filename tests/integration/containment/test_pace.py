@@ -21,7 +21,9 @@ from service.ports.custody import ConnectionConfig, ContainmentCalls, GateHolds,
 from service.store.gate_holds import SqlGateHolds
 from tests.integration.containment.conftest import Scene
 from tests.integration.containment.test_outage import SECRET, incident_on
+from tests.integration.containment.test_way_to_hold import statements
 from tests.support.recording_platform import RecordingPlatform, serving
+from workers.ahead import Ahead
 from workers.lines import Lines
 from workers.pace import CHILDREN_BUT_ONE, SHORT_PATIENCE_S, Turns
 
@@ -43,14 +45,17 @@ def worker(scene: Scene, base: str, slept: list[float]) -> Iterator[Hands]:
         settings = {"action_url": f"{base}/action", "status_url": f"{base}/status", "calls_per_s": str(RATE)}
         return lines.to(ConnectionConfig(connection, "standard", settings, lambda _: SECRET, ()), {})
 
-    lines = Lines(lambda config: StandardCalls(config, SqlGateHolds(scene.db)), partial(Turns, scene.db, sleep=sleep))
+    ahead = Ahead()
+    paces = partial(Turns, scene.db, sleep=sleep, ahead=ahead)
+    lines = Lines(lambda config: StandardCalls(config, SqlGateHolds(scene.db)), paces)
     try:
         yield replace(
             scene.hands(),
             platform=platform,
             heard=lines.heard,
             hurry=lines.hurry,
-            may_call=lambda connection: Turns(scene.db, connection).require_open(),
+            may_call=lambda connection: Turns(scene.db, connection, ahead=ahead).require_open(),
+            foresee=ahead.read,
             ours=lines.ours,
         )
     finally:
@@ -95,6 +100,23 @@ def test_after_a_429_nobody_calls_until_then_and_no_attempt_is_used_up(scene: Sc
             scene.clock.pass_by(timedelta(seconds=2))
     assert states(scene, held) == {StepState.DONE}
     assert [action for _, action in platform.effects] == ["hold_outgoing"] * len(held)
+
+
+def test_from_its_second_step_on_a_worker_takes_the_turn_with_the_claim(scene: Scene) -> None:
+    first, second, third = incident_on(scene, MAIN, 3)
+    platform, slept = RecordingPlatform(), list[float]()
+    with serving(platform) as base, worker(scene, base, slept) as one:
+        contain.step(one, first.id)
+        with statements(scene.db) as said:
+            contain.step(one, second.id)
+        intent = next(n for n, statement in enumerate(said) if "intent_at=" in statement)
+        assert [s for s in said[:intent] if s.startswith("BEGIN")] == [said[0], "BEGIN"], "one claims, one intends"
+        made = len(platform.requests)
+        Turns(scene.db, MAIN).slow_down(300)
+        contain.step(one, third.id)
+        assert len(platform.requests) == made
+    assert scene.step(third.id).attempt == 0
+    assert states(scene, [first, second]) == {StepState.DONE}
 
 
 def test_what_tightens_goes_before_everything_else(scene: Scene) -> None:

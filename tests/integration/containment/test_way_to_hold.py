@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import psycopg
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, text
 
 from service.domain.events import Event, IncidentOpened, StepReady
 from service.domain.ids import AlertId, IncidentId, StepId
@@ -20,6 +20,7 @@ from service.flow import contain, respond, triage
 from service.flow.contain import LEASE
 from service.store.database import SqlDatabase
 from service.store.tables.proof import audit_personal, outbox, timeline
+from service.store.unit_of_work import SqlUnitOfWork
 from tests.integration.containment.conftest import Scene
 from tests.support.incidents import CONNECTION, add_account, add_alert, add_connection
 from workers import containment
@@ -27,7 +28,7 @@ from workers.publish import Waiting
 from workers.relay import HEAD_START_S, POLL_S, Relay
 
 pytestmark = pytest.mark.servers
-MOST_STATEMENTS = 45
+MOST_STATEMENTS = 38
 """From triage to the call; every one is a wait for the database."""
 
 
@@ -88,7 +89,7 @@ def test_between_alert_and_call_only_the_intent_waits_for_the_disk(scene: Scene)
         contain.step(replace(scene.hands(), platform=platform), step)  # type: ignore[arg-type]  # counts, then is the fake
     assert scene.step(step).state is StepState.DONE
     commits = [n for n, said in enumerate(before_call) if said == "COMMIT"]
-    waiting = [n for n in commits if "synchronous_commit" not in before_call[n - 1]]
+    waiting = [n for n in commits if "synchronous_commit" not in before_call[_begin(commits, n)]]
     intent = next(n for n, said in enumerate(before_call) if "intent_at=" in said)
     written = [n for n in waiting if n < intent and any(_writes(said) for said in before_call[_begin(commits, n) : n])]
     assert written == [], "nothing that was written before the intent waited for the disk by itself"
@@ -101,7 +102,8 @@ def _writes(statement: str) -> bool:
 
 
 def _begin(commits: Sequence[int], commit: int) -> int:
-    return max((n for n in commits if n < commit), default=0)
+    """Return where the transaction that ends there began, with a statement of its own."""
+    return max((n + 1 for n in commits if n < commit), default=0)
 
 
 def test_a_claim_that_was_forgotten_has_a_number_of_its_own(scene: Scene) -> None:
@@ -164,7 +166,7 @@ def test_a_transition_is_written_whole_by_one_statement(scene: Scene) -> None:
         facts = {"list": [1, None, "ü"], "nested": {"a": True}}
         entry = Entry(kind="tested", at=uow.now, subject="x", sentence="X", facts=facts, personal=personal)
         uow.record(entry, *events)
-        assert len(said) == 1
+        assert len(said) == 2, "BEGIN and one more"
         numbers = [number for number, _ in uow.left]
         assert numbers == sorted(numbers)
     with scene.db.begin() as uow:
@@ -186,3 +188,17 @@ def test_a_transition_without_events_does_not_wake_the_relay(scene: Scene, fresh
         with scene.db.begin() as uow:
             uow.record(Entry(kind="tested", at=uow.now, subject="x", sentence="x"), IncidentOpened(IncidentId("inc_1")))
         assert next(listening.notifies(timeout=60, stop_after=1), None) is not None
+
+
+def test_a_connection_that_the_server_dropped_is_replaced_before_anything_is_done(
+    scene: Scene, fresh_postgres_url: str
+) -> None:
+    def server_process(uow: SqlUnitOfWork) -> int:
+        return int(uow.connection.execute(text("SELECT pg_backend_pid()")).scalar_one())
+
+    with scene.db.begin() as one, scene.db.begin() as other:
+        dropped = [server_process(one), server_process(other)]
+    with psycopg.connect(fresh_postgres_url, autocommit=True) as judge:
+        judge.execute("SELECT pg_terminate_backend(pid, 30000) FROM unnest(%s::int[]) AS pid", (dropped,))
+    with scene.db.begin() as uow:
+        assert server_process(uow) not in dropped

@@ -1,0 +1,79 @@
+"""What a step's call to its platform needs from the database, read in the transaction that claims the step (ADR 0048).
+
+Rules: connection, sealed secrets and a turn of the pace are read for every step, so a change is used at once; each is
+used by that one step, within `FRESH_S`, or thrown away, and what was not read ahead is read when it is needed. A turn
+that is not used spares the platform one call. For one thread.
+"""
+
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from service.domain.errors import NotFoundError
+from service.domain.ids import ConnectionId
+from service.domain.pace import Limit, Turn
+from service.ports.store.registry import Connection
+from service.ports.store.unit import UnitOfWork
+
+FRESH_S: Final = 5.0
+OPENED_BY: Final = "containment"
+"""The process kind whose secrets are read."""
+Rows = tuple[Connection, Mapping[str, bytes]]
+"""A connection and its sealed secrets by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A turn, and how many workers were busy when it was taken."""
+
+    turn: Turn
+    busy: int
+
+    @property
+    def wait_s(self) -> float:
+        """How long to wait for it, or, where it is none, before asking again."""
+        return self.turn.wait.total_seconds()
+
+
+class Ahead:
+    """Remembers what was read for the step that is being worked on."""
+
+    def __init__(self) -> None:
+        self._rates: dict[ConnectionId, float] = {}
+        self._at = 0.0
+        self._rows: tuple[ConnectionId, Rows] | None = None
+        self._taken: tuple[ConnectionId, float, Taken] | None = None
+        """With the rate it was taken at."""
+
+    def read(self, uow: UnitOfWork, connection: ConnectionId, urgent: bool | None) -> None:  # noqa: FBT001  flow's hook
+        """Read for one step; `urgent` None: its platform will not be called."""
+        self._rows, self._taken, self._at = None, None, time.monotonic()
+        with suppress(NotFoundError):  # whoever needs it then is told
+            self._rows = (connection, uow.registry.reached(connection, OPENED_BY))
+        rate = self._rates.get(connection)
+        if urgent is not None and rate is not None:
+            taken, busy = uow.pace.turn(connection, Limit(rate), urgent=urgent)
+            self._taken = (connection, rate, Taken(taken, busy))
+
+    def rows(self, connection: ConnectionId) -> Rows | None:
+        """Return what was read of this connection, once."""
+        read, self._rows = self._rows, None
+        return read[1] if read is not None and read[0] == connection and self._is_fresh() else None
+
+    def turn(self, connection: ConnectionId, per_s: float) -> Taken | None:
+        """Return the turn that was taken at this rate, once; remember the rate for the next step."""
+        self._rates[connection] = per_s
+        taken = self.seen(connection)
+        at_this_rate = self._taken is not None and self._taken[1] == per_s
+        self._taken = None
+        return taken if at_this_rate else None
+
+    def seen(self, connection: ConnectionId) -> Taken | None:
+        """Return the turn that was taken, or refused, for this connection, and keep it."""
+        taken = self._taken
+        return taken[2] if taken is not None and taken[0] == connection and self._is_fresh() else None
+
+    def _is_fresh(self) -> bool:
+        return time.monotonic() - self._at <= FRESH_S
