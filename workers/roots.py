@@ -53,6 +53,7 @@ from service.store.polling import POLL_SETTING
 from service.vault.guardian import Guardian
 from service.vault.multisig import Multisigs
 from service.vault.parts import VaultParts, token_calls
+from service.vault.purse import Purse
 from service.vault.vaults import Vaults
 from workers import containment, delivery, incidents, keys
 from workers.ahead import OPENED_BY, Ahead, Rows
@@ -166,7 +167,8 @@ def _multisigs(settings: Settings, token: GuardianProcess, parts: VaultParts) ->
     code = guard_code()
 
     def guardian(chain: str) -> Guardian:
-        return Guardian(token, parts.chain(chain), chain_number(chain), code, settings.guard_recovery)
+        purse = Purse(parts.db, chain)
+        return Guardian(token, parts.chain(chain), chain_number(chain), code, settings.guard_recovery, purse)
 
     services = {chain: HttpSafeService(endpoint) for chain, endpoint in settings.safe_services.items()}
     return Multisigs(parts, guardian, services)

@@ -103,6 +103,16 @@ _PATIENCE: Final[Mapping[Severity, timedelta]] = {
 }
 
 
+def hour_of(moment: datetime) -> str:
+    """Return the hour of a moment, as notes and events name it."""
+    return f"{moment:%Y-%m-%dT%H}"
+
+
+def guardian_note(chain: str, hour: str) -> str:
+    """Return the key under which workers note that the guardian's gas of an hour is used up on a chain."""
+    return f"guardian.spent:{chain}:{hour}"
+
+
 def patience(severity: Severity) -> timedelta:
     """Return how long a level may stay silent before the next one is due."""
     return _PATIENCE[severity]

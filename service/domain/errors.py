@@ -84,6 +84,12 @@ class CallDeferredError(RateLimitedError):
     code = "call_deferred"
 
 
+class HourSpentError(CallDeferredError):
+    """The guardian's limit for an hour is used up: what it is wanted for waits, and people were paged."""
+
+    code = "hour_spent"
+
+
 class UnavailableError(PortcullisError):
     """Our own fault or a dependency's: nothing was stored, the caller should send the same again later."""
 

@@ -117,6 +117,15 @@ class StepFailed(Event):
 
 
 @dataclass(frozen=True)
+class GuardianSpent(Event):
+    """The guardian's gas of an hour is used up on a chain (CAIP-2); `hour` as `attention.hour_of` writes it."""
+
+    name: ClassVar[str] = "guardian_spent"
+    chain: str
+    hour: str
+
+
+@dataclass(frozen=True)
 class ConnectionLost(Event):
     """A connection's platform answers nothing; the incident is one whose steps wait for it."""
 

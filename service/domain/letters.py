@@ -91,6 +91,17 @@ def connection_lost(connection: str, incident_id: str, since: datetime) -> tuple
     return f"[platform] {connection} does not answer", body
 
 
+def guardian_spent(chain: str) -> tuple[str, str]:
+    """Return subject and body that say that the guardian may use no more gas on a chain this hour."""
+    body = (
+        f"The guardian of multisigs has used up its gas of an hour on {chain}. What else it is wanted for waits; when only "
+        "rejections are over their half, locks go on. Look at what asks for so much: a Safe transaction service that "
+        "invents proposals, an owner's key that floods it, or more Safes at once than the limit was made for "
+        "(docs/limits.md). Transactions of a Safe that is not locked can be stopped by its owners by hand."
+    )
+    return f"[guardian] gas of the hour is used up on {chain}", body
+
+
 def channel_lost(channel: str, since: datetime) -> tuple[str, str]:
     """Return subject and body that say that a channel takes no messages."""
     body = (

@@ -21,6 +21,7 @@ JOBS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "step_verified": ("respond.advance",),
     "step_unknown": ("notify.step",),
     "step_failed": ("notify.step", "respond.advance"),
+    "guardian_spent": ("escalate.guardian",),
     "connection_lost": ("notify.connection",),
     "approval_requested": ("notify.approvers",),
     "step_approved": (

@@ -11,7 +11,15 @@ from sqlalchemy.exc import IntegrityError
 from service.domain.errors import ConflictError
 from service.domain.ids import AccountId
 from service.domain.vault import RotationRecord, SweepState, SweepTransaction, VaultKey, Wallet, WalletState
-from service.store.tables.keys import accounts, rotations, safe_destinations, sweeps, vault_keys, vault_wallets
+from service.store.tables.keys import (
+    accounts,
+    guardian_gas,
+    rotations,
+    safe_destinations,
+    sweeps,
+    vault_keys,
+    vault_wallets,
+)
 
 
 def _key_of(row: Row[Any]) -> VaultKey:
@@ -228,3 +236,19 @@ class KeyRepository:
     def set_sweep_state(self, sweep_id: str, state: SweepState) -> None:
         """Move a sweep transaction to another state."""
         self._connection.execute(update(sweeps).where(sweeps.c.id == sweep_id).values(state=state.value))
+
+    def guardian_gas(self, chain: str, since: datetime, *, besides: int) -> int:
+        """See the port."""
+        query = select(func.coalesce(func.sum(guardian_gas.c.gas), 0)).where(
+            guardian_gas.c.chain == chain, guardian_gas.c.at >= since, guardian_gas.c.nonce != besides
+        )
+        return int(self._connection.execute(query).scalar_one())
+
+    def use_guardian_gas(self, chain: str, nonce: int, gas: int) -> None:
+        """See the port."""
+        made = upsert(guardian_gas).values(chain=chain, nonce=nonce, gas=gas, at=self._now)
+        self._connection.execute(
+            made.on_conflict_do_update(
+                index_elements=["chain", "nonce"], set_={"gas": made.excluded.gas, "at": made.excluded.at}
+            )
+        )

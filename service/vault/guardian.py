@@ -18,6 +18,7 @@ from service.domain.guard import CREATION_GAS, FIRST_NONCES, GuardCode, candidat
 from service.domain.safe import address_in_slot
 from service.ports.chain import ContractChain, Mined
 from service.vault.parts import token_calls
+from service.vault.purse import Purse
 
 MOST_GAS: Final = 5_000_000
 """More than any of our transactions needs; an endpoint that says otherwise is not believed."""
@@ -36,6 +37,8 @@ class Guardian:
     code: GuardCode
     recovery: str | None
     """Who may appoint another guardian; without one no guard is created."""
+    purse: Purse | None = None
+    """Bounds what it uses in an hour; None where nobody else is to be protected from it."""
     until: float = field(default_factory=lambda: time.monotonic() + PATIENCE_S)
     """When waiting ends, on the monotonic clock."""
 
@@ -77,16 +80,17 @@ class Guardian:
             raise UnavailableError(f"the guard was created, and the chain does not show its code at {told} yet")
         return made
 
-    def carry(self, to: str, data: bytes) -> Mined:
+    def carry(self, to: str, data: bytes, *, rejects: bool = False) -> Mined:
         """Send one transaction and wait for its receipt; where the guard can still be created, that comes before it.
 
-        Raises RefusedByOtherSideError when it would be or was reverted, UnavailableError when it takes too long.
+        `rejects`: it only uses up a nonce. Raises RefusedByOtherSideError when it would be or was reverted,
+        UnavailableError when it takes too long, HourSpentError at the limit of the hour.
         """
         if self.chain.mined_nonce(self.address) < FIRST_NONCES and self.guard() is None:
             self.create_guard()
-        return self._transact(to, data)
+        return self._transact(to, data, rejects=rejects)
 
-    def _transact(self, to: str | None, data: bytes) -> Mined:
+    def _transact(self, to: str | None, data: bytes, *, rejects: bool = False) -> Mined:
         mine = self.address
         gas = self.chain.estimate(mine, to, data) * 5 // 4
         if to is None:
@@ -99,6 +103,8 @@ class Guardian:
             fee = fee.raised()
         if (held := self.chain.balance(mine)) < gas * fee.max_fee:
             raise UnavailableError(f"the guardian {mine} holds {held} wei and needs {gas * fee.max_fee}: send it coin")
+        if self.purse is not None:
+            self.purse.take(nonce, gas, rejects=rejects)
         transaction = Transaction(self.chain_id, nonce, to, 0, data, gas, fee)
         with token_calls():
             signature = self.key.sign(transaction.digest())

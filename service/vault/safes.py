@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from hsm.restrictions import KeyState, SafeManagement, SigningRequest
+from hsm.restrictions import KeyState, SafeManagement, SafeRejection, SigningRequest
 from service.domain import guard, safe
 from service.domain.errors import InputError, MissingCapabilityError, RefusedByOtherSideError, UnavailableError
 from service.domain.safe import SafeState, SafeTransaction
@@ -87,7 +87,8 @@ class Safe:
             )
         signatures = {key.address.lower(): self.signature(key, request, made) for key in keys}
         try:
-            return self.guardian.carry(self.address, made.calldata(signatures))
+            rejects = isinstance(request, SafeRejection)
+            return self.guardian.carry(self.address, made.calldata(signatures), rejects=rejects)
         except RefusedByOtherSideError as error:
             if self._number("nonce()") == made.nonce:
                 raise

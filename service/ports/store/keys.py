@@ -86,3 +86,11 @@ class KeyStore(Protocol):
     def set_sweep_state(self, sweep_id: str, state: SweepState) -> None:
         """Move a sweep transaction to another state."""
         ...
+
+    def guardian_gas(self, chain: str, since: datetime, *, besides: int) -> int:
+        """Return the gas that the guardian's transactions on a chain were given since then, but for one nonce."""
+        ...
+
+    def use_guardian_gas(self, chain: str, nonce: int, gas: int) -> None:
+        """Note the gas of the guardian's transaction at a nonce, in place of what was noted for it."""
+        ...

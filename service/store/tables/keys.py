@@ -115,3 +115,13 @@ sweeps = Table(
     Index("ix_sweeps_nonce", "chain", "from_address", "nonce", unique=True, postgresql_where=text("state <> 'failed'")),
     UniqueConstraint("transaction_hash"),
 )
+
+guardian_gas = Table(
+    # What each transaction of the guardian may have used, by its nonce.
+    "guardian_gas",
+    metadata,
+    Column("chain", Text, primary_key=True),
+    Column("nonce", BigInteger, primary_key=True, autoincrement=False),
+    Column("gas", BigInteger, nullable=False),
+    when("at", nullable=False),
+)

@@ -7,11 +7,12 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import event, insert, select, update
 
+from service.domain.attention import guardian_note
 from service.domain.errors import ForbiddenError
 from service.domain.ids import ConnectionId, IncidentId
 from service.domain.plan import Effect, StepState
 from service.domain.timeline import Entry
-from service.flow import escalate, respond
+from service.flow import escalate, respond, spent
 from service.flow.routes import jobs_of
 from service.playbooks.scene import OTHERS_PER_ACCOUNT
 from service.ports.store.plans import Touched
@@ -145,6 +146,24 @@ def test_an_invented_message_pages_nobody(scene: Scene) -> None:
     with pytest.raises(ForbiddenError, match="nobody is paged"):
         escalate.everyone(scene.db, incident)
     assert paged(scene) == []
+
+
+def test_when_the_guardian_s_hour_is_used_up_everyone_on_call_is_paged_once_and_nobody_for_an_invention(
+    scene: Scene,
+) -> None:
+    add_people(scene)
+    chain, hour = "eip155:1", "2026-11-23T05"
+    with pytest.raises(ForbiddenError, match="nobody is paged"):
+        spent.guardian(scene.db, chain, hour)
+    with scene.db.begin() as uow:
+        uow.once(guardian_note(chain, hour))
+    for _ in range(2):
+        spent.guardian(scene.db, chain, hour)
+    with scene.db.begin() as uow:
+        sent = uow.connection.execute(select(messages)).all()
+    assert sorted(m.recipient for m in sent) == sorted(f"pager of {person}" for person in ON_CALL)
+    assert all(chain in m.subject for m in sent)
+    assert jobs_of("guardian_spent", {"chain": chain, "hour": hour}) == ("escalate.guardian",)
 
 
 def test_destinations_and_credentials_have_a_limit_of_their_own_for_all_incidents_of_the_hour(scene: Scene) -> None:

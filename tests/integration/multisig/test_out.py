@@ -7,18 +7,27 @@ from dataclasses import replace
 import pytest
 from eth_account.messages import encode_defunct
 from eth_typing import Hash32
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from hsm.restrictions import KeyState
 from service.chain.evm import JsonRpcChain
 from service.chain.safe_service import HttpSafeService
-from service.domain.errors import ApprovalError, MissingCapabilityError, RefusedByOtherSideError, UnavailableError
+from service.domain.errors import (
+    ApprovalError,
+    HourSpentError,
+    MissingCapabilityError,
+    RefusedByOtherSideError,
+    UnavailableError,
+)
 from service.domain.ids import AccountId
 from service.domain.plan import Verdict
 from service.domain.safe_queue import MOST_AHEAD, Claim, Queued
 from service.ports.chain import Mined
 from service.store.tables.keys import accounts, vault_keys
+from service.store.tables.proof import outbox
+from service.vault import purse
 from service.vault.multisig import CAME_IN, Multisigs
+from service.vault.purse import HOUR, Purse
 from service.vault.safe_waiting import last_to_reject, signers
 from service.vault.safes import Safe
 from tests.integration.multisig.conftest import SafeHouse
@@ -290,6 +299,37 @@ def test_rejecting_stops_where_others_used_the_nonces_meanwhile(
     assert [len(one) for one in done.values()] == [1]
     assert house.nonce() == 3, "none of ours came after the last one that waited"
     chain.close()
+
+
+def test_rejections_get_half_of_the_guardian_s_hour_and_the_lock_the_rest(
+    safe_house: SafeHouse, service: FakeSafeService, multisigs: Multisigs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = safe_house
+    guardian = replace(house.guardian, purse=Purse(house.house.parts.db, CHAIN))
+    bounded = replace(multisigs, guardian=lambda _: replace(guardian, until=time.monotonic() + 120))
+    bounded.lock(house.account)
+    bounded.unlock(house.account)
+    with house.house.superuser.begin() as uow:
+        used = uow.keys.guardian_gas(CHAIN, uow.now - HOUR, besides=-1)
+    monkeypatch.setattr(purse, "MOST_GAS_PER_HOUR", 2 * used + 200_000)
+    for nonce in range(house.nonce(), house.nonce() + 4):
+        service.waits(THIEF, nonce, value=ETHER)
+    before = house.nonce()
+    for _ in range(2):
+        with pytest.raises(HourSpentError, match="for rejections"):
+            bounded.reject_pending(house.account)
+    assert before <= house.nonce() < before + 4
+    with house.house.superuser.begin() as uow:
+        told = list(
+            uow.connection.execute(select(outbox.c.payload).where(outbox.c.event == "guardian_spent")).scalars()
+        )
+    assert 1 <= len(told) <= 2, "once an hour"
+    assert told[0]["chain"] == CHAIN
+    bounded.lock(house.account)
+    assert bounded.locked(house.account) is Verdict.HOLDS
+    monkeypatch.setattr(purse, "MOST_GAS_PER_HOUR", used)
+    with pytest.raises(HourSpentError, match="for everything"):
+        bounded.unlock(house.account)
 
 
 @pytest.mark.parametrize("how", ["eth_sign", "approved", "nobody approved", "no contract", "too short", "wrong owner"])
