@@ -43,7 +43,7 @@ def jobs(db: SqlDatabase, desk: Desk, votes_key_pem: Callable[[], bytes], tracer
         "review.close": lambda p: closure.released(db, votes_key_pem(), ApprovalId(p["approval_id"])),
         "review.clear": lambda p: clearance.released(db, votes_key_pem(), ApprovalId(p["approval_id"])),
         "review.blind": lambda p: blinding.released(db, votes_key_pem(), ApprovalId(p["approval_id"])),
-        "review.settle": lambda p: settle.released(db, votes_key_pem(), ApprovalId(p["approval_id"])),
+        "review.settle": lambda p: settle.released(db, desk.actions, votes_key_pem(), ApprovalId(p["approval_id"])),
         "reconcile.suppressions": lambda _: blinding.compare_suppressions(db),
         "review.write": lambda p: review.write(db, IncidentId(p["incident_id"])),
         "forensics.gather": lambda p: forensics.gather(tracer, IncidentId(p["incident_id"])),

@@ -13,10 +13,12 @@ from typing import ClassVar, Final
 
 from service.discovery import subclasses
 from service.domain.account import AccountRef
-from service.domain.errors import ConfigurationError, MissingCapabilityError
+from service.domain.approval import Item
+from service.domain.errors import ConfigurationError, ConflictError, MissingCapabilityError
 from service.domain.ids import AccountId
-from service.domain.plan import Effect, Json, Lane, Receipt, Target, Verdict
+from service.domain.plan import Effect, Json, Lane, Receipt, Step, Target, Verdict
 from service.domain.quorum import Approval, PreAuthorised
+from service.domain.settlement import Outcome, settlement_item, stands_in_for
 from service.ports.clock import Clock
 from service.ports.custody import Capability, ContainmentCalls
 from service.ports.keys import VaultKeys
@@ -170,6 +172,17 @@ class ContainmentAction(ABC):
         """Take the effect back; always a loosening, so only ever called under a quorum."""
         why = self.irreversible_because or self.no_undo_because or "it has no undo"
         raise MissingCapabilityError(f"{self.name} cannot be undone: {why}")
+
+
+def settlement(actions: Mapping[str, ContainmentAction], step: Step, outcome: Outcome) -> Item:
+    """Return the item that asks to settle a step, by what its action declares: the row's word for it counts nothing.
+
+    Raises ConflictError for an action that is not declared here.
+    """
+    action = actions.get(step.action)
+    if action is None:
+        raise ConflictError(f"{step.action} is no action of this version: nobody can say who must settle it")
+    return settlement_item(step, outcome, stands_in_for(action.name, action.effect, action.undone_by, outcome))
 
 
 _DECLARED: Final = ("name", "title", "effect", "target_kinds", "approval", "blast_radius", "deadline")

@@ -5,8 +5,9 @@ analyst judges, a responder acts, approvers and treasury vote, an admin register
 a role alone. Whoever asks for something that others must approve is a person, because he may not count among them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Final, cast
 
 from fastapi import Depends, Path, Request
@@ -14,6 +15,7 @@ from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
 
 from rules.health import Health
+from service.actions.base import ContainmentAction, actions_in
 from service.api.auth import Authenticator, Principal
 from service.api.failures import Failures, address_of
 from service.config import Settings
@@ -55,6 +57,8 @@ class ApiParts:
     """By token, in this process."""
     engine_health: Callable[[], Health | None] = _unknown
     """How well the engine keeps its promises; None while it is not known."""
+    actions: Mapping[str, ContainmentAction] = field(default_factory=partial(actions_in, "service.actions"))
+    """What is declared: who must settle a step depends on it."""
 
 
 def parts(request: Request) -> ApiParts:

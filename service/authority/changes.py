@@ -21,6 +21,7 @@ from service.domain.changes import (
     Change,
     ChannelSetting,
     ConnectionSetting,
+    IssuersChange,
     NewDestination,
     NewFactor,
     NewMandate,
@@ -110,7 +111,7 @@ def tighten(office: Office, action: str, params: object, by: str) -> None:
 def _signed(office: Office, change: Change, document: ActionDocument) -> Signed | None:
     """Sign what the change needs signed: a new policy, a new safe destination."""
     match change:
-        case PolicyChange():
+        case PolicyChange() | IssuersChange():
             return office.sign(_next_policy(office, change).text)
         case NewDestination():
             return office.sign(
@@ -171,7 +172,7 @@ def _apply(office: Office, uow: SqlUnitOfWork, change: Change, action: str, sign
             records.put_connection(change)
         case ChannelSetting():
             records.put_channel(change)
-        case PolicyChange() if signed is not None:
+        case PolicyChange() | IssuersChange() if signed is not None:
             records.add_policy(policy_in_force(signed, office.public_key_pem), signed)
         case NewDestination() if signed is not None:
             _add_destination(office, uow, change, signed)
@@ -218,7 +219,7 @@ def _add_destination(office: Office, uow: SqlUnitOfWork, change: NewDestination,
     )
 
 
-def _next_policy(office: Office, change: PolicyChange) -> Policy:
+def _next_policy(office: Office, change: PolicyChange | IssuersChange) -> Policy:
     """Return the policy in force with the changes laid over it, one version higher, if it can still be won."""
     with office.db.begin() as uow:
         old = policy_in_force(uow.registry.policy(), office.public_key_pem)

@@ -16,6 +16,7 @@ import msgspec
 from service.domain.approval import Item
 from service.domain.ballot import CLIENT_CODE
 from service.domain.errors import InputError
+from service.domain.issuer import Issuer, require_distinct
 from service.domain.plan import Effect
 from service.domain.quorum import Role
 
@@ -147,9 +148,27 @@ class ChannelSetting(Change, frozen=True, kw_only=True):
 
 
 class PolicyChange(Change, frozen=True, kw_only=True):
-    """Fields to lay over the policy in force."""
+    """Fields to lay over the policy in force, but its issuers: `IssuersChange` has a quorum of its own."""
 
     changes: dict[str, object]
+
+    def __post_init__(self) -> None:
+        if "issuers" in self.changes:
+            raise InputError("issuers are asked for as change.policy.issuers", field="changes.issuers")
+
+
+class IssuersChange(Change, frozen=True, kw_only=True):
+    """The whole list of issuers of tokens, and where letters to them go, as it shall be."""
+
+    issuers: tuple[Issuer, ...]
+
+    def __post_init__(self) -> None:
+        require_distinct(self.issuers)
+
+    @property
+    def changes(self) -> dict[str, object]:
+        """The field to lay over the policy in force."""
+        return {"issuers": [msgspec.to_builtins(issuer) for issuer in self.issuers]}
 
 
 class NewDestination(Change, frozen=True, kw_only=True):
@@ -186,6 +205,7 @@ CHANGES: Final[Mapping[str, type[Change]]] = {
     "change.connection.put": ConnectionSetting,
     "change.channel.put": ChannelSetting,
     "change.policy.replace": PolicyChange,
+    "change.policy.issuers": IssuersChange,
     "change.destination.register": NewDestination,
     "mandate.grant": NewMandate,
 }

@@ -3,6 +3,9 @@
 Rules: every kind of request has a quorum, and a request without one is refused, never let through; a group of zero is
 refused where it is declared; the policy is signed by the authority's vote key, and a document approved under one policy
 does not authorise anything under another (design D4, D7). Amounts are decimal strings of USD, times whole seconds.
+What could stand in for a loosening takes no fewer people than it, whatever number is set for it: saying that a step did
+not happen or that one which loosens did (`domain/settlement.py`), and where letters to issuers go, which is a contact like
+a channel or a person's reach.
 """
 
 import json
@@ -18,7 +21,7 @@ from service.domain.canonical import canonical, digest
 from service.domain.errors import ApprovalError, ConfigurationError, InputError
 from service.domain.issuer import Issuer, require_distinct
 from service.domain.matching import Holders, missing, winnable_without_any_one
-from service.domain.quorum import Approval, Group, Quorum, Role
+from service.domain.quorum import Approval, Group, Quorum, Role, at_least
 from service.domain.signed import Signed, opened
 
 TAG: Final = "portcullis/policy/v1"
@@ -34,10 +37,15 @@ GENERAL_QUORUMS: Final[Mapping[str, Quorum]] = {
     "escalation": Quorum.of(1, Role.APPROVER),
     "blind": Quorum.of(2, Role.APPROVER),
     "settle": Quorum.of(1, Role.APPROVER),
+    "settle.did_not_happen": Quorum.of(2, Role.APPROVER),
 }
 """Requests that are no containment action: a change of the registry, a mandate, messages to users, paging beyond level
 one, anything that makes the engine see less, and what became of a step whose outcome nobody could tell.
 `change.person` and so on may have quorums of their own."""
+_DENIAL: Final = "settle.did_not_happen"
+_NO_FEWER_THAN: Final[Mapping[str, tuple[str, ...]]] = {
+    "change.policy.issuers": ("change.policy.replace", "change.channel.put", "change.person.reach"),
+}
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -102,15 +110,21 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         require_distinct(self.issuers)
 
     def quorum(self, action: str) -> Quorum:
-        """Return who must approve an action: its own quorum, else that of the word before its first dot.
+        """Return who must approve an action: its own quorum, else that of the words before its last dot, and so on.
 
         Raises ApprovalError when the policy says nothing about it: unknown never means free.
         """
-        general = action.partition(".")[0]
-        found = self.quorums.get(action) or self.quorums.get(general)
-        if found is None:
+        words = action.split(".")
+        names = [".".join(words[:end]) for end in range(len(words), 0, -1)]
+        name = next((name for name in names if name in self.quorums), None)
+        if name is None:
             raise ApprovalError(f"the policy in force has no quorum for {action}: add one by a policy change")
-        return _quorum(action, found)
+        found = _quorum(name, self.quorums[name])
+        if _DENIAL in names and name != _DENIAL:
+            found = at_least(found, GENERAL_QUORUMS[_DENIAL])
+        for other in _no_fewer_than(action):
+            found = at_least(found, self.quorum(other))
+        return found
 
     @property
     def text(self) -> str:
@@ -209,6 +223,13 @@ def _lacking(quorum: Quorum, holders: Holders) -> str:
     others = [{p: r for p, r in holders.items() if p != requester} for requester in holders] or [{}]
     worst = max((missing(quorum, left) for left in others), key=len)
     return " and ".join(f"{count} x {role}" for role, count in Counter(worst).items())
+
+
+def _no_fewer_than(action: str) -> tuple[str, ...]:
+    """Return the actions whose quorums an action's own may not undercut; `settle.OUTCOME.ACTION` names one."""
+    if action.startswith("settle.") and action.count(".") == 2:  # noqa: PLR2004  three words
+        return (action.rpartition(".")[2],)
+    return _NO_FEWER_THAN.get(action, ())
 
 
 def _quorum(action: str, group: tuple[Place, ...]) -> Quorum:

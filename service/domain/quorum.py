@@ -57,6 +57,17 @@ class Quorum:
         return sum(group.count for group in self.groups)
 
 
+def at_least(one: Quorum, other: Quorum) -> Quorum:
+    """Return the smallest quorum that fills both: of each role the greater count."""
+    counts: dict[Role, int] = {}
+    for quorum in (one, other):
+        own: dict[Role, int] = {}
+        for group in quorum.groups:
+            own[group.role] = own.get(group.role, 0) + group.count
+        counts = {role: max(counts.get(role, 0), own.get(role, 0)) for role in (*counts, *own)}
+    return Quorum(tuple(Group(count, role) for role, count in counts.items()))
+
+
 @dataclass(frozen=True, slots=True)
 class PreAuthorised:
     """Runs at once without a person; a person confirms afterwards. Unconfirmed, it stays and escalates."""

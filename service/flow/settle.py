@@ -1,19 +1,22 @@
 """Writing down what people settled of a step in `unknown`, after a quorum (design D5).
 
-Rules: the worker verifies the votes itself and builds the item again from the step as it is now; a step that was settled
+Rules: the worker verifies the votes itself and builds the item again from the step as it is now and its action as declared,
+so that nobody asks under a smaller quorum; a step that was settled
 otherwise, or tried again since, makes the request void. A worker that is just asking the other side about the step is
 taken over: its answer came too late. Nothing is called here.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
+from service.actions.base import ContainmentAction, settlement
 from service.domain.approval import ActionDocument, ApprovalState, Subject, lists
 from service.domain.authorisation import check_document
 from service.domain.errors import ConflictError, NotFoundError
 from service.domain.events import StepFailed, StepVerified
 from service.domain.ids import ApprovalId, StepId
 from service.domain.plan import Receipt, Step, StepState, Verdict
-from service.domain.settlement import Outcome, settled_by, settlement_item
+from service.domain.settlement import Outcome, settled_by
 from service.domain.timeline import Entry
 from service.ports.store.plans import Change
 from service.ports.store.unit import Database, UnitOfWork
@@ -21,7 +24,9 @@ from service.ports.store.unit import Database, UnitOfWork
 _OPEN: Final = frozenset({ApprovalState.WAITING, ApprovalState.APPROVED})
 
 
-def released(db: Database, authority_pem: bytes, approval_id: ApprovalId) -> None:
+def released(
+    db: Database, actions: Mapping[str, ContainmentAction], authority_pem: bytes, approval_id: ApprovalId
+) -> None:
     """Settle a step once its quorum is there, after checking the votes. A repeat finds the work done.
 
     Raises ApprovalError when the votes do not authorise it.
@@ -32,7 +37,7 @@ def released(db: Database, authority_pem: bytes, approval_id: ApprovalId) -> Non
             return
         document = check_document(uow.approvals.evidence(approval_id), public_key_pem=authority_pem, now=uow.now)
         try:
-            step, outcome = _as_approved(uow, document)
+            step, outcome = _as_approved(uow, actions, document)
         except (ConflictError, NotFoundError) as error:
             if uow.approvals.end(approval_id, ApprovalState.VOID, str(error)):
                 uow.record(_entry(uow, document, "step.not_settled", approval_id, f"Nothing was settled: {error}"))
@@ -41,12 +46,14 @@ def released(db: Database, authority_pem: bytes, approval_id: ApprovalId) -> Non
             _settle(uow, step, outcome, document)
 
 
-def _as_approved(uow: UnitOfWork, document: ActionDocument) -> tuple[Step, Outcome]:
+def _as_approved(
+    uow: UnitOfWork, actions: Mapping[str, ContainmentAction], document: ActionDocument
+) -> tuple[Step, Outcome]:
     if len(document.what) != 1:
         raise ConflictError("one request settles one step")
     named, outcome = settled_by(document.what[0])
     step = uow.plans.take_unknown(StepId(named))
-    if not lists(document, settlement_item(step, outcome)):
+    if not lists(document, settlement(actions, step, outcome)):
         raise ConflictError(f"step {step.id} is no longer as it was when people looked: look again")
     return step, outcome
 

@@ -6,6 +6,7 @@ became of a step whose outcome nobody can tell is said by a quorum too: the work
 
 from fastapi import APIRouter
 
+from service.actions.base import settlement
 from service.api.deps import Id, Parts, Responder, name_of, requester_of
 from service.api.routers.incidents import whole
 from service.api.schemas.incidents import ActionAsked, ActionIn, IncidentWhole, SettleIn, SettlementAsked
@@ -16,7 +17,7 @@ from service.domain.ids import IncidentId, StepId
 from service.domain.incident import IncidentState
 from service.domain.plan import Effect, Step
 from service.domain.requests import requested_entry
-from service.domain.settlement import require_unknown, settlement_item
+from service.domain.settlement import require_unknown
 from service.domain.timeline import Entry
 from service.store.queries import incidents as queries
 from service.store.tables.incident import steps
@@ -84,7 +85,7 @@ def settle_step(incident_id: Id, step_id: Id, body: SettleIn, parts: Parts, resp
         incident = uow.incidents.lock_incident(IncidentId(incident_id))
         step = _step(uow, incident_id, step_id)
         require_unknown(step)
-        item = settlement_item(step, body.outcome)
+        item = settlement(parts.actions, step, body.outcome)
         waiting = _waiting(uow, incident.id, item)
         if waiting is not None:
             return waiting

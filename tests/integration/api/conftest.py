@@ -1,6 +1,7 @@
 """The API on real parts: PostgreSQL under the API's role; people, policy and votes from a real authority."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from sqlalchemy import text
 
 from hsm.pkcs11.authority import AuthorityToken
 from hsm.power import Power
+from service.domain.quorum import Quorum, Role
 from tests.integration.hsm.tokens import set_up
 from tests.support.api import ApiWorld, api_on
 from tests.support.authority import House, house_on
@@ -31,6 +33,8 @@ def house(
 ) -> Iterator[House]:
     """An authority after set-up: four people who hold every voting role."""
     found = house_on(postgres_url, api_votes_token, tmp_path_factory.mktemp("house"))
+    declared = {**found.first.declared, "resume_withdrawals": Quorum.of(2, Role.APPROVER)}
+    found.first = replace(found.first, declared=declared)
     found.add_people(4)
     found.complete()
     yield found

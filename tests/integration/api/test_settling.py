@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from service.actions.base import actions_in
 from service.domain.errors import ApprovalError
 from service.domain.ids import ApprovalId, StepId
 from service.domain.plan import Step, StepState
@@ -21,6 +22,7 @@ from tests.support.incidents import add_incident
 
 WHY = "Their audit log shows it."
 CONTAINMENT = "portcullis_containment"
+ACTIONS = actions_in("service.actions")
 
 
 def doubtful(world: ApiWorld, state: str = "unknown") -> tuple[str, str]:
@@ -49,7 +51,7 @@ def approve(world: ApiWorld, house: House, approval: str) -> None:
 
 
 def release(house: House, approval: str) -> None:
-    settle.released(house.database(CONTAINMENT), house.office.public_key_pem, ApprovalId(approval))
+    settle.released(house.database(CONTAINMENT), ACTIONS, house.office.public_key_pem, ApprovalId(approval))
 
 
 def stands(world: ApiWorld, step: str) -> Step:
@@ -138,8 +140,50 @@ def test_what_was_settled_otherwise_meanwhile_stays_so(world: ApiWorld, house: H
 def test_the_api_s_role_settles_nothing_by_rows_of_its_own(world: ApiWorld, house: House) -> None:
     _, step = doubtful(world)
     attacker = Attacker(house)
-    forged = attacker.document(settlement_item(stands(world, step), Outcome.HAPPENED))
+    forged = attacker.document(settlement_item(stands(world, step), Outcome.HAPPENED, None))
     attacker.inserts_approval(forged, "approved")
     with pytest.raises(ApprovalError, match="lacks"):
         release(house, forged.id)
     assert stands(world, step).state is StepState.UNKNOWN
+
+
+def voted(world: ApiWorld, house: House, approval: str, first: int, last: int) -> str:
+    """Let these people approve; how the request stands then."""
+    with world.database.begin() as uow:
+        document = uow.approvals.document(ApprovalId(approval))
+    for voter in sorted(house.phones)[first : last + 1]:
+        house.vote(document, voter)
+    return str(world.get(f"/v1/approvals/{approval}")["state"])
+
+
+@pytest.mark.parametrize(("outcome", "people"), [("happened", 1), ("did_not_happen", 2)])
+def test_what_ends_a_tightening_takes_as_many_as_loosening_it(
+    world: ApiWorld, house: House, outcome: str, people: int
+) -> None:
+    incident, step = doubtful(world)
+    approval = ask(world, house, incident, step, outcome).json()["approval"]
+    assert voted(world, house, approval, 1, people - 1) == "waiting"
+    with pytest.raises(ApprovalError, match="lacks"):
+        release(house, approval)
+    assert voted(world, house, approval, people, people) == "approved"
+
+
+def test_a_row_that_calls_a_loosening_step_tightening_lowers_nothing(world: ApiWorld, house: House) -> None:
+    with world.database.begin() as uow:
+        incident = add_incident(uow.connection, ("account:con-a/hot-1",))
+        step = add_step(uow.connection, incident, action="resume_withdrawals", effect="tightens")
+        uow.connection.execute(text("UPDATE steps SET state = 'unknown' WHERE id = :i"), {"i": step})
+    for outcome in ("happened", "did_not_happen"):
+        approval = ask(world, house, incident, step, outcome).json()["approval"]
+        assert voted(world, house, approval, 1, 1) == "waiting", outcome
+
+
+def test_votes_for_a_smaller_quorum_settle_nothing(world: ApiWorld, house: House) -> None:
+    _, step = doubtful(world)
+    small = settlement_item(stands(world, step), Outcome.DID_NOT_HAPPEN, None)
+    document = house.ask(small, requester=min(house.phones), role="portcullis_api")
+    for voter in sorted(house.phones)[1:3]:
+        house.vote(document, voter)
+    release(house, document.id)
+    assert stands(world, step).state is StepState.UNKNOWN
+    assert world.get(f"/v1/approvals/{document.id}")["state"] == "void"

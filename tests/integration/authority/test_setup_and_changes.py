@@ -10,11 +10,12 @@ from service.authority import enrolment
 from service.authority.changes import settle, tighten
 from service.authority.first_setup import SetupAccount, SetupDestination, SetupPerson
 from service.domain.account import Account, AccountRef, Holder
-from service.domain.approval import ApprovalState, step_item
+from service.domain.approval import ApprovalState, Item, step_item
 from service.domain.changes import (
     Change,
     ChannelSetting,
     ConnectionSetting,
+    IssuersChange,
     NewDestination,
     NewMandate,
     NewPerson,
@@ -34,7 +35,9 @@ from service.domain.errors import (
     UnauthenticatedError,
 )
 from service.domain.ids import AccountId, ConnectionId, PersonId, new_id
+from service.domain.issuer import Issuer
 from service.domain.person import PersonState
+from service.domain.plan import Effect
 from service.domain.policy import policy_in_force
 from service.domain.quorum import Role
 from service.domain.setup import DESTINATION_DELAY, destination_in_force, registered_destination
@@ -289,6 +292,31 @@ def test_a_new_policy_voids_what_was_asked_under_the_old(ready: House) -> None:
         assert policy_in_force(uow.registry.policy(), ready.office.public_key_pem).version == 2
     with pytest.raises(ApprovalError, match="another policy"):
         ready.vote(step, next(iter(ready.phones)))
+
+
+def test_issuers_change_by_the_quorum_of_contacts_and_by_no_other_request(ready: House) -> None:
+    issuer = Issuer(asset="eip155:1/erc20:0x" + "a0" * 20, name="A coin", contact="freeze@example.org", channel="mail")
+    numbers = PolicyChange(changes={"quorums": {"change.channel.put": [[3, "admin"]]}})
+    assert approved(ready, "change.policy.replace", numbers) is ApprovalState.EXECUTED
+    change = IssuersChange(issuers=(issuer,))
+    assert approved(ready, "change.policy.issuers", change) is ApprovalState.WAITING, "two of three"
+    document = ready.ask(change.item("change.policy.issuers", "Name it."), role="portcullis_api")
+    for person in list(ready.phones)[:3]:
+        ready.vote(document, person)
+    settle(ready.office)
+    with ready.office.db.begin() as uow:
+        assert uow.approvals.row(document.id).state is ApprovalState.EXECUTED
+        assert policy_in_force(uow.registry.policy(), ready.office.public_key_pem).issuers == (issuer,)
+    params: dict[str, object] = {"changes": {"issuers": []}}
+    smuggled = Item(
+        step="", action="change.policy.replace", effect=Effect.LOOSENS, target={}, params=params, sentence="Tidy up."
+    )
+    document = ready.ask(smuggled, role="portcullis_api")
+    for person in list(ready.phones)[:2]:
+        ready.vote(document, person)
+    settle(ready.office)
+    with ready.office.db.begin() as uow:
+        assert uow.approvals.row(document.id).state is ApprovalState.VOID
 
 
 def test_a_policy_that_nobody_could_win_is_not_put_in_force(ready: House) -> None:

@@ -7,6 +7,7 @@ import pytest
 from service.domain.changes import (
     CHANGES,
     TIGHTENING,
+    IssuersChange,
     NewDestination,
     NewFactor,
     NewPerson,
@@ -50,6 +51,22 @@ def stated(descriptor: str, active_from: datetime, account: str = "acc_1") -> Si
 def in_force(*statements: Signed) -> str | None:
     found = destination_in_force(statements, "acc_1", "eip155:1", public_key_pem=PEM, now=NOW)
     return None if found is None else found.descriptor
+
+
+ISSUER = {"asset": "eip155:1/erc20:0x" + "a0" * 20, "name": "A", "contact": "a@example.org", "channel": "mail"}
+
+
+def test_issuers_change_under_a_name_of_their_own() -> None:
+    with pytest.raises(InputError) as refused:
+        change_of("change.policy.replace", {"changes": {"issuers": [ISSUER]}})
+    assert refused.value.field == "changes.issuers"
+    change = change_of("change.policy.issuers", {"issuers": [ISSUER]})
+    assert isinstance(change, IssuersChange)
+    assert change.changes == {"issuers": [ISSUER]}
+    with pytest.raises(InputError, match="one issuer"):
+        change_of("change.policy.issuers", {"issuers": [ISSUER, ISSUER]})
+    with pytest.raises(InputError, match="contact"):
+        change_of("change.policy.issuers", {"issuers": [ISSUER | {"contact": "nobody"}]})
 
 
 def test_a_change_comes_back_from_its_item() -> None:

@@ -3,14 +3,18 @@
 from collections.abc import Mapping
 from datetime import timedelta
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.domain.errors import ApprovalError, ConfigurationError, InputError
+from service.domain.matching import missing
 from service.domain.policy import TAG, default_policy, parse_policy_text, policy_in_force, require_winnable
-from service.domain.quorum import Approval, PreAuthorised, Quorum, Role
+from service.domain.quorum import Approval, Group, PreAuthorised, Quorum, Role, at_least
 from service.domain.signed import Signed, opened
 
 DECLARED: Mapping[str, Approval] = {
@@ -57,6 +61,47 @@ def test_a_wrong_policy_is_refused_by_field(changes: dict[str, object], field: s
     with pytest.raises(InputError) as refused:
         default_policy(DECLARED, changes)
     assert refused.value.field == field
+
+
+def test_what_stands_in_for_a_loosening_takes_no_fewer_people() -> None:
+    one, two = Quorum.of(1, Role.APPROVER), Quorum.of(2, Role.APPROVER)
+    policy = default_policy({**DECLARED, "resume": Quorum.of(3, Role.APPROVER)})
+    assert policy.quorum("settle.happened") == one
+    assert policy.quorum("settle.did_not_happen") == two
+    assert policy.quorum("settle.happened.sweep_to_safe") == two
+    assert policy.quorum("settle.did_not_happen.resume") == Quorum.of(3, Role.APPROVER)
+    for lowered in ({"settle.did_not_happen": [[1, "approver"]]}, {"settle.did_not_happen.resume": [[1, "approver"]]}):
+        low = default_policy({**DECLARED, "resume": two}, {"quorums": lowered})
+        assert low.quorum("settle.did_not_happen.resume") == two
+    with pytest.raises(ApprovalError, match="no quorum for unheard_of"):
+        policy.quorum("settle.did_not_happen.unheard_of")
+
+
+def test_a_policy_from_before_the_number_has_it_all_the_same() -> None:
+    policy = default_policy(DECLARED)
+    quorums = {name: places for name, places in policy.quorums.items() if name != "settle.did_not_happen"}
+    assert msgspec.structs.replace(policy, quorums=quorums).quorum("settle.did_not_happen") == Quorum.of(
+        2, Role.APPROVER
+    )
+
+
+def test_where_letters_go_takes_what_other_contacts_take() -> None:
+    low = {"change.policy.issuers": [[1, "admin"]], "change.channel.put": [[1, "treasury"], [1, "admin"]]}
+    policy = default_policy(DECLARED, {"quorums": low})
+    wanted = {(group.role, group.count) for group in policy.quorum("change.policy.issuers").groups}
+    assert wanted == {(Role.ADMIN, 2), (Role.TREASURY, 1)}
+    assert default_policy(DECLARED).quorum("change.policy.issuers") == Quorum.of(2, Role.ADMIN)
+
+
+@given(*[st.lists(st.tuples(st.integers(1, 4), st.sampled_from(Role)), min_size=1, max_size=4)] * 2)
+def test_who_fills_the_stricter_quorum_fills_both(one: list[tuple[int, Role]], other: list[tuple[int, Role]]) -> None:
+    quorums = [Quorum(tuple(Group(count, role) for count, role in groups)) for groups in (one, other)]
+    both = at_least(*quorums)
+    people = {f"{g.role}-{n}": frozenset({g.role}) for g in both.groups for n in range(g.count)}
+    assert all(missing(quorum, people) == () for quorum in (both, *quorums))
+    for person in people:
+        fewer = {p: r for p, r in people.items() if p != person}
+        assert any(missing(quorum, fewer) for quorum in quorums), "none is asked for in vain"
 
 
 def test_an_unwinnable_quorum_is_named() -> None:
