@@ -6,6 +6,7 @@ the outbox (ADR 0014). A database that cannot be reached is UnavailableError.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Final
 
 from sqlalchemy import Engine, RootTransaction, create_engine
 from sqlalchemy.engine import make_url
@@ -20,6 +21,9 @@ from service.ports.clock import Clock
 from service.store.recording import announce
 from service.store.unit_of_work import SqlUnitOfWork
 
+PATIENCE_S: Final = 5
+"""Seconds that are waited for the server, for a connection of the pool, and for a lock."""
+
 
 def driver_url(url: str) -> str:
     """Return a `postgresql://` URL with the synchronous driver named."""
@@ -27,18 +31,18 @@ def driver_url(url: str) -> str:
 
 
 def create(url: Secret, *, pool_size: int = 5) -> Engine:
-    """Return an engine whose connections are checked before use and give up on a lock after five seconds."""
+    """Return an engine whose connections are checked before use and give up on a lock after `PATIENCE_S`."""
     return create_engine(
         driver_url(url.reveal()),
         poolclass=QueuePool,
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=True,
-        pool_timeout=5,
+        pool_timeout=PATIENCE_S,
         hide_parameters=True,
         connect_args={
-            "connect_timeout": 5,
-            "options": "-c lock_timeout=5000 -c statement_timeout=30000 -c timezone=UTC",
+            "connect_timeout": PATIENCE_S,
+            "options": f"-c lock_timeout={PATIENCE_S}s -c statement_timeout=30s -c timezone=UTC",
         },
     )
 
