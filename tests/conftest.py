@@ -16,6 +16,7 @@ from tests.support.servers import (
     PostgresForTests,
     SoftHsm,
     empty_redis,
+    patience_with_databases,
     running_postgres,
     running_valkey,
     softhsm_folder,
@@ -48,7 +49,7 @@ os.environ["TMPDIR"] = tempfile.tempdir = str(scratch())
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresForTests]:
     """The PostgreSQL server of this pytest process."""
-    with running_postgres() as server:
+    with patience_with_databases(), running_postgres() as server:
         yield server
 
 

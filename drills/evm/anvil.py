@@ -1,14 +1,16 @@
 """A chain of a drill's own: anvil on a free port of the loopback interface, stopped when the context ends.
 
 Rules: blocks are made at once and every address may send without a signature, so that a drill can play everybody; the
-process is in a session of its own, so that Ctrl-C reaches the drill alone and it stops things in order.
+process is in a session of its own, so that Ctrl-C reaches the drill alone and it stops things in order. It takes its
+port from the system itself: one that was found free before could be somebody else's chain by then.
 """
 
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+import psutil
 
 from drills.evm import packages
 from drills.evm.errors import EvmError
@@ -24,7 +26,6 @@ POLL_S = 0.02
 def running_anvil(chain_id: int, more: Sequence[str] = ("--auto-impersonate",), *, port: int = 0) -> Iterator[Node]:
     """Start a chain and give a client of it; port 0: any free one. PackageError, EvmError."""
     program = packages.anvil()
-    port = port or _free_port()
     process = subprocess.Popen(  # noqa: S603 - the program of the lock file, or the user's own
         [str(program), "--host", LOOPBACK, "--port", str(port), "--chain-id", str(chain_id), "--silent", *more],
         stdin=subprocess.DEVNULL,
@@ -33,8 +34,9 @@ def running_anvil(chain_id: int, more: Sequence[str] = ("--auto-impersonate",), 
         start_new_session=True,
     )
     try:
-        with Node(f"http://{LOOPBACK}:{port}") as node:
-            _await(node, process, chain_id)
+        end = time.monotonic() + START_TIMEOUT_S
+        with Node(f"http://{LOOPBACK}:{_port(process, end)}") as node:
+            _await(node, process, chain_id, end)
             yield node
     finally:
         process.terminate()
@@ -45,17 +47,28 @@ def running_anvil(chain_id: int, more: Sequence[str] = ("--auto-impersonate",), 
             process.wait()
 
 
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind((LOOPBACK, 0))
-        return int(free.getsockname()[1])
-
-
-def _await(node: Node, process: "subprocess.Popen[bytes]", chain_id: int) -> None:
-    end = time.monotonic() + START_TIMEOUT_S
+def _port(process: "subprocess.Popen[bytes]", end: float) -> int:
+    """Wait until the process, or what it started, listens; return where."""
     while time.monotonic() < end:
-        if process.poll() is not None:
-            raise EvmError(f"anvil ended at once with {process.returncode}: run it by itself to see why")
+        _require_running(process)
+        with suppress(psutil.NoSuchProcess):
+            one = psutil.Process(process.pid)
+            for each in (one, *one.children(recursive=True)):
+                for connection in each.net_connections("tcp"):
+                    if connection.status == psutil.CONN_LISTEN:
+                        return int(connection.laddr.port)
+        time.sleep(POLL_S)
+    raise EvmError(f"anvil did not listen within {START_TIMEOUT_S:.0f} s: run it by itself to see why")
+
+
+def _require_running(process: "subprocess.Popen[bytes]") -> None:
+    if process.poll() is not None:
+        raise EvmError(f"anvil ended at once with {process.returncode}: run it by itself to see why")
+
+
+def _await(node: Node, process: "subprocess.Popen[bytes]", chain_id: int, end: float) -> None:
+    while time.monotonic() < end:
+        _require_running(process)
         try:
             told = int(node.ask("eth_chainId"), 16)
         except EvmError:

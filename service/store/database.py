@@ -27,6 +27,8 @@ from service.store.unit_of_work import SqlUnitOfWork
 
 _BEGIN: Final = "BEGIN"
 _BEGIN_OFF_DISK: Final = "BEGIN; SET LOCAL synchronous_commit TO off"
+PATIENCE_S: Final = 5
+"""Seconds that are waited for the server, for a connection of the pool, and for a lock."""
 
 
 def driver_url(url: str) -> str:
@@ -35,18 +37,18 @@ def driver_url(url: str) -> str:
 
 
 def create(url: Secret, *, pool_size: int = 5) -> Engine:
-    """Return an engine whose connections give up on a lock after five seconds; `begun` checks them before use."""
+    """Return an engine whose connections give up on a lock after `PATIENCE_S`; `begun` checks them before use."""
     return create_engine(
         driver_url(url.reveal()),
         poolclass=QueuePool,
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_use_lifo=True,  # the one whose statements the server knows already
-        pool_timeout=5,
+        pool_timeout=PATIENCE_S,
         hide_parameters=True,
         connect_args={
-            "connect_timeout": 5,
-            "options": "-c lock_timeout=5000 -c statement_timeout=30000 -c timezone=UTC",
+            "connect_timeout": PATIENCE_S,
+            "options": f"-c lock_timeout={PATIENCE_S}s -c statement_timeout=30s -c timezone=UTC",
         },
     )
 

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +11,8 @@ from typing import Any
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP
+
+START_S = 60.0
 
 
 @dataclass
@@ -65,16 +67,34 @@ class Mailbox:
         return self.data_answer
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """A port at which nobody listens, and which nobody else gets within the block."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield int(held.getsockname()[1])
+
+
+class _OnSocket(Controller):
+    """Serves on a socket that listens already, and is given time to answer for the first time."""
+
+    def __init__(self, box: Mailbox, listening: socket.socket) -> None:
+        box.port = listening.getsockname()[1]
+        super().__init__(box, hostname="127.0.0.1", port=box.port, ready_timeout=START_S)
+        self._listening = listening
+
+    def _create_server(self) -> Awaitable[asyncio.AbstractServer]:
+        return self.loop.create_server(self._factory_invoker, sock=self._listening)
+
+    def _trigger_server(self) -> None:
+        with socket.create_connection((self.hostname, self.port), START_S) as first:
+            first.recv(1024)
 
 
 @contextmanager
 def running_mailbox() -> Iterator[Mailbox]:
-    box = Mailbox(port=free_port())
-    controller = Controller(box, hostname="127.0.0.1", port=box.port)
+    box = Mailbox()
+    controller = _OnSocket(box, socket.create_server(("127.0.0.1", 0)))
     controller.start()
     try:
         yield box

@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import psycopg
+import pytest
 import redis
 from psycopg import sql
 
@@ -40,6 +41,16 @@ def short_folder(account: Account) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def patience_with_databases() -> Iterator[None]:
+    """Let a machine that stands still for some seconds cost no connection and no lock."""
+    from service.store import database  # noqa: PLC0415  tests without a database need no SQLAlchemy
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "PATIENCE_S", 60)
+        yield
 
 
 class PostgresForTests:

@@ -51,7 +51,7 @@ DARK: Final = "dark"
 VAULTS: Final = tuple(f"vault-{number}" for number in range(1, 9))
 """Accounts of GUARDED; each test that opens an incident takes its own."""
 KID: Final = "stack-key-1"
-WAIT_S: Final = 60.0
+WAIT_S: Final = 120.0
 
 
 @dataclass

@@ -36,7 +36,7 @@ from tests.integration.hsm.tokens import set_up
 from tests.support.authority import SETUP_TOKEN, House, house_on
 from tests.support.fakes import FakePlatform, Ledger
 from tests.support.incidents import CONNECTION, THIEF, add_account, add_connection, add_incident
-from tests.support.receivers import Mailbox, free_port, running_mailbox
+from tests.support.receivers import Mailbox, closed_port, running_mailbox
 from tests.support.servers import SoftHsm
 from workers.letters import signed
 
@@ -85,7 +85,8 @@ def scene(house: House, platform_token: PlatformToken, mailbox: Mailbox) -> Scen
     pem = house.office.public_key_pem
 
     def channels() -> Mapping[str, Channel]:
-        return {"mail": SmtpChannel("127.0.0.1", mailbox.port, "portcullis@example.org", security="none")}
+        sender = "portcullis@example.org"
+        return {"mail": SmtpChannel("127.0.0.1", mailbox.port, sender, security="none", timeout_s=60)}
 
     outside = SignedMail(channels, partial(signed, platform_token))
     return Scene(
@@ -245,9 +246,15 @@ def test_a_lost_answer_is_not_sent_again_and_waits_for_people(
     assert len(mailbox.mails) == 1
 
 
+@pytest.fixture
+def nowhere() -> Iterator[int]:
+    with closed_port() as port:
+        yield port
+
+
 @pytest.mark.parametrize("trouble", ["nobody listens", "450 greylisted, try again"])
 def test_a_mail_server_that_took_nothing_is_tried_again_and_gets_it_once(
-    scene: Scene, house: House, mailbox: Mailbox, theft: Callable[..., IncidentId], trouble: str
+    scene: Scene, house: House, mailbox: Mailbox, theft: Callable[..., IncidentId], nowhere: int, trouble: str
 ) -> None:
     incident = theft("0xfeed")
     respond.plan(scene.desk, incident)
@@ -255,7 +262,7 @@ def test_a_mail_server_that_took_nothing_is_tried_again_and_gets_it_once(
     approved(scene, house, step)
     well = (mailbox.port, mailbox.rcpt_answer)
     if trouble == "nobody listens":
-        mailbox.port = free_port()
+        mailbox.port = nowhere
     else:
         mailbox.rcpt_answer = trouble
     for _ in range(4):
@@ -272,13 +279,13 @@ def test_a_mail_server_that_took_nothing_is_tried_again_and_gets_it_once(
 
 
 def test_a_mail_server_that_stays_away_ends_it_with_the_reason_not_in_doubt(
-    scene: Scene, house: House, mailbox: Mailbox, theft: Callable[..., IncidentId]
+    scene: Scene, house: House, mailbox: Mailbox, theft: Callable[..., IncidentId], nowhere: int
 ) -> None:
     incident = theft("0xfeed")
     respond.plan(scene.desk, incident)
     step = the_letter(scene, incident)
     approved(scene, house, step)
-    mailbox.port = free_port()
+    mailbox.port = nowhere
     for _ in range(contain.MOST_ATTEMPTS + 1):
         contain.step(scene.hands(), step.id)
         house.clock.pass_by(timedelta(minutes=30))

@@ -60,18 +60,18 @@ class Workspace:
     def world(self) -> World:
         return self.drill.server.emulator.running().world
 
-    def calls(self, timeout: httpx.Timeout = PATIENT) -> FireblocksCalls:
+    def calls(self, transport: httpx.BaseTransport | None = None) -> FireblocksCalls:
         settings = {"api_base_url": self.drill.seeded["base_path"], "api_key": API_KEY, "assets": json.dumps(ASSETS)}
         config = ConnectionConfig(HOT.connection, "fireblocks", settings, lambda _: b"", ())
-        client = httpx.Client(timeout=timeout, trust_env=False)
+        client = httpx.Client(timeout=PATIENT, trust_env=False, transport=transport)
         self.clients.append(client)
         return FireblocksCalls(config, lambda m: self.token.sign(CONNECTION, m), SqlGateHolds(self.db), client)
 
     def logged(self, event: str) -> int:
         return sum(entry.event == event for entry in self.world.audit)
 
-    def arm(self, mode: str, path: str, method: str, delay_s: float = 0.0) -> None:
-        order = {"path_prefix": path, "mode": mode, "method": method, "delay_s": delay_s}
+    def arm(self, mode: str, path: str, method: str) -> None:
+        order = {"path_prefix": path, "mode": mode, "method": method}
         self.drill.post("/faults", order, expect=204)
 
     def arrived(self, method: str, path: str) -> int:

@@ -14,7 +14,7 @@ from service.notifiers.registry import channels_from
 from service.notifiers.smtp import SmtpChannel
 from service.ports.notify import Letter
 from service.ports.store.registry import ChannelRow
-from tests.support.receivers import Inbox, Mailbox, free_port, running_inbox, running_mailbox
+from tests.support.receivers import Inbox, Mailbox, closed_port, running_inbox, running_mailbox
 
 KEY = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 LETTER = Letter(
@@ -73,8 +73,8 @@ def test_a_mail_server_that_hangs_up_with_the_message_in_hand_leaves_it_unknown(
 
 
 def test_a_mail_server_that_is_not_there_may_come_later() -> None:
-    with pytest.raises(UnavailableError):
-        SmtpChannel("127.0.0.1", free_port(), "p@example.org", security="none").deliver(LETTER)
+    with closed_port() as port, pytest.raises(UnavailableError):
+        SmtpChannel("127.0.0.1", port, "p@example.org", security="none").deliver(LETTER)
 
 
 def to(recipient: str) -> Letter:
@@ -177,8 +177,8 @@ def test_an_http_receiver_s_no(inbox: Inbox, status: int, error: type[Exception]
 
 
 def test_an_http_receiver_that_is_not_there_may_come_later() -> None:
-    with pytest.raises(UnavailableError):
-        SlackChannel(Secret(f"http://127.0.0.1:{free_port()}/T/B/secret")).deliver(LETTER)
+    with closed_port() as port, pytest.raises(UnavailableError):
+        SlackChannel(Secret(f"http://127.0.0.1:{port}/T/B/secret")).deliver(LETTER)
     with pytest.raises(RefusedByOtherSideError):
         SlackChannel(Secret("ftp://127.0.0.1/x")).deliver(LETTER)
 
