@@ -62,6 +62,7 @@ from workers.leases import keeper
 from workers.letters import signed
 from workers.lines import Lines
 from workers.pace import Turns
+from workers.rehearsal import rehearse
 
 ACTIONS = "service.actions"
 PLATFORMS = "service.custody"
@@ -126,6 +127,7 @@ def containment_root(settings: Settings) -> WorkerRoot:
         **delivery.jobs(db, partial(_channels, db, token), pem, owner),
         **delivery.asking_jobs(Asking(db, SystemClock(), partial(_source, db, token, platforms))),
     }
+    rehearse(db, desk, hands)
     return WorkerRoot(db, jobs, token, hurry, lines)
 
 
