@@ -18,7 +18,7 @@ from workers.ahead import Ahead
 from workers.rehearsal import rehearse
 
 pytestmark = pytest.mark.servers
-NEW_AT_MOST = 4
+NEW_AT_MOST = 0
 
 
 def rows(db: SqlDatabase) -> dict[str, int]:
