@@ -18,6 +18,8 @@ from typing import Final, Self
 CONNECTIONS: Final = 24
 ANSWER_S: Final = 10.0
 PAUSE_S: Final = 0.1
+IDLE_S: Final = 3.0
+"""Below the five seconds after which uvicorn closes a line."""
 OK, TAKE_AGAIN = 200, frozenset({429, 502, 503})
 _URGENT, _USUAL = 0, 1
 
@@ -117,6 +119,10 @@ class Sender:
             told.tries += 1
             try:
                 async with asyncio.timeout(ANSWER_S):
+                    if line is not None and line.is_idle:
+                        self._lines.discard(line)
+                        await line.end()
+                        line = None
                     if line is None:
                         line = await _Line.open(*self._address)
                         self._lines.add(line)
@@ -140,12 +146,19 @@ class _Line:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
+        self._used = time.monotonic()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the other side may close it just now: whoever sends then waits for an answer in vain."""
+        return time.monotonic() - self._used > IDLE_S
 
     @classmethod
     async def open(cls, host: str, port: int) -> "_Line":
         return cls(*await asyncio.open_connection(host, port))
 
     async def post(self, event: Event) -> int:
+        self._used = time.monotonic()
         self._writer.write(_request(event))
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
         length = head.partition("content-length: ")[2].partition("\r\n")[0]

@@ -1,8 +1,8 @@
 """The calls to each connection's platform, kept for as long as the connection's row stays the same.
 
 Rules: one HTTP client a child process and connection, because making one costs more than a call; the row and its sealed
-secrets are read for every step, so that a changed connection is used at once; secrets are still opened on demand and kept
-nowhere. What is kept is made anew after `LONGEST`, so that a key which was put into the token by hand is seen.
+secrets are read for every step, so that a changed connection is used at once; secrets are still opened on demand. What is
+kept is made anew after `LONGEST`, so that a key which was put into the token by hand is seen.
 """
 
 import time

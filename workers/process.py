@@ -32,6 +32,9 @@ from workers.tending import END_S, Tending
 
 START_S: Final = 60.0
 """How long a child may take to open its token and pool."""
+BEHIND: Final = 5
+"""How much nicer (nice(2)) a child of the pool is than API, database and alarm child: pages, mail and an incident's other
+steps take the processor when no alert on its way to a hold wants it."""
 
 log = structlog.get_logger(__name__)
 
@@ -60,6 +63,7 @@ class Child:
 
     def open(self) -> None:
         """Build the root. Raises what the composition root raises."""
+        os.nice(BEHIND)
         self._root = self._build(self._settings)
 
     def root(self) -> Root:

@@ -2,15 +2,16 @@
 
 Rules (design D7): a root opens its own kind of token with its own PIN source; the guardian's is opened by a child of the
 key worker, at its first use. The containment worker has platform keys and no wallet keys, the key worker wallet keys and no
-platform keys. Secrets of connections and channels are unsealed inside the token on demand and kept nowhere. The key
-worker's child protects its memory before the token is opened.
+platform keys. Secrets of connections and channels are unsealed inside the token on demand; what signs calls to a platform
+is kept for a moment (`opened.py`), nothing else. Every child protects its memory before the token is opened.
 """
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Final
 
 import structlog
 
@@ -32,7 +33,7 @@ from service.config import Settings
 from service.custody.base import trusted
 from service.discovery import declarations
 from service.domain.bitcoin.network import network_of
-from service.domain.errors import ConfigurationError, NotFoundError
+from service.domain.errors import ConfigurationError, NotFoundError, PortcullisError
 from service.domain.evm import chain_number
 from service.domain.ids import ConnectionId
 from service.domain.plan import Lane
@@ -62,12 +63,18 @@ from workers.jobs import Jobs
 from workers.leases import keeper
 from workers.letters import signed
 from workers.lines import Lines
+from workers.opened import Opened
 from workers.pace import Turns
+from workers.rehearsal import rehearse
 
 ACTIONS = "service.actions"
 PLATFORMS = "service.custody"
 API_KEY = "api_private_key"
 """The secret that signs our calls to a platform: RSA, PEM, unencrypted inside its seal."""
+MOST_LINES: Final = 50
+"""How many connections a child makes ready for at its start."""
+Configured = Callable[[Rows], tuple[ConnectionConfig, Mapping[str, bytes]]]
+"""Makes of a connection's rows what its platform's code gets, and its secrets as they are sealed."""
 _log = structlog.get_logger(__name__)
 
 
@@ -94,6 +101,7 @@ class WorkerRoot:
 
 def containment_root(settings: Settings) -> WorkerRoot:
     """Wire the containment worker. Raises ConfigurationError, and HsmError when the token does not open."""
+    _protect()
     hurry = Hurry()
     trusted()  # now, because the first hold would wait for it
     db, owner = _database(settings, hurry), _owner()
@@ -102,7 +110,7 @@ def containment_root(settings: Settings) -> WorkerRoot:
     actions = actions_in(ACTIONS)
     pem = partial(_votes_key, settings)
     platforms = declarations(PLATFORMS, "PLATFORM", PlatformDeclaration)
-    ahead = Ahead()
+    ahead, reached = Ahead(), partial(_configured, token, Opened())
     lines = Lines(partial(_line, db, token, platforms), partial(Turns, db, ahead=ahead))
     hands = Hands(
         db=db,
@@ -112,7 +120,7 @@ def containment_root(settings: Settings) -> WorkerRoot:
         actions=actions,
         votes_key_pem=pem,
         keep=keeper(db),
-        platform=partial(_calls, db, token, ahead, lines),
+        platform=partial(_calls, db, reached, ahead, lines),
         heard=lines.heard,
         hurry=lines.hurry,
         may_call=partial(_require_open, db, ahead),
@@ -125,16 +133,16 @@ def containment_root(settings: Settings) -> WorkerRoot:
         **incidents.jobs(db, desk, pem, _tracer(settings, db)),
         **containment.jobs(hands),
         **delivery.jobs(db, partial(_channels, db, token), pem, owner),
-        **delivery.asking_jobs(Asking(db, SystemClock(), partial(_source, db, token, platforms))),
+        **delivery.asking_jobs(Asking(db, SystemClock(), partial(_source, db, token, reached, platforms))),
     }
+    rehearse(db, desk, hands)
+    _open_lines(db, reached, lines)
     return WorkerRoot(db, jobs, token, hurry, lines)
 
 
 def keys_root(settings: Settings) -> WorkerRoot:
     """Wire the key worker. Raises ConfigurationError, and HsmError when the token does not open."""
-    unprotected = protect_process().missing
-    if unprotected:
-        _log.warning("memory.not_protected", missing=unprotected)
+    _protect()
     hurry = Hurry()
     db = _database(settings, hurry)
     token = TokenCustodian.open(_token(settings))
@@ -161,6 +169,12 @@ def keys_root(settings: Settings) -> WorkerRoot:
         multisig=None if guardian is None else _multisigs(settings, guardian, parts),
     )
     return WorkerRoot(db, keys.jobs(hands, vault), token, hurry, guardian=guardian)
+
+
+def _protect() -> None:
+    unprotected = protect_process().missing
+    if unprotected:
+        _log.warning("memory.not_protected", missing=unprotected)
 
 
 def _multisigs(settings: Settings, token: GuardianProcess, parts: VaultParts) -> Multisigs:
@@ -222,10 +236,24 @@ def _votes_key(settings: Settings) -> bytes:
 
 
 def _calls(
-    db: SqlDatabase, token: PlatformToken, ahead: Ahead, lines: Lines, connection_id: ConnectionId
+    db: SqlDatabase, reached: Configured, ahead: Ahead, lines: Lines, connection_id: ConnectionId
 ) -> ContainmentCalls:
-    config, sealed = _configured(token, ahead.rows(connection_id) or _rows(db, connection_id))
-    return lines.to(config, sealed)
+    return lines.to(*reached(ahead.rows(connection_id) or _rows(db, connection_id)))
+
+
+def _open_lines(db: SqlDatabase, reached: Configured, lines: Lines) -> None:
+    """Make ready to call, before the first hold has to; nothing is sent."""
+    try:
+        with db.begin(on_disk=False) as uow:
+            known = [uow.registry.reached(one.id, OPENED_BY) for one in uow.registry.connections()[:MOST_LINES]]
+    except PortcullisError as error:
+        _log.warning("lines.not_opened", error_code=error.code)
+        return
+    for rows in known:
+        try:
+            lines.to(*reached(rows))
+        except PortcullisError as error:  # its first step will say so to people
+            _log.warning("line.not_opened", connection_id=rows[0].id, error_code=error.code)
 
 
 def _require_open(db: SqlDatabase, ahead: Ahead, connection_id: ConnectionId) -> None:
@@ -235,10 +263,11 @@ def _require_open(db: SqlDatabase, ahead: Ahead, connection_id: ConnectionId) ->
 def _source(
     db: SqlDatabase,
     token: PlatformToken,
+    reached: Configured,
     platforms: Mapping[str, PlatformDeclaration],
     connection_id: ConnectionId,
 ) -> tuple[EventSource | None, float]:
-    config, _ = _configured(token, _rows(db, connection_id))
+    config, _ = reached(_rows(db, connection_id))
     platform = _platform(platforms, config)
     paced = replace(config, pace=Turns(db, connection_id, poll=True))
     source = None if platform.poll is None else platform.poll(paced, _signer(token, config))
@@ -250,13 +279,16 @@ def _rows(db: SqlDatabase, connection_id: ConnectionId) -> Rows:
         return uow.registry.reached(connection_id, OPENED_BY)
 
 
-def _configured(token: PlatformToken, rows: Rows) -> tuple[ConnectionConfig, Mapping[str, bytes]]:
+def _configured(token: PlatformToken, opened: Opened, rows: Rows) -> tuple[ConnectionConfig, Mapping[str, bytes]]:
     """Return a connection as its platform's code gets it, and its secrets as they are sealed."""
     row, sealed = rows
 
     def secret(name: str) -> bytes:
         if name not in sealed:
             raise NotFoundError(f"connection {row.id} has no secret {name!r} for the containment worker")
+        return unsealed(name) if name == API_KEY else opened.get(sealed[name], partial(unsealed, name))
+
+    def unsealed(name: str) -> bytes:
         with token_calls():
             return token.secrets.unseal(sealed[name], secret_aad(row.id, name))
 

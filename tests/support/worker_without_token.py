@@ -27,6 +27,7 @@ from workers.hurry import Hurry
 from workers.jobs import Jobs
 from workers.leases import keeper
 from workers.process import WorkerKind, run
+from workers.rehearsal import rehearse
 from workers.roots import check_actions
 
 SECRET = b"whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
@@ -78,6 +79,7 @@ def build(base: str, settings: Settings) -> TokenlessRoot:
     )
     desk = Desk(db, actions, load(actions), no_votes_key)
     tracer = Tracer(db, {}, {}, SystemClock())
+    rehearse(db, desk, hands)
     return TokenlessRoot(db, {**incidents.jobs(db, desk, no_votes_key, tracer), **containment.jobs(hands)}, hurry)
 
 
