@@ -1,7 +1,8 @@
 """`portcullis letters`: what was written to issuers of stolen tokens, and the files that prove it.
 
-Rules: what is printed is what the API told, as plain text; with a folder, each letter is written as the issuer got it,
-beside its signature and the public key, so that anybody can verify it with other tools.
+Rules: what is printed is what the API told, as plain text; with a folder, each letter is written as the issuer got it, in a
+folder of its own beside its signatures and the public key, so that anybody can verify it with other tools
+(`sha256sum -c SHA256SUMS`). Page and PDF are made again from the text; one that is not what was signed is not written.
 """
 
 import base64
@@ -14,6 +15,7 @@ from service.commands.client import ApiClient, api_token
 from service.commands.printing import Json, console, moment, plain, print_json, segment, table
 from service.domain.errors import InputError
 from service.domain.ids import looks_like_id
+from service.notifiers.outside import SUMS, TEXT, files_of, sums
 
 
 def letters(
@@ -50,9 +52,25 @@ def _save(folder: Path, found: list[dict[str, Any]]) -> None:
         for one in found:
             if not looks_like_id(one["step"], "stp"):
                 raise InputError(f"the API named a step {one['step']!r}", field="step")
-            (folder / f"{one['step']}.txt").write_bytes(one["text"].encode())
-            if one["signature"] is not None:
-                (folder / f"{one['step']}.txt.sig").write_bytes(base64.b64decode(one["signature"]))
-                (folder / f"{one['step']}.pem").write_text(one["public_key"], encoding="ascii")
+            place = folder / one["step"]
+            place.mkdir(exist_ok=True)
+            for name, content in _files(one).items():
+                (place / name).write_bytes(content)
     except OSError as error:
         raise InputError(f"{folder} cannot be written: {error}", field="save") from error
+
+
+def _files(one: dict[str, Any]) -> dict[str, bytes]:
+    found: dict[str, bytes] = {TEXT: one["text"].encode()}
+    if one["signature"] is not None:
+        found[f"{TEXT}.sig"] = base64.b64decode(one["signature"])
+        found["public-key.pem"] = one["public_key"].encode()
+    if one["sums"] is not None:
+        found[SUMS] = one["sums"].encode()
+        found[f"{SUMS}.sig"] = base64.b64decode(one["sums_signature"])
+        for name, content in files_of(one["text"], one["subject"]).items():
+            if sums({name: content}).decode() in one["sums"].splitlines(keepends=True):
+                found[name] = content
+            else:
+                console().print(f"{one['step']}: {name} as it was sent cannot be made here, and is not written")
+    return found

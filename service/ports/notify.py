@@ -72,9 +72,10 @@ class Outside(Protocol):
     """Sends signed letters to outsiders."""
 
     def send(self, letter: OutsideLetter, *, key: str) -> Receipt:
-        """Sign and send it; the receipt's facts hold `signature`, `public_key` and `sha256` of the text.
+        """Sign and send it.
 
-        Raises RefusedByOtherSideError, UnavailableError, UnknownOutcomeError.
+        The receipt's facts hold `signature` and `sha256` of the text, `sums` of all files with `sums_signature`, and
+        `public_key`. Raises RefusedByOtherSideError, UnavailableError, UnknownOutcomeError.
         """
         ...
 

@@ -27,7 +27,9 @@ def _shown(row: Mapping[str, object]) -> LetterShown:
     params, receipt, target = (_mapping(row[name]) for name in ("params", "receipt", "target"))
     facts = _mapping(receipt.get("facts"))
     told = {name: str(params.get(name, "")) for name in ("issuer", "recipient", "channel", "subject")}
-    sent = {name: facts.get(name) for name in ("sha256", "signature", "public_key", "message_id")}
+    sent = {
+        name: facts.get(name) for name in ("sha256", "signature", "sums", "sums_signature", "public_key", "message_id")
+    }
     known = {
         "step": row["id"],
         "state": row["state"],

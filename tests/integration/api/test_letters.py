@@ -13,7 +13,7 @@ PARAMS = (
 )
 RECEIPT = (
     '{"reference": "<1@portcullis>", "facts": {"sha256": "ab", "signature": "c2ln", "public_key": "pem",'
-    ' "message_id": "<1@portcullis>"}}'
+    ' "message_id": "<1@portcullis>", "sums": "ab  letter.txt"}}'
 )
 
 
@@ -36,6 +36,7 @@ def test_letters_are_shown_with_what_proves_them(world: ApiWorld) -> None:
     assert [one["step"] for one in found] == [waiting, sent]
     assert {one["text"] for one in found} == {"To: you\n"}
     assert [one["signature"] for one in found] == [None, "c2ln"]
+    assert [one["sums"] for one in found] == [None, "ab  letter.txt"]
     assert (found[1]["sha256"], found[1]["message_id"]) == ("ab", "<1@portcullis>")
 
 

@@ -3,6 +3,7 @@
 import base64
 import email
 import email.message
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -190,6 +191,14 @@ def test_the_letter_goes_out_word_for_word_as_people_approved_it_and_its_signatu
     signature = base64.b64decode(str(facts["signature"]))
     assert files["letter.txt.sig"] == signature
     key.verify(signature, text, padding.PKCS1v15(), hashes.SHA256())
+    listed, sums_signature = files["SHA256SUMS"], files["SHA256SUMS.sig"]
+    assert isinstance(listed, bytes)
+    assert isinstance(sums_signature, bytes)
+    key.verify(sums_signature, listed, padding.PKCS1v15(), hashes.SHA256())
+    assert (facts["sums"], base64.b64decode(str(facts["sums_signature"]))) == (listed.decode(), sums_signature)
+    paper = files["letter.pdf"]
+    assert isinstance(paper, bytes)
+    assert f"{hashlib.sha256(paper).hexdigest()}  letter.pdf\n" in listed.decode()
 
 
 ONE_ACCOUNT = {"blast_radius": {"accounts_per_hour": 1, "value_usd_per_hour": "1000"}}

@@ -1,6 +1,7 @@
 """`letters` and `settle`: what is sent, what is printed, what is written, and mistakes that are told what to do."""
 
 import base64
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 from service.api.schemas.letters import LetterShown
 from service.cli import app
 from service.domain.errors import InputError
+from service.notifiers.outside import files_of, sums
 
 INCIDENT = "inc_01JD2Z5Q8Z6W9X4V7T3S1R0Q8P"
 STEP = "stp_01JD2Z5Q8Z6W9X4V7T3S1R0Q8S"
@@ -25,9 +27,14 @@ def shown(**changes: object) -> dict[str, Any]:
     return found | changes
 
 
+TEXT = "To: you\x1b[2J\nSecond line\n"
+FILES = files_of(TEXT, shown()["subject"])
+NOT_SENT = dict.fromkeys(("signature", "sums", "sums_signature", "public_key", "finished_at"))
 ANSWERS: dict[str, tuple[int, dict[str, Any]]] = {
-    f"/v1/incidents/{INCIDENT}/letters": (200, {"items": [shown(text="To: you\x1b[2J\nSecond line\n")]}),
-    "/v1/incidents/inc_waiting/letters": (200, {"items": [shown(signature=None, public_key=None, finished_at=None)]}),
+    f"/v1/incidents/{INCIDENT}/letters": (200, {"items": [shown(text=TEXT, sums=sums(FILES).decode())]}),
+    "/v1/incidents/inc_otherwise/letters": (200, {"items": [shown(text=TEXT + "More.\n", sums=sums(FILES).decode())]}),
+    "/v1/incidents/inc_older/letters": (200, {"items": [shown(text=TEXT, sums=None, sums_signature=None)]}),
+    "/v1/incidents/inc_waiting/letters": (200, {"items": [shown(**NOT_SENT)]}),
     "/v1/incidents/inc_lying/letters": (200, {"items": [shown(step="../../etc/passwd")]}),
     f"/v1/incidents/{INCIDENT}/steps/{STEP}/settle": (202, {"approval": "apr_1", "digest": "d"}),
 }
@@ -61,14 +68,31 @@ def test_letters_are_printed_as_plain_text() -> None:
 def test_letters_are_written_byte_for_byte_with_what_proves_them(tmp_path: Path) -> None:
     told = runner.invoke(app, ["letters", INCIDENT, "--save", str(tmp_path / "case")])
     assert told.exit_code == 0, told.output
-    assert (tmp_path / "case" / f"{STEP}.txt").read_bytes() == b"To: you\x1b[2J\nSecond line\n"
-    assert (tmp_path / "case" / f"{STEP}.txt.sig").read_bytes() == base64.b64decode(shown()["signature"])
-    assert (tmp_path / "case" / f"{STEP}.pem").read_text().startswith("-----BEGIN")
+    found = {one.name: one.read_bytes() for one in (tmp_path / "case" / STEP).iterdir()}
+    assert {name: found[name] for name in FILES} == FILES
+    assert found["letter.txt.sig"] == base64.b64decode(shown()["signature"])
+    assert found["SHA256SUMS.sig"] == base64.b64decode(shown()["sums_signature"])
+    assert found["public-key.pem"].startswith(b"-----BEGIN")
+    for line in found["SHA256SUMS"].decode().splitlines():
+        digest, _, name = line.partition("  ")
+        assert hashlib.sha256(found[name]).hexdigest() == digest
+
+
+def test_a_file_that_is_not_what_was_signed_is_not_written(tmp_path: Path) -> None:
+    told = runner.invoke(app, ["letters", "inc_otherwise", "--save", str(tmp_path)])
+    assert told.output.count("is not written") == 3
+    names = {one.name for one in (tmp_path / STEP).iterdir()}
+    assert names == {"letter.txt", "letter.txt.sig", "public-key.pem", "SHA256SUMS", "SHA256SUMS.sig"}
+
+
+def test_a_letter_from_before_the_pdf_is_saved_as_it_was_signed(tmp_path: Path) -> None:
+    assert runner.invoke(app, ["letters", "inc_older", "--save", str(tmp_path)]).exit_code == 0
+    assert {one.name for one in (tmp_path / STEP).iterdir()} == {"letter.txt", "letter.txt.sig", "public-key.pem"}
 
 
 def test_one_that_has_not_gone_out_has_no_signature(tmp_path: Path) -> None:
     assert runner.invoke(app, ["letters", "inc_waiting", "--save", str(tmp_path)]).exit_code == 0
-    assert [one.name for one in tmp_path.iterdir()] == [f"{STEP}.txt"]
+    assert [one.name for one in (tmp_path / STEP).iterdir()] == ["letter.txt"]
 
 
 def test_an_api_that_lies_writes_nowhere_else(tmp_path: Path) -> None:
