@@ -63,14 +63,6 @@ def register(app: Celery, names: Iterable[str], root: Callable[[], Root]) -> Non
         app.task(_runner(name, root), name=name, bind=True)
 
 
-def is_genuine(db: Database, message: Message) -> bool:
-    """Say whether a message may run: it names no event, or its event starts this job with this payload.
-
-    Raises UnavailableError when the database is not there.
-    """
-    return _standing(db, message) is not _Standing.INVENTED
-
-
 class _Standing(Enum):
     """What the rows say of a message."""
 

@@ -17,7 +17,7 @@ from drills.emulator.connections import TrackedProtocol
 from drills.emulator.emulator import Emulator
 
 HOST = "127.0.0.1"
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 60.0
 
 
 class EmulatorServer:

@@ -22,8 +22,8 @@ from drills.addresses import derived
 from drills.runner.errors import DrillError
 
 POLL_S = 0.05
-EMULATOR_TIMEOUT_S = 30.0
-UP_TIMEOUT_S = 120.0
+EMULATOR_TIMEOUT_S = 60.0
+UP_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 90.0
 TAIL_LINES = 12
 READY_PREFIX = "up: "

@@ -21,7 +21,7 @@ from service.runtime.processes import KINDS
 DATABASE: Final = "portcullis"
 OWNER: Final = "portcullis_owner"
 LEAST_MAJOR: Final = 15
-CONNECT_TIMEOUT_S: Final = 5
+CONNECT_TIMEOUT_S: Final = 15
 
 
 def connect_as_administrator(url: Secret, shown: str) -> psycopg.Connection:

@@ -22,6 +22,7 @@ import psycopg
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.domain.errors import PortcullisError
+from service.runtime.database import CONNECT_TIMEOUT_S
 from service.runtime.environment import read_environment
 from service.runtime.errors import NotRunningError
 from service.runtime.layout import LAYOUT_VERSION, LEAST_FREE_BYTES, Layout, holder
@@ -154,7 +155,7 @@ def _clock(layout: Layout) -> Iterator[Check]:
     if url is None:
         return
     try:
-        with psycopg.connect(url, connect_timeout=3) as connection:
+        with psycopg.connect(url, connect_timeout=CONNECT_TIMEOUT_S) as connection:
             asked = time.time()
             row = connection.execute("SELECT extract(epoch FROM clock_timestamp())::float8").fetchone()
     except psycopg.OperationalError:
@@ -213,7 +214,7 @@ def _database(layout: Layout) -> Iterator[Check]:
         return
     try:
         current, newest = revisions(url)
-        with psycopg.connect(url, connect_timeout=3) as connection:
+        with psycopg.connect(url, connect_timeout=CONNECT_TIMEOUT_S) as connection:
             server = connection.info.parameter_status("server_version") or "?"
             durable = connection.execute("SHOW synchronous_commit").fetchone() == ("on",)
     except (SQLAlchemyError, psycopg.Error) as error:

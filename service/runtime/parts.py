@@ -19,7 +19,8 @@ from service.domain.errors import UnavailableError
 from service.runtime.accounts import Account
 from service.runtime.logs import open_log, tail
 
-READY_TIMEOUT_S: Final = 90.0
+READY_TIMEOUT_S: Final = 240.0
+"""Enough to compile the engine first, which takes a minute on two idle cores and several on busy ones."""
 POLL_S: Final = 0.05
 
 

@@ -16,7 +16,7 @@ from service.runtime.valkey import EmbeddedValkey, ValkeyPlace
 
 DATABASE_VARIABLE = "PORTCULLIS_DATABASE_URL"
 REDIS_VARIABLE = "PORTCULLIS_REDIS_URL"
-PING_TIMEOUT_S = 5
+PING_TIMEOUT_S = 15
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from service.runtime.accounts import Account, first_closed_folder
 from service.runtime.logs import open_log, tail
 from service.runtime.postgres import SHARED_BINARIES
 
-START_TIMEOUT_S: Final = 20.0
+START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 15.0
 
 CONFIGURATION: Final = """\

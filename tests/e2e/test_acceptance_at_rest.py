@@ -9,7 +9,7 @@ from service.runtime.memory import API_LIMIT_MB, TOTAL_LIMIT_MB
 from tests.support.servers import short_folder
 from tests.support.stack import portcullis, status
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(600)]
 
 
 def test_at_rest_the_stack_is_small_alone_and_gone_when_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:

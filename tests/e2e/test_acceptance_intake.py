@@ -11,7 +11,7 @@ import pytest
 from bench.emulated import ETH
 from tests.support.stack import INTAKE, Stack, encoded, standard_headers, withdrawal
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(600)]
 WEBHOOKS = 1000
 CLIENTS = 8
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.stack import CUSTODY, VAULTS, Stack, wait_until
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(600)]
 VAULT = VAULTS[0]
 TOTP_STEP_S = 30
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from tests.support.stack import CUSTODY, DARK, INTAKE, KID, LEGACY, Stack, jws_header, standard_headers, withdrawal
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(600)]
 NUMBERS = itertools.count(1)
 LIMIT = 256 * 1024
 V1, V2 = "Fireblocks-Signature", "Fireblocks-Webhook-Signature"

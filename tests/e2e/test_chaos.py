@@ -12,7 +12,7 @@ SEED = 3
 
 
 @pytest.mark.servers
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_a_short_run_loses_nothing_and_doubles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COVERAGE_PROCESS_START", raising=False)  # a process that is killed measures nothing
     wish = Wish(SEED, faults=9, seconds=16.0, per_s=50.0, warm_up_s=1.0, cast=SMALL, votes=1)

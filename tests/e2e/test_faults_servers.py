@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.stack import INTAKE, VAULTS, Stack, standard_headers, wait_until, withdrawal
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(600)]
 EVENTS = 40
 
 

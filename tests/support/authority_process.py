@@ -34,7 +34,7 @@ from service.domain.errors import PortcullisError
 from service.store.database import SqlDatabase, create
 from tests.support.authority import EVERYTHING, SETUP_TOKEN
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 120.0
 ON_ITS_WAY_S = 25
 """How long a call may be under way on a busy machine."""
 

@@ -46,7 +46,7 @@ class TracedChain:
         self.rpc("anvil_impersonateAccount", giver)
         call = {"from": giver, "to": taker, "value": hex(wei), "data": data, "gas": hex(200_000), "gasPrice": "0x0"}
         name = str(self.rpc("eth_sendTransaction", call))
-        for _ in range(500):
+        for _ in range(6_000):
             if self.rpc("eth_getTransactionReceipt", name) is not None:
                 return name
             time.sleep(0.01)
@@ -67,7 +67,7 @@ class TracedChain:
         name = self.rpc(
             "eth_sendTransaction", {"from": sender, "data": "0x" + code, "gas": hex(500_000), "gasPrice": "0x0"}
         )
-        for _ in range(500):
+        for _ in range(6_000):
             receipt = self.rpc("eth_getTransactionReceipt", name)
             if receipt is not None:
                 return str(receipt["contractAddress"])

@@ -60,7 +60,10 @@ def nothing(_: str) -> None:
     """Takes a remark that no test looks at."""
 
 
-def test_celery_writes_the_same_bytes(tmp_path: Path, redis_url: str, folder: Path, expected: bytes) -> None:
+def test_celery_writes_the_same_bytes(
+    tmp_path: Path, redis_url: str, folder: Path, expected: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backtest_workers, "TIMES", 8)  # a worker may be slow to start
     remarks: list[str] = []
     with (
         worker(redis_url, folder, tmp_path / "worker.log"),
@@ -88,7 +91,7 @@ def test_a_lost_message_is_sent_again(
     tmp_path: Path, redis_url: str, folder: Path, expected: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backtest_workers, "AGAIN_S", 1.0)
-    monkeypatch.setattr(backtest_workers, "TIMES", 60)
+    monkeypatch.setattr(backtest_workers, "TIMES", 170)
     remarks: list[str] = []
     with celery_hands(Secret(redis_url), folder, remarks.append) as workers:
         submit = workers.submit

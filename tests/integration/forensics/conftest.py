@@ -12,6 +12,7 @@ from sqlalchemy import insert, select, update
 from service.clock import SystemClock
 from service.domain.ids import IncidentId, new_id
 from service.domain.secrets import Secret
+from service.flow import forensics
 from service.flow.forensics import Tracer
 from service.ports.tracing import AccountSource, OutputSource
 from service.store.database import SqlDatabase, create
@@ -23,6 +24,15 @@ from tests.support.incidents import CONNECTION, add_account, add_connection, add
 from tests.support.regtest import Regtest
 from tests.support.servers import url_of_role
 from tests.support.traced_chain import TracedChain, traced_chain
+
+LONG_S = 1e6
+"""Longer than any test traces."""
+
+
+@pytest.fixture(autouse=True)
+def one_slice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine is, what is traced is traced in one go."""
+    monkeypatch.setattr(forensics, "SLICE_S", LONG_S)
 
 
 @pytest.fixture

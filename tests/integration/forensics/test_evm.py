@@ -17,7 +17,7 @@ from service.domain.ids import IncidentId
 from service.flow import forensics
 from service.ports.store.forensics import Found
 from service.store.tables.incident import alerts
-from tests.integration.forensics.conftest import Records
+from tests.integration.forensics.conftest import LONG_S, Records
 from tests.support.anvil import CHAIN, ETHER
 from tests.support.traced_chain import COIN, TracedChain
 
@@ -154,7 +154,7 @@ def test_people_may_ask_to_go_past_labels_but_those_of_services(
     monkeypatch.setattr(forensics, "SLICE_S", 0.0)
     tracer = records.tracer(accounts={CHAIN: reads(anvil.url)})
     forensics.gather(tracer, incident, anew=True, past_labels=True)
-    monkeypatch.undo()
+    monkeypatch.setattr(forensics, "SLICE_S", LONG_S)
     forensics.gather(tracer, incident)  # a later slice keeps what the first was asked
     after, _ = evidence(records, incident)
     assert arrived(after, D2, "fifo") > 0, "past the exchange"
@@ -197,7 +197,7 @@ def test_a_slice_that_ends_early_hands_on_and_the_next_goes_on(
     monkeypatch.setattr(forensics, "SLICE_S", 0.0)
     forensics.gather(tracer, incident)
     assert records.waiting() == ["evidence_pending"]
-    monkeypatch.setattr(forensics, "SLICE_S", 12.0)
+    monkeypatch.setattr(forensics, "SLICE_S", LONG_S)
     with records.worker.begin() as uow:
         uow.forensics.begin_trace(incident, forensics.LEASE)
     with pytest.raises(UnavailableError, match="another worker traces"):

@@ -35,7 +35,7 @@ from tests.support.intake import (
 from tests.support.scratch import scratch
 from tests.support.servers import url_of_role
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[3]
 EVENTS = 1000
 KILLED_AFTER = 300

@@ -131,6 +131,7 @@ def test_nothing_survives_a_killed_supervisor_and_its_successor_starts(home: Pat
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_during_the_start_leaves_nothing_behind(home: Path, number: signal.Signals) -> None:
+    (home.parent / "nobody-is-ready").touch()  # so that it is still starting, however slow this test is
     process = subprocess.Popen(
         [sys.executable, str(SCRIPT), "up", "--port", "0"],
         env=environment(home),

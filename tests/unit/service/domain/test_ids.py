@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -39,7 +40,7 @@ def test_identifiers_of_one_millisecond_sort_by_creation_and_cannot_be_counted_u
     assert made[0].startswith("act_01ARYZ6S41")
     assert {len(each) for each in made} == {30}
     numbers = [int.from_bytes(each[14:].encode()) for each in made]
-    assert len({after - before for before, after in zip(numbers, numbers[1:], strict=False)}) > 32_000
+    assert len({after - before for before, after in pairwise(numbers)}) > 32_000
 
 
 def test_identifiers_that_threads_make_at_once_sort_by_creation_in_each() -> None:
