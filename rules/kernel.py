@@ -84,6 +84,7 @@ from rules.outcome import (
     O_REASONS,
     O_SCORE,
     O_TAIL,
+    REASON_WIDTH,
     V_KNOWN_US,
     W_FEATURE,
     W_HIGH,
@@ -240,6 +241,15 @@ def _looked_at(f: Frame, guards: F8, told: Told, every: bool) -> bool:  # noqa: 
 
 
 @compiled
+def _copy_line(words: F8, to: F8) -> None:
+    """Copy eight words. All are read before any is written, so that one instruction does each."""
+    one, two, three, four = words[0], words[1], words[2], words[3]
+    five, six, seven, eight = words[4], words[5], words[6], words[7]
+    to[0], to[1], to[2], to[3] = one, two, three, four
+    to[4], to[5], to[6], to[7] = five, six, seven, eight
+
+
+@compiled
 def _write(f: Frame, reasons: F8, out: F8) -> None:
     result = f.result
     out[O_NOW_US] = f.now[N_NOW_US]
@@ -257,11 +267,9 @@ def _write(f: Frame, reasons: F8, out: F8) -> None:
     out[O_LEVEL] = result[R_LEVEL]
     for word in range(JUDGED_WORDS):
         out[O_JUDGED + word] = result[R_JUDGED + word]
-    at = O_REASONS
-    for row in range(MAX_REASONS):
-        for word in range(5):
-            out[at] = reasons[row, word]
-            at += 1
+    flat = reasons.reshape(-1)
+    for word in range(0, MAX_REASONS * REASON_WIDTH, LINE):
+        _copy_line(flat[word:], out[O_REASONS + word :])
 
 
 @compiled
@@ -310,8 +318,8 @@ def run(held: Held, work: Work) -> int:
         while place[P_VERDICT] < len(verdicts) and verdicts[place[P_VERDICT], V_KNOWN_US] <= events[at, E_AT_US]:
             learn(p, s, verdicts[place[P_VERDICT]])
             place[P_VERDICT] += 1
-        for word in range(EVENT_WIDTH):
-            f.event[word] = events[at, word]
+        for word in range(0, EVENT_WIDTH, LINE):
+            _copy_line(events[at, word:], f.event[word:])
         _look_ahead(p, events, at)
         m = measured(p, s, f, at)
         coming = _coming(p, events, at, ACCOUNTS, E_ACCOUNT)
