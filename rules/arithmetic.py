@@ -95,13 +95,11 @@ def log2(x: float) -> float:
     >>> log2(8.0), log2(0.0)
     (3.0, -inf)
     """
+    if _SMALLEST <= x < np.inf:
+        return log2_of_normal(x)
     if not x > 0.0:
         return -np.inf if x == 0.0 else np.nan
-    if x == np.inf:
-        return np.inf
-    if x < _SMALLEST:
-        return log2_of_normal(x * _TWO_54) - 54.0
-    return log2_of_normal(x)
+    return np.inf if x == np.inf else log2_of_normal(x * _TWO_54) - 54.0
 
 
 @entry

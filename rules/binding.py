@@ -113,7 +113,7 @@ def cut_shared(common: F8, integers: I8) -> Shared:
         common[_FINAL_AT:_TAUGHT_AT].reshape((_CLASSES, TAIL_WIDTH)),
         common[_TAUGHT_AT:_HAZARD_AT].reshape((_JUDGED, TAUGHT_WORDS)),
         common[_HAZARD_AT:_HEADS_AT],
-        common[_HEADS_AT:_END],
+        common[_HEADS_AT:_END].reshape((HEAD_WORDS, TAILED)),
         integers[_MARKS_AT:_AHEAD_AT],
     )
 

@@ -157,9 +157,9 @@ def likelihood(p: float) -> float:
 def tailed(f: Frame, s: Shared, feature: int) -> float:
     """The share of everybody's recent values that are as rare as a feature's; 1 for what is no evidence."""
     value, heads = f.stands[feature], s.heads
-    if not value >= heads[H_NOTABLE * TAILED + feature]:
+    if not value >= heads[H_NOTABLE, feature]:
         return 1.0
-    ordinary, scale = heads[H_ORDINARY * TAILED + feature], heads[H_SCALE * TAILED + feature]
+    ordinary, scale = heads[H_ORDINARY, feature], heads[H_SCALE, feature]
     return share_above(s.tails[FIRST_FEATURE + feature], value, ordinary, scale)
 
 
@@ -179,7 +179,7 @@ def _stand(f: Frame, s: Shared) -> tuple[int, int]:
             value = nan
         f.stands[feature] = value
         told |= (1 << feature) if value == value else 0  # noqa: PLR0124 -- as above
-        notable |= (1 << feature) if value >= s.heads[H_NOTABLE * TAILED + feature] else 0
+        notable |= (1 << feature) if value >= s.heads[H_NOTABLE, feature] else 0
     return told, notable
 
 

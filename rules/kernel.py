@@ -11,38 +11,13 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from rules.ahead import ask_at_first, ask_at_last, ask_when_measured, ask_when_told
 from rules.arrays import F8, I8
-from rules.baseline.layout import KNOWN_DESTINATION_SETS, KNOWN_DESTINATIONS, TOUCHED, Kind
-from rules.baseline.tables import (
-    ACCOUNTS,
-    ACTORS,
-    DESTINATIONS,
-    DEVICES,
-    LINE,
-    NETWORKS,
-    Places,
-    expect,
-    fetch,
-    likely,
-    start_of,
-)
-from rules.binding import FIRED_MOST, ROWS_AHEAD, Told, frame_of, places_of, shared_of, told_of
+from rules.baseline.tables import LINE
+from rules.binding import FIRED_MOST, Told, frame_of, places_of, shared_of, told_of
 from rules.committing import LEARN, SKIP, commit
-from rules.compiled import compiled, entry, prefetch
-from rules.event import (
-    E_ACCOUNT,
-    E_ACTOR,
-    E_AT_US,
-    E_COUNTS,
-    E_DESTINATION,
-    E_DEVICE,
-    E_FROZEN,
-    E_HISTORY,
-    E_KIND,
-    E_NETWORK,
-    EVENT_WIDTH,
-    KINDS,
-)
+from rules.compiled import compiled, entry
+from rules.event import E_AT_US, E_COUNTS, E_FROZEN, E_HISTORY, E_KIND, EVENT_WIDTH, KINDS
 from rules.features import catalogue
 from rules.features.frame import (
     N_BALANCE_TOLD_US,
@@ -84,6 +59,7 @@ from rules.outcome import (
     O_REASONS,
     O_SCORE,
     O_TAIL,
+    REASON_WIDTH,
     V_KNOWN_US,
     W_FEATURE,
     W_HIGH,
@@ -114,15 +90,6 @@ G_NUMBER: Final = 3
 G_POSITION: Final = 4
 GUARD_WIDTH: Final = 5
 _LEAST_SHARE: Final = 0.02
-_ROWS_AHEAD: Final = 10
-_INDEX_AHEAD: Final = 6
-_RECORDS_AHEAD: Final = 2
-"""How many rows ahead memory is asked for a row itself, for the index, and for records."""
-_ACCOUNT: Final = TOUCHED[Kind.ACCOUNT]
-_ACTOR: Final = TOUCHED[Kind.ACTOR]
-_DESTINATION: Final = TOUCHED[Kind.DESTINATION]
-_DEVICE: Final = TOUCHED[Kind.DEVICE]
-_NETWORK: Final = TOUCHED[Kind.NETWORK]
 _MOST_FIRED: Final = FIRED_MOST - 1
 
 
@@ -240,6 +207,15 @@ def _looked_at(f: Frame, guards: F8, told: Told, every: bool) -> bool:  # noqa: 
 
 
 @compiled
+def _copy_line(words: F8, to: F8) -> None:
+    """Copy eight words. All are read before any is written, so that one instruction does each."""
+    one, two, three, four = words[0], words[1], words[2], words[3]
+    five, six, seven, eight = words[4], words[5], words[6], words[7]
+    to[0], to[1], to[2], to[3] = one, two, three, four
+    to[4], to[5], to[6], to[7] = five, six, seven, eight
+
+
+@compiled
 def _write(f: Frame, reasons: F8, out: F8) -> None:
     result = f.result
     out[O_NOW_US] = f.now[N_NOW_US]
@@ -257,40 +233,9 @@ def _write(f: Frame, reasons: F8, out: F8) -> None:
     out[O_LEVEL] = result[R_LEVEL]
     for word in range(JUDGED_WORDS):
         out[O_JUDGED + word] = result[R_JUDGED + word]
-    at = O_REASONS
-    for row in range(MAX_REASONS):
-        for word in range(5):
-            out[at] = reasons[row, word]
-            at += 1
-
-
-@compiled
-def _look_ahead(p: Places, events: F8, at: int) -> None:
-    """Ask memory for later rows and for where the index will be read, and for records of the one after the next.
-
-    At a million entities waiting for memory would be most of the cost. It takes only some requests at a time, so that
-    records are asked for in four parts while an event is worked on.
-    """
-    if at + _ROWS_AHEAD < len(events):
-        first = (at + _ROWS_AHEAD) * EVENT_WIDTH
-        for word in range(first, first + EVENT_WIDTH, LINE):
-            prefetch(events, word)
-    row = events[min(at + _INDEX_AHEAD, len(events) - 1)]
-    expect(p, ACCOUNTS, row[E_ACCOUNT])
-    expect(p, DESTINATIONS, row[E_DESTINATION])
-    expect(p, ACTORS, row[E_ACTOR])
-    expect(p, DEVICES, row[E_DEVICE])
-    expect(p, NETWORKS, row[E_NETWORK])
-    fetch(p, _coming(p, events, at, NETWORKS, E_NETWORK), _NETWORK)
-
-
-@compiled
-def _coming(p: Places, events: F8, at: int, pool: int, word: int) -> int:
-    """Where the record begins that is asked for while row ``at`` is worked on; its slot is kept for its own row."""
-    row = min(at + _RECORDS_AHEAD, len(events) - 1)
-    slot = likely(p, pool, events[row, word])
-    p.ahead[row % ROWS_AHEAD * LINE + pool] = slot
-    return start_of(p, pool, slot)
+    flat = reasons.reshape(-1)
+    for word in range(0, MAX_REASONS * REASON_WIDTH, LINE):
+        _copy_line(flat[word:], out[O_REASONS + word :])
 
 
 @entry
@@ -310,12 +255,11 @@ def run(held: Held, work: Work) -> int:
         while place[P_VERDICT] < len(verdicts) and verdicts[place[P_VERDICT], V_KNOWN_US] <= events[at, E_AT_US]:
             learn(p, s, verdicts[place[P_VERDICT]])
             place[P_VERDICT] += 1
-        for word in range(EVENT_WIDTH):
-            f.event[word] = events[at, word]
-        _look_ahead(p, events, at)
+        for word in range(0, EVENT_WIDTH, LINE):
+            _copy_line(events[at, word:], f.event[word:])
+        ask_at_first(p, events, at)
         m = measured(p, s, f, at)
-        coming = _coming(p, events, at, ACCOUNTS, E_ACCOUNT)
-        fetch(p, coming, _ACCOUNT // 2)
+        ask_when_measured(p, events, at)
         if place[P_FORCED] == 1:
             m.result[R_OPERATION] = place[P_OPERATION]
             place[P_FORCED] = 0
@@ -327,14 +271,10 @@ def run(held: Held, work: Work) -> int:
                 return LOOK if looked_at else DONE
             if looked_at:
                 return LOOK
-        fetch(p, coming + _ACCOUNT // 2, _ACCOUNT - _ACCOUNT // 2)
-        known = int(events[min(at + _RECORDS_AHEAD, len(events) - 1), E_DESTINATION]) % KNOWN_DESTINATION_SETS
-        prefetch(p.arena, coming + KNOWN_DESTINATIONS + 2 * known)
+        ask_when_told(p, events, at)
         if not commit(p, s, m, int(m.result[R_OPERATION])):
             return NO_ROOM
-        fetch(p, _coming(p, events, at, ACTORS, E_ACTOR), _ACTOR)
-        fetch(p, _coming(p, events, at, DESTINATIONS, E_DESTINATION), _DESTINATION)
-        fetch(p, _coming(p, events, at, DEVICES, E_DEVICE), _DEVICE)
+        ask_at_last(p, events, at)
         place[P_ROW] = at + 1
     return DONE
 

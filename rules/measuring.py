@@ -175,8 +175,9 @@ def _tell_time(f: Frame, s: Shared) -> None:
     now_us = max(min(event[E_AT_US], event[E_RECEIVED_US] + AHEAD_US), last_us)
     now[N_NOW_US] = now_us
     whole = int(now_us)
-    now[N_HOUR] = (whole // _HOUR_US) % 24
-    now[N_DAY] = (whole // _DAY_US + 3) % 7
+    day = whole // _DAY_US
+    now[N_HOUR] = (whole - day * _DAY_US) // _HOUR_US
+    now[N_DAY] = (day + 3) % 7
     now[N_GROUP] = event[E_GROUP] if event[E_GROUP] != 0.0 else f.account[GROUP]
     by_account = of_account and event[E_FAMILY] <= SIGNING
     known = f.account[LEARNED] if by_account or (of_account and event[E_ACTOR] == 0.0) else f.actor[LEARNED]

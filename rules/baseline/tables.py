@@ -82,8 +82,8 @@ class Places(NamedTuple):
     """Where records stand.
 
     ``slots`` is the index. ``dirty`` holds (pool, slot) of what was claimed, as pool * 2**24 + slot; ``meta[-1, 0]``
-    counts them. ``ahead`` holds slots that were looked up for later rows (``likely``): a line a row, a word a pool. They are
-    only guesses; a record's own fingerprint decides.
+    counts them. ``ahead`` holds slots that were looked up for later rows (``rules.ahead``): a line a row, a word a pool.
+    They are only guesses; a record's own fingerprint decides.
     """
 
     arena: F8

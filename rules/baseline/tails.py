@@ -59,7 +59,7 @@ H_ORDINARY: Final = 1
 H_SCALE: Final = 2
 H_SEEN: Final = 3
 HEAD_WORDS: Final = 4
-"""The heads of all features' tails are one vector: each of these words of all features, then the next."""
+"""The heads of all features' tails are one table: a row for each of these words, a column for each feature."""
 ORDINARY: Final = -inf
 """What stands for a feature that is ordinary by definition: less than every number."""
 
@@ -224,20 +224,18 @@ def count(tail: F8, value: float, scale: float, weight: float) -> None:
 @entry
 def gather(heads: F8, feature: int, tail: F8) -> None:
     """Bring a feature's tail up to date with its head."""
-    features = len(heads) // HEAD_WORDS
-    tail[T_ORDINARY] = heads[H_ORDINARY * features + feature]
-    tail[T_SCALE] = heads[H_SCALE * features + feature]
-    tail[T_SEEN] = heads[H_SEEN * features + feature]
+    tail[T_ORDINARY] = heads[H_ORDINARY, feature]
+    tail[T_SCALE] = heads[H_SCALE, feature]
+    tail[T_SEEN] = heads[H_SEEN, feature]
 
 
 @entry
 def scatter(heads: F8, feature: int, tail: F8) -> None:
     """Bring a feature's head up to date with its tail."""
-    features = len(heads) // HEAD_WORDS
-    heads[H_NOTABLE * features + feature] = tail[T_NOTABLE]
-    heads[H_ORDINARY * features + feature] = tail[T_ORDINARY]
-    heads[H_SCALE * features + feature] = tail[T_SCALE]
-    heads[H_SEEN * features + feature] = tail[T_SEEN]
+    heads[H_NOTABLE, feature] = tail[T_NOTABLE]
+    heads[H_ORDINARY, feature] = tail[T_ORDINARY]
+    heads[H_SCALE, feature] = tail[T_SCALE]
+    heads[H_SEEN, feature] = tail[T_SEEN]
 
 
 @entry
@@ -247,23 +245,26 @@ def note(heads: F8, stands: F8, scale: float) -> int:
     Gives the features whose tails must count their value (``count_noted``), as bits. No branch, so that the processor
     takes eight features at once.
     """
-    features = len(heads) // HEAD_WORDS
     due = 0
-    for feature in range(features):
-        value, seen = stands[feature], heads[H_SEEN * features + feature]
+    for feature in range(heads.shape[1]):
+        value, seen = stands[feature], heads[H_SEEN, feature]
         told, usual = value == value, value == ORDINARY  # noqa: PLR0124 -- false only for NaN
-        spared = (value < heads[feature]) & (seen >= _SAMPLED_FROM) & (int(seen) & 7 != 0)
-        heads[H_ORDINARY * features + feature] += scale if usual else 0.0
-        heads[H_SCALE * features + feature] = scale if told else heads[H_SCALE * features + feature]
-        heads[H_SEEN * features + feature] = seen + (1.0 if usual | spared else 0.0)
+        spared = (value < heads[H_NOTABLE, feature]) & (seen >= _SAMPLED_FROM) & (int(seen) & 7 != 0)
+        heads[H_ORDINARY, feature] += scale if usual else 0.0
+        heads[H_SCALE, feature] = scale if told else heads[H_SCALE, feature]
+        heads[H_SEEN, feature] = seen + (1.0 if usual | spared else 0.0)
         due |= (1 << feature) if told and not usual | spared else 0
     return due
 
 
 @entry
 def count_noted(heads: F8, feature: int, tail: F8, value: float, scale: float) -> None:
-    """Count a value that ``note`` said must be; what is not notable counts for all that were not counted."""
+    """Count a value that ``note`` said must be; what is not notable counts for all that were not counted.
+
+    ``note`` set the head's scale, and counting leaves what was ordinary as it is: the rest is all that changes.
+    """
     gather(heads, feature, tail)
     sampled = value < tail[T_NOTABLE] and tail[T_SEEN] >= _SAMPLED_FROM
     count(tail, value, scale, _SAMPLED if sampled else 1.0)
-    scatter(heads, feature, tail)
+    heads[H_NOTABLE, feature] = tail[T_NOTABLE]
+    heads[H_SEEN, feature] = tail[T_SEEN]

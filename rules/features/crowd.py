@@ -37,7 +37,7 @@ from rules.baseline.statistics import (
 from rules.compiled import compiled
 from rules.event import ACCESS, E_ACCOUNT, E_ACTOR, E_DEVICE, E_FAMILY, E_KIND, E_NETWORK, KIND_AT
 from rules.features.declared import Group, declare
-from rules.features.frame import DAY_US, N_LATE, N_NOW_US, US, Frame
+from rules.features.frame import DAY_US, N_LATE, N_LOG10_USERS, N_NOW_US, US, Frame
 from rules.features.weighing import tell_range
 
 _FAILED: Final = KIND_AT["access.login_failed"]
@@ -125,7 +125,8 @@ def _measure_network(f: Frame, user: float) -> None:
     users = _OF_USERS[_users_of_network(f.network, now_us - DAY_US, user)]
     f.values[NETWORK_ACTORS] = users
     mean, variance = usual(f.network, f.population, USUAL_USERS, NETWORK_USERS, _FLOOR)
-    f.surprise[NETWORK_ACTORS] = surprisal_above(log10(users), mean, variance)
+    f.now[N_LOG10_USERS] = log10(users)
+    f.surprise[NETWORK_ACTORS] = surprisal_above(f.now[N_LOG10_USERS], mean, variance)
     if f.event[E_FAMILY] == ACCESS and f.event[E_ACTOR] != 0.0:
         _measure_failing(f, user)
 
@@ -173,7 +174,7 @@ def remember(f: Frame) -> None:
 def learn(f: Frame) -> None:
     """Learn how many users the network usually has, at its own pace: a new actor is no reason to forget it."""
     if f.values[NETWORK_ACTORS] >= 1.0 and f.now[N_LATE] == 0.0:
-        absorb(f.network, USUAL_USERS, log10(f.values[NETWORK_ACTORS]), _RATE)
+        absorb(f.network, USUAL_USERS, f.now[N_LOG10_USERS], _RATE)
 
 
 @compiled
@@ -186,4 +187,4 @@ def learn_population(f: Frame, record: F8, rate: float) -> None:
     if f.values[FAILED_ACTORS] >= 0.0:
         move_rate(record, SPRAYING, 1.0 if f.values[FAILED_ACTORS] > 1.0 else 0.0, rate)
     if f.values[NETWORK_ACTORS] >= 1.0:
-        absorb(record, NETWORK_USERS, log10(f.values[NETWORK_ACTORS]), rate)
+        absorb(record, NETWORK_USERS, f.now[N_LOG10_USERS], rate)

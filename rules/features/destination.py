@@ -50,7 +50,19 @@ from rules.baseline.statistics import (
 from rules.compiled import compiled
 from rules.event import DESTINATION_KINDS, E_ACCOUNT, E_DESTINATION, E_DESTINATION_KIND, E_LOOK
 from rules.features.declared import FACT, UNSCORED, Group, declare, dollars, duration
-from rules.features.frame import DAY_US, HOUR_US, N_LATE, N_LEFT, N_NOW_US, N_TRUSTED, N_USD, N_WEIGHT, US, Frame
+from rules.features.frame import (
+    DAY_US,
+    HOUR_US,
+    N_FAN_OUT,
+    N_LATE,
+    N_LEFT,
+    N_NOW_US,
+    N_TRUSTED,
+    N_USD,
+    N_WEIGHT,
+    US,
+    Frame,
+)
 from rules.features.linkage import CHANGE_AGE
 from rules.features.velocity import HOUR_WINDOW
 from rules.features.weighing import tell_fact, tell_range, worth
@@ -195,9 +207,10 @@ def _measure_new(f: Frame, age_us: float) -> None:
         f.surprise[LOOKALIKE] = CAP
     fan_out = account[FAN_OUT] * f.now[N_LEFT + HOUR_WINDOW] + (0.0 if known else 1.0)
     f.values[FAN_OUT_1H] = fan_out
+    f.now[N_FAN_OUT] = log10(1.0 + fan_out)
     if not known:
         mean, variance = usual(account, f.population, FAN_OUTS, POPULATION_FAN_OUTS, _FLOOR)
-        f.surprise[FAN_OUT_1H] = surprisal_above(log10(1.0 + fan_out), mean, variance)
+        f.surprise[FAN_OUT_1H] = surprisal_above(f.now[N_FAN_OUT], mean, variance)
 
 
 @compiled
@@ -264,7 +277,7 @@ def learn(f: Frame, rate: float) -> None:
         account[at] = f.event[E_LOOK]
         account[at + 1] = f.event[E_DESTINATION]
     if f.now[N_LATE] == 0.0:
-        absorb(account, FAN_OUTS, log10(1.0 + f.values[FAN_OUT_1H]), rate)
+        absorb(account, FAN_OUTS, f.now[N_FAN_OUT], rate)
 
 
 @compiled
@@ -287,4 +300,4 @@ def learn_population(f: Frame, record: F8, rate: float) -> None:
     young = f.values[AGE] * US <= DAY_US
     move_rate(record, FAN_IN, 1.0 if young and f.values[FAN] > 1.0 else 0.0, rate)
     if f.now[N_LATE] == 0.0:
-        absorb(record, POPULATION_FAN_OUTS, log10(1.0 + f.values[FAN_OUT_1H]), rate)
+        absorb(record, POPULATION_FAN_OUTS, f.now[N_FAN_OUT], rate)

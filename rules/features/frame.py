@@ -71,6 +71,8 @@ N_MODEL_LEFT: Final = 31
 """What is left of the weight of the account's model at this time."""
 N_APART: Final = 32
 """How far the account's own spread is from the common one, as a share of it; NaN while the account tells little."""
+N_LOG10_USERS: Final = 34
+"""log10 of how many users the network has."""
 N_YOUNG_LEFT: Final = 35
 """What is left at this time of the weight of what is too young to be a habit."""
 N_SPELLS: Final = 36
@@ -91,6 +93,8 @@ N_LIKELIHOOD: Final = 60
 N_PRIOR: Final = 61
 """Of the fusion: evidence of the own size and of the size for everybody, the chances that either is odd, the likelihood
 ratio of the own size, and the chance that the payment is odd before its size is looked at."""
+N_FAN_OUT: Final = 62
+"""log10 of one more than the account's new destinations within an hour."""
 N_SUMS: Final = 64
 """From here on the evidence of each group of features in decades, by number of group."""
 N_LISTED: Final = 112

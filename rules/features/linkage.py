@@ -150,7 +150,7 @@ def _measure_changes(f: Frame, since_us: float) -> None:
 @compiled
 def measure_whitelisting(f: Frame) -> None:
     """Tell how long ago this account or actor whitelisted this destination."""
-    if f.event[E_DESTINATION] == 0.0:
+    if f.event[E_DESTINATION] == 0.0 or f.destination[WHITELISTERS] == 0.0:  # the first place is the first to be filled
         return
     at_us = 0.0
     for word in (E_ACCOUNT, E_ACTOR):

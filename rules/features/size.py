@@ -40,6 +40,7 @@ from rules.features.frame import (
     N_DRIFT_Z,
     N_INFLATION,
     N_LATE,
+    N_LOG2_USD,
     N_MEAN_USD,
     N_MODEL_LEFT,
     N_NOW_US,
@@ -169,7 +170,9 @@ def learn(f: Frame) -> None:
     fast = account[MODEL_FAST_WEIGHT]
     account[MODEL_FAST] = (fast * account[MODEL_FAST] + usd) / (fast + 1.0)
     account[MODEL_FAST_WEIGHT] = min(_FAST, fast + 1.0)
-    habit.learn(f, log2(max(_SMALLEST_USD, f.now[N_USD])), 1.0 - odd)
+    known = f.now[N_LOG2_USD]
+    shown = known if known == known else log2(max(_SMALLEST_USD, f.now[N_USD]))  # noqa: PLR0124 -- false only for NaN
+    habit.learn(f, shown, 1.0 - odd)
 
 
 @compiled

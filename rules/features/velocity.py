@@ -53,7 +53,9 @@ from rules.features.frame import (
     N_CLIPPED_USD,
     N_LATE,
     N_LEFT,
+    N_LISTED,
     N_NOW_US,
+    N_PARTS,
     N_USD,
     US,
     Frame,
@@ -195,12 +197,27 @@ def _weigh(own: F8, prior: F8, block: F8) -> None:
 
 @compiled
 def tell_ranges(f: Frame, least: float) -> None:
-    """Set the usual ranges of windows that have at least ``least`` of the score."""
-    for at in range(WINDOWS):
-        if f.values[_COUNT + at] >= 0.0 and f.parts[_COUNT + at] >= least:
-            tell_range(f, _COUNT + at, f.counts[B_MEANS + at], f.counts[B_VARIANCES + at], 0.0)
-        if f.values[_VALUE + at] >= 0.0 and f.parts[_VALUE + at] >= least:
-            tell_range(f, _VALUE + at, f.sums[B_MEANS + at], f.sums[B_VARIANCES + at], 1.0)
+    """Set the usual ranges of windows that have at least ``least`` of the score; only what is listed has any of it."""
+    if least <= 0.0:
+        for feature in range(_COUNT, _VALUE + WINDOWS):
+            _tell_range(f, feature)
+        return
+    for part in range(int(f.now[N_PARTS])):
+        feature = int(f.now[N_LISTED + part])
+        if _COUNT <= feature < _VALUE + WINDOWS and f.parts[feature] >= least:
+            _tell_range(f, feature)
+
+
+@compiled
+def _tell_range(f: Frame, feature: int) -> None:
+    if not f.values[feature] >= 0.0:
+        return
+    if feature < _VALUE:
+        at = feature - _COUNT
+        tell_range(f, feature, f.counts[B_MEANS + at], f.counts[B_VARIANCES + at], 0.0)
+    else:
+        at = feature - _VALUE
+        tell_range(f, feature, f.sums[B_MEANS + at], f.sums[B_VARIANCES + at], 1.0)
 
 
 @compiled

@@ -46,7 +46,7 @@ class Noted:
 
     def __init__(self, features: int) -> None:
         self.tails = [tail() for _ in range(features)]
-        self.heads = np.zeros(HEAD_WORDS * features)
+        self.heads = np.zeros((HEAD_WORDS, features))
         for feature, made in enumerate(self.tails):
             scatter(self.heads, feature, made)
 
