@@ -41,19 +41,17 @@ def take(connection: psycopg.Connection) -> Message | None:
 
 
 class Alarm:
-    """The child: works until it is told to stop or its worker is gone."""
+    """The child: works until it is told to stop or its worker is gone. `ready_to` is where it says that it is at work."""
 
-    def __init__(
-        self, settings: Settings, build: Callable[[Settings], Root], worker: int, ready: Callable[[], None]
-    ) -> None:
+    def __init__(self, settings: Settings, build: Callable[[Settings], Root], ready_to: int) -> None:
         self._settings = settings
         self._build = build
-        self._worker = worker
-        self._ready = ready
+        self._worker = os.getppid()
+        self._ready_to = ready_to
         self._stop = threading.Event()
 
-    def run(self) -> None:
-        """Run in a process of its own, right after the fork. Ends the process with 1 when it cannot start."""
+    def run(self) -> int:
+        """Run; return the exit code, 1 when it cannot start."""
         signal.signal(signal.SIGTERM, self._told)
         signal.signal(
             signal.SIGINT, signal.SIG_IGN
@@ -62,13 +60,15 @@ class Alarm:
             root = self._build(self._settings)
         except (PortcullisError, HsmError) as error:
             log.critical("alarm.cannot_start", error_code=error.code, message=str(error))
-            raise SystemExit(1) from error
-        self._ready()
+            return 1
+        os.write(self._ready_to, b"r")
+        os.close(self._ready_to)
         try:
             while self._wanted():
                 self._listen(root)
         finally:
             root.close()
+        return 0
 
     def _told(self, _number: int, _frame: Any) -> None:
         self._stop.set()

@@ -25,9 +25,10 @@ def _jobs_in(*queues: str) -> tuple[str, ...]:
 
 
 _CONTAINMENT_QUEUES: Final = ("containment", "alarm", "release", "flow", "delivery")
+ALARM: Final = ("-m", "workers", "alarm")
 KINDS: Final[Mapping[str, WorkerKind]] = {
     "containment": WorkerKind(
-        _CONTAINMENT_QUEUES, _jobs_in(*_CONTAINMENT_QUEUES), 3, containment_root, check_all, alarm=True
+        _CONTAINMENT_QUEUES, _jobs_in(*_CONTAINMENT_QUEUES), 3, containment_root, check_all, alarm=ALARM
     ),
     "keys": WorkerKind(("keys",), _jobs_in("keys"), 2, keys_root, check_actions),
 }

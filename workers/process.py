@@ -49,8 +49,8 @@ class WorkerKind:
     root: Callable[[Settings], Root]
     check: Callable[[Settings], None]
     """Raises ConfigurationError for what would stop every child, before any is started."""
-    alarm: bool = False
-    """Whether one more child takes alerts where they are left (`alarm.py`)."""
+    alarm: tuple[str, ...] = ()
+    """What comes after `python` to start the child that takes alerts where they are left (`alarm.py`); empty: none."""
 
 
 class Child:
@@ -115,9 +115,9 @@ class _Threads:
             "sweeper": Sweeper(self._db, queue, self._stop, self._guard).run,
         }
         if kind.alarm:
-            work["tending"] = Tending(settings, kind.root, self._stop, self._ready).run
+            work["tending"] = Tending(kind.alarm, self._stop, self._ready).run
         self._threads = [threading.Thread(target=run, name=name, daemon=True) for name, run in work.items()]
-        self._tends = kind.alarm
+        self._tends = bool(kind.alarm)
 
     def start(self) -> None:
         """Start both; from now on the pool forks only while neither works."""

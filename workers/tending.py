@@ -1,26 +1,23 @@
 """Keeps the alarm child (`alarm.py`) of a worker alive: one thread that starts it, and starts it anew when it dies.
 
-Rules: it is forked as the pool's children are, while relay and sweeper are idle. Without it alerts are late by the relay's
-head start and nothing is lost, so its death ends nothing; it is started again after a pause.
+Rules: it is a program of its own and no fork, because a fork beside other threads may inherit a lock that nobody ever
+gives back. Without it alerts are late by the relay's head start and nothing is lost, so its death ends nothing; it is
+started again after a pause. It says through a pipe when it is at work.
 """
 
-import multiprocessing
 import os
+import select
+import subprocess
+import sys
 import threading
-from collections.abc import Callable
-from multiprocessing.connection import wait
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
 
-from service.config import Settings
-from workers.alarm import Alarm
-from workers.jobs import Root
-
 PAUSE_S: Final = 1.0
 END_S: Final = 10.0
 """How long it may take to end what it is at."""
-_FORK: Final = multiprocessing.get_context("fork")
 
 log = structlog.get_logger(__name__)
 
@@ -28,11 +25,9 @@ log = structlog.get_logger(__name__)
 class Tending:
     """Runs in a thread until it is stopped; `ready` is called once, when the first child is at work."""
 
-    def __init__(
-        self, settings: Settings, build: Callable[[Settings], Root], stop: threading.Event, ready: Callable[[], None]
-    ) -> None:
-        self._settings = settings
-        self._build = build
+    def __init__(self, command: Sequence[str], stop: threading.Event, ready: Callable[[], None]) -> None:
+        """Take what comes after `python`; the number of the file descriptor to write to is added at its end."""
+        self._command = [sys.executable, *(["-P"] if sys.flags.safe_path else []), *command]
         self._stop = stop
         self._ready = ready
         self._told = False
@@ -40,31 +35,43 @@ class Tending:
     def run(self) -> None:
         """Tend until stopped."""
         while not self._stop.is_set():
-            self._one_life()
+            try:
+                code = self._one_life()
+            except OSError as error:
+                log.warning("alarm.not_started", error=type(error).__name__)
+            else:
+                if not self._stop.is_set():
+                    log.error("alarm.died", exit_code=code)
             self._stop.wait(PAUSE_S)
 
-    def _one_life(self) -> None:
-        heard, said = _FORK.Pipe(duplex=False)
-        alarm = Alarm(self._settings, self._build, os.getpid(), lambda: said.send_bytes(b"ready"))
-        child = _FORK.Process(target=alarm.run, name="alarm", daemon=True)
-        child.start()
-        said.close()
+    def _one_life(self) -> int:
+        heard, said = os.pipe()
         try:
-            while child.is_alive() and not self._stop.is_set():
-                # Asked again and again, because a child of the pool that was forked just now has the other ends too.
-                if heard in wait([child.sentinel, *([] if self._told else [heard])], timeout=PAUSE_S):
-                    self._told = True
-                    self._ready()
+            try:
+                child = subprocess.Popen([*self._command, str(said)], pass_fds=[said], stdin=subprocess.DEVNULL)  # noqa: S603  our own program
+            finally:
+                os.close(said)
+            while child.poll() is None and not self._stop.is_set():
+                self._listen(heard)
+            return _end(child)
         finally:
-            heard.close()
-            _end(child)
-        if not self._stop.is_set():
-            log.error("alarm.died", exit_code=child.exitcode)
+            os.close(heard)
+
+    def _listen(self, heard: int) -> None:
+        """Hear that the child is ready, or pass the time; the child is looked at again and again, whatever is heard."""
+        if self._told or not select.select([heard], [], [], PAUSE_S)[0]:
+            self._stop.wait(PAUSE_S if self._told else 0)
+        elif os.read(heard, 1):
+            self._told = True
+            self._ready()
+        else:
+            self._stop.wait(PAUSE_S)
 
 
-def _end(child: multiprocessing.process.BaseProcess) -> None:
+def _end(child: subprocess.Popen[bytes]) -> int:
     child.terminate()
-    child.join(END_S)
-    if child.is_alive():
+    try:
+        return child.wait(END_S)
+    except subprocess.TimeoutExpired:
         child.kill()
-        child.join()
+        return child.wait()

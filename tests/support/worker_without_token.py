@@ -23,6 +23,7 @@ from service.ports.custody import ConnectionConfig, ContainmentCalls
 from service.store.database import SqlDatabase, create
 from service.store.gate_holds import SqlGateHolds
 from workers import containment, incidents
+from workers.alarm import Alarm
 from workers.hurry import Hurry
 from workers.jobs import Jobs
 from workers.leases import keeper
@@ -86,4 +87,8 @@ def build(base: str, settings: Settings) -> TokenlessRoot:
 if __name__ == "__main__":
     found = read_settings()
     log.configure(found.process)
-    sys.exit(run(found, WorkerKind(QUEUES, JOBS, 2, partial(build, sys.argv[1]), check_actions, alarm=True)))
+    base, *ready_to = sys.argv[1:]
+    if ready_to:
+        sys.exit(Alarm(found, partial(build, base), int(ready_to[0])).run())
+    again = ("-m", "tests.support.worker_without_token", base)
+    sys.exit(run(found, WorkerKind(QUEUES, JOBS, 2, partial(build, base), check_actions, alarm=again)))

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-from service.store.tables.base import metadata
 from sqlalchemy import func, select
 
 from service.domain.ids import AlertId
@@ -11,6 +10,7 @@ from service.domain.plan import StepState
 from service.domain.secrets import Secret
 from service.flow import contain, respond, triage
 from service.store.database import SqlDatabase, create
+from service.store.tables.base import metadata
 from tests.integration.containment.conftest import Scene
 from tests.integration.containment.test_way_to_hold import an_alert
 from tests.support.servers import url_of_role
