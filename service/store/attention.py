@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from service.domain.attention import Audience, Message, MessageState, Page, Reachable, StandingMandate, Timer
 from service.domain.errors import NotFoundError
 from service.domain.ids import IncidentId, MessageId, new_id
+from service.domain.looks import LOOK
 from service.store.tables.approval import mandates
 from service.store.tables.attention import escalations, messages, reviews, timers
 from service.store.tables.proof import timeline
@@ -89,10 +90,17 @@ class AttentionRepository:
         return None if row is None else _timer_of(row)
 
     def due_timers(self, limit: int) -> Sequence[str]:
-        """List due timers."""
+        """See the port."""
+        return self._due(~timers.c.kind.startswith(LOOK), limit)
+
+    def due_looks(self, limit: int) -> Sequence[str]:
+        """See the port."""
+        return self._due(timers.c.kind.startswith(LOOK), limit)
+
+    def _due(self, which: ColumnElement[bool], limit: int) -> Sequence[str]:
         waiting = and_(timers.c.fired_at.is_(None), timers.c.cancelled_at.is_(None), timers.c.due_at <= self._now)
         return (
-            self._connection.execute(select(timers.c.id).where(waiting).order_by(timers.c.due_at).limit(limit))
+            self._connection.execute(select(timers.c.id).where(waiting, which).order_by(timers.c.due_at).limit(limit))
             .scalars()
             .all()
         )
