@@ -16,6 +16,7 @@ from service.domain.errors import ConfigurationError
 from service.domain.secrets import Secret
 
 PREFIX = "PORTCULLIS_"
+MOST_DEEP = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ class Settings:
     extra_playbooks: Path | None = None
     chains: Mapping[str, str] = field(default_factory=dict, repr=False)
     """JSON-RPC endpoint by CAIP-2 chain; not shown, because endpoints carry keys in their paths."""
+    finality: Mapping[str, str | int] = field(default_factory=dict)
+    """What is final by CAIP-2 chain: a block tag that its node knows (`finalized`, `safe`), or how many blocks deep."""
     safe_services: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Safe transaction service by CAIP-2 chain; not shown either."""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -105,6 +108,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         extra_detectors=path_or_none("DETECTORS"),
         extra_playbooks=path_or_none("PLAYBOOKS"),
         chains=_endpoints("CHAINS", env),
+        finality=_finality(env.get(PREFIX + "FINALITY", "")),
         safe_services=_endpoints("SAFE_SERVICES", env),
     )
 
@@ -117,6 +121,21 @@ def _address(text: str) -> str | None:
     if text and not re.fullmatch("0x[0-9a-fA-F]{40}", text):
         raise ConfigurationError(f"{PREFIX}GUARD_RECOVERY must be 0x and 40 hexadecimal digits")
     return text or None
+
+
+def _finality(text: str) -> dict[str, str | int]:
+    """Read `eip155:1=finalized,eip155:56=20`."""
+    found: dict[str, str | int] = {}
+    for one in filter(None, (part.strip() for part in text.split(","))):
+        chain, _, final = one.partition("=")
+        number = int(final) if re.fullmatch("[0-9]{1,5}", final) else 0
+        if not chain.startswith("eip155:") or (final not in {"finalized", "safe"} and not 1 <= number <= MOST_DEEP):
+            raise ConfigurationError(
+                f"{PREFIX}FINALITY: {one!r} is not an eip155 chain = finalized, safe or 1 to {MOST_DEEP} blocks,"
+                " such as eip155:1=finalized"
+            )
+        found[chain] = number or final
+    return found
 
 
 def _endpoints(name: str, env: Mapping[str, str]) -> dict[str, str]:

@@ -81,6 +81,7 @@ class Sweeper:
             due = uow.plans.due(limit=BATCH, lanes=tuple(Lane))
             late: list[tuple[str, str, dict[str, str]]] = [
                 *((f"timer:{t}", "escalate.timer", {"timer_id": t}) for t in uow.attention.due_timers(BATCH)),
+                *((f"timer:{t}", "keys.look", {"timer_id": t}) for t in uow.attention.due_looks(BATCH)),
                 *(
                     (f"message:{m}", "notify.deliver", {"message_id": str(m)})
                     for m in uow.attention.due_messages(BATCH)

@@ -24,7 +24,7 @@ from hsm.pkcs11.platform import PlatformToken
 from service.actions.base import actions_in
 from service.chain.bitcoin import bitcoin_chains
 from service.chain.bitcoin_tracing import BitcoinTracing
-from service.chain.evm import JsonRpcChain
+from service.chain.evm import FINALIZED, JsonRpcChain
 from service.chain.evm_tracing import EvmTracing
 from service.chain.guard import guard_code
 from service.chain.safe_service import HttpSafeService
@@ -148,7 +148,7 @@ def keys_root(settings: Settings) -> WorkerRoot:
     token = TokenCustodian.open(_token(settings))
     bitcoin = bitcoin_chains(settings.chains)
     chains = {
-        chain: JsonRpcChain(endpoint, _number(chain))
+        chain: JsonRpcChain(endpoint, _number(chain), settings.finality.get(chain, FINALIZED))
         for chain, endpoint in settings.chains.items()
         if chain not in bitcoin
     }

@@ -146,6 +146,8 @@ class ContainmentAction(ABC):
     """Whether a receipt that does not hold means that there is more to do, under the same key."""
     one_call: ClassVar[bool] = False
     """Whether `execute` changes the other side by one call at most: when that was put off (429), nothing was done."""
+    on_chain: ClassVar[bool] = False
+    """Whether its effect stands in a block, which a reorganisation may drop: `flow/finality.py` looks until it is final."""
     can_be_asked: ClassVar[bool] = True
     """Whether the other side can tell, without a receipt, what became of a call. Where it cannot, `execute` raises errors
     to retry later only if the call surely did nothing: it is then made again, and not asked about."""

@@ -19,6 +19,7 @@ class CancelDelayed(ContainmentAction):
     blast_radius = OneAccount()
     deadline = timedelta(minutes=10)
     lane = Lane.KEYS
+    on_chain = True
     repeats = True
 
     def execute(self, ctx: ActionContext) -> Receipt:

@@ -22,6 +22,7 @@ class LockMultisig(ContainmentAction):
     blast_radius = OneAccount()
     deadline = timedelta(minutes=10)
     lane = Lane.KEYS
+    on_chain = True
     undone_by = "unlock_multisig"
 
     def execute(self, ctx: ActionContext) -> Receipt:

@@ -22,6 +22,7 @@ class RemoveOwner(ContainmentAction):
     blast_radius = OneAccount()
     deadline = timedelta(minutes=30)
     lane = Lane.KEYS
+    on_chain = True
 
     def execute(self, ctx: ActionContext) -> Receipt:
         """Sign the removal by the other owners whose keys are in the vault, and carry it."""

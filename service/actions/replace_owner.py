@@ -24,6 +24,7 @@ class ReplaceOwner(ContainmentAction):
     blast_radius = OneAccount()
     deadline = timedelta(minutes=30)
     lane = Lane.KEYS
+    on_chain = True
     params: ClassVar[Mapping[str, str]] = {
         "successor": "the vault holds no key for this multisig: remove the owner instead, or change owners by hand"
     }

@@ -5,10 +5,12 @@ receipt of the hash that was known before; "already known" means sent; no call i
 and typed before use. A fee over MAX_FEE is not believed: a lying endpoint could have what is to be saved burnt as tips (a
 sweep of the coin spends at most 1/11 of it besides, `vault/sweeper.py`). An endpoint's URL may carry its key and is
 therefore in no message. Before every price, and so before every signature, the endpoint must tell the chain that it is
-configured for and a block no lower than it told before.
+configured for and a block no lower than it told before. What is final is the chain's word for it (`finalized`, `safe`)
+where the endpoint knows it, else what is so many blocks deep.
 """
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Final
 
 import httpx
@@ -23,6 +25,14 @@ _TIMEOUT_S: Final = 10.0
 _MAX_ANSWER_BYTES: Final = 1_000_000
 _ALREADY_SENT: Final = ("already known", "known transaction", "already imported")
 _GWEI: Final = 10**9
+FINALIZED: Final = "finalized"
+"""The block tag of what the chain's consensus never takes back."""
+DEPTH: Final = 64
+"""Blocks after which a transaction counts as final where the endpoint knows no such tag."""
+
+
+class _Block(msgspec.Struct):
+    number: str
 
 
 class _Receipt(msgspec.Struct):
@@ -37,10 +47,18 @@ class _Log(msgspec.Struct):
 class JsonRpcChain:
     """Implements `ports.chain.ContractChain` on one endpoint; `chain_id` is what it must say that it is."""
 
-    def __init__(self, endpoint: str, chain_id: int | None = None) -> None:
+    def __init__(self, endpoint: str, chain_id: int | None = None, finality: str | int = FINALIZED) -> None:
         self._rpc = JsonRpc(endpoint, most_bytes=_MAX_ANSWER_BYTES, timeout_s=_TIMEOUT_S)
         self._chain_id = chain_id
+        self._finality = finality
         self._seen_block = 0
+        self._at = "latest"
+
+    def final(self) -> "JsonRpcChain":
+        """Return the same chain as it is at its newest final block; see the port."""
+        view = copy(self)
+        view._at = self._final_block()  # noqa: SLF001  its own copy
+        return view
 
     def close(self) -> None:
         """Give the connections back."""
@@ -48,11 +66,11 @@ class JsonRpcChain:
 
     def balance(self, address: str) -> int:
         """Return the native balance in wei."""
-        return self._number("eth_getBalance", address, "latest")
+        return self._number("eth_getBalance", address, self._at)
 
     def token_balance(self, token: str, owner: str) -> int:
         """Return an ERC-20 balance in base units."""
-        return self._number("eth_call", {"to": token, "data": "0x" + balance_data(owner).hex()}, "latest")
+        return self._number("eth_call", {"to": token, "data": "0x" + balance_data(owner).hex()}, self._at)
 
     def next_nonce(self, address: str) -> int:
         """Return the next unused nonce, counting what is pending."""
@@ -60,7 +78,7 @@ class JsonRpcChain:
 
     def mined_nonce(self, address: str) -> int:
         """Return the next nonce, counting only what is in blocks."""
-        return self._number("eth_getTransactionCount", address, "latest")
+        return self._number("eth_getTransactionCount", address, self._at)
 
     def fee(self) -> Fee:
         """Return twice the current price and a tip of at least one gwei.
@@ -108,15 +126,15 @@ class JsonRpcChain:
 
     def call(self, to: str, data: bytes) -> bytes:
         """Return what a view function answers now."""
-        return self._bytes("eth_call", {"to": to, "data": "0x" + data.hex()}, "latest")
+        return self._bytes("eth_call", {"to": to, "data": "0x" + data.hex()}, self._at)
 
     def code(self, address: str) -> bytes:
         """Return the code at an address."""
-        return self._bytes("eth_getCode", address, "latest")
+        return self._bytes("eth_getCode", address, self._at)
 
     def storage(self, address: str, slot: bytes) -> bytes:
         """Return the 32 bytes of a storage slot."""
-        return self._bytes("eth_getStorageAt", address, "0x" + slot.hex(), "latest")
+        return self._bytes("eth_getStorageAt", address, "0x" + slot.hex(), self._at)
 
     def estimate(self, sender: str, to: str | None, data: bytes) -> int:
         """Return the gas that a transaction would use; see the port."""
@@ -137,6 +155,19 @@ class JsonRpcChain:
             return [[bytes.fromhex(topic.removeprefix("0x")) for topic in log.topics] for log in logs]
         except ValueError as error:
             raise UnavailableError("the chain's endpoint answered eth_getLogs with malformed logs") from error
+
+    def _final_block(self) -> str:
+        if isinstance(self._finality, str):
+            answer = self._rpc.answer("eth_getBlockByNumber", [self._finality, False])
+            told = None if answer.refusal is not None else decoded(answer, "eth_getBlockByNumber", object)
+            if told is not None:
+                try:
+                    number = msgspec.convert(told, _Block).number
+                except msgspec.ValidationError as error:
+                    raise UnavailableError("the chain's endpoint answered with a malformed block") from error
+                return hex(quantity(number, "eth_getBlockByNumber"))
+        depth = self._finality if isinstance(self._finality, int) else DEPTH
+        return hex(max(0, self._number("eth_blockNumber") - depth))
 
     def _require_its_chain(self) -> None:
         """Raise UnavailableError unless the endpoint is of the configured chain and did not go back."""

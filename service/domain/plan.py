@@ -76,7 +76,10 @@ TRANSITIONS: Final[Mapping[StepState, Mapping[StepState, str]]] = {
         StepState.FAILED: "it did not happen and there were too many tries",
         StepState.REFUSED: "it did not happen and may no longer be done",
     },
-    StepState.DONE: {StepState.UNDONE: "a quorum loosened it again"},
+    StepState.DONE: {
+        StepState.UNDONE: "a quorum loosened it again",
+        StepState.RUNNING: "its block was dropped before it was final: the same key once more",
+    },
     StepState.FAILED: {},
     StepState.REFUSED: {},
     StepState.EXPIRED: {},

@@ -31,6 +31,7 @@ from service.domain.events import (
 )
 from service.domain.ids import ApprovalId, IncidentId, PlanId, StepId, new_id
 from service.domain.incident import Incident, IncidentState
+from service.domain.looks import next_look
 from service.domain.plan import FINISHED, Effect, Plan, Step, StepState, limit_note
 from service.domain.requests import requested_entry
 from service.domain.timeline import Entry
@@ -98,7 +99,10 @@ def request(desk: Desk, incident_id: IncidentId, action: str, requester: str) ->
 def advance(desk: Desk, step_id: StepId) -> None:
     """After a step ended: let go what waited for it, plan the rotation when its addresses are known, note the times."""
     with desk.db.begin(on_disk=False) as uow:
-        incident = uow.incidents.lock_incident(uow.plans.step(step_id).incident_id)
+        ended = uow.plans.step(step_id)
+        incident = uow.incidents.lock_incident(ended.incident_id)
+        if ended.state is StepState.DONE and desk.actions[ended.action].on_chain:
+            uow.attention.set_timer(*next_look(ended, uow.now))
         steps = uow.plans.steps_of(incident.id)
         _unblock(uow, steps)
         _undo_undone(desk, uow, steps)
@@ -308,7 +312,10 @@ def _unblock(uow: UnitOfWork, steps: Sequence[Step]) -> None:
         if ended is not None:
             reason = f"{ended.action} on {ended.target.value} comes first and was not done: {ended.reason}"
             by_id[step.id] = uow.plans.move(step.id, StepState.REFUSED, reason=reason)
-            uow.record(_plain(uow, step, "step.refused", f"Not done: {step.action}: {reason}"), _failed(step))
+            uow.record(
+                _plain(uow, step, "step.refused", f"Not done: {step.action}: {reason}"),
+                StepFailed(step.id, step.incident_id),
+            )
         elif all(one.state is StepState.DONE for one in before):
             _let_go(uow, step)
 
@@ -376,10 +383,6 @@ def _contained(steps: Sequence[Step]) -> bool:
     held = [s for s in counted if s.state in {StepState.DONE, StepState.UNDONE}]
     impossible = [s for s in counted if s.state is StepState.REFUSED and _tightens(s) and s.approval_id is None]
     return bool(held) and len(held) + len(impossible) == len(counted)
-
-
-def _failed(step: Step) -> StepFailed:
-    return StepFailed(step.id, step.incident_id)
 
 
 def _entry(desk: Desk, uow: UnitOfWork, step: Step, kind: str, sentence: str) -> Entry:

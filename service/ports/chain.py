@@ -59,6 +59,10 @@ class EvmChain(Protocol):
 class ContractChain(EvmChain, Protocol):
     """A chain whose contracts can be read. Every query raises UnavailableError as the others do."""
 
+    def final(self) -> "ContractChain":
+        """Return the same chain as it is at its newest final block: what is there stays. Raises UnavailableError."""
+        ...
+
     def call(self, to: str, data: bytes) -> bytes:
         """Return what a view function answers now."""
         ...

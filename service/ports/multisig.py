@@ -18,6 +18,10 @@ from service.domain.safe_queue import Claim, Waiting
 class MultisigControl(Protocol):
     """The multisigs of registered accounts, on every chain on which they have an address."""
 
+    def final(self) -> "MultisigControl":
+        """Return the same multisigs as their chains' newest final blocks show them: for questions only."""
+        ...
+
     def lock(self, account: AccountId) -> Receipt:
         """Let nothing leave it: install the guard where the vault's owners can, then trip it."""
         ...

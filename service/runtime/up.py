@@ -44,6 +44,7 @@ CHAINS: Final = "PORTCULLIS_CHAINS"
 GUARD_RECOVERY: Final = "PORTCULLIS_GUARD_RECOVERY"
 """For the key worker alone."""
 SAFE_SERVICES: Final = "PORTCULLIS_SAFE_SERVICES"
+FINALITY: Final = "PORTCULLIS_FINALITY"
 """For the key worker alone, as the chains' endpoints."""
 Say = Callable[[str], None]
 
@@ -190,7 +191,7 @@ def environment_of(prepared: Prepared, kind: ProcessKind) -> dict[str, str]:
             "PORTCULLIS_LISTEN_HOST": prepared.listen.host,
             "PORTCULLIS_LISTEN_PORT": str(prepared.listen.port),
         }
-    told = {KEYS: (CHAINS, GUARD_RECOVERY, SAFE_SERVICES), CONTAINMENT: (CHAINS,)}.get(kind, ())
+    told = {KEYS: (CHAINS, FINALITY, GUARD_RECOVERY, SAFE_SERVICES), CONTAINMENT: (CHAINS,)}.get(kind, ())
     values |= {name: os.environ[name] for name in told if name in os.environ}
     return base_environment(layout, kind.name) | values
 

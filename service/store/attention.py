@@ -19,6 +19,7 @@ from service.domain.attention import (
 )
 from service.domain.errors import NotFoundError
 from service.domain.ids import IncidentId, MessageId, new_id
+from service.domain.looks import LOOK
 from service.store.tables.approval import mandates
 from service.store.tables.attention import escalations, messages, reviews, timers
 from service.store.tables.proof import timeline
@@ -106,10 +107,17 @@ class AttentionRepository:
         return None if row is None else _timer_of(row)
 
     def due_timers(self, limit: int) -> Sequence[str]:
-        """List due timers."""
+        """See the port."""
+        return self._due(~timers.c.kind.startswith(LOOK), limit)
+
+    def due_looks(self, limit: int) -> Sequence[str]:
+        """See the port."""
+        return self._due(timers.c.kind.startswith(LOOK), limit)
+
+    def _due(self, which: ColumnElement[bool], limit: int) -> Sequence[str]:
         waiting = and_(timers.c.fired_at.is_(None), timers.c.cancelled_at.is_(None), timers.c.due_at <= self._now)
         return (
-            self._connection.execute(select(timers.c.id).where(waiting).order_by(timers.c.due_at).limit(limit))
+            self._connection.execute(select(timers.c.id).where(waiting, which).order_by(timers.c.due_at).limit(limit))
             .scalars()
             .all()
         )

@@ -195,6 +195,13 @@ class PlanRepository:
         changed = self._connection.execute(update(steps).where(steps.c.id == step_id).values(**values).returning(steps))
         return step_of(changed.mappings().one())
 
+    def do_again(self, step_id: StepId) -> Step:
+        """See the port."""
+        _judge(step_id, self._step_for_update(step_id).state, StepState.RUNNING)
+        values = {"state": StepState.RUNNING.value, "due_at": self._now, "deadline_at": None, "finished_at": None}
+        changed = self._connection.execute(update(steps).where(steps.c.id == step_id).values(**values).returning(steps))
+        return step_of(changed.mappings().one())
+
     def take_unknown(self, step_id: StepId) -> Step:
         """See the port."""
         require_unknown(self._step_for_update(step_id))

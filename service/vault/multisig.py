@@ -49,6 +49,15 @@ class Multisigs:
     services: Mapping[str, SafeService] = field(default_factory=dict)
     """Safe transaction services by CAIP-2 chain."""
 
+    def final(self) -> "Multisigs":
+        """Return the same as the newest final blocks show them."""
+
+        def guardian(chain: str) -> Guardian:
+            found = self.guardian(chain)
+            return replace(found, chain=found.chain.final())
+
+        return replace(self, guardian=guardian)
+
     def lock(self, account: AccountId) -> Receipt:
         """Let nothing leave the account's Safes."""
         done = self._at_each(account, lambda one: (one.address, _lock_one(one), one.read().handler))

@@ -28,7 +28,11 @@ class AttentionStore(Protocol):
         ...
 
     def due_timers(self, limit: int) -> Sequence[str]:
-        """Ids of timers that are due, earliest first."""
+        """Ids of timers that are due, earliest first; looks at chains are told apart."""
+        ...
+
+    def due_looks(self, limit: int) -> Sequence[str]:
+        """Ids of timers of looks at chains that are due, earliest first."""
         ...
 
     def reachable(self) -> Sequence[Reachable]:

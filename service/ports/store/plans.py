@@ -113,6 +113,10 @@ class PlanStore(Protocol):
         """
         ...
 
+    def do_again(self, step_id: StepId) -> Step:
+        """Let a step that was done run again: what it did is gone. Raises ConflictError for any other."""
+        ...
+
     def take_unknown(self, step_id: StepId) -> Step:
         """Take a step in `unknown` from whoever asks about it and return it with the fence to write with.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from service.chain.evm import JsonRpcChain
+from service.chain.evm import DEPTH, JsonRpcChain
 from service.domain.errors import RefusedByOtherSideError, UnavailableError, UnknownOutcomeError
 from service.domain.evm import MAX_FEE, transaction_hash
 
@@ -159,3 +159,54 @@ def test_what_are_no_bytes_is_not_taken_for_them(result: object) -> None:
         client.code("0xab")
     with pytest.raises(UnavailableError):
         client.storage("0xab", b"")
+
+
+def node(height: int, **tags: object) -> tuple[Handler, list[tuple[str, object]]]:
+    """A node at a height that knows these block tags; returns it with the blocks that balances were asked at."""
+    asked: list[tuple[str, object]] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        call = json.loads(request.content)
+        if call["method"] == "eth_blockNumber":
+            return httpx.Response(200, json={"result": hex(height)})
+        if call["method"] == "eth_getBlockByNumber":
+            tag = call["params"][0]
+            if tag not in tags:
+                return httpx.Response(200, json={"error": {"message": "invalid block tag"}})
+            return httpx.Response(200, json={"result": tags[tag]})
+        asked.append((call["method"], call["params"][-1]))
+        return httpx.Response(200, json={"result": "0x10"})
+
+    return handle, asked
+
+
+@pytest.mark.parametrize(
+    ("finality", "tags", "block"),
+    [
+        ("finalized", {"finalized": {"number": "0x3c"}}, "0x3c"),
+        ("safe", {"safe": {"number": "0x50"}, "finalized": {"number": "0x3c"}}, "0x50"),
+        ("finalized", {}, hex(100 - DEPTH)),
+        ("finalized", {"finalized": None}, hex(100 - DEPTH)),
+        (20, {"finalized": {"number": "0x3c"}}, "0x50"),
+        (200, {}, "0x0"),
+    ],
+)
+def test_what_is_final_is_asked_at_the_chain_s_own_tag_or_so_many_blocks_deep(
+    finality: str | int, tags: dict[str, object], block: str
+) -> None:
+    handler, asked = node(100, **tags)
+    client = chain(handler)
+    client._finality = finality
+    view = client.final()
+    view.balance("0xab")
+    view.mined_nonce("0xab")
+    view.code("0xab")
+    client.balance("0xab")
+    assert [at for _, at in asked] == [block, block, block, "latest"]
+
+
+@pytest.mark.parametrize("wrong", ["soon", {}, {"number": 7}, {"number": "0xzz"}])
+def test_a_final_block_of_another_form_is_no_answer(wrong: object) -> None:
+    handler, _ = node(100, finalized=wrong)
+    with pytest.raises(UnavailableError):
+        chain(handler).final()

@@ -43,6 +43,7 @@ def test_a_step_of_the_keys_lane_goes_to_the_key_worker_alone() -> None:
         "keys.step",
         "keys.provision",
         "keys.destroy_due",
+        "keys.look",
         "keys.refresh",
     }
 
