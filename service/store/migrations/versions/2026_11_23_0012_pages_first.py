@@ -1,12 +1,12 @@
 """Which messages are pages, and how many pages went before one that is none.
 
-Revision ID: 0015
+Revision ID: 0012
 """
 
 from alembic import op
 
-revision = "0015"
-down_revision = "0010"
+revision = "0012"
+down_revision = "0011"
 branch_labels = None
 depends_on = None
 
