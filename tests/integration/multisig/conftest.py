@@ -21,6 +21,7 @@ from service.chain.guard import guard_code
 from service.domain.ids import AccountId
 from service.domain.safe import ZERO, packed
 from service.store.tables.keys import accounts
+from service.vault import hot
 from service.vault.guardian import Guardian
 from service.vault.multisig import Multisigs
 from tests.integration.hsm.tokens import set_up
@@ -47,7 +48,7 @@ class SafeHouse:
 
     @property
     def multisigs(self) -> Multisigs:
-        return Multisigs(self.house.parts, lambda _: replace(self.guardian, until=time.monotonic() + 120))
+        return Multisigs(self.house.parts, lambda _: replace(self.guardian, until=time.monotonic() + 300))
 
     @property
     def spare(self) -> str:
@@ -77,6 +78,13 @@ class SafeHouse:
         key = self.house.parts.keys_of(self.owners[number])[0]
         found = self.house.parts.token.sign(KeyRef(key.wallet_id, DerivationPath.parse(key.path)), digest)
         return packed(found.r, found.s, found.v)
+
+
+@pytest.fixture(autouse=True)
+def slow_chains_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that stands still makes no chain late."""
+    monkeypatch.setattr(hot, "PATIENCE_S", 300.0)
+    monkeypatch.setattr(hot, "SENDING_S", 300.0)
 
 
 @pytest.fixture(scope="session")
