@@ -20,7 +20,7 @@ from tests.support.response import CONTAINMENT, FakeChannel, deliver_all, equip,
 @pytest.fixture(autouse=True)
 def one_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """However slow the machine is, whoever sends goes on with all that waits."""
-    monkeypatch.setattr(notify, "LONGEST_RUN_S", 1e6)
+    monkeypatch.setattr(delivery, "LONGEST_RUN_S", 1e6)
 
 
 @pytest.fixture
