@@ -38,6 +38,7 @@ def _page(uow: UnitOfWork, person: Reachable, note: str, text: tuple[str, str]) 
             state=MessageState.QUEUED,
             idempotency_key=f"{note}:{person.person_id}:{channel}:{recipient}",
             attempt=0,
+            page=True,
         )
         if uow.attention.add_message(message):
             sentence = f"Page to {person.person_id} over {channel}: {text[0]}"

@@ -2,17 +2,17 @@
 
 Rules: one delivery of a channel at a time, and `MOST_AT_ONCE` in all, so that channels that hang leave one child of a
 worker for everything else. Whichever message a worker was called for, what goes next over its channel is the page of the
-most severe incident, the oldest first, then everything else, the oldest first; but `MOST_PASSED` pages at most go before
-the one that waits longest, so a burst of them delays the rest and never stops it. A channel that failed is tried by one
-message at a time with the pauses of `domain/line.py`, and the others wait without using up a try. Whoever counts holds a
-lock: two workers never see the same free place. Workers' clocks may be `CLOCKS_APART`; what lies further ahead than that
-and than anybody writes was written by a clock that was wrong, and holds nothing up.
+most severe incident, the oldest first, then everything else, the oldest first; but `MOST_PASSED` at most go before the
+one that waits longest, page or not, so a burst of more urgent ones delays the rest and never stops it. A channel that
+failed is tried by one message at a time with the pauses of `domain/line.py`, and the others wait without using up a try.
+Whoever counts holds a lock: two workers never see the same free place. Workers' clocks may be `CLOCKS_APART`; what lies
+further ahead than that and than anybody writes was written by a clock that was wrong, and holds nothing up.
 """
 
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, case, func, or_, select, text, update
 
 from service.domain.attention import Message, MessageState
 from service.domain.ids import ConnectionId, MessageId
@@ -29,7 +29,7 @@ AGAIN: Final = timedelta(seconds=1)
 LONGEST: Final = timedelta(seconds=25)
 """A delivery that takes longer no longer counts: its worker is gone, or its service is slower than our patience."""
 MOST_PASSED: Final = 9
-"""How many pages go before one other message: one in ten is none, however many pages wait."""
+"""How many go before the one that waits longest: one in ten goes by age alone, however many pages wait."""
 
 
 class DeliveryRepository:
@@ -93,21 +93,21 @@ class DeliveryRepository:
 
     def _next(self, channel: str, owner: str, lease: timedelta) -> Message | None:
         """Lease what goes next over a free channel."""
-        page, other = self._first(channel, page=True), self._first(channel, page=False)
-        if page is None or (other is not None and other.passed >= MOST_PASSED):
-            return None if other is None else self._lease(MessageId(other.id), owner, lease)
-        if other is not None:
-            passed = update(messages).where(messages.c.id == other.id).values(passed=messages.c.passed + 1)
-            self._connection.execute(passed)
-        return self._lease(MessageId(page.id), owner, lease)
+        urgent, oldest = self._first(channel, *_BY_URGENCY), self._first(channel)
+        if urgent is None or oldest is None:
+            return None
+        if urgent.id == oldest.id or oldest.passed >= MOST_PASSED:
+            return self._lease(MessageId(oldest.id), owner, lease)
+        passed = update(messages).where(messages.c.id == oldest.id).values(passed=messages.c.passed + 1)
+        self._connection.execute(passed)
+        return self._lease(MessageId(urgent.id), owner, lease)
 
-    def _first(self, channel: str, *, page: bool) -> Row[Any, Any] | None:
-        severe = (_SEVERITY.desc(),) if page else ()
+    def _first(self, channel: str, *order: ColumnElement[Any]) -> Row[Any, Any] | None:
         query = (
             select(messages.c.id, messages.c.passed)
             .join(incidents, incidents.c.id == messages.c.incident_id, isouter=True)
-            .where(messages.c.channel == channel, messages.c.page.is_(page), self._waits(self._now + AGAIN))
-            .order_by(*severe, messages.c.created_at, messages.c.id)
+            .where(messages.c.channel == channel, self._waits(self._now + AGAIN))
+            .order_by(*order, messages.c.created_at, messages.c.id)
             .limit(1)
         )
         return self._connection.execute(query).first()
@@ -129,6 +129,7 @@ class DeliveryRepository:
 
 _SEVERITY: Final = func.coalesce(incidents.c.severity, 0)
 """Of a page's incident as it is now; what belongs to none comes after."""
+_BY_URGENCY: Final = (messages.c.page.desc(), case((messages.c.page, _SEVERITY), else_=0).desc())
 
 
 def _key(channel: str) -> ConnectionId:

@@ -54,7 +54,7 @@ messages = Table(
     when("created_at", nullable=False),
     when("sent_at"),
     Column("page", Boolean, nullable=False, server_default=text("false")),
-    Column("passed", Integer, nullable=False, server_default="0"),  # pages that went before it while it was due
+    Column("passed", Integer, nullable=False, server_default="0"),  # others that went before it while it was the oldest
     Index("ix_messages_due", "due_at", postgresql_where=text("state IN ('queued','sending')")),
 )
 

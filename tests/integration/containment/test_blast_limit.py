@@ -162,7 +162,7 @@ def test_when_the_guardian_s_hour_is_used_up_everyone_on_call_is_paged_once_and_
     with scene.db.begin() as uow:
         sent = uow.connection.execute(select(messages)).all()
     assert sorted(m.recipient for m in sent) == sorted(f"pager of {person}" for person in ON_CALL)
-    assert all(chain in m.subject for m in sent)
+    assert all(chain in m.subject and m.page for m in sent)
     assert jobs_of("guardian_spent", {"chain": chain, "hour": hour}) == ("escalate.guardian",)
 
 

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import update
 
 from service.domain.errors import RefusedByOtherSideError, UnavailableError
 from service.domain.ids import IncidentId, MessageId, new_id
@@ -12,6 +13,7 @@ from service.flow.notify import delivery
 from service.flow.notify.delivery import LEASE
 from service.store.deliveries import LONGEST, MOST_AT_ONCE, MOST_PASSED
 from service.store.tables.attention import messages
+from service.store.tables.incident import incidents
 from tests.support.authority import House
 from tests.support.incidents import add_incident
 from tests.support.response import CONTAINMENT, FakeChannel, deliver_all, equip, fake_channels, rows, superuser_do
@@ -87,8 +89,11 @@ def test_pages_go_before_everything_else_and_the_most_severe_first(ready: House,
     assert told == [*critical, *high, *medium, *nowhere, *[str(incident)] * 4]
 
 
-def test_a_burst_of_pages_delays_the_rest_and_never_stops_it(ready: House, incident: IncidentId) -> None:
-    queued(ready, incident, "page", 2)
+@pytest.mark.parametrize("page", [False, True], ids=["no page", "a less severe incident's"])
+def test_a_burst_of_pages_delays_the_rest_and_never_stops_it(ready: House, incident: IncidentId, *, page: bool) -> None:
+    with ready.databases["superuser"].begin() as uow:
+        uow.connection.execute(update(incidents).where(incidents.c.id == incident).values(severity=Severity.MEDIUM.value))
+    queued(ready, incident, "page", 2, page=page)
     critical = pages(ready, Severity.CRITICAL, 2 * MOST_PASSED + 3)[0]
     first = rows(ready, messages, incident_id=critical)[0].id
     told = sent(ready, fake_channels(), MessageId(first))

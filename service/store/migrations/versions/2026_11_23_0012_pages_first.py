@@ -1,4 +1,4 @@
-"""Which messages are pages, and how many pages went before one that is none.
+"""Which messages are pages, and how many went before the one that waits longest.
 
 Revision ID: 0012
 """
