@@ -134,7 +134,7 @@ async def running(
     intake = Intake(store, keeper, SystemClock())
     connections = Connections(lambda name: load_connection(store.pool, name), lambda sealed, _aad: sealed, PLATFORMS)
     app = IntakeApp(
-        connections, intake.submit, Gate(intake.submit, store, SystemClock()), tokens(connection), signer, SystemClock()
+        connections, intake, Gate(intake.submit, store, SystemClock()), tokens(connection), signer, SystemClock()
     )
     task = asyncio.create_task(intake.run())
     client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
