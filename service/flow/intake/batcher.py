@@ -237,7 +237,8 @@ class Intake:
     async def _write(self, turn: IntakeTurn, scored: Scored) -> None:
         """Write a batch, and look ahead meanwhile."""
         self._being_written = len(scored.answers)
-        self._looking = asyncio.create_task(self._look_ahead(turn, scored))
+        if self._looking is None or self._looking.done():  # two at once could each take a next batch
+            self._looking = asyncio.create_task(self._look_ahead(turn, scored))
         try:
             await turn.write(scored.writes)
         except BaseException:
