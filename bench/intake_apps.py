@@ -52,6 +52,7 @@ from service.domain.wire import WireActivity
 from service.flow.gate import Gate
 from service.flow.intake.batcher import Intake
 from service.flow.intake.keeper import EngineKeeper
+from service.flow.intake.waiting import Settle
 from service.serving import settle_down
 from service.store.connections import load_connection
 from service.store.intake import PostgresIntakeStore, PostgresTurn, connect
@@ -140,8 +141,8 @@ class _Later:
     def __init__(self, state: Mapping[str, Any]) -> None:
         self._state = state
 
-    def take_plain(self, request: PlainRequest, client: str, trace_id: str) -> asyncio.Future[Outcome] | None:
-        return cast("IntakeApp", self._state["intake"]).take_plain(request, client, trace_id)
+    def take_plain(self, request: PlainRequest, client: str, trace_id: str, settle: Settle) -> bool:
+        return cast("IntakeApp", self._state["intake"]).take_plain(request, client, trace_id, settle)
 
 
 def ours() -> Served:
@@ -165,7 +166,7 @@ def ours() -> Served:
         )
         app = IntakeApp(
             connections,
-            intake.submit,
+            intake,
             Gate(intake.submit, store, clock),
             Authenticator({TOKEN_ID: token()}.get),
             sign,

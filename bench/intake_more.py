@@ -138,13 +138,24 @@ def measure_doors(place: Place, seconds: float) -> None:
             tell(f"co-signer callbacks at 500/s, {name}", answered, seconds)
 
 
+def segments_made(place: Place) -> int:
+    """How many segments of its log PostgreSQL has made because none was left to be used again; each one is a pause."""
+    with psycopg.connect(place.database) as connection:
+        query = "SELECT coalesce(sum(fsyncs), 0) FROM pg_stat_io WHERE object = 'wal' AND context = 'init'"
+        row = connection.execute(query).fetchone()
+    return 0 if row is None else int(row[0])
+
+
 def measure_pauses(place: Place, seconds: float) -> None:
     """Print the longest pauses of a long run."""
     with serving("ours", place, socket_name="long") as (socket, _, told):
         prepared = webhooks(10_000_000, prefix="long-")
         first = uvloop.run(closed_loop(socket, WARM_UP_S, prepared, CONNECTIONS))
+        before = segments_made(place)
         load = uvloop.run(closed_loop(socket, seconds, prepared, CONNECTIONS))
+        made = segments_made(place) - before
     tell(f"webhooks, {seconds:.0f} s", load, seconds)
+    print(f"  segments that PostgreSQL's log grew by while commits waited: {made}")
     print(f"  longest time without any answer right after the start {first.longest_gap_s * 1000:.0f} ms")
     stall, work = told["longest stall"] * 1000, told["longest work"] * 1000
     print(f"  longest stall of the event loop {stall:.0f} ms; longest of this process's own work {work:.0f} ms")

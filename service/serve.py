@@ -135,7 +135,7 @@ def _application(
     platforms = declarations("service.custody", "PLATFORM", PlatformDeclaration)
     taking = IntakeApp(
         Connections(partial(load_connection, store.pool), opened.gate.secrets.unseal, platforms),
-        intake.submit,
+        intake,
         Gate(intake.submit, store, opened.clock),
         authenticator,
         opened.gate.sign,

@@ -10,7 +10,7 @@ leave the connection's webhooks and questions their part.
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -29,26 +29,56 @@ from service.domain.ids import ActivityId, ConnectionId, new_id
 from service.domain.intake import Item, Mode, Outcome
 from service.domain.quorum import Role
 from service.domain.wire import MAX_BODY_BYTES, check_event_id, parse_wire, to_activity
+from service.flow.intake.batcher import Intake
 from service.ports.clock import Clock
 
 UNDER_WAY: Final = 512
 """Two batches: one is parsed while the other is committed."""
 MAX_UNREAD_BYTES: Final = 32 * 1024 * 1024
 
+_ENCODER: Final = msgspec.json.Encoder()
 _BREATH_S: Final = 0.02
 """A request over its connection's rate waits at least so long: then there is room for many lines at once."""
 
 T = TypeVar("T")
-Submit = Callable[[Item], "asyncio.Future[Outcome]"]
 
 
-@dataclass(slots=True)
 class _Line:
-    """One line under way: what answers it, or its id and the outcome to come."""
+    """One line under way: its id, and what became of it once that is there."""
 
-    answer: bytes = b""
-    told: str | None = None
-    outcome: "asyncio.Future[Outcome] | None" = None
+    __slots__ = ("_bell", "outcome", "told")
+
+    def __init__(self, bell: asyncio.Event, told: str | None = None, outcome: PortcullisError | None = None) -> None:
+        self._bell = bell
+        self.told = told
+        self.outcome: Outcome | PortcullisError | None = outcome
+
+    def settle(self, outcome: Outcome | PortcullisError) -> None:
+        """Note what became of it, and wake who waits for that."""
+        self.outcome = outcome
+        self._bell.set()
+
+
+class _UnderWay:
+    """The lines under way, in order. `bell` rings when one of them was settled, or something else may go on."""
+
+    def __init__(self) -> None:
+        self.lines: deque[_Line] = deque()
+        self.bell = asyncio.Event()
+
+    def ready(self) -> bytes:
+        """Take the answers that are ready from the front, in order."""
+        found: list[bytes] = []
+        while self.lines and (outcome := self.lines[0].outcome) is not None:
+            found.append(_answered(self.lines.popleft().told, outcome))
+        return b"".join(found)
+
+    async def oldest(self) -> bytes:
+        """Wait for the oldest line's answer; return it and all that are ready behind it."""
+        while not (ready := self.ready()):
+            self.bell.clear()
+            await self.bell.wait()
+        return ready
 
 
 async def ingest_principal(authenticator: Authenticator, scope: Scope) -> Principal:
@@ -64,8 +94,8 @@ async def ingest_principal(authenticator: Authenticator, scope: Scope) -> Princi
 class Batches:
     """Takes NDJSON requests."""
 
-    def __init__(self, submit: Submit, connections: Connections, authenticator: Authenticator, clock: Clock) -> None:
-        self._submit = submit
+    def __init__(self, intake: Intake, connections: Connections, authenticator: Authenticator, clock: Clock) -> None:
+        self._intake = intake
         self._connections = connections
         self._authenticator = authenticator
         self._clock = clock
@@ -85,23 +115,19 @@ class Batches:
             await writer.close()
 
     async def _lines(self, sender: "_Sender", receive: Receive, writer: "_Writer") -> None:
-        under_way: deque[_Line] = deque()
-        try:
-            async with aclosing(split_lines(receive)) as chunks:
-                while lines := await _beside(_next(chunks), under_way, writer):
-                    for line in lines:
-                        while len(under_way) >= UNDER_WAY:
-                            await writer.put(await _oldest(under_way))
-                        while wait_s := sender.bucket.wait_s():
-                            await _beside(asyncio.sleep(max(wait_s, _BREATH_S)), under_way, writer)
-                        under_way.append(self._taken(sender, line))
-            while under_way:
-                await writer.put(await _oldest(under_way))
-        finally:
-            for left in under_way:
-                _forget(left)
+        under_way = _UnderWay()
+        async with aclosing(split_lines(receive)) as chunks:
+            while lines := await _beside(_next(chunks), under_way, writer):
+                for line in lines:
+                    while len(under_way.lines) >= UNDER_WAY:
+                        await writer.put(await under_way.oldest())
+                    while wait_s := sender.bucket.wait_s():
+                        await _beside(asyncio.sleep(max(wait_s, _BREATH_S)), under_way, writer)
+                    under_way.lines.append(self._taken(sender, line, under_way.bell))
+        while under_way.lines:
+            await writer.put(await under_way.oldest())
 
-    def _taken(self, sender: "_Sender", line: bytes | None) -> _Line:
+    def _taken(self, sender: "_Sender", line: bytes | None, bell: asyncio.Event) -> _Line:
         told = None
         try:
             if line is None:
@@ -117,9 +143,11 @@ class Batches:
                 raw=line,
                 activity=to_activity(wire, sender.connection, told),
             )
-            return _Line(told=told, outcome=self._submit(Item(received, sender.mode, trace_id=sender.trace_id)))
+            taken = _Line(bell, told)
+            self._intake.take(Item(received, sender.mode, trace_id=sender.trace_id), taken.settle)
         except PortcullisError as error:
-            return _Line(_refused(told, error))
+            return _Line(bell, told, error)
+        return taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,17 +160,18 @@ class _Sender:
     bucket: Bucket
 
 
-async def _beside(coming: Coroutine[Any, Any, T], under_way: deque[_Line], writer: "_Writer") -> T:
+async def _beside(coming: Coroutine[Any, Any, T], under_way: _UnderWay, writer: "_Writer") -> T:
     """Wait for what is coming and send the answers that become ready meanwhile."""
     task = asyncio.ensure_future(coming)
+    task.add_done_callback(lambda _: under_way.bell.set())
     try:
         while True:
-            if ready := _ready(under_way):
+            under_way.bell.clear()
+            if ready := under_way.ready():
                 await writer.put(ready)
             if task.done():
                 return task.result()
-            oldest = under_way[0].outcome if under_way else None
-            await asyncio.wait((task,) if oldest is None else (task, oldest), return_when=asyncio.FIRST_COMPLETED)
+            await under_way.bell.wait()
     finally:
         if not task.done():
             task.cancel()
@@ -156,41 +185,14 @@ async def _next(chunks: AsyncGenerator[list[bytes | None], None]) -> list[bytes 
     return []
 
 
-async def _oldest(under_way: deque[_Line]) -> bytes:
-    """Wait for the oldest line's answer; return it and all that are ready behind it."""
-    waited_for = under_way[0].outcome
-    if waited_for is not None and not waited_for.done():
-        await asyncio.wait((waited_for,))
-    return _ready(under_way)
-
-
-def _ready(under_way: deque[_Line]) -> bytes:
-    """Take the answers that are ready from the front, in order."""
-    found: list[bytes] = []
-    while under_way and (under_way[0].outcome is None or under_way[0].outcome.done()):
-        found.append(_answered(under_way.popleft()))
-    return b"".join(found)
-
-
-def _answered(line: _Line) -> bytes:
-    if line.outcome is None:
-        return line.answer
-    try:
-        outcome = line.outcome.result()
-    except PortcullisError as error:
-        return _refused(line.told, error)
-    answer = {"id": line.told, "status": outcome.status, "activity_id": outcome.activity_id}
-    return msgspec.json.encode(answer) + b"\n"
+def _answered(told: str | None, outcome: Outcome | PortcullisError) -> bytes:
+    if isinstance(outcome, PortcullisError):
+        return _refused(told, outcome)
+    return _ENCODER.encode({"id": told, "status": outcome.status, "activity_id": outcome.activity_id}) + b"\n"
 
 
 def _refused(told: str | None, error: PortcullisError) -> bytes:
-    return msgspec.json.encode({"id": told, "status": "refused", "problem": details(error)}) + b"\n"
-
-
-def _forget(line: _Line) -> None:
-    """Nobody will read this outcome: what was taken is stored all the same."""
-    if line.outcome is not None:
-        line.outcome.add_done_callback(lambda outcome: outcome.cancelled() or outcome.exception())
+    return _ENCODER.encode({"id": told, "status": "refused", "problem": details(error)}) + b"\n"
 
 
 class _Writer:

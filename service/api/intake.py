@@ -8,7 +8,6 @@ deliveries, lines and questions count against a connection's rate, and nothing e
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -37,6 +36,8 @@ from service.domain.ids import ActivityId, new_id
 from service.domain.intake import Item, Outcome
 from service.domain.wire import MAX_BODY_BYTES
 from service.flow.gate import Gate
+from service.flow.intake.batcher import Intake
+from service.flow.intake.waiting import Settle
 from service.ports.clock import Clock
 from service.ports.custody import Delivery
 from service.ports.gate import Signer
@@ -47,7 +48,6 @@ ACTIVITIES: Final = "/v1/activities"
 DECISIONS: Final = "/v1/decisions"
 
 _ENCODER: Final = msgspec.json.Encoder()
-Submit = Callable[[Item], "asyncio.Future[Outcome]"]
 
 
 class MethodError(PortcullisError):
@@ -62,16 +62,16 @@ class IntakeApp:
     def __init__(
         self,
         connections: Connections,
-        submit: Submit,
+        intake: Intake,
         gate: Gate,
         authenticator: Authenticator,
         signer: Signer,
         clock: Clock,
     ) -> None:
         self._connections = connections
-        self._submit = submit
+        self._intake = intake
         self._clock = clock
-        self._batches = Batches(submit, connections, authenticator, clock)
+        self._batches = Batches(intake, connections, authenticator, clock)
         self._senders = Senders()
         self._doors = Doors(connections, gate, authenticator, signer, self._senders)
 
@@ -104,20 +104,21 @@ class IntakeApp:
         else:
             raise NotFoundError("there is nothing here")
 
-    def take_plain(self, request: PlainRequest, client: str, trace_id: str) -> "asyncio.Future[Outcome] | None":
+    def take_plain(self, request: PlainRequest, client: str, trace_id: str, settle: Settle) -> bool:
         """Take a webhook at once; see `quick.Taker`."""
         connection = self._connections.opened(request.name)
         if connection is None:
-            return None
+            return False
         client = counted_by(client) if client else ""
         self._senders.admit(connection, client)
         now_s = time.time()
         with self._senders.verifying(connection, client) as verifying:
             if connection.receiver.prepare(request.headers, now_s=now_s) is not None:
                 verifying.put_off()
-                return None
+                return False
             delivery = connection.receiver.receive(request.headers, request.body, now_s=now_s)
-        return self._submit(Item(self._received(connection, delivery, request.body), trace_id=trace_id))
+        self._intake.take(Item(self._received(connection, delivery, request.body), trace_id=trace_id), settle)
+        return True
 
     @staticmethod
     def answer_to(outcome: Outcome) -> bytes:
@@ -136,7 +137,7 @@ class IntakeApp:
             if fetch is not None:
                 await asyncio.to_thread(fetch)
             delivery = connection.receiver.receive(headers, body, now_s=now_s)
-        outcome = await self._submit(Item(self._received(connection, delivery, body), trace_id=trace_id(scope)))
+        outcome = await self._intake.submit(Item(self._received(connection, delivery, body), trace_id=trace_id(scope)))
         await answer(send, self.answer_to(outcome))
 
     def _received(self, connection: OpenConnection, delivery: Delivery, body: bytes) -> Received:

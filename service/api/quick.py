@@ -7,7 +7,6 @@ answers. While one is due what arrives is kept and reading stops, so that answer
 answers first and then closes. A connection on which nothing comes is closed in time.
 """
 
-from asyncio import Future
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, Protocol
 
@@ -18,17 +17,18 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from service.api.front import HEADERS, trace_id_of
 from service.api.plain import PlainRequest, plain_request
 from service.api.problems import problem_of
-from service.domain.errors import UnavailableError
+from service.domain.errors import PortcullisError
 from service.domain.intake import Outcome
+from service.flow.intake.waiting import Settle
 
 
 class Taker(Protocol):
     """Who takes webhooks."""
 
-    def take_plain(self, request: PlainRequest, client: str, trace_id: str) -> "Future[Outcome] | None":
-        """Verify and hand on; the future is what to answer. `client`: its address, or nothing.
+    def take_plain(self, request: PlainRequest, client: str, trace_id: str, settle: Settle) -> bool:
+        """Verify and hand on; `settle` is told later what to answer. `client`: its address, or nothing.
 
-        None, and nothing was done, when this cannot be done at once. Raises what the delivery is refused for.
+        False, and nothing was done, when this cannot be done at once. Raises what the delivery is refused for.
         """
         ...
 
@@ -41,7 +41,6 @@ class Taker(Protocol):
 _OK: Final = 200
 _GRAIN_S: Final = 0.01
 """Timers may come so much too early."""
-_STOPPING: Final = UnavailableError("the service is stopping: send it again", retry_after_s=5)
 
 
 class QuickProtocol(HttpToolsProtocol):
@@ -54,7 +53,8 @@ class QuickProtocol(HttpToolsProtocol):
         self._allowed = self.limit_concurrency is None and not self.access_log and not self.root_path
         self._within = False
         """The parser has the beginning of a message whose end has not come."""
-        self._due: Future[Outcome] | None = None
+        self._due = False
+        """An answer is to come."""
         self._kept = b""
         self._trace_id = ""
         self._last = False
@@ -62,7 +62,7 @@ class QuickProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take a webhook at once, or leave it to the parser."""
-        if self._due is not None:
+        if self._due:
             self._kept += data
             self.flow.pause_reading()
             return
@@ -90,15 +90,11 @@ class QuickProtocol(HttpToolsProtocol):
     def _taken(self, request: PlainRequest) -> bool:
         trace_id = self._trace_id = trace_id_of(request.headers.get(b"traceparent"))
         try:
-            due = self.taker.take_plain(request, self._client_of(request.headers), trace_id)
+            self._due = self.taker.take_plain(request, self._client_of(request.headers), trace_id, self._settled)
         except Exception as error:  # noqa: BLE001  every error becomes a problem, as in the ASGI application
             self._refuse(error)
             return True
-        if due is None:
-            return False
-        self._due = due
-        due.add_done_callback(self._settled)
-        return True
+        return self._due
 
     def _client_of(self, headers: Mapping[bytes, bytes]) -> str:
         """Return the client's address as uvicorn's own middleware tells it to the application."""
@@ -108,23 +104,22 @@ class QuickProtocol(HttpToolsProtocol):
             return self.app.trusted_hosts.get_trusted_client_address(forwarded.decode("ascii"))[0] or host or ""
         return host or ""
 
-    def _settled(self, due: "Future[Outcome]") -> None:
-        self._due = None
-        error = _STOPPING if due.cancelled() else due.exception()
+    def _settled(self, told: Outcome | PortcullisError) -> None:
+        self._due = False
         if self.transport.is_closing():
             return
-        if error is None:
-            self._answer(_OK, _PLAIN, self.taker.answer_to(due.result()))
+        if isinstance(told, PortcullisError):
+            self._refuse(told)
         else:
-            self._refuse(error)
+            self._answer(_OK, _PLAIN, self.taker.answer_to(told))
         if self._kept and not self.transport.is_closing():
             kept, self._kept = self._kept, b""
             self.flow.resume_reading()
             self.data_received(kept)
 
-    def _refuse(self, error: BaseException) -> None:
+    def _refuse(self, error: Exception) -> None:
         with structlog.contextvars.bound_contextvars(trace_id=self._trace_id):
-            problem = problem_of(error if isinstance(error, Exception) else _STOPPING)
+            problem = problem_of(error)
         self._answer(problem.status, _lines((*problem.headers, *HEADERS)), problem.body)
 
     def _answer(self, status: int, headers: bytes, body: bytes) -> None:
@@ -164,7 +159,7 @@ class QuickProtocol(HttpToolsProtocol):
     def timeout_keep_alive_handler(self) -> None:
         """Close what has been idle for long enough."""
         left = self._idle_since + self.timeout_keep_alive - self.loop.time()
-        if self._due is not None:
+        if self._due:
             self._look_in(self.timeout_keep_alive)
         elif left > _GRAIN_S:
             self._look_in(left)
@@ -173,10 +168,10 @@ class QuickProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Close, or answer what is due and then close."""
-        if self._due is None:
-            super().shutdown()
-        else:
+        if self._due:
             self._last = True
+        else:
+            super().shutdown()
 
 
 class _Heads:

@@ -41,23 +41,25 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 def observe(received: Received, peer_group: str | None, *, counts: bool) -> Observation:
     """Return what features may read of an activity. Raises rules.errors.ObservationError when out of range."""
     activity, signing = received.activity, received.activity.signing
-    here = activity.connection
+    here = f"{activity.connection}/"
+    account, actor, transaction = activity.account, activity.actor, activity.transaction
+    device, session = activity.device, activity.session
     return Observation(
         event_id=received.activity_id,
         kind=activity.kind,
         occurred_at_us=microseconds(activity.occurred_at),
         received_at_us=microseconds(received.received_at),
-        account=_within(here, activity.account),
-        actor=_within(here, activity.actor),
+        account=here + account if account else None,
+        actor=here + actor if actor else None,
         destination=activity.destination,
         destination_kind=activity.destination_kind,
         asset=activity.asset,
-        transaction=_within(here, activity.transaction),
+        transaction=here + transaction if transaction else None,
         country=activity.country,
         ip=activity.ip,
         asn=activity.asn,
-        device=_within(here, activity.device),
-        session=_within(here, activity.session),
+        device=here + device if device else None,
+        session=here + session if session else None,
         peer_group=peer_group,
         amount_usd=None if activity.amount_usd is None else float(activity.amount_usd),
         balance_usd=None if activity.balance_usd is None else float(activity.balance_usd),
@@ -87,13 +89,15 @@ def told_reasons(item: Item, changed: tuple[str, ...]) -> tuple[Reason, ...]:
 
     That is: what a transaction tells differently than before, why a question is doubted, what the bytes would do.
     """
+    signing = item.received.activity.signing
+    if not changed and item.doubt is None and signing is None:
+        return ()
     found = []
     if changed:
         what = ", ".join(changed)
         found.append(Reason(feature=CHANGED, observed=f"{what} differs", usual="as first told", share=0.0))
     if item.doubt is not None:
         found.append(Reason(feature=DOUBT, observed=item.doubt, usual="", share=0.0))
-    signing = item.received.activity.signing
     if signing is not None and signing.summary is not None:
         found.append(Reason(feature=SIGNS, observed=signing.summary, usual="", share=0.0))
     return tuple(found)

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from service.domain.activity import Activity, Family
+from service.domain.activity import KINDS, Activity, Family
 from service.domain.decode.evm import EvmTransaction
 from service.domain.ids import ActivityId
 from service.domain.intake import Item, TransactionState
@@ -20,7 +20,9 @@ from service.domain.intake import Item, TransactionState
 T = TypeVar("T")
 
 GIVEN_UP: Final = frozenset({"failed", "cancelled"})
-_SIGNING: Final = f"{Family.SIGNING.value}."
+_STATES: Final = {
+    kind: "requested" if kind.startswith(f"{Family.SIGNING.value}.") else kind.partition(".")[2] for kind in KINDS
+}
 _RANK: Final = ("requested", "approved", "signed", "broadcast", "failed", "cancelled", "confirmed")
 """Deliveries come in any order: a state only ever moves to the right."""
 _HOLDING: Final = frozenset({"account", "asset", "destination", "payload", "state"})
@@ -108,7 +110,7 @@ def gives_up(state: TransactionState, activity: Activity) -> bool:
 
 def state_of(activity: Activity) -> str:
     """Return the transaction state that an activity stands for."""
-    return "requested" if activity.kind.startswith(_SIGNING) else activity.kind.partition(".")[2]
+    return _STATES[activity.kind]
 
 
 def payload_digest(transaction: EvmTransaction) -> bytes:

@@ -28,6 +28,9 @@ from service.runtime.logs import open_log, tail
 MAJOR: Final = 18
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 30.0
+WAL_SEGMENT_MB: Final = 4
+"""Of a new data folder. Where no old segment is left to be used again, whoever commits fills a new one with zeros first,
+and everybody waits for that: of the 16 MB that PostgreSQL starts with, four times as long."""
 SHARED_BINARIES: Final = Path("/var/lib/portcullis")
 
 CONFIGURATION: Final = """\
@@ -39,7 +42,7 @@ shared_buffers = 32MB
 work_mem = 2MB
 maintenance_work_mem = 32MB
 max_wal_size = 256MB
-min_wal_size = 32MB
+min_wal_size = 128MB
 max_worker_processes = 2
 max_parallel_workers = 0
 max_parallel_workers_per_gather = 0
@@ -140,6 +143,7 @@ class EmbeddedPostgres:
         command = [
             *(str(binaries / "initdb"), "-D", str(place.data), "-U", "postgres", f"--pwfile={password_file}"),
             *("--auth-local=scram-sha-256", "--auth-host=reject", "--encoding=UTF8", "--locale=C"),
+            f"--wal-segsize={WAL_SEGMENT_MB}",
             *("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions"),
             *(() if place.durable else ("--no-sync",)),
         ]

@@ -98,7 +98,7 @@ def _row(row: ActivityRow) -> tuple[object, ...]:
     activity = received.activity
     units, usd, balance = activity.amount_base_units, activity.amount_usd, activity.balance_usd
     return (
-        received.activity_id, activity.connection, activity.event_id, received.body_digest, activity.kind, row.status.value,
+        received.activity_id, activity.connection, activity.event_id, received.body_digest, activity.kind, row.status,
         microseconds(activity.occurred_at), microseconds(received.received_at), activity.account, activity.actor,
         activity.transaction, activity.asset, activity.destination, None if units is None else str(units),
         None if usd is None else str(usd), None if balance is None else str(balance),

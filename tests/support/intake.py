@@ -156,7 +156,7 @@ async def _running(url: str, *, signer: Signer, connection: str, authorised: Aut
     intake = Intake(store, keeper, SystemClock())
     opened = Connections(lambda name: load_connection(store.pool, name), lambda sealed, _aad: sealed, PLATFORMS)
     app = IntakeApp(
-        opened, intake.submit, Gate(intake.submit, store, SystemClock()), tokens(connection), signer, SystemClock()
+        opened, intake, Gate(intake.submit, store, SystemClock()), tokens(connection), signer, SystemClock()
     )
     task = asyncio.create_task(intake.run())
     client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")

@@ -32,7 +32,7 @@ async def serve(socket: str, url: str) -> None:
     connections = Connections(lambda name: load_connection(store.pool, name), lambda sealed, _aad: sealed, PLATFORMS)
     app = IntakeApp(
         connections,
-        intake.submit,
+        intake,
         Gate(intake.submit, store, clock),
         tokens("std"),
         lambda message, key="": message,

@@ -26,6 +26,7 @@ import asyncio
 from collections.abc import Sequence
 from copy import copy
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -35,7 +36,7 @@ from service.domain.errors import ConfigurationError, PortcullisError, Unavailab
 from service.domain.intake import Item, Outcome
 from service.flow.intake.ahead import Following, Scored, asked_of, score
 from service.flow.intake.keeper import EngineKeeper
-from service.flow.intake.waiting import BUSY_RETRY_S, Halves, Queue, Waiting
+from service.flow.intake.waiting import BUSY_RETRY_S, Halves, Queue, Settle, Waiting
 from service.ports.clock import Clock
 from service.ports.store.intake import Facts, IntakeStore, IntakeTurn, Writes
 
@@ -77,12 +78,19 @@ class Intake:
         (nothing was stored), ConflictError (the same event id with another body; it was kept), ForbiddenError (history of a
         live account), InputError.
         """
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.take(item, partial(_settle, future))
+        return future
+
+    def take(self, item: Item, settle: Settle) -> None:
+        """Take one item as `submit` does; `settle` is told its outcome or error, later and once.
+
+        For the hot path: a future of its own costs an item several passages through the event loop.
+        """
         if self._ended:
             raise _stopping()
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        (self._waiting if item.question is None else self._questions).put(item, future)
+        (self._waiting if item.question is None else self._questions).put(item, settle)
         self._work.set()
-        return future
 
     async def run(self) -> None:
         """Commit batch after batch until cancelled; then refuse what still waits and store a last snapshot.
@@ -164,8 +172,7 @@ class Intake:
             self._keeper.forget()
             await self._take_apart(batch, error)
         else:
-            for (_, future), answer in zip(batch, answers, strict=True):
-                _settle(future, answer)
+            asyncio.get_running_loop().call_soon(_answer_all, batch, answers)  # the next batch is sent off first
         if self._looking is not None:
             await self._looking
             self._looking = None
@@ -177,11 +184,12 @@ class Intake:
             _answer(batch, UnavailableError("this event could not be scored; it was not stored", retry_after_s=60))
             return
         _log.error("intake.batch_failed", items=len(batch), error=type(error).__name__)
-        try:
-            for waiting in batch:
+        for at, waiting in enumerate(batch, start=1):
+            try:
                 await self._commit_all([waiting])
-        finally:
-            _answer(batch, _stopping())  # those that no transaction of their own answered: we were cancelled
+            except BaseException:
+                _answer(batch[at:], _stopping())
+                raise
 
     async def _commit(self, items: Sequence[Item], following: Following | None) -> Sequence[Outcome | PortcullisError]:
         for _ in range(TRIES):
@@ -229,7 +237,8 @@ class Intake:
     async def _write(self, turn: IntakeTurn, scored: Scored) -> None:
         """Write a batch, and look ahead meanwhile."""
         self._being_written = len(scored.answers)
-        self._looking = asyncio.create_task(self._look_ahead(turn, scored))
+        if self._looking is None or self._looking.done():  # two at once could each take a next batch
+            self._looking = asyncio.create_task(self._look_ahead(turn, scored))
         try:
             await turn.write(scored.writes)
         except BaseException:
@@ -330,8 +339,15 @@ def _stopping() -> UnavailableError:
 
 
 def _answer(batch: Sequence[Waiting], error: PortcullisError) -> None:
-    for _, future in batch:
-        _settle(future, copy(error))  # one for all would gather the traceback of everybody who waits
+    _answer_all(batch, [copy(error) for _ in batch])  # one for all would gather the traceback of everybody who waits
+
+
+def _answer_all(batch: Sequence[Waiting], answers: Sequence[Outcome | PortcullisError]) -> None:
+    for (item, settle), answer in zip(batch, answers, strict=True):
+        try:
+            settle(answer)
+        except Exception as error:  # noqa: BLE001  everybody else is still to be answered
+            _log.error("intake.not_answered", activity_id=item.received.activity_id, exc_info=error)
 
 
 def _settle(future: "asyncio.Future[Outcome]", answer: Outcome | PortcullisError) -> None:

@@ -1,11 +1,11 @@
 """What waits for intake: bounded over all and by connection, by items and by their bytes (D3)."""
 
-import asyncio
 import math
 from collections import Counter, deque
+from collections.abc import Callable
 from typing import Final
 
-from service.domain.errors import UnavailableError
+from service.domain.errors import PortcullisError, UnavailableError
 from service.domain.intake import Item, Outcome
 
 MAX_WAITING: Final = 4096
@@ -20,7 +20,9 @@ LEAST: Final = 16
 _FORGOTTEN: Final = 64
 """Batches after which most of a crowd that went away is forgotten."""
 
-Waiting = tuple[Item, "asyncio.Future[Outcome]"]
+Settle = Callable[[Outcome | PortcullisError], None]
+"""Is told once what became of an item."""
+Waiting = tuple[Item, Settle]
 """An item and whom to answer."""
 
 
@@ -53,7 +55,7 @@ class Queue:
         """Return how many items wait."""
         return len(self._items)
 
-    def put(self, item: Item, future: "asyncio.Future[Outcome]") -> None:
+    def put(self, item: Item, settle: Settle) -> None:
         """Let an item wait. Raises UnavailableError when too much waits, over all or of its connection."""
         name, size = item.received.activity.connection, len(item.received.raw)
         if len(self._items) >= MAX_WAITING or self._bytes + size > MAX_WAITING_BYTES:
@@ -64,7 +66,7 @@ class Queue:
             raise UnavailableError(
                 "too much of this connection is waiting: send it again in a moment", retry_after_s=BUSY_RETRY_S
             )
-        self._items.append((item, future))
+        self._items.append((item, settle))
         self._bytes += size
         self._count_of[name] += 1
         self._bytes_of[name] += size

@@ -1,7 +1,7 @@
 """The short cut for webhooks on a real server: the same answers, in order, and the parser for all that is unusual."""
 
 import asyncio
-from asyncio import Future, StreamReader, StreamWriter
+from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -14,9 +14,10 @@ from service.api.front import Front
 from service.api.plain import PlainRequest
 from service.api.quick import quick
 from service.api.raw import answer, read_body
-from service.domain.errors import UnauthenticatedError
+from service.domain.errors import PortcullisError, UnauthenticatedError, UnavailableError
 from service.domain.ids import ActivityId
 from service.domain.intake import Outcome, Status
+from service.flow.intake.waiting import Settle
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
@@ -25,28 +26,33 @@ class Taking:
     """Takes what it is told to, and answers when it is told to."""
 
     def __init__(self) -> None:
-        self.due: list[tuple[PlainRequest, str, Future[Outcome]]] = []
+        self.due: list[tuple[PlainRequest, str, Settle]] = []
+        self.told: set[int] = set()
         self.at_once = True
         self.slow: list[bytes] = []
 
-    def take_plain(self, request: PlainRequest, client: str, trace_id: str) -> "Future[Outcome] | None":
+    def take_plain(self, request: PlainRequest, client: str, trace_id: str, settle: Settle) -> bool:
         if request.name == "wrong":
             raise UnauthenticatedError("the webhook's signature does not verify")
         if request.name == "broken":
             raise RuntimeError("hunter2")
         if not self.at_once:
-            return None
+            return False
         assert len(trace_id) == 32
-        future: Future[Outcome] = asyncio.get_running_loop().create_future()
-        self.due.append((request, client, future))
-        return future
+        self.due.append((request, client, settle))
+        return True
 
     @staticmethod
     def answer_to(outcome: Outcome) -> bytes:
         return outcome.activity_id.encode()
 
-    def settle(self, at: int, told: str) -> None:
-        self.due[at][2].set_result(Outcome(ActivityId(told), Status.SCORED))
+    def settle(self, at: int, told: str | PortcullisError) -> None:
+        self.told.add(at)
+        self.due[at][2](Outcome(ActivityId(told), Status.SCORED) if isinstance(told, str) else told)
+
+    def stop(self) -> None:
+        for at in set(range(len(self.due))) - self.told:
+            self.settle(at, UnavailableError("the service is stopping: send it again"))
 
     async def slowly(self, scope: Any, receive: Any, send: Any) -> None:
         body = await read_body(scope, receive, 1000)
@@ -118,8 +124,7 @@ async def running(folder: Path, **settings: Any) -> AsyncIterator[Running]:
     try:
         yield world
     finally:
-        for _, _, future in taking.due:
-            future.cancel()
+        taking.stop()
         await world.close()
         server.should_exit = True
         await serving
@@ -157,7 +162,7 @@ def test_what_is_refused_is_a_problem_and_the_connection_goes_on(tmp_path: Path)
                 assert headers["x-content-type-options"] == "nosniff"
             client.send(b"{}")
             await world.taken(1)
-            world.taking.due[0][2].set_exception(UnauthenticatedError("later"))
+            world.taking.settle(0, UnauthenticatedError("later"))
             assert (await client.answer())[0] == 401
 
     asyncio.run(play())

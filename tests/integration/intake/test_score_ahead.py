@@ -28,7 +28,8 @@ from tests.support.intake import (
 pytestmark = pytest.mark.servers
 
 KINDS = ("withdrawal.requested", "withdrawal.confirmed")
-WAIT_S = 60.0
+WAIT_S = 120.0
+"""For a look ahead that never comes: then nothing else would end the test."""
 
 
 class Watched:

@@ -17,6 +17,7 @@ def test_postgres_is_durable_by_default_and_has_no_tcp_listener(empty_postgres_u
     assert settings["listen_addresses"] == ""
     assert settings["synchronous_commit"] == "on"
     assert settings["server_encoding"] == "UTF8"
+    assert settings["wal_segment_size"] == str(4 * 1024 * 1024), "a commit waits while a new segment is made"
 
 
 def test_postgres_refuses_a_wrong_password(empty_postgres_url: str) -> None:
