@@ -34,7 +34,7 @@ REST_S: Final = 3.0
 HOLDS_S: Final = 60.0
 LEGS: Final = (
     ("sent", "taken", "webhook sent until it was answered (scored and committed)"),
-    ("taken", "triage", "answered until triage begins: relay, broker, worker"),
+    ("taken", "triage", "answered until triage begins: woken by the commit"),
     ("triage", "plan", "triage, until its successor begins"),
     ("plan", "intent", "plan, until the step's intent is written"),
     ("intent", "held", "intent committed, call signed and sent, platform acts"),

@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from typing import Any, Final, LiteralString
+from typing import Any, Final, LiteralString, Protocol
 
 import psycopg
 import structlog
@@ -40,10 +40,17 @@ def take(connection: psycopg.Connection) -> Message | None:
     return None if row is None else Message("triage.alert", row[1], row[2], row[0])
 
 
+class AlarmRoot(Root, Protocol):
+    """The child's wiring."""
+
+    @property
+    def rehearse(self) -> Callable[[], object]: ...
+
+
 class Alarm:
     """The child: works until it is told to stop or its worker is gone. `ready_to` is where it says that it is at work."""
 
-    def __init__(self, settings: Settings, build: Callable[[Settings], Root], ready_to: int) -> None:
+    def __init__(self, settings: Settings, build: Callable[[Settings], AlarmRoot], ready_to: int) -> None:
         self._settings = settings
         self._build = build
         self._worker = os.getppid()
@@ -61,6 +68,7 @@ class Alarm:
         except (PortcullisError, HsmError) as error:
             log.critical("alarm.cannot_start", error_code=error.code, message=str(error))
             return 1
+        root.rehearse()
         os.write(self._ready_to, b"r")
         os.close(self._ready_to)
         try:

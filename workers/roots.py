@@ -86,6 +86,8 @@ class WorkerRoot:
     jobs: Jobs
     token: PlatformToken | TokenCustodian
     hurry: Hurry
+    rehearse: Callable[[], object] = lambda: None
+    """Pays for what the first hold would pay for; for the alarm child."""
     lines: Lines | None = None
     guardian: GuardianProcess | None = None
 
@@ -135,9 +137,12 @@ def containment_root(settings: Settings) -> WorkerRoot:
         **delivery.jobs(db, partial(_channels, db, token), pem, owner),
         **delivery.asking_jobs(Asking(db, SystemClock(), partial(_source, db, token, reached, platforms))),
     }
-    rehearse(db, desk, hands)
-    _open_lines(db, reached, lines)
-    return WorkerRoot(db, jobs, token, hurry, lines)
+
+    def warm_up() -> None:
+        rehearse(db, desk, hands)
+        _open_lines(db, reached, lines)
+
+    return WorkerRoot(db, jobs, token, hurry, warm_up, lines)
 
 
 def keys_root(settings: Settings) -> WorkerRoot:

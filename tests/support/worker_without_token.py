@@ -5,6 +5,7 @@ Run as `python -m tests.support.worker_without_token ACTION_BASE_URL` with the u
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -49,6 +50,7 @@ class TokenlessRoot:
     db: SqlDatabase
     jobs: Jobs
     hurry: Hurry
+    rehearse: Callable[[], object]
 
     def close(self) -> None:
         self.db.engine.dispose()
@@ -80,8 +82,8 @@ def build(base: str, settings: Settings) -> TokenlessRoot:
     )
     desk = Desk(db, actions, load(actions), no_votes_key)
     tracer = Tracer(db, {}, {}, SystemClock())
-    rehearse(db, desk, hands)
-    return TokenlessRoot(db, {**incidents.jobs(db, desk, no_votes_key, tracer), **containment.jobs(hands)}, hurry)
+    known = {**incidents.jobs(db, desk, no_votes_key, tracer), **containment.jobs(hands)}
+    return TokenlessRoot(db, known, hurry, partial(rehearse, db, desk, hands))
 
 
 if __name__ == "__main__":
