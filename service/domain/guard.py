@@ -12,8 +12,8 @@ from eth_abi.abi import encode
 from service.domain.evm import contract_address
 from service.domain.safe import call
 
-CREATION_GAS: Final = 850_000
-"""The least that a creation is given, whatever an endpoint estimates: it takes about 662 000 and never much else."""
+CREATION_GAS: Final = 1_150_000
+"""The least that a creation is given, whatever an endpoint estimates: it takes about 880 000 and never much else."""
 FIRST_NONCES: Final = 4
 """So many of the guardian's first nonces may have created the guard: a creation that ran out of gas used its own."""
 
@@ -53,3 +53,18 @@ def is_locked(safe: str) -> bytes:
 def who_guards() -> bytes:
     """Return the question for the guardian's address."""
     return call("guardian()")
+
+
+def name_destination(safe: str, to: str) -> bytes:
+    """Return the call that names where a locked Safe may be swept: at once the first time, a day later afterwards."""
+    return call("nameDestination(address,address)", safe, to)
+
+
+def destination_of(safe: str) -> bytes:
+    """Return the question where a locked Safe may be swept now; the zero address for nowhere."""
+    return call("destinationOf(address)", safe)
+
+
+def destination_after(safe: str) -> bytes:
+    """Return the question which destination was announced, and from when on it counts (seconds since 1970)."""
+    return call("destinationAfter(address)", safe)

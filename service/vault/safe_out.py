@@ -10,7 +10,8 @@ Rules:
   that comes in makes no second one. Where an asset grew by more than a GROWTH-th of what waits, the rest is proposed at a
   nonce of its own. Only what can no longer be executed, because less is there, is replaced at its nonce.
 - A sweep goes to a safe destination whose vault signature verifies, and `hsm/restrictions.py` compares every call with it.
-  A locked Safe is not swept: its guard lets nothing leave, so people unlock it first.
+  A locked Safe is swept under its lock: the guard lets it pay the one destination that the guardian named for it, carried
+  by the guardian alone. That takes enough owners in the vault, and people who want another destination wait a day.
 - A token whose balance cannot be read, or that refuses its transfer, keeps nothing else from being swept.
 - What waits counts as far as owners signed it (`vault/safe_waiting.py`).
 """
@@ -19,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hsm.restrictions import SafeRejection, SigningRequest
+from service.domain import guard
 from service.domain.errors import (
     MissingCapabilityError,
     PortcullisError,
@@ -26,7 +28,7 @@ from service.domain.errors import (
     UnavailableError,
     UnknownOutcomeError,
 )
-from service.domain.safe import SafeState, SafeTransaction
+from service.domain.safe import ZERO, SafeState, SafeTransaction, address_in_slot
 from service.domain.safe_queue import Queued
 from service.ports.multisig import SafeService
 from service.vault.everywhere import Outcome, require
@@ -62,12 +64,15 @@ class Outgoing:
     def sweep(self) -> Swept:
         """Carry or propose what empties it; return what was done."""
         state = self.safe.read()
-        if self.safe.is_locked(state):
-            raise RefusedByOtherSideError(
-                f"{self.safe.address} is locked and its guard lets nothing leave: ask for unlock_multisig, then sweep again"
-            )
         unread: list[PortcullisError] = []
         planned = self._planned(state, unread)
+        if planned.requests and self.safe.is_locked(state):
+            if not self._enough(state):
+                raise RefusedByOtherSideError(
+                    f"{self.safe.address} is locked, and the vault has too few of its owners to sweep it under the lock:"
+                    " ask for unlock_multisig, then sweep again"
+                )
+            self._require_destination(planned.to)
         return Swept(self._do(state, planned.requests, unread), planned.grown)
 
     def is_swept(self) -> bool:
@@ -92,6 +97,24 @@ class Outgoing:
         state = self.safe.read()
         left = [made for made, _ in self._rejections(state)]
         return not left or self._waits(state, left)
+
+    def _require_destination(self, to: str) -> None:
+        """Name the destination to the guard where it has none, and raise unless it lets a locked Safe pay there."""
+        guardian, address = self.safe.guardian, self.safe.address
+        found = guardian.guard()
+        if found is None:
+            raise UnavailableError(f"the chain does not show the guard of {address} any more")
+        present = address_in_slot(guardian.chain.call(found, guard.destination_of(address)))
+        if present == to.lower():
+            return
+        following = guardian.chain.call(found, guard.destination_after(address))
+        if address_in_slot(following[:32]) != to.lower():
+            guardian.carry(found, guard.name_destination(address, to))
+        if present != ZERO:
+            raise RefusedByOtherSideError(
+                f"the guard lets {address} pay {present} alone while it is locked; {to} counts a day after it was"
+                " announced: sweep again then, or ask for unlock_multisig"
+            )
 
     def _planned(self, state: SafeState, unread: list[PortcullisError]) -> Planned:
         sweeping = Sweeping(self.safe, self.assets, unread)

@@ -7,7 +7,7 @@ for each. A nonce at which nothing of ours is left before one that waits is used
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from hsm.restrictions import Allowed, KeyState, SafeRejection, SafeSweep, SigningRequest, may_sign
@@ -36,7 +36,9 @@ class Planned:
     """The transactions that empty it, in the order of their nonces."""
 
     requests: Sequence[Request]
-    grown: Mapping[str, int]
+    to: str
+    """The safe destination that they pay."""
+    grown: Mapping[str, int] = field(default_factory=dict)
     """By asset, in base units: what is proposed beside a proposal that waits."""
 
 
@@ -65,7 +67,9 @@ class Sweeping:
         """Return one transfer for each asset that is worth it, with following nonces."""
         to = self._destination()
         held = [(asset, held) for asset, held in self._balances().items() if self._is_worth(asset, held)]
-        return Planned([self._pays(to, *one, nonce) for nonce, one in enumerate(held, state.nonce)], {})
+        return Planned(
+            [self._pays(to, *one, nonce) for nonce, one in enumerate(held, state.nonce)], to.destination.descriptor
+        )
 
     def beside(self, state: SafeState, waiting: Waiting) -> Planned:
         """Return what of ours waits and still can be executed, and transfers for the rest at the nonces between."""
@@ -82,9 +86,9 @@ class Sweeping:
                 left[asset] = left.get(asset, amount) - amount
         fresh = [(asset, rest) for asset, rest in left.items() if self._is_worth(asset, rest, promised.get(asset, 0))]
         if not fresh and not any(isinstance(request, SafeSweep) for _, request in kept.values()):
-            return Planned([], {})
+            return Planned([], to.destination.descriptor)
         grown = {asset: rest for asset, rest in fresh if asset in promised}
-        return Planned(list(self._filled(state.nonce, kept, fresh, to)), grown)
+        return Planned(list(self._filled(state.nonce, kept, fresh, to)), to.destination.descriptor, grown)
 
     def _filled(
         self, nonce: int, kept: dict[int, Request], fresh: list[tuple[str, int]], to: VerifiedDestination

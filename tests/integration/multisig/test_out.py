@@ -12,6 +12,7 @@ from sqlalchemy import select, update
 from hsm.restrictions import KeyState
 from service.chain.evm import JsonRpcChain
 from service.chain.safe_service import HttpSafeService
+from service.domain import guard
 from service.domain.errors import (
     ApprovalError,
     HourSpentError,
@@ -92,14 +93,41 @@ def test_everything_goes_to_the_safe_destination_once_also_with_restricted_keys(
     assert house.nonce() == used == 2, "a repeat finds nothing to do"
 
 
-def test_a_locked_safe_is_not_swept_and_a_retired_key_signs_nothing(safe_house: SafeHouse) -> None:
+def test_a_locked_safe_is_swept_to_its_one_destination_under_the_lock(safe_house: SafeHouse) -> None:
+    house = safe_house
+    token = with_token(house)
+    house.multisigs.lock(house.account)
+    house.multisigs.sweep(house.account)
+    assert house.multisigs.swept(house.account) is Verdict.HOLDS
+    assert house.multisigs.locked(house.account) is Verdict.HOLDS
+    assert (house.chain.balance(SAFE_DESTINATION), held(house, token, SAFE_DESTINATION)) == (5 * ETHER, 1000)
+
+
+def test_another_destination_waits_a_day_under_the_lock(safe_house: SafeHouse) -> None:
     house = safe_house
     with_token(house)
     house.multisigs.lock(house.account)
+    ours, other = str(house.guardian.guard()), "0x" + "0dd0" * 10
+    house.guardian.carry(ours, guard.name_destination(house.address, other))
+    for _ in range(2):
+        with pytest.raises(RefusedByOtherSideError, match="a day after"):
+            house.multisigs.sweep(house.account)
+    assert house.chain.balance(house.address) == 5 * ETHER
+    house.chain.forward(86_400)
+    house.multisigs.sweep(house.account)
+    assert (house.chain.balance(SAFE_DESTINATION), house.chain.balance(other)) == (5 * ETHER, 0)
+
+
+def test_a_locked_safe_with_too_few_owners_in_the_vault_is_not_swept_and_a_retired_key_signs_nothing(
+    safe_house: SafeHouse,
+) -> None:
+    house = safe_house
+    with_token(house)
+    house.multisigs.lock(house.account)
+    set_state(house, house.owners[0], KeyState.RETIRED)
     with pytest.raises(RefusedByOtherSideError, match="unlock_multisig"):
         house.multisigs.sweep(house.account)
     house.multisigs.unlock(house.account)
-    set_state(house, house.owners[0], KeyState.RETIRED)
     with pytest.raises(MissingCapabilityError, match="PORTCULLIS_SAFE_SERVICES"):
         house.multisigs.sweep(house.account)
     assert house.multisigs.swept(house.account) is Verdict.DOES_NOT_HOLD
