@@ -17,6 +17,11 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from embit.networks import NETWORKS
+from embit.psbt import PSBT
+from embit.script import Script
+from embit.transaction import Transaction, TransactionInput, TransactionOutput
+
 COIN = "tbtc4"
 WALLET = "59cd72485007a239fb00282ed480da1f"
 TOKEN = "v2x" + "a" * 64
@@ -93,6 +98,23 @@ def signed(body: bytes, secret: str = WEBHOOK_SECRET) -> dict[str, str]:
     return {"x-signature-sha256": hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()}
 
 
+PAID = b"\x00\x14" + bytes(range(20))
+CHANGE = b"\x00\x20" + bytes(range(32))
+SPENT = b"\x00\x20" + bytes(range(32, 64))
+THERE = str(Script(PAID).address(NETWORKS["test"]))
+BACK = str(Script(CHANGE).address(NETWORKS["test"]))
+
+
+def half_signed(*outputs: tuple[int, bytes], fee: int = 1_000, spent: bytes = SPENT, sighash: int | None = None) -> str:
+    """A PSBT in hex that spends a coin of its own, as embit writes it: who pays what to which script."""
+    paid = outputs or ((250_000, PAID), (749_000, CHANGE))
+    vin = [TransactionInput(secrets.token_bytes(32), 0)]
+    made = PSBT(Transaction(vin=vin, vout=[TransactionOutput(amount, Script(script)) for amount, script in paid]))
+    made.inputs[0].witness_utxo = TransactionOutput(sum(amount for amount, _ in paid) + fee, Script(spent))
+    made.inputs[0].sighash_type = sighash
+    return str(made.serialize().hex())
+
+
 def policy_request(**changes: object) -> dict[str, object]:
     """What the webhook policy tells, with one output that pays and one that is change."""
     return {
@@ -100,10 +122,10 @@ def policy_request(**changes: object) -> dict[str, object]:
         "ruleId": "portcullis",
         "spendAmount": 250_000,
         "approvalCount": 0,
-        "halfSigned": "70736274ff" + secrets.token_hex(8),
+        "halfSigned": half_signed(),
         "outputs": [
-            {"outputAddress": "tb1qthere", "outputValue": 250_000},
-            {"outputAddress": "tb1qchange", "outputValue": 749_000, "outputWallet": WALLET},
+            {"outputAddress": THERE, "outputValue": 250_000},
+            {"outputAddress": BACK, "outputValue": 749_000, "outputWallet": WALLET},
         ],
     } | changes
 

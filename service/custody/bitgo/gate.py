@@ -7,8 +7,9 @@ The request has no id, so what it tells, without the count of approvals so far, 
 transaction makes that unique: without one, two payments look alike, and it is a doubt. An approval answers repetitions for
 minutes only, then the transaction and its clearance are looked up again; a doubt waits for people to clear these very
 bytes, and what they cleared serves to the end of its week (of Unix time), then it is asked again.
-A payment to several places, and one whose amounts differ, is a doubt. BitGo has no RETRY: a hold is a refusal, which a
-rule with the action `getApproval` turns into a pending approval for people there.
+A payment to several places, and one whose amounts differ, is a doubt. The half-signed transaction is decoded and held
+against what is told (`half_signed.py`): another payment says so, and what cannot be compared is a doubt. BitGo has no
+RETRY: a hold is a refusal, which a rule with the action `getApproval` turns into a pending approval for people there.
 """
 
 import hashlib
@@ -18,8 +19,9 @@ from typing import Annotated, Final
 
 import msgspec
 
+from service.custody.bitgo.half_signed import Seen, Told, look
 from service.custody.bitgo.wallets import read_assets, read_wallets
-from service.domain.activity import MAX_ID_LENGTH, Activity
+from service.domain.activity import MAX_ID_LENGTH, Activity, SigningFacts
 from service.domain.errors import ConfigurationError, InputError, NotFoundError, UnauthenticatedError
 from service.domain.gate import GateAnswer, GateCall, GateQuestion, GateReply
 from service.domain.intake import GATE_PREFIX, GateDecision
@@ -96,23 +98,34 @@ class BitgoDoor:
 
     def _asked(self, request: PolicyRequest, facts: bytes, now_s: float) -> GateQuestion:
         coin = self._wallets.get(request.wallet_id)
+        seen = self._seen(request, coin)
         paid = [one for one in request.outputs if one.output_wallet != request.wallet_id]
         amount = sum(int(one.output_value) for one in paid)
         places = sorted({one.output_address for one in paid})
-        doubt = _doubt(request, coin, places, amount)
+        doubt = _doubt(request, coin, places, amount) or seen.doubt
         payment, request_id = _names(facts, now_s, unique=_is_half_signed(request), doubted=doubt is not None)
         activity = Activity(
             connection=self._connection,
             event_id=GATE_PREFIX + request_id,
-            kind="withdrawal.requested",
+            kind="withdrawal.requested" if _is_plain(seen.facts) else "signing.requested",
             occurred_at=datetime.fromtimestamp(now_s, UTC),
             account=request.wallet_id,
             transaction=payment,
             asset=self._assets.name(coin),
             amount_base_units=amount if amount < 10**78 else None,
-            destination=self._assets.place(coin, places[0]) if len(places) == 1 else None,
+            destination=self._assets.place(coin, seen.recipient or (places[0] if len(places) == 1 else None)),
+            signing=seen.facts,
         )
-        return GateQuestion(request_id, activity, facts, doubt=doubt)
+        return GateQuestion(request_id, activity, facts, seen.digest, doubt)
+
+    def _seen(self, request: PolicyRequest, coin: str | None) -> Seen:
+        if coin is None or request.half_signed is None or not _is_half_signed(request):
+            return Seen()
+        told = [
+            Told(one.output_address, int(one.output_value), one.output_wallet == request.wallet_id)
+            for one in request.outputs
+        ]
+        return look(request.half_signed, told, self._assets.name(coin))
 
 
 def check_secret(secret: bytes, name: str) -> None:
@@ -134,6 +147,13 @@ def _names(facts: bytes, now_s: float, *, unique: bool, doubted: bool) -> tuple[
 def _is_half_signed(request: PolicyRequest) -> bool:
     half = request.half_signed
     return any(half.values()) if isinstance(half, dict) else bool(half)
+
+
+def _is_plain(facts: SigningFacts | None) -> bool:
+    """Say whether the bytes are a payment and nothing else, or are not of a chain that is decoded."""
+    if facts is None:
+        return True
+    return not (facts.delegatecall or facts.unlimited_approval or facts.governance_call or facts.display_mismatch)
 
 
 def _doubt(request: PolicyRequest, coin: str | None, places: list[str], amount: int) -> str | None:

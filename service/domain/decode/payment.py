@@ -77,9 +77,14 @@ def psbt_doubt(psbt: Psbt, told: Payment) -> str | None:
     besides = {one.script for one in psbt.outputs} - {_script(told)}
     if besides and (len(spent) != 1 or besides != spent):
         return "it pays others besides, which may be change or not"
-    if psbt.fee_sats is None or not psbt.fee_proven:
+    return fee_doubt(psbt.fee_sats if psbt.fee_proven else None, told.amount)
+
+
+def fee_doubt(fee_sats: int | None, amount_sats: int) -> str | None:
+    """Return why a fee (None where it is not proven) is not taken as told beside what is paid, if so."""
+    if fee_sats is None:
         return "its fee is not proven"
-    if psbt.fee_sats > max(_SMALL_FEE_SATS, told.amount // _FEE_SHARE):
+    if fee_sats > max(_SMALL_FEE_SATS, amount_sats // _FEE_SHARE):
         return "its fee is large beside what it pays"
     return None
 

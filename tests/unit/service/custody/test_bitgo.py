@@ -18,7 +18,17 @@ from service.domain.gate import GateAnswer, GateCall, GateQuestion
 from service.domain.ids import ConnectionId
 from service.domain.intake import GateDecision
 from service.ports.custody import ConnectionConfig, Delivery
-from tests.support.bitgo import PATH_SECRET, SETTINGS, WALLET, WEBHOOK_SECRET, mac, policy_request, signed
+from tests.support.bitgo import (
+    PATH_SECRET,
+    SETTINGS,
+    THERE,
+    WALLET,
+    WEBHOOK_SECRET,
+    half_signed,
+    mac,
+    policy_request,
+    signed,
+)
 
 NOW_MS = 1_700_000_000_000
 VECTOR_TOKEN = "v2x" + "a" * 64
@@ -143,7 +153,7 @@ def test_a_question_before_signing() -> None:
     told = policy_request()
     found = asked(told)
     assert (found.doubt, found.activity.account, found.activity.amount_base_units) == (None, WALLET, 250_000)
-    assert found.activity.destination == "bip122:00000000da84f2bafbbc53dee25a72ae:tb1qthere"
+    assert found.activity.destination == f"bip122:00000000da84f2bafbbc53dee25a72ae:{THERE}"
     again = asked(told | {"approvalCount": 1})
     assert (again.request_id, again.facts) == (found.request_id, found.facts)
     assert asked(policy_request()).request_id != found.request_id
@@ -170,7 +180,7 @@ def test_what_cannot_be_weighed_as_one_payment_is_a_doubt(changes: dict[str, obj
 
 
 def test_an_answer_serves_for_minutes_and_the_payment_stays_one() -> None:
-    told = policy_request(halfSigned={"txHex": "00"})
+    told = policy_request(halfSigned={"txHex": half_signed()})
     first, soon, late = asked(told), asked(told, later_s=1), asked(told, later_s=301)
     assert first.doubt is None
     assert (soon.request_id, soon.activity.event_id) == (first.request_id, first.activity.event_id)
