@@ -27,7 +27,7 @@ from tests.support.intake import (
 pytestmark = pytest.mark.servers
 
 KINDS = ("withdrawal.requested", "withdrawal.confirmed")
-WAIT_S = 60.0
+WAIT_S = 150.0
 
 
 class Watched:
