@@ -116,7 +116,7 @@ def authority_process(home: Path, url: str, uri: str, conf: Path) -> Iterator[No
         yield
     finally:
         process.terminate()
-        assert process.wait(timeout=60) == 0, log.read_text()
+        assert process.wait(timeout=240) == 0, log.read_text()
 
 
 class Eavesdropper(UnixSocketAuthority):

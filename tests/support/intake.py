@@ -19,7 +19,7 @@ import pytest
 from sqlalchemy import create_engine
 
 from rules.settings import EngineSettings
-from service.api import connections
+from service.api import connections, doors
 from service.api.auth import Authenticator, Principal, StoredToken
 from service.api.connections import Connections
 from service.api.intake import IntakeApp
@@ -128,9 +128,15 @@ def echoed(message: bytes, key: str = "") -> bytes:
 
 @contextmanager
 def patient() -> Iterator[None]:
-    """Let no limit that a slow machine can reach decide: nor how long a connection, nor how long a last snapshot takes."""
+    """Let no limit decide that a slow machine can reach: for a connection, a last snapshot, a signed answer."""
     with pytest.MonkeyPatch.context() as patch:
-        for module, name in ((driver, "TIMEOUT_S"), (driver, "COMMAND_TIMEOUT_S"), (snapshots, "STOP_S")):
+        for module, name in (
+            (driver, "TIMEOUT_S"),
+            (driver, "COMMAND_TIMEOUT_S"),
+            (snapshots, "STOP_S"),
+            (doors, "_ANSWERED_BY_S"),
+            (doors, "_LOOK_UP_S"),
+        ):
             patch.setattr(module, name, PATIENCE_S)
         yield
 

@@ -298,7 +298,7 @@ def portcullis(home: Path, *arguments: str, **environment: str) -> "subprocess.C
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
 

@@ -15,7 +15,7 @@ from service.api.routers import live
 from service.domain.quorum import Role
 from tests.support.api import ApiWorld, api_on, problem
 
-WAIT_S = 60.0
+WAIT_S = 150.0
 
 
 @dataclass

@@ -127,6 +127,6 @@ def test_a_worker_that_was_told_too_little_does_not_start(tmp_path: Path, missin
     }
     del environment[missing]
     command = [sys.executable, "-m", "workers", "backtest"]
-    ended = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, check=False, timeout=60)
+    ended = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, check=False)
     assert ended.returncode == 2
     assert missing in ended.stderr.decode()

@@ -20,7 +20,7 @@ from tests.support.servers import SoftHsm, url_of_role
 
 pytestmark = pytest.mark.servers
 ROOT = Path(__file__).parents[3]
-PATIENCE_S = 60.0
+PATIENCE_S = 150.0
 LIMITED = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] != resource.RLIM_INFINITY
 
 

@@ -24,7 +24,7 @@ from tests.support.recording_platform import RecordingPlatform, serving
 from tests.support.servers import url_of_role
 
 pytestmark = pytest.mark.servers
-PATIENCE_S = 60.0
+PATIENCE_S = 150.0
 ROOT = Path(__file__).parents[3]
 
 
@@ -69,7 +69,7 @@ def worker(
         finally:
             process.terminate()
             try:
-                process.wait(30)
+                process.wait(90)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

@@ -167,6 +167,6 @@ def test_a_taken_port_is_explained(tmp_path: Path) -> None:
         taken.listen()
         port = str(taken.getsockname()[1])
         command = [sys.executable, "-m", "drills.emulator", "--port", port, "--state", str(tmp_path / "s.json")]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == PORT_TAKEN
     assert "choose another" in done.stderr

@@ -25,7 +25,7 @@ from tests.support.ceremony import plan_text
 ROOT = Path(__file__).parents[3]
 CLI = "from hsm.cli import app\nif __name__ == '__main__':\n    app(['ceremony', *__import__('sys').argv[1:]])\n"
 SEEDS = {"first-officer": b"5" * SEED_BYTES, "second-officer": b"6" * SEED_BYTES}
-PATIENCE_S = 60
+PATIENCE_S = 150.0
 
 
 def code_of(seed: bytes, periods: int = 0) -> str:

@@ -23,7 +23,7 @@ DIGEST = bytes(range(32))
 def _init(files: SoftHsmFolder) -> None:
     """Set the token up as `portcullis up` does: this process has another SoftHSM2 open."""
     command = [sys.executable, "-P", "-m", "service.cli", "hsm", "init", "--power", "guardian", "--uri", files.uri]
-    subprocess.run([*command, "--so-pin-file", files.so_pin_file], check=True, capture_output=True, timeout=120)
+    subprocess.run([*command, "--so-pin-file", files.so_pin_file], check=True, capture_output=True, timeout=240)
 
 
 @pytest.fixture

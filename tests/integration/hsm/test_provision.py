@@ -159,7 +159,7 @@ def run_cli(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]"
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=240,
         cwd=Path(__file__).parents[3],
         env={"PATH": "/usr/bin:/bin", "COLUMNS": "200"},
     )

@@ -76,7 +76,7 @@ def start_process(config: TokenConfig, body: str) -> "subprocess.Popen[str]":
 
 
 def answer_of(process: "subprocess.Popen[str]") -> Answer:
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
     said = json.loads(out.splitlines()[-1])
     return Answer(said.get("value"), said.get("error"), said.get("message", ""))

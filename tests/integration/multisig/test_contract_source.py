@@ -25,7 +25,7 @@ def test_a_contract_is_what_its_source_gives(source: Path) -> None:
     if node is None:
         pytest.fail(f"node is not installed: {INSTALL}")
     compiler = ROOT / "tests" / "npm" / "compile.cjs"
-    done = subprocess.run([node, compiler, source, source.stem], capture_output=True, check=False, timeout=120)
+    done = subprocess.run([node, compiler, source, source.stem], capture_output=True, check=False, timeout=240)
     assert done.returncode == 0, done.stderr.decode()
     assert done.stdout == source.with_suffix(".json").read_bytes()
 

@@ -50,10 +50,10 @@ def test_a_key_worker_killed_again_and_again_ends_with_one_rotation(
     url = f"{drill.server.url}/chain/rpc"
     for point in KILLS:
         dying = start(given(real, token, account, chain=url, kill_at=point))
-        _, said = dying.communicate(timeout=60)
+        _, said = dying.communicate(timeout=240)
         assert dying.returncode == -signal.SIGKILL, said
     living = start(given(real, token, account, chain=url))
-    out, said = living.communicate(timeout=60)
+    out, said = living.communicate(timeout=240)
     assert living.returncode == 0, said
     assert json.loads(out)["passed"] > max(KILLS), "the last kill came after the end"
     assert [state for _, _, state in real.keys(account)] == ["destroyed", "active"]
