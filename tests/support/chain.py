@@ -67,6 +67,9 @@ class MemoryChain:
     rushed: int = 0
     """So many times somebody else uses the nonce just before we send."""
 
+    def final(self) -> "MemoryChain":
+        return self
+
     def balance(self, address: str) -> int:
         return self.coins[address.lower()]
 

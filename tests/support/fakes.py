@@ -146,6 +146,9 @@ class FakeMultisig:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
 
+    def final(self) -> "FakeMultisig":
+        return self
+
     def lock(self, account: AccountId) -> Receipt:
         return self._do(f"lock multisig {account}")
 
