@@ -108,13 +108,13 @@ class AttentionRepository:
 
     def due_timers(self, limit: int) -> Sequence[str]:
         """See the port."""
-        return self._due(~timers.c.kind.startswith(LOOK), limit)
+        return self._late(~timers.c.kind.startswith(LOOK), limit)
 
     def due_looks(self, limit: int) -> Sequence[str]:
         """See the port."""
-        return self._due(timers.c.kind.startswith(LOOK), limit)
+        return self._late(timers.c.kind.startswith(LOOK), limit)
 
-    def _due(self, which: ColumnElement[bool], limit: int) -> Sequence[str]:
+    def _late(self, which: ColumnElement[bool], limit: int) -> Sequence[str]:
         waiting = and_(timers.c.fired_at.is_(None), timers.c.cancelled_at.is_(None), timers.c.due_at <= self._now)
         return (
             self._connection.execute(select(timers.c.id).where(waiting, which).order_by(timers.c.due_at).limit(limit))
