@@ -24,7 +24,7 @@ from service.flow.routes import HURRIED, JOBS_OF, QUEUES, URGENT, jobs_of
 from service.store.database import SqlDatabase
 from service.store.tables.proof import handled, outbox
 from workers.leading import ForeignHands
-from workers.publish import CeleryQueue, Waiting
+from workers.publish import PAYLOAD, CeleryQueue, Waiting
 
 LOCK: Final = 0x706F7274_00000002
 """The advisory lock's number: `port` and 2."""
@@ -180,7 +180,7 @@ def _unhandled(connection: Connection) -> list[tuple[Waiting, frozenset[str]]]:
         )
         .join(jobs, _starts(jobs))
         .where(_open(), outbox.c.published_at < func.now() - after)
-        .where(outbox.c.published_at > func.now() - UNHANDLED_FOR, ~_noted(jobs))
+        .where(outbox.c.published_at > func.now() - UNHANDLED_FOR, ~_noted(jobs), text(f"{PAYLOAD} IS NOT NULL"))
         .group_by(outbox.c.id)
         .order_by(outbox.c.id)
         .limit(BATCH)
