@@ -14,13 +14,13 @@ from workers import ready
 from workers.app import make_app
 from workers.schedule import make_beat
 
-ALARM_ARGUMENTS: Final = 2
+ALARM_ARGUMENTS: Final = 3
 
 
 def main(arguments: list[str]) -> int:
     """Run the process kind that the command line names; return the exit code."""
-    if len(arguments) == ALARM_ARGUMENTS and arguments[0] == "alarm" and arguments[1].isdigit():
-        return _alarm(int(arguments[1]))
+    if len(arguments) == ALARM_ARGUMENTS and arguments[0] == "alarm" and all(map(str.isdigit, arguments[1:])):
+        return _alarm(int(arguments[1]), int(arguments[2]))
     if len(arguments) != 1 or arguments[0] not in {"containment", "keys", "schedule", "backtest"}:
         return _refuse("usage: python -m workers containment | keys | schedule | backtest")
     try:
@@ -39,14 +39,14 @@ def main(arguments: list[str]) -> int:
         return _refuse(f"{error.code}: {error}")
 
 
-def _alarm(ready_to: int) -> int:
+def _alarm(ready_to: int, worker: int) -> int:
     """Run the child that a containment worker starts for itself (`tending.py`)."""
     from workers.alarm import Alarm  # noqa: PLC0415  what a step may call, which the schedule needs not
     from workers.roots import containment_root  # noqa: PLC0415  as above
 
     settings = read_settings()
     log.configure(settings.process)
-    return Alarm(settings, containment_root, ready_to).run()
+    return Alarm(settings, containment_root, ready_to, worker).run()
 
 
 def _schedule(settings: Settings) -> int:

@@ -2,17 +2,27 @@
 
 A message is a name, ids and the trace id, nothing else. The queue follows from the name alone, in `flow/routes.py`. A job
 that an event started carries the event's number, so that its worker can note that it is done: what is not noted is sent
-again, whatever the broker forgot.
+again, whatever the broker forgot. The API may write events, so `PAYLOAD` lets a row be read only as what an event is.
 """
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Final, LiteralString
 
 from celery import Celery
 from kombu.exceptions import OperationalError
 
 from service.domain.errors import UnavailableError
 from service.flow.routes import QUEUES, jobs_of
+
+PAYLOAD: Final[LiteralString] = """
+    CASE WHEN jsonb_typeof(payload) = 'object' AND NOT payload @? 'strict $.* ? (@.type() != "string")'
+    AND octet_length(CAST(payload AS text)) <= 16384 THEN payload END
+"""
+"""In SQL, the payload of an outbox row: strings by name, 16 KiB at most. NULL for whatever else somebody wrote there.
+
+The database judges it, because reading deep or long JSON fails in the driver already.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from service.flow.routes import HURRIED, JOBS_OF, QUEUES, URGENT, jobs_of
 from service.store.database import SqlDatabase
 from service.store.tables.proof import handled, outbox
 from workers.leading import ForeignHands
-from workers.publish import CeleryQueue, Waiting
+from workers.publish import PAYLOAD, CeleryQueue, Waiting
 
 LOCK: Final = 0x706F7274_00000002
 """The advisory lock's number: `port` and 2."""
@@ -32,7 +32,9 @@ SWEEP_EVERY_S: Final = 1.0
 QUIET_S: Final = 15.0
 """How long a job that was just sent is not sent again."""
 DESTRUCTION: Final = "keys.destroy_due"
-"""The one job that no event starts and no reminder repeats: it is due days after it was decided."""
+"""A job that no event starts and no reminder repeats: it is due days after it was decided."""
+FINALITY: Final = "keys.look"
+"""The other: it is due when a chain may be sure of what was done."""
 HURRIED_QUIET_S: Final = 5.0
 """The same for jobs that a hold waits for."""
 UNHANDLED_AFTER: Final = timedelta(seconds=30)
@@ -81,7 +83,7 @@ class Sweeper:
             due = uow.plans.due(limit=BATCH, lanes=tuple(Lane))
             late: list[tuple[str, str, dict[str, str]]] = [
                 *((f"timer:{t}", "escalate.timer", {"timer_id": t}) for t in uow.attention.due_timers(BATCH)),
-                *((f"timer:{t}", "keys.look", {"timer_id": t}) for t in uow.attention.due_looks(BATCH)),
+                *((f"timer:{t}", FINALITY, {"timer_id": t}) for t in uow.attention.due_looks(BATCH)),
                 *(
                     (f"message:{m}", "notify.deliver", {"message_id": str(m)})
                     for m in uow.attention.due_messages(BATCH)
@@ -178,7 +180,7 @@ def _unhandled(connection: Connection) -> list[tuple[Waiting, frozenset[str]]]:
         )
         .join(jobs, _starts(jobs))
         .where(_open(), outbox.c.published_at < func.now() - after)
-        .where(outbox.c.published_at > func.now() - UNHANDLED_FOR, ~_noted(jobs))
+        .where(outbox.c.published_at > func.now() - UNHANDLED_FOR, ~_noted(jobs), text(f"{PAYLOAD} IS NOT NULL"))
         .group_by(outbox.c.id)
         .order_by(outbox.c.id)
         .limit(BATCH)

@@ -7,6 +7,7 @@ crash between publishing and marking sends a job twice, which every job endures;
 What a hold does not wait for is published `HEAD_START_S` later, because the child that opened an incident goes on towards
 its hold by itself (ADR 0029), and pages, mail and second copies of its own jobs would compete with it for the processor
 (ADR 0043). Alerts are left alone for as long, because whoever waits for them takes them by itself (`alarm.py`).
+A row that is no event is set aside, settled and said in the log, because one that stayed would stop all behind it.
 """
 
 import threading
@@ -23,7 +24,7 @@ from service.domain.secrets import Secret
 from service.flow.routes import HURRIED, JOBS_OF, QUEUES
 from workers.alarm import EVENT
 from workers.leading import ForeignHands
-from workers.publish import CeleryQueue, Waiting
+from workers.publish import PAYLOAD, CeleryQueue, Waiting
 
 LOCK: Final = 0x706F7274_00000001
 """The advisory lock's number: `port` and 1."""
@@ -36,10 +37,11 @@ FIRST: Final = tuple(
 )
 """Events that start a job in a queue which a hold waits for."""
 _STANDBY_S: Final = 2.0
-_WAITING: Final[LiteralString] = """
-    SELECT id, event, payload, trace_id, event = ANY(%s) AS first FROM outbox WHERE published_at IS NULL
-    ORDER BY first DESC, id LIMIT %s
-"""
+_WAITING: Final[LiteralString] = f"""
+    SELECT id, left(event, 64), {PAYLOAD}, left(trace_id, 128), first FROM (
+        SELECT *, event = ANY(%s) AS first FROM outbox WHERE published_at IS NULL ORDER BY first DESC, id LIMIT %s
+    ) AS batch ORDER BY first DESC, id
+"""  # noqa: S608  both parts are text of our own; the inner query keeps a backlog's payloads from being looked at
 _PAUSE_AFTER_ERROR_S: Final = 1.0
 
 log = structlog.get_logger(__name__)
@@ -57,13 +59,16 @@ class Relay:
         """When an event that waits was first seen, by this process's own clock."""
 
     def run(self) -> None:
-        """Relay until stopped; a lost database or broker is tried again for ever."""
+        """Relay until stopped; whatever goes wrong is logged and tried again for ever."""
         while not self._stop.is_set():
             try:
                 with psycopg.connect(self._url.reveal(), autocommit=True, connect_timeout=5) as connection:
                     self._lead(connection)
             except psycopg.Error as error:
                 log.warning("relay.database_lost", error=type(error).__name__)
+                self._stop.wait(_PAUSE_AFTER_ERROR_S)
+            except Exception as error:
+                log.exception("relay.failed", error=type(error).__name__)
                 self._stop.wait(_PAUSE_AFTER_ERROR_S)
 
     def _lead(self, connection: psycopg.Connection) -> None:
@@ -93,7 +98,9 @@ class Relay:
 
     def publish_waiting(self, connection: psycopg.Connection) -> float:
         """Publish the oldest waiting events; return after how many seconds to look again. Raises UnavailableError."""
-        rows = connection.execute(_WAITING, (list(FIRST), BATCH)).fetchall()
+        found = connection.execute(_WAITING, (list(FIRST), BATCH)).fetchall()
+        _set_aside(connection, [row[0] for row in found if row[2] is None])
+        rows = [row for row in found if row[2] is not None]
         now = time.monotonic()
         self._seen = {row[0]: self._seen.get(row[0], now) for row in rows}
         due = [row for row in rows if (row[4] and row[1] != EVENT) or now - self._seen[row[0]] >= HEAD_START_S]
@@ -108,13 +115,21 @@ class Relay:
                 connection.execute("UPDATE outbox SET published_at = now() WHERE id = ANY(%s)", (sent,))
         if len(due) < len(rows):
             return HEAD_START_S
-        return 0.0 if len(rows) == BATCH else POLL_S
+        return 0.0 if len(found) == BATCH else POLL_S
 
     def _publish(self, number: int, event: str, payload: dict[str, str], trace_id: str | None) -> None:
         try:
             self._queue.publish_event(Waiting(number, event, payload, trace_id))
         except KeyError:
             log.error("relay.unknown_event", outbox_id=number, event_name=event)  # noqa: TRY400  nothing to trace
+
+
+def _set_aside(connection: psycopg.Connection, malformed: list[int]) -> None:
+    if malformed:
+        log.error("relay.malformed_events", outbox_ids=malformed)
+        connection.execute(
+            "UPDATE outbox SET published_at = now(), settled_at = now() WHERE id = ANY(%s)", (malformed,)
+        )
 
 
 def _locked(connection: psycopg.Connection) -> bool:

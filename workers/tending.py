@@ -26,7 +26,7 @@ class Tending:
     """Runs in a thread until it is stopped; `ready` is called once, when the first child is at work."""
 
     def __init__(self, command: Sequence[str], stop: threading.Event, ready: Callable[[], None]) -> None:
-        """Take what comes after `python`; the number of the file descriptor to write to is added at its end."""
+        """Take what comes after `python`; the file descriptor to write to and this process's number are added to it."""
         self._command = [sys.executable, *(["-P"] if sys.flags.safe_path else []), *command]
         self._stop = stop
         self._ready = ready
@@ -48,7 +48,8 @@ class Tending:
         heard, said = os.pipe()
         try:
             try:
-                child = subprocess.Popen([*self._command, str(said)], pass_fds=[said], stdin=subprocess.DEVNULL)  # noqa: S603  our own program
+                command = [*self._command, str(said), str(os.getpid())]
+                child = subprocess.Popen(command, pass_fds=[said], stdin=subprocess.DEVNULL)  # noqa: S603  our own program
             finally:
                 os.close(said)
             while child.poll() is None and not self._stop.is_set():

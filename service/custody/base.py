@@ -2,8 +2,8 @@
 
 Rules (design D5): a request that never left (no connection) did nothing; a request whose answer was lost, and every 5xx,
 may have had its effect, so it is UnknownOutcomeError and the caller asks the other side; 429 did nothing and says when to
-come back, and no worker calls before; any other 4xx is a clear no. Answers are bounded. Redirects are not followed: they
-would carry our signature to a place nobody approved.
+come back, and no worker calls before; any other 4xx is a clear no. Answers are bounded, in size and in time. Redirects
+are not followed: they would carry our signature to a place nobody approved.
 
 Calls stand on three levels. `LackingCalls` can do nothing and says so of each capability. `GateHeldCalls` adds the holds
 of our own gate, for platforms that ask it; one that does not ask must not inherit them. `GatedCalls` is all there is of a
@@ -11,6 +11,7 @@ wallet of the user's own: what acts on the chain is the key worker's.
 """
 
 import re
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -36,7 +37,9 @@ from service.ports.custody import Capability, ConnectionConfig, GateHolds, Pendi
 
 MAX_ANSWER: Final = 4 * 1024 * 1024
 TIMEOUT: Final = httpx.Timeout(15.0, connect=5.0)
-"""Below the job's time limit, so that a lost answer is ours to notice."""
+"""Below the job's time limit, so that a lost answer is ours to notice. Of each read: see `ANSWER_WITHIN_S`."""
+ANSWER_WITHIN_S: Final = 30.0
+"""How long an answer's content may come in, in all: one that drips byte by byte keeps every read within its time."""
 _MOST_DIGITS: Final = 9
 _NOBODY_THERE: Final = frozenset({502, 503, 504})
 _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
@@ -123,10 +126,13 @@ def send(client: httpx.Client, request: httpx.Request) -> httpx.Response:
 def _read(answer: httpx.Response) -> None:
     size = 0
     parts: list[bytes] = []
+    until = time.monotonic() + ANSWER_WITHIN_S
     for part in answer.iter_bytes():
         size += len(part)
         if size > MAX_ANSWER:
             raise httpx.DecodingError(f"the answer is over {MAX_ANSWER} bytes")
+        if time.monotonic() > until:
+            raise httpx.ReadTimeout(f"the answer took over {ANSWER_WITHIN_S:g} s")
         parts.append(part)
     answer._content = b"".join(parts)  # noqa: SLF001  as httpx.Response.read does, with a bound
 

@@ -89,8 +89,9 @@ def build(base: str, settings: Settings) -> TokenlessRoot:
 if __name__ == "__main__":
     found = read_settings()
     log.configure(found.process)
-    base, *ready_to = sys.argv[1:]
-    if ready_to:
-        sys.exit(Alarm(found, partial(build, base), int(ready_to[0])).run())
+    base, *told = sys.argv[1:]
+    if told:
+        ready_to, worker = map(int, told)
+        sys.exit(Alarm(found, partial(build, base), ready_to, worker).run())
     again = ("-m", "tests.support.worker_without_token", base)
     sys.exit(run(found, WorkerKind(QUEUES, JOBS, 2, partial(build, base), check_actions, alarm=again)))

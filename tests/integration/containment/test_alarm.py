@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -121,6 +123,63 @@ def test_what_cannot_be_noted_as_done_is_left_to_the_sweeper(
         assert message is not None
         begin(TestRoot(db, {"triage.alert": triage}), message)
     assert notes(db) == ({f"job:{message.outbox_id}:triage.alert"} if noted == "yes" else set())
+
+
+HANGING = """
+import os, sys, threading
+from types import SimpleNamespace
+from service.clock import SystemClock
+from service.domain.secrets import Secret
+from service.store.database import SqlDatabase, create
+from workers import alarm
+from workers.hurry import Hurry
+
+settings = SimpleNamespace(database_url=Secret(os.environ["URL"]))
+db = SqlDatabase(create(settings.database_url, pool_size=1), SystemClock())
+hangs = SimpleNamespace(db=db, hurry=Hurry(), jobs={"triage.alert": lambda _: threading.Event().wait()}, close=int)
+alarm.LIMIT_S = float(os.environ["LIMIT_S"])
+sys.exit(alarm.Alarm(settings, lambda _: hangs, int(sys.argv[1]), int(sys.argv[2])).run())
+"""
+
+
+def hanging(url: str, said: int, worker: int, limit_s: float) -> subprocess.Popen[bytes]:
+    """Start a child whose jobs hang for ever."""
+    command = [sys.executable, "-c", HANGING, str(said), str(worker)]
+    environment = {**os.environ, "URL": url, "LIMIT_S": str(limit_s)}
+    return subprocess.Popen(command, pass_fds=[said], env=environment)
+
+
+def test_an_alert_that_hangs_ends_the_child_and_is_left_to_the_sweeper(
+    db: SqlDatabase, fresh_postgres_url: str
+) -> None:
+    raise_alerts(db, *alerts(1))
+    heard, said = os.pipe()
+    child = hanging(fresh_postgres_url, said, os.getpid(), 5.0)
+    try:
+        assert child.wait(PATIENCE_S) == -signal.SIGALRM
+    finally:
+        child.kill()
+        child.wait()
+        os.close(heard)
+        os.close(said)
+    assert notes(db) == set()
+
+
+def test_a_child_whose_worker_died_before_it_was_ready_ends(db: SqlDatabase, fresh_postgres_url: str) -> None:
+    worker = subprocess.Popen([sys.executable, "-c", ""])
+    worker.wait()
+    raise_alerts(db, *alerts(1))
+    heard, said = os.pipe()
+    os.close(heard)
+    child = hanging(fresh_postgres_url, said, worker.pid, 10 * PATIENCE_S)
+    try:
+        assert child.wait(PATIENCE_S) == 0
+    finally:
+        child.kill()
+        child.wait()
+        os.close(said)
+    with db.begin() as uow:
+        assert uow.connection.execute(outbox.select()).one().published_at is None, "it took nothing any more"
 
 
 def until(true: Callable[[], bool], what: str) -> None:
