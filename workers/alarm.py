@@ -21,11 +21,14 @@ import structlog
 from hsm.errors import HsmError
 from service.config import Settings
 from service.domain.errors import PortcullisError
+from service.flow.routes import JOBS_OF
 from workers.app import HARD_LIMIT_S
 from workers.jobs import Root, begin
 from workers.publish import PAYLOAD, Message
 
 EVENT: Final = "alert_raised"
+(JOB,) = JOBS_OF[EVENT]
+"""All that the event starts: whoever takes it does the whole of it."""
 POLL_S: Final = 1.0
 """How long it sleeps at most: a wake-up may be lost, and nobody tells it that its worker died."""
 LIMIT_S: Final = float(HARD_LIMIT_S)
@@ -45,7 +48,7 @@ def take(connection: psycopg.Connection) -> Message | None:
     while (row := connection.execute(_TAKE, (EVENT,), prepare=True).fetchone()) is not None:
         number, payload, trace_id = row
         if payload is not None:
-            return Message("triage.alert", payload, trace_id, number)
+            return Message(JOB, payload, trace_id, number)
         log.error("alarm.malformed_event", outbox_id=number)
     return None
 

@@ -33,8 +33,8 @@ from workers.tending import END_S, Tending
 START_S: Final = 60.0
 """How long a child may take to open its token and pool."""
 BEHIND: Final = 5
-"""How much nicer (nice(2)) a child of the pool is than API, database and alarm child: pages, mail and an incident's other
-steps take the processor when no alert on its way to a hold wants it."""
+"""How much nicer (nice(2)) a child of a pool that has an alarm child is than that one, API and database: pages, mail and an
+incident's other steps take the processor when no alert on its way to a hold wants it. What the key worker does is a race."""
 
 log = structlog.get_logger(__name__)
 
@@ -56,15 +56,16 @@ class WorkerKind:
 class Child:
     """The root of this pool child; empty in the parent."""
 
-    def __init__(self, settings: Settings, build: Callable[[Settings], Root]) -> None:
+    def __init__(self, settings: Settings, kind: WorkerKind) -> None:
         self._settings = settings
-        self._build = build
+        self._kind = kind
         self._root: Root | None = None
 
     def open(self) -> None:
         """Build the root. Raises what the composition root raises."""
-        os.nice(BEHIND)
-        self._root = self._build(self._settings)
+        if self._kind.alarm:
+            os.nice(BEHIND)
+        self._root = self._kind.root(self._settings)
 
     def root(self) -> Root:
         """Return the root. Raises UnavailableError before it is open."""
@@ -83,7 +84,7 @@ def run(settings: Settings, kind: WorkerKind) -> int:
     kind.check(settings)
     app = make_app(settings.broker_url, kind.queues)
     app.conf.worker_proc_alive_timeout = START_S
-    child = Child(settings, kind.root)
+    child = Child(settings, kind)
     register(app, kind.jobs, child.root)
     failed, failing = os.pipe()
     os.set_blocking(failed, False)

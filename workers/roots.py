@@ -291,11 +291,12 @@ def _configured(token: PlatformToken, opened: Opened, rows: Rows) -> tuple[Conne
     def secret(name: str) -> bytes:
         if name not in sealed:
             raise NotFoundError(f"connection {row.id} has no secret {name!r} for the containment worker")
-        return unsealed(name) if name == API_KEY else opened.get(sealed[name], partial(unsealed, name))
+        parts = sealed[name], secret_aad(row.id, name)
+        return unseal(*parts) if name == API_KEY else opened.get(*parts, unseal)
 
-    def unsealed(name: str) -> bytes:
+    def unseal(what: bytes, bound_to: bytes) -> bytes:
         with token_calls():
-            return token.secrets.unseal(sealed[name], secret_aad(row.id, name))
+            return token.secrets.unseal(what, bound_to)
 
     return ConnectionConfig(row.id, row.platform, row.settings, secret, tuple(sealed)), sealed
 

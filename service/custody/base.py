@@ -124,17 +124,14 @@ def send(client: httpx.Client, request: httpx.Request) -> httpx.Response:
 
 
 def _read(answer: httpx.Response) -> None:
-    size = 0
-    parts: list[bytes] = []
-    until = time.monotonic() + ANSWER_WITHIN_S
+    until, content = time.monotonic() + ANSWER_WITHIN_S, bytearray()
     for part in answer.iter_bytes():
-        size += len(part)
-        if size > MAX_ANSWER:
+        content += part
+        if len(content) > MAX_ANSWER:
             raise httpx.DecodingError(f"the answer is over {MAX_ANSWER} bytes")
         if time.monotonic() > until:
             raise httpx.ReadTimeout(f"the answer took over {ANSWER_WITHIN_S:g} s")
-        parts.append(part)
-    answer._content = b"".join(parts)  # noqa: SLF001  as httpx.Response.read does, with a bound
+    answer._content = bytes(content)  # noqa: SLF001  as httpx.Response.read does, with a bound
 
 
 def _judge(where: str, answer: httpx.Response) -> None:
@@ -162,8 +159,7 @@ def _retry_after(answer: httpx.Response) -> float:
 
 
 def _reason(answer: httpx.Response) -> str:
-    text = answer.text[:200]
-    return "".join(c if c.isprintable() else " " for c in text)
+    return "".join(c if c.isprintable() else " " for c in answer.text[:200])
 
 
 def require_url(settings_name: str, url: str) -> None:
