@@ -92,7 +92,9 @@ def test_pages_go_before_everything_else_and_the_most_severe_first(ready: House,
 @pytest.mark.parametrize("page", [False, True], ids=["no page", "a less severe incident's"])
 def test_a_burst_of_pages_delays_the_rest_and_never_stops_it(ready: House, incident: IncidentId, *, page: bool) -> None:
     with ready.databases["superuser"].begin() as uow:
-        uow.connection.execute(update(incidents).where(incidents.c.id == incident).values(severity=Severity.MEDIUM.value))
+        uow.connection.execute(
+            update(incidents).where(incidents.c.id == incident).values(severity=Severity.MEDIUM.value)
+        )
     queued(ready, incident, "page", 2, page=page)
     critical = pages(ready, Severity.CRITICAL, 2 * MOST_PASSED + 3)[0]
     first = rows(ready, messages, incident_id=critical)[0].id
