@@ -35,7 +35,7 @@ def jobs(db: SqlDatabase, desk: Desk, votes_key_pem: Callable[[], bytes], tracer
         "escalate.everyone": lambda p: escalate.everyone(db, IncidentId(p["incident_id"])),
         "escalate.acknowledged": lambda p: escalate.acknowledged(db, IncidentId(p["incident_id"])),
         "escalate.timer": lambda p: escalate.timer(db, votes_key_pem(), p["timer_id"]),
-        "escalate.guardian": lambda p: spent.guardian(db, p["chain"], p["hour"]),
+        "escalate.guardian": lambda p: spent.guardian(db, p["chain"], p["hour"], p["what"]),
         "escalate.released": lambda p: escalate.released(db, votes_key_pem(), ApprovalId(p["approval_id"])),
         "approve.release": lambda p: approve.release(db, ApprovalId(p["approval_id"])),
         "approve.expire": lambda _: approve.expire(db),

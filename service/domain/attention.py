@@ -108,9 +108,16 @@ def hour_of(moment: datetime) -> str:
     return f"{moment:%Y-%m-%dT%H}"
 
 
-def guardian_note(chain: str, hour: str) -> str:
-    """Return the key under which workers note that the guardian's gas of an hour is used up on a chain."""
-    return f"guardian.spent:{chain}:{hour}"
+class Spent(StrEnum):
+    """What of the guardian's gas of an hour is used up: the half that rejections get, or all of it, so that locks wait."""
+
+    REJECTIONS = "rejections"
+    EVERYTHING = "everything"
+
+
+def guardian_note(chain: str, hour: str, what: str) -> str:
+    """Return the key under which workers note what (Spent) of the guardian's hour is used up on a chain."""
+    return f"guardian.spent:{chain}:{hour}:{what}"
 
 
 def patience(severity: Severity) -> timedelta:

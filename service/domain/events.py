@@ -118,11 +118,15 @@ class StepFailed(Event):
 
 @dataclass(frozen=True)
 class GuardianSpent(Event):
-    """The guardian's gas of an hour is used up on a chain (CAIP-2); `hour` as `attention.hour_of` writes it."""
+    """The guardian's gas of an hour is used up on a chain (CAIP-2).
+
+    `hour` as `attention.hour_of` writes it, `what` a word of `attention.Spent`.
+    """
 
     name: ClassVar[str] = "guardian_spent"
     chain: str
     hour: str
+    what: str
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,14 @@ from datetime import datetime
 from typing import Final
 
 from service.domain.approval import ActionDocument, check_code, sentences
+from service.domain.attention import Spent
 from service.domain.authorisation import Vote
 from service.domain.incident import Incident
 
+_STOPS: Final[Mapping[Spent, str]] = {
+    Spent.REJECTIONS: "the half that rejections get. Rejections wait; locks, owner changes and sweeps go on.",
+    Spent.EVERYTHING: "all of it. Locks, owner changes and sweeps wait, too, until what it used is an hour ago.",
+}
 _FACTOR_WORDS: Final[Mapping[str, str]] = {
     "shown": "The code that enrols a new authenticator for you was shown",
     "confirmed": "A new authenticator was confirmed for you",
@@ -91,15 +96,14 @@ def connection_lost(connection: str, incident_id: str, since: datetime) -> tuple
     return f"[platform] {connection} does not answer", body
 
 
-def guardian_spent(chain: str) -> tuple[str, str]:
-    """Return subject and body that say that the guardian may use no more gas on a chain this hour."""
+def guardian_spent(chain: str, what: Spent) -> tuple[str, str]:
+    """Return subject and body that say what the guardian may use no more gas for on a chain this hour."""
     body = (
-        f"The guardian of multisigs has used up its gas of an hour on {chain}. What else it is wanted for waits; when only "
-        "rejections are over their half, locks go on. Look at what asks for so much: a Safe transaction service that "
-        "invents proposals, an owner's key that floods it, or more Safes at once than the limit was made for "
+        f"The guardian of multisigs has used up its gas of an hour on {chain}: {_STOPS[what]} Look at what asks for so "
+        "much: an owner's key that floods the Safe transaction service, or more Safes at once than the limit was made for "
         "(docs/limits.md). Transactions of a Safe that is not locked can be stopped by its owners by hand."
     )
-    return f"[guardian] gas of the hour is used up on {chain}", body
+    return f"[guardian] gas of the hour is used up on {chain} for {what}", body
 
 
 def channel_lost(channel: str, since: datetime) -> tuple[str, str]:

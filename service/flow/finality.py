@@ -16,7 +16,7 @@ from service.domain.account import AccountRef
 from service.domain.errors import MissingCapabilityError, PortcullisError
 from service.domain.events import StepReady
 from service.domain.ids import AccountId, StepId
-from service.domain.looks import GIVEN_UP, LOOK, next_look
+from service.domain.looks import GIVEN_UP, next_look
 from service.domain.plan import Step, StepState, Verdict
 from service.domain.timeline import Entry
 from service.ports.clock import Clock
@@ -39,8 +39,8 @@ class Looking:
 def look(looking: Looking, timer_id: str) -> None:
     """Look once; the next look is set before the chain is asked, so that a worker who dies loses none."""
     with looking.db.begin() as uow:
-        fired = uow.attention.claim_timer(timer_id)
-        if fired is None or not fired.kind.startswith(LOOK):
+        fired = uow.attention.claim_look(timer_id)
+        if fired is None:
             return
         done = uow.plans.step(StepId(fired.subject))
         fence, since = int(fired.payload["fence"]), timedelta(seconds=int(fired.payload["since_s"]))

@@ -31,6 +31,7 @@ LONGEST_WAIT: Final = timedelta(seconds=max(RETRY_AFTER_S)) + CLOCKS_APART
 """No message is put off for longer: a due time further ahead was written by a clock that was wrong, and is over."""
 _LONGEST_LEASE: Final = timedelta(minutes=1) + CLOCKS_APART
 """The same for leases."""
+_IS_LOOK: Final = timers.c.kind.startswith(LOOK)
 
 
 def message_of(row: Row[Any]) -> Message:
@@ -92,35 +93,33 @@ class AttentionRepository:
         )
 
     def claim_timer(self, timer_id: str) -> Timer | None:
-        """Fire a due timer once."""
-        row = self._connection.execute(
-            update(timers)
-            .where(
-                timers.c.id == timer_id,
-                timers.c.fired_at.is_(None),
-                timers.c.cancelled_at.is_(None),
-                timers.c.due_at <= self._now,
-            )
-            .values(fired_at=self._now)
-            .returning(timers)
-        ).first()
-        return None if row is None else _timer_of(row)
+        """See the port."""
+        return self._fire(~_IS_LOOK, timer_id)
+
+    def claim_look(self, timer_id: str) -> Timer | None:
+        """See the port."""
+        return self._fire(_IS_LOOK, timer_id)
 
     def due_timers(self, limit: int) -> Sequence[str]:
         """See the port."""
-        return self._late(~timers.c.kind.startswith(LOOK), limit)
+        return self._late(~_IS_LOOK, limit)
 
     def due_looks(self, limit: int) -> Sequence[str]:
         """See the port."""
-        return self._late(timers.c.kind.startswith(LOOK), limit)
+        return self._late(_IS_LOOK, limit)
+
+    def _fire(self, which: ColumnElement[bool], timer_id: str) -> Timer | None:
+        mine = and_(timers.c.id == timer_id, which, self._is_late())
+        fired = update(timers).where(mine).values(fired_at=self._now).returning(timers)
+        row = self._connection.execute(fired).first()
+        return None if row is None else _timer_of(row)
 
     def _late(self, which: ColumnElement[bool], limit: int) -> Sequence[str]:
-        waiting = and_(timers.c.fired_at.is_(None), timers.c.cancelled_at.is_(None), timers.c.due_at <= self._now)
-        return (
-            self._connection.execute(select(timers.c.id).where(waiting, which).order_by(timers.c.due_at).limit(limit))
-            .scalars()
-            .all()
-        )
+        late = select(timers.c.id).where(self._is_late(), which).order_by(timers.c.due_at).limit(limit)
+        return self._connection.execute(late).scalars().all()
+
+    def _is_late(self) -> ColumnElement[bool]:
+        return and_(timers.c.fired_at.is_(None), timers.c.cancelled_at.is_(None), timers.c.due_at <= self._now)
 
     def reachable(self) -> Sequence[Reachable]:
         """List active persons with their routes."""

@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from service.domain.errors import ConflictError
 from service.domain.ids import AccountId
 from service.domain.vault import RotationRecord, SweepState, SweepTransaction, VaultKey, Wallet, WalletState
+from service.store.attention import CLOCKS_APART
 from service.store.tables.keys import (
     accounts,
     guardian_gas,
@@ -239,8 +240,9 @@ class KeyRepository:
 
     def guardian_gas(self, chain: str, since: datetime, *, besides: int) -> int:
         """See the port."""
+        lately = guardian_gas.c.at.between(since, self._now + CLOCKS_APART)
         query = select(func.coalesce(func.sum(guardian_gas.c.gas), 0)).where(
-            guardian_gas.c.chain == chain, guardian_gas.c.at >= since, guardian_gas.c.nonce != besides
+            guardian_gas.c.chain == chain, lately, guardian_gas.c.nonce != besides
         )
         return int(self._connection.execute(query).scalar_one())
 

@@ -24,7 +24,14 @@ class AttentionStore(Protocol):
         ...
 
     def claim_timer(self, timer_id: str) -> Timer | None:
-        """Mark a due timer as fired and return it; None when it fired already, was cancelled or is not due."""
+        """Mark a due timer as fired and return it; None when it fired already, was cancelled, is not due or is a look.
+
+        Each of the two claims its own kind alone: a message names a timer, and who invents one uses up nobody's.
+        """
+        ...
+
+    def claim_look(self, timer_id: str) -> Timer | None:
+        """Do the same for a timer of a look at a chain, and for no other."""
         ...
 
     def due_timers(self, limit: int) -> Sequence[str]:

@@ -88,7 +88,10 @@ class KeyStore(Protocol):
         ...
 
     def guardian_gas(self, chain: str, since: datetime, *, besides: int) -> int:
-        """Return the gas that the guardian's transactions on a chain were given since then, but for one nonce."""
+        """Return the gas that the guardian's transactions on a chain were given since then, but for one nonce.
+
+        What lies ahead by more than workers' clocks differ was written by a clock that was wrong, and counts for nothing.
+        """
         ...
 
     def use_guardian_gas(self, chain: str, nonce: int, gas: int) -> None:

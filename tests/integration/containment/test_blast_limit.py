@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import event, insert, select, update
 
-from service.domain.attention import guardian_note
+from service.domain.attention import Spent, guardian_note
 from service.domain.errors import ForbiddenError
 from service.domain.ids import ConnectionId, IncidentId
 from service.domain.plan import Effect, StepState
@@ -153,17 +153,21 @@ def test_when_the_guardian_s_hour_is_used_up_everyone_on_call_is_paged_once_and_
 ) -> None:
     add_people(scene)
     chain, hour = "eip155:1", "2026-11-23T05"
-    with pytest.raises(ForbiddenError, match="nobody is paged"):
-        spent.guardian(scene.db, chain, hour)
-    with scene.db.begin() as uow:
-        uow.once(guardian_note(chain, hour))
-    for _ in range(2):
-        spent.guardian(scene.db, chain, hour)
-    with scene.db.begin() as uow:
-        sent = uow.connection.execute(select(messages)).all()
-    assert sorted(m.recipient for m in sent) == sorted(f"pager of {person}" for person in ON_CALL)
-    assert all(chain in m.subject and m.page for m in sent)
-    assert jobs_of("guardian_spent", {"chain": chain, "hour": hour}) == ("escalate.guardian",)
+    for times, what in enumerate(Spent, 1):
+        for invented in (what, "neither"):
+            with pytest.raises(ForbiddenError, match="nobody is paged"):
+                spent.guardian(scene.db, chain, hour, invented)
+        with scene.db.begin() as uow:
+            uow.once(guardian_note(chain, hour, what))
+        for _ in range(2):
+            spent.guardian(scene.db, chain, hour, what)
+        with scene.db.begin() as uow:
+            sent = uow.connection.execute(select(messages)).all()
+        assert sorted(m.recipient for m in sent) == sorted([f"pager of {person}" for person in ON_CALL] * times)
+        assert all(chain in m.subject and m.page for m in sent)
+    locks_wait = [m for m in sent if "Locks, owner changes and sweeps wait" in m.body]
+    assert len(locks_wait) == len(ON_CALL)
+    assert jobs_of("guardian_spent", {"chain": chain, "hour": hour, "what": what}) == ("escalate.guardian",)
 
 
 def test_destinations_and_credentials_have_a_limit_of_their_own_for_all_incidents_of_the_hour(scene: Scene) -> None:

@@ -10,8 +10,10 @@ from service.domain.approval import ApprovalState, Item
 from service.domain.errors import ApprovalError
 from service.domain.ids import ApprovalId, IncidentId, new_id
 from service.domain.incident import Severity
+from service.domain.looks import LOOK
 from service.domain.plan import Effect
-from service.flow import escalate
+from service.flow import escalate, finality
+from service.flow.finality import Looking
 from service.store.tables.approval import approvals, mandates
 from service.store.tables.attention import escalations, timers
 from service.store.tables.incident import incidents
@@ -55,6 +57,18 @@ def test_nothing_happens_before_its_time(ready: House, incident: IncidentId) -> 
     (row,) = rows(ready, timers)
     escalate.timer(ready.database(CONTAINMENT), ready.office.public_key_pem, row.id)
     assert list(waiting_timers(ready)) == ["escalate.level.2"]
+
+
+def test_an_invented_job_uses_up_no_timer_of_the_other_kind(ready: House, incident: IncidentId) -> None:
+    start(ready, incident)
+    look = f"{LOOK}1:10"
+    with ready.database(CONTAINMENT).begin() as uow:
+        uow.attention.set_timer(look, "stp_of_a_chain", ready.clock.now(), {"incident": incident})
+    ready.clock.pass_by(PATIENCE)
+    ids = {row.kind: row.id for row in rows(ready, timers)}
+    escalate.timer(ready.database(CONTAINMENT), ready.office.public_key_pem, ids[look])
+    finality.look(Looking(ready.database("portcullis_keys"), ready.clock, {}, None), ids["escalate.level.2"])
+    assert sorted(waiting_timers(ready)) == ["escalate.level.2", look]
 
 
 def test_level_two_waits_for_a_quorum(ready: House, incident: IncidentId) -> None:
