@@ -286,11 +286,12 @@ def _configured(token: PlatformToken, opened: Opened, rows: Rows) -> tuple[Conne
     def secret(name: str) -> bytes:
         if name not in sealed:
             raise NotFoundError(f"connection {row.id} has no secret {name!r} for the containment worker")
-        return unsealed(name) if name == API_KEY else opened.get(sealed[name], partial(unsealed, name))
+        aad = secret_aad(row.id, name)
+        return unseal(sealed[name], aad) if name == API_KEY else opened.get(aad, sealed[name], unseal)
 
-    def unsealed(name: str) -> bytes:
+    def unseal(content: bytes, aad: bytes) -> bytes:
         with token_calls():
-            return token.secrets.unseal(sealed[name], secret_aad(row.id, name))
+            return token.secrets.unseal(content, aad)
 
     return ConnectionConfig(row.id, row.platform, row.settings, secret, tuple(sealed)), sealed
 
