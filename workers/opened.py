@@ -2,10 +2,10 @@
 
 Rules: unsealing one takes an RSA operation of some milliseconds inside the token, and every call of a hold signs with one.
 So what signs calls is kept for `KEPT_S` after it was unsealed and dropped then, by a timer, whether or not anybody asks
-again. It is found by its sealed bytes together with the connection and name they are bound to, as unsealing checks: a
-secret that is changed is never the old one, and bytes copied into another connection's row open nothing. A private key
-that is handed in to be imported is not kept. The process keeps its memory to itself (`hsm/memory.py`); Python cannot wipe
-what it drops.
+again. It is found by its sealed bytes and by what they are bound to, which unsealing checks: so a secret that is changed is
+never the old one, and sealed bytes that somebody copied to another connection are refused there as ever. A private key that
+is handed in to be imported is not kept. The process keeps its memory to itself (`hsm/memory.py`); Python cannot wipe what
+it drops.
 """
 
 import threading
@@ -22,12 +22,13 @@ class Opened:
         self._kept_s = kept_s
         self._kept: dict[tuple[bytes, bytes], bytes] = {}
 
-    def get(self, aad: bytes, sealed: bytes, unseal: Callable[[bytes, bytes], bytes]) -> bytes:
-        """Return what `sealed` holds, by `unseal(sealed, aad)` when it is not kept. Raises what that raises."""
-        found = self._kept.get((aad, sealed))
+    def get(self, sealed: bytes, bound_to: bytes, unseal: Callable[[bytes, bytes], bytes]) -> bytes:
+        """Return what `sealed` holds, by `unseal` of both when it is not kept. Raises what `unseal` raises."""
+        key = sealed, bound_to
+        found = self._kept.get(key)
         if found is None:
-            found = self._kept[aad, sealed] = unseal(sealed, aad)
-            timer = threading.Timer(self._kept_s, self._kept.pop, ((aad, sealed), None))
+            found = self._kept[key] = unseal(sealed, bound_to)
+            timer = threading.Timer(self._kept_s, self._kept.pop, (key, None))
             timer.daemon = True
             timer.start()
         return found

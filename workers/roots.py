@@ -286,12 +286,12 @@ def _configured(token: PlatformToken, opened: Opened, rows: Rows) -> tuple[Conne
     def secret(name: str) -> bytes:
         if name not in sealed:
             raise NotFoundError(f"connection {row.id} has no secret {name!r} for the containment worker")
-        aad = secret_aad(row.id, name)
-        return unseal(sealed[name], aad) if name == API_KEY else opened.get(aad, sealed[name], unseal)
+        parts = sealed[name], secret_aad(row.id, name)
+        return unseal(*parts) if name == API_KEY else opened.get(*parts, unseal)
 
-    def unseal(content: bytes, aad: bytes) -> bytes:
+    def unseal(what: bytes, bound_to: bytes) -> bytes:
         with token_calls():
-            return token.secrets.unseal(content, aad)
+            return token.secrets.unseal(what, bound_to)
 
     return ConnectionConfig(row.id, row.platform, row.settings, secret, tuple(sealed)), sealed
 

@@ -1,64 +1,32 @@
-"""What was unsealed is kept for a moment and found by its sealed bytes and what they are bound to, together."""
+"""What was unsealed is kept for a moment and found by its sealed bytes and what they are bound to."""
 
 import threading
-from types import SimpleNamespace
-from typing import Any, cast
 
 import pytest
 
-from hsm.errors import HsmInputError
-from service.domain.errors import RefusedByOtherSideError
-from service.domain.ids import ConnectionId
-from service.domain.setup import secret_aad
 from workers.opened import Opened
-from workers.roots import _configured
 
 
 def test_what_is_kept_is_unsealed_once_and_another_secret_anew() -> None:
-    opened, asked = Opened(kept_s=3600), list[tuple[bytes, bytes]]()
+    opened, asked = Opened(kept_s=3600), list[bytes]()
 
-    def unseal(sealed: bytes, aad: bytes) -> bytes:
-        asked.append((aad, sealed))
+    def unseal(sealed: bytes, _: bytes) -> bytes:
+        asked.append(sealed)
         return sealed.upper()
 
-    for aad, sealed in ((b"1", b"a"), (b"1", b"a"), (b"1", b"b"), (b"2", b"a"), (b"1", b"a"), (b"2", b"a")):
-        assert opened.get(aad, sealed, unseal) == sealed.upper()
-    assert asked == [(b"1", b"a"), (b"1", b"b"), (b"2", b"a")]
+    for sealed in (b"a", b"a", b"b", b"a"):
+        assert opened.get(sealed, b"one", unseal) == sealed.upper()
+    assert asked == [b"a", b"b"]
     assert b"A".decode() not in repr(opened).replace("Opened", "")
-
-
-class Secrets:
-    """Unseals what begins with the data that it is bound to."""
-
-    def unseal(self, sealed: bytes, aad: bytes) -> bytes:
-        bound, _, content = sealed.partition(b"|")
-        if bound != aad:
-            raise HsmInputError("sealed for something else")
-        return content
-
-
-def test_bytes_copied_into_the_row_of_another_connection_open_nothing() -> None:
-    sealed = secret_aad("mine", "token") + b"|hush"
-    token, opened = cast("Any", SimpleNamespace(secrets=Secrets())), Opened(kept_s=3600)
-
-    def secret(connection: str, name: str) -> bytes:
-        row = cast("Any", SimpleNamespace(id=ConnectionId(connection), platform="standard", settings={}))
-        config, _ = _configured(token, opened, (row, {name: sealed}))
-        return config.secret(name)
-
-    assert secret("mine", "token") == b"hush"
-    for connection, name in (("thief", "token"), ("mine", "other")):
-        with pytest.raises(RefusedByOtherSideError):
-            secret(connection, name)
 
 
 def test_it_is_dropped_when_its_time_is_over_though_nobody_asks() -> None:
     opened, before = Opened(kept_s=0.01), set(threading.enumerate())
-    opened.get(b"1", b"a", lambda *_: b"secret")
+    opened.get(b"a", b"one", lambda *_: b"secret")
     for timer in set(threading.enumerate()) - before:
         timer.join(60)
     assert repr(opened) == "Opened(0 secrets)"
-    assert opened.get(b"1", b"a", lambda *_: b"anew") == b"anew"
+    assert opened.get(b"a", b"one", lambda *_: b"anew") == b"anew"
 
 
 def test_a_failure_is_kept_for_nobody() -> None:
@@ -68,5 +36,18 @@ def test_a_failure_is_kept_for_nobody() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        opened.get(b"1", b"a", fail)
+        opened.get(b"a", b"one", fail)
     assert repr(opened) == "Opened(0 secrets)"
+
+
+def test_sealed_bytes_in_the_row_of_another_connection_are_refused_though_they_are_kept() -> None:
+    opened = Opened(kept_s=3600)
+
+    def unseal(sealed: bytes, bound_to: bytes) -> bytes:
+        if not sealed.startswith(bound_to):
+            raise ZeroDivisionError
+        return b"secret"
+
+    assert opened.get(b"one:sealed", b"one", unseal) == b"secret"
+    with pytest.raises(ZeroDivisionError):
+        opened.get(b"one:sealed", b"another", unseal)
