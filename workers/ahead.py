@@ -8,7 +8,6 @@ that is not used spares the platform one call. For one thread.
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
 
 from service.domain.errors import NotFoundError
@@ -24,19 +23,6 @@ Rows = tuple[Connection, Mapping[str, bytes]]
 """A connection and its sealed secrets by name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """A turn, and how many workers were busy when it was taken."""
-
-    turn: Turn
-    busy: int
-
-    @property
-    def wait_s(self) -> float:
-        """How long to wait for it, or, where it is none, before asking again."""
-        return self.turn.wait.total_seconds()
-
-
 class Ahead:
     """Remembers what was read for the step that is being worked on."""
 
@@ -44,7 +30,7 @@ class Ahead:
         self._rates: dict[ConnectionId, float] = {}
         self._at = 0.0
         self._rows: tuple[ConnectionId, Rows] | None = None
-        self._taken: tuple[ConnectionId, float, Taken] | None = None
+        self._taken: tuple[ConnectionId, float, Turn] | None = None
         """With the rate it was taken at."""
 
     def read(self, uow: UnitOfWork, connection: ConnectionId, urgent: bool | None) -> None:  # noqa: FBT001  flow's hook
@@ -54,15 +40,14 @@ class Ahead:
             self._rows = (connection, uow.registry.reached(connection, OPENED_BY))
         rate = self._rates.get(connection)
         if urgent is not None and rate is not None:
-            taken, busy = uow.pace.turn(connection, Limit(rate), urgent=urgent)
-            self._taken = (connection, rate, Taken(taken, busy))
+            self._taken = (connection, rate, uow.pace.turn(connection, Limit(rate), urgent=urgent))
 
     def rows(self, connection: ConnectionId) -> Rows | None:
         """Return what was read of this connection, once."""
         read, self._rows = self._rows, None
         return read[1] if read is not None and read[0] == connection and self._is_fresh() else None
 
-    def turn(self, connection: ConnectionId, per_s: float) -> Taken | None:
+    def turn(self, connection: ConnectionId, per_s: float) -> Turn | None:
         """Return the turn that was taken at this rate, once; remember the rate for the next step."""
         self._rates[connection] = per_s
         taken = self.seen(connection)
@@ -70,7 +55,7 @@ class Ahead:
         self._taken = None
         return taken if at_this_rate else None
 
-    def seen(self, connection: ConnectionId) -> Taken | None:
+    def seen(self, connection: ConnectionId) -> Turn | None:
         """Return the turn that was taken, or refused, for this connection, and keep it."""
         taken = self._taken
         return taken[2] if taken is not None and taken[0] == connection and self._is_fresh() else None

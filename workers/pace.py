@@ -13,9 +13,9 @@ from typing import Final
 
 from service.domain.errors import CallDeferredError
 from service.domain.ids import ConnectionId
-from service.domain.pace import Limit
+from service.domain.pace import Limit, Turn
 from service.ports.store.unit import Database
-from workers.ahead import Ahead, Taken
+from workers.ahead import Ahead
 
 CHILDREN_BUT_ONE: Final = 2
 SHORT_PATIENCE_S: Final = 4.0
@@ -38,17 +38,23 @@ class Turns:
     def turn(self, per_s: float) -> float | None:
         """See the port. Raises UnavailableError when the database is not there."""
         had = None if self.ahead is None else self.ahead.turn(self.connection, per_s)
-        taken = had or self._take(per_s)
-        if taken.turn.after is None:
-            raise CallDeferredError(f"{self.connection} is called as often as it may be", retry_after_s=taken.wait_s)
-        if taken.wait_s > 0:
-            self.sleep(taken.wait_s)
-        return SHORT_PATIENCE_S if self.poll or taken.busy > CHILDREN_BUT_ONE else None
+        taken, busy = self._take(per_s, had)
+        if taken.after is None:
+            raise CallDeferredError(
+                f"{self.connection} is called as often as it may be", retry_after_s=taken.wait.total_seconds()
+            )
+        if taken.wait:
+            self.sleep(taken.wait.total_seconds())
+        return SHORT_PATIENCE_S if self.poll or busy > CHILDREN_BUT_ONE else None
 
-    def _take(self, per_s: float) -> Taken:
+    def _take(self, per_s: float, had: Turn | None) -> tuple[Turn, int]:
+        """Return the turn, taken now if it was not `had`, and how many workers are busy.
+
+        These are counted now and not with the claim, where those who claim at the same moment do not see each other.
+        """
         with self.db.begin(on_disk=False) as uow:
-            taken, busy = uow.pace.turn(self.connection, Limit(per_s), urgent=self.urgent())
-        return Taken(taken, busy)
+            taken = had or uow.pace.turn(self.connection, Limit(per_s), urgent=self.urgent())
+            return taken, uow.pace.busy()
 
     def require_open(self) -> None:
         """Raise CallDeferredError while the platform wants no call: before a step writes that it is about to make one."""
@@ -56,11 +62,11 @@ class Turns:
         if had is None:
             with self.db.begin(on_disk=False) as uow:
                 until, now = uow.pace.slow_until(self.connection), uow.now
-            wait_s = None if until is None else (until - now).total_seconds()
+            wait = None if until is None else until - now
         else:
-            wait_s = had.wait_s if had.turn.after is None else None
-        if wait_s is not None:
-            raise CallDeferredError(f"{self.connection} asked for no call just now", retry_after_s=wait_s)
+            wait = had.wait if had.after is None else None
+        if wait is not None:
+            raise CallDeferredError(f"{self.connection} asked for no call just now", retry_after_s=wait.total_seconds())
 
     def slow_down(self, retry_after_s: float) -> None:
         """See the port."""

@@ -64,6 +64,7 @@ def _play(scene: "_Scene", desk: Desk, hands: Hands) -> NoReturn:
     if scene.uow.plans.step(hold).state is not StepState.DONE:
         raise UnknownOutcomeError("the step that was rehearsed is not done")
     scene.uow.pace.turn(scene.at.connection, Limit(1), urgent=True)
+    scene.uow.pace.busy()
     scene.uow.handed_over(0, NAME)
     scene.uow.once(f"{NAME}:{os.getpid()}")
     raise _EndedError

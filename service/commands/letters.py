@@ -2,7 +2,9 @@
 
 Rules: what is printed is what the API told, as plain text; with a folder, each letter is written as the issuer got it, in a
 folder of its own beside its signatures and the public key, so that anybody can verify it with other tools
-(`sha256sum -c SHA256SUMS`). Page and PDF are made again from the text; one that is not what was signed is not written.
+(`sha256sum -c SHA256SUMS`). Only the folder's user chooses where: a step is named by its identifier, files have names of
+ours, each is made anew without following links, and what is there already is kept when it is the same and never written
+over when it is not. Page and PDF are made again from the text; one that is not what was signed is not written.
 """
 
 import base64
@@ -53,11 +55,24 @@ def _save(folder: Path, found: list[dict[str, Any]]) -> None:
             if not looks_like_id(one["step"], "stp"):
                 raise InputError(f"the API named a step {one['step']!r}", field="step")
             place = folder / one["step"]
+            if place.is_symlink():
+                raise InputError(f"{place} is a link: remove it or save into another folder", field="save")
             place.mkdir(exist_ok=True)
             for name, content in _files(one).items():
-                (place / name).write_bytes(content)
+                _write(place / name, content)
     except OSError as error:
         raise InputError(f"{folder} cannot be written: {error}", field="save") from error
+
+
+def _write(file: Path, content: bytes) -> None:
+    try:
+        with file.open("xb") as made:  # "x" follows no link
+            made.write(content)
+    except FileExistsError as error:
+        if file.is_symlink() or not file.is_file() or file.read_bytes() != content:
+            raise InputError(
+                f"{file} is there already and is not this: save into another folder", field="save"
+            ) from error
 
 
 def _files(one: dict[str, Any]) -> dict[str, bytes]:

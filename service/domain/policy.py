@@ -58,8 +58,9 @@ class Place(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
 class BlastLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How much containment may touch per connection and hour without asking; the gate's holds do not count.
 
-    Destinations, credentials and transactions have a limit of their own that follows `accounts_per_hour`
-    (`playbooks/scene.py: OTHERS_PER_ACCOUNT`).
+    Both numbers count twice: once for what alerts name, and once more for multisigs that are merely near and locked
+    because their signers were deceived (ADR 0049). Destinations, credentials and transactions have a limit of their own
+    that follows `accounts_per_hour` (`playbooks/scene.py: OTHERS_PER_ACCOUNT`).
     """
 
     accounts_per_hour: int

@@ -1,9 +1,8 @@
 """Writing down what people settled of a step in `unknown`, after a quorum (design D5).
 
 Rules: the worker verifies the votes itself and builds the item again from the step as it is now and its action as declared,
-so that nobody asks under a smaller quorum; a step that was settled
-otherwise, or tried again since, makes the request void. A worker that is just asking the other side about the step is
-taken over: its answer came too late. Nothing is called here.
+so that nobody asks under a smaller quorum; a step that was settled otherwise, or tried again since, makes the request void.
+A worker that is just asking the other side about the step is taken over: its answer came too late. Nothing is called here.
 """
 
 from collections.abc import Mapping

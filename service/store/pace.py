@@ -27,28 +27,30 @@ class PaceRepository:
         self._connection = connection
         self._now = now
 
-    def turn(self, connection: ConnectionId, limit: Limit, *, urgent: bool) -> tuple[Turn, int]:
+    def turn(self, connection: ConnectionId, limit: Limit, *, urgent: bool) -> Turn:
         """See the port."""
-        before, busy = self._locked(connection)
-        taken = turn(before, limit, self._now, urgent=urgent)
+        taken = turn(self._locked(connection), limit, self._now, urgent=urgent)
         if taken.after is not None:
             self._write(connection, taken.after)
-        return taken, busy
+        return taken
+
+    def busy(self) -> int:
+        """See the port."""
+        return int(self._connection.execute(_BUSY, {"now": self._now}).scalar_one())
 
     def slow_down(self, connection: ConnectionId, retry_after: timedelta) -> None:
         """See the port."""
-        before, _ = self._locked(connection)
-        self._write(connection, slowed(before, self._now, retry_after))
+        self._write(connection, slowed(self._locked(connection), self._now, retry_after))
 
     def slow_until(self, connection: ConnectionId) -> datetime | None:
         """See the port."""
         values = {"connection": connection, "now": self._now, "furthest": self._now + LONGEST_SLOW}
         return self._connection.execute(_SLOW_UNTIL, values).scalar_one_or_none()
 
-    def _locked(self, connection: ConnectionId) -> tuple[Pace, int]:
-        """Return the pace with its row locked, because two workers take two turns, and how many workers are busy."""
+    def _locked(self, connection: ConnectionId) -> Pace:
+        """Return the pace with its row locked, because two workers take two turns."""
         found = self._connection.execute(_LOCKED, {"connection": connection, "now": self._now}).one()
-        return Pace(found.used_until, found.slow_until), found.busy
+        return Pace(found.used_until, found.slow_until)
 
     def _write(self, connection: ConnectionId, pace: Pace) -> None:
         values = {"connection": connection, "used": pace.used_until, "slow": pace.slow_until}
@@ -61,7 +63,7 @@ _SLOW_UNTIL: Final = select(call_pace.c.slow_until).where(
     call_pace.c.slow_until > _NOW,
     call_pace.c.slow_until <= bindparam("furthest"),
 )
-_BUSY: Final = (
+_BUSY: Final = select(
     select(func.count())
     .where(steps.c.state.in_(_WORKED_ON), steps.c.lane == Lane.CONTAINMENT.value, steps.c.lease_until > _NOW)
     .scalar_subquery()
@@ -73,7 +75,7 @@ _LOCKED: Final = (
     upsert(call_pace)
     .values(connection_id=bindparam("connection"), used_until=_NOW)
     .on_conflict_do_update(index_elements=["connection_id"], set_={"connection_id": call_pace.c.connection_id})
-    .returning(call_pace, _BUSY.label("busy"))
+    .returning(call_pace)
 )
 _WRITE: Final = (
     update(call_pace)

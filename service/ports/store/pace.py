@@ -10,10 +10,14 @@ from service.domain.pace import Limit, Turn
 class PaceStore(Protocol):
     """Written by whoever calls platforms."""
 
-    def turn(self, connection: ConnectionId, limit: Limit, *, urgent: bool) -> tuple[Turn, int]:
-        """Take one turn to call a platform, or learn when there may be one.
+    def turn(self, connection: ConnectionId, limit: Limit, *, urgent: bool) -> Turn:
+        """Take one turn to call a platform, or learn when there may be one."""
+        ...
 
-        With it comes how many steps at platforms and deliveries workers are at just now.
+    def busy(self) -> int:
+        """Return how many steps at platforms and deliveries workers are at just now, as far as their claims are committed.
+
+        So whoever asks after the commit of his own claim misses nobody who claimed before him.
         """
         ...
 

@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -142,6 +142,21 @@ def test_who_has_the_last_free_child_waits_for_an_answer_for_a_short_while(scene
     scene.clock.pass_by(LEASE + timedelta(seconds=1))
     assert turn(RATE) is None
     assert Turns(scene.db, MAIN, poll=True).turn(RATE) == SHORT_PATIENCE_S, "a poll is asked again anyway"
+
+
+def test_who_claims_at_the_same_moment_is_seen_before_the_call(scene: Scene) -> None:
+    children = []
+    for number in range(CHILDREN_BUT_ONE + 1):
+        connection, ahead = ConnectionId(f"platform-{number}"), Ahead()
+        (step,) = incident_on(scene, connection, 1)
+        ahead.turn(connection, RATE)  # the rate of an earlier call
+        children.append((step, ahead, Turns(scene.db, connection, lambda: True, ahead=ahead)))
+    with ExitStack() as claims:
+        for step, ahead, _ in children:
+            uow = claims.enter_context(scene.db.begin(on_disk=False))
+            assert uow.plans.claim(step.id, owner=step.id, lease=LEASE) is not None
+            ahead.read(uow, step.target.connection, urgent=True)
+    assert [turns.turn(RATE) for _, _, turns in children] == [SHORT_PATIENCE_S] * len(children)
 
 
 def test_patience_is_as_short_as_told() -> None:

@@ -1,15 +1,22 @@
-"""The key worker's child protects its memory before the token, and so any seed, is opened."""
+"""The key worker's child protects its memory before the token, and so any seed, is opened; a secret is its connection's."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from hsm.errors import HsmInputError
 from hsm.memory import MemoryProtection
 from hsm.pkcs11.config import TokenConfig
 from hsm.pkcs11.custodian import TokenCustodian
 from service.config import Settings, TokenSettings
+from service.domain.errors import RefusedByOtherSideError
+from service.domain.ids import ConnectionId
 from service.domain.secrets import Secret
+from service.domain.setup import secret_aad
 from workers import roots
+from workers.opened import Opened
 
 
 class OpenedError(Exception):
@@ -34,3 +41,28 @@ def test_memory_is_protected_before_the_token_is_opened(monkeypatch: pytest.Monk
     with pytest.raises(OpenedError):
         roots.keys_root(settings)
     assert done == ["protected", "opened"]
+
+
+class Secrets:
+    """Unseals what begins with the data that it is bound to."""
+
+    def unseal(self, sealed: bytes, aad: bytes) -> bytes:
+        bound, _, content = sealed.partition(b"|")
+        if bound != aad:
+            raise HsmInputError("sealed for something else")
+        return content
+
+
+def test_bytes_copied_into_the_row_of_another_connection_open_nothing() -> None:
+    sealed = secret_aad("mine", "token") + b"|hush"
+    token, opened = cast("Any", SimpleNamespace(secrets=Secrets())), Opened(kept_s=3600)
+
+    def secret(connection: str, name: str) -> bytes:
+        row = cast("Any", SimpleNamespace(id=ConnectionId(connection), platform="standard", settings={}))
+        config, _ = roots._configured(token, opened, (row, {name: sealed}))
+        return config.secret(name)
+
+    assert secret("mine", "token") == b"hush"
+    for connection, name in (("thief", "token"), ("mine", "other")):
+        with pytest.raises(RefusedByOtherSideError):
+            secret(connection, name)

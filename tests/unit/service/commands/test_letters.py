@@ -34,7 +34,7 @@ ANSWERS: dict[str, tuple[int, dict[str, Any]]] = {
     f"/v1/incidents/{INCIDENT}/letters": (200, {"items": [shown(text=TEXT, sums=sums(FILES).decode())]}),
     "/v1/incidents/inc_otherwise/letters": (200, {"items": [shown(text=TEXT + "More.\n", sums=sums(FILES).decode())]}),
     "/v1/incidents/inc_older/letters": (200, {"items": [shown(text=TEXT, sums=None, sums_signature=None)]}),
-    "/v1/incidents/inc_waiting/letters": (200, {"items": [shown(**NOT_SENT)]}),
+    "/v1/incidents/inc_waiting/letters": (200, {"items": [shown(text=TEXT, **NOT_SENT)]}),
     "/v1/incidents/inc_lying/letters": (200, {"items": [shown(step="../../etc/passwd")]}),
     f"/v1/incidents/{INCIDENT}/steps/{STEP}/settle": (202, {"approval": "apr_1", "digest": "d"}),
 }
@@ -99,6 +99,47 @@ def test_an_api_that_lies_writes_nowhere_else(tmp_path: Path) -> None:
     told = runner.invoke(app, ["letters", "inc_lying", "--save", str(tmp_path / "a" / "b")])
     assert isinstance(told.exception, InputError)
     assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["letter.txt", "letter.txt.sig", "public-key.pem", "SHA256SUMS", "SHA256SUMS.sig", *FILES]
+)
+@pytest.mark.parametrize("linked", [False, True])
+def test_what_is_there_is_never_written_over(tmp_path: Path, name: str, *, linked: bool) -> None:
+    (tmp_path / "case" / STEP).mkdir(parents=True)
+    kept, there = tmp_path / "kept", tmp_path / "case" / STEP / name
+    kept.write_bytes(b"mine")
+    if linked:
+        there.symlink_to(kept)
+    else:
+        there.write_bytes(b"mine")
+    told = runner.invoke(app, ["letters", INCIDENT, "--save", str(tmp_path / "case")])
+    assert isinstance(told.exception, InputError)
+    assert name in str(told.exception)
+    assert (kept.read_bytes(), there.read_bytes(), there.is_symlink()) == (b"mine", b"mine", linked)
+
+
+def test_a_link_leads_to_no_other_folder_and_into_no_missing_file(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "case").mkdir()
+    (tmp_path / "case" / STEP).symlink_to(elsewhere)
+    told = runner.invoke(app, ["letters", INCIDENT, "--save", str(tmp_path / "case")])
+    assert isinstance(told.exception, InputError)
+    assert list(elsewhere.iterdir()) == []
+    (tmp_path / "other" / STEP).mkdir(parents=True)
+    (tmp_path / "other" / STEP / "letter.txt").symlink_to(elsewhere / "made")
+    told = runner.invoke(app, ["letters", INCIDENT, "--save", str(tmp_path / "other")])
+    assert isinstance(told.exception, InputError)
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_saving_again_adds_what_was_missing(tmp_path: Path) -> None:
+    for incident in ("inc_waiting", INCIDENT, INCIDENT):
+        told = runner.invoke(app, ["letters", incident, "--save", str(tmp_path)])
+        assert told.exit_code == 0, told.output
+        assert (tmp_path / STEP / "letter.txt").read_bytes() == TEXT.encode()
+    assert (tmp_path / STEP / "SHA256SUMS.sig").is_file()
 
 
 def test_settling_names_the_approval(asked: list[httpx.Request]) -> None:
