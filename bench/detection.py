@@ -184,7 +184,8 @@ def show(found: dict[str, Any]) -> None:
 
 
 def _span(span: tuple[float, float] | None) -> str:
-    return f"{span[0]:.3f}-{span[1]:.3f}".rjust(11) if span else " " * 11
+    """Without leading zeros: both ends fit into one column."""
+    return "-".join(f"{end:.3f}".removeprefix("0") for end in span).rjust(11) if span else " " * 11
 
 
 def main() -> None:
