@@ -184,8 +184,10 @@ def show(found: dict[str, Any]) -> None:
 
 
 def _span(span: tuple[float, float] | None) -> str:
-    """Without leading zeros: both ends fit into one column."""
-    return "-".join(f"{end:.3f}".removeprefix("0") for end in span).rjust(11) if span else " " * 11
+    """Without zeros that say nothing: both ends fit into one column."""
+    return (
+        "-".join(f"{end:.3f}".removeprefix("0").replace("1.000", "1") for end in span).rjust(11) if span else " " * 11
+    )
 
 
 def main() -> None:
