@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from service.api.deps import ApiParts
 from service.domain.account import Account, AccountRef, Holder
+from service.domain.assets import spelt_once
 from service.domain.errors import InputError, UnavailableError
 from service.domain.events import AccountRegistered
 from service.domain.ids import AccountId, ConnectionId, new_id
@@ -90,7 +91,7 @@ def _new(account_id: AccountId, given: AccountIn, signed: object, pem: bytes) ->
             wallet_id=given.wallet_id,
         ),
         name=given.name,
-        assets=tuple(given.assets),
+        assets=spelt_once(given.assets),
         destinations=tuple(_destination(account_id, one, pem) for one in signed) if isinstance(signed, list) else (),
     )
 

@@ -5,7 +5,7 @@ base units is then unknown, never guessed. A connection's setting `assets` adds 
 `{"ETH": {"caip19": "eip155:1/slip44:60", "decimals": 18}}`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal
 from typing import Annotated, Final
@@ -16,10 +16,16 @@ from service.domain.errors import InputError
 from service.domain.evm import MAX_UNITS
 
 ASSETS_SETTING: Final = "assets"
+_EVM: Final = "eip155:"
 _MAX_DIGITS: Final = 78
 _MAX_ID: Final = 180
 _EXACT: Final = Context(prec=_MAX_DIGITS)
 """Keeps every digit that PostgreSQL's numeric(78, 0) keeps; the default context would round after 28."""
+
+
+def spelt_once(assets: Sequence[str]) -> tuple[str, ...]:
+    """Return CAIP-19 ids as an account keeps them: EVM contracts in lower case (EIP-55 is a checksum), each id once."""
+    return tuple(dict.fromkeys(one.lower() if one.startswith(_EVM) else one for one in assets))
 
 
 class Asset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

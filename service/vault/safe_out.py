@@ -8,7 +8,8 @@ Rules:
   by those that there are, to the Safe transaction service of the chain, and wait for other owners.
 - A proposal of ours that waits is known again by our own signature, its asset and its destination, not by its amount: dust
   that comes in makes no second one. Where an asset grew by more than a GROWTH-th of what waits, the rest is proposed at a
-  nonce of its own. Only what can no longer be executed, because less is there, is replaced at its nonce.
+  nonce of its own. What can no longer be executed, because less is there, or carries less than a GROWTH-th of what is
+  there, is replaced at its nonce.
 - A sweep goes to a safe destination whose vault signature verifies, and `hsm/restrictions.py` compares every call with it.
   A locked Safe is swept under its lock: the guard lets it pay the one destination that the guardian named for it, carried
   by the guardian alone. That takes enough owners in the vault, and people who want another destination wait a day.

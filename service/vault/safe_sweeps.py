@@ -1,9 +1,11 @@
 """Which transactions empty a Safe: anew, or beside what was proposed to its other owners and waits for them.
 
 Rules: a proposal is ours by the signature of a key of the vault over what it does, whatever the service says of it; it
-counts while what is there covers it, and then no other takes its nonce or pays its amount once more. What came in meanwhile
-is proposed on its own only where it is more than a GROWTH-th of what waits: whoever wants further proposals made has to pay
-for each. A nonce at which nothing of ours is left before one that waits is used up by a rejection.
+counts while what is there covers it and it is at least a GROWTH-th of that, larger ones taken off: then no other takes its
+nonce or pays its amount once more. One of less is replaced at its nonce: a key in others' hands signs such to keep the true
+one far behind. What came in meanwhile is proposed on its own only where it is more than a GROWTH-th of what waits: whoever
+wants further proposals made has to pay for each. A nonce at which nothing of ours is left before one that waits is used up
+by a rejection. A token is known by its contract, however its registration spells that.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -80,10 +82,11 @@ class Sweeping:
         for made, request in self._ours(state, waiting, to):
             amount = _amount(made) if isinstance(request, SafeSweep) else 0
             asset = request.asset if isinstance(request, SafeSweep) else ""
-            if made.nonce not in kept and amount <= left.get(asset, amount):
+            rest = left.get(asset, amount)  # a token whose balance cannot be read is covered
+            if made.nonce not in kept and amount <= rest <= amount * GROWTH:
                 kept[made.nonce] = made, request
                 promised[asset] = promised.get(asset, 0) + amount
-                left[asset] = left.get(asset, amount) - amount
+                left[asset] = rest - amount
         fresh = [(asset, rest) for asset, rest in left.items() if self._is_worth(asset, rest, promised.get(asset, 0))]
         if not fresh and not any(isinstance(request, SafeSweep) for _, request in kept.values()):
             return Planned([], to.destination.descriptor)
@@ -103,17 +106,19 @@ class Sweeping:
             nonce += 1
 
     def _ours(self, state: SafeState, waiting: Waiting, to: VerifiedDestination) -> list[Request]:
-        """Return the sweeps and rejections that keys of the vault signed, by nonce, the largest first."""
+        """Return the sweeps and rejections that keys of the vault signed, the largest first, then by nonce."""
         mine = {key.address.lower() for key in self.safe.owners(state, frozenset(KeyState))}
         known = (self._known(queued, to) for queued in waiting.queued if signers(self.safe, queued, mine))
-        return sorted((one for one in known if one is not None), key=lambda one: (one[0].nonce, -_amount(one[0])))
+        return sorted((one for one in known if one is not None), key=lambda one: (-_amount(one[0]), one[0].nonce))
 
     def _known(self, queued: Queued, to: VerifiedDestination) -> Request | None:
         if queued.operation or queued.gas != NO_REFUND:
             return None
         if queued.moves_nothing(self.safe.address):
             return rejecting(self.safe, queued.nonce)
-        asset = f"{self.chain_id}/erc20:{queued.to}" if queued.data else self._coin()
+        asset = self._tokens().get(queued.to) if queued.data else self._coin()
+        if asset is None:
+            return None
         made = SafeTransaction(
             self.safe.guardian.chain_id, self.safe.address, queued.to, queued.data, queued.nonce, queued.value
         )
@@ -134,12 +139,17 @@ class Sweeping:
         """Return what it holds by asset, the coin last; without tokens whose balance cannot be read."""
         chain, address = self.safe.chain, self.safe.address
         held: dict[str, int] = {}
-        for asset in sorted(a for a in self.assets if a.startswith(f"{self.chain_id}/erc20:")):
+        for contract, asset in sorted(self._tokens().items()):
             try:
-                held[asset] = chain.token_balance(asset.partition("/erc20:")[2], address)
+                held[asset] = chain.token_balance(contract, address)
             except UnavailableError as error:
                 self.unread.append(UnavailableError(f"the balance of {asset} could not be read: {error}"))
         return held | {self._coin(): chain.balance(address)}
+
+    def _tokens(self) -> dict[str, str]:
+        """Return the registered tokens of this chain by their contracts in lower case, each once."""
+        told = f"{self.chain_id}/erc20:"
+        return {asset.removeprefix(told).lower(): asset for asset in self.assets if asset.startswith(told)}
 
     def _is_worth(self, asset: str, amount: int, promised: int = 0) -> bool:
         least = 1 if "/erc20:" in asset else WORTH * TOKEN_GAS * self.safe.chain.fee().max_fee

@@ -21,6 +21,7 @@ from service.api.schemas.registry import (
     ConnectionShown,
 )
 from service.domain.account import Account, AccountRef
+from service.domain.assets import spelt_once
 from service.domain.events import AccountRegistered
 from service.domain.ids import AccountId, ConnectionId, new_id
 from service.domain.timeline import Entry
@@ -63,7 +64,7 @@ def register_account(body: AccountNew, parts: Parts, admin: Admin) -> AccountWho
     with parts.database.begin() as uow:
         uow.registry.connection(account.at.connection)
         uow.registry.register_account(
-            NewAccount(account=account, name=body.name or "", assets=tuple(body.assets), destinations=())
+            NewAccount(account=account, name=body.name or "", assets=spelt_once(body.assets), destinations=())
         )
         entry = Entry(
             kind="account.registered",

@@ -109,10 +109,12 @@ def test_accounts_and_connections_show_no_settings(world: ApiWorld) -> None:
 
 
 def test_an_account_is_registered_without_addresses_and_once(world: ApiWorld) -> None:
-    body = {"connection": "con-a", "ref": "hot-new", "holder": "platform"}
+    token = "eip155:1/erc20:0x" + "aB" * 20
+    body = {"connection": "con-a", "ref": "hot-new", "holder": "platform", "assets": [token, token.lower()]}
     made = world.call("POST", "/v1/accounts", Role.ADMIN, json=body)
     assert made.status_code == 201, made.text
     assert made.json() | {"ref": "hot-new", "addresses": [], "live_since": None, "provisioning": "ready"} == made.json()
+    assert made.json()["assets"] == [token.lower()], "a token is one however it is spelt"
     assert problem(world.call("POST", "/v1/accounts", Role.ADMIN, json=body))["code"] == "conflict"
     for field, value, code in (
         ("addresses", ["eip155:1:0x00"], "invalid_input"),

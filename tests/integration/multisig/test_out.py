@@ -1,7 +1,7 @@
 """Transactions out of a real Safe 1.5.0: swept to the safe destination, what waits rejected, proposed where keys are few."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -22,7 +22,7 @@ from service.domain.errors import (
 )
 from service.domain.ids import AccountId
 from service.domain.plan import Verdict
-from service.domain.safe_queue import MOST_AHEAD, Claim, Queued
+from service.domain.safe_queue import MOST_AHEAD, Claim, Queued, checksummed
 from service.ports.chain import Mined
 from service.store.tables.keys import accounts, vault_keys
 from service.store.tables.proof import outbox
@@ -56,11 +56,11 @@ def multisigs(safe_house: SafeHouse, service: FakeSafeService) -> Iterator[Multi
         client.close()
 
 
-def with_token(house: SafeHouse) -> str:
+def with_token(house: SafeHouse, spelt: Callable[[str], str] = str.lower) -> str:
     """Let the Safe hold a thousand of a registered token and give it a safe destination."""
     token = house.chain.deploy(TOKEN)
     house.chain.send(token, data_of("transfer(address,uint256)", house.address, 1000))
-    assets = [f"{CHAIN}/slip44:60", f"{CHAIN}/erc20:{token.lower()}"]
+    assets = [f"{CHAIN}/slip44:60", f"{CHAIN}/erc20:{spelt(token)}"]
     with house.house.superuser.begin() as uow:
         uow.connection.execute(update(accounts).where(accounts.c.id == house.account).values(assets=assets))
     house.house.destination(house.account, SAFE_DESTINATION, stated_chain=CHAIN)
@@ -163,6 +163,38 @@ def test_where_owners_are_too_few_it_is_proposed_once_and_others_finish_it(
     finish(house, service)
     assert multisigs.swept(house.account) is Verdict.HOLDS
     assert (house.chain.balance(SAFE_DESTINATION), held(house, token, SAFE_DESTINATION)) == (5 * ETHER, 1000)
+
+
+def test_a_token_is_one_however_its_registration_spells_it(
+    safe_house: SafeHouse, service: FakeSafeService, multisigs: Multisigs
+) -> None:
+    house = safe_house
+    with_token(house, checksummed)
+    set_state(house, house.owners[1], KeyState.RETIRED)
+    for _ in range(2):
+        multisigs.sweep(house.account)
+    assert [int(one["nonce"]) for one in service.known.values()] == [0, 1]
+    finish(house, service)
+    assert multisigs.swept(house.account) is Verdict.HOLDS
+
+
+def test_a_stolen_key_does_not_keep_the_true_sweep_behind_sweeps_of_next_to_nothing(
+    safe_house: SafeHouse, service: FakeSafeService, multisigs: Multisigs
+) -> None:
+    house = safe_house
+    token = with_token(house)
+    set_state(house, house.owners[1], KeyState.RETIRED)
+    balances = house.chain.rpc("evm_snapshot")
+    house.chain.rpc("anvil_impersonateAccount", house.address)
+    house.chain.send(token, data_of("transfer(address,uint256)", THIEF, 999), sender=house.address)
+    house.chain.fund(house.address, 5 * ETHER)
+    multisigs.sweep(house.account)
+    house.chain.rpc("evm_revert", balances)
+    house.chain.rpc("evm_mine")  # no endpoint goes back
+    for _ in range(2):
+        multisigs.sweep(house.account)
+    paid = [(int(one["nonce"]), int((one["data"] or "0x00")[-64:], 16)) for one in service.known.values()]
+    assert paid == [(0, 1), (1, 0), (0, 1000)], "the true sweep takes the nonce of the one that pays next to nothing"
 
 
 def test_dust_makes_no_second_proposal_and_what_counts_is_proposed_beside_the_first(
