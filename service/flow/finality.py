@@ -100,7 +100,11 @@ def _is_taken_back(looking: Looking, uow: UnitOfWork, done: Step) -> bool:
     if back is None:
         return False
     own = [s for s in uow.plans.steps_of(done.incident_id) if s.action == back and s.target == done.target]
-    return any(s.state not in _NOT_TAKEN_BACK for s in own) or bool(uow.plans.also_needed_by(done, [back]))
+    return (
+        any(s.state not in _NOT_TAKEN_BACK for s in own)
+        or bool(uow.plans.also_needed_by(done, [back]))
+        or uow.plans.done_since(done, back)  # of an incident that was closed meanwhile
+    )
 
 
 def _final_note(done: Step) -> str:

@@ -274,7 +274,6 @@ class PlanRepository:
 
     def also_needed_by(self, step: Step, tightenings: Iterable[str]) -> tuple[IncidentId, ...]:
         """See the port."""
-        target = {"kind": step.target.kind, "connection": step.target.connection, "value": step.target.value}
         rows = self._connection.execute(
             select(steps.c.incident_id)
             .distinct()
@@ -282,12 +281,23 @@ class PlanRepository:
             .where(
                 steps.c.incident_id != step.incident_id,
                 steps.c.action.in_(list(tightenings)),
-                steps.c.target.contains(target),
+                steps.c.target.contains(_same(step)),
                 steps.c.state.in_([StepState.DONE.value, *_WORKABLE]),
                 incidents.c.state != IncidentState.CLOSED.value,
             )
         )
         return tuple(sorted(IncidentId(row.incident_id) for row in rows))
+
+    def done_since(self, step: Step, action: str) -> bool:
+        """See the port."""
+        then = select(steps.c.finished_at).where(steps.c.id == step.id).scalar_subquery()
+        found = select(steps.c.id).where(
+            steps.c.action == action,
+            steps.c.target.contains(_same(step)),
+            steps.c.state == StepState.DONE.value,
+            steps.c.finished_at >= then,
+        )
+        return self._connection.execute(found.limit(1)).first() is not None
 
     def place_hold(self, connection: ConnectionId, scope: str, value: str, *, key: str) -> str:
         """See the port."""
@@ -379,3 +389,7 @@ def _judge(step_id: StepId, old: StepState, new: StepState) -> None:
 
 def _on(connection: ConnectionId, scope: str, value: str) -> ColumnElement[bool]:
     return and_(gate_holds.c.connection_id == connection, gate_holds.c.scope == scope, gate_holds.c.value == value)
+
+
+def _same(step: Step) -> dict[str, str]:
+    return {"kind": step.target.kind, "connection": step.target.connection, "value": step.target.value}

@@ -2,8 +2,9 @@
 
 Rules: that something waits is the service's word and counts for nothing; a signature of an owner over the hash that we
 compute does, because nobody else can make it (Safe's signature encoding: v 27 and 28 ECDSA, 31 and 32 ECDSA over EIP-191,
-1 approved on the chain, 0 by a contract, EIP-1271). What nobody signed is nobody's danger. A list that was cut counts as a
-flood of an owner's only where everything in it is signed.
+1 approved on the chain, 0 by a contract, EIP-1271). For an owner that has code, also one that was delegated to some
+(EIP-7702), the service's word is taken that it signed as a contract. What nobody signed is nobody's danger. A list that was
+cut counts as a flood of an owner's only where everything in it is signed.
 """
 
 from collections.abc import Collection

@@ -114,7 +114,10 @@ class PlanStore(Protocol):
         ...
 
     def do_again(self, step_id: StepId) -> Step:
-        """Let a step that was done run again: what it did is gone. Raises ConflictError for any other."""
+        """Let a step that was done run again: what it did is gone. Raises ConflictError for any other.
+
+        Its attempts of before count on: one that vanishes again and again ends with people.
+        """
         ...
 
     def take_unknown(self, step_id: StepId) -> Step:
@@ -167,6 +170,10 @@ class PlanStore(Protocol):
 
     def also_needed_by(self, step: Step, tightenings: Iterable[str]) -> tuple[IncidentId, ...]:
         """Return other incidents, not closed, in which one of these actions holds the step's target or is about to."""
+        ...
+
+    def done_since(self, step: Step, action: str) -> bool:
+        """Say whether this action was done on the step's target after the step was, in any incident, closed or not."""
         ...
 
     def place_hold(self, connection: ConnectionId, scope: str, value: str, *, key: str) -> str:

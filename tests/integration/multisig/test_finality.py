@@ -129,6 +129,22 @@ def test_a_lock_that_people_lift_is_not_put_back(watched: Watched) -> None:
     assert watched.step().state is StepState.UNDONE
 
 
+@pytest.mark.parametrize(("later", "state"), [(1, StepState.DONE), (-1, StepState.RUNNING)])
+def test_a_lock_that_a_closed_incident_lifted_is_put_back_only_where_that_came_before(
+    watched: Watched, later: int, state: StepState
+) -> None:
+    house, step = watched.house, watched.lock()
+    respond.request(watched.desk, watched.incident, respond.RECOVER, "per_1")
+    with house.house.superuser.begin() as uow:
+        other = add_incident(uow.connection, (f"account:{CONNECTION}/else",), state="closed")
+        done_at = uow.connection.execute(select(steps.c.finished_at).where(steps.c.id == step.id)).scalar_one()
+        undone = {"incident_id": other, "state": "done", "finished_at": done_at + timedelta(seconds=later)}
+        uow.connection.execute(update(steps).where(steps.c.action == "unlock_multisig").values(**undone))
+    house.multisigs.unlock(house.account)
+    watched.look()
+    assert watched.step().state is state
+
+
 def test_a_chain_that_cannot_be_asked_changes_nothing_and_is_asked_again(watched: Watched) -> None:
     watched.lock()
     away = Looking(watched.looking.db, watched.looking.clock, ACTIONS, None)
