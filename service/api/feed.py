@@ -84,7 +84,7 @@ class Tail:
         # The number is taken before the next row of the batch is: a listener may leave between the two.
         row_id = int(row["id"])
         self._pass(row_id, now, settled=bool(row["settled"]))
-        return Told(row_id, self.floor, str(row["event"]), dict(row["payload"]))
+        return Told(row_id, self.floor, str(row["event"]), _ids(row["payload"]))
 
     def _pass(self, row_id: int, now: float, *, settled: bool) -> None:
         self._missing.pop(row_id, None)
@@ -95,6 +95,11 @@ class Tail:
             while len(self._missing) > MAX_GAPS:
                 del self._missing[next(iter(self._missing))]
             self.after = row_id
+
+
+def _ids(payload: object) -> dict[str, str]:
+    """Return what an event tells; nothing of a row that is no event, which must not end the stream for everybody."""
+    return {str(name): str(value) for name, value in payload.items()} if isinstance(payload, dict) else {}
 
 
 class Feed:

@@ -16,16 +16,19 @@ from hsm.keypath import DerivationPath
 from hsm.pkcs11.custodian import TokenCustodian
 from hsm.pkcs11.guardian import GuardianToken
 from hsm.power import Power
+from hsm.restrictions import KeyState
 from service.chain.evm import JsonRpcChain
 from service.chain.guard import guard_code
+from service.chain.safe_service import HttpSafeService
 from service.domain.ids import AccountId
 from service.domain.safe import ZERO, packed
-from service.store.tables.keys import accounts
+from service.store.tables.keys import accounts, vault_keys
 from service.vault import hot
 from service.vault.guardian import Guardian
 from service.vault.multisig import Multisigs
 from tests.integration.hsm.tokens import set_up
 from tests.support.anvil import CHAIN, CHAIN_ID, ETHER, Anvil, data_of, running_anvil
+from tests.support.safe_service import FakeSafeService, serving
 from tests.support.servers import SoftHsm
 from tests.support.vault import VaultHouse, vault_house
 
@@ -141,3 +144,24 @@ def safe_house(
     yield SafeHouse(chain, house, guardian, account, address, owners, outsider)
     access.close()
     close()
+
+
+@pytest.fixture
+def service(safe_house: SafeHouse) -> FakeSafeService:
+    owners = [safe_house.owner(number) for number in range(3)]
+    made = FakeSafeService(CHAIN_ID, safe_house.address, owners)
+    made.signer = safe_house.outsider
+    return made
+
+
+@pytest.fixture
+def multisigs(safe_house: SafeHouse, service: FakeSafeService) -> Iterator[Multisigs]:
+    with serving(service) as url:
+        client = HttpSafeService(url)
+        yield replace(safe_house.multisigs, services={CHAIN: client})
+        client.close()
+
+
+def set_state(house: SafeHouse, account: AccountId, state: KeyState) -> None:
+    with house.house.superuser.begin() as uow:
+        uow.connection.execute(update(vault_keys).where(vault_keys.c.account_id == account).values(state=state.value))

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,6 +25,12 @@ def test_a_gap_is_asked_for_again_until_no_transaction_can_fill_it() -> None:
 def test_below_a_settled_event_nothing_is_missing() -> None:
     tail = Tail(0)
     assert tail.take([row(500, settled=True)], 0.0)[0].floor == 500
+
+
+@pytest.mark.parametrize("payload", ["x", 1, None, [["a"]], ["a", "b"]])
+def test_a_row_that_is_no_event_ends_no_stream(payload: object) -> None:
+    (told,) = Tail(10).take([row(11) | {"payload": payload}], 0.0)
+    assert (told.row_id, told.ids) == (11, {})
 
 
 def test_gaps_are_bounded() -> None:
