@@ -10,7 +10,7 @@ from typing import Final
 import psutil
 
 API_LIMIT_MB: Final = 220.0
-TOTAL_LIMIT_MB: Final = 800.0
+TOTAL_LIMIT_MB: Final = 900.0
 
 
 def pss_mb(pid: int) -> float | None:
