@@ -27,6 +27,7 @@ class Recorder:
             return
         asked, answered = bytearray(), bytearray()
         start: dict[str, object] = {}
+        held: list[Message] = []
 
         async def listen() -> Message:
             message = await receive()
@@ -34,14 +35,16 @@ class Recorder:
             return message
 
         async def speak(message: Message) -> None:
+            held.append(message)  # an answer without content is whole with its first line: nothing leaves unrecorded
             if message["type"] == "http.response.start":
                 start.update(status=message["status"], headers=_texts(message.get("headers", [])))
-            else:
-                answered.extend(message.get("body", b""))
-                if not message.get("more_body", False):
-                    request: dict[str, object] = {"headers": _texts(scope["headers"]), "body": _text(asked)}
-                    self._write(scope, request, {**start, "body": _text(answered)})
-            await send(message)
+                return
+            answered.extend(message.get("body", b""))
+            if not message.get("more_body", False):
+                request: dict[str, object] = {"headers": _texts(scope["headers"]), "body": _text(asked)}
+                self._write(scope, request, {**start, "body": _text(answered)})
+                for one in held:
+                    await send(one)
 
         await self._app(scope, listen, speak)
 

@@ -136,7 +136,8 @@ from workers.hurry import Hurry
 
 settings = SimpleNamespace(database_url=Secret(os.environ["URL"]))
 db = SqlDatabase(create(settings.database_url, pool_size=1), SystemClock())
-hangs = SimpleNamespace(db=db, hurry=Hurry(), jobs={"triage.alert": lambda _: threading.Event().wait()}, close=int)
+jobs = {"triage.alert": lambda _: threading.Event().wait()}
+hangs = SimpleNamespace(db=db, hurry=Hurry(), jobs=jobs, rehearse=int, close=int)
 alarm.LIMIT_S = float(os.environ["LIMIT_S"])
 sys.exit(alarm.Alarm(settings, lambda _: hangs, int(sys.argv[1]), int(sys.argv[2])).run())
 """
