@@ -58,6 +58,8 @@ def counted_by(host: str) -> str:
         address = ipaddress.ip_address(host)
     except ValueError:
         return str(host)
-    if address.version == 4 or (address.ipv4_mapped is not None):  # noqa: PLR2004  the IP version
-        return str(getattr(address, "ipv4_mapped", None) or address)
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
     return str(ipaddress.ip_network((address, _IPV6_PREFIX), strict=False))
