@@ -17,6 +17,7 @@ from typing import Annotated, Final, ParamSpec, TypeVar
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from hsm.callback import cli as callback_cli
 from hsm.ceremony import cli as ceremony_cli
@@ -30,6 +31,7 @@ from hsm.pkcs11.renewal import renew_ballot_key, retire_former_key
 from hsm.power import GUARDIAN_LINE, Power
 from hsm.rotation import Loss, Rotation, propose, remaining
 
+_WIDTH_WITHOUT_TERMINAL: Final = 200
 _STYLE: Final = {Outcome.OK: "green", Outcome.WARN: "yellow", Outcome.FAIL: "red", Outcome.UNKNOWN: "magenta"}
 
 _Params = ParamSpec("_Params")
@@ -94,7 +96,7 @@ def doctor(power: Powers = None, home: Home = DEFAULT_HOME, uri: Uri = None, as_
     if as_json:
         _out.print_json(json.dumps({key: [_as_dict(check) for check in checks] for key, checks in found.items()}))
     else:
-        _out.print(_table(found))
+        (_out if _out.is_terminal else Console(width=_WIDTH_WITHOUT_TERMINAL)).print(_table(found))
     healthy = all(check.outcome in (Outcome.OK, Outcome.WARN) for checks in found.values() for check in checks)
     raise typer.Exit(0 if healthy else 1)
 
@@ -205,6 +207,7 @@ def _so_pin(target: Target, file: Path | None) -> str | None:
         return None
     if file is not None:
         return guarded(pin_from_file(file))
+    guarded(lambda: _config(target))  # a URI that is none is told before a PIN is asked for
     return str(typer.prompt(f"Security officer's PIN of {target.power.token_label}", hide_input=True))
 
 
@@ -232,10 +235,8 @@ def _table(found: dict[Power, tuple[Check, ...]]) -> Table:
     table = Table("token", "check", "", "seen", "what to do")
     for power, checks in found.items():
         for check in checks:
-            style = _STYLE[check.outcome]
-            table.add_row(
-                power.token_label, check.name, f"[{style}]{check.outcome}[/{style}]", check.seen, check.advice
-            )
+            outcome = Text(check.outcome, style=_STYLE[check.outcome])
+            table.add_row(power.token_label, check.name, outcome, Text(check.seen), Text(check.advice))
     return table
 
 

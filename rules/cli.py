@@ -6,6 +6,7 @@ Exit codes: 0 all well, 1 a detector does not conform (or, where asked, a change
 
 import json
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 _FAILED: Final = 1
 _UNUSABLE: Final = 2
 _MICROSECONDS: Final = 1_000_000
+_NEAR: Final = 5
+"""How many ids are offered in place of one that no detector has."""
 
 app = typer.Typer(name="rules", help="Check, test, explain, compare and list the detectors.", no_args_is_help=True)
 
@@ -121,8 +124,10 @@ def explain(
     detectors = _load(directory, as_json=as_json)
     found = detectors.find(detector)
     if found is None:
-        near = [one.id for one in detectors if detector.lower() in one.id] or [one.id for one in detectors]
-        problem = f"no detector of this id; there are {', '.join(near)}"
+        ids = [one.id for one in detectors]
+        near = [one for one in ids if detector.lower() in one] or get_close_matches(detector, ids)
+        advice = f"did you mean {' or '.join(near[:_NEAR])}?" if near else "`portcullis rules list` shows all"
+        problem = f"no detector of this id; {advice}"
         _refuse([DetectorFileError(f"{detector}.yaml", "id", problem)], as_json=as_json)
     elif as_json:
         typer.echo(json.dumps(explained(found), indent=2))
@@ -134,7 +139,9 @@ def explain(
 def diff(
     old: Annotated[Path, typer.Argument(help="Folder of the set in force.")],
     new: Annotated[Path, typer.Argument(help="Folder of the set that shall replace it.")],
-    fail_on_loosening: Annotated[bool, typer.Option(help="End with 1 when a change loosens.")] = False,
+    fail_on_loosening: Annotated[
+        bool, typer.Option("--fail-on-loosening", help="End with 1 when a change loosens.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare two sets: each change is tightening, loosening or neutral. A loosening one waits for a quorum."""

@@ -6,7 +6,7 @@ with 130 after a clean stop.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import typer
@@ -54,42 +54,51 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(runtime.up)
-app.command()(runtime.run)
-app.command()(runtime.down)
-app.command()(runtime.status)
-app.command()(runtime.doctor)
-app.command()(setup.setup)
-app.command()(drill.drill)
-app.command()(replay.replay)
-app.command()(backtest.backtest)
-app.command()(approve.approvals)
-app.command()(approve.approve)
-app.command()(incidents.incidents)
-app.command()(incidents.incident)
-app.command()(incidents.ack)
-app.command()(incidents.assign)
-app.command()(incidents.comment)
-app.command()(incidents.close)
-app.command()(incidents.confirm)
-app.command()(incidents.request)
-app.command()(incidents.settle)
-app.command()(forensics.evidence)
-app.command()(letters.letters)
-app.command()(findings.alerts)
-app.command()(findings.verdict)
-app.command()(findings.activities)
-app.command()(findings.clear)
-app.command()(explain.explain)
-app.command()(docs.docs)
-app.add_typer(tokens.app, name="tokens")
-app.add_typer(people.app, name="people")
-app.add_typer(audit.app, name="audit")
-app.add_typer(forensics.lists, name="address-lists")
-app.add_typer(blinding.suppressions, name="suppressions")
-app.add_typer(blinding.settings, name="settings")
-app.add_typer(hsm_cli.app, name="hsm")
-app.add_typer(rules_cli.app, name="rules")
+COMMANDS: Final[Mapping[str, tuple[Callable[..., None], ...]]] = {
+    "The installation": (
+        runtime.up,
+        runtime.run,
+        runtime.down,
+        runtime.status,
+        runtime.doctor,
+        setup.setup,
+        drill.drill,
+    ),
+    "Incidents": (
+        incidents.incidents,
+        incidents.incident,
+        incidents.ack,
+        incidents.assign,
+        incidents.comment,
+        incidents.confirm,
+        incidents.request,
+        incidents.settle,
+        incidents.close,
+        forensics.evidence,
+        letters.letters,
+    ),
+    "What the engine sees": (findings.alerts, findings.verdict, findings.activities, explain.explain, findings.clear),
+    "Who decides": (approve.approvals, approve.approve),
+    "Proof and trials": (replay.replay, backtest.backtest),
+    "Keys and reference": (docs.docs,),
+}
+GROUPS: Final[Mapping[str, tuple[tuple[str, typer.Typer], ...]]] = {
+    "What the engine sees": (
+        ("suppressions", blinding.suppressions),
+        ("settings", blinding.settings),
+        ("rules", rules_cli.app),
+        ("address-lists", forensics.lists),
+    ),
+    "Who decides": (("people", people.app), ("tokens", tokens.app)),
+    "Proof and trials": (("audit", audit.app),),
+    "Keys and reference": (("hsm", hsm_cli.app),),
+}
+for panel, commands in COMMANDS.items():
+    for command in commands:
+        app.command(rich_help_panel=panel)(command)
+for panel, groups in GROUPS.items():
+    for name, group in groups:
+        app.add_typer(group, name=name, rich_help_panel=panel)
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 Rules held here:
 - A token is the one of `--uri`, else of PORTCULLIS_<POWER>_URI, else the embedded SoftHSM folder below `--home`.
-- A refusal by the token layer is printed with its code, without a traceback, and ends with exit code 1.
+- A refusal by the token layer is printed as text with its code, without a traceback, and ends with exit code 1.
 - No token is opened here.
 """
 
@@ -14,6 +14,7 @@ from typing import Annotated, Final, TypeVar
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from hsm.errors import HsmError
 from hsm.power import Power
@@ -61,5 +62,5 @@ def guarded(work: Callable[[], _Result]) -> _Result:
     try:
         return work()
     except HsmError as failure:
-        _err.print(f"[red]{failure.code}[/red] {failure}", highlight=False)
+        _err.print(Text(f"portcullis: {failure} ({failure.code})"), soft_wrap=True)
         raise typer.Exit(1) from None

@@ -12,10 +12,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.panel import Panel
-from rich.table import Table
 from rich.text import Text
 
 from service.commands.client import ApiClient, api_token
+from service.commands.listing import Column, show_list, when
+from service.commands.printing import Json, console, plain, segment
 from service.commands.sealing import (
     BALLOTS_FILE,
     BALLOTS_VARIABLE,
@@ -34,23 +35,20 @@ from service.domain.signed import Signed
 
 def approvals(
     *,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
     everything: Annotated[bool, typer.Option("--all", help="Not only what waits.")] = False,
 ) -> None:
     """List the requests that wait for votes.
 
     Example: `portcullis approvals`
     """
-    with ApiClient(api_token()) as api:
-        found = api.get("/v1/approvals") if everything else api.get("/v1/approvals", state="waiting")
-    console = Console()
-    if json:
-        console.print_json(data=found)
-        return
-    table = Table("request", "state", "asks for", "until", title="Approvals")
-    for row in found["items"]:
-        table.add_row(row["id"], row["state"], ", ".join(row["actions"]), row["approve_by"])
-    console.print(table)
+    columns: dict[str, Column] = {
+        "request": "id",
+        "state": "state",
+        "asks for": "actions",
+        "until, UTC": when("approve_by"),
+    }
+    show_list("Approvals", "/v1/approvals", columns, as_json=as_json, state=None if everything else "waiting")
 
 
 def approve(
@@ -72,11 +70,11 @@ def approve(
 
     Example: `portcullis approve apr_01JD2Z5Q8Z6W9X4V7T3S1R0Q8P`
     """
-    console = Console()
+    out = console()
     sealed_for, signed_by = ballot_key(sealing), public_key(key, VOTES_VARIABLE, VOTES_FILE)
     with ApiClient(api_token()) as api:
         document, person = read_document(api, approval)
-        show(console, document, person)
+        show(out, document, person)
         typed = check or typer.prompt("Type the check code")
         if not is_check_code(typed, document.digest, person):
             raise InputError("this is not the check code of this document: read it again", field="check_code")
@@ -88,7 +86,7 @@ def approve(
         sealed = sealed_text(sealed_for, filled(paper), associated_data(BALLOT_TAG, person, document.digest))
         answer = api.post(f"/v1/approvals/{document.id}/votes", {"sealed": sealed})
     told = checked_vote(document, person, paper.decision, answer, signed_by)
-    console.print(f"{told} The request is now: [bold]{answer['state']}[/bold].")
+    out.print(f"{told} The request is now: {plain(answer['state'])}.")
 
 
 def read_document(api: ApiClient, approval: str) -> tuple[ActionDocument, str]:
@@ -96,7 +94,7 @@ def read_document(api: ApiClient, approval: str) -> tuple[ActionDocument, str]:
 
     Raises ConflictError when the API's own account of the document does not agree with the document.
     """
-    found = api.get(f"/v1/approvals/{approval}")
+    found = api.get(f"/v1/approvals/{segment(approval)}")
     document = parse(str(found["document"]))
     person = str(api.get("/v1/people/me")["id"])
     if document.id != approval or found["digest"] != document.digest:
@@ -106,11 +104,11 @@ def read_document(api: ApiClient, approval: str) -> tuple[ActionDocument, str]:
     return document, person
 
 
-def show(console: Console, document: ActionDocument, person: str) -> None:
+def show(out: Console, document: ActionDocument, person: str) -> None:
     """Print the document's sentences, as plain text, and the check code of this person."""
     text = Text("\n".join(sentences(document)))
-    console.print(Panel(text, title=f"Request {document.id}", subtitle=f"digest {document.digest[:16]}…"))
-    console.print(f"Check code for you: [bold]{check_code(document.digest, person)}[/bold]")
+    out.print(Panel(text, title=f"Request {document.id}", subtitle=f"digest {document.digest[:16]}…"))
+    out.print(Text.assemble("Check code for you: ", (check_code(document.digest, person), "bold")))
 
 
 def checked_vote(

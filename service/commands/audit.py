@@ -12,7 +12,8 @@ from typing import Annotated, ClassVar
 
 import typer
 
-from service.domain.errors import PortcullisError, UnavailableError
+from service.commands.place import reading
+from service.domain.errors import PortcullisError
 
 app = typer.Typer(name="audit", help="Check the audit log.", no_args_is_help=True)
 
@@ -34,25 +35,14 @@ def verify(as_json: Annotated[bool, typer.Option("--json", help="Print JSON inst
 
     Reads PORTCULLIS_DATABASE_URL, or what `portcullis up` wrote for the schedule. Ends with 1 when something differs.
     What it cannot see is a log cut back together with its tree: compare the root with one that you kept elsewhere.
+
+    Example: `portcullis audit verify`
     """
-    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415  --help must not pay for the database driver
-
-    from service.clock import SystemClock  # noqa: PLC0415  as above
-    from service.commands.place import database_url  # noqa: PLC0415  as above
-    from service.domain.secrets import Secret  # noqa: PLC0415  as above
+    from service.clock import SystemClock  # noqa: PLC0415  --help must not pay for the database driver
     from service.store import audit as log  # noqa: PLC0415  as above
-    from service.store.database import create  # noqa: PLC0415  as above
 
-    engine = create(Secret(database_url()), pool_size=1)
-    try:
-        with engine.connect() as connection, _progress() as told:
-            report = log.verify(connection, SystemClock().now(), told)
-    except SQLAlchemyError as error:
-        raise UnavailableError(
-            f"the audit log could not be read ({type(error).__name__}): is PostgreSQL up?"
-        ) from error
-    finally:
-        engine.dispose()
+    with reading("the audit log") as connection, _progress() as told:
+        report = log.verify(connection, SystemClock().now(), told)
     if as_json:
         typer.echo(json.dumps({**asdict(report), "holds": not report.faults}))
     else:

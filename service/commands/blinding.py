@@ -10,20 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from service.commands.client import ApiClient, api_token
-from service.commands.printing import (
-    Cursor,
-    Json,
-    Limit,
-    asked,
-    console,
-    moment,
-    plain,
-    print_json,
-    print_page,
-    segment,
-    table,
-)
+from service.commands.client import fetch, send
+from service.commands.listing import Column, show_list, when
+from service.commands.printing import Cursor, Json, Limit, console, plain, print_json, segment, table
 from service.domain.errors import InputError
 
 suppressions = typer.Typer(help="Findings about one entity that decide nothing for a while.", no_args_is_help=True)
@@ -42,25 +31,16 @@ def list_suppressions(
 
     Example: `portcullis suppressions list --active`
     """
-    with ApiClient(api_token()) as api:
-        found = api.get("/v1/suppressions", **asked(active=active, limit=limit, cursor=cursor))
-    if as_json:
-        print_json(found)
-        return
-    heads = ("suppression", "state", "entity", "detector", "until, UTC", "owner", "reason")
-    rows = [
-        (
-            one["id"],
-            one["state"],
-            one["entity"],
-            one["detector"] or "the score",
-            moment(one["expires_at"]),
-            one["owner"],
-            one["reason"],
-        )
-        for one in found["items"]
-    ]
-    print_page(found, table("Suppressions", heads, rows))
+    columns: dict[str, Column] = {
+        "suppression": "id",
+        "state": "state",
+        "entity": "entity",
+        "detector": lambda one: one["detector"] or "the score",
+        "until, UTC": when("expires_at"),
+        "owner": "owner",
+        "reason": "reason",
+    }
+    show_list("Suppressions", "/v1/suppressions", columns, as_json=as_json, active=active, limit=limit, cursor=cursor)
 
 
 @suppressions.command("request")
@@ -81,8 +61,7 @@ def request_suppression(
         raise InputError("say for how long: either --days 7 or --until 2027-01-31T00:00:00Z", field="days")
     end = until if days is None else (datetime.now(UTC) + timedelta(days=days)).isoformat()
     body = {"entity": entity, "reason": reason, "expires_at": end, "detector": detector, "owner": owner}
-    with ApiClient(api_token()) as api:
-        found = api.post("/v1/suppressions", {name: value for name, value in body.items() if value is not None})
+    found = send("/v1/suppressions", {name: value for name, value in body.items() if value is not None})
     console().print(f"This takes a quorum: portcullis approve {plain(found['approval'])}")
 
 
@@ -92,8 +71,7 @@ def lift(suppression: Annotated[str, typer.Argument(help="The suppression's id, 
 
     Example: `portcullis suppressions lift sup_01JD2Z5Q8Z6W9X4V7T3S1R0Q8R`
     """
-    with ApiClient(api_token()) as api:
-        found = api.post(f"/v1/suppressions/{segment(suppression)}/lift")
+    found = send(f"/v1/suppressions/{segment(suppression)}/lift")
     console().print(f"{plain(found['id'])} is lifted: findings about {plain(found['entity'])} count again.")
 
 
@@ -103,8 +81,7 @@ def show_settings(*, as_json: Json = False) -> None:
 
     Example: `portcullis settings show`
     """
-    with ApiClient(api_token()) as api:
-        found = api.get("/v1/engine/settings")
+    found = fetch("/v1/engine/settings")
     if as_json:
         print_json(found)
         return
@@ -128,8 +105,7 @@ def propose_settings(
     Example: `portcullis settings propose alerts_per_day=20 --why "Nobody looked at the fiftieth."`
     """
     body = {"changes": dict(_change(one) for one in changes), "why": why}
-    with ApiClient(api_token()) as api:
-        found = api.post("/v1/engine/settings", body)
+    found = send("/v1/engine/settings", body)
     if as_json:
         print_json(found)
         return

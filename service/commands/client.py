@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Self
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -25,16 +26,35 @@ def api_token(environ: Mapping[str, str] | None = None) -> Secret:
     """Return the caller's API token. Raises ConfigurationError that says where to put it."""
     env = os.environ if environ is None else environ
     if env.get(TOKEN_VARIABLE):
-        return Secret(env[TOKEN_VARIABLE].strip())
+        return _token(env[TOKEN_VARIABLE], TOKEN_VARIABLE)
     path = env.get(TOKEN_FILE_VARIABLE, "")
     if not path:
         raise ConfigurationError(
             f"no API token: set {TOKEN_VARIABLE}, or {TOKEN_FILE_VARIABLE} to a file that holds it"
         )
     try:
-        return Secret(Path(path).read_text(encoding="ascii").strip())
+        return _token(Path(path).read_text(encoding="utf-8"), path)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{TOKEN_FILE_VARIABLE}: {path} cannot be read as a token") from error
+
+
+def _token(text: str, place: str) -> Secret:
+    told = text.strip()
+    if not told.isascii() or not told.isprintable():
+        raise ConfigurationError(f"{place} holds no API token: a token is one line of ASCII letters and digits")
+    return Secret(told)
+
+
+def fetch(path: str, **query: str) -> dict[str, Any]:
+    """GET a JSON object with the caller's own token. Raises as `ApiClient.get`."""
+    with ApiClient(api_token()) as api:
+        return api.get(path, **query)
+
+
+def send(path: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
+    """POST a JSON object with the caller's own token. Raises as `ApiClient.post`."""
+    with ApiClient(api_token()) as api:
+        return api.post(path, body)
 
 
 class ApiClient:
@@ -42,6 +62,9 @@ class ApiClient:
 
     def __init__(self, token: Secret, url: str | None = None, transport: httpx.BaseTransport | None = None) -> None:
         base = url or os.environ.get(URL_VARIABLE) or DEFAULT_URL
+        parts = urlsplit(base)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ConfigurationError(f"{URL_VARIABLE} is no address of an API: give http://HOST:PORT or https://HOST")
         headers = {"authorization": f"Bearer {token.reveal()}"}
         self._client = httpx.Client(base_url=base, headers=headers, timeout=TIMEOUT, transport=transport)
 
@@ -72,6 +95,8 @@ class ApiClient:
                 f"no API answers at {self._client.base_url}: run `portcullis up`, or set {URL_VARIABLE}"
             ) from error
         except (httpx.HTTPError, ValueError) as error:
+            if method == "GET":
+                raise UnavailableError("the API's answer was lost: ask again") from error
             raise UnknownOutcomeError("the API's answer was lost: look before you try again") from error
         if answer.is_success and isinstance(told, dict):
             return told

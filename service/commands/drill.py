@@ -25,7 +25,9 @@ def drill(
 ) -> None:
     """Replay a recorded incident and show what was lost, saved, and how quickly.
 
-    Ends with 0 only when everything happened as the scenario says. Example: portcullis drill kucoin-2020
+    Ends with 0 only when everything happened as the scenario says.
+
+    Example: `portcullis drill kucoin-2020`
     """
     arguments = ["--emulator-port", str(emulator_port), *(["--json"] if as_json else [])]
     arguments += ["--url", url] if url else []

@@ -9,7 +9,7 @@ import typer
 from rich.panel import Panel
 from rich.text import Text
 
-from service.commands.client import ApiClient, api_token
+from service.commands.client import fetch
 from service.commands.printing import Json, console, moment, plain, print_json, segment, table
 from service.domain.errors import InputError
 
@@ -30,8 +30,7 @@ def explain(
             f"{plain(activity)} is no activity: `portcullis activities --anomalous` lists their ids, act_…",
             field="activity",
         )
-    with ApiClient(api_token()) as api:
-        found = api.get(f"/v1/activities/{segment(activity)}/explanation")
+    found = fetch(f"/v1/activities/{segment(activity)}/explanation")
     if as_json:
         print_json(found)
         return

@@ -4,20 +4,9 @@ from typing import Annotated
 
 import typer
 
-from service.commands.client import ApiClient, api_token
-from service.commands.printing import (
-    Cursor,
-    Json,
-    Limit,
-    asked,
-    console,
-    moment,
-    plain,
-    print_json,
-    print_page,
-    segment,
-    table,
-)
+from service.commands.client import send
+from service.commands.listing import Column, score, show_list, when
+from service.commands.printing import Cursor, Json, Limit, console, plain, segment
 from service.domain.incident import CaseVerdict, IncidentKind
 
 
@@ -34,27 +23,18 @@ def alerts(
 
     Example: `portcullis alerts --waiting`
     """
-    with ApiClient(api_token()) as api:
-        query = asked(incident=incident, kind=kind, waiting=waiting, limit=limit, cursor=cursor)
-        found = api.get("/v1/alerts", **query)
-    if as_json:
-        print_json(found)
-        return
-    heads = ("alert", "severity", "decision", "score", "what", "USD", "raised", "verdict")
-    rows = [
-        (
-            one["id"],
-            one["severity"],
-            one["decision"],
-            f"{one['score']:.1f}",
-            one["title"],
-            one["amount_usd"],
-            moment(one["raised_at"]),
-            one["verdict"],
-        )
-        for one in found["items"]
-    ]
-    print_page(found, table("Alerts", heads, rows))
+    columns: dict[str, Column] = {
+        "alert": "id",
+        "severity": "severity",
+        "decision": "decision",
+        "score": score,
+        "what": "title",
+        "USD": "amount_usd",
+        "raised": when("raised_at"),
+        "verdict": "verdict",
+    }
+    chosen = {"incident": incident, "kind": kind, "waiting": waiting, "limit": limit, "cursor": cursor}
+    show_list("Alerts", "/v1/alerts", columns, as_json=as_json, **chosen)
 
 
 def verdict(
@@ -65,9 +45,8 @@ def verdict(
 
     Example: `portcullis verdict alr_01JD2Z5Q8Z6W9X4V7T3S1R0Q8P true_positive`
     """
-    with ApiClient(api_token()) as api:
-        found = api.post(f"/v1/alerts/{segment(alert)}/verdict", {"verdict": verdict.value})
-    console().print(f"{alert} was judged {plain(found['verdict'])}.")
+    found = send(f"/v1/alerts/{segment(alert)}/verdict", {"verdict": verdict.value})
+    console().print(f"{plain(alert)} was judged {plain(found['verdict'])}.")
 
 
 def activities(
@@ -83,27 +62,18 @@ def activities(
 
     Example: `portcullis activities --anomalous --account hot-eth-1`
     """
-    chosen = asked(account=account, kind=kind, anomalous=anomalous, limit=limit, cursor=cursor)
-    with ApiClient(api_token()) as api:
-        found = api.get("/v1/activities", **chosen)
-    if as_json:
-        print_json(found)
-        return
-    heads = ("activity", "kind", "account", "USD", "to", "score", "decision", "received")
-    rows = [
-        (
-            one["id"],
-            one["kind"],
-            one["account"],
-            one["amount_usd"],
-            one["destination"],
-            "" if one["score"] is None else f"{one['score']:.1f}",
-            one["decision"],
-            moment(one["received_at"]),
-        )
-        for one in found["items"]
-    ]
-    print_page(found, table("Activities", heads, rows))
+    columns: dict[str, Column] = {
+        "activity": "id",
+        "kind": "kind",
+        "account": "account",
+        "USD": "amount_usd",
+        "to": "destination",
+        "score": score,
+        "decision": "decision",
+        "received": when("received_at"),
+    }
+    chosen = {"account": account, "kind": kind, "anomalous": anomalous, "limit": limit, "cursor": cursor}
+    show_list("Activities", "/v1/activities", columns, as_json=as_json, **chosen)
 
 
 def clear(
@@ -115,6 +85,5 @@ def clear(
 
     Example: `portcullis clear act_01JD2Z5Q8Z6W9X4V7T3S1R0Q8Q --why "Announced, and called back."`
     """
-    with ApiClient(api_token()) as api:
-        found = api.post(f"/v1/activities/{segment(activity)}/clear", {} if why is None else {"why": why})
+    found = send(f"/v1/activities/{segment(activity)}/clear", {} if why is None else {"why": why})
     console().print(f"This takes a quorum: portcullis approve {plain(found['approval'])}")

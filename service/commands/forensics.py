@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from service.commands.client import ApiClient, api_token
+from service.commands.client import fetch, send
+from service.commands.listing import show_list
 from service.commands.printing import Json, console, moment, plain, print_json, segment, table
 from service.domain.errors import InputError
 from service.domain.forensics.drawing import drawn
@@ -34,12 +35,12 @@ def evidence(
     """
     if past_labels and not again:
         raise InputError("--past-labels goes with --again: it is traced anew", field="past_labels")
-    with ApiClient(api_token()) as api:
-        if again:
-            api.post(f"/v1/incidents/{segment(incident)}/evidence", {"past_labels": past_labels})
-            console().print(f"Asked for: portcullis evidence {plain(incident)} shows it when it is there.")
-            return
-        found = api.get(f"/v1/incidents/{segment(incident)}/evidence")
+    path = f"/v1/incidents/{segment(incident)}/evidence"
+    if again:
+        send(path, {"past_labels": past_labels})
+        console().print(f"Asked for: portcullis evidence {plain(incident)} shows it when it is there.")
+        return
+    found = fetch(path)
     if svg is not None and found["report"] is not None:
         svg.write_text(drawn(found["report"]), encoding="utf-8")
     if as_json:
@@ -66,13 +67,8 @@ def show(*, as_json: Json = False) -> None:
 
     Example: `portcullis address-lists show`
     """
-    with ApiClient(api_token()) as api:
-        found = api.get("/v1/address-lists")
-    if as_json:
-        print_json(found)
-        return
-    rows = [(one["source"], one["listed_on"], one["entries"], one["imported_by"]) for one in found["items"]]
-    console().print(table("Address lists", ("source", "dated", "addresses", "imported by"), rows))
+    columns = {"source": "source", "dated": "listed_on", "addresses": "entries", "imported by": "imported_by"}
+    show_list("Address lists", "/v1/address-lists", columns, as_json=as_json)
 
 
 @lists.command("import")
@@ -92,11 +88,12 @@ def import_list(
         if file.stat().st_size > MAX_BYTES:
             raise InputError(f"{file} is over {MAX_BYTES} bytes: split it", field="file")
         text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} cannot be read as UTF-8 text", field="file") from error
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}", field="file") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file} is not UTF-8 text", field="file") from error
     body = {"source": source, "listed_on": dated, "name": name, "kind": kind.value, "text": text}
-    with ApiClient(api_token()) as api:
-        found = api.post("/v1/address-lists", body)
+    found = send("/v1/address-lists", body)
     console().print(f"{found['entries']} addresses of {plain(found['source'])} are named now.")
 
 

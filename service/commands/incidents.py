@@ -9,20 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from service.commands.client import ApiClient, api_token
-from service.commands.printing import (
-    Cursor,
-    Json,
-    Limit,
-    asked,
-    console,
-    moment,
-    plain,
-    print_json,
-    print_page,
-    segment,
-    table,
-)
+from service.commands.client import fetch, send
+from service.commands.listing import Column, show_list, when
+from service.commands.printing import Cursor, Json, Limit, console, moment, plain, print_json, segment, table
 from service.domain.errors import InputError
 from service.domain.incident import CaseVerdict, IncidentState, Severity
 from service.domain.settlement import Outcome
@@ -51,26 +40,17 @@ def incidents(
 
     Example: `portcullis incidents --state open --severity high`
     """
-    with ApiClient(api_token()) as api:
-        query = asked(state=state, severity=severity, limit=limit, cursor=cursor)
-        found = api.get("/v1/incidents", **query)
-    if as_json:
-        print_json(found)
-        return
-    heads = ("incident", "severity", "state", "what", "at risk, USD", "opened", "taken by")
-    rows = [
-        (
-            one["id"],
-            one["severity"],
-            one["state"],
-            one["title"],
-            one["value_at_risk_usd"],
-            moment(one["opened_at"]),
-            one["acknowledged_by"],
-        )
-        for one in found["items"]
-    ]
-    print_page(found, table("Incidents", heads, rows))
+    columns: dict[str, Column] = {
+        "incident": "id",
+        "severity": "severity",
+        "state": "state",
+        "what": "title",
+        "at risk, USD": "value_at_risk_usd",
+        "opened": when("opened_at"),
+        "taken by": "acknowledged_by",
+    }
+    chosen = {"state": state, "severity": severity, "limit": limit, "cursor": cursor}
+    show_list("Incidents", "/v1/incidents", columns, as_json=as_json, **chosen)
 
 
 def incident(incident: Incident, *, as_json: Json = False) -> None:
@@ -78,8 +58,7 @@ def incident(incident: Incident, *, as_json: Json = False) -> None:
 
     Example: `portcullis incident inc_01JD2Z5Q8Z6W9X4V7T3S1R0Q8R`
     """
-    with ApiClient(api_token()) as api:
-        found = api.get(f"/v1/incidents/{segment(incident)}")
+    found = fetch(f"/v1/incidents/{segment(incident)}")
     if as_json:
         print_json(found)
         return
@@ -184,8 +163,7 @@ def settle(
 
 
 def _post(incident: str, what: str, body: dict[str, object] | None = None) -> dict[str, Any]:
-    with ApiClient(api_token()) as api:
-        return api.post(f"/v1/incidents/{segment(incident)}/{what}", body)
+    return send(f"/v1/incidents/{segment(incident)}/{what}", body)
 
 
 def _judged(alerts: list[str]) -> dict[str, str]:

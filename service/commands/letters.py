@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from service.commands.client import ApiClient, api_token
+from service.commands.client import fetch
 from service.commands.printing import Json, console, moment, plain, print_json, segment, table
 from service.domain.errors import InputError
 from service.domain.ids import looks_like_id
@@ -30,8 +30,7 @@ def letters(
 
     Example: `portcullis letters inc_01JD2Z5Q8Z6W9X4V7T3S1R0Q8R --save case`
     """
-    with ApiClient(api_token()) as api:
-        found = api.get(f"/v1/incidents/{segment(incident)}/letters")
+    found = fetch(f"/v1/incidents/{segment(incident)}/letters")
     if save is not None:
         _save(save, found["items"])
     if as_json:

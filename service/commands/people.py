@@ -5,19 +5,18 @@ machine's own; the first code leaves sealed; adding a person opens a request tha
 """
 
 import io
-import json as json_text
+import json
 import os
 from pathlib import Path
 from typing import Annotated
 
 import segno
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from hsm.sealing import KEY_BYTES
-from service.commands.client import ApiClient, api_token
-from service.commands.printing import segment
+from service.commands.client import ApiClient, api_token, send
+from service.commands.listing import Column, show_list
+from service.commands.printing import Json, console, plain, segment
 from service.commands.sealing import (
     BALLOTS_FILE,
     BALLOTS_VARIABLE,
@@ -30,6 +29,7 @@ from service.domain.ballot import client_code
 from service.domain.errors import ConfigurationError
 from service.domain.quorum import Role
 
+Person = Annotated[str, typer.Argument(help="The person's id, per_…")]
 Client = Annotated[
     str | None, typer.Option(help="Code of the client that alone may enrol the factor, as the person read it out.")
 ]
@@ -38,29 +38,25 @@ app = typer.Typer(help="People who decide: list, add, enrol.", no_args_is_help=T
 
 
 @app.command("list")
-def list_people(*, json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def list_people(*, as_json: Json = False) -> None:
     """List everybody.
 
     Example: `portcullis people list`
     """
-    with ApiClient(api_token()) as api:
-        found = api.get("/v1/people")
-    console = Console()
-    if json:
-        console.print_json(data=found)
-        return
-    table = Table("id", "name", "roles", "state", "on call", "votes", title="People")
-    for row in found["items"]:
-        level = str(row["oncall_level"] or "")
-        table.add_row(
-            row["id"], row["name"], ", ".join(row["roles"]), row["state"], level, "yes" if row["votes"] else "no"
-        )
-    console.print(table)
+    columns: dict[str, Column] = {
+        "person": "id",
+        "name": "name",
+        "roles": "roles",
+        "state": "state",
+        "on call": "oncall_level",
+        "votes": lambda one: "yes" if one["votes"] else "no",
+    }
+    show_list("People", "/v1/people", columns, as_json=as_json)
 
 
 @app.command()
 def add(
-    name: str,
+    name: Annotated[str, typer.Argument(help="What colleagues call this person.")],
     *,
     email: Annotated[str, typer.Option(help="Where this person is reached.")],
     role: Annotated[list[Role], typer.Option(help="A role; repeat it for more.")],
@@ -77,17 +73,14 @@ def add(
         body["oncall_level"] = oncall_level
     if client is not None:
         body["client"] = client
-    with ApiClient(api_token()) as api:
-        told = api.post("/v1/people", body)
-    Console().print(
-        f"{name} will be {told['person']}, once request [bold]{told['approval']['id']}[/bold] is approved: "
-        f"portcullis approve {told['approval']['id']}"
-    )
+    told = send("/v1/people", body)
+    approval = plain(told["approval"]["id"])
+    console().print(f"Once it is approved, {plain(name)} is {plain(told['person'])}: portcullis approve {approval}")
 
 
 @app.command()
 def factor(
-    person: str,
+    person: Person,
     *,
     why: Annotated[str, typer.Option(help="What the approvers read.")],
     client: Client = None,
@@ -97,9 +90,8 @@ def factor(
     Example: `portcullis people factor per_01JD2Z5Q8Z6W9X4V7T3S1R0Q8P --why "A new phone." --client CODE`
     """
     body = {"why": why} if client is None else {"why": why, "client": client}
-    with ApiClient(api_token()) as api:
-        told = api.post(f"/v1/people/{segment(person)}/factor", body)
-    Console().print(f"Once it is approved, {person} enrols it: portcullis approve {told['id']}")
+    told = send(f"/v1/people/{segment(person)}/factor", body)
+    console().print(f"Once it is approved, {plain(person)} enrols it: portcullis approve {plain(told['id'])}")
 
 
 @app.command()
@@ -123,14 +115,13 @@ def prepare(
 
 
 @app.command()
-def suspend(person: str) -> None:
+def suspend(person: Person) -> None:
     """Suspend a person at once.
 
     Example: `portcullis people suspend per_01JD2Z5Q8Z6W9X4V7T3S1R0Q8P`
     """
-    with ApiClient(api_token()) as api:
-        api.post(f"/v1/people/{person}/suspend")
-    Console().print(f"{person} is suspended; restoring takes a quorum.")
+    send(f"/v1/people/{segment(person)}/suspend")
+    console().print(f"{plain(person)} is suspended; restoring takes a quorum.")
 
 
 @app.command()
@@ -148,17 +139,17 @@ def enrol(
 
     Example: `portcullis people enrol`
     """
-    console = Console()
+    out = console()
     key = ballot_key(sealing)
     with ApiClient(api_token()) as api:
         person = str(api.get("/v1/people/me")["id"])
         if code is None:
             uri = enrolment_uri(api, key, person, read_client_key(client_key))
-            console.print("Scan this with your authenticator; it is shown this once.")
+            out.print("Scan this with your authenticator; it is shown this once.")
             typer.echo(terminal_code(uri))
             code = str(typer.prompt("First code"))
         api.post("/v1/people/me/enrol/confirm", {"sealed": sealed_first_code(key, person, code)})
-    console.print("Your factor is confirmed. One that was enrolled after set-up counts after 24 hours.")
+    out.print("Your factor is confirmed. One that was enrolled after set-up counts after 24 hours.")
 
 
 def read_client_key(file: Path | None) -> bytes:
@@ -177,7 +168,7 @@ def read_client_key(file: Path | None) -> bytes:
 def enrolment_uri(api: ApiClient, key: bytes, person: str, reply_key: bytes) -> str:
     """Ask the authority for a person's enrolment code. Raises ApprovalError when somebody else answered."""
     told = api.post("/v1/people/me/enrol", {"sealed": sealed_question(key, person, reply_key)})
-    return str(json_text.loads(opened_answer(reply_key, person, str(told["sealed"])))["otpauth_uri"])
+    return str(json.loads(opened_answer(reply_key, person, str(told["sealed"])))["otpauth_uri"])
 
 
 def terminal_code(uri: str) -> str:

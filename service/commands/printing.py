@@ -64,11 +64,6 @@ def print_page(found: Mapping[str, Any], made: Table) -> None:
         typer.echo(f"there is more: --cursor {plain(found['next'])}", err=True)
 
 
-def asked(**given: object) -> dict[str, str]:
-    """Return the query parameters that were given; a switch counts only when it is on."""
-    return {name: str(value) for name, value in given.items() if value is not None and value is not False}
-
-
 def segment(identity: str) -> str:
     """Return an id as one segment of a path, whatever was typed."""
     return quote(identity, safe="")

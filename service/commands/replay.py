@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Final
 
 import typer
 
-from service.domain.errors import ConfigurationError, PortcullisError, UnavailableError
+from service.commands.place import reading
+from service.domain.errors import ConfigurationError, PortcullisError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -66,29 +67,19 @@ def replay(
     """Rebuild the engine's baselines from the learning sequence.
 
     Reads PORTCULLIS_DATABASE_URL, or what `portcullis up` wrote for the schedule. Ends with 1 when something differs.
-    Example: portcullis replay --verify --scores
+
+    Example: `portcullis replay --verify --scores`
     """
-    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415  --help must not pay for the database driver
-
-    from rules.errors import RulesError  # noqa: PLC0415  as above
-    from service.commands.place import database_url  # noqa: PLC0415  as above
+    from rules.errors import RulesError  # noqa: PLC0415  --help must not pay for the engine
     from service.commands.rescoring import scored_again  # noqa: PLC0415  as above
-    from service.domain.secrets import Secret  # noqa: PLC0415  as above
-    from service.store.database import create  # noqa: PLC0415  as above
 
-    engine = create(Secret(database_url()), pool_size=1)
     try:
-        snapshot = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-        with snapshot.connect() as connection:
+        with reading("the sequence") as connection:
             report = replayed(connection, verify=verify)
             if scores:
                 report.scores = scored_again(connection)
     except RulesError as error:
         raise ConfigurationError(f"the sequence cannot be replayed: {error}") from error
-    except SQLAlchemyError as error:
-        raise UnavailableError(f"the sequence could not be read ({type(error).__name__}): is PostgreSQL up?") from error
-    finally:
-        engine.dispose()
     _tell(report, as_json=as_json)
 
 

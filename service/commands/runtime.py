@@ -10,18 +10,17 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from service.commands.printing import plain
+from service.commands.client import fetch
+from service.commands.printing import Json, console, plain
 from service.domain.errors import PortcullisError
 from service.runtime.layout import Layout, layout_of
 from service.runtime.memory import API_LIMIT_MB, TOTAL_LIMIT_MB
 
 DEFAULT_PORT: Final = 8420
 HOME_VARIABLE: Final = "PORTCULLIS_HOME"
-WIDTH_WITHOUT_TERMINAL: Final = 160
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 def layout() -> Layout:
@@ -43,7 +42,9 @@ def up(
     """Start everything here and stay until Ctrl-C.
 
     Starts PostgreSQL, a Redis-protocol server and SoftHSM2 tokens below ./.portcullis unless PORTCULLIS_DATABASE_URL,
-    PORTCULLIS_REDIS_URL or PORTCULLIS_<POWER>_URI point at your own. Example: portcullis up --port 9000
+    PORTCULLIS_REDIS_URL or PORTCULLIS_<POWER>_URI point at your own.
+
+    Example: `portcullis up --port 9000`
     """
     from service.runtime.up import Listen, run_up  # noqa: PLC0415  --help must not pay for the database driver
 
@@ -53,7 +54,7 @@ def up(
 def run(name: Annotated[str, typer.Argument(help="authority, containment, keys, schedule or api.")]) -> None:
     """Run one process in the foreground with the settings of `up --only-prepare`, for containers and systemd.
 
-    Example: portcullis run api
+    Example: `portcullis run api`
     """
     from service.runtime.run import become  # noqa: PLC0415  as in `up`
 
@@ -61,7 +62,10 @@ def run(name: Annotated[str, typer.Argument(help="authority, containment, keys, 
 
 
 def down() -> None:
-    """Stop the `portcullis up` of this folder cleanly and wait until it has ended."""
+    """Stop the `portcullis up` of this folder cleanly and wait until it has ended.
+
+    Example: `portcullis down`
+    """
     from service.runtime.status import take_down  # noqa: PLC0415  as in `up`
 
     take_down(layout())
@@ -72,6 +76,8 @@ def status(as_json: Json = False) -> None:
     """Show what runs, where, how much memory it takes (PSS, children included), and how the engine is.
 
     The engine is asked over the API at PORTCULLIS_API_URL, with the token of PORTCULLIS_API_TOKEN.
+
+    Example: `portcullis status --json`
     """
     from service.runtime.status import read_status  # noqa: PLC0415  as in `up`
 
@@ -80,7 +86,7 @@ def status(as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps(found.as_document() | {"engine": engine, "engine_not_told": why_not}, indent=1))
         return
-    table = Table("process", "pid", "state", "restarts", "PSS MB", "address", title=found.home)
+    table = Table("process", "pid", "state", "restarts", "PSS MB", "address", title=Text(found.home))
     for part in found.parts:
         memory = "cannot tell" if part.pss_mb is None else f"{part.pss_mb:.1f}"
         pid = "" if part.pid is None else str(part.pid)
@@ -90,14 +96,18 @@ def status(as_json: Json = False) -> None:
     table.add_row(
         "total", "", "", "", f"{bound}{found.total_pss_mb:.1f}", f"limit {TOTAL_LIMIT_MB:.0f}, API {API_LIMIT_MB:.0f}"
     )
-    _print(table)
-    _print(_engine_table(engine) if engine else f"engine: {why_not}")
+    out = console()
+    out.print(table)
+    out.print(_engine_table(engine) if engine else f"engine: {why_not}")
     for sentence in found.over_limit:
         typer.echo(sentence, err=True)
 
 
 def doctor(as_json: Json = False) -> None:
-    """Check every part and say what to do about what is wrong; ends non-zero when something is."""
+    """Check every part and say what to do about what is wrong; ends non-zero when something is.
+
+    Example: `portcullis doctor`
+    """
     from dataclasses import asdict  # noqa: PLC0415  as in `up`
 
     from service.runtime.doctor import Outcome, examine  # noqa: PLC0415  as in `up`
@@ -110,9 +120,9 @@ def doctor(as_json: Json = False) -> None:
         styles = {Outcome.OK: "green", Outcome.WRONG: "bold red", Outcome.CANNOT_TELL: "yellow"}
         table = Table("check", "", "found", "what to do")
         for check in checks:
-            style = styles[check.outcome]
-            table.add_row(check.name, f"[{style}]{check.outcome.value}[/]", check.found, check.advice)
-        _print(table)
+            told = (Text(plain(one)) for one in (check.found, check.advice))
+            table.add_row(check.name, Text(check.outcome.value, style=styles[check.outcome]), *told)
+        console().print(table)
     wrong = [check.name for check in checks if check.outcome is Outcome.WRONG]
     if wrong:
         raise ChecksFailedError(f"wrong: {', '.join(wrong)}")
@@ -120,11 +130,8 @@ def doctor(as_json: Json = False) -> None:
 
 def _engine() -> tuple[dict[str, Any] | None, str | None]:
     """Return what the API tells of its engine, or why that cannot be told."""
-    from service.commands.client import ApiClient, api_token  # noqa: PLC0415  as in `up`
-
     try:
-        with ApiClient(api_token()) as api:
-            told = api.get("/v1/health/details")
+        told = fetch("/v1/health/details")
     except PortcullisError as error:
         return None, str(error)
     if told.get("sequence") is None:
@@ -148,11 +155,3 @@ def _engine_table(engine: Mapping[str, Any]) -> Table:
 
 def _told(number: float | None) -> str:
     return "too little seen" if number is None else f"{number:.2f}"
-
-
-def _print(table: Table | str) -> None:
-    """Print a table or a line, wide enough for a file or a pipe to be searched line by line."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=WIDTH_WITHOUT_TERMINAL)
-    console.print(table)

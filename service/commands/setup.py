@@ -8,9 +8,10 @@ confirms nobody once an account is registered. A code is asked for again only wh
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TextIO
 
 import typer
 import yaml
@@ -37,17 +38,17 @@ def setup(
     Example: `portcullis setup first.yaml`
     """
     plan = read_plan(file)
-    console = Console()
-    with ApiClient(setup_token(token_file)) as api:
+    console = Console(markup=False, highlight=False)
+    with ApiClient(setup_token(token_file)) as api, _file_for_secrets(secrets_to) as out:
         shown: dict[str, object] = {}
         if plan["people"]:
-            shown["people"] = _people(api, console, plan["people"], on_screen=secrets_to is None)
+            shown["people"] = _people(api, console, plan["people"], on_screen=out is None)
         if plan["connections"]:
             shown |= api.post("/v1/setup/connections", {"connections": plan["connections"]})
         if plan["channels"]:
             api.post("/v1/setup/channels", {"channels": plan["channels"]})
         api.post("/v1/setup/policy", {"changes": plan["policy"] or {}})
-        _hand_over(console, shown, secrets_to)
+        _hand_over(console, shown, out)
         for person in shown.get("people", []):  # type: ignore[attr-defined]  # a list, made above
             _confirm(api, console, person)
         if plan["accounts"]:
@@ -62,8 +63,10 @@ def read_plan(file: Path) -> Mapping[str, Any]:
         if file.stat().st_size > MAX_FILE:
             raise InputError(f"{file} is larger than {MAX_FILE} bytes", field="file")
         loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{file} cannot be read as YAML: {error}", field="file") from error
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}", field="file") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{file} is not YAML: {' '.join(str(error).split())}", field="file") from error
     if not isinstance(loaded, dict):
         raise InputError(f"{file} must hold sections: {', '.join(SECTIONS)}", field="file")
     unknown = sorted(set(map(str, loaded)) - set(SECTIONS))
@@ -89,7 +92,7 @@ def _people(api: ApiClient, console: Console, people: object, *, on_screen: bool
     for person, name in zip(added, names, strict=True):
         person["name"] = name
         if on_screen:
-            console.print(f"[bold]{name}[/bold] ({person['person']}): scan this, it is shown this once.")
+            console.print(f"{name} ({person['person']}): scan this, it is shown this once.")
             typer.echo(terminal_code(str(person["otpauth_uri"])))
     return added
 
@@ -112,14 +115,31 @@ def _accounts(api: ApiClient, console: Console, accounts: object) -> None:
         console.print(f"Account {made['connection']}/{made['ref']} is {made['id']}.")
 
 
-def _hand_over(console: Console, shown: Mapping[str, object], secrets_to: Path | None) -> None:
-    if secrets_to is None:
+@contextmanager
+def _file_for_secrets(file: Path | None) -> Iterator[TextIO | None]:
+    """Make the file before anything is asked for: what the API tells is told once. One that stayed empty is removed."""
+    if file is None:
+        yield None
+        return
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise InputError(f"{file} cannot be made: {error.strerror}; name a new file", field="secrets_to") from error
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+            yield out
+    finally:
+        if file.stat().st_size == 0:
+            file.unlink()
+
+
+def _hand_over(console: Console, shown: Mapping[str, object], out: TextIO | None) -> None:
+    if out is None:
         for person in shown.get("people", []):  # type: ignore[attr-defined]  # a list of the API's
             typer.echo(f"API token of {person['name']}: {person['api_token']}")
         for connection in shown.get("connections", []):  # type: ignore[attr-defined]  # a list of the API's
             typer.echo(f"Ingest token of {connection['id']}: {connection['ingest_token']}")
         return
-    descriptor = os.open(secrets_to, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-        json.dump(shown, out, indent=2)
-    console.print(f"Tokens and enrolment codes are in {secrets_to}: hand them over, then delete the file.")
+    json.dump(shown, out, indent=2)
+    out.flush()
+    console.print(f"Tokens and enrolment codes are in {out.name}: hand them over, then delete the file.")

@@ -4,20 +4,9 @@ from typing import Annotated
 
 import typer
 
-from service.commands.client import ApiClient, api_token
-from service.commands.printing import (
-    Cursor,
-    Json,
-    Limit,
-    asked,
-    console,
-    moment,
-    plain,
-    print_json,
-    print_page,
-    segment,
-    table,
-)
+from service.commands.client import ApiClient, api_token, send
+from service.commands.listing import Column, show_list, when
+from service.commands.printing import Cursor, Json, Limit, console, plain, segment
 from service.domain.quorum import Role
 
 app = typer.Typer(help="API tokens: list, add, revoke.", no_args_is_help=True)
@@ -35,25 +24,16 @@ def list_tokens(
 
     Example: `portcullis tokens list --usable`
     """
-    with ApiClient(api_token()) as api:
-        found = api.get("/v1/tokens", **asked(usable=usable, limit=limit, cursor=cursor))
-    if as_json:
-        print_json(found)
-        return
-    heads = ("token", "role", "label", "of", "made", "until", "revoked")
-    rows = [
-        (
-            one["id"],
-            one["role"],
-            one["label"],
-            one["person_id"] or one["connection_id"],
-            moment(one["created_at"]),
-            moment(one["expires_at"]),
-            moment(one["revoked_at"]),
-        )
-        for one in found["items"]
-    ]
-    print_page(found, table("API tokens", heads, rows))
+    columns: dict[str, Column] = {
+        "token": "id",
+        "role": "role",
+        "label": "label",
+        "of": lambda one: one["person_id"] or one["connection_id"],
+        "made": when("created_at"),
+        "until": when("expires_at"),
+        "revoked": when("revoked_at"),
+    }
+    show_list("API tokens", "/v1/tokens", columns, as_json=as_json, usable=usable, limit=limit, cursor=cursor)
 
 
 @app.command()
@@ -71,8 +51,7 @@ def add(
     """
     body: dict[str, object] = {"label": label, "role": role.value, "valid_days": valid_days}
     body |= {name: value for name, value in (("connection", connection), ("person", person)) if value is not None}
-    with ApiClient(api_token()) as api:
-        made = api.post("/v1/tokens", body)
+    made = send("/v1/tokens", body)
     typer.echo(f"{plain(made['id'])}: keep it now, it is not shown again", err=True)
     typer.echo(plain(made["token"]))
 
@@ -85,4 +64,4 @@ def revoke(token: Annotated[str, typer.Argument(help="The token's id, tok_…")]
     """
     with ApiClient(api_token()) as api:
         api.delete(f"/v1/tokens/{segment(token)}")
-    console().print(f"{token} is revoked.")
+    console().print(f"{plain(token)} is revoked.")

@@ -85,6 +85,6 @@ def test_a_file_that_cannot_be_read_is_told(asked: list[httpx.Request], tmp_path
     with pytest.raises(InputError, match="cannot be read"):
         run("address-lists", "import", str(tmp_path / "none"), *words)
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="is not UTF-8"):
         run("address-lists", "import", str(tmp_path / "binary"), *words)
     assert not asked

@@ -1,4 +1,4 @@
-"""`portcullis setup`: a refused token is not taken for a wrong code."""
+"""`portcullis setup`: what is refused is told, and what is told once has a place before it is asked for."""
 
 from functools import partial
 from pathlib import Path
@@ -9,7 +9,7 @@ import typer
 
 from service.commands import setup
 from service.commands.client import ApiClient
-from service.domain.errors import UnauthenticatedError
+from service.domain.errors import InputError, UnauthenticatedError, UnavailableError
 
 PERSON = {"person": "per_1", "api_token": "t", "otpauth_uri": "otpauth://totp/x?secret=AAAA"}
 
@@ -36,3 +36,36 @@ def test_a_refused_token_ends_the_asking_for_codes(monkeypatch: pytest.MonkeyPat
     with pytest.raises(UnauthenticatedError, match="refused"):
         setup.setup(file, token_file=tmp_path / "token", secrets_to=tmp_path / "secrets")
     assert len(asked) == 2
+
+
+def test_nothing_is_asked_for_that_could_not_be_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[httpx.Request] = []
+
+    def api(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        raise httpx.ConnectError("", request=request)
+
+    file, secrets = tmp_path / "first.yaml", tmp_path / "secrets"
+    file.write_text("people: [{name: Ada}]")
+    (tmp_path / "token").write_text("one-time")
+    secrets.write_text("of an earlier set-up")
+    monkeypatch.setattr(setup, "ApiClient", partial(ApiClient, transport=httpx.MockTransport(api)))
+    with pytest.raises(InputError, match="secrets cannot be made: File exists; name a new file"):
+        setup.setup(file, token_file=tmp_path / "token", secrets_to=secrets)
+    assert (asked, secrets.read_text()) == ([], "of an earlier set-up")
+    secrets.unlink()
+    with pytest.raises(UnavailableError):
+        setup.setup(file, token_file=tmp_path / "token", secrets_to=secrets)
+    assert (len(asked), secrets.exists()) == (1, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [(None, "cannot be read: No such file"), ("people: [", "is not YAML: .* line 1, column 10")]
+)
+def test_a_file_that_is_no_plan_is_told_in_one_line(tmp_path: Path, text: str | None, told: str) -> None:
+    file = tmp_path / "first.yaml"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(InputError, match=told) as refused:
+        setup.read_plan(file)
+    assert "\n" not in str(refused.value)
