@@ -30,7 +30,6 @@ from service.chain.guard import guard_code
 from service.chain.safe_service import HttpSafeService
 from service.clock import SystemClock
 from service.config import Settings
-from service.custody.base import trusted
 from service.discovery import declarations
 from service.domain.bitcoin.network import network_of
 from service.domain.errors import ConfigurationError, NotFoundError, PortcullisError
@@ -44,6 +43,7 @@ from service.flow.poll import EVERY_S, Asking
 from service.flow.respond import Desk
 from service.notifiers import registry
 from service.notifiers.outside import SignedMail
+from service.outgoing import trusted
 from service.pins import require_pinned
 from service.playbooks.loader import load
 from service.ports.custody import ConnectionConfig, ContainmentCalls, EventSource, PlatformDeclaration, SignHere

@@ -11,6 +11,7 @@ from typing import Final
 import httpx
 
 from service.domain.errors import PortcullisError, UnavailableError, UnknownOutcomeError, from_code
+from service.outgoing import bounded
 
 TIMEOUT: Final = httpx.Timeout(20.0, connect=2.0)
 
@@ -21,7 +22,7 @@ class UnixSocketAuthority:
     def __init__(self, socket: Path) -> None:
         self._socket = socket
         self._client = httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(socket)), base_url="http://authority", timeout=TIMEOUT
+            transport=bounded(httpx.HTTPTransport(uds=str(socket))), base_url="http://authority", timeout=TIMEOUT
         )
 
     def call(self, path: str, body: Mapping[str, object]) -> Mapping[str, object]:

@@ -23,6 +23,7 @@ from service.domain.errors import (
     UnavailableError,
     UnknownOutcomeError,
 )
+from service.outgoing import new_client
 from service.ports.chain import PoolTransaction, Spender, Unspent
 
 MAX_ANSWER_BYTES: Final = 24 * 1024 * 1024
@@ -75,7 +76,7 @@ class EsploraChain:
     """Implements `ports.chain.BitcoinChain` on one endpoint."""
 
     def __init__(self, endpoint: str, network: Network) -> None:
-        self._client = httpx.Client(timeout=_TIMEOUT, follow_redirects=False)
+        self._client = new_client(_TIMEOUT)
         self._endpoint = endpoint.rstrip("/")
         self._network = network
         self._is_of_network = False

@@ -12,6 +12,7 @@ import msgspec
 
 from service.domain.errors import UnavailableError
 from service.domain.evm import MAX_UNITS
+from service.outgoing import new_client
 
 _CONNECT_S: Final = 3.0
 SHOWN: Final = 200
@@ -41,7 +42,7 @@ class JsonRpc:
 
     def __init__(self, endpoint: str, *, most_bytes: int, timeout_s: float) -> None:
         timeout = httpx.Timeout(timeout_s, connect=_CONNECT_S)
-        self._client = httpx.Client(timeout=timeout, follow_redirects=False)
+        self._client = new_client(timeout)
         self._endpoint = endpoint
         self._most_bytes = most_bytes
 

@@ -15,6 +15,7 @@ from service.domain.errors import RefusedByOtherSideError, UnavailableError, Unk
 from service.domain.evm import MAX_UNITS
 from service.domain.safe import MOST_OWNERS, ZERO, SafeTransaction
 from service.domain.safe_queue import MOST_AHEAD, Claim, Queued, Waiting, checksummed, proposal
+from service.outgoing import new_client
 
 _TIMEOUT: Final = httpx.Timeout(10.0, connect=3.0)
 _MAX_ANSWER_BYTES: Final = 4_000_000
@@ -59,7 +60,7 @@ class HttpSafeService:
     """Implements `ports.multisig.SafeService` for one chain."""
 
     def __init__(self, endpoint: str) -> None:
-        self._client = httpx.Client(timeout=_TIMEOUT, follow_redirects=False)
+        self._client = new_client(_TIMEOUT)
         self._endpoint = endpoint.rstrip("/")
 
     def close(self) -> None:

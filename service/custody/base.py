@@ -2,8 +2,8 @@
 
 Rules (design D5): a request that never left (no connection) did nothing; a request whose answer was lost, and every 5xx,
 may have had its effect, so it is UnknownOutcomeError and the caller asks the other side; 429 did nothing and says when to
-come back, and no worker calls before; any other 4xx is a clear no. Answers are bounded, in size and in time. Redirects
-are not followed: they would carry our signature to a place nobody approved.
+come back, and no worker calls before; any other 4xx is a clear no. Answers are bounded, in size and in time
+(`service/outgoing.py`). Redirects are not followed: they would carry our signature to a place nobody approved.
 
 Calls stand on three levels. `LackingCalls` can do nothing and says so of each capability. `GateHeldCalls` adds the holds
 of our own gate, for platforms that ask it; one that does not ask must not inherit them. `GatedCalls` is all there is of a
@@ -11,13 +11,10 @@ wallet of the user's own: what acts on the chain is the key worker's.
 """
 
 import re
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import cache
-from ssl import SSLContext
 from typing import Final
 
 import httpx
@@ -33,13 +30,12 @@ from service.domain.errors import (
     UnknownOutcomeError,
 )
 from service.domain.plan import Receipt, Verdict
+from service.outgoing import bounded, trusted
 from service.ports.custody import Capability, ConnectionConfig, GateHolds, PendingTransfer, Setting
 
 MAX_ANSWER: Final = 4 * 1024 * 1024
 TIMEOUT: Final = httpx.Timeout(15.0, connect=5.0)
-"""Below the job's time limit, so that a lost answer is ours to notice. Of each read: see `ANSWER_WITHIN_S`."""
-ANSWER_WITHIN_S: Final = 30.0
-"""How long an answer's content may come in, in all: one that drips byte by byte keeps every read within its time."""
+"""Of each step: the exchange as a whole ends by `outgoing.WITHIN_S`, so that a lost answer is ours to notice."""
 _MOST_DIGITS: Final = 9
 _NOBODY_THERE: Final = frozenset({502, 503, 504})
 _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
@@ -51,7 +47,7 @@ def new_client(config: ConnectionConfig) -> httpx.Client:
     An idle line is given up before the other side would (uvicorn: 5 s): a request into a closing line is an answer lost.
     """
     inner = httpx.HTTPTransport(verify=trusted(), limits=httpx.Limits(keepalive_expiry=4.0))
-    return httpx.Client(timeout=TIMEOUT, transport=_Listening(inner, config.heard))
+    return httpx.Client(timeout=TIMEOUT, transport=_Listening(bounded(inner), config.heard))
 
 
 class _Listening(httpx.BaseTransport):
@@ -74,12 +70,6 @@ class _Listening(httpx.BaseTransport):
     def close(self) -> None:
         """Close the lines."""
         self._inner.close()
-
-
-@cache
-def trusted() -> SSLContext:
-    """The authorities that are trusted, read once a process: reading them takes longer than a call."""
-    return httpx.create_ssl_context()
 
 
 def paced_client(config: ConnectionConfig, calls_per_s: float) -> httpx.Client:
@@ -124,13 +114,11 @@ def send(client: httpx.Client, request: httpx.Request) -> httpx.Response:
 
 
 def _read(answer: httpx.Response) -> None:
-    until, content = time.monotonic() + ANSWER_WITHIN_S, bytearray()
+    content = bytearray()
     for part in answer.iter_bytes():
         content += part
         if len(content) > MAX_ANSWER:
             raise httpx.DecodingError(f"the answer is over {MAX_ANSWER} bytes")
-        if time.monotonic() > until:
-            raise httpx.ReadTimeout(f"the answer took over {ANSWER_WITHIN_S:g} s")
     answer._content = bytes(content)  # noqa: SLF001  as httpx.Response.read does, with a bound
 
 

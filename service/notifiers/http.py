@@ -1,7 +1,8 @@
 """Messages over HTTP: a Slack-style incoming webhook, and a generic one signed as Standard Webhooks 1.0.0.
 
 Both answer by status: 2xx delivered; 408, 425, 429 and 5xx may be tried again; other 4xx never. A connection lost after
-the request was sent is an unknown outcome; the generic receiver can tell by the constant `webhook-id`.
+the request was sent is an unknown outcome; the generic receiver can tell by the constant `webhook-id`. What an answer
+says beside its status is not read.
 """
 
 import base64
@@ -16,6 +17,7 @@ import httpx
 
 from service.domain.errors import ConfigurationError, RefusedByOtherSideError, UnavailableError, UnknownOutcomeError
 from service.domain.secrets import Secret
+from service.outgoing import new_client
 from service.ports.notify import Letter
 
 _TIMEOUT = httpx.Timeout(10.0, connect=5.0)
@@ -85,8 +87,9 @@ class SignedWebhookChannel:
 
 def _post(url: str, body: bytes, headers: Mapping[str, str]) -> Mapping[str, str]:
     try:
-        with httpx.Client(timeout=_TIMEOUT, follow_redirects=False) as client:
-            answer = client.post(url, content=body, headers={"content-type": "application/json", **headers})
+        told = {"content-type": "application/json", **headers}
+        with new_client(_TIMEOUT) as client, client.stream("POST", url, content=body, headers=told) as answer:
+            pass  # the status says all
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
         raise UnavailableError(f"the receiver did not answer ({type(error).__name__})") from error
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:

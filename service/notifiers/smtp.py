@@ -4,19 +4,22 @@ Rules: a password never goes over a connection that is not encrypted. The Messag
 that a mailbox that sees the same mail twice can tell. Losing the connection once DATA has begun is an unknown outcome,
 before it a failure that may be tried again; after the server took the message nothing can fail any more. A connection that
 is kept carries at most `MOST_A_CONNECTION` messages and none after a failure; a server that ended it between two messages
-(RFC 5321 3.8, 4.5.3.2.7) is asked for another, once, because it has nothing of the next message yet.
+(RFC 5321 3.8, 4.5.3.2.7) is asked for another, once, because it has nothing of the next message yet. One message, with the
+connection that it needs, takes `within_s` at most: a server that answers a byte at a time keeps every read within its time.
 """
 
 import hashlib
+import io
 import smtplib
 import ssl
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
 from functools import cache
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from service.domain.errors import (
     ConfigurationError,
@@ -32,6 +35,8 @@ Security = Literal["none", "starttls", "tls"]
 _OK: Final = 250
 _ACCEPTED: Final = frozenset({_OK, 251})
 _CLOSING: Final = 421
+_AT_ONCE: Final = 16 * 1024
+"""Bytes that are sent before the time is looked at again; one record of TLS (RFC 8446 5.1)."""
 MOST_A_CONNECTION: Final = 50
 
 
@@ -46,6 +51,8 @@ class SmtpChannel:
     user: str | None = None
     password: Secret | None = None
     timeout_s: float = 10.0
+    """Of each wait for the server."""
+    within_s: float = 30.0
 
     def __post_init__(self) -> None:
         if self.security not in ("none", "starttls", "tls"):
@@ -87,14 +94,17 @@ class SmtpChannel:
             raise RefusedByOtherSideError(f"no mail can be made of this: {error}") from error
         return mail
 
-    def open(self) -> smtplib.SMTP:
-        """Return a new connection that takes mail. Raises UnavailableError, RefusedByOtherSideError."""
-        connection: smtplib.SMTP
+    def open(self, until: float) -> "_Timed":
+        """Return a new connection that takes mail, open by `until` on the monotonic clock.
+
+        Raises UnavailableError, RefusedByOtherSideError.
+        """
+        connection: _Timed
         try:
             if self.security == "tls":
-                connection = smtplib.SMTP_SSL(self.host, self.port, timeout=self.timeout_s, context=_trusted())
+                connection = _Tls(until, self.host, self.port, timeout=self.timeout_s, context=_trusted())
             else:
-                connection = smtplib.SMTP(self.host, self.port, timeout=self.timeout_s)
+                connection = _Timed(until, self.host, self.port, timeout=self.timeout_s)
         except OSError as error:
             raise UnavailableError(f"the mail server {self.host}:{self.port} did not answer: {error}") from error
         try:
@@ -116,14 +126,15 @@ class SmtpLine:
     """A connection of a mail channel while it is kept; a channel itself. For one thread."""
 
     channel: SmtpChannel
-    _connection: smtplib.SMTP | None = None
+    _connection: "_Timed | None" = None
     _carried: int = 0
 
     def deliver(self, letter: Letter) -> Mapping[str, str]:
         """Deliver one mail; see the port for what is raised."""
         mail = self.channel.compose(letter)
         try:
-            self._hand_over(self._ready(letter.recipient), mail)
+            until = time.monotonic() + self.channel.within_s
+            self._hand_over(self._ready(letter.recipient, until), mail)
         except BaseException:
             self.hang_up()  # what the server makes of the next command is not known
             raise
@@ -138,18 +149,19 @@ class SmtpLine:
             self._connection.close()
         self._connection, self._carried = None, 0
 
-    def _ready(self, recipient: str) -> smtplib.SMTP:
+    def _ready(self, recipient: str, until: float) -> smtplib.SMTP:
         """Return a connection that took sender and recipient: the kept one, or another where the server ended it."""
         if self._carried >= MOST_A_CONNECTION:
             self.hang_up()
         if self._connection is not None:
+            self._connection.until = until
             try:
                 self._envelope(self._connection, recipient)
             except _EndedError:
                 self.hang_up()
             else:
                 return self._connection
-        self._connection = self.channel.open()
+        self._connection = self.channel.open(until)
         try:
             self._envelope(self._connection, recipient)
         except _EndedError as error:
@@ -181,6 +193,56 @@ class SmtpLine:
             raise UnknownOutcomeError("the mail server hung up while it had the message") from error
         if code != _OK:
             raise _judge(code)
+
+
+class _Timed(smtplib.SMTP):
+    """A connection whose every wait ends by `until`, on the monotonic clock, or after `timeout` if that is sooner."""
+
+    def __init__(self, until: float, host: str, port: int, **told: Any) -> None:
+        self.until = until
+        super().__init__(host, port, **told)
+
+    def getreply(self) -> tuple[int, bytes]:
+        """Read an answer, as the standard library does."""
+        if self.file is None:
+            self.file = io.BufferedReader(_Answers(self))
+        return super().getreply()
+
+    def send(self, s: Any) -> None:
+        """Send a command or a message, as the standard library does."""
+        raw = s.encode(self.command_encoding) if isinstance(s, str) else s
+        for start in range(0, len(raw), _AT_ONCE):
+            if self.sock is not None:  # the standard library says of one that is closed that it is
+                self.sock.settimeout(self.left())
+            super().send(raw[start : start + _AT_ONCE])
+
+    def left(self) -> float:
+        """Return how long the next step may take, in seconds. Raises TimeoutError when the time is up."""
+        left = self.until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the mail server took too long in all")
+        return min(self.timeout, left)
+
+
+class _Tls(_Timed, smtplib.SMTP_SSL):
+    """The same over TLS from its first byte (RFC 8314)."""
+
+
+class _Answers(io.RawIOBase):
+    """What comes in over a connection."""
+
+    def __init__(self, line: _Timed) -> None:
+        super().__init__()
+        self._line = line
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self._line.sock is None:
+            return 0
+        self._line.sock.settimeout(self._line.left())
+        return self._line.sock.recv_into(buffer)
 
 
 class _EndedError(Exception):

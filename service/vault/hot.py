@@ -15,6 +15,7 @@ from eth_hash.auto import keccak
 
 from hsm.restrictions import NonceCancel, Revocation, SigningRequest
 from service.domain import safe
+from service.domain.assets import spelt_once
 from service.domain.errors import MissingCapabilityError, RefusedByOtherSideError, UnavailableError
 from service.domain.evm import MAX_FEE, NATIVE_GAS, TOKEN_GAS, Fee, Transaction, address_bytes, chain_number
 from service.domain.ids import AccountId
@@ -118,7 +119,7 @@ def _sent_everywhere(
 
 def _at_each(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey], do: Callable[[_Wallet], R]) -> Outcome[R]:
     with parts.db.begin() as uow:
-        assets = [asset for asset in uow.keys.assets(account) if asset.startswith("eip155:")]
+        assets = [asset for asset in spelt_once(uow.keys.assets(account)) if asset.startswith("eip155:")]
     if not assets:
         raise MissingCapabilityError(f"account {account} has no EVM asset registered: name its assets")
 

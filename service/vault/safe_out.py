@@ -34,7 +34,7 @@ from service.domain.safe_queue import Queued
 from service.ports.multisig import SafeService
 from service.vault.everywhere import Outcome, require
 from service.vault.safe_sweeps import SIGN_OUT, Planned, Request, Sweeping, rejecting
-from service.vault.safe_waiting import last_to_reject, signers
+from service.vault.safe_waiting import signers, to_reject
 from service.vault.safes import Safe
 
 
@@ -89,12 +89,12 @@ class Outgoing:
         return not left or self._waits(state, left)
 
     def reject(self) -> list[str]:
-        """Carry or propose a rejection for every nonce up to the last at which an owner's signature waits."""
+        """Carry or propose a rejection of what owners signed and could be executed (`to_reject`)."""
         state = self.safe.read()
         return self._do(state, self._rejections(state), [])
 
     def is_rejected(self) -> bool:
-        """Say whether nothing waits that does anything. Raises UnavailableError while rejections wait for others."""
+        """Say whether nothing waits that could be executed. Raises UnavailableError while rejections wait for others."""
         state = self.safe.read()
         left = [made for made, _ in self._rejections(state)]
         return not left or self._waits(state, left)
@@ -189,11 +189,9 @@ class Outgoing:
         return self.service
 
     def _rejections(self, state: SafeState) -> list[Request]:
-        """Return a rejection for each nonce from the Safe's own to the last at which an owner's signature waits."""
         waiting = self._required().pending(self.safe.address, state.nonce)
-        return [
-            rejecting(self.safe, number) for number in range(state.nonce, last_to_reject(self.safe, state, waiting) + 1)
-        ]
+        nonces = to_reject(self.safe, state, waiting, locked=self.safe.is_locked(state))
+        return [rejecting(self.safe, number) for number in nonces]
 
     def _waits(self, state: SafeState, left: Sequence[SafeTransaction]) -> bool:
         """Return False where something is still to be done here; raise UnavailableError where others are to sign."""

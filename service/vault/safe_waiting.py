@@ -3,8 +3,11 @@
 Rules: that something waits is the service's word and counts for nothing; a signature of an owner over the hash that we
 compute does, because nobody else can make it (Safe's signature encoding: v 27 and 28 ECDSA, 31 and 32 ECDSA over EIP-191,
 1 approved on the chain, 0 by a contract, EIP-1271). For an owner that has code, also one that was delegated to some
-(EIP-7702), the service's word is taken that it signed as a contract. What nobody signed is nobody's danger. A list that was
-cut counts as a flood of an owner's only where everything in it is signed.
+(EIP-7702), the service's word is taken that it signed as a contract. What nobody signed is nobody's danger. What enough
+owners signed is rejected however far ahead it is, with all before it, because our own next transactions would use those up;
+what fewer signed only where it is next, one at a time, and not under the lock, because nobody can execute it there: whoever
+has one owner's key cannot have more carried. A list that was cut counts as a flood of an owner's only where everything in
+it is signed.
 """
 
 from collections.abc import Collection
@@ -18,7 +21,7 @@ from hsm.derivation import evm_address
 from service.domain import safe
 from service.domain.errors import UnavailableError
 from service.domain.safe import SafeState
-from service.domain.safe_queue import MOST_AHEAD, Claim, Queued, Waiting
+from service.domain.safe_queue import Claim, Queued, Waiting
 from service.vault.safes import Safe
 
 _BYTES: Final = 65
@@ -35,30 +38,29 @@ def signers(one: Safe, queued: Queued, among: Collection[str]) -> frozenset[str]
     return frozenset(claim.owner for claim in queued.claims if claim.owner in among and _is_genuine(one, claim, digest))
 
 
-def last_to_reject(one: Safe, state: SafeState, waiting: Waiting) -> int:
-    """Return the last nonce at which something waits that an owner signed and that does anything.
+def to_reject(one: Safe, state: SafeState, waiting: Waiting, *, locked: bool) -> range:
+    """Return the nonces, from the Safe's own on, that are to be used up by rejections.
 
-    One less than the Safe's own where there is none. Nonces before it count too, even where nothing waits at them: our own
-    next transactions would use those up.
     Raises UnavailableError when the list was cut and holds what no owner signed.
     """
-    none = state.nonce - 1
-    if not waiting.whole:
-        told = {queued.digest(one.guardian.chain_id, one.address) for queued in waiting.queued}
-        if (
-            not told
-            or len(told) < len(waiting.queued)
-            or not all(signers(one, q, state.owners) for q in waiting.queued)
-        ):
-            raise UnavailableError(
-                f"the Safe transaction service tells a flood for {one.address} that its owners did not sign: not believed"
-            )
-        return state.nonce + MOST_AHEAD - 1
-    moving = [q for q in waiting.queued if not q.moves_nothing(one.address)]
-    for queued in sorted(moving, key=lambda q: -q.nonce):
-        if signers(one, queued, state.owners):
-            return max(none, queued.nonce)
-    return none
+    flooded = not waiting.whole
+    if flooded:
+        _require_signed(one, state, waiting)
+    moving = sorted((q for q in waiting.queued if not q.moves_nothing(one.address)), key=lambda q: -q.nonce)
+    enough = (q.nonce for q in moving if len(signers(one, q, state.owners)) >= state.threshold)
+    following = max(state.nonce, next(enough, state.nonce - 1) + 1)
+    at_hand = (q for q in moving if q.nonce == following and not locked)
+    if flooded or any(signers(one, q, state.owners) for q in at_hand):
+        following += 1
+    return range(state.nonce, following)
+
+
+def _require_signed(one: Safe, state: SafeState, waiting: Waiting) -> None:
+    told = {queued.digest(one.guardian.chain_id, one.address) for queued in waiting.queued}
+    if not told or len(told) < len(waiting.queued) or not all(signers(one, q, state.owners) for q in waiting.queued):
+        raise UnavailableError(
+            f"the Safe transaction service tells a flood for {one.address} that its owners did not sign: not believed"
+        )
 
 
 def _is_genuine(one: Safe, claim: Claim, digest: bytes) -> bool:

@@ -4,7 +4,8 @@ Rules: every transaction is signed and its row committed before it is sent, so t
 very same bytes are sent again or their receipt is asked for; a nonce that somebody else used (the thief has the key too)
 makes that transaction fail and a new round begin at the next nonce, with twice the fee. Tokens go first, the native coin
 last, because it pays for them. Pending transactions of others are outbid at their nonce; while one of ours is pending no
-second is signed. A token whose balance cannot be read delays nothing else, and what it holds is never taken for nothing.
+second is signed. A token is known by its contract, however its registration spells that. One whose balance cannot be read
+delays nothing else, and what it holds is never taken for nothing.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from typing import Final
 
 from hsm.restrictions import Sweep
 from hsm.statements import VerifiedDestination
+from service.domain.assets import spelt_once
 from service.domain.errors import (
     ConflictError,
     MissingCapabilityError,
@@ -105,7 +107,7 @@ def holdings(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey]) ->
 
 def _sources(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey]) -> list[_Source]:
     with parts.db.begin() as uow:
-        assets = uow.keys.assets(account)
+        assets = spelt_once(uow.keys.assets(account))
     chains = sorted({asset.partition("/")[0] for asset in assets if asset.startswith("eip155:")})
     if not chains:
         raise MissingCapabilityError(f"account {account} has no EVM asset registered: name its assets to sweep them")

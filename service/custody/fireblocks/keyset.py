@@ -15,10 +15,12 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from service.domain.errors import UnauthenticatedError, UnavailableError
+from service.outgoing import new_client
 
 LOOK_AGAIN_S: Final = 60.0
 AFTER_FAILURE_S: Final = 5.0
 _TIMEOUT_S: Final = 5.0
+_WITHIN_S: Final = 10.0
 _MAX_BYTES: Final = 64 * 1024
 _MAX_KEYS: Final = 50
 _MIN_BITS: Final = 2048
@@ -67,7 +69,7 @@ class KeySet:
 
 
 def _download(url: str) -> bytes:
-    with httpx.Client(timeout=_TIMEOUT_S, follow_redirects=False) as client, client.stream("GET", url) as answer:
+    with new_client(httpx.Timeout(_TIMEOUT_S), _WITHIN_S) as client, client.stream("GET", url) as answer:
         answer.raise_for_status()
         parts: list[bytes] = []
         size = 0

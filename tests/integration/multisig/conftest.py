@@ -72,10 +72,11 @@ class SafeHouse:
         fields = (to, value, data, more.get("operation", 0), 0, 0, more.get("gas_price", 0), ZERO, ZERO)
         nonce = more.get("nonce", self.nonce())
         digest = self.chain.call(self.address, TRANSACTION_HASH, *fields, nonce)
-        signatures = sorted((bytes.fromhex(self.owner(n)[2:]), self._sign(n, digest)) for n in by)
+        signatures = sorted((bytes.fromhex(self.owner(n)[2:]), self.sign(n, digest)) for n in by)
         return data_of(EXECUTE, *fields, b"".join(signature for _, signature in signatures))
 
-    def _sign(self, number: int, digest: bytes) -> bytes:
+    def sign(self, number: int, digest: bytes) -> bytes:
+        """Return an owner's signature as a Safe reads it."""
         if number == 2:
             return bytes(self.outsider.unsafe_sign_hash(Hash32(digest)).signature)
         key = self.house.parts.keys_of(self.owners[number])[0]

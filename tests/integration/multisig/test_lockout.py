@@ -56,7 +56,7 @@ def test_what_owners_sign_off_the_chain_still_counts_and_the_receipt_names_it(sa
     assert told.facts[SIGNED_OFF_CHAIN] == {house.address: handler}
     order = bytes(range(32))
     digest = house.chain.call(house.address, "getMessageHash(bytes)", order)
-    signatures = sorted((bytes.fromhex(house.owner(n)[2:]), house._sign(n, digest)) for n in (0, 2))
+    signatures = sorted((bytes.fromhex(house.owner(n)[2:]), house.sign(n, digest)) for n in (0, 2))
     packed = b"".join(signature for _, signature in signatures)
     answer = house.chain.call(house.address, "isValidSignature(bytes32,bytes)", order, packed)
     assert answer[:4] == selector("isValidSignature(bytes32,bytes)"), "the magic value of EIP-1271"

@@ -16,19 +16,25 @@ from service.domain.errors import (
     UnavailableError,
 )
 from service.domain.plan import Verdict
-from service.domain.safe_queue import MOST_AHEAD, Claim, Queued
+from service.domain.safe_queue import Claim, Queued
 from service.ports.chain import Mined
 from service.store.tables.proof import outbox
 from service.vault import purse
 from service.vault.multisig import Multisigs
 from service.vault.purse import HOUR, Purse
-from service.vault.safe_waiting import last_to_reject, signers
+from service.vault.safe_waiting import signers, to_reject
 from service.vault.safes import Safe
 from tests.integration.multisig.conftest import SafeHouse, set_state
 from tests.support.anvil import CHAIN, CHAIN_ID, ETHER, RefusedCallError, data_of
 from tests.support.safe_service import FakeSafeService
 
 THIEF = "0x" + "bad0" * 10
+
+
+def enough_sign(house: SafeHouse, service: FakeSafeService) -> None:
+    """Let a second owner sign whatever one of them signed."""
+    for name in list(service.known):
+        service.confirm(name, "0x" + house.sign(0, bytes.fromhex(name[2:])).hex())
 
 
 def test_what_waits_is_rejected_and_dead_also_under_the_lock(
@@ -45,6 +51,8 @@ def test_what_waits_is_rejected_and_dead_also_under_the_lock(
     locked_at = house.nonce()
     assert multisigs.pending_rejected(house.account) is Verdict.HOLDS, "the lock itself used those nonces up"
     service.waits(house.address, locked_at + 1, gas_price=1)  # empty, but its refund pays; nothing waits before it
+    assert multisigs.pending_rejected(house.account) is Verdict.HOLDS, "one of three owners moves nothing out of a lock"
+    enough_sign(house, service)
     assert multisigs.pending_rejected(house.account) is Verdict.DOES_NOT_HOLD
     multisigs.reject_pending(house.account)
     assert multisigs.pending_rejected(house.account) is Verdict.HOLDS
@@ -86,6 +94,41 @@ def test_what_no_owner_signed_burns_no_nonce_and_no_coin_of_the_guardian(
     assert (house.nonce(), house.chain.balance(house.guardian.address)) == (0, coin)
 
 
+def test_a_stolen_owner_s_key_has_one_rejection_carried_an_attempt_and_none_under_the_lock(
+    safe_house: SafeHouse, service: FakeSafeService, multisigs: Multisigs
+) -> None:
+    house = safe_house
+    for nonce in range(20):
+        service.waits(THIEF, nonce, value=ETHER)
+    multisigs.reject_pending(house.account)
+    assert house.nonce() == 1, "what fewer than enough signed is at hand at the next nonce alone"
+    assert multisigs.pending_rejected(house.account) is Verdict.DOES_NOT_HOLD
+    multisigs.lock(house.account)
+    used, coin = house.nonce(), house.chain.balance(house.guardian.address)
+    assert multisigs.pending_rejected(house.account) is Verdict.HOLDS
+    multisigs.reject_pending(house.account)
+    assert (house.nonce(), house.chain.balance(house.guardian.address)) == (used, coin)
+
+
+def test_what_enough_owners_signed_is_rejected_however_far_ahead_and_only_what_is_next_besides(
+    safe_house: SafeHouse, service: FakeSafeService, multisigs: Multisigs
+) -> None:
+    house = safe_house
+    service.waits(THIEF, 2, value=ETHER)
+    safe = Safe(house.house.parts, house.guardian, house.account, house.address)
+
+    def found(*, locked: bool = False) -> range:
+        waiting = multisigs.services[CHAIN].pending(house.address, 0)
+        return to_reject(safe, safe.read(), waiting, locked=locked)
+
+    assert found() == range(0), "two others come before it, and nobody can make them"
+    enough_sign(house, service)
+    assert found() == found(locked=True) == range(3)
+    service.waits(THIEF, 3, value=ETHER)
+    service.waits(THIEF, 4, value=ETHER)
+    assert (found(), found(locked=True)) == (range(4), range(3))
+
+
 def test_a_flood_that_an_owner_signed_is_believed(
     safe_house: SafeHouse, service: FakeSafeService, multisigs: Multisigs
 ) -> None:
@@ -94,7 +137,7 @@ def test_a_flood_that_an_owner_signed_is_believed(
     service.more = True
     safe = Safe(house.house.parts, house.guardian, house.account, house.address)
     waiting = multisigs.services[CHAIN].pending(house.address, 0)
-    assert last_to_reject(safe, safe.read(), waiting) == MOST_AHEAD - 1
+    assert to_reject(safe, safe.read(), waiting, locked=True) == range(1), "what it hides may be at hand"
 
 
 def test_rejecting_stops_where_others_used_the_nonces_meanwhile(
@@ -103,6 +146,7 @@ def test_rejecting_stops_where_others_used_the_nonces_meanwhile(
     house = safe_house
     for nonce in range(3):
         service.waits(THIEF, nonce, value=ETHER)
+    enough_sign(house, service)
     empties = [house.signed(house.address, b"", 0, 2, nonce=nonce) for nonce in range(1, 3)]
 
     class Overtaken(JsonRpcChain):
@@ -140,6 +184,7 @@ def test_rejections_get_half_of_the_guardian_s_hour_and_the_lock_the_rest(
     monkeypatch.setattr(purse, "MOST_GAS_PER_HOUR", 2 * used + 200_000)
     for nonce in range(house.nonce(), house.nonce() + 4):
         service.waits(THIEF, nonce, value=ETHER)
+    enough_sign(house, service)
     before = house.nonce()
     for _ in range(2):
         with pytest.raises(HourSpentError, match="for rejections"):

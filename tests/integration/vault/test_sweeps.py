@@ -267,3 +267,15 @@ def test_a_node_that_tells_too_large_a_balance_leaves_nothing_half_done(
     house.vault.sweep(account, key="s")
     assert chain.coins[SAFE] > ETHER * 8 // 10
     assert house.vault.swept(account) is HOLDS
+
+
+def test_a_token_that_is_registered_in_two_spellings_is_swept_once(house: VaultHouse, chain: MemoryChain) -> None:
+    mixed = USDT.replace("dac17f", "dAC17F")
+    account = house.ready(assets=(COIN, TOKEN, TOKEN.replace(USDT, mixed)))
+    address = house.address(account)
+    chain.coins[address] = ETHER
+    for spelt in (USDT, mixed):  # one contract
+        chain.tokens[spelt, address] = 7
+    house.vault.sweep(account, key="s")
+    assert [sent.to for sent in chain.executed] == [USDT, SAFE]
+    assert chain.coins[SAFE] == max(sent.value for sent in chain.executed)

@@ -2,10 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from types import SimpleNamespace
 from typing import Any, cast
 
 import httpx
@@ -15,7 +14,6 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from standardwebhooks import Webhook
 
-from service.custody import base
 from service.custody.bitgo.calls import check_settings as check_bitgo
 from service.custody.fireblocks.calls import FireblocksCalls
 from service.custody.fireblocks.calls import check_settings as check_fireblocks
@@ -223,26 +221,6 @@ def test_a_lost_answer_to_a_question_is_cannot_tell() -> None:
     assert fireblocks(gives(200, {"status": "CANCELLED"})).cancelled("tx-1") is Verdict.HOLDS
     assert fireblocks(gives(200, {"status": "BROADCASTING"})).cancelled("tx-1") is Verdict.DOES_NOT_HOLD
     assert fireblocks(gives(200, {"enabled": "no"})).one_time_addresses_forbidden() is Verdict.CANNOT_TELL
-
-
-class Dripping(httpx.SyncByteStream):
-    """An answer of 100 kB of which a byte comes every ten seconds, by a clock of its own."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __iter__(self) -> Iterator[bytes]:
-        for _ in range(100_000):
-            self.now += 10.0
-            yield b" "
-
-
-def test_an_answer_that_drips_is_a_lost_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    drip = Dripping()
-    monkeypatch.setattr(base, "time", SimpleNamespace(monotonic=lambda: drip.now))
-    with pytest.raises(UnknownOutcomeError):
-        standard(lambda _: httpx.Response(200, stream=drip)).hold_outgoing(ACCOUNT, key="k")
-    assert drip.now <= base.ANSWER_WITHIN_S + 10.0
 
 
 def test_what_fireblocks_lacks_is_said_not_pretended() -> None:
