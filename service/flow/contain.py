@@ -96,7 +96,7 @@ def step(hands: Hands, step_id: StepId) -> StepId | None:
             log.error("step.not_mine", step_id=step_id, lane=found.lane.value, action=found.action)
             return None
         action, connection = hands.actions[found.action], found.target.connection
-        uow.lock(f"target:{connection}/{found.target.value}")
+        uow.lock(f"target:{connection}/{found.target.value}", at_once=False)
         if (claim := uow.plans.claim(step_id, owner=hands.owner, lease=LEASE)) is None:
             return None
         asks = hands.platform is not None and not action.needs <= hands.ours(connection)
