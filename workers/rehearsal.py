@@ -141,8 +141,8 @@ class _Registry(RegistryRepository):
         super().account_at(at)
         return self._account
 
-    def accounts_of(self, connection: ConnectionId) -> Sequence[Account]:
-        return [*super().accounts_of(connection), self._account]
+    def accounts_at(self, at: Sequence[AccountRef]) -> Sequence[Account]:
+        return [*super().accounts_at(at), self._account]
 
 
 class _Nowhere(LackingCalls):
