@@ -29,18 +29,28 @@ class Ahead:
     def __init__(self) -> None:
         self._rates: dict[ConnectionId, float] = {}
         self._at = 0.0
+        self._busy: int | None = None
         self._rows: tuple[ConnectionId, Rows] | None = None
         self._taken: tuple[ConnectionId, float, Turn] | None = None
         """With the rate it was taken at."""
 
     def read(self, uow: UnitOfWork, connection: ConnectionId, urgent: bool | None) -> None:  # noqa: FBT001  flow's hook
         """Read for one step; `urgent` None: its platform will not be called."""
-        self._rows, self._taken, self._at = None, None, time.monotonic()
+        self._rows, self._taken, self._busy, self._at = None, None, None, time.monotonic()
         with suppress(NotFoundError):  # whoever needs it then is told
             self._rows = (connection, uow.registry.reached(connection, OPENED_BY))
         rate = self._rates.get(connection)
         if urgent is not None and rate is not None:
             self._taken = (connection, rate, uow.pace.turn(connection, Limit(rate), urgent=urgent))
+
+    def count(self, uow: UnitOfWork) -> None:
+        """Count how many workers are busy, right before a call: those who claim at the same moment do not see each other."""
+        self._busy = uow.pace.busy()
+
+    def busy(self) -> int | None:
+        """Return what was counted, once."""
+        busy, self._busy = self._busy, None
+        return busy if self._is_fresh() else None
 
     def rows(self, connection: ConnectionId) -> Rows | None:
         """Return what was read of this connection, once."""

@@ -1,13 +1,14 @@
 """Alert → hold without the broker: a child of the worker takes alerts where their events were left (ADR 0048).
 
 Rules: it sleeps until a commit wakes it (LISTEN) and takes the oldest alert that nobody was told of by marking its event
-as handed over, in one statement, so that two takers never get one; then it goes on towards the hold as every child does
-(ADR 0029). Whatever it leaves, because it is busy, hangs or dies, the relay publishes `relay.HEAD_START_S` later; what it
-took and did not note as done the sweeper sends again. Its rows tell it what to do, so no message can be invented to it; a
+as handed over, in one statement, so that two takers never get one; then it goes on towards the hold (`straight.py`).
+Whatever it leaves, because it is busy, hangs or dies, the relay publishes `relay.HEAD_START_S` later; what it took and did
+not note as done the sweeper sends again. Its rows tell it what to do, so no message can be invented to it; a
 row that is no event is set aside. A round that takes longer than any child's job may ends the process, by the system's
 timer: platforms that answer without end, or a token that hangs, keep it from nothing else (`tending.py` starts another).
 """
 
+import gc
 import os
 import signal
 import threading
@@ -23,7 +24,7 @@ from service.config import Settings
 from service.domain.errors import PortcullisError
 from service.flow.routes import JOBS_OF
 from workers.app import HARD_LIMIT_S
-from workers.jobs import Root, begin
+from workers.jobs import Root
 from workers.publish import PAYLOAD, Message
 
 EVENT: Final = "alert_raised"
@@ -59,6 +60,8 @@ class AlarmRoot(Root, Protocol):
     @property
     def rehearse(self) -> Callable[[], object]: ...
 
+    def alert(self, message: Message) -> None: ...
+
 
 class Alarm:
     """The child: works until it is told to stop or its worker is gone.
@@ -89,6 +92,8 @@ class Alarm:
             return 1
         try:
             root.rehearse()
+            gc.collect()
+            gc.freeze()  # so that no hold waits while the collector walks what stays for ever
             self._say_ready()
             while self._wanted():
                 self._listen(root)
@@ -107,7 +112,7 @@ class Alarm:
     def _wanted(self) -> bool:
         return not self._stop.is_set() and os.getppid() == self._worker
 
-    def _listen(self, root: Root) -> None:
+    def _listen(self, root: AlarmRoot) -> None:
         try:
             with psycopg.connect(
                 self._settings.database_url.reveal(), autocommit=True, connect_timeout=5
@@ -118,7 +123,7 @@ class Alarm:
                     _limit()
                     found = take(connection)
                     if found is not None:
-                        begin(root, found)
+                        root.alert(found)
                     else:
                         next(connection.notifies(timeout=POLL_S, stop_after=1), None)
         except psycopg.Error as error:

@@ -16,11 +16,11 @@ MOST_IN_A_ROW: Final = 3
 
 def jobs(hands: Hands) -> Jobs:
     """Return the functions behind the names."""
-    return {"contain.step": lambda p: _steps(hands, StepId(p["step_id"]))}
+    return {"contain.step": lambda p: go_on(hands, contain.step(hands, StepId(p["step_id"])))}
 
 
-def _steps(hands: Hands, first: StepId) -> None:
-    found: StepId | None = first
-    for _ in range(MOST_IN_A_ROW):
-        if found is not None:
-            found = contain.step(hands, found)
+def go_on(hands: Hands, crowded_out: StepId | None) -> None:
+    """After one step, work on those that it made room for."""
+    for _ in range(MOST_IN_A_ROW - 1):
+        if crowded_out is not None:
+            crowded_out = contain.step(hands, crowded_out)

@@ -88,7 +88,7 @@ def _standing(db: Database, message: Message) -> _Standing:
 def _runner(name: str, root: Callable[[], Root]) -> Callable[..., None]:
     def run(task: Any, payload: dict[str, str], trace_id: str | None = None, outbox_id: int | None = None) -> None:
         message = Message(name, payload, trace_id, outbox_id)
-        with _bound(message):
+        with bound(message):
             try:
                 done = _work(root(), message)
             except Exception as error:  # noqa: BLE001  every failure is judged in one place
@@ -97,24 +97,24 @@ def _runner(name: str, root: Callable[[], Root]) -> Callable[..., None]:
                 if pause is not None:
                     try_again(task, error, pause)
                 if is_final(error):
-                    _note(root(), [message])
+                    note(root(), [message])
                 return
-        _note(root(), [*done, *_go_on(root())])
+        note(root(), [*done, *_go_on(root())])
 
     return run
 
 
 def begin(root: Root, message: Message) -> None:
     """Do a job that its event's own row told of, and what is urgent after it; a failure is the sweeper's, as ever."""
-    with _bound(message):
+    with bound(message):
         try:
             root.jobs[message.job](message.payload)
         except Exception as error:  # noqa: BLE001  whatever it was, the next alert must not wait for it
             log_failure(message.job, error, None)
             if is_final(error):
-                _note(root, [message])
+                note(root, [message])
             return
-    _note(root, [message, *_go_on(root)])
+    note(root, [message, *_go_on(root)])
 
 
 def _work(root: Root, message: Message) -> list[Message]:
@@ -137,7 +137,7 @@ def _go_on(root: Root) -> Iterator[Message]:
         message = root.hurry.take(root.jobs.keys())
         if message is None:
             return
-        with _bound(message):
+        with bound(message):
             try:
                 root.jobs[message.job](message.payload)
             except Exception as error:  # noqa: BLE001  judged by whoever gets the published copy
@@ -146,7 +146,7 @@ def _go_on(root: Root) -> Iterator[Message]:
         yield message
 
 
-def _note(root: Root, messages: Sequence[Message]) -> None:
+def note(root: Root, messages: Sequence[Message]) -> None:
     """Note what worked, after all that was urgent; what could not be noted is sent again, which every job endures."""
     keys = [done_key(one.outbox_id, one.job) for one in messages if one.outbox_id is not None]
     if not keys:
@@ -159,6 +159,7 @@ def _note(root: Root, messages: Sequence[Message]) -> None:
         log_failure(messages[0].job, error, None)
 
 
-def _bound(message: Message) -> AbstractContextManager[None]:
+def bound(message: Message) -> AbstractContextManager[None]:
+    """Bind a job's name, trace and ids to the logs for a block."""
     ids = {key: value for key, value in message.payload.items() if key in _BOUND}
     return structlog.contextvars.bound_contextvars(job=message.job, trace_id=message.trace_id, **ids)

@@ -38,7 +38,10 @@ class Turns:
     def turn(self, per_s: float) -> float | None:
         """See the port. Raises UnavailableError when the database is not there."""
         had = None if self.ahead is None else self.ahead.turn(self.connection, per_s)
-        taken, busy = self._take(per_s, had)
+        busy = None if self.ahead is None else self.ahead.busy()
+        if had is None or busy is None:
+            had, busy = self._take(per_s, had)
+        taken = had
         if taken.after is None:
             raise CallDeferredError(
                 f"{self.connection} is called as often as it may be", retry_after_s=taken.wait.total_seconds()
@@ -50,7 +53,7 @@ class Turns:
     def _take(self, per_s: float, had: Turn | None) -> tuple[Turn, int]:
         """Return the turn, taken now if it was not `had`, and how many workers are busy.
 
-        These are counted now and not with the claim, where those who claim at the same moment do not see each other.
+        These are counted now, or with the intent; at the claim those who claim at the same moment do not see each other.
         """
         with self.db.begin(on_disk=False) as uow:
             taken = had or uow.pace.turn(self.connection, Limit(per_s), urgent=self.urgent())

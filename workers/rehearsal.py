@@ -110,8 +110,8 @@ class _Uow(SqlUnitOfWork):
     def registry(self) -> RegistryRepository:
         return _Registry(self.connection, self.now, self._scene.at)
 
-    def lock(self, name: str) -> None:
-        super().lock(f"{NAME}:{os.getpid()}:{name}")
+    def lock(self, name: str, *, at_once: bool = True) -> None:
+        super().lock(f"{NAME}:{os.getpid()}:{name}", at_once=at_once)
 
 
 class _Incidents(IncidentRepository):
@@ -141,8 +141,8 @@ class _Registry(RegistryRepository):
         super().account_at(at)
         return self._account
 
-    def accounts_of(self, connection: ConnectionId) -> Sequence[Account]:
-        return [*super().accounts_of(connection), self._account]
+    def accounts_at(self, at: Sequence[AccountRef]) -> Sequence[Account]:
+        return [*super().accounts_at(at), self._account]
 
 
 class _Nowhere(LackingCalls):

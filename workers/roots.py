@@ -59,13 +59,15 @@ from service.vault.vaults import Vaults
 from workers import containment, delivery, incidents, keys
 from workers.ahead import OPENED_BY, Ahead, Rows
 from workers.hurry import Hurry
-from workers.jobs import Jobs
+from workers.jobs import Jobs, begin
 from workers.leases import keeper
 from workers.letters import signed
 from workers.lines import Lines
 from workers.opened import Opened
 from workers.pace import Turns
+from workers.publish import Message
 from workers.rehearsal import rehearse
+from workers.straight import Straight
 
 ACTIONS = "service.actions"
 PLATFORMS = "service.custody"
@@ -88,8 +90,17 @@ class WorkerRoot:
     hurry: Hurry
     rehearse: Callable[[], object] = lambda: None
     """Pays for what the first hold would pay for; for the alarm child."""
+    straight: Straight | None = None
+    """How alerts get to their holds; only where platforms are called."""
     lines: Lines | None = None
     guardian: GuardianProcess | None = None
+
+    def alert(self, message: Message) -> None:
+        """Do an alert and go on to its hold."""
+        if self.straight is None:
+            begin(self, message)
+        else:
+            self.straight.go(self, message)
 
     def close(self) -> None:
         """Hang up, log out of the tokens and close the pool."""
@@ -127,6 +138,7 @@ def containment_root(settings: Settings) -> WorkerRoot:
         hurry=lines.hurry,
         may_call=partial(_require_open, db, ahead),
         foresee=ahead.read,
+        about_to_call=ahead.count,
         ours=lines.ours,
         outside=SignedMail(partial(_channels, db, token), partial(signed, token)),
     )
@@ -142,7 +154,7 @@ def containment_root(settings: Settings) -> WorkerRoot:
         rehearse(db, desk, hands)
         _open_lines(db, reached, lines)
 
-    return WorkerRoot(db, jobs, token, hurry, warm_up, lines)
+    return WorkerRoot(db, jobs, token, hurry, warm_up, Straight(db, desk, hands), lines)
 
 
 def keys_root(settings: Settings) -> WorkerRoot:

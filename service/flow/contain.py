@@ -25,7 +25,6 @@ import structlog
 from service.actions.base import ActionContext, ContainmentAction
 from service.domain import pauses
 from service.domain.account import AccountRef
-from service.domain.authorisation import check
 from service.domain.errors import (
     ApprovalError,
     CallDeferredError,
@@ -40,8 +39,8 @@ from service.domain.events import ConnectionLost, StepFailed, StepUnknown, StepV
 from service.domain.ids import AccountId, ConnectionId, StepId
 from service.domain.plan import Effect, Lane, Receipt, Step, StepState, Verdict
 from service.domain.quorum import PreAuthorised
-from service.domain.setup import destination_in_force, shown_destinations
 from service.domain.timeline import Entry
+from service.playbooks.permission import require_authority
 from service.ports.clock import Clock
 from service.ports.custody import Capability, ContainmentCalls
 from service.ports.keys import VaultKeys
@@ -83,40 +82,63 @@ class Hands:
     """What our own gate does for a connection waits for no platform; `may_call` raises CallDeferredError for the rest."""
     foresee: Callable[[UnitOfWork, ConnectionId, bool | None], None] = lambda *_: None
     """Reads in the claim's transaction what the call needs; told whether it goes before others, None: there is none."""
+    about_to_call: Callable[[UnitOfWork], None] = lambda _: None
+    """Reads in the intent's transaction what must be as new as can be when the platform is called."""
     vault: VaultKeys | None = None
     multisig: MultisigControl | None = None
     outside: Outside | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A step that this worker claimed."""
+
+    claim: Claim
+    account_id: AccountId | None
+    troubled: bool
+    """Whether its platform did not answer when it was last called."""
+
+
 def step(hands: Hands, step_id: StepId) -> StepId | None:
     """Work on one step as far as it goes, safely at any time, twice or at once; return one that found the line full."""
     with hands.db.begin(on_disk=False) as uow:  # the number of a forgotten claim is never given again
-        found = uow.plans.step(step_id)
-        if found.lane is not hands.lane or found.action not in hands.actions:
-            log.error("step.not_mine", step_id=step_id, lane=found.lane.value, action=found.action)
-            return None
-        action, connection = hands.actions[found.action], found.target.connection
-        uow.lock(f"target:{connection}/{found.target.value}")
-        if (claim := uow.plans.claim(step_id, owner=hands.owner, lease=LEASE)) is None:
-            return None
-        asks = hands.platform is not None and not action.needs <= hands.ours(connection)
-        line = uow.lines.line(connection) if asks else None
-        if asks and (wait := uow.lines.admit(connection, step_id, line)) is not None:
-            uow.plans.put_off(step_id, claim.step.fence, wait)
-            return None
-        hands.foresee(uow, connection, action.effect is Effect.TIGHTENS if asks else None)
-        account = _account(uow, claim.step)
+        taken = take(hands, uow, step_id)
+    return None if taken is None else work(hands, taken)
+
+
+def take(hands: Hands, uow: UnitOfWork, step_id: StepId) -> Taken | None:
+    """Claim one step, if it is this lane's, free and due, and its platform has room; `work` once that is committed."""
+    found = uow.plans.step(step_id)
+    if found.lane is not hands.lane or found.action not in hands.actions:
+        log.error("step.not_mine", step_id=step_id, lane=found.lane.value, action=found.action)
+        return None
+    action, connection = hands.actions[found.action], found.target.connection
+    uow.lock(f"target:{connection}/{found.target.value}", at_once=False)
+    if (claim := uow.plans.claim(step_id, owner=hands.owner, lease=LEASE)) is None:
+        return None
+    asks = hands.platform is not None and not action.needs <= hands.ours(connection)
+    line = uow.lines.line(connection) if asks else None
+    if asks and (wait := uow.lines.admit(connection, step_id, line)) is not None:
+        uow.plans.put_off(step_id, claim.step.fence, wait)
+        return None
+    hands.foresee(uow, connection, action.effect is Effect.TIGHTENS if asks else None)
+    return Taken(claim, _account(uow, claim.step), troubled=line is not None)
+
+
+def work(hands: Hands, taken: Taken) -> StepId | None:
+    """Work on a step whose claim is committed; see `step`."""
+    on, fence = taken.claim.step, taken.claim.step.fence
     try:
-        with hands.keep(step_id, claim.step.fence):
-            _Attempt(hands, claim, account).run()
+        with hands.keep(on.id, fence):
+            _Attempt(hands, taken.claim, taken.account_id).run()
     except StaleFenceError:
-        log.warning("step.taken_over", step_id=step_id, fence=claim.step.fence)
+        log.warning("step.taken_over", step_id=on.id, fence=fence)
     finally:
-        healthy = hands.platform is not None and _note_line(hands, found, troubled=line is not None)
+        healthy = hands.platform is not None and _note_line(hands, on, troubled=taken.troubled)
     if not healthy:
         return None
     with hands.db.begin(on_disk=False) as uow:
-        return uow.lines.make_room(connection)
+        return uow.lines.make_room(on.target.connection)
 
 
 def _note_line(hands: Hands, worked_on: Step, *, troubled: bool) -> bool:
@@ -241,6 +263,7 @@ class _Attempt:
     def _intend(self) -> None:
         with self._hands.db.begin() as uow:
             uow.plans.intend(self._step.id, self._step.fence, uow.now + self._action.deadline)
+            self._hands.about_to_call(uow)
             uow.record(self._entry(uow, "step.started", f"Begun: {self.sentence}"))
         self._state = StepState.RUNNING
         self._called = True
@@ -251,34 +274,12 @@ class _Attempt:
             return True
         try:
             with self._hands.db.begin() as uow:
-                self._require_authority(uow)
+                actions, pem = self._hands.actions, self._hands.votes_key_pem()
+                require_authority(uow, self._step, self._account_id, actions, pem)
         except ApprovalError as error:
             self._refuse("step.not_authorised", f"not authorised: {error}", {"approval": approval or ""})
             return False
         return True
-
-    def _require_authority(self, uow: UnitOfWork) -> None:
-        planned = self._step
-        if planned.approval_id is None:
-            raise ApprovalError(f"{planned.action} needs a quorum and the step has no approval")
-        evidence = uow.approvals.evidence(planned.approval_id)
-        check(evidence, planned, public_key_pem=self._hands.votes_key_pem(), now=uow.now)
-        self._require_unchanged(uow)
-
-    def _require_unchanged(self, uow: UnitOfWork) -> None:
-        """Compare what the approvers saw with what is so now."""
-        shown = self._step.params.get("destinations")
-        if shown is not None and self._account_id is not None:
-            stated = [row.registered for row in uow.registry.destinations(self._account_id)]
-            pem = self._hands.votes_key_pem()
-            for chain, descriptor in shown_destinations(shown):
-                found = destination_in_force(stated, self._account_id, chain, public_key_pem=pem, now=uow.now)
-                if found is None or found.descriptor != descriptor:
-                    raise ApprovalError(f"the safe destination {descriptor} that was approved is no longer in force")
-        tightenings = [name for name, action in self._hands.actions.items() if action.undone_by == self._step.action]
-        others = uow.plans.also_needed_by(self._step, tightenings) if tightenings else ()
-        if others:
-            raise ApprovalError(f"incident {others[0]} holds the same target: close it or undo it there first")
 
     def _ask_what_happened(self, ctx: ActionContext, *, fresh: bool = False) -> None:
         """Settle a call whose answer nobody has; a fresh one is not repeated at once, its request may still be moving."""

@@ -35,9 +35,9 @@ from service.domain.looks import next_look
 from service.domain.plan import FINISHED, Effect, Plan, Step, StepState, limit_note
 from service.domain.requests import requested_entry
 from service.domain.timeline import Entry
-from service.playbooks.model import Playbook, Playbooks, StepTemplate
+from service.playbooks.model import Playbook, Playbooks
 from service.playbooks.planner import OVER_LIMIT, document, planned, undoing
-from service.playbooks.scene import Look, look
+from service.playbooks.scene import Look, look, wanted_by
 from service.playbooks.wording import step_sentence
 from service.ports.store.unit import Database, UnitOfWork
 
@@ -64,7 +64,7 @@ def plan(desk: Desk, incident_id: IncidentId) -> None:
     with desk.db.begin(on_disk=False) as uow:
         incident = uow.incidents.lock_incident(incident_id)
         if incident.state is not IncidentState.CLOSED and not uow.plans.is_planned(incident_id):
-            _propose(desk, uow, incident, even_empty=True)
+            _propose(desk, uow, incident, first=True)
 
 
 def extend(desk: Desk, incident_id: IncidentId) -> None:
@@ -72,7 +72,7 @@ def extend(desk: Desk, incident_id: IncidentId) -> None:
     with desk.db.begin(on_disk=False) as uow:
         incident = uow.incidents.lock_incident(incident_id)
         if incident.state is not IncidentState.CLOSED:
-            _propose(desk, uow, incident, even_empty=not uow.plans.is_planned(incident_id))
+            _propose(desk, uow, incident, first=not uow.plans.is_planned(incident_id))
 
 
 def request(desk: Desk, incident_id: IncidentId, action: str, requester: str) -> None:
@@ -84,13 +84,14 @@ def request(desk: Desk, incident_id: IncidentId, action: str, requester: str) ->
         incident = uow.incidents.lock_incident(incident_id)
         playbook, playbook_digest = desk.playbooks.for_incident(incident.kind)
         plan_id = PlanId(new_id("pln"))
-        seen = look(uow, incident, playbook, desk.votes_key_pem(), again=True)
+        templates = [t for t in playbook.every_step if t.action == action]
+        if not templates and action != RECOVER:
+            raise InputError(f"the playbook {playbook.playbook} has no action {action!r}", field="action")
+        wanted = wanted_by(playbook, templates, desk.actions, incident.severity)
+        seen = look(uow, incident, wanted, desk.votes_key_pem(), again=True)
         if action == RECOVER:
             steps = undoing(seen.scene.existing, desk.actions, plan_id)
         else:
-            templates = [t for t in playbook.every_step if t.action == action]
-            if not templates:
-                raise InputError(f"the playbook {playbook.playbook} has no action {action!r}", field="action")
             steps = planned(templates, seen.scene, desk.actions, plan_id)
         if steps:
             _store(desk, uow, incident, _Proposal(plan_id, playbook, playbook_digest, seen, steps, requester))
@@ -109,7 +110,7 @@ def advance(desk: Desk, step_id: StepId) -> None:
         if incident.state is IncidentState.CLOSED:
             return
         if _rotation_is_due(steps):
-            _propose_rotation(desk, uow, incident)
+            _propose(desk, uow, incident, rotation=True)
         _note_times(uow, incident, uow.plans.steps_of(incident.id))
 
 
@@ -123,29 +124,15 @@ class _Proposal:
     requester: str = "portcullis"
 
 
-def _propose(desk: Desk, uow: UnitOfWork, incident: Incident, *, even_empty: bool) -> None:
+def _propose(desk: Desk, uow: UnitOfWork, incident: Incident, *, first: bool = False, rotation: bool = False) -> None:
+    """Plan what the playbook, or its rotation, adds; an incident's first plan is written even when it is empty."""
     playbook, playbook_digest = desk.playbooks.for_incident(incident.kind)
-    _plan_templates(desk, uow, incident, (playbook, playbook_digest, playbook.by_itself), even_empty=even_empty)
-
-
-def _propose_rotation(desk: Desk, uow: UnitOfWork, incident: Incident) -> None:
-    playbook, playbook_digest = desk.playbooks.for_incident(incident.kind)
-    _plan_templates(desk, uow, incident, (playbook, playbook_digest, playbook.rotate_account), even_empty=False)
-
-
-def _plan_templates(
-    desk: Desk,
-    uow: UnitOfWork,
-    incident: Incident,
-    source: tuple[Playbook, str, Sequence[StepTemplate]],
-    *,
-    even_empty: bool,
-) -> None:
-    playbook, playbook_digest, templates = source
+    templates = playbook.rotate_account if rotation else playbook.by_itself
     plan_id = PlanId(new_id("pln"))
-    seen = look(uow, incident, playbook, desk.votes_key_pem())
+    wanted = wanted_by(playbook, templates, desk.actions, incident.severity)
+    seen = look(uow, incident, wanted, desk.votes_key_pem(), first=first)
     steps = planned(templates, seen.scene, desk.actions, plan_id)
-    if steps or even_empty:
+    if steps or first:
         _store(desk, uow, incident, _Proposal(plan_id, playbook, playbook_digest, seen, steps))
 
 

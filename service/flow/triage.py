@@ -31,7 +31,7 @@ _TITLES: Final = {
 def triage(db: Database, alert_id: AlertId) -> IncidentId:
     """Give the alert its incident and return that; safe to repeat."""
     with db.begin(on_disk=False) as uow:  # a forgotten one is done again: its alert is on disk
-        uow.lock("triage")
+        uow.lock("triage", at_once=False)
         alert = uow.incidents.alert(alert_id)
         if alert.incident_id is not None:
             return alert.incident_id

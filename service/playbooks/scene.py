@@ -6,24 +6,26 @@ without that signature exempts nothing, because the API may insert rows.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
+from service.actions.base import ContainmentAction
 from service.domain.account import Account, AccountRef, Holder
 from service.domain.compromise import Scope, WalletLoss, losses
 from service.domain.errors import ApprovalError, ConfigurationError
 from service.domain.freeze_letter import Payment, Stolen, letter, resting
 from service.domain.ids import AccountId, ConnectionId
-from service.domain.incident import Alert, Incident
+from service.domain.incident import Alert, Incident, Severity
 from service.domain.plan import Json, Step, StepState, Target
 from service.domain.policy import BlastLimits, Policy, policy_in_force
 from service.domain.setup import registered_destination
 from service.domain.vault import VaultKey
-from service.playbooks.model import Playbook
+from service.playbooks.model import Playbook, Selector, StepTemplate
 from service.playbooks.planner import Allowance, Scene
+from service.ports.store.plans import Touched
 from service.ports.store.registry import DestinationRow
 from service.ports.store.unit import UnitOfWork
 
@@ -37,6 +39,26 @@ LIMITS_WITHOUT_POLICY: Final = BlastLimits(accounts_per_hour=10, value_usd_per_h
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a plan can touch, so that nothing else is read: a connection may have thousands of accounts."""
+
+    keys_stolen: bool
+    """Whether the harmed accounts' keys are taken to be in the attacker's hands."""
+    selectors: frozenset[Selector]
+    params: frozenset[str]
+    """What its actions must be told."""
+
+
+def wanted_by(
+    playbook: Playbook, templates: Iterable[StepTemplate], actions: Mapping[str, ContainmentAction], severity: Severity
+) -> Wanted:
+    """Return what these templates of a playbook need to know at this severity."""
+    applied = [template for template in templates if template.applies_at(severity)]
+    params = frozenset(name for template in applied for name in actions[template.action].params)
+    return Wanted(playbook.keys == "assumed_stolen", frozenset(t.targets for t in applied), params)
+
+
+@dataclass(frozen=True, slots=True)
 class Look:
     """A scene with what the plan says about keys and policy."""
 
@@ -45,43 +67,81 @@ class Look:
     policy: Policy | None
 
 
-def look(uow: UnitOfWork, incident: Incident, playbook: Playbook, votes_key_pem: bytes, *, again: bool = False) -> Look:
-    """Read everything a plan for this incident needs."""
+def look(
+    uow: UnitOfWork,
+    incident: Incident,
+    wanted: Wanted,
+    votes_key_pem: bytes,
+    *,
+    first: bool = False,
+    again: bool = False,
+) -> Look:
+    """Read everything that a plan for this incident needs; of a first plan it is known that no other step is there."""
     alerts = uow.incidents.alerts_of(incident.id)
-    named = tuple(dict.fromkeys(entity for alert in alerts for entity in alert.entities))
-    harmed = _registered(uow, named)
-    lost = losses(harmed, _past_gate(uow, incident, harmed)) if playbook.keys == "assumed_stolen" else ()
+    harmed = uow.registry.accounts_at(_named(alerts))
+    lost = losses(harmed, _past_gate(uow, incident, harmed)) if wanted.keys_stolen else ()
     exposed, scopes = _exposed(uow, harmed, lost)
     connections = tuple(dict.fromkeys([*(a.connection for a in alerts), *(a.at.connection for a in exposed)]))
-    behind = {connection: uow.registry.accounts_of(connection) for connection in connections}
-    every = {a.id for accounts in (*behind.values(), exposed) for a in accounts}
-    registered = uow.registry.destinations_of(every)
-    existing = uow.plans.steps_of(incident.id)
+    behind = _behind(uow, connections, wanted)
+    near = _Near(uow, harmed)
+    existing = () if first else uow.plans.steps_of(incident.id)
     policy = _policy(uow, votes_key_pem)
-    balances = uow.incidents.balances(
-        [f"account:{a.at.entity}" for accounts in (*behind.values(), exposed) for a in accounts]
-    )
+    safe = uow.registry.destinations_of([a.id for a in exposed]) if "destinations" in wanted.params else {}
+    multisigs = _multisigs(uow, connections, wanted)
+    touched = {c: uow.plans.touched_targets(c, uow.now - WINDOW) for c in connections}
+    balances = uow.incidents.balances(_entities([*exposed, *multisigs], behind, touched))
     scene = Scene(
         incident_id=incident.id,
         severity=incident.severity,
         accounts=harmed,
         exposed=exposed,
         scopes=scopes,
-        destinations=_destinations(alerts, harmed, behind, _ours(behind, registered, votes_key_pem)),
-        actors=_actors(alerts, harmed, behind),
+        destinations=(
+            _destinations(uow, alerts, near, connections, votes_key_pem)
+            if Selector.DESTINATIONS in wanted.selectors
+            else ()
+        ),
+        actors=_actors(alerts, near) if wanted.selectors & {Selector.ACTORS, Selector.SIGNERS} else (),
         connections=connections,
-        behind={connection: [a.at.ref for a in accounts] for connection, accounts in behind.items()},
+        behind=behind,
         balances=balances,
-        safe={account.id: _safe(registered.get(account.id, ()), uow.now) for account in exposed},
+        safe={account.id: _safe(safe.get(account.id, ()), uow.now) for account in exposed},
         addresses=_addresses(exposed, existing),
         successors={a.id: key.address for a in harmed if a.holder is Holder.MULTISIG for key in _current(uow, a.id)},
         existing=existing,
-        multisigs_behind=[a for accounts in behind.values() for a in accounts if a.holder is Holder.MULTISIG],
-        allowances={c: _allowance(uow, c, policy, balances) for c in connections},
-        letters=_letters(uow, incident, policy),
+        multisigs_behind=multisigs,
+        allowances={c: _allowance(c, touched[c], policy, balances) for c in connections},
+        letters=_letters(uow, incident, policy) if Selector.ISSUED_ASSETS in wanted.selectors else {},
         again=again,
     )
     return Look(scene, lost, policy)
+
+
+def _behind(
+    uow: UnitOfWork, connections: Sequence[ConnectionId], wanted: Wanted
+) -> Mapping[ConnectionId, Sequence[str]]:
+    """Return all accounts of the connections, where the plan may act on a whole connection."""
+    if Selector.CONNECTIONS not in wanted.selectors:
+        return {}
+    return {connection: [a.at.ref for a in uow.registry.accounts_of(connection)] for connection in connections}
+
+
+def _multisigs(uow: UnitOfWork, connections: Sequence[ConnectionId], wanted: Wanted) -> list[Account]:
+    if Selector.NEARBY_MULTISIGS not in wanted.selectors:
+        return []
+    return [a for connection in connections for a in uow.registry.accounts_of(connection, Holder.MULTISIG)]
+
+
+def _entities(
+    accounts: Sequence[Account],
+    behind: Mapping[ConnectionId, Sequence[str]],
+    touched: Mapping[ConnectionId, Collection[Touched]],
+) -> list[str]:
+    """Return the accounts that count in the blast radius: what may be acted on, and what was within the hour."""
+    own = [account.at.entity for account in accounts]
+    whole = [f"{connection}/{ref}" for connection, refs in behind.items() for ref in refs]
+    before = [f"{c}/{one.value}" for c, targets in touched.items() for one in targets if one.kind == "account"]
+    return [f"account:{entity}" for entity in dict.fromkeys([*own, *whole, *before])]
 
 
 def _letters(
@@ -122,11 +182,10 @@ def _policy(uow: UnitOfWork, votes_key_pem: bytes) -> Policy | None:
 
 
 def _allowance(
-    uow: UnitOfWork, connection: ConnectionId, policy: Policy | None, balances: Mapping[str, Decimal]
+    connection: ConnectionId, targets: Collection[Touched], policy: Policy | None, balances: Mapping[str, Decimal]
 ) -> Allowance:
     """Return what the hour leaves; what is merely near has as much again, and takes nothing from what is named."""
     limits = LIMITS_WITHOUT_POLICY if policy is None else policy.blast_radius
-    targets = uow.plans.touched_targets(connection, uow.now - WINDOW)
     named = {one.value for one in targets if one.kind == "account" and not one.nearby}
     near = {one.value for one in targets if one.nearby} - named
     aimed = {(one.kind, one.value) for one in targets if one.kind not in {"account", "connection"}}
@@ -139,10 +198,10 @@ def _allowance(
     return Allowance(*left(named), others, aimed, nearby=Allowance(*left(near), others=0, aimed=set()))
 
 
-def _registered(uow: UnitOfWork, entities: Sequence[str]) -> tuple[Account, ...]:
-    refs = [e.removeprefix("account:").partition("/") for e in entities if e.startswith("account:")]
-    found = [uow.registry.account_at(AccountRef(ConnectionId(connection), ref)) for connection, _, ref in refs]
-    return tuple(account for account in found if account is not None)
+def _named(alerts: Sequence[Alert]) -> list[AccountRef]:
+    entities = (e for alert in alerts for e in alert.entities if e.startswith("account:"))
+    refs = (entity.removeprefix("account:").partition("/") for entity in entities)
+    return [AccountRef(ConnectionId(connection), ref) for connection, _, ref in refs]
 
 
 def _past_gate(uow: UnitOfWork, incident: Incident, harmed: Sequence[Account]) -> frozenset[AccountId]:
@@ -164,33 +223,6 @@ def _exposed(
     return tuple(found.values()), scopes
 
 
-@dataclass(frozen=True, slots=True)
-class _Ours:
-    """Every address of ours and every safe destination, in lower case, the latter with and without its chain."""
-
-    addresses: frozenset[str]
-    safe: Mapping[str, Sequence[DestinationRow]]
-    votes_key_pem: bytes
-
-    def holds(self, value: str) -> bool:
-        """Say whether a destination is ours. Only a row that names it is verified: there may be thousands."""
-        text = value.lower()
-        return text in self.addresses or any(_is_stated(row, self.votes_key_pem) for row in self.safe.get(text, ()))
-
-
-def _ours(
-    behind: Mapping[ConnectionId, Sequence[Account]],
-    registered: Mapping[AccountId, Sequence[DestinationRow]],
-    votes_key_pem: bytes,
-) -> _Ours:
-    safe: dict[str, list[DestinationRow]] = {}
-    for row in (row for rows in registered.values() for row in rows):
-        for text in (row.descriptor, f"{row.chain}:{row.descriptor}"):
-            safe.setdefault(text.lower(), []).append(row)
-    addresses = {address.lower() for accounts in behind.values() for a in accounts for address in a.addresses}
-    return _Ours(frozenset(addresses), safe, votes_key_pem)
-
-
 def _is_stated(row: DestinationRow, votes_key_pem: bytes) -> bool:
     """Say whether the authority signed this row's account, chain and descriptor; without a usable key nothing counts."""
     try:
@@ -201,43 +233,58 @@ def _is_stated(row: DestinationRow, votes_key_pem: bytes) -> bool:
 
 
 def _destinations(
+    uow: UnitOfWork,
     alerts: Sequence[Alert],
-    harmed: Sequence[Account],
-    behind: Mapping[ConnectionId, Sequence[Account]],
-    ours: _Ours,
+    near: "_Near",
+    connections: Sequence[ConnectionId],
+    votes_key_pem: bytes,
 ) -> tuple[Target, ...]:
-    pairs = dict.fromkeys(
-        (alert.connection, entity.removeprefix("destination:"))
-        for alert in alerts
-        for entity in alert.entities
-        if entity.startswith("destination:")
-    )
+    """Return the destinations that alerts name and that are not ours."""
+    named = _entities_of(alerts, "destination:")
+    if not named:
+        return ()
+    texts = {value: {value.lower(), value.removeprefix(f"{connection}/").lower()} for connection, value in named}
+    found = uow.registry.ours_among(connections, sorted(set().union(*texts.values())))
+    stated = [row for row in found.safe if _is_stated(row, votes_key_pem)]
+    ours = found.addresses | {text.lower() for row in stated for text in _texts(row)}
     return tuple(
-        Target("destination", connection, value, _near(connection, harmed, behind))
-        for connection, value in pairs
-        if not ours.holds(value) and not ours.holds(value.removeprefix(f"{connection}/"))
+        Target("destination", connection, value, near.to(connection))
+        for connection, value in named
+        if not texts[value] & ours
     )
 
 
-def _near(
-    connection: ConnectionId, harmed: Sequence[Account], behind: Mapping[ConnectionId, Sequence[Account]]
-) -> str | None:
-    """Return an account to name beside a destination or credential: a harmed one, else any of the connection."""
-    own = [*(a for a in harmed if a.at.connection == connection), *behind.get(connection, ())]
-    return own[0].at.ref if own else None
+def _texts(row: DestinationRow) -> tuple[str, str]:
+    return row.descriptor, f"{row.chain}:{row.descriptor}"
 
 
-def _actors(
-    alerts: Sequence[Alert], harmed: Sequence[Account], behind: Mapping[ConnectionId, Sequence[Account]]
-) -> tuple[Target, ...]:
-    pairs = dict.fromkeys(
-        (alert.connection, entity.removeprefix("actor:").removeprefix(f"{alert.connection}/"))
-        for alert in alerts
-        for entity in alert.entities
-        if entity.startswith("actor:")
-    )
+def _entities_of(alerts: Sequence[Alert], kind: str) -> list[tuple[ConnectionId, str]]:
+    """Return (connection, name) of each entity of a kind that alerts name, once."""
+    named = ((a.connection, e.removeprefix(kind)) for a in alerts for e in a.entities if e.startswith(kind))
+    return list(dict.fromkeys(named))
+
+
+class _Near:
+    """Which account to name beside a destination or credential: a harmed one, else the first of the connection."""
+
+    def __init__(self, uow: UnitOfWork, harmed: Sequence[Account]) -> None:
+        self._uow = uow
+        self._refs: dict[ConnectionId, str | None] = {}
+        for account in harmed:
+            self._refs.setdefault(account.at.connection, account.at.ref)
+
+    def to(self, connection: ConnectionId) -> str | None:
+        """Return its ref; None where the connection has no account."""
+        if connection not in self._refs:
+            every = self._uow.registry.accounts_of(connection)
+            self._refs[connection] = every[0].at.ref if every else None
+        return self._refs[connection]
+
+
+def _actors(alerts: Sequence[Alert], near: _Near) -> tuple[Target, ...]:
+    named = ((connection, value.removeprefix(f"{connection}/")) for connection, value in _entities_of(alerts, "actor:"))
     return tuple(
-        Target("credential", connection, value, _near(connection, harmed, behind)) for connection, value in pairs
+        Target("credential", connection, value, near.to(connection)) for connection, value in dict.fromkeys(named)
     )
 
 

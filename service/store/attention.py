@@ -20,6 +20,7 @@ from service.domain.attention import (
 from service.domain.errors import NotFoundError
 from service.domain.ids import IncidentId, MessageId, new_id
 from service.domain.looks import LOOK
+from service.store.behind import BEHIND
 from service.store.tables.approval import mandates
 from service.store.tables.attention import escalations, messages, reviews, timers
 from service.store.tables.proof import timeline
@@ -31,6 +32,7 @@ LONGEST_WAIT: Final = timedelta(seconds=max(RETRY_AFTER_S)) + CLOCKS_APART
 """No message is put off for longer: a due time further ahead was written by a clock that was wrong, and is over."""
 _LONGEST_LEASE: Final = timedelta(minutes=1) + CLOCKS_APART
 """The same for leases."""
+_SET_TIMER: Final = upsert(timers).inline().on_conflict_do_nothing().execution_options(**BEHIND)
 _IS_LOOK: Final = timers.c.kind.startswith(LOOK)
 
 
@@ -65,11 +67,8 @@ class AttentionRepository:
 
     def set_timer(self, kind: str, subject: str, due_at: datetime, payload: Mapping[str, str]) -> None:
         """Set a timer that is not there yet."""
-        self._connection.execute(
-            upsert(timers)
-            .values(id=new_id("tmr"), kind=kind, subject=subject, due_at=due_at, payload=dict(payload))
-            .on_conflict_do_nothing()
-        )
+        timer = {"id": new_id("tmr"), "kind": kind, "subject": subject, "due_at": due_at, "payload": dict(payload)}
+        self._connection.execute(_SET_TIMER, timer)
 
     def cancel_timers(self, subject: str) -> None:
         """Cancel a subject's waiting timers."""

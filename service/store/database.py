@@ -22,6 +22,7 @@ from service.domain.errors import UnavailableError, UnknownOutcomeError
 from service.domain.events import Event
 from service.domain.secrets import Secret
 from service.ports.clock import Clock
+from service.store import behind
 from service.store.recording import announce
 from service.store.unit_of_work import SqlUnitOfWork
 
@@ -38,7 +39,7 @@ def driver_url(url: str) -> str:
 
 def create(url: Secret, *, pool_size: int = 5) -> Engine:
     """Return an engine whose connections give up on a lock after `PATIENCE_S`; `begun` checks them before use."""
-    return create_engine(
+    engine = create_engine(
         driver_url(url.reveal()),
         poolclass=QueuePool,
         pool_size=pool_size,
@@ -51,6 +52,8 @@ def create(url: Secret, *, pool_size: int = 5) -> Engine:
             "options": f"-c lock_timeout={PATIENCE_S}s -c statement_timeout=30s -c timezone=UTC",
         },
     )
+    behind.allow(engine)
+    return engine
 
 
 class SqlDatabase:
@@ -75,7 +78,7 @@ class SqlDatabase:
             with begun(self._own_begin, _BEGIN if on_disk else _BEGIN_OFF_DISK) as (connection, transaction):
                 uow = SqlUnitOfWork(connection, self._clock.now())
                 yield uow
-                _commit(transaction)
+                _commit(connection, transaction)
         except (OperationalError, InterfaceError, PoolTimeoutError) as error:
             raise UnavailableError(
                 f"the database did not answer ({type(error).__name__}): nothing was stored, try again", retry_after_s=2
@@ -104,16 +107,21 @@ def begun(engine: Engine, first: str) -> Iterator[tuple[Connection, RootTransact
 
 def _said(opened: ExitStack, engine: Engine, first: str) -> tuple[Connection, RootTransaction]:
     connection = opened.enter_context(engine.connect())
+    opened.callback(behind.give_up, connection)
     transaction = connection.begin()
     connection.exec_driver_sql(first)
     return connection, transaction
 
 
-def _commit(transaction: RootTransaction) -> None:
+def _commit(connection: Connection, transaction: RootTransaction) -> None:
     """Commit. A lost answer is an unknown outcome: the server may have committed before the connection broke."""
     try:
+        if behind.waits(connection):
+            connection.exec_driver_sql("COMMIT")  # in one go with what was sent behind; the driver then finds it done
         transaction.commit()
     except (OperationalError, InterfaceError) as error:
+        if not error.connection_invalidated:
+            raise  # the server said no, to this or to what was sent behind: nothing is stored
         raise UnknownOutcomeError(
             "the database's answer to the commit was lost: look whether it was stored before trying again"
         ) from error

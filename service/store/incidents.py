@@ -28,6 +28,7 @@ from service.domain.freeze_letter import Payment
 from service.domain.ids import ActivityId, AlertId, ConnectionId, IncidentId
 from service.domain.incident import Alert, CaseVerdict, Incident, IncidentKind, IncidentState, Severity
 from service.ports.store.incidents import Left
+from service.store.behind import BEHIND
 from service.store.tables.activity import activities, decisions, learning_requests, transactions
 from service.store.tables.incident import alerts, incidents
 from service.store.tables.keys import accounts, safe_destinations
@@ -298,10 +299,15 @@ class IncidentRepository:
 
 _ALERT: Final = select(alerts).where(alerts.c.id == bindparam("alert"))
 _ALERTS_OF: Final = select(alerts).where(alerts.c.incident_id == bindparam("incident")).order_by(alerts.c.id)
-_JOIN_ALERT: Final = update(alerts).where(alerts.c.id == bindparam("alert")).values(incident_id=bindparam("incident"))
+_JOIN_ALERT: Final = (
+    update(alerts)
+    .where(alerts.c.id == bindparam("alert"))
+    .values(incident_id=bindparam("incident"))
+    .execution_options(**BEHIND)
+)
 _INCIDENT: Final = select(incidents).where(incidents.c.id == bindparam("incident"))
-_ADD: Final = insert(incidents)
-_ASK_LEARNING: Final = insert(learning_requests)
+_ADD: Final = insert(incidents).inline().execution_options(**BEHIND)
+_ASK_LEARNING: Final = insert(learning_requests).inline().execution_options(**BEHIND)
 _OPEN_SHARING: Final = (
     select(incidents)
     .where(

@@ -14,6 +14,7 @@ from service.domain.attention import MessageState
 from service.domain.ids import ConnectionId
 from service.domain.pace import LONGEST_SLOW, Limit, Pace, Turn, slowed, turn
 from service.domain.plan import Lane, StepState
+from service.store.behind import BEHIND
 from service.store.tables.attention import messages
 from service.store.tables.incident import call_pace, steps
 
@@ -81,5 +82,6 @@ _WRITE: Final = (
     update(call_pace)
     .where(call_pace.c.connection_id == bindparam("connection"))
     .values(used_until=bindparam("used"), slow_until=bindparam("slow"))
+    .execution_options(**BEHIND)
 )
 """Made once, as the others: every hold waits for them."""

@@ -8,106 +8,45 @@ transaction, under the row lock that the UPDATE or `FOR UPDATE` holds.
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     and_,
-    any_,
-    bindparam,
     case,
     func,
-    insert,
-    or_,
     select,
     text,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.types import BigInteger, DateTime
 
 from service.domain.errors import ConflictError, NotFoundError, StaleFenceError
 from service.domain.ids import ApprovalId, ConnectionId, IncidentId, PlanId, StepId, new_id
 from service.domain.incident import IncidentState
-from service.domain.plan import FINISHED, NEARBY_ACTION, Effect, Lane, Plan, Step, StepState, allowed
+from service.domain.plan import FINISHED, Lane, Plan, Step, StepState, allowed
 from service.domain.settlement import require_unknown
 from service.ports.store.plans import Change, Claim, DueStep, Touched
 from service.store.plan_rows import plan_of, row_of, step_of
-from service.store.tables.incident import alerts, gate_holds, incidents, plans, steps
-
-_WORKABLE = tuple(s.value for s in (StepState.READY, StepState.RUNNING, StepState.VERIFYING, StepState.UNKNOWN))
-_NOT_BEGUN = (StepState.WAITING_APPROVAL, StepState.WAITING_STEP, StepState.READY)
-_GRACE = timedelta(seconds=5)
-"""How long the event that made a step ready has to bring it to a worker before the sweeper does."""
-_STRIDE = 1 + func.floor(func.random() * 2**31).cast(BigInteger)
-"""How much further each claim's fence is: at random, because a database that crashed may have forgotten a claim, and the
-next one must not get the same number (the claim's transaction does not wait for the disk)."""
-_FURTHEST = timedelta(minutes=30)
-"""No step is ever put off for longer: a due time further ahead was written while a clock was wrong, and is over."""
-_LONGEST_LEASE = timedelta(minutes=1)
-"""The same for leases."""
-_NOW = bindparam("now", type_=DateTime(timezone=True))
-
-
-def _is_over(moment: ColumnElement[Any], furthest: timedelta) -> ColumnElement[bool]:
-    """Past, or so far ahead that only a clock that was set back can be the reason."""
-    return or_(moment <= _NOW, moment > _NOW + furthest)
-
-
-def _opposed() -> ColumnElement[bool]:
-    """Somebody works on a step that loosens where this one tightens, or the other way round."""
-    other = steps.alias("other")
-    tightens = Effect.TIGHTENS.value
-    here = and_(*(other.c.target[name].astext == steps.c.target[name].astext for name in ("connection", "value")))
-    leased = and_(other.c.lease_until > _NOW, other.c.lease_until <= _NOW + _LONGEST_LEASE)
-    against = (other.c.effect == tightens) != (steps.c.effect == tightens)
-    return select(other.c.id).where(other.c.state.in_(_WORKABLE), leased, here, against).exists()
-
-
-_FREE = or_(steps.c.lease_until.is_(None), _is_over(steps.c.lease_until, _LONGEST_LEASE))
-_CLAIM = (
-    update(steps)
-    .where(steps.c.id == bindparam("step"), steps.c.state.in_(_WORKABLE), _FREE, ~_opposed())
-    .where(or_(steps.c.due_at.is_(None), _is_over(steps.c.due_at, _FURTHEST)))
-    .values(
-        lease_owner=bindparam("lease_owner"),
-        lease_until=bindparam("lease_until"),
-        fence=steps.c.fence + _STRIDE,
-        attempt=steps.c.attempt + case((steps.c.lease_owner.is_(None), 0), else_=1),
-    )
-    .returning(steps)
+from service.store.plan_statements import (
+    ADD,
+    ADD_STEPS,
+    CLAIM,
+    FREE,
+    FURTHEST,
+    GRACE,
+    INTEND,
+    IS_PLANNED,
+    NOT_BEGUN,
+    STEP,
+    STEPS_OF,
+    TOUCHED,
+    WORKABLE,
+    before,
+    is_over,
 )
-"""Made once, as what follows: making it takes longer than running it, and a hold waits for it."""
-_NAMED = (
-    select(alerts.c.id)
-    .where(
-        alerts.c.incident_id == steps.c.incident_id,
-        func.concat("account:", steps.c.target["connection"].astext, "/", steps.c.target["value"].astext)
-        == any_(alerts.c.entities),
-    )
-    .exists()
-)
-_STEP = select(steps).where(steps.c.id == bindparam("step"))
-_STEPS_OF = (
-    select(steps).where(steps.c.incident_id == bindparam("incident")).order_by(steps.c.plan_id, steps.c.position)
-)
-_IS_PLANNED = select(plans.c.id).where(plans.c.incident_id == bindparam("incident")).limit(1)
-_TOUCHED = (
-    select(
-        steps.c.target["kind"].astext.label("kind"),
-        steps.c.target["value"].astext.label("value"),
-        case((steps.c.action == NEARBY_ACTION, ~_NAMED), else_=False).label("nearby"),
-    )
-    .distinct()
-    .where(
-        steps.c.target["connection"].astext == bindparam("connection"),
-        steps.c.effect == Effect.TIGHTENS.value,
-        steps.c.approval_id.is_(None),
-        steps.c.state != StepState.REFUSED.value,
-        steps.c.created_at >= bindparam("since"),
-    )
-)
+from service.store.tables.incident import gate_holds, incidents, plans, steps
 
 
 class PlanRepository:
@@ -120,20 +59,21 @@ class PlanRepository:
     def add(self, plan: Plan, document: str) -> None:
         """See the port."""
         self._connection.execute(
-            insert(plans).values(
-                id=plan.id,
-                incident_id=plan.incident_id,
-                playbook=plan.playbook,
-                playbook_digest=plan.playbook_digest,
-                policy_digest=plan.policy_digest,
-                compromised=plan.compromised,
-                digest=plan.digest,
-                document=document,
-                created_at=plan.created_at,
-            )
+            ADD,
+            {
+                "id": plan.id,
+                "incident_id": plan.incident_id,
+                "playbook": plan.playbook,
+                "playbook_digest": plan.playbook_digest,
+                "policy_digest": plan.policy_digest,
+                "compromised": plan.compromised,
+                "digest": plan.digest,
+                "document": document,
+                "created_at": plan.created_at,
+            },
         )
         if plan.steps:
-            self._connection.execute(insert(steps), [row_of(step, plan.created_at) for step in plan.steps])
+            self._connection.execute(ADD_STEPS, [row_of(step, plan.created_at) for step in plan.steps])
 
     def of_incident(self, incident_id: IncidentId) -> tuple[Plan, ...]:
         """See the port."""
@@ -144,7 +84,7 @@ class PlanRepository:
 
     def is_planned(self, incident_id: IncidentId) -> bool:
         """See the port."""
-        return self._connection.execute(_IS_PLANNED, {"incident": incident_id}).first() is not None
+        return self._connection.execute(IS_PLANNED, {"incident": incident_id}).first() is not None
 
     def document(self, plan_id: PlanId) -> str:
         """See the port."""
@@ -155,14 +95,14 @@ class PlanRepository:
 
     def step(self, step_id: StepId) -> Step:
         """See the port."""
-        row = self._connection.execute(_STEP, {"step": step_id}).mappings().one_or_none()
+        row = self._connection.execute(STEP, {"step": step_id}).mappings().one_or_none()
         if row is None:
             raise NotFoundError(f"there is no step {step_id}")
         return step_of(row)
 
     def steps_of(self, incident_id: IncidentId) -> tuple[Step, ...]:
         """See the port."""
-        rows = self._connection.execute(_STEPS_OF, {"incident": incident_id})
+        rows = self._connection.execute(STEPS_OF, {"incident": incident_id})
         return tuple(step_of(row) for row in rows.mappings())
 
     def steps_of_approval(self, approval_id: ApprovalId) -> tuple[Step, ...]:
@@ -179,7 +119,7 @@ class PlanRepository:
     def give_up(self, approval_id: ApprovalId, state: StepState, reason: str) -> tuple[Step, ...]:
         """See the port."""
         self._lock_approval(approval_id)
-        unbegun = [s for s in self.steps_of_approval(approval_id) if s.state in _NOT_BEGUN]
+        unbegun = [s for s in self.steps_of_approval(approval_id) if s.state in NOT_BEGUN]
         return tuple(self.move(step.id, state, reason=reason) for step in unbegun)
 
     def move(self, step_id: StepId, new: StepState, *, reason: str | None = None) -> Step:
@@ -212,7 +152,7 @@ class PlanRepository:
     def claim(self, step_id: StepId, *, owner: str, lease: timedelta) -> Claim | None:
         """See the port."""
         values = {"step": step_id, "now": self._now, "lease_owner": owner, "lease_until": self._now + lease}
-        found = self._connection.execute(_CLAIM, values).mappings().one_or_none()
+        found = self._connection.execute(CLAIM, values).mappings().one_or_none()
         return None if found is None else Claim(step_of(found), found["intent_at"])
 
     def put_off(self, step_id: StepId, fence: int, until: datetime) -> None:
@@ -226,7 +166,7 @@ class PlanRepository:
     def intend(self, step_id: StepId, fence: int, deadline_at: datetime) -> None:
         """See the port."""
         values = {"step": step_id, "its_fence": fence, "now": self._now, "latest": deadline_at}
-        if self._connection.execute(_INTEND, values).rowcount != 1:
+        if self._connection.execute(INTEND, values).rowcount != 1:
             self._explain(step_id, fence, StepState.RUNNING)
 
     def write(self, step_id: StepId, fence: int, change: Change, *, keep_lease: bool = False) -> None:
@@ -249,12 +189,12 @@ class PlanRepository:
 
     def due(self, *, limit: int, lanes: Iterable[Lane]) -> tuple[DueStep, ...]:
         """See the port."""
-        unheard = case((steps.c.state == StepState.READY.value, steps.c.ready_at + _GRACE))
+        unheard = case((steps.c.state == StepState.READY.value, steps.c.ready_at + GRACE))
         when = func.coalesce(steps.c.due_at, steps.c.lease_until, unheard)
         rows = self._connection.execute(
             select(steps.c.id, steps.c.lane, steps.c.trace_id, when.label("due"))
-            .where(steps.c.state.in_(_WORKABLE), steps.c.lane.in_([lane.value for lane in lanes]))
-            .where(_FREE, _is_over(when, _FURTHEST))
+            .where(steps.c.state.in_(WORKABLE), steps.c.lane.in_([lane.value for lane in lanes]))
+            .where(FREE, is_over(when, FURTHEST))
             .order_by(when)
             .limit(limit),
             {"now": self._now},
@@ -263,7 +203,7 @@ class PlanRepository:
 
     def touched_targets(self, connection: ConnectionId, since: datetime) -> frozenset[Touched]:
         """See the port."""
-        rows = self._connection.execute(_TOUCHED, {"connection": connection, "since": since})
+        rows = self._connection.execute(TOUCHED, {"connection": connection, "since": since})
         return frozenset(Touched(row.kind, row.value, row.nearby) for row in rows)
 
     def confirmed(self, step_id: str) -> bool:
@@ -282,7 +222,7 @@ class PlanRepository:
                 steps.c.incident_id != step.incident_id,
                 steps.c.action.in_(list(tightenings)),
                 steps.c.target.contains(_same(step)),
-                steps.c.state.in_([StepState.DONE.value, *_WORKABLE]),
+                steps.c.state.in_([StepState.DONE.value, *WORKABLE]),
                 incidents.c.state != IncidentState.CLOSED.value,
             )
         )
@@ -345,7 +285,7 @@ class PlanRepository:
 
     def _moved(self, step_id: StepId, fence: int, new: StepState, values: Mapping[str, object]) -> None:
         """Move a step, or leave it where it is, in one statement; what it refused is looked up afterwards."""
-        query = update(steps).where(steps.c.id == step_id, steps.c.fence == fence, steps.c.state.in_(_before(new)))
+        query = update(steps).where(steps.c.id == step_id, steps.c.fence == fence, steps.c.state.in_(before(new)))
         if self._connection.execute(query.values(state=new.value, **values)).rowcount != 1:
             self._explain(step_id, fence, new)
 
@@ -361,25 +301,6 @@ class PlanRepository:
         query = update(steps).where(steps.c.id == step_id, steps.c.fence == fence).values(**values)
         if self._connection.execute(query).rowcount != 1:
             raise StaleFenceError(f"step {step_id} was taken over: fence {fence} is no longer valid")
-
-
-def _before(new: StepState) -> list[str]:
-    """Return the states from which a step may come to be `new`, or stay so."""
-    return [state.value for state in StepState if state is new or allowed(state, new)]
-
-
-_INTEND = (
-    update(steps)
-    .where(steps.c.id == bindparam("step"), steps.c.fence == bindparam("its_fence"))
-    .where(steps.c.state.in_(_before(StepState.RUNNING)))
-    .values(
-        state=StepState.RUNNING.value,
-        intent_at=_NOW,
-        attempt=steps.c.attempt + 1,
-        deadline_at=func.coalesce(steps.c.deadline_at, bindparam("latest")),
-        due_at=None,
-    )
-)
 
 
 def _judge(step_id: StepId, old: StepState, new: StepState) -> None:

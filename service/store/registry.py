@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import Row, Text, and_, any_, bindparam, insert, or_, select
+from sqlalchemy import Row, Text, and_, any_, bindparam, func, insert, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 
@@ -15,7 +15,7 @@ from service.domain.ids import AccountId, ConnectionId, PersonId
 from service.domain.person import Person, PersonState
 from service.domain.quorum import Role
 from service.domain.signed import Signed
-from service.ports.store.registry import ChannelRow, Connection, DestinationRow, NewAccount, SealedSecret
+from service.ports.store.registry import ChannelRow, Connection, DestinationRow, NewAccount, Ours, SealedSecret
 from service.store.tables.keys import accounts, safe_destinations
 from service.store.tables.registry import channels, connection_secrets, connections, factors, people, policies, setup
 
@@ -86,9 +86,24 @@ class RegistryRepository:
         row = self._connection.execute(_ACCOUNT_AT, {"connection": at.connection, "ref": at.ref}).first()
         return None if row is None else account_of(row)
 
-    def accounts_of(self, connection: ConnectionId) -> Sequence[Account]:
+    def accounts_at(self, at: Sequence[AccountRef]) -> Sequence[Account]:
+        """Find the accounts at platforms' ids, by one query."""
+        wanted = list(dict.fromkeys(at))
+        named = {"connections": [one.connection for one in wanted], "refs": [one.ref for one in wanted]}
+        return [account_of(row) for row in self._connection.execute(_ACCOUNTS_AT, named)] if wanted else []
+
+    def accounts_of(self, connection: ConnectionId, holder: Holder | None = None) -> Sequence[Account]:
         """List a connection's accounts."""
-        return [account_of(row) for row in self._connection.execute(_ACCOUNTS_OF, {"connection": connection})]
+        held = list(Holder) if holder is None else [holder]
+        values = {"connection": connection, "holders": [one.value for one in held]}
+        return [account_of(row) for row in self._connection.execute(_ACCOUNTS_OF, values)]
+
+    def ours_among(self, connections: Sequence[ConnectionId], destinations: Sequence[str]) -> Ours:
+        """Find those of these destinations that are registered, by one query."""
+        named = {"connections": list(connections), "destinations": list(destinations)}
+        rows = self._connection.execute(_OURS_AMONG, named).all()
+        addresses = frozenset(address.lower() for row in rows for address in row.addresses)
+        return Ours(addresses, [destination_of(row) for row in rows if row.account_id is not None])
 
     def accounts_sharing(self, wallet_id: str, account_path: str | None = None) -> Sequence[Account]:
         """List the accounts under one seed or one account key."""
@@ -205,8 +220,40 @@ class RegistryRepository:
 _ACCOUNT_AT: Final = select(accounts).where(
     accounts.c.connection_id == bindparam("connection"), accounts.c.ref == bindparam("ref")
 )
+_AT: Final = (
+    func.unnest(*(bindparam(name, type_=ARRAY(Text)) for name in ("connections", "refs")))
+    .table_valued("connection", "ref", with_ordinality="place")
+    .render_derived()
+)
+_ACCOUNTS_AT: Final = (
+    select(accounts)
+    .join(_AT, and_(accounts.c.connection_id == _AT.c.connection, accounts.c.ref == _AT.c.ref))
+    .order_by(_AT.c.place)
+)
 _ACCOUNTS_OF: Final = (
-    select(accounts).where(accounts.c.connection_id == bindparam("connection")).order_by(accounts.c.ref)
+    select(accounts)
+    .where(
+        accounts.c.connection_id == bindparam("connection"),
+        accounts.c.holder == any_(bindparam("holders", type_=ARRAY(Text))),
+    )
+    .order_by(accounts.c.ref)
+)
+_AMONG: Final = bindparam("destinations", type_=ARRAY(Text))
+_ADDRESS: Final = func.unnest(accounts.c.addresses).column_valued("address")
+_SAFE_AMONG: Final = or_(
+    func.lower(safe_destinations.c.descriptor) == any_(_AMONG),
+    func.lower(safe_destinations.c.chain + ":" + safe_destinations.c.descriptor) == any_(_AMONG),
+)
+_OURS_AMONG: Final = (
+    select(accounts.c.addresses, safe_destinations)
+    .outerjoin(safe_destinations, and_(safe_destinations.c.account_id == accounts.c.id, _SAFE_AMONG))
+    .where(
+        accounts.c.connection_id == any_(bindparam("connections", type_=ARRAY(Text))),
+        or_(
+            safe_destinations.c.account_id.is_not(None),
+            select(_ADDRESS).where(func.lower(_ADDRESS) == any_(_AMONG)).exists(),
+        ),
+    )
 )
 _DESTINATIONS_OF: Final = (
     select(safe_destinations)

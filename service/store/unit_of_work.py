@@ -17,6 +17,7 @@ from service.domain.timeline import Entry
 from service.store import transition
 from service.store.approvals import ApprovalRepository
 from service.store.attention import AttentionRepository
+from service.store.behind import BEHIND
 from service.store.bitcoin import BitcoinRepository
 from service.store.blinding import BlindingRepository
 from service.store.clearances import ClearanceRepository
@@ -37,6 +38,7 @@ _HANDED_OVER: Final = select(
 ).where(outbox.c.id == bindparam("number"))
 
 _LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
+_LOCK_BEHIND: Final = _LOCK.execution_options(**BEHIND)
 
 
 class SqlUnitOfWork:
@@ -147,6 +149,6 @@ class SqlUnitOfWork:
         """Say whether somebody asked for `key` before."""
         return self.connection.execute(select(handled.c.key).where(handled.c.key == key)).first() is not None
 
-    def lock(self, name: str) -> None:
-        """Take a lock by name until the transaction ends."""
-        self.connection.execute(_LOCK, {"name": name})
+    def lock(self, name: str, *, at_once: bool = True) -> None:
+        """Take a lock by name until the transaction ends; see the port."""
+        self.connection.execute(_LOCK if at_once else _LOCK_BEHIND, {"name": name})

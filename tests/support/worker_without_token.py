@@ -29,8 +29,10 @@ from workers.hurry import Hurry
 from workers.jobs import Jobs
 from workers.leases import keeper
 from workers.process import WorkerKind, run
+from workers.publish import Message
 from workers.rehearsal import rehearse
 from workers.roots import check_actions
+from workers.straight import Straight
 
 SECRET = b"whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 QUEUES = ("containment", "alarm", "flow")
@@ -51,6 +53,10 @@ class TokenlessRoot:
     jobs: Jobs
     hurry: Hurry
     rehearse: Callable[[], object]
+    straight: Straight
+
+    def alert(self, message: Message) -> None:
+        self.straight.go(self, message)
 
     def close(self) -> None:
         self.db.engine.dispose()
@@ -83,7 +89,7 @@ def build(base: str, settings: Settings) -> TokenlessRoot:
     desk = Desk(db, actions, load(actions), no_votes_key)
     tracer = Tracer(db, {}, {}, SystemClock())
     known = {**incidents.jobs(db, desk, no_votes_key, tracer), **containment.jobs(hands)}
-    return TokenlessRoot(db, known, hurry, partial(rehearse, db, desk, hands))
+    return TokenlessRoot(db, known, hurry, partial(rehearse, db, desk, hands), Straight(db, desk, hands))
 
 
 if __name__ == "__main__":

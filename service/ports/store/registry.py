@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from service.domain.account import Account, AccountRef
+from service.domain.account import Account, AccountRef, Holder
 from service.domain.ids import AccountId, ConnectionId, PersonId
 from service.domain.person import Person
 from service.domain.signed import Signed
@@ -66,6 +66,16 @@ class DestinationRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Ours:
+    """Destinations that may be our own."""
+
+    addresses: frozenset[str]
+    """Addresses of registered accounts, in lower case."""
+    safe: Sequence[DestinationRow]
+    """Rows that name a destination as a safe one, by its descriptor with or without its chain; not verified."""
+
+
+@dataclass(frozen=True, slots=True)
 class NewAccount:
     """What the API stores of an account that is registered."""
 
@@ -87,8 +97,16 @@ class RegistryStore(Protocol):
         """Return the registered account at a platform's own id, or None."""
         ...
 
-    def accounts_of(self, connection: ConnectionId) -> Sequence[Account]:
-        """Every registered account of a connection, by ref."""
+    def accounts_at(self, at: Sequence[AccountRef]) -> Sequence[Account]:
+        """The registered ones among these, each once, in their order."""
+        ...
+
+    def accounts_of(self, connection: ConnectionId, holder: Holder | None = None) -> Sequence[Account]:
+        """Every registered account of a connection, or only those held so, by ref."""
+        ...
+
+    def ours_among(self, connections: Sequence[ConnectionId], destinations: Sequence[str]) -> Ours:
+        """What of these destinations, in lower case, is registered for accounts of these connections."""
         ...
 
     def accounts_sharing(self, wallet_id: str, account_path: str | None = None) -> Sequence[Account]:

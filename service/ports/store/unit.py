@@ -125,8 +125,11 @@ class UnitOfWork(Protocol):
         """Say whether `once(key)` was True in this transaction or an earlier one."""
         ...
 
-    def lock(self, name: str) -> None:
-        """Take a lock by name until the transaction ends: serialises who would otherwise race (pg_advisory_xact_lock)."""
+    def lock(self, name: str, *, at_once: bool = True) -> None:
+        """Take a lock by name until the transaction ends: serialises who would otherwise race (pg_advisory_xact_lock).
+
+        `at_once=False` takes it with the next statement: for who does nothing outside the transaction before that.
+        """
         ...
 
 

@@ -127,17 +127,20 @@ def test_what_cannot_be_noted_as_done_is_left_to_the_sweeper(
 
 HANGING = """
 import os, sys, threading
+from functools import partial
 from types import SimpleNamespace
 from service.clock import SystemClock
 from service.domain.secrets import Secret
 from service.store.database import SqlDatabase, create
 from workers import alarm
 from workers.hurry import Hurry
+from workers.jobs import begin
 
 settings = SimpleNamespace(database_url=Secret(os.environ["URL"]))
 db = SqlDatabase(create(settings.database_url, pool_size=1), SystemClock())
 jobs = {"triage.alert": lambda _: threading.Event().wait()}
 hangs = SimpleNamespace(db=db, hurry=Hurry(), jobs=jobs, rehearse=int, close=int)
+hangs.alert = partial(begin, hangs)
 alarm.LIMIT_S = float(os.environ["LIMIT_S"])
 sys.exit(alarm.Alarm(settings, lambda _: hangs, int(sys.argv[1]), int(sys.argv[2])).run())
 """

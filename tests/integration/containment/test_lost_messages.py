@@ -52,7 +52,7 @@ def time_stands(monkeypatch: pytest.MonkeyPatch) -> None:
         (reconcile, "HURRIED_AFTER", A_WHILE),
         (reconcile, "UNHANDLED_AFTER", LONG),
         (reconcile, "UNPLACED_AFTER", LONG),
-        (plans, "_GRACE", A_WHILE),
+        (plans, "GRACE", A_WHILE),
         (reconcile, "time", SimpleNamespace(monotonic=lambda: 1000.0)),
     ):
         monkeypatch.setattr(module, name, value)

@@ -1,0 +1,46 @@
+"""Whether a step that needs an approval may run now: asked by the worker that is about to run it (design D4, D7).
+
+Rules: the votes count for exactly this row, by the pinned key and the policy in force; a safe destination that the approvers
+saw must still be in force; what another open incident holds, or is about to, is not loosened.
+"""
+
+from collections.abc import Mapping
+
+from service.actions.base import ContainmentAction
+from service.domain.authorisation import check
+from service.domain.errors import ApprovalError
+from service.domain.ids import AccountId
+from service.domain.plan import Step
+from service.domain.setup import destination_in_force, shown_destinations
+from service.ports.store.unit import UnitOfWork
+
+
+def require_authority(
+    uow: UnitOfWork,
+    planned: Step,
+    account_id: AccountId | None,
+    actions: Mapping[str, ContainmentAction],
+    votes_key_pem: bytes,
+) -> None:
+    """Raise ApprovalError, saying why, unless the step may run."""
+    if planned.approval_id is None:
+        raise ApprovalError(f"{planned.action} needs a quorum and the step has no approval")
+    check(uow.approvals.evidence(planned.approval_id), planned, public_key_pem=votes_key_pem, now=uow.now)
+    if account_id is not None:
+        _require_destinations(uow, planned, account_id, votes_key_pem)
+    tightenings = [name for name, action in actions.items() if action.undone_by == planned.action]
+    others = uow.plans.also_needed_by(planned, tightenings) if tightenings else ()
+    if others:
+        raise ApprovalError(f"incident {others[0]} holds the same target: close it or undo it there first")
+
+
+def _require_destinations(uow: UnitOfWork, planned: Step, account_id: AccountId, votes_key_pem: bytes) -> None:
+    """Compare what the approvers saw with what is so now."""
+    shown = planned.params.get("destinations")
+    if shown is None:
+        return
+    stated = [row.registered for row in uow.registry.destinations(account_id)]
+    for chain, descriptor in shown_destinations(shown):
+        found = destination_in_force(stated, account_id, chain, public_key_pem=votes_key_pem, now=uow.now)
+        if found is None or found.descriptor != descriptor:
+            raise ApprovalError(f"the safe destination {descriptor} that was approved is no longer in force")

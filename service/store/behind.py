@@ -1,0 +1,70 @@
+"""Statements whose answer nobody needs go to the server together with the next one that is waited for.
+
+Rules: PostgreSQL does what one connection sends in the order it was sent (libpq pipeline mode, PostgreSQL manual 32.5), so
+a statement marked `BEHIND` is done, or has failed, before the next one of its transaction begins, and nothing but the wait
+for its answer is saved. What it did is never looked at: no rows, no count. When it fails, that is raised by the statement
+that is waited for, at the latest by the commit, and nothing of the transaction is stored. A hold waits for the server at
+each statement, and on an idle machine waking each other takes the two of them longer than the statement does.
+"""
+
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+import psycopg
+from sqlalchemy import Connection, Engine, event
+
+_MARK: Final = "portcullis_behind"
+BEHIND: Final[dict[str, Any]] = {_MARK: True}
+"""Execution options of such a statement; an INSERT is `inline()` besides, because its new keys are not told."""
+_SENT: Final[WeakKeyDictionary[psycopg.Connection[Any], ExitStack]] = WeakKeyDictionary()
+"""What ends the pipeline of each connection that sent something behind and has not waited yet."""
+
+
+def allow(engine: Engine) -> None:
+    """Let this engine's connections send statements behind."""
+    event.listen(engine, "do_execute", _execute)
+    event.listen(engine, "do_executemany", _execute_many)
+
+
+def waits(connection: Connection) -> bool:
+    """Say whether anything that was sent is not answered yet."""
+    return _driven(connection) in _SENT
+
+
+def give_up(connection: Connection) -> None:
+    """Forget what was not answered; for a transaction that is rolled back."""
+    sent = None if connection.invalidated else _SENT.pop(_driven(connection), None)
+    if sent is not None:
+        with suppress(psycopg.Error):  # why it is rolled back is known already, or nobody asks
+            sent.close()
+
+
+def _driven(connection: Connection) -> Any:
+    return connection.connection.driver_connection
+
+
+def _execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+    return _send(cursor, cursor.execute, (statement, parameters), context.execution_options)
+
+
+def _execute_many(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+    return _send(cursor, cursor.executemany, (statement, parameters), context.execution_options)
+
+
+def _send(cursor: Any, send: Callable[..., object], what: tuple[str, Any], options: Any) -> bool:
+    """Send it behind, or with all that was; False leaves an ordinary one to SQLAlchemy."""
+    sent = _SENT.get(cursor.connection)
+    if _MARK in options:
+        if sent is None:
+            sent = _SENT[cursor.connection] = ExitStack()
+            sent.enter_context(cursor.connection.pipeline())
+        send(*what)
+        return True
+    if sent is None:
+        return False
+    del _SENT[cursor.connection]
+    with sent:  # its end waits for all answers
+        send(*what)
+    return True

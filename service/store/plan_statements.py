@@ -1,0 +1,108 @@
+"""The statements about plans and steps that a hold waits for, each made once: making one takes longer than running it.
+
+A lease that ends further ahead than any lease lasts, and a due time further ahead than any pause, were written while a
+clock was wrong: they are over.
+"""
+
+from datetime import timedelta
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, and_, any_, bindparam, case, func, insert, or_, select, update
+from sqlalchemy.types import BigInteger, DateTime
+
+from service.domain.plan import NEARBY_ACTION, Effect, StepState, allowed
+from service.store.behind import BEHIND
+from service.store.tables.incident import alerts, plans, steps
+
+WORKABLE: Final = tuple(s.value for s in (StepState.READY, StepState.RUNNING, StepState.VERIFYING, StepState.UNKNOWN))
+NOT_BEGUN: Final = (StepState.WAITING_APPROVAL, StepState.WAITING_STEP, StepState.READY)
+GRACE: Final = timedelta(seconds=5)
+"""How long the event that made a step ready has to bring it to a worker before the sweeper does."""
+_STRIDE: Final = 1 + func.floor(func.random() * 2**31).cast(BigInteger)
+"""How much further each claim's fence is: at random, because a database that crashed may have forgotten a claim, and the
+next one must not get the same number (the claim's transaction does not wait for the disk)."""
+FURTHEST: Final = timedelta(minutes=30)
+"""No step is ever put off for longer: a due time further ahead was written while a clock was wrong, and is over."""
+_LONGEST_LEASE: Final = timedelta(minutes=1)
+"""The same for leases."""
+_NOW: Final = bindparam("now", type_=DateTime(timezone=True))
+
+
+def is_over(moment: ColumnElement[Any], furthest: timedelta) -> ColumnElement[bool]:
+    """Past, or so far ahead that only a clock that was set back can be the reason."""
+    return or_(moment <= _NOW, moment > _NOW + furthest)
+
+
+def _opposed() -> ColumnElement[bool]:
+    """Somebody works on a step that loosens where this one tightens, or the other way round."""
+    other = steps.alias("other")
+    tightens = Effect.TIGHTENS.value
+    here = and_(*(other.c.target[name].astext == steps.c.target[name].astext for name in ("connection", "value")))
+    leased = and_(other.c.lease_until > _NOW, other.c.lease_until <= _NOW + _LONGEST_LEASE)
+    against = (other.c.effect == tightens) != (steps.c.effect == tightens)
+    return select(other.c.id).where(other.c.state.in_(WORKABLE), leased, here, against).exists()
+
+
+ADD: Final = insert(plans).inline().execution_options(**BEHIND)
+ADD_STEPS: Final = insert(steps).inline().execution_options(**BEHIND)
+FREE: Final = or_(steps.c.lease_until.is_(None), is_over(steps.c.lease_until, _LONGEST_LEASE))
+CLAIM: Final = (
+    update(steps)
+    .where(steps.c.id == bindparam("step"), steps.c.state.in_(WORKABLE), FREE, ~_opposed())
+    .where(or_(steps.c.due_at.is_(None), is_over(steps.c.due_at, FURTHEST)))
+    .values(
+        lease_owner=bindparam("lease_owner"),
+        lease_until=bindparam("lease_until"),
+        fence=steps.c.fence + _STRIDE,
+        attempt=steps.c.attempt + case((steps.c.lease_owner.is_(None), 0), else_=1),
+    )
+    .returning(steps)
+)
+_NAMED: Final = (
+    select(alerts.c.id)
+    .where(
+        alerts.c.incident_id == steps.c.incident_id,
+        func.concat("account:", steps.c.target["connection"].astext, "/", steps.c.target["value"].astext)
+        == any_(alerts.c.entities),
+    )
+    .exists()
+)
+STEP: Final = select(steps).where(steps.c.id == bindparam("step"))
+STEPS_OF: Final = (
+    select(steps).where(steps.c.incident_id == bindparam("incident")).order_by(steps.c.plan_id, steps.c.position)
+)
+IS_PLANNED: Final = select(plans.c.id).where(plans.c.incident_id == bindparam("incident")).limit(1)
+TOUCHED: Final = (
+    select(
+        steps.c.target["kind"].astext.label("kind"),
+        steps.c.target["value"].astext.label("value"),
+        case((steps.c.action == NEARBY_ACTION, ~_NAMED), else_=False).label("nearby"),
+    )
+    .distinct()
+    .where(
+        steps.c.target["connection"].astext == bindparam("connection"),
+        steps.c.effect == Effect.TIGHTENS.value,
+        steps.c.approval_id.is_(None),
+        steps.c.state != StepState.REFUSED.value,
+        steps.c.created_at >= bindparam("since"),
+    )
+)
+
+
+def before(new: StepState) -> list[str]:
+    """Return the states from which a step may come to be `new`, or stay so."""
+    return [state.value for state in StepState if state is new or allowed(state, new)]
+
+
+INTEND: Final = (
+    update(steps)
+    .where(steps.c.id == bindparam("step"), steps.c.fence == bindparam("its_fence"))
+    .where(steps.c.state.in_(before(StepState.RUNNING)))
+    .values(
+        state=StepState.RUNNING.value,
+        intent_at=_NOW,
+        attempt=steps.c.attempt + 1,
+        deadline_at=func.coalesce(steps.c.deadline_at, bindparam("latest")),
+        due_at=None,
+    )
+)

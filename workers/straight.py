@@ -1,0 +1,101 @@
+"""From an alert to the claim of its hold in one transaction, by the child that took the alert (ADR 0052).
+
+Rules: triage, plan and claim are the functions that every child calls for the jobs of their events, in the same order, and
+each writes its transition, its audit entry and its events; they only share the transaction, because a hold waits for each
+begin and commit. None of it has an effect outside the database. The intent comes after the commit, and waits for the disk
+as ever. When any of it fails, all of it is rolled back and the alert goes the long way, job by job: what one of them cannot
+do keeps the others from nothing.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Final
+
+from service.domain.ids import AlertId, IncidentId, StepId
+from service.flow import contain, respond, triage
+from service.flow.contain import Hands, Taken
+from service.flow.respond import Desk
+from service.store.database import SqlDatabase
+from service.store.unit_of_work import SqlUnitOfWork
+from workers.containment import go_on
+from workers.jobs import Root, begin, bound, note
+from workers.publish import Message, Waiting
+from workers.retry import log_failure
+
+PLANNING: Final = {"respond.plan": respond.plan, "respond.extend": respond.extend}
+HOLDING: Final = "contain.step"
+
+
+class Lent:
+    """Stands for the database where several jobs share one transaction."""
+
+    def __init__(self, uow: SqlUnitOfWork) -> None:
+        self._uow = uow
+
+    @contextmanager
+    def begin(self, *, on_disk: bool = True) -> Iterator[SqlUnitOfWork]:  # noqa: ARG002  who lends it says so
+        """Lend the transaction; whoever opened it commits."""
+        yield self._uow
+
+
+@dataclass(frozen=True, slots=True)
+class Straight:
+    """What the alarm child does with an alert."""
+
+    db: SqlDatabase
+    desk: Desk
+    hands: Hands
+
+    def go(self, root: Root, message: Message) -> None:
+        """Do an alert and what leads to its hold, and note what worked; whatever goes wrong, the sweeper finds it."""
+        try:
+            with bound(message):
+                done, taken = self.claim(message)
+        except Exception as error:  # noqa: BLE001  job by job it may get further
+            log_failure(message.job, error, None)
+            begin(root, message)
+            return
+        if taken is not None:
+            with bound(done[-1]):
+                try:
+                    self.hold(taken)
+                except Exception as error:  # noqa: BLE001  judged by whoever gets the published copy
+                    log_failure(done[-1].job, error, None)
+                    done.pop()
+        root.hurry.take(())
+        note(root, done)
+
+    def claim(self, message: Message) -> tuple[list[Message], Taken | None]:
+        """Do an alert's triage and plan and claim its first step; return the jobs that are done by it, and the claim.
+
+        Raises what they raise; then nothing of it is done.
+        """
+        done = [message]
+        with self.db.begin(on_disk=False) as uow:
+            lent = Lent(uow)
+            triage.triage(lent, AlertId(message.payload["alert_id"]))
+            planning = _first(uow, message, *PLANNING)
+            if planning is None:
+                return done, None
+            PLANNING[planning.job](replace(self.desk, db=lent), IncidentId(planning.payload["incident_id"]))
+            done.append(planning)
+            holding = _first(uow, message, HOLDING)
+            if holding is None:
+                return done, None
+            done.append(holding)
+            return done, contain.take(self.hands, uow, StepId(holding.payload["step_id"]))
+
+    def hold(self, taken: Taken) -> None:
+        """Work on what was claimed, and on what it made room for."""
+        go_on(self.hands, contain.work(self.hands, taken))
+
+
+def _first(uow: SqlUnitOfWork, cause: Message, *jobs: str) -> Message | None:
+    """Return the first of these jobs that the transaction's events start."""
+    for number, event in uow.left:
+        waiting = Waiting(number, event.name, event.payload(), cause.trace_id)
+        for job in waiting.jobs:
+            if job in jobs:
+                return Message(job, waiting.payload, cause.trace_id, number)
+    return None
