@@ -174,7 +174,7 @@ class PostgresTurn:
         if self._beside is None or self._beside.is_closed():
             self._beside = await open_connection(self._url)
         try:
-            facts, requested = await self._reader.look_up(self._beside, asked)
+            facts, requested = await self._reader.look_ahead(self._beside, asked)
         except BaseException:
             self._beside.terminate()
             raise

@@ -3,7 +3,9 @@
 Rules: an account is remembered for as long as `registry_version` stays the same, which every change of accounts counts up
 in its own transaction, so what is remembered is never older than what a look would give. Unregistered accounts are looked
 up each time. Whether a connection is live is never remembered. Each key is looked up by itself (LATERAL … LIMIT 1), so that
-no statistics, which at first are those of empty tables, can make the planner read a table instead.
+no statistics, which at first are those of empty tables, can make the planner read a table instead. Of almost all events
+nothing is known yet: ahead of a batch's turn a small question asks for that first, and only another answer costs the look
+at everything (ADR 0051).
 """
 
 from collections.abc import Sequence
@@ -51,6 +53,20 @@ _REQUESTS: Final = (
     f"SELECT id, kind, subject, payload FROM learning_requests WHERE seq IS NULL ORDER BY id LIMIT {MAX_REQUESTS}"  # noqa: S608  a constant
 )
 
+_SCOUT: Final = """
+SELECT (SELECT version FROM registry_version) AS version, (SELECT seq FROM baseline_snapshot) AS saved,
+  EXISTS (SELECT FROM learning_requests WHERE seq IS NULL) AS requests,
+  EXISTS (SELECT FROM activities WHERE connection_id = ANY(string_to_array($1, E'\\x1f'))
+    AND event_id = ANY(string_to_array($2, E'\\x1f')))
+  OR EXISTS (SELECT FROM transactions WHERE connection_id = ANY(string_to_array($1, E'\\x1f'))
+    AND ref = ANY(string_to_array($3, E'\\x1f'))) AS known
+"""
+"""Says too often that something is known, for what one connection has under another one's name, and never too rarely."""
+_SEPARATOR: Final = "\x1f"
+"""One text for many keys: an array would cost this process twice what all else of the question does."""
+_SCOUTED: Final = 4
+"""Connections that one question is about: it probes each of them for every key."""
+
 
 class FactReader:
     """Reads the facts of batches; remembers accounts."""
@@ -70,6 +86,26 @@ class FactReader:
     async def requests(connection: Any) -> Sequence[LearningRequest]:
         """Read the waiting requests, through a connection that has the turn: each must be taken once."""
         return [LearningRequest(*told) for told in await connection.fetch(_REQUESTS)]
+
+    async def look_ahead(self, connection: Any, asked: Asked) -> tuple[Facts, bool]:
+        """As `look_up`, but for the last sequence number, which whoever asks ahead knows better."""
+        told = self._scouting(asked)
+        if told is not None:
+            row = await connection.fetchrow(_SCOUT, *told)
+            if row["version"] == self._version and not row["known"]:
+                return Facts({}, self._accounts, {}, saved=row["saved"]), row["requests"]
+        return await self.look_up(connection, asked)
+
+    def _scouting(self, asked: Asked) -> tuple[str, str, str] | None:
+        """Return what the small question asks for; None when it would not do."""
+        if asked.questions or asked.history or any(self._known(key) is None for key in asked.accounts):
+            return None
+        names = {key.connection for key in asked.events}
+        if len(names) > _SCOUTED:
+            return None
+        events = _joined([key.event_id for key in asked.events])
+        refs = _joined([key.ref for key in asked.transactions])
+        return None if events is None or refs is None else (_SEPARATOR.join(names), events, refs)
 
     async def look_up(self, connection: Any, asked: Asked) -> tuple[Facts, bool]:
         """Read the facts of one batch but for waiting requests; say whether there are any."""
@@ -118,6 +154,12 @@ class FactReader:
             *_columns(asked.questions),
             list(asked.history),
         )
+
+
+def _joined(keys: Sequence[str]) -> str | None:
+    """Return many keys as one text; None when they could not be told apart in it."""
+    told = _SEPARATOR.join(keys)
+    return None if keys and (told.count(_SEPARATOR) >= len(keys) or not all(keys)) else told
 
 
 def _columns(keys: Sequence[tuple[str, str]]) -> tuple[list[str], list[str]]:

@@ -6,6 +6,7 @@ whole when that one was not stored, or when others may have added to the sequenc
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from rules.engine import Engine
 from service.domain.errors import PortcullisError
@@ -37,6 +38,22 @@ class Scored:
         """
         return not self.writes.went_live
 
+    def grow(self, items: Sequence[Item], facts: Facts, now: datetime) -> None:
+        """Score more items on top of it; `facts`: of them, as the batch before it left them.
+
+        What this batch itself did to the same event or transaction is newer than either.
+        """
+        mine = self.facts
+        mine.accounts, mine.saved, self.writes.now = facts.accounts, facts.saved, now
+        for event, stored in facts.events.items():
+            mine.events.setdefault(event, stored)
+        for transaction, state in facts.transactions.items():
+            mine.transactions.setdefault(transaction, state)
+        for question, decision in facts.decisions.items():
+            mine.decisions.setdefault(question, decision)
+        self.answers = self.batch.take(items)
+        self.upto = self.engine.sequence
+
 
 def score(engine: Engine, facts: Facts, writes: Writes, items: Sequence[Item]) -> Scored:
     """Score a batch with an engine that stands at `facts.last`, or ahead of it by the rows in `writes`."""
@@ -58,19 +75,16 @@ class Following:
         """Give up what was done for it: the batch before it was not stored."""
         self.ahead = self.scored = None
 
-    def follows(self, before: Scored) -> None:
-        """Lay over what was read what the batch before leaves: its facts, and the last sequence number."""
-        if self.ahead is None or self.scored is not None:
-            return
-        found, asked, facts = self.ahead.facts, self.asked, before.facts
-        found.last = before.upto
-        found.events.update({key: facts.events[key] for key in asked.events if key in facts.events})
-        found.transactions.update(
-            {key: facts.transactions[key] for key in asked.transactions if key in facts.transactions}
-        )
-        for key in asked.questions:
-            if key in facts.decisions:  # people may have decided since: what is stored counts
-                found.decisions.setdefault(key, facts.decisions[key])
+
+def lay_over(found: Facts, asked: Asked, before: Scored) -> None:
+    """Lay over what was read what the batch before leaves: its facts, and the last sequence number."""
+    facts = before.facts
+    found.last = before.upto
+    found.events.update({key: facts.events[key] for key in asked.events if key in facts.events})
+    found.transactions.update({key: facts.transactions[key] for key in asked.transactions if key in facts.transactions})
+    for key in asked.questions:
+        if key in facts.decisions:  # people may have decided since: what is stored counts
+            found.decisions.setdefault(key, facts.decisions[key])
 
 
 def asked_of(items: Sequence[Item]) -> Asked:

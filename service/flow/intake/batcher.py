@@ -23,7 +23,8 @@ Rules:
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from copy import copy
 from datetime import timedelta
 from functools import partial
@@ -34,11 +35,11 @@ import structlog
 
 from service.domain.errors import ConfigurationError, PortcullisError, UnavailableError
 from service.domain.intake import Item, Outcome
-from service.flow.intake.ahead import Following, Scored, asked_of, score
+from service.flow.intake.ahead import Following, Scored, asked_of, lay_over, score
 from service.flow.intake.keeper import EngineKeeper
 from service.flow.intake.waiting import BUSY_RETRY_S, Halves, Queue, Settle, Waiting
 from service.ports.clock import Clock
-from service.ports.store.intake import Facts, IntakeStore, IntakeTurn, Writes
+from service.ports.store.intake import Ahead, Asked, Facts, IntakeStore, IntakeTurn, Writes
 
 MAX_BATCH: Final = 256
 TRIES: Final = 5
@@ -117,9 +118,14 @@ class Intake:
         return not (self._waiting or self._questions or self._next)
 
     def _next_batch(self) -> list[Waiting]:
-        most = min(MAX_BATCH, self._halves.half(len(self._questions) + len(self._waiting) + self._being_written))
+        most = self._room()
         batch = self._questions.take(most)
         return batch + self._waiting.take(most - len(batch))
+
+    def _room(self, begun: int = 0) -> int:
+        """Return how many items a batch may have more that has so many."""
+        here = len(self._questions) + len(self._waiting) + self._being_written + begun
+        return min(MAX_BATCH, self._halves.half(here)) - begun
 
     async def _wait(self) -> None:
         """Return when there is something to commit; follow other processes until then."""
@@ -258,31 +264,62 @@ class Intake:
 
     async def _gathered(self) -> list[Waiting]:
         """Take the next batch, once no more comes at once."""
+        await self._arrived()
+        return self._next_batch()
+
+    async def _arrived(self) -> None:
         before = -1
         while before < (before := len(self._waiting) + len(self._questions)) < MAX_BATCH:
             for _ in range(_ARRIVALS):
                 await asyncio.sleep(0)
-        return self._next_batch()
 
     async def _look_ahead(self, turn: IntakeTurn, before: Scored) -> None:
+        """Have the next batch grow by what arrives until the one before it is written."""
         if self._next is not None:
             return  # a batch that is taken apart writes more than once
+        if await self._comes():
+            await self._begin(turn, before)
+            while await self._comes() and await self._grow(turn, before):
+                pass
+
+    async def _comes(self) -> bool:
+        """Wait for items while a batch is written; afterwards whatever comes is read in its turn."""
         while self._being_written and not (self._waiting or self._questions):
             self._work.clear()
             await self._work.wait()
-        if not self._being_written:
-            return  # what comes now is read in its turn
+        return self._being_written > 0
+
+    async def _begin(self, turn: IntakeTurn, before: Scored) -> None:
         batch = await self._gathered()
         following = self._next = Following(batch, asked_of([item for item, _ in batch]))
         if following.asked.history:
             return  # whether an account is live is looked up in its own turn
-        try:
-            following.ahead = await turn.look_ahead(following.asked)
-        except Exception as error:  # noqa: BLE001  what could not be read ahead is read in its turn
-            _log.warning("intake.not_looked_ahead", items=len(batch), error=str(error))
-        else:
-            following.follows(before)
+        following.ahead = await _looked_ahead(turn, following.asked)
+        if following.ahead is not None:
+            lay_over(following.ahead.facts, following.asked, before)
             self._score_ahead(following, before)
+
+    async def _grow(self, turn: IntakeTurn, before: Scored) -> bool:
+        """Score what arrived on top of the next batch; say whether it may grow on. What cannot be so waits."""
+        following = self._next
+        if following is None or following.scored is None:
+            return False
+        await self._arrived()
+        most = self._room(len(following.batch))
+        questions = self._questions.first(most)
+        others = self._waiting.first(most - len(questions))
+        items = [item for item, _ in (*questions, *others)]
+        asked = asked_of(items)
+        if not (items and self._being_written) or asked.history:
+            return False
+        ahead = await _looked_ahead(turn, asked)
+        if ahead is None or ahead.requested or not self._keeper.has(following.scored.engine):
+            return False  # a request has its place before what came after it
+        lay_over(ahead.facts, asked, before)
+        following.batch += self._questions.take(len(questions)) + self._waiting.take(len(others))
+        with self._scoring_ahead(following):
+            following.scored.grow(items, ahead.facts, self._clock.now())
+        return following.scored is not None
 
     def _score_ahead(self, following: Following, before: Scored) -> None:
         """Score the next batch while the one before it is being written; afterwards would only keep its answers waiting."""
@@ -292,13 +329,27 @@ class Intake:
         engine = self._keeper.for_going_on(ahead.facts)
         if engine is None:
             return
-        try:
+        with self._scoring_ahead(following):
             items = [item for item, _ in following.batch]
             following.scored = score(engine, ahead.facts, Writes(self._clock.now()), items)
-        except Exception as error:  # noqa: BLE001  it is scored again in its turn, by an engine that is built anew
+
+    @contextmanager
+    def _scoring_ahead(self, following: Following) -> Iterator[None]:
+        """What breaks is scored again in its turn, by an engine that is built anew."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  it is told, and the batch is still whole
             self._keeper.forget()
             following.drop()
             _log.warning("intake.not_scored_ahead", items=len(following.batch), error=type(error).__name__)
+
+
+async def _looked_ahead(turn: IntakeTurn, asked: Asked) -> Ahead | None:
+    try:
+        return await turn.look_ahead(asked)
+    except Exception as error:  # noqa: BLE001  what could not be read ahead is read in its turn
+        _log.warning("intake.not_looked_ahead", items=len(asked.events), error=str(error))
+        return None
 
 
 def _tell(scored: Scored) -> None:

@@ -3,6 +3,7 @@
 import math
 from collections import Counter, deque
 from collections.abc import Callable
+from itertools import islice
 from typing import Final
 
 from service.domain.errors import PortcullisError, UnavailableError
@@ -70,6 +71,10 @@ class Queue:
         self._bytes += size
         self._count_of[name] += 1
         self._bytes_of[name] += size
+
+    def first(self, most: int) -> list[Waiting]:
+        """Return the oldest, at most so many; they stay."""
+        return list(islice(self._items, most))
 
     def take(self, most: int) -> list[Waiting]:
         """Take the oldest, at most so many."""

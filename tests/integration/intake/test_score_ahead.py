@@ -69,7 +69,9 @@ class Watched:
 
         def scoring_ahead(intake: Intake, following: Following, before: Scored) -> None:
             score_ahead(intake, following, before)
-            self.scored += following.scored is not None
+            if following.scored is not None:
+                self.scored += 1
+                self._looked.set()  # it grows until the write ends
 
         monkeypatch.setattr(Intake, "_look_ahead", looking)
         monkeypatch.setattr(PostgresTurn, "write", writing)
