@@ -4,10 +4,11 @@ A lease that ends further ahead than any lease lasts, and a due time further ahe
 clock was wrong: they are over.
 """
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, any_, bindparam, case, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, any_, bindparam, case, func, insert, literal_column, or_, select, update
 from sqlalchemy.types import BigInteger, DateTime
 
 from service.domain.plan import NEARBY_ACTION, Effect, StepState, allowed
@@ -28,6 +29,11 @@ _LONGEST_LEASE: Final = timedelta(minutes=1)
 _NOW: Final = bindparam("now", type_=DateTime(timezone=True))
 
 
+def among(state: ColumnElement[str], states: Iterable[str]) -> ColumnElement[bool]:
+    """Whether a state is one of ours, written out in the statement, so that a plan for any values knows the index."""
+    return state.in_([literal_column(f"'{one}'") for one in states])
+
+
 def is_over(moment: ColumnElement[Any], furthest: timedelta) -> ColumnElement[bool]:
     """Past, or so far ahead that only a clock that was set back can be the reason."""
     return or_(moment <= _NOW, moment > _NOW + furthest)
@@ -40,7 +46,7 @@ def _opposed() -> ColumnElement[bool]:
     here = and_(*(other.c.target[name].astext == steps.c.target[name].astext for name in ("connection", "value")))
     leased = and_(other.c.lease_until > _NOW, other.c.lease_until <= _NOW + _LONGEST_LEASE)
     against = (other.c.effect == tightens) != (steps.c.effect == tightens)
-    return select(other.c.id).where(other.c.state.in_(WORKABLE), leased, here, against).exists()
+    return select(other.c.id).where(among(other.c.state, WORKABLE), leased, here, against).exists()
 
 
 ADD: Final = insert(plans).inline().execution_options(**BEHIND)
@@ -48,7 +54,7 @@ ADD_STEPS: Final = insert(steps).inline().execution_options(**BEHIND)
 FREE: Final = or_(steps.c.lease_until.is_(None), is_over(steps.c.lease_until, _LONGEST_LEASE))
 CLAIM: Final = (
     update(steps)
-    .where(steps.c.id == bindparam("step"), steps.c.state.in_(WORKABLE), FREE, ~_opposed())
+    .where(steps.c.id == bindparam("step"), among(steps.c.state, WORKABLE), FREE, ~_opposed())
     .where(or_(steps.c.due_at.is_(None), is_over(steps.c.due_at, FURTHEST)))
     .values(
         lease_owner=bindparam("lease_owner"),
@@ -97,7 +103,7 @@ def before(new: StepState) -> list[str]:
 INTEND: Final = (
     update(steps)
     .where(steps.c.id == bindparam("step"), steps.c.fence == bindparam("its_fence"))
-    .where(steps.c.state.in_(before(StepState.RUNNING)))
+    .where(among(steps.c.state, before(StepState.RUNNING)))
     .values(
         state=StepState.RUNNING.value,
         intent_at=_NOW,

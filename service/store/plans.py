@@ -46,6 +46,7 @@ from service.store.plan_statements import (
     before,
     is_over,
 )
+from service.store.quick import mappings, rows
 from service.store.tables.incident import gate_holds, incidents, plans, steps
 
 
@@ -84,7 +85,7 @@ class PlanRepository:
 
     def is_planned(self, incident_id: IncidentId) -> bool:
         """See the port."""
-        return self._connection.execute(IS_PLANNED, {"incident": incident_id}).first() is not None
+        return bool(rows(self._connection, IS_PLANNED, {"incident": incident_id}))
 
     def document(self, plan_id: PlanId) -> str:
         """See the port."""
@@ -95,15 +96,14 @@ class PlanRepository:
 
     def step(self, step_id: StepId) -> Step:
         """See the port."""
-        row = self._connection.execute(STEP, {"step": step_id}).mappings().one_or_none()
-        if row is None:
+        found = mappings(self._connection, STEP, {"step": step_id})
+        if not found:
             raise NotFoundError(f"there is no step {step_id}")
-        return step_of(row)
+        return step_of(found[0])
 
     def steps_of(self, incident_id: IncidentId) -> tuple[Step, ...]:
         """See the port."""
-        rows = self._connection.execute(STEPS_OF, {"incident": incident_id})
-        return tuple(step_of(row) for row in rows.mappings())
+        return tuple(step_of(row) for row in mappings(self._connection, STEPS_OF, {"incident": incident_id}))
 
     def steps_of_approval(self, approval_id: ApprovalId) -> tuple[Step, ...]:
         """See the port."""
@@ -152,8 +152,8 @@ class PlanRepository:
     def claim(self, step_id: StepId, *, owner: str, lease: timedelta) -> Claim | None:
         """See the port."""
         values = {"step": step_id, "now": self._now, "lease_owner": owner, "lease_until": self._now + lease}
-        found = self._connection.execute(CLAIM, values).mappings().one_or_none()
-        return None if found is None else Claim(step_of(found), found["intent_at"])
+        found = mappings(self._connection, CLAIM, values)
+        return Claim(step_of(found[0]), found[0]["intent_at"]) if found else None
 
     def put_off(self, step_id: StepId, fence: int, until: datetime) -> None:
         """See the port."""
@@ -191,7 +191,7 @@ class PlanRepository:
         """See the port."""
         unheard = case((steps.c.state == StepState.READY.value, steps.c.ready_at + GRACE))
         when = func.coalesce(steps.c.due_at, steps.c.lease_until, unheard)
-        rows = self._connection.execute(
+        found = self._connection.execute(
             select(steps.c.id, steps.c.lane, steps.c.trace_id, when.label("due"))
             .where(steps.c.state.in_(WORKABLE), steps.c.lane.in_([lane.value for lane in lanes]))
             .where(FREE, is_over(when, FURTHEST))
@@ -199,12 +199,12 @@ class PlanRepository:
             .limit(limit),
             {"now": self._now},
         )
-        return tuple(DueStep(StepId(row.id), Lane(row.lane), row.due, row.trace_id) for row in rows)
+        return tuple(DueStep(StepId(row.id), Lane(row.lane), row.due, row.trace_id) for row in found)
 
     def touched_targets(self, connection: ConnectionId, since: datetime) -> frozenset[Touched]:
         """See the port."""
-        rows = self._connection.execute(TOUCHED, {"connection": connection, "since": since})
-        return frozenset(Touched(row.kind, row.value, row.nearby) for row in rows)
+        found = rows(self._connection, TOUCHED, {"connection": connection, "since": since})
+        return frozenset(Touched(row.kind, row.value, row.nearby) for row in found)
 
     def confirmed(self, step_id: str) -> bool:
         """See the port."""

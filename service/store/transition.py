@@ -15,6 +15,7 @@ from sqlalchemy import Connection, TextClause, text
 from service.domain.events import Event
 from service.domain.timeline import Entry
 from service.store.behind import BEHIND
+from service.store.quick import rows
 from service.store.recording import recorded
 
 _ENTRY: Final = "WITH entry AS (INSERT INTO audit_entries (body, at) VALUES (:body, :at) RETURNING id)"
@@ -72,5 +73,8 @@ def write(
             "trace_id": trace_id,
             "created_at": now,
         }
-    written = connection.execute(_STATEMENTS[bool(kept.personal), bool(events)], values)
-    return sorted(written.scalars()) if events else []
+    statement = _STATEMENTS[bool(kept.personal), bool(events)]
+    if events:
+        return sorted(row.id for row in rows(connection, statement, values))
+    connection.execute(statement, values)
+    return []
