@@ -40,6 +40,12 @@ def send(cursor: psycopg.Cursor[Any], statement: str, values: Mapping[str, objec
         cursor.execute(statement, values, prepare=True)
 
 
+def send_behind(cursor: psycopg.Cursor[Any], statement: str, values: Mapping[str, object]) -> None:
+    """Execute a statement of the driver's own without waiting for it."""
+    _open(cursor.connection)
+    cursor.execute(statement, values, prepare=True)
+
+
 def waits(connection: Connection) -> bool:
     """Say whether anything that was sent is not answered yet."""
     return driven(connection) in _SENT
@@ -63,16 +69,19 @@ def _execute_many(cursor: Any, statement: str, parameters: Any, context: Any) ->
 
 def _send(cursor: Any, send: Callable[..., object], what: tuple[str, Any], options: Any) -> bool:
     """Send it behind, or with all that was; False leaves an ordinary one to SQLAlchemy."""
-    sent = _SENT.get(cursor.connection)
     if _MARK in options:
-        if sent is None:
-            sent = _SENT[cursor.connection] = ExitStack()
-            sent.enter_context(cursor.connection.pipeline())
+        _open(cursor.connection)
         send(*what)
         return True
+    sent = _SENT.pop(cursor.connection, None)
     if sent is None:
         return False
-    del _SENT[cursor.connection]
     with sent:  # its end waits for all answers
         send(*what)
     return True
+
+
+def _open(connection: psycopg.Connection[Any]) -> None:
+    if connection not in _SENT:
+        sent = _SENT[connection] = ExitStack()
+        sent.enter_context(connection.pipeline())

@@ -28,8 +28,7 @@ from service.domain.freeze_letter import Payment
 from service.domain.ids import ActivityId, AlertId, ConnectionId, IncidentId
 from service.domain.incident import Alert, CaseVerdict, Incident, IncidentKind, IncidentState, Severity
 from service.ports.store.incidents import Left
-from service.store.behind import BEHIND
-from service.store.quick import mappings, rows
+from service.store.quick import mappings, rows, send
 from service.store.tables.activity import activities, decisions, learning_requests, transactions
 from service.store.tables.incident import alerts, incidents
 from service.store.tables.keys import accounts, safe_destinations
@@ -87,7 +86,7 @@ class IncidentRepository:
 
     def join_alert(self, alert_id: AlertId, incident_id: IncidentId) -> None:
         """Attach an alert to an incident."""
-        self._connection.execute(_JOIN_ALERT, {"alert": alert_id, "incident": incident_id})
+        send(self._connection, _JOIN_ALERT, {"alert": alert_id, "incident": incident_id})
 
     def set_verdict(self, alert_id: AlertId, verdict: CaseVerdict, by: str) -> None:
         """Store what a person decided about an alert."""
@@ -126,7 +125,7 @@ class IncidentRepository:
             "entities": list(incident.entities),
             "verdict": None if incident.verdict is None else incident.verdict.value,
         }
-        self._connection.execute(_ADD, values)
+        send(self._connection, _ADD, values)
 
     def widen(
         self,
@@ -175,10 +174,8 @@ class IncidentRepository:
 
     def ask_learning(self, kind: str, subject: str, payload: bytes) -> None:
         """Leave a request for the learning sequence; intake moves it over in order."""
-        self._connection.execute(
-            _ASK_LEARNING,
-            {"kind": kind, "subject": subject, "payload": payload, "created_at": self._now},
-        )
+        asked = {"kind": kind, "subject": subject, "payload": payload, "created_at": self._now}
+        send(self._connection, _ASK_LEARNING, asked)
 
     def reach(self, entities: Sequence[str]) -> Sequence[str]:
         """Follow the accounts' wallets to their other accounts."""
@@ -299,16 +296,11 @@ class IncidentRepository:
 
 _ALERT: Final = select(alerts).where(alerts.c.id == bindparam("alert"))
 _ALERTS_OF: Final = select(alerts).where(alerts.c.incident_id == bindparam("incident")).order_by(alerts.c.id)
-_JOIN_ALERT: Final = (
-    update(alerts)
-    .where(alerts.c.id == bindparam("alert"))
-    .values(incident_id=bindparam("incident"))
-    .execution_options(**BEHIND)
-)
+_JOIN_ALERT: Final = update(alerts).where(alerts.c.id == bindparam("alert")).values(incident_id=bindparam("incident"))
 _INCIDENT: Final = select(incidents).where(incidents.c.id == bindparam("incident"))
 _INCIDENT_LOCKED: Final = _INCIDENT.with_for_update()
-_ADD: Final = insert(incidents).inline().execution_options(**BEHIND)
-_ASK_LEARNING: Final = insert(learning_requests).inline().execution_options(**BEHIND)
+_ADD: Final = insert(incidents).inline()
+_ASK_LEARNING: Final = insert(learning_requests).inline()
 _OPEN_SHARING: Final = (
     select(incidents)
     .where(

@@ -14,9 +14,8 @@ from service.domain.attention import MessageState
 from service.domain.ids import ConnectionId
 from service.domain.pace import LONGEST_SLOW, Limit, Pace, Turn, slowed, turn
 from service.domain.plan import Lane
-from service.store.behind import BEHIND
 from service.store.plan_statements import WORKABLE, among
-from service.store.quick import rows
+from service.store.quick import rows, send
 from service.store.tables.attention import messages
 from service.store.tables.incident import call_pace, steps
 
@@ -55,7 +54,7 @@ class PaceRepository:
 
     def _write(self, connection: ConnectionId, pace: Pace) -> None:
         values = {"connection": connection, "used": pace.used_until, "slow": pace.slow_until}
-        self._connection.execute(_WRITE, values)
+        send(self._connection, _WRITE, values)
 
 
 _NOW: Final = bindparam("now", type_=DateTime(timezone=True))
@@ -84,6 +83,5 @@ _WRITE: Final = (
     update(call_pace)
     .where(call_pace.c.connection_id == bindparam("connection"))
     .values(used_until=bindparam("used"), slow_until=bindparam("slow"))
-    .execution_options(**BEHIND)
 )
 """Made once, as the others: every hold waits for them."""

@@ -8,7 +8,20 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, any_, bindparam, case, func, insert, literal_column, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    and_,
+    any_,
+    bindparam,
+    case,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.types import BigInteger, DateTime
 
 from service.domain.plan import NEARBY_ACTION, Effect, StepState, allowed
@@ -49,7 +62,7 @@ def _opposed() -> ColumnElement[bool]:
     return select(other.c.id).where(among(other.c.state, WORKABLE), leased, here, against).exists()
 
 
-ADD: Final = insert(plans).inline().execution_options(**BEHIND)
+ADD: Final = insert(plans).inline()
 ADD_STEPS: Final = insert(steps).inline().execution_options(**BEHIND)
 FREE: Final = or_(steps.c.lease_until.is_(None), is_over(steps.c.lease_until, _LONGEST_LEASE))
 CLAIM: Final = (
@@ -111,4 +124,22 @@ INTEND: Final = (
         deadline_at=func.coalesce(steps.c.deadline_at, bindparam("latest")),
         due_at=None,
     )
+    .returning(steps.c.id)
 )
+WRITE: Final = text("""
+    UPDATE steps SET
+        state = :state,
+        due_at = CAST(:due_at AS timestamptz),
+        lease_owner = CASE WHEN CAST(:keep_lease AS boolean) THEN lease_owner END,
+        lease_until = CASE WHEN CAST(:keep_lease AS boolean) THEN lease_until END,
+        receipt = coalesce(CAST(:receipt AS jsonb), receipt),
+        reason = coalesce(CAST(:reason AS text), reason),
+        verdict = coalesce(CAST(:verdict AS text), verdict),
+        deadline_at = coalesce(CAST(:deadline_at AS timestamptz), deadline_at),
+        confirm_by = coalesce(CAST(:confirm_by AS timestamptz), confirm_by),
+        intent_at = CASE WHEN NOT CAST(:did_nothing AS boolean) THEN intent_at END,
+        attempt = attempt - CAST(:free AS integer),
+        finished_at = coalesce(CAST(:finished_at AS timestamptz), finished_at)
+    WHERE id = :step AND fence = :its_fence AND state = ANY(CAST(:before AS text[])) RETURNING id
+""")
+"""One statement for every change of a step that is worked on: what is NULL leaves its column as it is."""

@@ -5,6 +5,7 @@ a worker that was taken over changes no row. Transitions are judged by `domain.p
 transaction, under the row lock that the UPDATE or `FOR UPDATE` holds.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -43,10 +44,11 @@ from service.store.plan_statements import (
     STEPS_OF,
     TOUCHED,
     WORKABLE,
+    WRITE,
     before,
     is_over,
 )
-from service.store.quick import mappings, rows
+from service.store.quick import mappings, rows, send
 from service.store.tables.incident import gate_holds, incidents, plans, steps
 
 
@@ -59,7 +61,8 @@ class PlanRepository:
 
     def add(self, plan: Plan, document: str) -> None:
         """See the port."""
-        self._connection.execute(
+        send(
+            self._connection,
             ADD,
             {
                 "id": plan.id,
@@ -166,26 +169,31 @@ class PlanRepository:
     def intend(self, step_id: StepId, fence: int, deadline_at: datetime) -> None:
         """See the port."""
         values = {"step": step_id, "its_fence": fence, "now": self._now, "latest": deadline_at}
-        if self._connection.execute(INTEND, values).rowcount != 1:
+        if not rows(self._connection, INTEND, values):
             self._explain(step_id, fence, StepState.RUNNING)
 
     def write(self, step_id: StepId, fence: int, change: Change, *, keep_lease: bool = False) -> None:
         """See the port."""
-        values: dict[str, object] = {"due_at": change.due_at}
-        if not keep_lease:
-            values |= {"lease_owner": None, "lease_until": None}
-        if change.receipt is not None:
-            values["receipt"] = {"reference": change.receipt.reference, "facts": dict(change.receipt.facts)}
-        for name in ("reason", "verdict", "deadline_at", "confirm_by"):
-            if (value := getattr(change, name)) is not None:
-                values[name] = value
-        if change.did_nothing:
-            values["intent_at"] = None
-        if change.free:
-            values["attempt"] = steps.c.attempt - 1
-        if change.state in FINISHED:
-            values["finished_at"] = self._now
-        self._moved(step_id, fence, change.state, values)
+        receipt, verdict = change.receipt, change.verdict
+        told = None if receipt is None else {"reference": receipt.reference, "facts": dict(receipt.facts)}
+        values = {
+            "step": step_id,
+            "its_fence": fence,
+            "before": before(change.state),
+            "state": change.state.value,
+            "due_at": change.due_at,
+            "keep_lease": keep_lease,
+            "receipt": None if told is None else json.dumps(told),
+            "reason": change.reason,
+            "verdict": None if verdict is None else verdict.value,
+            "deadline_at": change.deadline_at,
+            "confirm_by": change.confirm_by,
+            "did_nothing": change.did_nothing,
+            "free": int(change.free),
+            "finished_at": self._now if change.state in FINISHED else None,
+        }
+        if not rows(self._connection, WRITE, values):
+            self._explain(step_id, fence, change.state)
 
     def due(self, *, limit: int, lanes: Iterable[Lane]) -> tuple[DueStep, ...]:
         """See the port."""
@@ -282,12 +290,6 @@ class PlanRepository:
         self._connection.execute(
             text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": f"approval:{approval_id}"}
         )
-
-    def _moved(self, step_id: StepId, fence: int, new: StepState, values: Mapping[str, object]) -> None:
-        """Move a step, or leave it where it is, in one statement; what it refused is looked up afterwards."""
-        query = update(steps).where(steps.c.id == step_id, steps.c.fence == fence, steps.c.state.in_(before(new)))
-        if self._connection.execute(query.values(state=new.value, **values)).rowcount != 1:
-            self._explain(step_id, fence, new)
 
     def _explain(self, step_id: StepId, fence: int, new: StepState) -> NoReturn:
         """Say why a step was not moved."""

@@ -10,12 +10,13 @@ quarters of a short statement's processor time, which a hold pays some thirty ti
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import psycopg
 from psycopg.rows import dict_row, namedtuple_row
-from sqlalchemy import ClauseElement, Connection, Dialect
+from sqlalchemy import ClauseElement, Connection, Dialect, Insert
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from service.store import behind
 
@@ -23,10 +24,10 @@ _DIALECT: Final[Dialect] = PGDialect_psycopg()  # type: ignore[no-untyped-call] 
 
 
 @cache
-def _text(statement: ClauseElement) -> tuple[str, Mapping[str, object]]:
+def _text(statement: ClauseElement, columns: tuple[str, ...] | None = None) -> tuple[str, Mapping[str, object]]:
     """Return a statement's text, and the values that stand in it already."""
-    made = statement.compile(dialect=_DIALECT)
-    return str(made), {name: value for name, value in made.params.items() if value is not None}
+    made = cast("SQLCompiler", statement.compile(dialect=_DIALECT, column_keys=columns))
+    return str(made), {name: bound.value for name, bound in made.binds.items() if not bound.required}
 
 
 def rows(connection: Connection, statement: ClauseElement, values: Mapping[str, object]) -> Sequence[Any]:
@@ -39,6 +40,13 @@ def mappings(
 ) -> Sequence[Mapping[str, Any]]:
     """Return a statement's rows by column name. Raises what the driver raises."""
     return _run(connection, statement, values, dict_row)
+
+
+def send(connection: Connection, statement: ClauseElement, values: Mapping[str, object]) -> None:
+    """Send a statement behind (`behind.py`). Of an INSERT without values, these are the columns."""
+    sql, own = _text(statement, tuple(values) if isinstance(statement, Insert) else None)
+    driver: psycopg.Connection[Any] = behind.driven(connection)
+    behind.send_behind(driver.cursor(), sql, {**own, **values})
 
 
 def _run(connection: Connection, statement: ClauseElement, values: Mapping[str, object], shape: Any) -> Sequence[Any]:
