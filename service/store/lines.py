@@ -6,12 +6,12 @@ from sqlalchemy import ColumnElement, Connection, bindparam, func, select, updat
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from service.domain.ids import ConnectionId, StepId
-from service.domain.line import AGAIN, MOST_AT_ONCE, TRY, Line, unanswered
-from service.domain.plan import Lane, StepState
+from service.domain.line import AGAIN, TRY, Line, unanswered
+from service.domain.plan import Effect, Lane, StepState
 from service.store.plan_rows import Fields
 from service.store.plan_statements import WORKABLE, among
 from service.store.quick import mappings, rows
-from service.store.tables.incident import connection_lines, steps
+from service.store.tables.incident import connection_lines, incidents, steps
 
 
 class LineRepository:
@@ -21,10 +21,10 @@ class LineRepository:
         self._connection = connection
         self._now = now
 
-    def admit(self, connection: ConnectionId, step_id: StepId, known: Line | None) -> datetime | None:
+    def admit(self, connection: ConnectionId, step_id: StepId, known: Line | None, most: int) -> datetime | None:
         """See the port."""
         if known is None:
-            return self._now + AGAIN if self._busy(connection, step_id) >= MOST_AT_ONCE else None
+            return self._now + AGAIN if self._busy(connection, step_id) >= most else None
         # Further ahead than any pause: it was written while a clock was wrong.
         if self._now < known.closed_until <= self._now + TRY:
             return known.closed_until
@@ -105,6 +105,7 @@ _BUSY = select(func.count().label("busy")).where(
 
 _CROWDED_OUT = (
     select(steps.c.id)
+    .join(incidents, incidents.c.id == steps.c.incident_id)
     .where(
         steps.c.state == StepState.READY.value,
         steps.c.lane == Lane.CONTAINMENT.value,
@@ -112,9 +113,11 @@ _CROWDED_OUT = (
         steps.c.due_at.is_not(None),
         steps.c.target["connection"].astext == bindparam("connection"),
     )
-    .order_by(steps.c.position, steps.c.created_at)
+    .order_by(
+        steps.c.effect != Effect.TIGHTENS.value, steps.c.position, incidents.c.severity.desc(), steps.c.created_at
+    )
     .limit(1)
-    .with_for_update(skip_locked=True)
+    .with_for_update(of=steps, skip_locked=True)
     .scalar_subquery()
 )
 _MAKE_ROOM = update(steps).where(steps.c.id == _CROWDED_OUT).values(due_at=bindparam("now")).returning(steps.c.id)
