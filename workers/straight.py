@@ -7,12 +7,13 @@ as ever. When any of it fails, all of it is rolled back and the alert goes the l
 do keeps the others from nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
 from service.domain.ids import AlertId, IncidentId, StepId
+from service.domain.line import MOST_AT_ONCE, PAST_THE_LINE
 from service.flow import contain, respond, triage
 from service.flow.contain import Hands, Taken
 from service.flow.respond import Desk
@@ -23,7 +24,10 @@ from workers.jobs import Root, begin, bound, note
 from workers.publish import Message, Waiting
 from workers.retry import log_failure
 
-PLANNING: Final = {"respond.plan": respond.plan, "respond.extend": respond.extend}
+PLANNING: Final[dict[str, Callable[[Desk, IncidentId], None]]] = {
+    "respond.plan": respond.plan,
+    "respond.extend": respond.extend,
+}
 HOLDING: Final = "contain.step"
 
 
@@ -84,7 +88,8 @@ class Straight:
             if holding is None:
                 return done, None
             done.append(holding)
-            return done, contain.take(self.hands, uow, StepId(holding.payload["step_id"]))
+            first = replace(self.hands, most_at_once=MOST_AT_ONCE + PAST_THE_LINE)
+            return done, contain.take(first, uow, StepId(holding.payload["step_id"]))
 
     def hold(self, taken: Taken) -> None:
         """Work on what was claimed, and on what it made room for."""

@@ -19,6 +19,9 @@ TRY: Final = timedelta(seconds=20)
 MOST_AT_ONCE: Final = 2
 """Steps of one connection that are worked on at the same time: a containment worker has one child more, which is left
 for other connections when a platform hangs for the first time."""
+PAST_THE_LINE: Final = 1
+"""How many more may be at once when the last is the first step of a new alert, worked on by the child that takes alerts and
+nothing else: so a hold never stands behind the other steps of an earlier incident."""
 AGAIN: Final = timedelta(seconds=0.5)
 """When a step that found the line full looks again."""
 

@@ -37,6 +37,7 @@ from service.domain.errors import (
 )
 from service.domain.events import ConnectionLost, StepFailed, StepUnknown, StepVerified
 from service.domain.ids import AccountId, ConnectionId, StepId
+from service.domain.line import MOST_AT_ONCE
 from service.domain.plan import Effect, Lane, Receipt, Step, StepState, Verdict
 from service.domain.quorum import PreAuthorised
 from service.domain.timeline import Entry
@@ -87,6 +88,7 @@ class Hands:
     vault: VaultKeys | None = None
     multisig: MultisigControl | None = None
     outside: Outside | None = None
+    most_at_once: int = MOST_AT_ONCE  # steps of one connection, with the one that is taken here
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ def take(hands: Hands, uow: UnitOfWork, step_id: StepId) -> Taken | None:
         return None
     asks = hands.platform is not None and not action.needs <= hands.ours(connection)
     line = uow.lines.line(connection) if asks else None
-    if asks and (wait := uow.lines.admit(connection, step_id, line)) is not None:
+    if asks and (wait := uow.lines.admit(connection, step_id, line, hands.most_at_once)) is not None:
         uow.plans.put_off(step_id, claim.step.fence, wait)
         return None
     hands.foresee(uow, connection, action.effect is Effect.TIGHTENS if asks else None)
@@ -127,12 +129,12 @@ def take(hands: Hands, uow: UnitOfWork, step_id: StepId) -> Taken | None:
 
 def work(hands: Hands, taken: Taken) -> StepId | None:
     """Work on a step whose claim is committed; see `step`."""
-    on, fence = taken.claim.step, taken.claim.step.fence
+    on = taken.claim.step
     try:
-        with hands.keep(on.id, fence):
+        with hands.keep(on.id, on.fence):
             _Attempt(hands, taken.claim, taken.account_id).run()
     except StaleFenceError:
-        log.warning("step.taken_over", step_id=on.id, fence=fence)
+        log.warning("step.taken_over", step_id=on.id, fence=on.fence)
     finally:
         healthy = hands.platform is not None and _note_line(hands, on, troubled=taken.troubled)
     if not healthy:
@@ -274,8 +276,8 @@ class _Attempt:
             return True
         try:
             with self._hands.db.begin() as uow:
-                actions, pem = self._hands.actions, self._hands.votes_key_pem()
-                require_authority(uow, self._step, self._account_id, actions, pem)
+                pem = self._hands.votes_key_pem()
+                require_authority(uow, self._step, self._account_id, self._hands.actions, pem)
         except ApprovalError as error:
             self._refuse("step.not_authorised", f"not authorised: {error}", {"approval": approval or ""})
             return False
@@ -318,9 +320,8 @@ class _Attempt:
                 uow.plans.write(planned.id, planned.fence, Change(StepState.VERIFYING), keep_lease=True)
             change = Change(StepState.DONE, receipt=receipt, verdict=Verdict.HOLDS, confirm_by=confirm_by)
             uow.plans.write(planned.id, planned.fence, change)
-            told = self._entry(
-                uow, "step.verified", f"Holds: {self.sentence}", {"receipt": receipt.reference if receipt else ""}
-            )
+            reference = receipt.reference if receipt else ""
+            told = self._entry(uow, "step.verified", f"Holds: {self.sentence}", {"receipt": reference})
             uow.record(told, StepVerified(planned.id, planned.incident_id))
 
     def _give_up(self) -> None:
@@ -396,5 +397,4 @@ class _Attempt:
     def _entry(self, uow: UnitOfWork, kind: str, sentence: str, facts: Mapping[str, object] | None = None) -> Entry:
         planned, by, on = self._step, self._hands.lane.value, self._step.incident_id
         own = {"action": planned.action, "target": planned.target.value, "connection": planned.target.connection}
-        told = {**own, **(facts or {})}
-        return Entry(kind=kind, at=uow.now, subject=planned.id, sentence=sentence, by=by, incident_id=on, facts=told)
+        return Entry(kind, uow.now, planned.id, sentence, by=by, incident_id=on, facts={**own, **(facts or {})})

@@ -7,8 +7,8 @@ that is waited for, at the latest by the commit, and nothing of the transaction 
 each statement, and on an idle machine waking each other takes the two of them longer than the statement does.
 """
 
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, nullcontext, suppress
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -28,21 +28,35 @@ def allow(engine: Engine) -> None:
     event.listen(engine, "do_executemany", _execute_many)
 
 
+def driven(connection: Connection) -> Any:
+    """Return the driver's own connection."""
+    return connection.connection.driver_connection
+
+
+def send(cursor: psycopg.Cursor[Any], statement: str, values: Mapping[str, object]) -> None:
+    """Execute a statement of the driver's own, with all that was sent behind, and wait for it."""
+    sent = _SENT.pop(cursor.connection, None)
+    with sent or nullcontext():  # its end waits for all answers
+        cursor.execute(statement, values, prepare=True)
+
+
+def send_behind(cursor: psycopg.Cursor[Any], statement: str, values: Mapping[str, object]) -> None:
+    """Execute a statement of the driver's own without waiting for it."""
+    _open(cursor.connection)
+    cursor.execute(statement, values, prepare=True)
+
+
 def waits(connection: Connection) -> bool:
     """Say whether anything that was sent is not answered yet."""
-    return _driven(connection) in _SENT
+    return driven(connection) in _SENT
 
 
 def give_up(connection: Connection) -> None:
     """Forget what was not answered; for a transaction that is rolled back."""
-    sent = None if connection.invalidated else _SENT.pop(_driven(connection), None)
+    sent = None if connection.invalidated else _SENT.pop(driven(connection), None)
     if sent is not None:
         with suppress(psycopg.Error):  # why it is rolled back is known already, or nobody asks
             sent.close()
-
-
-def _driven(connection: Connection) -> Any:
-    return connection.connection.driver_connection
 
 
 def _execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
@@ -55,16 +69,19 @@ def _execute_many(cursor: Any, statement: str, parameters: Any, context: Any) ->
 
 def _send(cursor: Any, send: Callable[..., object], what: tuple[str, Any], options: Any) -> bool:
     """Send it behind, or with all that was; False leaves an ordinary one to SQLAlchemy."""
-    sent = _SENT.get(cursor.connection)
     if _MARK in options:
-        if sent is None:
-            sent = _SENT[cursor.connection] = ExitStack()
-            sent.enter_context(cursor.connection.pipeline())
+        _open(cursor.connection)
         send(*what)
         return True
+    sent = _SENT.pop(cursor.connection, None)
     if sent is None:
         return False
-    del _SENT[cursor.connection]
     with sent:  # its end waits for all answers
         send(*what)
     return True
+
+
+def _open(connection: psycopg.Connection[Any]) -> None:
+    if connection not in _SENT:
+        sent = _SENT[connection] = ExitStack()
+        sent.enter_context(connection.pipeline())

@@ -28,7 +28,7 @@ from service.domain.freeze_letter import Payment
 from service.domain.ids import ActivityId, AlertId, ConnectionId, IncidentId
 from service.domain.incident import Alert, CaseVerdict, Incident, IncidentKind, IncidentState, Severity
 from service.ports.store.incidents import Left
-from service.store.behind import BEHIND
+from service.store.quick import mappings, rows, send
 from service.store.tables.activity import activities, decisions, learning_requests, transactions
 from service.store.tables.incident import alerts, incidents
 from service.store.tables.keys import accounts, safe_destinations
@@ -55,14 +55,14 @@ def alert_of(row: Row[Any]) -> Alert:
     )
 
 
-def incident_of(row: Row[Any]) -> Incident:
+def incident_of(row: Mapping[str, Any]) -> Incident:
     """Build an incident from its row."""
-    fields = dict(row._mapping)  # noqa: SLF001  SQLAlchemy's public name for a row as a mapping
-    fields["kind"] = IncidentKind(row.kind)
-    fields["severity"] = Severity(row.severity)
-    fields["state"] = IncidentState(row.state)
-    fields["entities"] = tuple(row.entities)
-    fields["verdict"] = None if row.verdict is None else CaseVerdict(row.verdict)
+    fields = dict(row)
+    fields["kind"] = IncidentKind(fields["kind"])
+    fields["severity"] = Severity(fields["severity"])
+    fields["state"] = IncidentState(fields["state"])
+    fields["entities"] = tuple(fields["entities"])
+    fields["verdict"] = None if fields["verdict"] is None else CaseVerdict(fields["verdict"])
     return Incident(**fields)
 
 
@@ -75,18 +75,18 @@ class IncidentRepository:
 
     def alert(self, alert_id: AlertId) -> Alert:
         """Read one alert."""
-        row = self._connection.execute(_ALERT, {"alert": alert_id}).first()
-        if row is None:
+        found = rows(self._connection, _ALERT, {"alert": alert_id})
+        if not found:
             raise NotFoundError(f"there is no alert {alert_id}")
-        return alert_of(row)
+        return alert_of(found[0])
 
     def alerts_of(self, incident_id: IncidentId) -> Sequence[Alert]:
         """Read the alerts of an incident, oldest first."""
-        return [alert_of(row) for row in self._connection.execute(_ALERTS_OF, {"incident": incident_id})]
+        return [alert_of(row) for row in rows(self._connection, _ALERTS_OF, {"incident": incident_id})]
 
     def join_alert(self, alert_id: AlertId, incident_id: IncidentId) -> None:
         """Attach an alert to an incident."""
-        self._connection.execute(_JOIN_ALERT, {"alert": alert_id, "incident": incident_id})
+        send(self._connection, _JOIN_ALERT, {"alert": alert_id, "incident": incident_id})
 
     def set_verdict(self, alert_id: AlertId, verdict: CaseVerdict, by: str) -> None:
         """Store what a person decided about an alert."""
@@ -98,22 +98,22 @@ class IncidentRepository:
 
     def lock_incident(self, incident_id: IncidentId) -> Incident:
         """Read and lock."""
-        return self._one(_INCIDENT.with_for_update(), incident_id)
+        return self._one(_INCIDENT_LOCKED, incident_id)
 
     def incident(self, incident_id: IncidentId) -> Incident:
         """Read."""
         return self._one(_INCIDENT, incident_id)
 
     def _one(self, query: Select[Any], incident_id: str) -> Incident:
-        row = self._connection.execute(query, {"incident": incident_id}).first()
-        if row is None:
+        found = mappings(self._connection, query, {"incident": incident_id})
+        if not found:
             raise NotFoundError(f"there is no incident {incident_id}")
-        return incident_of(row)
+        return incident_of(found[0])
 
     def open_sharing(self, entities: Sequence[str], since: datetime) -> Sequence[Incident]:
         """Find open incidents that share an entity and were active since then."""
-        rows = self._connection.execute(_OPEN_SHARING, {"entities": list(entities), "since": since})
-        return [incident_of(row) for row in rows]
+        values = {"entities": list(entities), "since": since}
+        return [incident_of(row) for row in mappings(self._connection, _OPEN_SHARING, values)]
 
     def add(self, incident: Incident) -> None:
         """Insert a new incident."""
@@ -125,7 +125,7 @@ class IncidentRepository:
             "entities": list(incident.entities),
             "verdict": None if incident.verdict is None else incident.verdict.value,
         }
-        self._connection.execute(_ADD, values)
+        send(self._connection, _ADD, values)
 
     def widen(
         self,
@@ -174,20 +174,17 @@ class IncidentRepository:
 
     def ask_learning(self, kind: str, subject: str, payload: bytes) -> None:
         """Leave a request for the learning sequence; intake moves it over in order."""
-        self._connection.execute(
-            _ASK_LEARNING,
-            {"kind": kind, "subject": subject, "payload": payload, "created_at": self._now},
-        )
+        asked = {"kind": kind, "subject": subject, "payload": payload, "created_at": self._now}
+        send(self._connection, _ASK_LEARNING, asked)
 
     def reach(self, entities: Sequence[str]) -> Sequence[str]:
         """Follow the accounts' wallets to their other accounts."""
         named = _accounts_in(entities)
         if not named:
             return []
-        keys = tuple_(accounts.c.connection_id, accounts.c.ref)
-        here = select(accounts.c.wallet_id).where(keys.in_(named), accounts.c.wallet_id.is_not(None))
-        sharing = select(accounts.c.connection_id, accounts.c.ref).where(accounts.c.wallet_id.in_(here))
-        found = set(named) | {(row.connection_id, row.ref) for row in self._connection.execute(sharing)}
+        values = {"connections": [connection for connection, _ in named], "refs": [ref for _, ref in named]}
+        sharing = rows(self._connection, _SHARING, values)
+        found = set(named) | {(row.connection_id, row.ref) for row in sharing}
         return [f"account:{c}/{r}" for c, r in sorted(found)]
 
     def signed_past_gate(self, incident_id: IncidentId) -> Sequence[str]:
@@ -211,8 +208,8 @@ class IncidentRepository:
         """See the port."""
         asked = list(dict.fromkeys(_accounts_in(entities)))
         named = {"connections": [connection for connection, _ in asked], "refs": [ref for _, ref in asked]}
-        rows = self._connection.execute(_BALANCES, named)
-        return {f"account:{row.connection}/{row.ref}": Decimal(row.balance_usd) for row in rows}
+        found = rows(self._connection, _BALANCES, named)
+        return {f"account:{row.connection}/{row.ref}": Decimal(row.balance_usd) for row in found}
 
     def reopen(self, incident_id: IncidentId) -> None:
         """See the port."""
@@ -299,15 +296,11 @@ class IncidentRepository:
 
 _ALERT: Final = select(alerts).where(alerts.c.id == bindparam("alert"))
 _ALERTS_OF: Final = select(alerts).where(alerts.c.incident_id == bindparam("incident")).order_by(alerts.c.id)
-_JOIN_ALERT: Final = (
-    update(alerts)
-    .where(alerts.c.id == bindparam("alert"))
-    .values(incident_id=bindparam("incident"))
-    .execution_options(**BEHIND)
-)
+_JOIN_ALERT: Final = update(alerts).where(alerts.c.id == bindparam("alert")).values(incident_id=bindparam("incident"))
 _INCIDENT: Final = select(incidents).where(incidents.c.id == bindparam("incident"))
-_ADD: Final = insert(incidents).inline().execution_options(**BEHIND)
-_ASK_LEARNING: Final = insert(learning_requests).inline().execution_options(**BEHIND)
+_INCIDENT_LOCKED: Final = _INCIDENT.with_for_update()
+_ADD: Final = insert(incidents).inline()
+_ASK_LEARNING: Final = insert(learning_requests).inline()
 _OPEN_SHARING: Final = (
     select(incidents)
     .where(
@@ -324,6 +317,18 @@ _OPEN_SHARING: Final = (
     .with_for_update()
 )
 """Made once, as every statement that a hold waits for: making one takes longer than running it."""
+_NAMED: Final = (
+    func.unnest(*(bindparam(name, type_=ARRAY(Text)) for name in ("connections", "refs")))
+    .table_valued("connection", "ref")
+    .render_derived()
+)
+_SHARING: Final = select(accounts.c.connection_id, accounts.c.ref).where(
+    accounts.c.wallet_id.in_(
+        select(accounts.c.wallet_id)
+        .join(_NAMED, and_(accounts.c.connection_id == _NAMED.c.connection, accounts.c.ref == _NAMED.c.ref))
+        .where(accounts.c.wallet_id.is_not(None))
+    )
+)
 _SIGNED: Final = ("signed", "broadcast", "confirmed")
 _SIGNED_KINDS: Final = tuple(f"withdrawal.{state}" for state in _SIGNED)
 _RECENT: Final = 5_000

@@ -2,15 +2,16 @@
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from service.domain.ids import ConnectionId, StepId
-from service.domain.line import AGAIN, MOST_AT_ONCE, TRY, Line, unanswered
-from service.domain.plan import Lane, StepState
-from service.store.tables.incident import connection_lines, steps
-
-_WORKED_ON = tuple(s.value for s in (StepState.READY, StepState.RUNNING, StepState.VERIFYING, StepState.UNKNOWN))
+from service.domain.line import AGAIN, TRY, Line, unanswered
+from service.domain.plan import Effect, Lane, StepState
+from service.store.plan_rows import Fields
+from service.store.plan_statements import WORKABLE, among
+from service.store.quick import mappings, rows
+from service.store.tables.incident import connection_lines, incidents, steps
 
 
 class LineRepository:
@@ -20,10 +21,10 @@ class LineRepository:
         self._connection = connection
         self._now = now
 
-    def admit(self, connection: ConnectionId, step_id: StepId, known: Line | None) -> datetime | None:
+    def admit(self, connection: ConnectionId, step_id: StepId, known: Line | None, most: int) -> datetime | None:
         """See the port."""
         if known is None:
-            return self._now + AGAIN if self._busy(connection, step_id) >= MOST_AT_ONCE else None
+            return self._now + AGAIN if self._busy(connection, step_id) >= most else None
         # Further ahead than any pause: it was written while a clock was wrong.
         if self._now < known.closed_until <= self._now + TRY:
             return known.closed_until
@@ -37,13 +38,13 @@ class LineRepository:
     def make_room(self, connection: ConnectionId) -> StepId | None:
         """See the port."""
         values = {"connection": connection, "now": self._now}
-        found = self._connection.execute(_MAKE_ROOM, values).scalar_one_or_none()
-        return None if found is None else StepId(found)
+        found = rows(self._connection, _MAKE_ROOM, values)
+        return StepId(found[0].id) if found else None
 
     def line(self, connection: ConnectionId) -> Line | None:
         """See the port."""
-        row = self._connection.execute(_LINE, {"connection": connection}).mappings().one_or_none()
-        return None if row is None else _line(row)
+        found = mappings(self._connection, _LINE, {"connection": connection})
+        return _line(found[0]) if found else None
 
     def fail(self, connection: ConnectionId) -> Line:
         """See the port."""
@@ -79,7 +80,7 @@ class LineRepository:
         self._connection.execute(update(connection_lines).where(_of(connection)).values(failures=0, told_at=None))
         self._connection.execute(
             update(steps)
-            .where(steps.c.state.in_(_WORKED_ON), steps.c.target["connection"].astext == connection)
+            .where(among(steps.c.state, WORKABLE), steps.c.target["connection"].astext == connection)
             .where(steps.c.lease_owner.is_(None), steps.c.due_at > self._now)
             .values(due_at=self._now)
         )
@@ -88,14 +89,14 @@ class LineRepository:
     def _busy(self, connection: ConnectionId, step_id: StepId) -> int:
         """Count the connection's other steps that a worker is at just now."""
         values = {"now": self._now, "connection": connection, "step": step_id}
-        return int(self._connection.execute(_BUSY, values).scalar_one())
+        return int(rows(self._connection, _BUSY, values)[0].busy)
 
 
 _LINE = select(connection_lines).where(
     connection_lines.c.connection_id == bindparam("connection"), connection_lines.c.failures > 0
 )
-_BUSY = select(func.count()).where(
-    steps.c.state.in_(_WORKED_ON),
+_BUSY = select(func.count().label("busy")).where(
+    among(steps.c.state, WORKABLE),
     steps.c.lane == Lane.CONTAINMENT.value,
     steps.c.lease_until > bindparam("now"),
     steps.c.target["connection"].astext == bindparam("connection"),
@@ -104,6 +105,7 @@ _BUSY = select(func.count()).where(
 
 _CROWDED_OUT = (
     select(steps.c.id)
+    .join(incidents, incidents.c.id == steps.c.incident_id)
     .where(
         steps.c.state == StepState.READY.value,
         steps.c.lane == Lane.CONTAINMENT.value,
@@ -111,9 +113,11 @@ _CROWDED_OUT = (
         steps.c.due_at.is_not(None),
         steps.c.target["connection"].astext == bindparam("connection"),
     )
-    .order_by(steps.c.position, steps.c.created_at)
+    .order_by(
+        steps.c.effect != Effect.TIGHTENS.value, steps.c.position, incidents.c.severity.desc(), steps.c.created_at
+    )
     .limit(1)
-    .with_for_update(skip_locked=True)
+    .with_for_update(of=steps, skip_locked=True)
     .scalar_subquery()
 )
 _MAKE_ROOM = update(steps).where(steps.c.id == _CROWDED_OUT).values(due_at=bindparam("now")).returning(steps.c.id)
@@ -123,5 +127,5 @@ def _of(connection: ConnectionId) -> ColumnElement[bool]:
     return connection_lines.c.connection_id == connection
 
 
-def _line(row: RowMapping) -> Line:
+def _line(row: Fields) -> Line:
     return Line(row["failures"], row["since"], row["closed_until"], told=row["told_at"] is not None)

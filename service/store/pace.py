@@ -13,12 +13,11 @@ from sqlalchemy.types import DateTime
 from service.domain.attention import MessageState
 from service.domain.ids import ConnectionId
 from service.domain.pace import LONGEST_SLOW, Limit, Pace, Turn, slowed, turn
-from service.domain.plan import Lane, StepState
-from service.store.behind import BEHIND
+from service.domain.plan import Lane
+from service.store.plan_statements import WORKABLE, among
+from service.store.quick import rows, send
 from service.store.tables.attention import messages
 from service.store.tables.incident import call_pace, steps
-
-_WORKED_ON: Final = tuple(s.value for s in (StepState.READY, StepState.RUNNING, StepState.VERIFYING, StepState.UNKNOWN))
 
 
 class PaceRepository:
@@ -37,7 +36,7 @@ class PaceRepository:
 
     def busy(self) -> int:
         """See the port."""
-        return int(self._connection.execute(_BUSY, {"now": self._now}).scalar_one())
+        return int(rows(self._connection, _BUSY, {"now": self._now})[0].busy)
 
     def slow_down(self, connection: ConnectionId, retry_after: timedelta) -> None:
         """See the port."""
@@ -50,12 +49,12 @@ class PaceRepository:
 
     def _locked(self, connection: ConnectionId) -> Pace:
         """Return the pace with its row locked, because two workers take two turns."""
-        found = self._connection.execute(_LOCKED, {"connection": connection, "now": self._now}).one()
+        found = rows(self._connection, _LOCKED, {"connection": connection, "now": self._now})[0]
         return Pace(found.used_until, found.slow_until)
 
     def _write(self, connection: ConnectionId, pace: Pace) -> None:
         values = {"connection": connection, "used": pace.used_until, "slow": pace.slow_until}
-        self._connection.execute(_WRITE, values)
+        send(self._connection, _WRITE, values)
 
 
 _NOW: Final = bindparam("now", type_=DateTime(timezone=True))
@@ -65,12 +64,14 @@ _SLOW_UNTIL: Final = select(call_pace.c.slow_until).where(
     call_pace.c.slow_until <= bindparam("furthest"),
 )
 _BUSY: Final = select(
-    select(func.count())
-    .where(steps.c.state.in_(_WORKED_ON), steps.c.lane == Lane.CONTAINMENT.value, steps.c.lease_until > _NOW)
-    .scalar_subquery()
-    + select(func.count())
-    .where(messages.c.state == MessageState.SENDING.value, messages.c.lease_until > _NOW)
-    .scalar_subquery()
+    (
+        select(func.count())
+        .where(among(steps.c.state, WORKABLE), steps.c.lane == Lane.CONTAINMENT.value, steps.c.lease_until > _NOW)
+        .scalar_subquery()
+        + select(func.count())
+        .where(messages.c.state == MessageState.SENDING.value, messages.c.lease_until > _NOW)
+        .scalar_subquery()
+    ).label("busy")
 )
 _LOCKED: Final = (
     upsert(call_pace)
@@ -82,6 +83,5 @@ _WRITE: Final = (
     update(call_pace)
     .where(call_pace.c.connection_id == bindparam("connection"))
     .values(used_until=bindparam("used"), slow_until=bindparam("slow"))
-    .execution_options(**BEHIND)
 )
 """Made once, as the others: every hold waits for them."""

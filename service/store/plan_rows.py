@@ -1,5 +1,6 @@
 """Plans and steps as rows of PostgreSQL, and back."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, cast
 
@@ -8,6 +9,9 @@ from sqlalchemy import RowMapping
 
 from service.domain.ids import ApprovalId, ConnectionId, IncidentId, PlanId, StepId
 from service.domain.plan import Effect, Lane, Plan, Receipt, Step, StepState, Target
+
+Fields = RowMapping | Mapping[str, Any]
+"""A row by its columns, from SQLAlchemy or from the driver itself."""
 
 
 def row_of(step: Step, created_at: datetime) -> dict[str, object]:
@@ -39,7 +43,7 @@ def row_of(step: Step, created_at: datetime) -> dict[str, object]:
     }
 
 
-def step_of(row: RowMapping) -> Step:
+def step_of(row: Fields) -> Step:
     """Return the step that a row of `steps` holds."""
     receipt = cast("dict[str, Any] | None", row["receipt"])
     target = row["target"]

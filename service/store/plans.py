@@ -5,6 +5,7 @@ a worker that was taken over changes no row. Transitions are judged by `domain.p
 transaction, under the row lock that the UPDATE or `FOR UPDATE` holds.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -43,9 +44,11 @@ from service.store.plan_statements import (
     STEPS_OF,
     TOUCHED,
     WORKABLE,
+    WRITE,
     before,
     is_over,
 )
+from service.store.quick import mappings, rows, send
 from service.store.tables.incident import gate_holds, incidents, plans, steps
 
 
@@ -58,7 +61,8 @@ class PlanRepository:
 
     def add(self, plan: Plan, document: str) -> None:
         """See the port."""
-        self._connection.execute(
+        send(
+            self._connection,
             ADD,
             {
                 "id": plan.id,
@@ -84,7 +88,7 @@ class PlanRepository:
 
     def is_planned(self, incident_id: IncidentId) -> bool:
         """See the port."""
-        return self._connection.execute(IS_PLANNED, {"incident": incident_id}).first() is not None
+        return bool(rows(self._connection, IS_PLANNED, {"incident": incident_id}))
 
     def document(self, plan_id: PlanId) -> str:
         """See the port."""
@@ -95,15 +99,14 @@ class PlanRepository:
 
     def step(self, step_id: StepId) -> Step:
         """See the port."""
-        row = self._connection.execute(STEP, {"step": step_id}).mappings().one_or_none()
-        if row is None:
+        found = mappings(self._connection, STEP, {"step": step_id})
+        if not found:
             raise NotFoundError(f"there is no step {step_id}")
-        return step_of(row)
+        return step_of(found[0])
 
     def steps_of(self, incident_id: IncidentId) -> tuple[Step, ...]:
         """See the port."""
-        rows = self._connection.execute(STEPS_OF, {"incident": incident_id})
-        return tuple(step_of(row) for row in rows.mappings())
+        return tuple(step_of(row) for row in mappings(self._connection, STEPS_OF, {"incident": incident_id}))
 
     def steps_of_approval(self, approval_id: ApprovalId) -> tuple[Step, ...]:
         """See the port."""
@@ -152,8 +155,8 @@ class PlanRepository:
     def claim(self, step_id: StepId, *, owner: str, lease: timedelta) -> Claim | None:
         """See the port."""
         values = {"step": step_id, "now": self._now, "lease_owner": owner, "lease_until": self._now + lease}
-        found = self._connection.execute(CLAIM, values).mappings().one_or_none()
-        return None if found is None else Claim(step_of(found), found["intent_at"])
+        found = mappings(self._connection, CLAIM, values)
+        return Claim(step_of(found[0]), found[0]["intent_at"]) if found else None
 
     def put_off(self, step_id: StepId, fence: int, until: datetime) -> None:
         """See the port."""
@@ -166,32 +169,37 @@ class PlanRepository:
     def intend(self, step_id: StepId, fence: int, deadline_at: datetime) -> None:
         """See the port."""
         values = {"step": step_id, "its_fence": fence, "now": self._now, "latest": deadline_at}
-        if self._connection.execute(INTEND, values).rowcount != 1:
+        if not rows(self._connection, INTEND, values):
             self._explain(step_id, fence, StepState.RUNNING)
 
     def write(self, step_id: StepId, fence: int, change: Change, *, keep_lease: bool = False) -> None:
         """See the port."""
-        values: dict[str, object] = {"due_at": change.due_at}
-        if not keep_lease:
-            values |= {"lease_owner": None, "lease_until": None}
-        if change.receipt is not None:
-            values["receipt"] = {"reference": change.receipt.reference, "facts": dict(change.receipt.facts)}
-        for name in ("reason", "verdict", "deadline_at", "confirm_by"):
-            if (value := getattr(change, name)) is not None:
-                values[name] = value
-        if change.did_nothing:
-            values["intent_at"] = None
-        if change.free:
-            values["attempt"] = steps.c.attempt - 1
-        if change.state in FINISHED:
-            values["finished_at"] = self._now
-        self._moved(step_id, fence, change.state, values)
+        receipt, verdict = change.receipt, change.verdict
+        told = None if receipt is None else {"reference": receipt.reference, "facts": dict(receipt.facts)}
+        values = {
+            "step": step_id,
+            "its_fence": fence,
+            "before": before(change.state),
+            "state": change.state.value,
+            "due_at": change.due_at,
+            "keep_lease": keep_lease,
+            "receipt": None if told is None else json.dumps(told),
+            "reason": change.reason,
+            "verdict": None if verdict is None else verdict.value,
+            "deadline_at": change.deadline_at,
+            "confirm_by": change.confirm_by,
+            "did_nothing": change.did_nothing,
+            "free": int(change.free),
+            "finished_at": self._now if change.state in FINISHED else None,
+        }
+        if not rows(self._connection, WRITE, values):
+            self._explain(step_id, fence, change.state)
 
     def due(self, *, limit: int, lanes: Iterable[Lane]) -> tuple[DueStep, ...]:
         """See the port."""
         unheard = case((steps.c.state == StepState.READY.value, steps.c.ready_at + GRACE))
         when = func.coalesce(steps.c.due_at, steps.c.lease_until, unheard)
-        rows = self._connection.execute(
+        found = self._connection.execute(
             select(steps.c.id, steps.c.lane, steps.c.trace_id, when.label("due"))
             .where(steps.c.state.in_(WORKABLE), steps.c.lane.in_([lane.value for lane in lanes]))
             .where(FREE, is_over(when, FURTHEST))
@@ -199,12 +207,12 @@ class PlanRepository:
             .limit(limit),
             {"now": self._now},
         )
-        return tuple(DueStep(StepId(row.id), Lane(row.lane), row.due, row.trace_id) for row in rows)
+        return tuple(DueStep(StepId(row.id), Lane(row.lane), row.due, row.trace_id) for row in found)
 
     def touched_targets(self, connection: ConnectionId, since: datetime) -> frozenset[Touched]:
         """See the port."""
-        rows = self._connection.execute(TOUCHED, {"connection": connection, "since": since})
-        return frozenset(Touched(row.kind, row.value, row.nearby) for row in rows)
+        found = rows(self._connection, TOUCHED, {"connection": connection, "since": since})
+        return frozenset(Touched(row.kind, row.value, row.nearby) for row in found)
 
     def confirmed(self, step_id: str) -> bool:
         """See the port."""
@@ -282,12 +290,6 @@ class PlanRepository:
         self._connection.execute(
             text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": f"approval:{approval_id}"}
         )
-
-    def _moved(self, step_id: StepId, fence: int, new: StepState, values: Mapping[str, object]) -> None:
-        """Move a step, or leave it where it is, in one statement; what it refused is looked up afterwards."""
-        query = update(steps).where(steps.c.id == step_id, steps.c.fence == fence, steps.c.state.in_(before(new)))
-        if self._connection.execute(query.values(state=new.value, **values)).rowcount != 1:
-            self._explain(step_id, fence, new)
 
     def _explain(self, step_id: StepId, fence: int, new: StepState) -> NoReturn:
         """Say why a step was not moved."""

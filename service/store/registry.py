@@ -16,6 +16,7 @@ from service.domain.person import Person, PersonState
 from service.domain.quorum import Role
 from service.domain.signed import Signed
 from service.ports.store.registry import ChannelRow, Connection, DestinationRow, NewAccount, Ours, SealedSecret
+from service.store.quick import rows
 from service.store.tables.keys import accounts, safe_destinations
 from service.store.tables.registry import channels, connection_secrets, connections, factors, people, policies, setup
 
@@ -90,7 +91,7 @@ class RegistryRepository:
         """Find the accounts at platforms' ids, by one query."""
         wanted = list(dict.fromkeys(at))
         named = {"connections": [one.connection for one in wanted], "refs": [one.ref for one in wanted]}
-        return [account_of(row) for row in self._connection.execute(_ACCOUNTS_AT, named)] if wanted else []
+        return [account_of(row) for row in rows(self._connection, _ACCOUNTS_AT, named)] if wanted else []
 
     def accounts_of(self, connection: ConnectionId, holder: Holder | None = None) -> Sequence[Account]:
         """List a connection's accounts."""
@@ -101,9 +102,9 @@ class RegistryRepository:
     def ours_among(self, connections: Sequence[ConnectionId], destinations: Sequence[str]) -> Ours:
         """Find those of these destinations that are registered, by one query."""
         named = {"connections": list(connections), "destinations": list(destinations)}
-        rows = self._connection.execute(_OURS_AMONG, named).all()
-        addresses = frozenset(address.lower() for row in rows for address in row.addresses)
-        return Ours(addresses, [destination_of(row) for row in rows if row.account_id is not None])
+        found = rows(self._connection, _OURS_AMONG, named)
+        addresses = frozenset(address.lower() for row in found for address in row.addresses)
+        return Ours(addresses, [destination_of(row) for row in found if row.account_id is not None])
 
     def accounts_sharing(self, wallet_id: str, account_path: str | None = None) -> Sequence[Account]:
         """List the accounts under one seed or one account key."""
@@ -170,10 +171,10 @@ class RegistryRepository:
 
     def reached(self, connection_id: ConnectionId, opened_by: str) -> tuple[Connection, Mapping[str, bytes]]:
         """Read one connection with the sealed secrets that one process kind may open."""
-        rows = self._connection.execute(_REACHED, {"connection": connection_id, "opened_by": opened_by}).all()
-        if not rows:
+        found = rows(self._connection, _REACHED, {"connection": connection_id, "opened_by": opened_by})
+        if not found:
             raise NotFoundError(f"there is no connection {connection_id}", field="connection")
-        return _connection_of(rows[0]), {row.secret: row.sealed for row in rows if row.secret is not None}
+        return _connection_of(found[0]), {row.secret: row.sealed for row in found if row.secret is not None}
 
     def channels(self) -> Sequence[ChannelRow]:
         """List the channels."""
@@ -209,8 +210,8 @@ class RegistryRepository:
 
     def policy(self) -> Signed | None:
         """Read the newest policy."""
-        row = self._connection.execute(_POLICY).first()
-        return None if row is None else Signed(row.body, row.signature)
+        found = rows(self._connection, _POLICY, {})
+        return Signed(found[0].body, found[0].signature) if found else None
 
     def set_up_at(self) -> datetime | None:
         """Read when set-up was completed."""

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, TextClause, text
 
 from service.domain.events import Event
 from service.domain.timeline import Entry
-from service.store.behind import BEHIND
+from service.store.quick import rows, send
 from service.store.recording import recorded
 
 _ENTRY: Final = "WITH entry AS (INSERT INTO audit_entries (body, at) VALUES (:body, :at) RETURNING id)"
@@ -36,9 +36,7 @@ _NO_EVENTS: Final = " SELECT id FROM entry"
 
 
 def _statement(*, personal: bool, events: bool) -> TextClause:
-    if events:
-        return text(_ENTRY + _TOLD + (_PERSONAL if personal else "") + _EVENTS)
-    return text(_ENTRY + _TOLD + (_PERSONAL if personal else "") + _NO_EVENTS).execution_options(**BEHIND)
+    return text(_ENTRY + _TOLD + (_PERSONAL if personal else "") + (_EVENTS if events else _NO_EVENTS))
 
 
 _STATEMENTS: Final = {(p, e): _statement(personal=p, events=e) for p in (False, True) for e in (False, True)}
@@ -72,5 +70,8 @@ def write(
             "trace_id": trace_id,
             "created_at": now,
         }
-    written = connection.execute(_STATEMENTS[bool(kept.personal), bool(events)], values)
-    return sorted(written.scalars()) if events else []
+    statement = _STATEMENTS[bool(kept.personal), bool(events)]
+    if events:
+        return sorted(row.id for row in rows(connection, statement, values))
+    send(connection, statement, values)
+    return []

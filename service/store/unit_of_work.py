@@ -17,7 +17,6 @@ from service.domain.timeline import Entry
 from service.store import transition
 from service.store.approvals import ApprovalRepository
 from service.store.attention import AttentionRepository
-from service.store.behind import BEHIND
 from service.store.bitcoin import BitcoinRepository
 from service.store.blinding import BlindingRepository
 from service.store.clearances import ClearanceRepository
@@ -30,6 +29,7 @@ from service.store.lines import LineRepository
 from service.store.pace import PaceRepository
 from service.store.plans import PlanRepository
 from service.store.polling import PollingRepository
+from service.store.quick import send
 from service.store.registry import RegistryRepository
 from service.store.tables.proof import handled, outbox
 
@@ -38,7 +38,6 @@ _HANDED_OVER: Final = select(
 ).where(outbox.c.id == bindparam("number"))
 
 _LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
-_LOCK_BEHIND: Final = _LOCK.execution_options(**BEHIND)
 
 
 class SqlUnitOfWork:
@@ -151,4 +150,7 @@ class SqlUnitOfWork:
 
     def lock(self, name: str, *, at_once: bool = True) -> None:
         """Take a lock by name until the transaction ends; see the port."""
-        self.connection.execute(_LOCK if at_once else _LOCK_BEHIND, {"name": name})
+        if at_once:
+            self.connection.execute(_LOCK, {"name": name})
+        else:
+            send(self.connection, _LOCK, {"name": name})

@@ -10,16 +10,19 @@ from service.domain.line import Line
 class LineStore(Protocol):
     """Connections whose platform does not answer."""
 
-    def admit(self, connection: ConnectionId, step_id: StepId, known: Line | None) -> datetime | None:
+    def admit(self, connection: ConnectionId, step_id: StepId, known: Line | None, most: int) -> datetime | None:
         """Say whether a step may call the connection's platform now: None, or when to ask again.
 
-        `known` is what `line` just said.
+        `known` is what `line` just said, `most` how many steps may be worked on at once, with this one.
         Of a troubled line whose pause is over the first who asks gets None, and the others wait for what he finds.
         """
         ...
 
     def make_room(self, connection: ConnectionId) -> StepId | None:
-        """Make the first of the steps that found the connection's line full due now; None when there is none."""
+        """Make the first of the steps that found the connection's line full due now; None when there is none.
+
+        What tightens goes first, the first steps of plans before the rest of any, the most severe incident's before others'.
+        """
         ...
 
     def line(self, connection: ConnectionId) -> Line | None:

@@ -3,17 +3,18 @@
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import psycopg
 import pytest
 from sqlalchemy import event, text
 
 from service.domain.events import Event, IncidentOpened, StepReady
-from service.domain.ids import AlertId, IncidentId, StepId
+from service.domain.ids import AlertId, ConnectionId, IncidentId, StepId
 from service.domain.line import MOST_AT_ONCE
-from service.domain.plan import Lane, StepState
+from service.domain.plan import Effect, Lane, StepState
 from service.domain.secrets import Secret
 from service.domain.timeline import Entry
 from service.flow import contain, respond, triage
@@ -22,14 +23,16 @@ from service.store.database import SqlDatabase
 from service.store.tables.proof import audit_personal, outbox, timeline
 from service.store.unit_of_work import SqlUnitOfWork
 from tests.integration.containment.conftest import Scene
-from tests.support.incidents import CONNECTION, add_account, add_alert, add_connection
+from tests.support.incidents import CONNECTION, add_account, add_alert, add_connection, add_incident
 from workers import containment
-from workers.publish import Waiting
+from workers.hurry import Hurry
+from workers.publish import Message, Waiting
 from workers.relay import HEAD_START_S, POLL_S, Relay
+from workers.straight import PLANNING, Straight
 
 pytestmark = pytest.mark.servers
-MOST_STATEMENTS = 38
-"""From triage to the call; every one is a wait for the database."""
+MOST_STATEMENTS = 30
+"""From triage to the intent, with BEGIN and COMMIT; the steps of the plan are one more, and hardly half are waited for."""
 
 
 class Broker:
@@ -45,19 +48,22 @@ class Broker:
 @contextmanager
 def statements(db: SqlDatabase) -> Iterator[list[str]]:
     said: list[str] = []
+    execute = psycopg.Cursor.execute
 
-    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        said.append(statement)
+    def note(cursor: psycopg.Cursor[Any], query: str, *values: Any, **options: Any) -> psycopg.Cursor[Any]:
+        if query != "COMMIT":  # said by the event, too
+            said.append(query)
+        return execute(cursor, query, *values, **options)
 
     def committed(_connection: object) -> None:
         said.append("COMMIT")
 
-    event.listen(db.engine, "before_cursor_execute", note)
     event.listen(db.engine, "commit", committed)
     try:
-        yield said
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(psycopg.Cursor, "execute", note)
+            yield said
     finally:
-        event.remove(db.engine, "before_cursor_execute", note)
         event.remove(db.engine, "commit", committed)
 
 
@@ -79,15 +85,12 @@ def holds(scene: Scene, alert: AlertId) -> list[StepId]:
 def test_between_alert_and_call_only_the_intent_waits_for_the_disk(scene: Scene) -> None:
     alert = an_alert(scene, "hot-1")
     with statements(scene.db) as before_call:
-        (step,) = holds(scene, alert)
-        called_after: list[int] = []
-
-        def platform(_: object) -> object:
-            called_after.append(len(before_call))
-            return scene.platform
-
-        contain.step(replace(scene.hands(), platform=platform), step)  # type: ignore[arg-type]  # counts, then is the fake
-    assert scene.step(step).state is StepState.DONE
+        straight = Straight(scene.db, scene.desk, scene.hands())
+        done, taken = straight.claim(alert_message(alert))
+        assert taken is not None
+        straight.hold(taken)
+    assert [one.job for one in done] == ["triage.alert", "respond.plan", "contain.step"]
+    assert scene.step(taken.claim.step.id).state is StepState.DONE
     commits = [n for n, said in enumerate(before_call) if said == "COMMIT"]
     waiting = [n for n in commits if "synchronous_commit" not in before_call[_begin(commits, n)]]
     intent = next(n for n, said in enumerate(before_call) if "intent_at=" in said)
@@ -142,6 +145,77 @@ def test_who_makes_room_on_a_line_goes_on_with_who_found_it_full(scene: Scene) -
     ], "the two that had been put off for minutes went at once"
 
 
+def alert_message(alert: AlertId) -> Message:
+    return Message("triage.alert", {"alert_id": alert}, None, 0)
+
+
+def test_the_hold_of_a_new_alert_stands_behind_no_full_line(scene: Scene) -> None:
+    held = holds(scene, an_alert(scene, "hot-1", "hot-2", "hot-3"))
+    with scene.db.begin() as uow:
+        for other in held[:MOST_AT_ONCE]:
+            assert uow.plans.claim(other, owner="busy", lease=LEASE) is not None
+        new, newer = (
+            AlertId(add_alert(uow.connection, None, (f"account:{CONNECTION}/{ref}",), kind="signing_tampering"))
+            for ref in ("cold-1", "cold-2")
+        )
+        for ref in ("cold-1", "cold-2"):
+            add_account(uow.connection, ref)
+    assert contain.step(scene.hands(), held[2]) is None
+    assert scene.step(held[2]).state is StepState.READY, "for others the line is full"
+    straight = Straight(scene.db, scene.desk, scene.hands())
+    _, taken = straight.claim(alert_message(new))
+    assert taken is not None
+    assert straight.claim(alert_message(newer))[1] is None, "one passes, and no more"
+    straight.hold(taken)
+    assert scene.step(taken.claim.step.id).state is StepState.DONE
+
+
+def test_room_is_made_for_holds_first_and_for_the_most_severe_incidents(scene: Scene) -> None:
+    mild, severe = (an_incident(scene, f"hot-{severity}", severity) for severity in (3, 4))
+    later = scene.clock.now() + timedelta(minutes=5)
+    steps = {(s.action, s.incident_id): s.id for one in (mild, severe) for s in scene.steps(one).values()}
+    for one in steps.values():
+        scene.overwrite(one, due_at=later)
+    with scene.db.begin() as uow:
+        room = [uow.lines.make_room(ConnectionId(CONNECTION)) for _ in range(2)]
+        assert room[0] == steps["suspend_withdrawals", severe]
+        assert room[1] == room[0], "until it is claimed"
+    scene.overwrite(str(room[0]), effect=Effect.LOOSENS.value)
+    with scene.db.begin() as uow:
+        assert uow.lines.make_room(ConnectionId(CONNECTION)) == steps["suspend_withdrawals", mild]
+
+
+def an_incident(scene: Scene, ref: str, severity: int) -> IncidentId:
+    with scene.db.begin() as uow:
+        if severity == 3:
+            add_connection(uow.connection)
+        add_account(uow.connection, ref)
+        entities = (f"account:{CONNECTION}/{ref}",)
+        found = IncidentId(add_incident(uow.connection, entities, kind="signing_tampering", severity=severity))
+    respond.plan(scene.desk, found)
+    return found
+
+
+def test_a_plan_that_fails_is_left_to_its_own_job_and_the_incident_is_open(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("plan")
+
+    alert = an_alert(scene, "hot-1")
+    straight = Straight(scene.db, scene.desk, scene.hands())
+    monkeypatch.setitem(PLANNING, "respond.plan", broken)
+    triaged: list[object] = []
+    jobs = {"triage.alert": lambda p: triaged.append(triage.triage(scene.db, AlertId(p["alert_id"])))}
+    straight.go(SimpleNamespace(db=scene.db, jobs=jobs, hurry=Hurry(), close=int), alert_message(alert))
+    with scene.db.begin() as uow:
+        incident = uow.incidents.alert(alert).incident_id
+        assert [incident] == triaged
+        assert uow.plans.steps_of(IncidentId(str(incident))) == ()
+        assert uow.noted("job:0:triage.alert")
+        assert not uow.noted("job:0:respond.plan")
+
+
 def test_what_a_hold_waits_for_is_published_first_and_pages_a_moment_later(
     scene: Scene, fresh_postgres_url: str
 ) -> None:
@@ -161,6 +235,8 @@ def test_what_a_hold_waits_for_is_published_first_and_pages_a_moment_later(
 
 def test_a_transition_is_written_whole_by_one_statement(scene: Scene) -> None:
     events = [IncidentOpened(IncidentId(f"inc_{n}")) for n in range(3)]
+    with scene.db.begin():
+        pass  # what a first connection asks
     with statements(scene.db) as said, scene.db.begin() as uow:
         personal = {"name": "A. Person", "address": "a@b.example"}
         facts = {"list": [1, None, "ü"], "nested": {"a": True}}
