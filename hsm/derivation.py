@@ -9,7 +9,6 @@ Rules held here:
 Python cannot wipe the copies of a private key that its objects leave behind; `docs/concepts/keys.md` says what follows.
 """
 
-import hmac
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -152,10 +151,6 @@ class ExtendedKey:
                     f"level {level} has no key (chance 2^-127): take the next index", field="path"
                 ) from None
         return ExtendedKey(key)
-
-    def same_as(self, other: "ExtendedKey") -> bool:
-        """Whether both have the same public key, chain code, depth, parent and number."""
-        return hmac.compare_digest(self.xpub().encode(), other.xpub().encode())
 
     def __repr__(self) -> str:
         kind = "private" if self.is_private else "public"

@@ -111,16 +111,5 @@ class DerivationPath:
             raise DerivationError("only an account path m/purpose'/coin'/account' has a next account", field="path")
         return self.parent.child(self.levels[-1].index + 1, hardened=True)
 
-    def exposed_by_leak(self) -> "DerivationPath":
-        """Return the highest path whose keys are lost when this key and its parent's xpub are known.
-
-        A non-hardened private key and the parent's chain code give the parent's private key (BIP-32 "Implications"),
-        so the loss climbs until a hardened level stops it.
-        """
-        path = self
-        while path.levels and not path.levels[-1].hardened:
-            path = path.parent
-        return path
-
     def __str__(self) -> str:
         return "/".join(("m", *map(str, self.levels)))

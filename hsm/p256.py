@@ -35,18 +35,6 @@ def verify(public_key_pem: bytes, message: bytes, signature: bytes) -> None:
         raise StatementError("the signature does not verify under the pinned key") from None
 
 
-class PinnedVerifier:
-    """`StatementVerifier` with a pinned public key: checks statements without a token."""
-
-    def __init__(self, public_key_pem: bytes) -> None:
-        _public(public_key_pem)
-        self._pem = public_key_pem
-
-    def verify_statement(self, statement: bytes, signature: bytes) -> None:
-        """Raise StatementError unless the pinned key made `signature` over exactly `statement`."""
-        verify(self._pem, statement, signature)
-
-
 def _public(pem: bytes) -> ec.EllipticCurvePublicKey:
     try:
         key = serialization.load_pem_public_key(pem)

@@ -5,7 +5,7 @@ from typing import Final
 
 from service.flow.routes import JOBS_OF, QUEUES, jobs_of
 from workers.process import WorkerKind
-from workers.reconcile import DESTRUCTION, FINALITY
+from workers.reconcile import DESTRUCTION, FINALITY, TIMER
 from workers.roots import check_actions, check_all, containment_root, keys_root
 from workers.schedule import REMINDERS
 
@@ -14,6 +14,7 @@ JOBS: Final = frozenset(job for jobs in JOBS_OF.values() for job in jobs) | froz
         *REMINDERS,
         DESTRUCTION,
         FINALITY,
+        TIMER,
         jobs_of("step_ready", {"lane": "keys"})[0],
         jobs_of("step_ready", {"lane": "containment"})[0],
     ]

@@ -34,7 +34,9 @@ QUIET_S: Final = 15.0
 DESTRUCTION: Final = "keys.destroy_due"
 """A job that no event starts and no reminder repeats: it is due days after it was decided."""
 FINALITY: Final = "keys.look"
-"""The other: it is due when a chain may be sure of what was done."""
+"""Another: it is due when a chain may be sure of what was done."""
+TIMER: Final = "escalate.timer"
+"""The third: it is due when nobody answered in time."""
 HURRIED_QUIET_S: Final = 5.0
 """The same for jobs that a hold waits for."""
 UNHANDLED_AFTER: Final = timedelta(seconds=30)
@@ -82,7 +84,7 @@ class Sweeper:
                 return 0
             due = uow.plans.due(limit=BATCH, lanes=tuple(Lane))
             late: list[tuple[str, str, dict[str, str]]] = [
-                *((f"timer:{t}", "escalate.timer", {"timer_id": t}) for t in uow.attention.due_timers(BATCH)),
+                *((f"timer:{t}", TIMER, {"timer_id": t}) for t in uow.attention.due_timers(BATCH)),
                 *((f"timer:{t}", FINALITY, {"timer_id": t}) for t in uow.attention.due_looks(BATCH)),
                 *(
                     (f"message:{m}", "notify.deliver", {"message_id": str(m)})

@@ -15,7 +15,6 @@ from drills.emulator.records import EvmCall
 from drills.evm.wallet import sender_of
 
 TYPE_1559 = 2
-UNSIGNED_FIELDS = 9
 SIGNED_FIELDS = 12
 WORD = 32
 ADDRESS_BYTES = 20

@@ -186,12 +186,6 @@ class MessageQueued(Event):
 
 
 @dataclass(frozen=True)
-class TimerFired(Event):
-    name: ClassVar[str] = "timer_fired"
-    timer_id: str
-
-
-@dataclass(frozen=True)
 class AccountRegistered(Event):
     """A registered account needs its vault wallet and signed safe destination."""
 

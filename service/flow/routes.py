@@ -37,7 +37,6 @@ JOBS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "factor_changed": ("notify.factor",),
     "approval_ended": ("approve.ended",),
     "message_queued": ("notify.deliver",),
-    "timer_fired": ("escalate.timer",),
     "account_registered": ("keys.provision",),
     "evidence_pending": ("forensics.gather",),
     "evidence_requested": ("forensics.again",),

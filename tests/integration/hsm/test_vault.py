@@ -8,13 +8,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from eth_keys import datatypes as eth_keys
 
-from hsm import ecdsa
+from hsm import ecdsa, p256
 from hsm.custodian import Curve, KeyCustodian, KeyRef, StatementSigner
 from hsm.derivation import ExtendedKey
 from hsm.ecdsa import HALF_ORDER
 from hsm.errors import KeyUnextractableError, KeyUseRefusedError, StatementError, TokenLayoutError
 from hsm.keypath import DerivationPath
-from hsm.p256 import PinnedVerifier
 from hsm.pkcs11.custodian import TokenCustodian
 from hsm.pkcs11.gate import GateSigner
 from hsm.pkcs11.layout import IMPORT_KEY, SEED_KEY
@@ -172,7 +171,7 @@ def test_the_vault_signs_statements_that_a_pinned_key_verifies(vault: TokenCusto
     signer: StatementSigner = vault.statements
     signature = signer.sign_statement(b"safe destination")
     signer.verify_statement(b"safe destination", signature)
-    PinnedVerifier(signer.statement_public_key_pem()).verify_statement(b"safe destination", signature)
+    p256.verify(signer.statement_public_key_pem(), b"safe destination", signature)
     with pytest.raises(StatementError):
         signer.verify_statement(b"safe destinatiom", signature)
 

@@ -47,14 +47,6 @@ def test_the_next_account_is_the_hardened_sibling() -> None:
             DerivationPath.parse(other).next_account()
 
 
-@pytest.mark.parametrize(
-    ("leaked", "lost"),
-    [("m/84h/0h/0h/0/5", "m/84h/0h/0h"), ("m/84h/0h/0h/0/5h", "m/84h/0h/0h/0/5h"), ("m/0/1", "m"), ("m", "m")],
-)
-def test_a_leak_climbs_to_the_next_hardened_level(leaked: str, lost: str) -> None:
-    assert str(DerivationPath.parse(leaked).exposed_by_leak()) == lost
-
-
 def test_the_master_key_has_no_parent() -> None:
     with pytest.raises(DerivationError):
         _ = DerivationPath().parent

@@ -4,8 +4,8 @@ from typing import Any, TypeVar
 
 import pytest
 
+from hsm import p256
 from hsm.errors import HsmInputError, StatementError
-from hsm.p256 import PinnedVerifier
 from hsm.restrictions import (
     Allowed,
     KeyState,
@@ -73,20 +73,19 @@ def test_a_cancellation_that_does_more_is_refused(change: dict[str, Any]) -> Non
 def test_only_a_signed_and_active_destination_is_verified() -> None:
     custodian = SoftwareCustodian(ACKNOWLEDGEMENT)
     signature = custodian.sign_statement(SAID.to_bytes())
-    pinned = PinnedVerifier(custodian.statement_public_key_pem())
-    assert verified(SAID, signature, pinned, NOW).destination == SAID
+    assert verified(SAID, signature, custodian, NOW).destination == SAID
     with pytest.raises(StatementError, match="active from"):
-        verified(SAID, signature, pinned, SAID.active_from - timedelta(microseconds=1))
+        verified(SAID, signature, custodian, SAID.active_from - timedelta(microseconds=1))
     for field in ("account", "chain", "asset", "descriptor"):
         with pytest.raises(StatementError, match="does not verify"):
-            verified(changed(SAID, {field: "other"}), signature, pinned, NOW)
+            verified(changed(SAID, {field: "other"}), signature, custodian, NOW)
     with pytest.raises(StatementError, match="does not verify"):
-        verified(replace(SAID, active_from=SAID.active_from - timedelta(days=1)), signature, pinned, NOW)
+        verified(replace(SAID, active_from=SAID.active_from - timedelta(days=1)), signature, custodian, NOW)
     stranger = SoftwareCustodian(ACKNOWLEDGEMENT)
     with pytest.raises(StatementError, match="does not verify"):
-        verified(SAID, stranger.sign_statement(SAID.to_bytes()), pinned, NOW)
+        verified(SAID, stranger.sign_statement(SAID.to_bytes()), custodian, NOW)
     with pytest.raises(StatementError, match="64 bytes"):
-        verified(SAID, b"", pinned, NOW)
+        verified(SAID, b"", custodian, NOW)
 
 
 def test_the_same_moment_in_another_zone_is_the_same_statement() -> None:
@@ -108,7 +107,7 @@ def test_a_time_without_a_zone_is_refused() -> None:
 
 def test_a_pin_that_is_no_key_is_not_a_bad_signature() -> None:
     with pytest.raises(HsmInputError):
-        PinnedVerifier(b"nonsense")
+        p256.verify(b"nonsense", b"statement", bytes(64))
 
 
 SAFE_ITSELF = "0x" + "5a" * 20

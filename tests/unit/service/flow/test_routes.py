@@ -12,6 +12,7 @@ from service.flow.routes import JOBS_OF, QUEUES, jobs_of
 from service.store.database import SqlDatabase
 from service.vault.vaults import Vaults
 from workers import containment, delivery, incidents, keys
+from workers.kinds import JOBS
 
 
 def bound() -> set[str]:
@@ -34,6 +35,7 @@ def test_every_job_has_a_queue_and_a_function() -> None:
     routed = {job for jobs in JOBS_OF.values() for job in jobs} | {"keys.step"}
     assert {job.partition(".")[0] for job in routed | bound()} <= set(QUEUES)
     assert routed <= bound()
+    assert bound() == JOBS, "a worker runs only jobs that it is told of"
 
 
 def test_a_step_of_the_keys_lane_goes_to_the_key_worker_alone() -> None:
