@@ -35,15 +35,14 @@ HOLDS_S: Final = 60.0
 LEGS: Final = (
     ("sent", "taken", "webhook sent until it was answered (scored and committed)"),
     ("taken", "triage", "answered until triage begins: woken by the commit"),
-    ("triage", "plan", "triage, until its successor begins"),
-    ("plan", "intent", "plan, until the step's intent is written"),
+    ("triage", "intent", "triage, plan and claim, until the step's intent is written"),
     ("intent", "held", "intent committed, call signed and sent, platform acts"),
     ("sent", "held", "webhook sent until the platform acts"),
 )
 """(from, to, in words); the last is all of it."""
 _ROWS: Final = """
-    SELECT s.target->>'value' AS account, i.opened_at AS triage, p.created_at AS plan, s.intent_at AS intent
-    FROM steps s JOIN plans p ON p.id = s.plan_id JOIN incidents i ON i.id = s.incident_id
+    SELECT s.target->>'value' AS account, i.opened_at AS triage, s.intent_at AS intent
+    FROM steps s JOIN incidents i ON i.id = s.incident_id
     WHERE s.action = 'suspend_withdrawals'
 """
 Moments = Mapping[str, float]
@@ -105,7 +104,7 @@ def moments(stage: Stage, sender: Sender) -> dict[str, Moments]:
         ref: {
             "sent": told[ref].sent_ms,
             "taken": told[ref].taken_ms,
-            **{name: rows[ref][name].timestamp() * 1e3 for name in ("triage", "plan", "intent")},
+            **{name: rows[ref][name].timestamp() * 1e3 for name in ("triage", "intent")},
             "held": held[ref],
         }
         for ref in held

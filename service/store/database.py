@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Final
 
-import psycopg
 from sqlalchemy import Connection, Engine, RootTransaction, create_engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import InterfaceError, OperationalError
@@ -27,7 +26,6 @@ from service.store import behind
 from service.store.recording import announce
 from service.store.unit_of_work import SqlUnitOfWork
 
-_DRIVERS: Final = (psycopg.OperationalError, psycopg.InterfaceError)
 _BEGIN: Final = "BEGIN"
 _BEGIN_OFF_DISK: Final = "BEGIN; SET LOCAL synchronous_commit TO off"
 PATIENCE_S: Final = 5
@@ -81,7 +79,7 @@ class SqlDatabase:
                 uow = SqlUnitOfWork(connection, self._clock.now())
                 yield uow
                 _commit(connection, transaction)
-        except (OperationalError, InterfaceError, PoolTimeoutError, *_DRIVERS) as error:
+        except (OperationalError, InterfaceError, PoolTimeoutError) as error:
             raise UnavailableError(
                 f"the database did not answer ({type(error).__name__}): nothing was stored, try again", retry_after_s=2
             ) from error

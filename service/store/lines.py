@@ -9,7 +9,7 @@ from service.domain.ids import ConnectionId, StepId
 from service.domain.line import AGAIN, TRY, Line, unanswered
 from service.domain.plan import Effect, Lane, StepState
 from service.store.plan_rows import Fields
-from service.store.plan_statements import WORKABLE, among
+from service.store.plan_statements import CONNECTION, WORKABLE, among
 from service.store.quick import mappings, rows
 from service.store.tables.incident import connection_lines, incidents, steps
 
@@ -89,17 +89,17 @@ class LineRepository:
     def _busy(self, connection: ConnectionId, step_id: StepId) -> int:
         """Count the connection's other steps that a worker is at just now."""
         values = {"now": self._now, "connection": connection, "step": step_id}
-        return int(rows(self._connection, _BUSY, values)[0].busy)
+        return int(rows(self._connection, BUSY, values)[0].busy)
 
 
 _LINE = select(connection_lines).where(
     connection_lines.c.connection_id == bindparam("connection"), connection_lines.c.failures > 0
 )
-_BUSY = select(func.count().label("busy")).where(
+BUSY = select(func.count().label("busy")).where(
     among(steps.c.state, WORKABLE),
     steps.c.lane == Lane.CONTAINMENT.value,
     steps.c.lease_until > bindparam("now"),
-    steps.c.target["connection"].astext == bindparam("connection"),
+    bindparam("connection") == CONNECTION,
     steps.c.id != bindparam("step"),
 )
 

@@ -36,7 +36,7 @@ class PaceRepository:
 
     def busy(self) -> int:
         """See the port."""
-        return int(rows(self._connection, _BUSY, {"now": self._now})[0].busy)
+        return int(rows(self._connection, BUSY, {"now": self._now})[0].busy)
 
     def slow_down(self, connection: ConnectionId, retry_after: timedelta) -> None:
         """See the port."""
@@ -63,7 +63,7 @@ _SLOW_UNTIL: Final = select(call_pace.c.slow_until).where(
     call_pace.c.slow_until > _NOW,
     call_pace.c.slow_until <= bindparam("furthest"),
 )
-_BUSY: Final = select(
+BUSY: Final = select(
     (
         select(func.count())
         .where(among(steps.c.state, WORKABLE), steps.c.lane == Lane.CONTAINMENT.value, steps.c.lease_until > _NOW)

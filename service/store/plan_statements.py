@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.types import BigInteger, DateTime
+from sqlalchemy.types import BigInteger, DateTime, Text
 
 from service.domain.plan import NEARBY_ACTION, Effect, StepState, allowed
 from service.store.behind import BEHIND
@@ -40,6 +40,10 @@ FURTHEST: Final = timedelta(minutes=30)
 _LONGEST_LEASE: Final = timedelta(minutes=1)
 """The same for leases."""
 _NOW: Final = bindparam("now", type_=DateTime(timezone=True))
+
+
+CONNECTION: Final = literal_column("steps.target ->> 'connection'", type_=Text)
+"""A step's connection as `ix_steps_connection` has it: a key that is a parameter is not the index's."""
 
 
 def among(state: ColumnElement[str], states: Iterable[str]) -> ColumnElement[bool]:
@@ -99,7 +103,7 @@ TOUCHED: Final = (
     )
     .distinct()
     .where(
-        steps.c.target["connection"].astext == bindparam("connection"),
+        bindparam("connection") == CONNECTION,
         steps.c.effect == Effect.TIGHTENS.value,
         steps.c.approval_id.is_(None),
         steps.c.state != StepState.REFUSED.value,

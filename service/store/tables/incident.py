@@ -83,6 +83,7 @@ plans = Table(
     Column("digest", Text, nullable=False, unique=True),
     Column("document", Text, nullable=False),  # RFC 8785
     when("created_at", nullable=False),
+    Index("ix_plans_incident", "incident_id"),
 )
 
 steps = Table(
@@ -118,6 +119,7 @@ steps = Table(
     when("confirm_by"),
     Column("confirmed_by", Text),
     Index("ix_steps_incident", "incident_id"),
+    Index("ix_steps_connection", text("(target ->> 'connection')"), "created_at"),
     Index(
         "ix_steps_unfinished",
         "due_at",

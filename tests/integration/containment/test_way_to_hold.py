@@ -1,16 +1,19 @@
 """The way from an alert to the hold is short, and only the intent waits for the disk (ADR 0043)."""
 
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import Select, event, text
 
+from service.domain.account import Account
 from service.domain.events import Event, IncidentOpened, StepReady
 from service.domain.ids import AlertId, ConnectionId, IncidentId, StepId
 from service.domain.line import MOST_AT_ONCE
@@ -19,7 +22,11 @@ from service.domain.secrets import Secret
 from service.domain.timeline import Entry
 from service.flow import contain, respond, triage
 from service.flow.contain import LEASE
+from service.store import registry
 from service.store.database import SqlDatabase
+from service.store.pace import BUSY
+from service.store.plan_statements import IS_PLANNED, TOUCHED
+from service.store.tables.incident import alerts
 from service.store.tables.proof import audit_personal, outbox, timeline
 from service.store.unit_of_work import SqlUnitOfWork
 from tests.integration.containment.conftest import Scene
@@ -278,3 +285,38 @@ def test_a_connection_that_the_server_dropped_is_replaced_before_anything_is_don
         judge.execute("SELECT pg_terminate_backend(pid, 30000) FROM unnest(%s::int[]) AS pid", (dropped,))
     with scene.db.begin() as uow:
         assert server_process(uow) not in dropped
+
+
+def test_a_plan_reads_the_accounts_that_it_can_touch_and_no_others(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alert = an_alert(scene, "hot-1", *(f"cold-{n}" for n in range(40)))
+    with scene.db.begin() as uow:
+        named = alerts.update().values(
+            entities=[f"account:{CONNECTION}/hot-1", f"actor:{CONNECTION}/x", "destination:y"]
+        )
+        uow.connection.execute(named)
+    read: list[str] = []
+    build = registry.account_of
+
+    def account_of(row: Any) -> Account:
+        read.append(row.ref)
+        return build(row)
+
+    monkeypatch.setattr(registry, "account_of", account_of)
+    assert len(holds(scene, alert)) == 1
+    assert set(read) == {"hot-1"}
+
+
+@pytest.mark.parametrize(
+    ("index", "statement"),
+    [("ix_plans_incident", IS_PLANNED), ("ix_steps_connection", TOUCHED), ("ix_steps_unfinished", BUSY)],
+)
+def test_what_a_hold_looks_up_of_earlier_plans_has_an_index(scene: Scene, index: str, statement: Select[Any]) -> None:
+    """A plan for any values, as a prepared statement gets one: it must know the index without knowing them."""
+    places = count(1)
+    asked = re.sub(r"%\(\w+\)s", lambda _: f"${next(places)}", str(statement.compile(dialect=scene.db.engine.dialect)))
+    with scene.db.begin() as uow:
+        uow.connection.execute(text("SET LOCAL enable_seqscan TO off"))
+        plan = uow.connection.exec_driver_sql(f"EXPLAIN (GENERIC_PLAN) {asked}").scalars().all()
+    assert any(index in line for line in plan), plan

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 from sqlalchemy import bindparam, insert, select, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DataError, IntegrityError
 
 from service.clock import SystemClock
 from service.domain.errors import UnavailableError, UnknownOutcomeError
@@ -63,7 +63,7 @@ def note_twice(db: SqlDatabase, *, and_wait: bool) -> None:
 
 
 def test_a_failure_behind_is_raised_by_what_waits_and_nothing_is_stored(db: SqlDatabase) -> None:
-    with pytest.raises(psycopg.IntegrityError):
+    with pytest.raises(IntegrityError):
         note_twice(db, and_wait=True)
     assert noted(db) == []
 
@@ -131,3 +131,14 @@ def test_a_timer_is_set_once(db: SqlDatabase) -> None:
         uow.attention.set_timer("k", "s", AT, {"a": "b"})
         uow.attention.set_timer("k", "s", AT, {"a": "c"})
         assert uow.connection.execute(select(timers.c.payload)).scalars().all() == [{"a": "b"}]
+
+
+def test_what_the_driver_cannot_take_is_the_same_error_as_ever(db: SqlDatabase) -> None:
+    def work(wait: bool) -> None:  # noqa: FBT001  its only word
+        with db.begin() as uow:
+            (rows if wait else send)(uow.connection, ONE, {"key": "a\0b"})
+
+    for wait in (True, False):
+        with pytest.raises(DataError):
+            work(wait)
+    assert noted(db) == []
