@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from rules.observation import Observation
-from rules.signal import Assessment, Decision, Reason, Signal
+from rules.signal import Assessment, Decision, History, Reason, Signal
 from service.domain.activity import Activity, Family, Received
 from service.domain.ids import AlertId, new_id
 from service.domain.incident import Alert, IncidentKind, Severity
@@ -31,6 +31,8 @@ _SEVERITY: Final = {
 }
 _ENCODER: Final = msgspec.json.Encoder()
 _NO_REASONS: Final = "[]"
+_ENOUGH: Final = History.ENOUGH.value
+_NOT_ENOUGH: Final = History.NOT_ENOUGH.value
 CHANGED: Final = "transaction_changed"
 TOLD_BESIDE: Final = frozenset({CHANGED, DOUBT, SIGNS})
 """The reasons that are not the engine's."""
@@ -108,13 +110,9 @@ def judged(assessment: Assessment, decision: str, extra: tuple[Reason, ...] = ()
     reasons = [*extra, *assessment.reasons]
     for signal in assessment.signals:
         reasons.extend(signal.reasons)
-    return Judged(
-        decision=decision,
-        score=assessment.score,
-        p_value=assessment.p_value,
-        history=assessment.history.value,
-        reasons=_ENCODER.encode(reasons).decode() if reasons else _NO_REASONS,
-    )
+    told = _ENCODER.encode(reasons).decode() if reasons else _NO_REASONS
+    history = _ENOUGH if assessment.history is History.ENOUGH else _NOT_ENOUGH
+    return Judged(decision, assessment.score, assessment.p_value, history, told)
 
 
 def detectors_of(assessment: Assessment) -> tuple[str, ...]:

@@ -79,6 +79,7 @@ class PostgresIntakeStore:
             await turn.facts(Asked())
             await turn.write(Writes(datetime.now(UTC)))
             await turn.look_ahead(Asked())
+            await turn.look_ahead(Asked(questions=[("", "")]))  # of which everything is asked at once
         await self.rest(idle=True)
 
     @asynccontextmanager
@@ -174,7 +175,7 @@ class PostgresTurn:
         if self._beside is None or self._beside.is_closed():
             self._beside = await open_connection(self._url)
         try:
-            facts, requested = await self._reader.look_ahead(self._beside, asked)
+            facts, requested = await self._reader.look_up(self._beside, asked)
         except BaseException:
             self._beside.terminate()
             raise

@@ -4,8 +4,7 @@ Rules: an account is remembered for as long as `registry_version` stays the same
 in its own transaction, so what is remembered is never older than what a look would give. Unregistered accounts are looked
 up each time. Whether a connection is live is never remembered. Each key is looked up by itself (LATERAL … LIMIT 1), so that
 no statistics, which at first are those of empty tables, can make the planner read a table instead. Of almost all events
-nothing is known yet: ahead of a batch's turn a small question asks for that first, and only another answer costs the look
-at everything (ADR 0051).
+nothing is known yet: a small question asks for that first, and only another answer costs the look at everything (ADR 0051).
 """
 
 from collections.abc import Sequence
@@ -54,7 +53,9 @@ _REQUESTS: Final = (
 )
 
 _SCOUT: Final = """
-SELECT (SELECT version FROM registry_version) AS version, (SELECT seq FROM baseline_snapshot) AS saved,
+SELECT (SELECT coalesce(max(seq), 0) FROM learning) AS last,
+  (SELECT seq FROM baseline_snapshot) AS saved,
+  (SELECT version FROM registry_version) AS version,
   EXISTS (SELECT FROM learning_requests WHERE seq IS NULL) AS requests,
   EXISTS (SELECT FROM activities WHERE connection_id = ANY(string_to_array($1, E'\\x1f'))
     AND event_id = ANY(string_to_array($2, E'\\x1f')))
@@ -87,29 +88,28 @@ class FactReader:
         """Read the waiting requests, through a connection that has the turn: each must be taken once."""
         return [LearningRequest(*told) for told in await connection.fetch(_REQUESTS)]
 
-    async def look_ahead(self, connection: Any, asked: Asked) -> tuple[Facts, bool]:
-        """As `look_up`, but for the last sequence number, which whoever asks ahead knows better."""
+    async def look_up(self, connection: Any, asked: Asked) -> tuple[Facts, bool]:
+        """Read the facts of one batch but for waiting requests; say whether there are any."""
         told = self._scouting(asked)
         if told is not None:
             row = await connection.fetchrow(_SCOUT, *told)
             if row["version"] == self._version and not row["known"]:
-                return Facts({}, self._accounts, {}, saved=row["saved"]), row["requests"]
-        return await self.look_up(connection, asked)
+                return Facts({}, self._accounts, {}, last=row["last"], saved=row["saved"]), row["requests"]
+        return await self._look_at_all(connection, asked)
 
     def _scouting(self, asked: Asked) -> tuple[str, str, str] | None:
         """Return what the small question asks for; None when it would not do."""
-        if asked.questions or asked.history or any(self._known(key) is None for key in asked.accounts):
+        if asked.questions or asked.history or not all(ref in self._accounts.get(c, ()) for c, ref in asked.accounts):
             return None
-        names = {key.connection for key in asked.events}
+        names = {connection for connection, _ in asked.events}
         if len(names) > _SCOUTED:
             return None
-        events = _joined([key.event_id for key in asked.events])
-        refs = _joined([key.ref for key in asked.transactions])
+        events = _joined([event_id for _, event_id in asked.events])
+        refs = _joined([ref for _, ref in asked.transactions])
         return None if events is None or refs is None else (_SEPARATOR.join(names), events, refs)
 
-    async def look_up(self, connection: Any, asked: Asked) -> tuple[Facts, bool]:
-        """Read the facts of one batch but for waiting requests; say whether there are any."""
-        unknown = [key for key in asked.accounts if self._known(key) is None or key.connection in asked.history]
+    async def _look_at_all(self, connection: Any, asked: Asked) -> tuple[Facts, bool]:
+        unknown = [key for key in asked.accounts if self._known(key) is None or key[0] in asked.history]
         row = await self._fetched(connection, asked, unknown)
         if row["version"] != self._version or self._remembered > MAX_REMEMBERED:
             self._accounts, self._remembered = {}, 0
@@ -124,7 +124,7 @@ class FactReader:
             accounts=self._accounts,
             transactions=dict(_transaction(told) for told in row["transactions"]),
             decisions={
-                EventKey(c, request): StoredDecision(id_, GateDecision(decision))
+                (c, request): StoredDecision(id_, GateDecision(decision))
                 for c, request, id_, decision in row["decisions"]
             },
             live=frozenset(row["live"]),
@@ -138,11 +138,13 @@ class FactReader:
         for key in keys:
             known = self._known(key)
             if known is not None:
-                self._accounts[key.connection][key.ref] = KnownAccount(known.peer_group, live=True)
+                connection, ref = key
+                self._accounts[connection][ref] = KnownAccount(known.peer_group, live=True)
 
     def _known(self, key: AccountKey) -> KnownAccount | None:
         # By connection and reference, not by key: a tuple for each account would have the collector follow them all.
-        return self._accounts.get(key.connection, {}).get(key.ref)
+        connection, ref = key
+        return self._accounts.get(connection, {}).get(ref)
 
     @staticmethod
     async def _fetched(connection: Any, asked: Asked, accounts: Sequence[AccountKey]) -> Any:
@@ -169,7 +171,7 @@ def _columns(keys: Sequence[tuple[str, str]]) -> tuple[list[str], list[str]]:
 def _event(row: Sequence[Any]) -> tuple[EventKey, StoredEvent]:
     connection, event_id, id_, digest, status, decision, *judged = row
     found = None if decision is None else Judged(decision, *judged)
-    return EventKey(connection, event_id), StoredEvent(ActivityId(id_), digest, Status(status), found)
+    return (connection, event_id), StoredEvent(ActivityId(id_), digest, Status(status), found)
 
 
 def _transaction(row: Sequence[Any]) -> tuple[TransactionKey, TransactionState]:
@@ -177,4 +179,4 @@ def _transaction(row: Sequence[Any]) -> tuple[TransactionKey, TransactionState]:
     state = TransactionState(
         ActivityId(activity_id), account, asset, destination, None if units is None else int(units), *rest
     )
-    return TransactionKey(connection, ref), state
+    return (connection, ref), state

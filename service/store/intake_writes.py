@@ -114,7 +114,7 @@ def _row(row: ActivityRow) -> tuple[object, ...]:
 def _move(key: TransactionKey, state: TransactionState) -> tuple[object, ...]:
     units, usd = state.amount_base_units, state.amount_usd
     return (
-        key.connection, key.ref, state.activity_id, state.account, state.asset, state.destination,
+        *key, state.activity_id, state.account, state.asset, state.destination,
         None if units is None else str(units), None if usd is None else str(usd), state.payload_digest, state.state,
         state.decision,
     )  # fmt: skip

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from rules.engine import Engine
 from service.domain.errors import PortcullisError
-from service.domain.intake import AccountKey, EventKey, Item, Mode, Outcome, TransactionKey
+from service.domain.intake import Item, Mode, Outcome
 from service.flow.intake.scoring import Batch
 from service.flow.intake.waiting import Waiting
 from service.ports.store.intake import Ahead, Asked, Facts, Writes
@@ -93,13 +93,13 @@ def asked_of(items: Sequence[Item]) -> Asked:
     for item in items:
         activity = item.received.activity
         connection = activity.connection
-        asked.events.append(EventKey(connection, activity.event_id))
+        asked.events.append((connection, activity.event_id))
         if activity.account is not None:
-            asked.accounts.add(AccountKey(connection, activity.account))
+            asked.accounts.add((connection, activity.account))
         if activity.transaction is not None:
-            asked.transactions.append(TransactionKey(connection, activity.transaction))
+            asked.transactions.append((connection, activity.transaction))
         if item.question is not None:
-            asked.questions.append(EventKey(connection, item.question))
+            asked.questions.append((connection, item.question))
         if item.mode is Mode.HISTORY:
             asked.history.add(connection)
     return asked

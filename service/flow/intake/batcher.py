@@ -19,13 +19,14 @@ Rules:
   the batch that was written did is laid over them, and nobody else adds to the sequence in between; if somebody may have,
   they are read again. If it is still being written then, the next is scored too, and goes to the database right behind
   it: its answers wait for its own commit, and if the one before was not stored, neither is what was scored on top of it.
+- Until the one before it is written a scored batch grows, group by group, by what arrives (ADR 0051). What cannot be
+  scored on top of it stays in its queue.
 - An idle process follows what others add, so that it is never far behind when it has the turn again.
 """
 
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from copy import copy
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -36,6 +37,7 @@ import structlog
 from service.domain.errors import ConfigurationError, PortcullisError, UnavailableError
 from service.domain.intake import Item, Outcome
 from service.flow.intake.ahead import Following, Scored, asked_of, lay_over, score
+from service.flow.intake.answering import answer_all, refuse, settle_future, stopping
 from service.flow.intake.keeper import EngineKeeper
 from service.flow.intake.waiting import BUSY_RETRY_S, Halves, Queue, Settle, Waiting
 from service.ports.clock import Clock
@@ -67,8 +69,12 @@ class Intake:
         self._next: Following | None = None
         self._looking: asyncio.Task[None] | None = None
         """Sees to the next batch while one is written."""
+        self._asking = False
+        """It looks up, or scores, what it has of the next batch."""
         self._being_written = 0
         """Items of the batch that is being written."""
+        self._most = 0
+        """Items that the next batch may have."""
         self._ended = False
         self._work = asyncio.Event()
 
@@ -80,7 +86,7 @@ class Intake:
         live account), InputError.
         """
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self.take(item, partial(_settle, future))
+        self.take(item, partial(settle_future, future))
         return future
 
     def take(self, item: Item, settle: Settle) -> None:
@@ -89,7 +95,7 @@ class Intake:
         For the hot path: a future of its own costs an item several passages through the event loop.
         """
         if self._ended:
-            raise _stopping()
+            raise stopping()
         (self._waiting if item.question is None else self._questions).put(item, settle)
         self._work.set()
 
@@ -109,23 +115,19 @@ class Intake:
             self._ended = True
             await self._look_no_further()
             if self._next is not None:
-                _answer(self._next.batch, _stopping())
+                refuse(self._next.batch, stopping())
             while batch := self._next_batch():
-                _answer(batch, _stopping())
+                refuse(batch, stopping())
             await self._keeper.stop()
 
     def _idle(self) -> bool:
         return not (self._waiting or self._questions or self._next)
 
     def _next_batch(self) -> list[Waiting]:
-        most = self._room()
+        here = len(self._questions) + len(self._waiting) + self._being_written
+        most = self._most = min(MAX_BATCH, self._halves.half(here))
         batch = self._questions.take(most)
         return batch + self._waiting.take(most - len(batch))
-
-    def _room(self, begun: int = 0) -> int:
-        """Return how many items a batch may have more that has so many."""
-        here = len(self._questions) + len(self._waiting) + self._being_written + begun
-        return min(MAX_BATCH, self._halves.half(here)) - begun
 
     async def _wait(self) -> None:
         """Return when there is something to commit; follow other processes until then."""
@@ -164,37 +166,40 @@ class Intake:
             answers = await self._commit([item for item, _ in batch], following)
         except asyncio.CancelledError:
             self._keeper.forget()
-            _answer(batch, _stopping())
+            refuse(batch, stopping())
             raise
         except UnavailableError as error:
             self._keeper.undo()
             _log.warning("intake.unavailable", items=len(batch), error=str(error))
-            _answer(batch, error)
+            refuse(batch, error)
         except ConfigurationError as error:
             self._keeper.forget()
             _log.error("intake.engine_not_built", items=len(batch), error=str(error))
-            _answer(batch, UnavailableError("the engine cannot be brought up to date: see the log", retry_after_s=60))
+            refuse(batch, UnavailableError("the engine cannot be brought up to date: see the log", retry_after_s=60))
         except Exception as error:  # noqa: BLE001  whatever broke, nothing was stored and nobody may be left waiting
             self._keeper.forget()
             await self._take_apart(batch, error)
         else:
-            asyncio.get_running_loop().call_soon(_answer_all, batch, answers)  # the next batch is sent off first
+            asyncio.get_running_loop().call_soon(answer_all, batch, answers)  # the next batch is sent off first
         if self._looking is not None:
-            await self._looking
+            if self._asking or self._looking.done():
+                await self._looking
+            else:
+                self._looking.cancel()  # it waits for what may come: the next batch goes off at once
             self._looking = None
 
     async def _take_apart(self, batch: Sequence[Waiting], error: Exception) -> None:
         if len(batch) == 1:
             item = batch[0][0]
             _log.error("intake.item_failed", activity_id=item.received.activity_id, exc_info=error)
-            _answer(batch, UnavailableError("this event could not be scored; it was not stored", retry_after_s=60))
+            refuse(batch, UnavailableError("this event could not be scored; it was not stored", retry_after_s=60))
             return
         _log.error("intake.batch_failed", items=len(batch), error=type(error).__name__)
         for at, waiting in enumerate(batch, start=1):
             try:
                 await self._commit_all([waiting])
             except BaseException:
-                _answer(batch[at:], _stopping())
+                refuse(batch[at:], stopping())
                 raise
 
     async def _commit(self, items: Sequence[Item], following: Following | None) -> Sequence[Outcome | PortcullisError]:
@@ -277,10 +282,15 @@ class Intake:
         """Have the next batch grow by what arrives until the one before it is written."""
         if self._next is not None:
             return  # a batch that is taken apart writes more than once
-        if await self._comes():
-            await self._begin(turn, before)
-            while await self._comes() and await self._grow(turn, before):
-                pass
+        more, take = True, self._begin
+        while more and await self._comes():
+            await self._arrived()
+            self._asking = True
+            try:
+                more = await take(turn, before)
+            finally:
+                self._asking = False
+            take = self._grow
 
     async def _comes(self) -> bool:
         """Wait for items while a batch is written; afterwards whatever comes is read in its turn."""
@@ -289,23 +299,24 @@ class Intake:
             await self._work.wait()
         return self._being_written > 0
 
-    async def _begin(self, turn: IntakeTurn, before: Scored) -> None:
-        batch = await self._gathered()
+    async def _begin(self, turn: IntakeTurn, before: Scored) -> bool:
+        """Take a next batch, and score it if that can be; say whether it may grow."""
+        batch = self._next_batch()
         following = self._next = Following(batch, asked_of([item for item, _ in batch]))
         if following.asked.history:
-            return  # whether an account is live is looked up in its own turn
+            return False  # whether an account is live is looked up in its own turn
         following.ahead = await _looked_ahead(turn, following.asked)
         if following.ahead is not None:
             lay_over(following.ahead.facts, following.asked, before)
             self._score_ahead(following, before)
+        return following.scored is not None
 
     async def _grow(self, turn: IntakeTurn, before: Scored) -> bool:
         """Score what arrived on top of the next batch; say whether it may grow on. What cannot be so waits."""
         following = self._next
         if following is None or following.scored is None:
             return False
-        await self._arrived()
-        most = self._room(len(following.batch))
+        most = self._most - len(following.batch)
         questions = self._questions.first(most)
         others = self._waiting.first(most - len(questions))
         items = [item for item, _ in (*questions, *others)]
@@ -383,28 +394,3 @@ async def _stand(turn: IntakeTurn, items: Sequence[Item], answers: list[Outcome 
         return
     for (at, _, outcome), standing in zip(questions, found, strict=True):
         answers[at] = msgspec.structs.replace(outcome, standing=standing)
-
-
-def _stopping() -> UnavailableError:
-    return UnavailableError("the service is stopping: send it again", retry_after_s=5)
-
-
-def _answer(batch: Sequence[Waiting], error: PortcullisError) -> None:
-    _answer_all(batch, [copy(error) for _ in batch])  # one for all would gather the traceback of everybody who waits
-
-
-def _answer_all(batch: Sequence[Waiting], answers: Sequence[Outcome | PortcullisError]) -> None:
-    for (item, settle), answer in zip(batch, answers, strict=True):
-        try:
-            settle(answer)
-        except Exception as error:  # noqa: BLE001  everybody else is still to be answered
-            _log.error("intake.not_answered", activity_id=item.received.activity_id, exc_info=error)
-
-
-def _settle(future: "asyncio.Future[Outcome]", answer: Outcome | PortcullisError) -> None:
-    if future.done():
-        return
-    if isinstance(answer, PortcullisError):
-        future.set_exception(answer)
-    else:
-        future.set_result(answer)

@@ -9,8 +9,9 @@ are refused to be sent again, everybody else's are taken.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from rules.engine import ENGINE_VERSION, Engine
@@ -86,7 +87,7 @@ class _Raised:
         )
 
 
-class _Due(NamedTuple):
+class _Due(Struct, frozen=True):
     """One item whose score is due."""
 
     at: int
@@ -138,10 +139,8 @@ class Batch:
     def _taken(self, item: Item) -> Outcome | PortcullisError | None:
         """Return the answer to an item; None while its score is due."""
         activity = item.received.activity
-        key = EventKey(activity.connection, activity.event_id)
-        transaction = None
-        if activity.transaction is not None:
-            transaction = TransactionKey(activity.connection, activity.transaction)
+        key = (activity.connection, activity.event_id)
+        transaction = None if activity.transaction is None else (activity.connection, activity.transaction)
         if key in self._due_events or transaction in self._due_transactions:
             self._score()
         known = self._facts.events.get(key)
@@ -163,7 +162,7 @@ class Batch:
             self._conflict(item, known)
             told = activity.event_id.removeprefix(GATE_PREFIX)
             return ConflictError(f"event {told} was stored with another body; both are kept", field="id")
-        decision = self._facts.decisions.get(EventKey(activity.connection, item.question or ""))
+        decision = self._facts.decisions.get((activity.connection, item.question or ""))
         return Outcome(
             known.activity_id,
             known.status,
@@ -207,7 +206,7 @@ class Batch:
             return ForbiddenError("history is taken only before the account is live; send it as live", field="mode")
         goes_live = None
         if item.mode is Mode.LIVE and account is not None and activity.account is not None and not live:
-            goes_live = AccountKey(activity.connection, activity.account)
+            goes_live = (activity.connection, activity.account)
         try:
             answer = self._counted(item, None if account is None else account.peer_group, transaction, goes_live)
         except ObservationError as error:
@@ -280,7 +279,7 @@ class Batch:
             outcome = self._scored(one, assessment, Learned(seq, operation, encode(one.observation)))
             self._answers[one.at] = outcome
             activity = one.item.received.activity
-            self._remember(EventKey(activity.connection, activity.event_id), one.item, outcome)
+            self._remember((activity.connection, activity.event_id), one.item, outcome)
 
     def _scored(self, due: _Due, assessment: Assessment, learned: Learned) -> Outcome:
         item, moving = due.item, due.moving
@@ -325,8 +324,7 @@ class Batch:
             gate = GateDecision.HOLD
         decision_id = new_id("dec")
         self._writes.activities.append(replace(row, question=item.question, decision_id=decision_id, gate=gate))
-        key = EventKey(item.received.activity.connection, item.question)
-        self._facts.decisions[key] = StoredDecision(decision_id, gate)
+        self._facts.decisions[item.received.activity.connection, item.question] = StoredDecision(decision_id, gate)
         return Outcome(item.received.activity_id, row.status, judged=row.judged, gate=gate, decision_id=decision_id)
 
     @property

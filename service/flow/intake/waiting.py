@@ -1,8 +1,9 @@
 """What waits for intake: bounded over all and by connection, by items and by their bytes (D3)."""
 
 import math
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
@@ -43,14 +44,21 @@ class Halves:
         return max(LEAST, math.ceil(self._here / 2))
 
 
+@dataclass(slots=True)
+class _Share:
+    """What one connection has waiting."""
+
+    items: int = 0
+    bytes: int = 0
+
+
 class Queue:
     """Items of one kind that wait, bounded over all and by connection."""
 
     def __init__(self) -> None:
         self._items: deque[Waiting] = deque()
         self._bytes = 0
-        self._count_of: Counter[str] = Counter()
-        self._bytes_of: Counter[str] = Counter()
+        self._shares: dict[str, _Share] = {}
 
     def __len__(self) -> int:
         """Return how many items wait."""
@@ -61,16 +69,16 @@ class Queue:
         name, size = item.received.activity.connection, len(item.received.raw)
         if len(self._items) >= MAX_WAITING or self._bytes + size > MAX_WAITING_BYTES:
             raise UnavailableError("intake is behind: send it again in a moment", retry_after_s=BUSY_RETRY_S)
-        if (self._count_of[name] + 1) * SHARE > MAX_WAITING or (
-            self._bytes_of[name] + size
-        ) * SHARE > MAX_WAITING_BYTES:
+        share = self._shares.get(name) or _Share()
+        if (share.items + 1) * SHARE > MAX_WAITING or (share.bytes + size) * SHARE > MAX_WAITING_BYTES:
             raise UnavailableError(
                 "too much of this connection is waiting: send it again in a moment", retry_after_s=BUSY_RETRY_S
             )
         self._items.append((item, settle))
         self._bytes += size
-        self._count_of[name] += 1
-        self._bytes_of[name] += size
+        share.items += 1
+        share.bytes += size
+        self._shares[name] = share
 
     def first(self, most: int) -> list[Waiting]:
         """Return the oldest, at most so many; they stay."""
@@ -81,9 +89,10 @@ class Queue:
         taken = [self._items.popleft() for _ in range(min(len(self._items), most))]
         for item, _ in taken:
             name, size = item.received.activity.connection, len(item.received.raw)
+            share = self._shares[name]
             self._bytes -= size
-            self._count_of[name] -= 1
-            self._bytes_of[name] -= size
-            if not self._count_of[name]:
-                del self._count_of[name], self._bytes_of[name]
+            share.items -= 1
+            share.bytes -= size
+            if not share.items:
+                del self._shares[name]
         return taken

@@ -9,11 +9,11 @@ import pytest
 
 from service.domain.errors import UnavailableError
 from service.domain.ids import ConnectionId
-from service.domain.intake import AccountKey, EventKey
 from service.domain.secrets import Secret
 from service.ports.store.intake import Ahead, Asked, Facts, Writes
 from service.store.grants import API
 from service.store.intake import PostgresTurn, connect
+from service.store.intake_facts import FactReader
 from tests.support.intake import (
     World,
     encoded,
@@ -104,7 +104,7 @@ def test_what_was_read_before_others_could_have_the_turn_is_not_used(url: str) -
 
     async def play() -> None:
         store = await connect(Secret(url_of_role(url, API)))
-        asked = Asked(events=[EventKey(name, "e")], accounts={AccountKey(name, "hot-1")})
+        asked = Asked(events=[(name, "e")], accounts={(name, "hot-1")})
         async with store.turn() as turn:
             ahead = await turn.look_ahead(asked)
             assert ahead is not None
@@ -123,6 +123,58 @@ def test_what_was_read_before_others_could_have_the_turn_is_not_used(url: str) -
         await store.rest(idle=True)
         async with store.turn() as turn:
             assert await turn.looked_up(later) is None
+        await store.close()
+
+    asyncio.run(play())
+
+
+def test_the_small_question_never_passes_over_what_is_known(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole: list[Asked] = []
+    look_at_all = FactReader._look_at_all
+
+    async def noting(self: FactReader, connection: Any, asked: Asked) -> tuple[Facts, bool]:
+        whole.append(asked)
+        return await look_at_all(self, connection, asked)
+
+    def asking(event: str, ref: str, connection: str = "std") -> Asked:
+        return Asked(
+            events=[(connection, event), ("std", "new")],
+            accounts={("std", "hot-1")},
+            transactions=[("std", ref), ("std", "new")],
+        )
+
+    async def play() -> None:
+        async with running(url) as world:
+            for number in range(3):
+                assert (await tell(world, f"e-{number}", number, "withdrawal.requested")).status_code == 200
+        store = await connect(Secret(url_of_role(url, API)))
+        monkeypatch.setattr(FactReader, "_look_at_all", noting)
+        async with store.turn() as turn:
+            await turn.look_ahead(asking("a", "b"))  # remembers the account
+            for asked, small in (
+                (asking("a", "b"), True),
+                (asking("a", "b", "other"), True),
+                (asking("e-1", "b"), False),
+                (asking("a", "tx-1"), False),
+                (asking("e-1", "b", "other"), False),  # once too often: std has an event of that name
+                (asking("a", "tx-1\x1ftx-2"), False),
+                (asking("", "b"), False),
+            ):
+                whole.clear()
+                ahead = await turn.look_ahead(asked)
+                assert ahead is not None
+                assert (not whole) == small, asked
+                facts, _ = await look_at_all(FactReader(), turn.connection, asked)
+                assert (ahead.facts.events, ahead.facts.transactions) == (facts.events, facts.transactions)
+                assert (ahead.facts.last, ahead.facts.saved) == (facts.last, facts.saved)
+            seed(url, [("UPDATE accounts SET peer_group = 'changed'", ())])
+            ahead = await turn.look_ahead(asking("a", "b"))
+            assert ahead is not None
+            assert ahead.facts.accounts["std"]["hot-1"].peer_group == "changed"
+            many = [(f"c-{at}", "new") for at in range(9)]
+            whole.clear()
+            await turn.look_ahead(Asked(events=many))
+            assert whole, "it would probe every connection for every key"
         await store.close()
 
     asyncio.run(play())
