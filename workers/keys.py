@@ -20,4 +20,4 @@ def jobs(hands: Hands, vault: Vaults) -> Jobs:
 
 
 def _looking(hands: Hands) -> Looking:
-    return Looking(hands.db, hands.clock, hands.actions, hands.multisig)
+    return Looking(hands.db, hands.clock, hands.actions, hands.multisig, hands.vault)

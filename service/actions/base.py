@@ -6,7 +6,7 @@ One action per file, found by scanning; `service/discovery.py` refuses a declara
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar, Final
@@ -19,6 +19,7 @@ from service.domain.ids import AccountId
 from service.domain.plan import Effect, Json, Lane, Receipt, Step, Target, Verdict
 from service.domain.quorum import Approval, PreAuthorised
 from service.domain.settlement import Outcome, settlement_item, stands_in_for
+from service.domain.standing import Standing, marked, marks, named
 from service.ports.clock import Clock
 from service.ports.custody import Capability, ContainmentCalls
 from service.ports.keys import VaultKeys
@@ -64,6 +65,8 @@ class ActionContext:
     """Beside the vault, where a guardian is configured."""
     outside: Outside | None = None
     """Beside `custody`: letters to outsiders."""
+    receipt: Receipt | None = None
+    """What an earlier attempt at the same step was told."""
 
     @property
     def account(self) -> AccountRef:
@@ -170,10 +173,37 @@ class ContainmentAction(ABC):
     def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:
         """Ask the other side whether the effect holds. `receipt` is None when the answer to `execute` was lost."""
 
+    def marked(self, ctx: ActionContext, receipt: Receipt | None) -> Receipt | None:  # noqa: ARG002  what an override gets
+        """Return the receipt with what `stands` has to know; asked when the step is found to hold."""
+        return receipt
+
+    def stands(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:
+        """Ask, later, whether what was done is still there: for one whose effect stands in a block."""
+        return self.verify(ctx, receipt)
+
     def undo(self, ctx: ActionContext, receipt: Receipt | None) -> Receipt:  # noqa: ARG002  what an override gets
         """Take the effect back; always a loosening, so only ever called under a quorum."""
         why = self.irreversible_because or self.no_undo_because or "it has no undo"
         raise MissingCapabilityError(f"{self.name} cannot be undone: {why}")
+
+
+class NonceAction(ContainmentAction):
+    """Base of actions that use up nonces on a chain: what came later is not their business, what they did stays."""
+
+    on_chain = True
+
+    @abstractmethod
+    def standing(self, ctx: ActionContext, transactions: Collection[str]) -> Standing:
+        """Return the nonces that its work used, and which of these transactions are in blocks."""
+
+    def marked(self, ctx: ActionContext, receipt: Receipt | None) -> Receipt:
+        """See the base."""
+        return marked(receipt, ctx.key, self.standing(ctx, named(receipt)))
+
+    def stands(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:
+        """See the base."""
+        stood = marks(receipt)
+        return Verdict.CANNOT_TELL if stood is None else stood.still(self.standing(ctx, stood.transactions))
 
 
 def settlement(actions: Mapping[str, ContainmentAction], step: Step, outcome: Outcome) -> Item:

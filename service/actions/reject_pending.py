@@ -1,13 +1,15 @@
 """Containment action: use up the nonces of a multisig's transactions that wait for signatures."""
 
+from collections.abc import Collection
 from datetime import timedelta
 
-from service.actions.base import ActionContext, ContainmentAction, OneAccount
+from service.actions.base import ActionContext, NonceAction, OneAccount
 from service.domain.plan import Effect, Lane, Receipt, Verdict
 from service.domain.quorum import PreAuthorised
+from service.domain.standing import Standing
 
 
-class RejectPending(ContainmentAction):
+class RejectPending(NonceAction):
     """Reject what waits for a multisig's signatures. Runbook: docs/runbooks/action/reject_pending.md.
 
     A rejection is an empty call of the multisig to itself: whatever was signed for its nonce is dead afterwards.
@@ -31,3 +33,7 @@ class RejectPending(ContainmentAction):
     def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:  # noqa: ARG002  the chain is asked afresh
         """HOLDS once nothing that does anything waits; CANNOT_TELL while other owners have not signed."""
         return ctx.multisigs.pending_rejected(ctx.registered)
+
+    def standing(self, ctx: ActionContext, transactions: Collection[str]) -> Standing:
+        """Ask the chain."""
+        return ctx.multisigs.standing(ctx.registered, transactions)

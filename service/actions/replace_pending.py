@@ -1,13 +1,15 @@
 """Containment action: outbid every pending transaction of an account's keys by one of its nonce that moves nothing."""
 
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 
-from service.actions.base import ActionContext, ContainmentAction, OneAccount
+from service.actions.base import ActionContext, NonceAction, OneAccount
 from service.domain.plan import Effect, Lane, Receipt, Verdict
 from service.domain.quorum import PreAuthorised
+from service.domain.standing import Standing, marks
 
 
-class ReplacePending(ContainmentAction):
+class ReplacePending(NonceAction):
     """Outbid an account's pending transactions. Runbook: docs/runbooks/action/replace_pending.md."""
 
     name = "replace_pending"
@@ -22,9 +24,19 @@ class ReplacePending(ContainmentAction):
     repeats = True
 
     def execute(self, ctx: ActionContext) -> Receipt:
-        """Outbid them, each at its nonce."""
-        return ctx.keys.replace_pending(ctx.registered, key=ctx.key)
+        """Outbid them, each at its nonce; of what a reorganisation gave back, every nonce that was used before."""
+        return ctx.keys.replace_pending(ctx.registered, _up_to(ctx.receipt), key=ctx.key)
 
-    def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:  # noqa: ARG002  the chain is asked afresh
+    def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:
         """Ask the chain."""
-        return ctx.keys.pending_replaced(ctx.registered)
+        return ctx.keys.pending_replaced(ctx.registered, _up_to(receipt))
+
+    def standing(self, ctx: ActionContext, transactions: Collection[str]) -> Standing:
+        """Ask the chain."""
+        return ctx.keys.standing(ctx.registered, transactions)
+
+
+def _up_to(receipt: Receipt | None) -> Mapping[str, int]:
+    """Return the nonces that were used when the step held: what was signed for them is in others' hands."""
+    stood = marks(receipt)
+    return {} if stood is None else stood.nonces

@@ -1,13 +1,15 @@
 """Containment action: take back every allowance of the tokens that an account is registered with."""
 
+from collections.abc import Collection
 from datetime import timedelta
 
-from service.actions.base import ActionContext, ContainmentAction, OneAccount
+from service.actions.base import ActionContext, NonceAction, OneAccount
 from service.domain.plan import Effect, Lane, Receipt, Verdict
 from service.domain.quorum import PreAuthorised
+from service.domain.standing import Standing
 
 
-class RevokeAllowances(ContainmentAction):
+class RevokeAllowances(NonceAction):
     """Take back an account's ERC-20 allowances. Runbook: docs/runbooks/action/revoke_allowances.md."""
 
     name = "revoke_allowances"
@@ -28,3 +30,7 @@ class RevokeAllowances(ContainmentAction):
     def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:  # noqa: ARG002  the chain is asked afresh
         """Ask the chain."""
         return ctx.keys.allowances_revoked(ctx.registered)
+
+    def standing(self, ctx: ActionContext, transactions: Collection[str]) -> Standing:
+        """Ask the chain."""
+        return ctx.keys.standing(ctx.registered, transactions)

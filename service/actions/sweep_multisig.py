@@ -1,14 +1,15 @@
 """Containment action: pay everything that a multisig holds to its registered, signed safe destination."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import ClassVar
 
-from service.actions.base import LONGEST_DEADLINE, ActionContext, ContainmentAction, OneAccount
+from service.actions.base import LONGEST_DEADLINE, ActionContext, NonceAction, OneAccount
 from service.domain.plan import Effect, Lane, Receipt, Verdict
 from service.domain.quorum import Quorum, Role
+from service.domain.standing import Standing
 
 
-class SweepMultisig(ContainmentAction):
+class SweepMultisig(NonceAction):
     """Sweep a multisig to its safe destination. Runbook: docs/runbooks/action/sweep_multisig.md.
 
     Where the vault's owners are too few it is proposed to the others, who have a day; each transfer happens once at most,
@@ -31,8 +32,12 @@ class SweepMultisig(ContainmentAction):
 
     def execute(self, ctx: ActionContext) -> Receipt:
         """Sign, and carry or propose, one transfer for each asset."""
-        return ctx.multisigs.sweep(ctx.registered)
+        return ctx.multisigs.sweep(ctx.registered, ctx.receipt)
 
-    def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:  # noqa: ARG002  the chain is asked afresh
+    def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:
         """HOLDS once nothing worth its fee is left; CANNOT_TELL while other owners have not signed."""
-        return ctx.multisigs.swept(ctx.registered)
+        return ctx.multisigs.swept(ctx.registered, receipt)
+
+    def standing(self, ctx: ActionContext, transactions: Collection[str]) -> Standing:
+        """Ask the chain."""
+        return ctx.multisigs.standing(ctx.registered, transactions)

@@ -1,15 +1,16 @@
 """Containment action: move everything an account's keys hold to its registered, signed safe destination."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import ClassVar
 
-from service.actions.base import ActionContext, ContainmentAction, OneAccount
+from service.actions.base import ActionContext, NonceAction, OneAccount
 from service.domain.plan import Effect, Lane, Receipt, Verdict
 from service.domain.quorum import Quorum, Role
+from service.domain.standing import Standing
 
 
-class SweepToSafe(ContainmentAction):
+class SweepToSafe(NonceAction):
     """Sweep an account to its safe destination. Runbook: docs/runbooks/action/sweep_to_safe.md.
 
     The vault sends only to a destination whose statement it verified; exactly once holds per nonce or UTXO.
@@ -36,3 +37,7 @@ class SweepToSafe(ContainmentAction):
     def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:  # noqa: ARG002  the chain knows by account
         """HOLDS once every transaction is final and nothing sweepable is left."""
         return ctx.keys.swept(ctx.registered)
+
+    def standing(self, ctx: ActionContext, transactions: Collection[str]) -> Standing:
+        """Ask the chain."""
+        return ctx.keys.standing(ctx.registered, transactions)

@@ -228,6 +228,7 @@ class _Attempt:
             custody=custody if self._action.lane is Lane.CONTAINMENT else None,
             vault=self._hands.vault if self._action.lane is Lane.KEYS else None,
             multisig=self._hands.multisig if self._action.lane is Lane.KEYS else None,
+            receipt=planned.receipt,
         )
 
     def _begin(self, ctx: ActionContext) -> None:
@@ -287,7 +288,7 @@ class _Attempt:
         """Settle a call whose answer nobody has; a fresh one is not repeated at once, its request may still be moving."""
         verdict = self._action.verify(ctx, self._step.receipt)
         if verdict is Verdict.HOLDS:
-            self._done(self._step.receipt)
+            self._done(ctx, self._step.receipt)
         elif verdict is Verdict.CANNOT_TELL:
             self._doubt("the answer was lost and the other side cannot tell whether it holds")
         elif fresh:
@@ -299,7 +300,7 @@ class _Attempt:
         verdict = self._action.verify(ctx, receipt)
         late = self._step.deadline_at is not None and self._hands.clock.now() > self._step.deadline_at
         if verdict is Verdict.HOLDS:
-            self._done(receipt)
+            self._done(ctx, receipt)
         elif verdict is Verdict.DOES_NOT_HOLD and self._action.repeats:
             self._write(Change(StepState.RUNNING, verdict=verdict, due_at=self._later(None)))
         elif not late:
@@ -309,8 +310,8 @@ class _Attempt:
         else:
             self._doubt("after the deadline the other side still cannot tell whether it holds")
 
-    def _done(self, receipt: Receipt | None) -> None:
-        planned = self._step
+    def _done(self, ctx: ActionContext, receipt: Receipt | None) -> None:
+        planned, receipt = self._step, self._action.marked(ctx, receipt)
         with self._hands.db.begin() as uow:
             confirm_by = None
             if isinstance(self._action.approval, PreAuthorised) and planned.approval_id is None:

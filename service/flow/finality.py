@@ -1,9 +1,11 @@
 """What was done on a chain is looked at again until its block is final, and done again where a reorganisation dropped it.
 
 Rules: a step on a chain is done once its effect is in a block, because containment cannot wait for finality; from then on a
-timer asks the chain again, at growing intervals. It is final when the newest final block shows the effect, too. When the
-newest block no longer shows it and nobody takes it back on purpose, the step runs again under its own key, with the votes
-that it needs, and the timeline says so. "Cannot tell" changes nothing. What is not final after a day is said.
+timer asks the chain again, at growing intervals. It is final when the newest final block shows the effect, too: of a lock or
+an owner what is so, of what uses up nonces that those are used, by ours (`domain/standing.py`). When the newest block no
+longer shows it and nobody takes it back on purpose, the step runs again under its own key, with the votes that it needs;
+where those have run out it is refused, which people are told. The timeline says so. "Cannot tell" changes nothing. What is
+not final after a day is said.
 """
 
 from collections.abc import Mapping
@@ -13,13 +15,14 @@ from typing import Final
 
 from service.actions.base import ActionContext, ContainmentAction
 from service.domain.account import AccountRef
-from service.domain.errors import MissingCapabilityError, PortcullisError
+from service.domain.errors import PortcullisError
 from service.domain.events import StepReady
 from service.domain.ids import AccountId, StepId
 from service.domain.looks import GIVEN_UP, next_look
 from service.domain.plan import Step, StepState, Verdict
 from service.domain.timeline import Entry
 from service.ports.clock import Clock
+from service.ports.keys import VaultKeys
 from service.ports.multisig import MultisigControl
 from service.ports.store.unit import Database, UnitOfWork
 
@@ -34,6 +37,7 @@ class Looking:
     clock: Clock
     actions: Mapping[str, ContainmentAction]
     multisig: MultisigControl | None
+    vault: VaultKeys | None = None
 
 
 def look(looking: Looking, timer_id: str) -> None:
@@ -61,25 +65,29 @@ def look(looking: Looking, timer_id: str) -> None:
 
 def _asked(looking: Looking, done: Step, account: AccountId | None) -> tuple[Verdict, Verdict]:
     """Return whether it holds in the newest block, and whether in the newest final one."""
-    action = looking.actions[done.action]
+    return _answer(looking, done, account, final=False), _answer(looking, done, account, final=True)
+
+
+def _answer(looking: Looking, done: Step, account: AccountId | None, *, final: bool) -> Verdict:
     try:
-        if looking.multisig is None:
-            raise MissingCapabilityError("no guardian token is configured")
-        views = (looking.multisig, looking.multisig.final())
-        found = [action.verify(_context(looking, done, account, view), done.receipt) for view in views]
+        ctx = _context(looking, done, account, final=final)
+        return looking.actions[done.action].stands(ctx, done.receipt)
     except PortcullisError:
-        return Verdict.CANNOT_TELL, Verdict.CANNOT_TELL
-    return found[0], found[1]
+        return Verdict.CANNOT_TELL
 
 
-def _context(looking: Looking, done: Step, account: AccountId | None, view: MultisigControl) -> ActionContext:
+def _context(looking: Looking, done: Step, account: AccountId | None, *, final: bool) -> ActionContext:
+    vault, multisig = looking.vault, looking.multisig
+    if final:
+        vault, multisig = vault and vault.final(), multisig and multisig.final()
     return ActionContext(
         target=done.target,
         params=done.params,
         key=done.idempotency_key,
         clock=looking.clock,
         account_id=account,
-        multisig=view,
+        vault=vault,
+        multisig=multisig,
     )
 
 

@@ -5,10 +5,12 @@ earlier attempt stopped. A sweep goes only to a safe destination whose vault sig
 answer was lost raise UnknownOutcomeError.
 """
 
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from service.domain.ids import AccountId
 from service.domain.plan import Receipt, Verdict
+from service.domain.standing import Standing
 
 
 class VaultKeys(Protocol):
@@ -26,11 +28,25 @@ class VaultKeys(Protocol):
 
     def lift_restriction(self, account: AccountId, *, key: str) -> Receipt: ...
 
-    def replace_pending(self, account: AccountId, *, key: str) -> Receipt:
-        """Take the nonce of every pending transaction of the account's keys by one that moves nothing."""
+    def final(self) -> "VaultKeys":
+        """Return the same keys as their chains' newest final blocks show them: for questions only."""
         ...
 
-    def pending_replaced(self, account: AccountId) -> Verdict: ...
+    def standing(self, account: AccountId, transactions: Collection[str]) -> Standing:
+        """Return the nonces of all the account's keys, and which of these transactions are in blocks.
+
+        Nothing of an account of Bitcoin, where a sweep is final when it is done. Raises UnavailableError.
+        """
+        ...
+
+    def replace_pending(self, account: AccountId, up_to: Mapping[str, int], *, key: str) -> Receipt:
+        """Take the nonce of every pending transaction of the account's keys by one that moves nothing.
+
+        `up_to`, by CAIP-10 address: nonces before it are taken also where nothing is pending at them.
+        """
+        ...
+
+    def pending_replaced(self, account: AccountId, up_to: Mapping[str, int]) -> Verdict: ...
 
     def revoke_allowances(self, account: AccountId, *, key: str) -> Receipt:
         """Leave nobody an allowance of the account's registered tokens."""

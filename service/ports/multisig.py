@@ -7,12 +7,14 @@ block took too long or an endpoint is not believed, UnknownOutcomeError when an 
 where the vault's owners are too few or a part is not configured.
 """
 
+from collections.abc import Collection
 from typing import Protocol
 
 from service.domain.ids import AccountId
 from service.domain.plan import Receipt, Verdict
 from service.domain.safe import SafeTransaction
 from service.domain.safe_queue import Claim, Waiting
+from service.domain.standing import Standing
 
 
 class MultisigControl(Protocol):
@@ -20,6 +22,10 @@ class MultisigControl(Protocol):
 
     def final(self) -> "MultisigControl":
         """Return the same multisigs as their chains' newest final blocks show them: for questions only."""
+        ...
+
+    def standing(self, account: AccountId, transactions: Collection[str]) -> Standing:
+        """Return the multisigs' nonces, and which of these transactions are in blocks. Raises UnavailableError."""
         ...
 
     def lock(self, account: AccountId) -> Receipt:
@@ -52,11 +58,14 @@ class MultisigControl(Protocol):
 
     def delayed_cancelled(self, account: AccountId) -> Verdict: ...
 
-    def sweep(self, account: AccountId) -> Receipt:
-        """Pay everything to the verified safe destination, or propose that to the other owners where ours are too few."""
+    def sweep(self, account: AccountId, before: Receipt | None = None) -> Receipt:
+        """Pay everything to the verified safe destination, or propose that to the other owners where ours are too few.
+
+        `before` is the step's receipt so far: what is next to nothing beside what it moved stays.
+        """
         ...
 
-    def swept(self, account: AccountId) -> Verdict:
+    def swept(self, account: AccountId, before: Receipt | None = None) -> Verdict:
         """HOLDS once nothing worth its fee is left; CANNOT_TELL while proposals of ours wait for other owners."""
         ...
 

@@ -4,6 +4,7 @@ Rules: Bitcoin has no lockout, so containment is the sweep: kept ready, raced, a
 is as everywhere: the keys' states decide what is signed. A re-keyed wallet becomes current when the old one is empty.
 """
 
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from hsm.custodian import KeyRef
@@ -14,6 +15,7 @@ from service.domain.bitcoin.wallet import BitcoinWallet
 from service.domain.errors import ConflictError, MissingCapabilityError, NotFoundError, PortcullisError
 from service.domain.ids import AccountId
 from service.domain.plan import Receipt, Verdict
+from service.domain.standing import Standing
 from service.domain.timeline import Entry
 from service.domain.vault import VaultKey
 from service.vault import bitcoin_sweeps as sweeps
@@ -50,11 +52,19 @@ class BitcoinVault:
         """Let restricted keys sign again."""
         return self._move(account, KeyState.RESTRICTED, KeyState.ACTIVE, key)
 
-    def replace_pending(self, account: AccountId, *, key: str) -> Receipt:  # noqa: ARG002  nothing is done
+    def final(self) -> "BitcoinVault":
+        """Return itself: what counts as done is as deep as what counts as final."""
+        return self
+
+    def standing(self, account: AccountId, transactions: Collection[str]) -> Standing:  # noqa: ARG002  see `final`
+        """Return nothing: there is nothing that has to be looked at again."""
+        return Standing({})
+
+    def replace_pending(self, account: AccountId, up_to: Mapping[str, int], *, key: str) -> Receipt:  # noqa: ARG002  nothing is done
         """Refuse: a Bitcoin transaction is outbid by the sweep of the coins it spends."""
         raise MissingCapabilityError(f"account {account} is of Bitcoin, which has no nonces: sweep_to_safe outbids")
 
-    def pending_replaced(self, account: AccountId) -> Verdict:  # noqa: ARG002  as replace_pending
+    def pending_replaced(self, account: AccountId, up_to: Mapping[str, int]) -> Verdict:  # noqa: ARG002  as replace_pending
         """See replace_pending."""
         return Verdict.CANNOT_TELL
 

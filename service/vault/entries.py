@@ -9,8 +9,13 @@ from service.vault.parts import VaultParts
 
 
 def move_sweep(parts: VaultParts, row: SweepTransaction, state: SweepState, why: str = "") -> None:
-    """Record that a transaction of ours was sent, is final or failed; `why` is told of a failed one."""
-    words = {SweepState.SENT: "sent", SweepState.FINAL: "final", SweepState.FAILED: f"failed: {why}"}
+    """Record that a transaction of ours was sent, is in a block, was dropped from it or failed; `why` is of a failed one."""
+    words = {
+        SweepState.SIGNED: "dropped from its block: it is sent again",
+        SweepState.SENT: "sent",
+        SweepState.FINAL: "final",
+        SweepState.FAILED: f"failed: {why}",
+    }
     with parts.db.begin() as uow:
         uow.keys.set_sweep_state(row.id, state)
         uow.record(

@@ -7,7 +7,7 @@ at most MOST_AT_ONCE are signed per key and chain by one attempt; a chain that i
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -20,6 +20,7 @@ from service.domain.errors import MissingCapabilityError, RefusedByOtherSideErro
 from service.domain.evm import MAX_FEE, NATIVE_GAS, TOKEN_GAS, Fee, Transaction, address_bytes, chain_number
 from service.domain.ids import AccountId
 from service.domain.plan import Verdict
+from service.domain.standing import Standing
 from service.domain.vault import VaultKey
 from service.ports.chain import ContractChain
 from service.vault.everywhere import Outcome, all_hold, everywhere, require
@@ -51,6 +52,10 @@ class _Wallet:
     def address(self) -> str:
         return self.key.address
 
+    @property
+    def caip10(self) -> str:
+        return f"{self.chain_id}:{self.address.lower()}"
+
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
@@ -62,26 +67,45 @@ class _Sent:
     """The nonce after the last of them."""
 
 
-def replace_pending(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey]) -> list[str]:
+def replace_pending(
+    parts: VaultParts, account: AccountId, keys: Sequence[VaultKey], up_to: Mapping[str, int]
+) -> list[str]:
     """Outbid what is pending and wait until it is in blocks; returns the hashes.
 
+    `up_to`, by CAIP-10 address: nonces before it are taken also where nothing is pending.
     Raises UnavailableError when it takes too long, or when the fee that would be needed is over the limit.
     """
 
     def outbid(wallet: _Wallet) -> _Sent:
         mined, following = wallet.chain.mined_nonce(wallet.address), wallet.chain.next_nonce(wallet.address)
-        last = min(following, mined + MOST_AT_ONCE)
+        last = min(max(following, up_to.get(wallet.caip10, 0)), mined + MOST_AT_ONCE)
         names = [name for nonce in range(mined, last) if (name := _outbid(wallet, nonce)) is not None]
         return _Sent(wallet, names, last)
 
     return _sent_everywhere(parts, account, keys, outbid)
 
 
-def none_pending(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey]) -> Verdict:
-    """Say whether nothing of the account's keys is pending."""
-    return all_hold(
-        _at_each(parts, account, keys, lambda w: w.chain.next_nonce(w.address) <= w.chain.mined_nonce(w.address))
-    )
+def none_pending(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey], up_to: Mapping[str, int]) -> Verdict:
+    """Say whether nothing of the account's keys is pending, and every nonce before `up_to` is used."""
+
+    def used(wallet: _Wallet) -> bool:
+        mined = wallet.chain.mined_nonce(wallet.address)
+        return max(wallet.chain.next_nonce(wallet.address), up_to.get(wallet.caip10, 0)) <= mined
+
+    return all_hold(_at_each(parts, account, keys, used))
+
+
+def standing(
+    parts: VaultParts, account: AccountId, keys: Sequence[VaultKey], transactions: Collection[str]
+) -> Standing:
+    """Return the keys' nonces in blocks, and which of the transactions are in one. Raises what the chains raise."""
+
+    def told(wallet: _Wallet) -> tuple[str, int, list[str]]:
+        known = [name for name in transactions if wallet.chain.mined(name) is not None]
+        return wallet.caip10, wallet.chain.mined_nonce(wallet.address), known
+
+    found = require(_at_each(parts, account, keys, told))
+    return Standing({where: nonce for where, nonce, _ in found}, {name for *_, known in found for name in known})
 
 
 def revoke(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey]) -> list[str]:

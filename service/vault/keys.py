@@ -6,7 +6,8 @@ replaced the old ones yet. Destroying is decided by a quorum and done by a job w
 row, and all that such a row can do is destroy a key that signs nothing any more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from hsm.errors import KeyNotFoundError
@@ -15,6 +16,7 @@ from hsm.rotation import Destroy, Publish, Retire, State, Sweep
 from service.domain.errors import ConflictError, NotFoundError, PortcullisError
 from service.domain.ids import AccountId
 from service.domain.plan import Receipt, Verdict
+from service.domain.standing import Standing
 from service.domain.timeline import Entry
 from service.domain.vault import RotationRecord, SweepState, VaultKey
 from service.ports.store.unit import UnitOfWork
@@ -51,13 +53,22 @@ class Vault:
         self._move(account, exposed, KeyState.RESTRICTED, KeyState.ACTIVE, key)
         return Receipt(account, {"keys": [k.id for k in exposed]})
 
-    def replace_pending(self, account: AccountId, *, key: str) -> Receipt:
-        """Outbid every pending transaction of the account's keys by one that moves nothing."""
-        return Receipt(key, {"transactions": hot.replace_pending(self._parts, account, self._exposed(account))})
+    def final(self) -> "Vault":
+        """See the port."""
+        return Vault(replace(self._parts, at_last=True))
 
-    def pending_replaced(self, account: AccountId) -> Verdict:
+    def standing(self, account: AccountId, transactions: Collection[str]) -> Standing:
+        """Ask every chain of the account for the nonces of all its keys, and for these transactions."""
+        return hot.standing(self._parts, account, self._parts.keys_of(account), transactions)
+
+    def replace_pending(self, account: AccountId, up_to: Mapping[str, int], *, key: str) -> Receipt:
+        """Outbid every pending transaction of the account's keys by one that moves nothing."""
+        names = hot.replace_pending(self._parts, account, self._exposed(account), up_to)
+        return Receipt(key, {"transactions": names})
+
+    def pending_replaced(self, account: AccountId, up_to: Mapping[str, int]) -> Verdict:
         """Ask the chain whether anything is pending."""
-        return hot.none_pending(self._parts, account, self._exposed(account))
+        return hot.none_pending(self._parts, account, self._exposed(account), up_to)
 
     def revoke_allowances(self, account: AccountId, *, key: str) -> Receipt:
         """Take back every allowance of the account's tokens."""
@@ -97,6 +108,7 @@ class Vault:
         record, _, _ = self._split(account)
         with self._parts.db.begin() as uow:
             begun = any(s.step_key == key for s in uow.keys.sweeps(account))
+        sweeper.send_dropped(self._parts, account)
         if not (begun and record is not None and rotations.is_over(record)):
             # A late repeat after the rotation must not empty the new keys.
             sweeper.sweep(self._parts, account, self._exposed(account), key)

@@ -14,7 +14,7 @@ Rules:
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
@@ -24,6 +24,7 @@ from service.domain.errors import ConflictError, MissingCapabilityError, Portcul
 from service.domain.ids import AccountId
 from service.domain.plan import Receipt, Verdict
 from service.domain.safe import SafeState
+from service.domain.standing import Standing
 from service.ports.multisig import SafeService
 from service.vault.everywhere import all_hold, everywhere, require
 from service.vault.guardian import PATIENCE_S, Guardian
@@ -36,6 +37,8 @@ SIGNED_OFF_CHAIN: Final = "signatures_still_checked_off_chain_by"
 """In a lock's receipt: the fallback handler of each Safe that has one, by which EIP-1271 signatures go on to count."""
 CAME_IN: Final = "came_in_beside_what_waits"
 """In a sweep's receipt: by Safe and asset, base units as text, what is proposed beside a proposal that waits."""
+MOVED: Final = "moved"
+"""In a sweep's receipt: by Safe and asset, base units as text, what the step carried so far."""
 Question = Callable[[Safe, SafeState], bool]
 R = TypeVar("R")
 
@@ -57,6 +60,16 @@ class Multisigs:
             return replace(found, chain=found.chain.final())
 
         return replace(self, guardian=guardian)
+
+    def standing(self, account: AccountId, transactions: Collection[str]) -> Standing:
+        """Ask every Safe for its nonce, and its chain for these transactions."""
+
+        def told(one: Safe) -> tuple[str, int, list[str]]:
+            known = [name for name in transactions if one.chain.mined(name) is not None]
+            return f"eip155:{one.guardian.chain_id}:{one.address}", one.read().nonce, known
+
+        found = self._at_each(account, told)
+        return Standing({where: nonce for where, nonce, _ in found}, {name for *_, known in found for name in known})
 
     def lock(self, account: AccountId) -> Receipt:
         """Let nothing leave the account's Safes."""
@@ -134,20 +147,21 @@ class Multisigs:
         """Ask every module whether its queue is empty."""
         return self._every(account, lambda one, state: not _delaying(one, state))
 
-    def sweep(self, account: AccountId) -> Receipt:
+    def sweep(self, account: AccountId, before: Receipt | None = None) -> Receipt:
         """Pay what the account's Safes hold to its safe destination."""
         assets = self._assets(account)
-        done = dict(self._at_each(account, lambda one: (one.address, self._out(one, assets).sweep())))
+        done = dict(self._at_each(account, lambda one: (one.address, self._out(one, assets, before).sweep())))
         facts: dict[str, object] = {"transactions": {address: found.transactions for address, found in done.items()}}
         grown = {address: {asset: str(rest) for asset, rest in found.grown.items()} for address, found in done.items()}
+        facts[MOVED] = {address: {asset: str(n) for asset, n in found.moved.items()} for address, found in done.items()}
         if any(grown.values()):
             facts[CAME_IN] = {address: rest for address, rest in grown.items() if rest}
         return Receipt(account, facts)
 
-    def swept(self, account: AccountId) -> Verdict:
+    def swept(self, account: AccountId, before: Receipt | None = None) -> Verdict:
         """Ask the chain whether anything is left, and the service whether that waits for other owners."""
         assets = self._assets(account)
-        return self._every(account, lambda one, _: self._out(one, assets).is_swept())
+        return self._every(account, lambda one, _: self._out(one, assets, before).is_swept())
 
     def reject_pending(self, account: AccountId) -> Receipt:
         """Use up the nonces of what waits."""
@@ -161,8 +175,8 @@ class Multisigs:
         """Ask the service whether anything waits at a nonce that the chain has not used."""
         return self._every(account, lambda one, _: self._out(one, ()).is_rejected())
 
-    def _out(self, one: Safe, assets: Sequence[str]) -> Outgoing:
-        return Outgoing(one, assets, self.services.get(f"eip155:{one.guardian.chain_id}"))
+    def _out(self, one: Safe, assets: Sequence[str], before: Receipt | None = None) -> Outgoing:
+        return Outgoing(one, assets, self.services.get(f"eip155:{one.guardian.chain_id}"), _moved(before, one.address))
 
     def _assets(self, account: AccountId) -> Sequence[str]:
         with self.parts.db.begin() as uow:
@@ -222,6 +236,12 @@ class Multisigs:
                 f"account {account.at.ref} has no EVM address: register the Safe's own, as CAIP-10"
             )
         return [(chain, address.lower()) for chain, _, address in found]
+
+
+def _moved(before: Receipt | None, address: str) -> Mapping[str, int]:
+    told = None if before is None else before.facts.get(MOVED)
+    mine = told.get(address) if isinstance(told, Mapping) else None
+    return {asset: int(amount) for asset, amount in mine.items()} if isinstance(mine, Mapping) else {}
 
 
 def _lock_one(one: Safe) -> str:

@@ -45,6 +45,8 @@ class VaultParts:
     clock: Clock
     bitcoin: Mapping[str, BitcoinChain] = field(default_factory=dict)
     """Access to Bitcoin networks by CAIP-2 id."""
+    at_last: bool = False
+    """Whether chains are asked as their newest final block shows them: for questions only."""
 
     def bitcoin_chain(self, chain: str) -> BitcoinChain:
         """Return the access to a Bitcoin network. Raises MissingCapabilityError when none is configured."""
@@ -58,7 +60,7 @@ class VaultParts:
         found = self.chains.get(chain)
         if found is None:
             raise MissingCapabilityError(f"no endpoint for chain {chain}: set PORTCULLIS_CHAINS and restart")
-        return found
+        return found.final() if self.at_last else found
 
     def keys_of(self, account: AccountId) -> tuple[VaultKey, ...]:
         """Return an account's leaf keys. Raises MissingCapabilityError when the vault holds none."""

@@ -18,9 +18,9 @@ Rules:
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from hsm.restrictions import SafeRejection, SigningRequest
+from hsm.restrictions import SafeRejection, SafeSweep, SigningRequest
 from service.domain import guard
 from service.domain.errors import (
     MissingCapabilityError,
@@ -33,7 +33,7 @@ from service.domain.safe import ZERO, SafeState, SafeTransaction, address_in_slo
 from service.domain.safe_queue import Queued
 from service.ports.multisig import SafeService
 from service.vault.everywhere import Outcome, require
-from service.vault.safe_sweeps import SIGN_OUT, Planned, Request, Sweeping, rejecting
+from service.vault.safe_sweeps import SIGN_OUT, Planned, Request, Sweeping, amount_of, rejecting
 from service.vault.safe_waiting import signers, to_reject
 from service.vault.safes import Safe
 
@@ -46,6 +46,8 @@ class Swept:
     """Hashes of what was carried, or names of what is proposed."""
     grown: Mapping[str, int]
     """By asset, in base units: what came in beside a proposal that waits, and is proposed on its own."""
+    moved: Mapping[str, int]
+    """By asset, in base units: what the step carried so far, where the vault has enough owners."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ class Outgoing:
     assets: Sequence[str]
     """CAIP-19 of the account, on every chain."""
     service: SafeService | None
+    moved: Mapping[str, int] = field(default_factory=dict)
+    """By asset, in base units: what the same step had carried before."""
 
     @property
     def chain_id(self) -> str:
@@ -74,7 +78,8 @@ class Outgoing:
                     " ask for unlock_multisig, then sweep again"
                 )
             self._require_destination(planned.to)
-        return Swept(self._do(state, planned.requests, unread), planned.grown)
+        done = self._do(state, planned.requests, unread)
+        return Swept(done, planned.grown, self._carried(planned) if self._enough(state) else self.moved)
 
     def is_swept(self) -> bool:
         """Say whether nothing worth its fee is left.
@@ -118,10 +123,18 @@ class Outgoing:
             )
 
     def _planned(self, state: SafeState, unread: list[PortcullisError]) -> Planned:
-        sweeping = Sweeping(self.safe, self.assets, unread)
+        sweeping = Sweeping(self.safe, self.assets, unread, self.moved)
         if self.service is None or self._enough(state):
             return sweeping.anew(state)
         return sweeping.beside(state, self.service.pending(self.safe.address, state.nonce))
+
+    def _carried(self, planned: Planned) -> Mapping[str, int]:
+        """Return what the step moved with this attempt, all of which was carried."""
+        carried = dict(self.moved)
+        for made, request in planned.requests:
+            if isinstance(request, SafeSweep):
+                carried[request.asset] = carried.get(request.asset, 0) + amount_of(made)
+        return carried
 
     def _enough(self, state: SafeState) -> bool:
         return len(self.safe.owners(state, SIGN_OUT)) >= state.threshold

@@ -5,7 +5,9 @@ counts while what is there covers it and it is at least a GROWTH-th of that, lar
 nonce or pays its amount once more. One of less is replaced at its nonce: a key in others' hands signs such to keep the true
 one far behind. What came in meanwhile is proposed on its own only where it is more than a GROWTH-th of what waits: whoever
 wants further proposals made has to pay for each. A nonce at which nothing of ours is left before one that waits is used up
-by a rejection. A token is known by its contract, however its registration spells that.
+by a rejection. A token is known by its contract, however its registration spells that. Where the same step moved of an asset
+already, as much as a FOLLOWING-th of that has to come in before it is moved once more: what a token is worth is not known
+here, and whoever makes us pay for another transaction shall pay more.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +31,8 @@ WORTH: Final = 10
 """What a Safe holds of the coin is swept while it is at least so many times the fee of moving it."""
 GROWTH: Final = 10
 """What came in beside a proposal that waits is proposed once it is over 1/GROWTH of that."""
+FOLLOWING: Final = 1_000
+"""What came in after a transfer that the same step had carried is moved once it is at least 1/FOLLOWING of that."""
 Request = tuple[SafeTransaction, SigningRequest]
 _AMOUNT_FROM: Final = 36
 
@@ -59,6 +63,8 @@ class Sweeping:
     """CAIP-19 of the account, on every chain."""
     unread: list[PortcullisError]
     """Gets an error for each token whose balance could not be read."""
+    moved: Mapping[str, int] = field(default_factory=dict)
+    """By asset, in base units: what the same step had carried before."""
 
     @property
     def chain_id(self) -> str:
@@ -80,7 +86,7 @@ class Sweeping:
         promised: dict[str, int] = {}
         kept: dict[int, Request] = {}
         for made, request in self._ours(state, waiting, to):
-            amount = _amount(made) if isinstance(request, SafeSweep) else 0
+            amount = amount_of(made) if isinstance(request, SafeSweep) else 0
             asset = request.asset if isinstance(request, SafeSweep) else ""
             rest = left.get(asset, amount)  # a token whose balance cannot be read is covered
             if made.nonce not in kept and amount <= rest <= amount * GROWTH:
@@ -109,7 +115,7 @@ class Sweeping:
         """Return the sweeps and rejections that keys of the vault signed, the largest first, then by nonce."""
         mine = {key.address.lower() for key in self.safe.owners(state, frozenset(KeyState))}
         known = (self._known(queued, to) for queued in waiting.queued if signers(self.safe, queued, mine))
-        return sorted((one for one in known if one is not None), key=lambda one: (-_amount(one[0]), one[0].nonce))
+        return sorted((one for one in known if one is not None), key=lambda one: (-amount_of(one[0]), one[0].nonce))
 
     def _known(self, queued: Queued, to: VerifiedDestination) -> Request | None:
         if queued.operation or queued.gas != NO_REFUND:
@@ -153,12 +159,13 @@ class Sweeping:
 
     def _is_worth(self, asset: str, amount: int, promised: int = 0) -> bool:
         least = 1 if "/erc20:" in asset else WORTH * TOKEN_GAS * self.safe.chain.fee().max_fee
-        return amount >= least and amount * GROWTH > promised
+        return amount >= least and amount * GROWTH > promised and amount * FOLLOWING >= self.moved.get(asset, 0)
 
     def _coin(self) -> str:
         native = next((a for a in self.assets if a.startswith(f"{self.chain_id}/slip44:")), None)
         return native or f"{self.chain_id}/slip44:60"
 
 
-def _amount(made: SafeTransaction) -> int:
+def amount_of(made: SafeTransaction) -> int:
+    """Return what a plain transfer of the coin or of a token pays, in base units."""
     return made.value or int.from_bytes(made.data[_AMOUNT_FROM:], "big")

@@ -2,10 +2,11 @@
 
 Rules: every transaction is signed and its row committed before it is sent, so that after a crash or a lost answer the
 very same bytes are sent again or their receipt is asked for; a nonce that somebody else used (the thief has the key too)
-makes that transaction fail and a new round begin at the next nonce, with twice the fee. Tokens go first, the native coin
-last, because it pays for them. Pending transactions of others are outbid at their nonce; while one of ours is pending no
-second is signed. A token is known by its contract, however its registration spells that. One whose balance cannot be read
-delays nothing else, and what it holds is never taken for nothing.
+makes that transaction fail and a new round begin at the next nonce, with twice the fee. One that a reorganisation took out
+of its block is sent again as it is while its nonce is free: that takes no key, and pays once. Tokens go first, the native
+coin last, because it pays for them. Pending transactions of others are outbid at their nonce; while one of ours is pending
+no second is signed. A token is known by its contract, however its registration spells that. One whose balance cannot be
+read delays nothing else, and what it holds is never taken for nothing.
 """
 
 from collections.abc import Sequence
@@ -81,6 +82,30 @@ def sweep(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey], step_
         raise UnavailableError(f"the balance of {', '.join(unread)} could not be read: the rest was swept")
 
 
+def send_dropped(parts: VaultParts, account: AccountId) -> None:
+    """Send again what was in a block and is in none, where its nonce is free. Raises what the chain raises."""
+    for row in _dropped(parts, account):
+        move_sweep(parts, row, SweepState.SIGNED)
+        try:
+            parts.chain(row.chain).send(row.raw_transaction)
+        except RefusedByOtherSideError as refused:
+            if not parts.chain(row.chain).knows(row.transaction_hash):
+                move_sweep(parts, row, SweepState.FAILED, str(refused))
+            continue
+        move_sweep(parts, row, SweepState.SENT)
+
+
+def _dropped(parts: VaultParts, account: AccountId) -> list[SweepTransaction]:
+    with parts.db.begin() as uow:
+        settled = [s for s in uow.keys.sweeps(account) if s.state is SweepState.FINAL]
+    return [
+        row
+        for row in settled
+        if parts.chain(row.chain).mined_nonce(row.from_address) <= row.nonce
+        and parts.chain(row.chain).mined(row.transaction_hash) is None
+    ]
+
+
 def swept(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey]) -> Verdict:
     """Say whether every sweep transaction is final and nothing worth its fee is left."""
     with parts.db.begin() as uow:
@@ -91,7 +116,7 @@ def swept(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey]) -> Ve
         lost = any(s.state is SweepState.SIGNED and not parts.chain(s.chain).knows(s.transaction_hash) for s in sent)
         return Verdict.DOES_NOT_HOLD if lost else Verdict.CANNOT_TELL
     found = [_holdings(source, _fee(source)) for source in _sources(parts, account, keys)]
-    if any(f.worth for f in found):
+    if any(f.worth for f in found) or _dropped(parts, account):
         return Verdict.DOES_NOT_HOLD
     return Verdict.CANNOT_TELL if any(f.unread for f in found) else Verdict.HOLDS
 

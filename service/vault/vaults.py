@@ -4,11 +4,14 @@ Rule: an account has assets of EVM chains or of one Bitcoin network, never of bo
 rotation are of one kind.
 """
 
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Final
 
 from service.domain.errors import InputError
 from service.domain.ids import AccountId
 from service.domain.plan import Receipt, Verdict
+from service.domain.standing import Standing
 from service.ports.keys import VaultKeys
 from service.vault.bitcoin import BitcoinVault
 from service.vault.keys import Vault
@@ -29,6 +32,14 @@ class Vaults:
         """Make stale Bitcoin sweeps ready anew; return how many."""
         return self._bitcoin.refresh()
 
+    def final(self) -> "Vaults":
+        """See the port."""
+        return Vaults(replace(self._parts, at_last=True))
+
+    def standing(self, account: AccountId, transactions: Collection[str]) -> Standing:
+        """See the port."""
+        return self._of(account).standing(account, transactions)
+
     def provision(self, account: AccountId) -> Receipt:
         """See the port."""
         return self._of(account).provision(account)
@@ -45,13 +56,13 @@ class Vaults:
         """See the port."""
         return self._of(account).lift_restriction(account, key=key)
 
-    def replace_pending(self, account: AccountId, *, key: str) -> Receipt:
+    def replace_pending(self, account: AccountId, up_to: Mapping[str, int], *, key: str) -> Receipt:
         """See the port."""
-        return self._of(account).replace_pending(account, key=key)
+        return self._of(account).replace_pending(account, up_to, key=key)
 
-    def pending_replaced(self, account: AccountId) -> Verdict:
+    def pending_replaced(self, account: AccountId, up_to: Mapping[str, int]) -> Verdict:
         """See the port."""
-        return self._of(account).pending_replaced(account)
+        return self._of(account).pending_replaced(account, up_to)
 
     def revoke_allowances(self, account: AccountId, *, key: str) -> Receipt:
         """See the port."""

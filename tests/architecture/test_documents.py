@@ -12,6 +12,7 @@ from tests.architecture.tree import ROOT, files, sources
 DECISIONS = sorted((ROOT / "docs" / "adr").glob("[0-9]*.md"))
 SECTIONS = ["## Context", "## Decision", "## Consequences", "## What enforces it"]
 _LINK = re.compile(r"\[[^\]]*\]\((?!https?:|mailto:|#)([^)#\s]+)[^)]*\)")
+_BASES = {"ContainmentAction", "NonceAction"}
 
 
 def action_names() -> set[str]:
@@ -20,7 +21,7 @@ def action_names() -> set[str]:
         statement.value.value
         for source in sources("service/actions")
         for node in ast.walk(source.tree)
-        if isinstance(node, ast.ClassDef) and any(getattr(base, "id", "") == "ContainmentAction" for base in node.bases)
+        if isinstance(node, ast.ClassDef) and any(getattr(base, "id", "") in _BASES for base in node.bases)
         for statement in node.body
         if isinstance(statement, ast.Assign)
         and isinstance(statement.targets[0], ast.Name)

@@ -1,12 +1,13 @@
 """In-memory platform and vault that implement the ports: what they hold is asked of them, not of the caller."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from service.domain.account import AccountRef
 from service.domain.errors import MissingCapabilityError, NotFoundError, UnknownOutcomeError
 from service.domain.ids import AccountId
 from service.domain.plan import Receipt, Verdict, opposite
+from service.domain.standing import Standing
 from service.ports.custody import Capability, PendingTransfer
 from service.ports.notify import OutsideLetter
 
@@ -149,6 +150,9 @@ class FakeMultisig:
     def final(self) -> "FakeMultisig":
         return self
 
+    def standing(self, account: AccountId, transactions: Collection[str]) -> Standing:
+        return Standing({account: len(self.ledger.holding)}, transactions)
+
     def lock(self, account: AccountId) -> Receipt:
         return self._do(f"lock multisig {account}")
 
@@ -179,10 +183,10 @@ class FakeMultisig:
     def delayed_cancelled(self, account: AccountId) -> Verdict:
         return self.ledger.ask(f"cancel delayed {account}")
 
-    def sweep(self, account: AccountId) -> Receipt:
+    def sweep(self, account: AccountId, before: Receipt | None = None) -> Receipt:
         return self._do(f"sweep multisig {account}")
 
-    def swept(self, account: AccountId) -> Verdict:
+    def swept(self, account: AccountId, before: Receipt | None = None) -> Verdict:
         return self.ledger.ask(f"sweep multisig {account}")
 
     def reject_pending(self, account: AccountId) -> Receipt:
@@ -228,10 +232,16 @@ class FakeVault:
     def lift_restriction(self, account: AccountId, *, key: str) -> Receipt:
         return self.ledger.do(f"restrict {account}", key, holds=False)
 
-    def replace_pending(self, account: AccountId, *, key: str) -> Receipt:
+    def final(self) -> "FakeVault":
+        return self
+
+    def standing(self, account: AccountId, transactions: Collection[str]) -> Standing:
+        return Standing({account: len(self.ledger.holding)}, transactions)
+
+    def replace_pending(self, account: AccountId, up_to: Mapping[str, int], *, key: str) -> Receipt:
         return self.ledger.do(f"replace pending {account}", key)
 
-    def pending_replaced(self, account: AccountId) -> Verdict:
+    def pending_replaced(self, account: AccountId, up_to: Mapping[str, int]) -> Verdict:
         return self.ledger.ask(f"replace pending {account}")
 
     def revoke_allowances(self, account: AccountId, *, key: str) -> Receipt:

@@ -59,11 +59,11 @@ def test_what_a_thief_has_pending_is_outbid_at_its_nonce_by_a_restricted_key(
     try:
         for nonce in range(2):
             send(house, key, nonce, THIEF, value=ETHER // 2)
-        assert vault.pending_replaced(account) is Verdict.DOES_NOT_HOLD
+        assert vault.pending_replaced(account, {}) is Verdict.DOES_NOT_HOLD
         mining.left = mined_after
         object.__setattr__(house.house.parts, "chains", {CHAIN: mining})
-        vault.replace_pending(account, key="p")
-        assert house.house.vault.pending_replaced(account) is Verdict.HOLDS
+        vault.replace_pending(account, {}, key="p")
+        assert house.house.vault.pending_replaced(account, {}) is Verdict.HOLDS
     finally:
         mining.close()
         house.chain.rpc("evm_setAutomine", True)  # noqa: FBT003  as above

@@ -57,6 +57,24 @@ def test_everything_goes_to_the_safe_destination_once_also_with_restricted_keys(
     assert house.nonce() == used == 2, "a repeat finds nothing to do"
 
 
+def test_dust_after_a_sweep_that_was_carried_is_left_by_the_same_step(safe_house: SafeHouse) -> None:
+    house = safe_house
+    token = with_token(house)
+    house.chain.send(token, data_of("transfer(address,uint256)", house.address, 2000))
+    done = house.multisigs.sweep(house.account)
+    used = house.nonce()
+    house.chain.send(token, data_of("transfer(address,uint256)", house.address, 2))
+    assert house.multisigs.swept(house.account, done) is Verdict.HOLDS, "under a thousandth of the 3000 that it moved"
+    again = house.multisigs.sweep(house.account, done)
+    assert house.nonce() == used, "the guardian pays for nothing"
+    house.chain.send(token, data_of("transfer(address,uint256)", house.address, 1))
+    assert house.multisigs.swept(house.account, again) is Verdict.DOES_NOT_HOLD
+    last = house.multisigs.sweep(house.account, again)
+    assert (held(house, token, SAFE_DESTINATION), house.multisigs.swept(house.account, last)) == (3003, Verdict.HOLDS)
+    house.chain.send(token, data_of("transfer(address,uint256)", house.address, 1))
+    assert house.multisigs.swept(house.account) is Verdict.DOES_NOT_HOLD, "another step moves it"
+
+
 def test_a_locked_safe_is_swept_to_its_one_destination_under_the_lock(safe_house: SafeHouse) -> None:
     house = safe_house
     token = with_token(house)

@@ -23,9 +23,9 @@ def test_a_higher_offer_than_ours_is_outbid_by_doubling(house: VaultHouse, chain
     account = house.ready()
     address = pending(house, chain, account, max_fee=150 * GWEI)
     house.vault.restrict(account, key="r")
-    assert house.vault.pending_replaced(account) is Verdict.DOES_NOT_HOLD
-    house.vault.replace_pending(account, key="p")
-    assert house.vault.pending_replaced(account) is Verdict.HOLDS
+    assert house.vault.pending_replaced(account, {}) is Verdict.DOES_NOT_HOLD
+    house.vault.replace_pending(account, {}, key="p")
+    assert house.vault.pending_replaced(account, {}) is Verdict.HOLDS
     (mined,) = chain.executed
     assert (mined.to, mined.value, mined.data, mined.nonce) == (address, 0, b"", 0)
     assert mined.max_fee >= 165 * GWEI
@@ -36,14 +36,14 @@ def test_an_offer_over_our_limit_is_not_followed(house: VaultHouse, chain: Memor
     account = house.ready()
     pending(house, chain, account, max_fee=2 * MAX_FEE)
     with pytest.raises(UnavailableError, match="more than we ever do"):
-        house.vault.replace_pending(account, key="p")
-    assert house.vault.pending_replaced(account) is Verdict.DOES_NOT_HOLD
+        house.vault.replace_pending(account, {}, key="p")
+    assert house.vault.pending_replaced(account, {}) is Verdict.DOES_NOT_HOLD
 
 
 def test_nothing_is_sent_where_nothing_is_pending(house: VaultHouse, chain: MemoryChain) -> None:
     account = house.ready()
-    assert house.vault.pending_replaced(account) is Verdict.HOLDS
-    house.vault.replace_pending(account, key="p")
+    assert house.vault.pending_replaced(account, {}) is Verdict.HOLDS
+    house.vault.replace_pending(account, {}, key="p")
     assert chain.executed == []
 
 
@@ -51,6 +51,6 @@ def test_a_chain_that_is_away_keeps_no_other_from_being_outbid(house: VaultHouse
     account = house.ready(assets=("eip155:0/slip44:60", COIN))
     pending(house, chain, account, max_fee=20 * GWEI)
     with pytest.raises(MissingCapabilityError, match="no endpoint for chain eip155:0"):
-        house.vault.replace_pending(account, key="p")
+        house.vault.replace_pending(account, {}, key="p")
     assert (len(chain.executed), chain.coins[THIEF]) == (1, 0)
-    assert house.vault.pending_replaced(account) is Verdict.CANNOT_TELL
+    assert house.vault.pending_replaced(account, {}) is Verdict.CANNOT_TELL
