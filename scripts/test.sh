@@ -11,7 +11,8 @@ export COVERAGE_PROCESS_START COVERAGE_FILE
 
 rm -f .coverage .coverage.*
 status=0
-"$python" -m pytest -n "${1:-2}" --dist loadscope -m 'not contract' || status=$?
+# Modules in their order: whole installations first, small unit tests last, so that no process ends on a long module alone.
+"$python" -m pytest -n "${1:-2}" --dist loadscope --no-loadscope-reorder -m 'not contract' || status=$?
 unset COVERAGE_PROCESS_START
 echo '== branch coverage'
 "$python" -m coverage combine --quiet && "$python" -m coverage report || echo 'not measured: see the message above'

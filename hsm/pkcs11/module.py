@@ -115,7 +115,8 @@ def load_module(path: Path, softhsm_conf: Path | None = None) -> Module:
             return module
         if not path.is_file():
             raise ModuleMissingError(
-                f"the PKCS#11 module {path} is not there: run `{INSTALL_COMMAND}`", field="module-path"
+                f"the PKCS#11 module {path} is not there: correct the URI's module-path, or run `{INSTALL_COMMAND}`",
+                field="module-path",
             )
         if softhsm_conf is not None:
             if not softhsm_conf.is_file():

@@ -20,6 +20,7 @@ from typing import Final
 from hsm.errors import HsmError
 from hsm.power import GUARDIAN_LINE, Power
 from hsm.softhsm import SoftHsmFolder, find_module
+from hsm.uri import Pkcs11Uri
 from service.domain.errors import ConfigurationError
 from service.runtime.accounts import Account
 from service.runtime.environment import base_environment
@@ -81,19 +82,38 @@ def _publish_guardian(layout: Layout, said: str) -> None:
 
 
 def begin_tokens(layout: Layout, isolation: Isolation, environ: Mapping[str, str]) -> TokenSetUp:
-    """Begin to make whatever embedded token is missing. Raises ConfigurationError when there is no PKCS#11 module."""
-    tokens: dict[str, Token] = {}
+    """Begin to make whatever embedded token is missing.
+
+    Raises ConfigurationError when there is no PKCS#11 module, or what a variable says of a token leads to none.
+    """
+    tokens = own_tokens(environ)
     running: dict[str, subprocess.Popen[str]] = {}
     for power, kind in POWERS:
-        own = environ.get(f"PORTCULLIS_{power.upper()}_URI", "")
-        if own:
-            conf = environ.get(f"PORTCULLIS_{power.upper()}_SOFTHSM2_CONF", "")
-            tokens[power] = Token(own, Path(conf) if conf else None)
-        else:
+        if power not in tokens:
             account = isolation.accounts[kind.name]
             tokens[power], where = _embedded(layout, power, account)
             running[power] = _begin_set_up(layout, power, account, where)
     return TokenSetUp(tokens, running)
+
+
+def own_tokens(environ: Mapping[str, str]) -> dict[str, Token]:
+    """Return the tokens of the user's own, by power.
+
+    Raises ConfigurationError naming the variable whose URI is none, or whose module is not there.
+    """
+    found = {}
+    for power, _kind in POWERS:
+        variable, conf = f"PORTCULLIS_{power.upper()}_URI", environ.get(f"PORTCULLIS_{power.upper()}_SOFTHSM2_CONF")
+        if not (uri := environ.get(variable)):
+            continue
+        try:
+            module = Pkcs11Uri.parse(uri).need_file("module-path")
+        except HsmError as error:
+            raise ConfigurationError(f"{variable}: {error}") from error
+        if not module.is_file():
+            raise ConfigurationError(f"{variable}: the PKCS#11 module {module} is not there: correct its module-path")
+        found[power] = Token(uri, Path(conf) if conf else None)
+    return found
 
 
 def token_environment(tokens: Mapping[str, Token], powers: tuple[str, ...]) -> dict[str, str]:

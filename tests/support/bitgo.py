@@ -8,19 +8,19 @@ import hmac
 import json
 import re
 import secrets
-import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from embit.networks import NETWORKS
 from embit.psbt import PSBT
 from embit.script import Script
 from embit.transaction import Transaction, TransactionInput, TransactionOutput
+
+from tests.support.http_server import Answer, Asked, serving
 
 COIN = "tbtc4"
 WALLET = "59cd72485007a239fb00282ed480da1f"
@@ -135,55 +135,27 @@ def bitgo() -> Iterator[Bitgo]:
     """Run BitGo on loopback."""
     state = Bitgo("")
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self._serve("GET")
+    def answer(asked: Asked) -> Answer | None:
+        path, _, query = asked.path.partition("?")
+        status, told = 401, {"error": "unauthorized"}  # type: tuple[int, object]
+        if _authentic(asked):
+            status, told = state.answer(asked.method, path, query, json.loads(asked.body or b"{}"))
+        if state.drop_answer and asked.method != "GET":
+            return None
+        content, at = json.dumps(told).encode(), int(time.time() * 1000)
+        signature = mac("another" if state.forge else TOKEN, asked.method, at, asked.path, status, content)
+        return Answer(status, content, {"Timestamp": str(at), "HMAC": signature})
 
-        def do_POST(self) -> None:
-            self._serve("POST")
-
-        def do_PUT(self) -> None:
-            self._serve("PUT")
-
-        def _serve(self, method: str) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            path, _, query = self.path.partition("?")
-            status, told = 401, {"error": "unauthorized"}  # type: tuple[int, object]
-            if _authentic(dict(self.headers.items()), method, self.path, body):
-                status, told = state.answer(method, path, query, json.loads(body or b"{}"))
-            if state.drop_answer and method != "GET":
-                self.close_connection = True
-                return
-            content, at = json.dumps(told).encode(), int(time.time() * 1000)
-            signature = mac("another" if state.forge else TOKEN, method, at, self.path, status, content)
-            self.send_response(status)
-            for name, value in (("Content-Length", len(content)), ("Timestamp", at), ("HMAC", signature)):
-                self.send_header(name, str(value))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the base class's name
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    state.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with serving(answer) as state.url:
         yield state
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
-def _authentic(headers: Mapping[str, str], method: str, path: str, body: bytes) -> bool:
-    at = headers.get("Auth-Timestamp", "")
-    wanted = mac(TOKEN, method, at, "3.0", path, body)
+def _authentic(asked: Asked) -> bool:
+    at = asked.headers.get("auth-timestamp", "")
+    wanted = mac(TOKEN, asked.method, at, "3.0", asked.path, asked.body)
     return (
-        headers.get("BitGo-Auth-Version") == "3.0"
-        and headers.get("HMAC") == wanted
-        and headers.get("Authorization") == f"Bearer {hashlib.sha256(TOKEN.encode()).hexdigest()}"
+        asked.headers.get("bitgo-auth-version") == "3.0"
+        and asked.headers.get("hmac") == wanted
+        and asked.headers.get("authorization") == f"Bearer {hashlib.sha256(TOKEN.encode()).hexdigest()}"
         and abs(time.time() * 1000 - int(at)) < 60_000
     )

@@ -4,18 +4,16 @@ It lies, falls silent and goes back when told to; a transaction enters the pool 
 what it replaces (BIP-125 rules 3 and 4, as far as one transaction replaces others).
 """
 
-import json
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from embit.script import Script
 from embit.transaction import Transaction, TransactionOutput
 
 from service.domain.bitcoin.network import REGTEST, address_of
+from tests.support.http_server import Answer, Asked, as_json, serving
 from tests.support.regtest import Regtest, txid_of
 
 PAGE = 25
@@ -213,43 +211,30 @@ def esplora(chain: Regtest) -> Iterator[tuple[Esplora, str]]:
     """Serve a chain on a free port; yields the state and the URL."""
     state = Esplora(chain)
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            state.asked.append(self.path)
-            found = state.answer(self.path)
-            for prefix, change in state.change.items():
-                if self.path.startswith(prefix):
-                    found = change(found)
-            self._say(404 if found is None else 200, found)
+    def looked_up(path: str) -> Answer:
+        state.asked.append(path)
+        found = state.answer(path)
+        for prefix, change in state.change.items():
+            if path.startswith(prefix):
+                found = change(found)
+        return _told(404 if found is None else 200, found)
 
-        def do_POST(self) -> None:
-            raw = bytes.fromhex(self.rfile.read(int(self.headers["Content-Length"])).decode())
-            if state.deaf:
-                state.deaf -= 1
-                return
-            refused = state.submit(raw)
-            if state.swallow:
-                state.swallow -= 1
-                return
-            self._say(200 if refused is None else 400, txid_of(raw) if refused is None else refused)
+    def sent(raw: bytes) -> Answer | None:
+        if state.deaf:
+            state.deaf -= 1
+            return None
+        refused = state.submit(raw)
+        if state.swallow:
+            state.swallow -= 1
+            return None
+        return _told(200 if refused is None else 400, txid_of(raw) if refused is None else refused)
 
-        def _say(self, status: int, what: object) -> None:
-            body = what.encode() if isinstance(what, str) else json.dumps(what).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            with suppress(ConnectionError):  # a client that has read enough hangs up
-                self.wfile.write(body)
+    def answer(asked: Asked) -> Answer | None:
+        return looked_up(asked.path) if asked.method == "GET" else sent(bytes.fromhex(asked.body.decode()))
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the base class's name
-            pass
+    with serving(answer) as url:
+        yield state, url
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        yield state, f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+
+def _told(status: int, what: object) -> Answer:
+    return Answer(status, what.encode()) if isinstance(what, str) else as_json(status, what)

@@ -2,17 +2,17 @@
 
 import base64
 import json
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import jwt
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from jwt.algorithms import RSAAlgorithm
+
+from tests.support.http_server import Answer, Asked, as_json, serving
 
 WORKSPACE = "7ab39daf-5ebb-47a3-a3c3-6d24a4b4b2ee"
 KID = "key-1"
@@ -107,27 +107,14 @@ def key_server() -> Iterator[KeyServer]:
     """Run a key server."""
     state = KeyServer("")
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            state.asked += 1
-            keys = [
-                json.loads(RSAAlgorithm.to_jwk(key.public_key())) | {"kid": kid, "alg": "RS512", "use": "sig"}
-                for kid, key in state.keys
-            ]
-            self.send_response(500 if state.down else 200)
-            self.end_headers()
-            self.wfile.write(json.dumps({"keys": keys}).encode())
+    def answer(_asked: Asked) -> Answer:
+        state.asked += 1
+        keys = [
+            json.loads(RSAAlgorithm.to_jwk(key.public_key())) | {"kid": kid, "alg": "RS512", "use": "sig"}
+            for kid, key in state.keys
+        ]
+        return as_json(500 if state.down else 200, {"keys": keys})
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the base class's name
-            return
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    state.url = f"http://127.0.0.1:{server.server_port}/.well-known/jwks.json"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with serving(answer) as url:
+        state.url = f"{url}/.well-known/jwks.json"
         yield state
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

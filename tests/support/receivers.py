@@ -2,15 +2,15 @@
 
 import asyncio
 import socket
-import threading
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP
+
+from tests.support.http_server import Answer, Asked, serving
 
 START_S = 60.0
 
@@ -115,28 +115,10 @@ class Inbox:
 def running_inbox() -> Iterator[Inbox]:
     box = Inbox()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            box.requests.append(({k.lower(): v for k, v in self.headers.items()}, body))
-            status = box.statuses.pop(0) if box.statuses else 200
-            if status < 0:
-                self.close_connection = True
-                return
-            self.send_response(status)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+    def answer(asked: Asked) -> Answer | None:
+        box.requests.append((dict(asked.headers), asked.body))
+        status = box.statuses.pop(0) if box.statuses else 200
+        return Answer(status) if status >= 0 else None
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the name is the base class's
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    box.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
+    with serving(answer) as box.url:
         yield box
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -7,8 +7,10 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.support import http_server
+from tests.support.http_server import Answer, Asked, as_json
 
 
 class RecordingPlatform:
@@ -56,39 +58,13 @@ class RecordingPlatform:
 def serving(platform: RecordingPlatform) -> Iterator[str]:
     """Serve on a free loopback port; yields the base URL."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def answer(asked: Asked) -> Answer:
+        if asked.method == "POST":
+            return as_json(*platform.act(json.loads(asked.body)))
+        return as_json(*platform.state(asked.path.rpartition("/")[2]))
 
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            self._answer(*platform.act(body))
-
-        def do_GET(self) -> None:
-            self._answer(*platform.state(self.path.rpartition("/")[2]))
-
-        def _answer(self, status: int, document: dict[str, Any]) -> None:
-            data = json.dumps(document).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base class names it so
-            """Say nothing."""
-
-    class Server(ThreadingHTTPServer):
-        def handle_error(self, request: Any, client_address: Any) -> None:
-            """A caller that was killed is what the tests are about: no trace of it."""
-
-    server = Server(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        platform.go_on.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with http_server.serving(answer, keep_alive=True) as url:
+        try:
+            yield url
+        finally:
+            platform.go_on.set()

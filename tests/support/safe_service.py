@@ -5,10 +5,7 @@ signer, so that a proposal of ours that was hashed or signed wrongly is refused.
 """
 
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -18,6 +15,8 @@ from eth_account.signers.local import LocalAccount
 from eth_utils.address import is_checksum_address
 
 from service.domain.safe import ZERO
+from tests.support import http_server
+from tests.support.http_server import Answer, Asked, as_json
 
 KINDS = {
     "to": "address",
@@ -120,50 +119,23 @@ def _digest(signable: Any) -> bytes:
     return bytes(keccak(b"\x19" + signable.version + signable.header + signable.body))
 
 
-@contextmanager
-def serving(service: FakeSafeService) -> Iterator[str]:
+def serving(service: FakeSafeService) -> AbstractContextManager[str]:
     """Serve on a free loopback port; yields the base URL."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def posted(parts: list[str], body: dict[str, Any]) -> Answer:
+        status, told = service.propose(body) if parts[2] == "safes" else service.confirm(parts[3], body["signature"])
+        if service.break_next:
+            service.break_next, status, told = False, 500, {}
+        return Answer(status) if told is None else as_json(status, told)
 
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            parts = self.path.strip("/").split("/")
-            status, told = (
-                service.propose(body) if parts[2] == "safes" else service.confirm(parts[3], body["signature"])
-            )
-            if service.break_next:
-                service.break_next, status, told = False, 500, {}
-            self._answer(status, told)
+    def answer(asked: Asked) -> Answer:
+        split = urlsplit(asked.path)
+        parts = split.path.strip("/").split("/")
+        if asked.method == "POST":
+            return posted(parts, json.loads(asked.body))
+        if parts[2] == "safes":
+            return as_json(*service.pending(parse_qs(split.query)))
+        found = service.known.get(parts[3])
+        return as_json(404 if found is None else 200, found or {})
 
-        def do_GET(self) -> None:
-            split = urlsplit(self.path)
-            parts = split.path.strip("/").split("/")
-            if parts[2] == "safes":
-                self._answer(*service.pending(parse_qs(split.query)))
-            else:
-                found = service.known.get(parts[3])
-                self._answer(404 if found is None else 200, found or {})
-
-        def _answer(self, status: int, told: Any) -> None:
-            data = b"" if told is None else json.dumps(told).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base class names it so
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    return http_server.serving(answer, keep_alive=True)

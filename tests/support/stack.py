@@ -10,14 +10,12 @@ import os
 import secrets
 import subprocess
 import sys
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +34,7 @@ from drills.runner.service import Service
 from drills.runner.setting_up import SetUp
 from drills.scenario import load_named
 from service.runtime.accounts import myself
+from tests.support.http_server import as_json, serving
 from tests.support.servers import short_folder
 
 INTAKE: Final = "intake"
@@ -338,23 +337,6 @@ def _unheard(_line: str) -> None:
 def _publishing(key: rsa.RSAPrivateKey) -> Iterator[str]:
     """Serve a JSON Web Key Set with this key on loopback."""
     one = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key()))
-    answer = json.dumps({"keys": [one | {"kid": KID, "alg": "RS512", "use": "sig"}]}).encode()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the name is the base class's
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.1,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/jwks.json"
-        finally:
-            server.shutdown()
-            thread.join()
+    keys = as_json(200, {"keys": [one | {"kid": KID, "alg": "RS512", "use": "sig"}]})
+    with serving(lambda _: keys) as url:
+        yield f"{url}/jwks.json"

@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
@@ -16,6 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from drills.emulator.server import EmulatorServer
+from tests.support.http_server import Answer, Asked, serving
 
 HOT = "eip155:1:0x1111111111111111111111111111111111111111"
 COLD = "eip155:1:0x2222222222222222222222222222222222222222"
@@ -88,28 +88,11 @@ def other_side_listening() -> Iterator[OtherSide]:
     """Receive webhooks and callbacks on a free port, in a thread."""
     side = OtherSide(key_of("callback"))
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            status, answer = side.answer(Received(self.path, dict(self.headers), body))
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
+    def answer(asked: Asked) -> Answer:
+        return Answer(*side.answer(Received(asked.path, dict(asked.headers), asked.body)))
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the base class's
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    side.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
+    with serving(answer) as side.url:
         yield side
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @dataclass

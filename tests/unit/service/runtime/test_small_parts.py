@@ -18,7 +18,7 @@ from service.runtime.memory import pss_mb, tree_pss_mb
 from service.runtime.parts import withdraw
 from service.runtime.processes import KINDS, POWERS
 from service.runtime.servers import Place
-from service.runtime.tokens import Token, pin_public_keys, provide_setup_token, token_environment
+from service.runtime.tokens import Token, own_tokens, pin_public_keys, provide_setup_token, token_environment
 from service.runtime.up import Listen, Prepared, environment_of
 from service.store.grants import ROLES
 
@@ -47,6 +47,17 @@ def test_a_process_is_told_its_own_tokens_only() -> None:
         "PORTCULLIS_GUARDIAN_URI": "pkcs11:token=portcullis-guardian",
         "PORTCULLIS_GUARDIAN_SOFTHSM2_CONF": "/t/guardian",
     }
+
+
+def test_a_token_of_ones_own_is_looked_at_before_anything_starts(tmp_path: Path) -> None:
+    module = tmp_path / "module.so"
+    uri = f"pkcs11:token=t?module-path={module}&pin-source=file:/pin"
+    with pytest.raises(ConfigurationError, match=r"PORTCULLIS_VAULT_URI: the PKCS#11 module .* is not there"):
+        own_tokens({"PORTCULLIS_VAULT_URI": uri})
+    module.touch()
+    assert own_tokens({"PORTCULLIS_VAULT_URI": uri, "PORTCULLIS_GATE_URI": ""}) == {"vault": Token(uri, None)}
+    with pytest.raises(ConfigurationError, match="PORTCULLIS_GATE_URI: "):
+        own_tokens({"PORTCULLIS_GATE_URI": "token=t"})
 
 
 def test_only_the_processes_that_use_the_broker_are_told_where_it_is(layout: Layout) -> None:
