@@ -71,8 +71,12 @@ def show(*, as_json: Json = False) -> None:
     if as_json:
         print_json(found)
         return
-    rows = [(one["source"], one["listed_on"], one["entries"], one["imported_by"]) for one in found["items"]]
-    console().print(table("Address lists", ("source", "dated", "addresses", "imported by"), rows))
+    columns = ("list", "state", "source", "dated", "addresses", "imported by")
+    rows = [
+        (one["id"], _state(one), one["source"], one["listed_on"], one["entries"], one["imported_by"])
+        for one in found["items"]
+    ]
+    console().print(table("Address lists", columns, rows))
 
 
 @lists.command("import")
@@ -84,7 +88,7 @@ def import_list(
     name: Annotated[str, typer.Option(help="What a plain list's addresses are called.")] = "Listed",
     kind: Annotated[LabelKind, typer.Option(help="What a plain list's addresses are.")] = LabelKind.SERVICE,
 ) -> None:
-    """Import a list; it stands beside earlier ones.
+    """Import a list: payments to whom it warns of are held or alerted on at once. It stands beside earlier ones.
 
     Example: `portcullis address-lists import eth.txt --source "Treasury" --dated 2026-11-01 --kind sanctioned`
     """
@@ -97,7 +101,26 @@ def import_list(
     body = {"source": source, "listed_on": dated, "name": name, "kind": kind.value, "text": text}
     with ApiClient(api_token()) as api:
         found = api.post("/v1/address-lists", body)
-    console().print(f"{found['entries']} addresses of {plain(found['source'])} are named now.")
+    console().print(f"{plain(found['id'])}: {found['entries']} addresses of {plain(found['source'])} are named now.")
+
+
+@lists.command("remove")
+def remove_list(
+    address_list: Annotated[str, typer.Argument(metavar="LIST", help="The list's id, lst_…")],
+    *,
+    why: Annotated[str, typer.Option(help="What approvers read.")],
+) -> None:
+    """Ask for the quorum that withdraws a list: payments to its addresses are held no more, unless another names them.
+
+    Example: `portcullis address-lists remove lst_01JD2Z5Q8Z6W9X4V7T3S1R0Q8P --why "A newer edition is in force."`
+    """
+    with ApiClient(api_token()) as api:
+        found = api.post(f"/v1/address-lists/{segment(address_list)}/remove", {"why": why})
+    console().print(f"This takes a quorum: portcullis approve {plain(found['approval'])}")
+
+
+def _state(one: dict[str, Any]) -> str:
+    return "in force" if one["in_force"] else "withdrawn"
 
 
 def _rows(one: dict[str, Any]) -> list[tuple[object, ...]]:

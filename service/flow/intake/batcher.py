@@ -230,7 +230,7 @@ class Intake:
         writes = Writes(self._clock.now())
         engine = await self._keeper.up_to_date(turn, facts, writes)
         refused = self._keeper.take_requests(engine, facts.requests, writes)
-        scored = score(engine, facts, writes, items)
+        scored = score(engine, facts, writes, items, await self._keeper.listings())
         scored.refused = refused
         return scored
 
@@ -294,7 +294,8 @@ class Intake:
             return
         try:
             items = [item for item, _ in following.batch]
-            following.scored = score(engine, ahead.facts, Writes(self._clock.now()), items)
+            listings = self._keeper.listings_at_hand()
+            following.scored = score(engine, ahead.facts, Writes(self._clock.now()), items, listings)
         except Exception as error:  # noqa: BLE001  it is scored again in its turn, by an engine that is built anew
             self._keeper.forget()
             following.drop()
