@@ -16,7 +16,7 @@ import msgspec
 
 from rules.signal import Severity
 
-Playbook = Literal["drain", "account_takeover", "insider_policy_change", "signing_tampering"]
+Playbook = Literal["drain", "account_takeover", "insider_policy_change", "signing_tampering", "listed_destination"]
 Operator = Literal[">=", ">", "<=", "<", "=="]
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=400)]
 Id = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{2,63}$")]

@@ -31,6 +31,7 @@ from rules.learning import (
     Entities,
     LearningRecord,
     Lifted,
+    ListsInForce,
     Membership,
     RecordKind,
     RuleSet,
@@ -306,8 +307,8 @@ class Engine:
             self._suppress(msgspec.json.decode(payload, type=Suppression).id, payload)
         elif kind is RecordKind.SUPPRESSION_LIFTED:
             self._suppress(msgspec.json.decode(payload, type=Lifted).id, b"")
-        else:
-            msgspec.json.decode(payload, type=RuleSet)
+        else:  # told for people and for who looks things up; the baselines do not depend on it
+            msgspec.json.decode(payload, type=ListsInForce if kind is RecordKind.LISTS else RuleSet)
 
     def _apply_observation(self, observation: Observation, operation: Operation) -> None:
         self._place(observation, history=False)

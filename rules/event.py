@@ -45,6 +45,7 @@ E_MISMATCH: Final = 25
 E_CONTRACT_AGE_S: Final = 26
 E_FROZEN: Final = 27
 E_HISTORY: Final = 28
+E_LISTED: Final = 29
 EVENT_WIDTH: Final = 32
 """Words of a row. Times are epoch microseconds, amounts USD or whole units."""
 
@@ -212,7 +213,7 @@ def row_of(told: Observation, salt: str) -> list[float]:
     One display in the order of the words: a store into an array costs several times as much as a place in a list.
     """
     account, actor, destination, device = told.account, told.actor, told.destination, told.device
-    session, group, ip, asn = told.session, told.peer_group, told.ip, told.asn
+    session, group, ip, asn, listed = told.session, told.peer_group, told.ip, told.asn, told.destination_listed
     asset, chain = _asset_keys(told.asset, salt) if told.asset else _NO_KEYS
     country, country_at = _country_keys(told.country, salt) if told.country else _NO_COUNTRY
     block = _block_key(ip, salt) if ip else 0.0
@@ -245,11 +246,14 @@ def row_of(told: Observation, salt: str) -> list[float]:
         _FACTS[told.governance_call],
         _FACTS[told.display_mismatch],
         nan if age_s is None else age_s,
+        0.0,
+        0.0,
+        nan if listed is None else listed,
         *_REST,
     ]
 
 
-_REST: Final = (0.0,) * (EVENT_WIDTH - E_FROZEN)
+_REST: Final = (0.0,) * (EVENT_WIDTH - E_LISTED - 1)
 
 
 def write_row(row: F8, told: Observation, salt: str) -> None:

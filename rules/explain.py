@@ -69,6 +69,7 @@ MEANINGS: Final[dict[str, str]] = {
     "reputation_network": "People judged earlier activities from this network as bad.",
     "reputation_actor": "People judged earlier activities of this actor as bad.",
     "reputation_account": "People judged earlier activities of this account as bad.",
+    "destination_listed": "An imported list names the destination.",
 }
 _WINDOWS: Final = {
     "1m": "a minute",

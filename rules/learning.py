@@ -34,6 +34,7 @@ class RecordKind(StrEnum):
     PEER_GROUP = "peer_group"
     SUPPRESSION = "suppression"
     SUPPRESSION_LIFTED = "suppression_lifted"
+    LISTS = "lists"
 
 
 class LearningRecord(msgspec.Struct, frozen=True):
@@ -43,7 +44,7 @@ class LearningRecord(msgspec.Struct, frozen=True):
     ``incident_closed`` ``{"entities": ["account:ID", "actor:ID", "destination:ID"]}``; ``verdict``
     a :class:`Verdict`; ``settings`` the encoded settings; ``rules`` ``{"digest": HEX}``; ``peer_group``
     ``{"account": ID, "peer_group": NAME | null}``; ``suppression`` a :class:`Suppression`; ``suppression_lifted``
-    ``{"id": ID}``.
+    ``{"id": ID}``; ``lists`` ``{"lists": [ID]}``, which changes nothing here: what they say is told with each observation.
     """
 
     seq: int
@@ -100,6 +101,12 @@ class Lifted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Payload of ``suppression_lifted``."""
 
     id: str
+
+
+class ListsInForce(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Payload of ``lists``: the address lists that count from here on."""
+
+    lists: tuple[str, ...]
 
 
 class RuleSet(msgspec.Struct, frozen=True):

@@ -35,7 +35,7 @@ _WHAT_TO_DO: Final = {
     "severity": "one of low, medium, high, critical",
     "decision": "alert or hold",
     "guard.op": 'one of ">=", ">", "<=", "<", "==", in quotes',
-    "playbook": "one of drain, account_takeover, insider_policy_change, signing_tampering",
+    "playbook": "one of drain, account_takeover, insider_policy_change, signing_tampering, listed_destination",
     "runbook": "docs/runbooks/detector/ID.md",
     "id": "lower-case letters, digits and hyphens, like the file name without .yaml",
     "expires": "an RFC 3339 moment with an offset, like 2027-01-31T00:00:00Z",

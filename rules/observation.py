@@ -9,7 +9,7 @@ Rules enforced here:
 """
 
 from math import inf
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import msgspec
 
@@ -22,12 +22,17 @@ MAX_TIME_US = 4_102_444_800_000_000
 """2100-01-01T00:00:00Z in epoch microseconds; keeps every time exact in a binary64 float."""
 
 
+LISTINGS: Final = ("not listed", "mixer", "scam", "thief", "sanctioned")
+"""What published lists may say of a destination, from harmless to gravest; an observation tells the place in it."""
+
+
 class Observation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """One activity as features see it.
 
     Times are UTC epoch microseconds in [0, ``MAX_TIME_US``]. Amounts are finite and not negative; ``amount_units`` is
     in whole units of the asset. Ids are already globally unique (``"fireblocks-main/7"``). ``counts`` is false when
-    the transaction was counted by an earlier activity. Raises :class:`ObservationError` when out of range.
+    the transaction was counted by an earlier activity. ``destination_listed`` is a place in ``LISTINGS``, looked up when
+    the activity was taken in. Raises :class:`ObservationError` when out of range.
     """
 
     event_id: str
@@ -55,6 +60,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     governance_call: bool | None = None
     display_mismatch: bool | None = None
     contract_age_s: float | None = None
+    destination_listed: int | None = None
 
     def __post_init__(self) -> None:
         times = 0 <= self.occurred_at_us <= MAX_TIME_US and 0 <= self.received_at_us <= MAX_TIME_US
@@ -65,11 +71,13 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
 def _in_range(told: Observation) -> bool:
     # Written out, field by field: a look-up by name costs several times as much, and this runs for every event.
     usd, units, balance, age_s = told.amount_usd, told.amount_units, told.balance_usd, told.contract_age_s
+    listed = told.destination_listed
     return (
         (usd is None or 0.0 <= usd < inf)
         and (units is None or 0.0 <= units < inf)
         and (balance is None or 0.0 <= balance < inf)
         and (age_s is None or 0.0 <= age_s < inf)
+        and (listed is None or 0 <= listed < len(LISTINGS))
     )
 
 
@@ -94,6 +102,9 @@ def _refuse(told: Observation) -> NoReturn:
     for name in _TEXTS:
         if len(getattr(told, name) or "") > MAX_TEXT:
             raise ObservationError(f"{name} must be at most {MAX_TEXT} characters")
+    listed = told.destination_listed
+    if listed is not None and not 0 <= listed < len(LISTINGS):
+        raise ObservationError(f"destination_listed must be between 0 and {len(LISTINGS) - 1}")
     raise ObservationError("event_id and kind must not be empty")
 
 

@@ -19,7 +19,7 @@ _SITES: Final = {"attack": "https://attack.mitre.org/techniques/", "aadapt": "ht
 
 @lru_cache(maxsize=1)
 def _names() -> dict[str, str]:
-    return load_list(_FILE).entries
+    return load_list(_FILE)
 
 
 def is_technique(tag: str) -> bool:

@@ -4,6 +4,7 @@ Rules: a row is bit for bit what ``rules.event.write_row`` makes of the same act
 fingerprinted once.
 """
 
+from collections.abc import Callable
 from math import nan
 from typing import Any, Final, NamedTuple
 
@@ -35,6 +36,7 @@ from rules.event import (
     E_FAMILY,
     E_GOVERNANCE_CALL,
     E_KIND,
+    E_LISTED,
     E_LOOK,
     E_MISMATCH,
     E_NETWORK,
@@ -60,7 +62,9 @@ _PLAIN: Final = {
     "device": E_DEVICE,
     "session": E_SESSION,
 }
-_UNKNOWN: Final = (E_AMOUNT_UNITS, E_DELEGATECALL, E_UNLIMITED, E_GOVERNANCE_CALL, E_MISMATCH, E_CONTRACT_AGE_S)
+_UNKNOWN: Final = (
+    E_AMOUNT_UNITS, E_DELEGATECALL, E_UNLIMITED, E_GOVERNANCE_CALL, E_MISMATCH, E_CONTRACT_AGE_S, E_LISTED,
+)  # fmt: skip
 _MOST_ASN: Final = (1 << 32) - 1
 
 
@@ -82,6 +86,23 @@ def encode(block: Block, *, integer_ids: bool, salt: str) -> Encoded:
     check_ascending("occurred_at", at_us)
     found = digests(names)
     return Encoded(_as_told(names, integer_ids=integer_ids), found, _rows(batch, at_us, salt))
+
+
+def listed(block: Block, level: Callable[[str], int | None]) -> F8 | None:
+    """What lists say of each destination of a block, NaN where they can say nothing; None for a block without any.
+
+    A block that ``encode`` refuses says nothing either.
+    """
+    try:
+        batch = batch_of(block, ("destination",))
+        told = texts_of(ids("destination", batch["destination"])) if "destination" in batch else None
+    except CellError:
+        return None
+    return None if told is None else each(told, lambda text: _number(level(text)), nan)
+
+
+def _number(level: int | None) -> float:
+    return nan if level is None else float(level)
 
 
 def _as_told(names: Any, *, integer_ids: bool) -> Any:

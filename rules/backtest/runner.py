@@ -5,6 +5,7 @@ they are shared. The candidate's engine and the one in force see the same rows; 
 one. Memory is bounded by a few blocks, by ids (8 bytes an event) and by waiting verdicts.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ import msgspec
 
 from rules.arrays import F8
 from rules.backtest.blocks import Block, Source, blocks, open_source
-from rules.backtest.encode import Encoded
+from rules.backtest.encode import Encoded, listed
 from rules.backtest.errors import EventsFileError
 from rules.backtest.examples import Examples
 from rules.backtest.identity import Seen
@@ -24,7 +25,7 @@ from rules.backtest.schema import EVENTS, REQUIRED, format_of
 from rules.backtest.tally import Tally
 from rules.backtest.verdicts import read_verdicts
 from rules.backtest.writer import scores_file
-from rules.event import E_AT_US
+from rules.event import E_AT_US, E_LISTED
 from rules.loader import DetectorSet
 from rules.settings import EngineSettings
 
@@ -35,7 +36,10 @@ MakeKernel = Callable[[EngineSettings, DetectorSet], Kernel]
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for. ``candidate`` is a rule set to be tried beside the one in force."""
+    """What is asked for. ``candidate`` is a rule set to be tried beside the one in force.
+
+    ``level`` says what lists make of a destination (a place in ``LISTINGS``), as if they had been in force all the time.
+    """
 
     events: Path
     scores: Path
@@ -43,6 +47,7 @@ class Request:
     in_force: DetectorSet
     candidate: DetectorSet | None = None
     verdicts: Path | None = None
+    level: Callable[[str], int | None] | None = None
 
 
 @dataclass
@@ -80,6 +85,8 @@ class Backtest:
         self._trials = [Trial(one, Examples(one.running, self._verdicts)) for one in sets]
         self._passes = [OrderedPass(make_kernel(request.settings, one)) for one in sets]
         self._matched = 0
+        self._listed: deque[F8 | None] = deque()
+        """Of the blocks that are being decoded, in their order."""
 
     def run(self) -> Findings:
         """Go through the file once."""
@@ -117,8 +124,8 @@ class Backtest:
 
     def _decoded(self) -> Iterator[Encoded]:
         file, seen, last_us, first_row = str(self._request.events), Seen(), -1.0, 1
-        for answer in in_order(self._workers, _decoding(self._source, self._request.settings.salt)):
-            encoded = decoded(file, answer)
+        for answer in in_order(self._workers, self._decoding()):
+            encoded = self._with_lists(decoded(file, answer))
             if len(encoded.rows) and encoded.rows[0, E_AT_US] < last_us:
                 problem = "is before the row above it: sort the file by occurred_at"
                 raise EventsFileError(file, problem, column="occurred_at", row=first_row)
@@ -132,10 +139,20 @@ class Backtest:
             first_row += len(encoded.rows)
             yield encoded
 
+    def _decoding(self) -> Iterator[Part]:
+        level, salt = self._request.level, self._request.settings.salt
+        for block in blocks(self._source):
+            if level is not None:  # looked up here: lists may be far larger than a block
+                self._listed.append(listed(block, level))
+            yield Part(DECODE, block.number, msgspec.json.encode(_spec(block, self._source, salt)), block.payload)
 
-def _decoding(source: Source, salt: str) -> Iterator[Part]:
-    for block in blocks(source):
-        yield Part(DECODE, block.number, msgspec.json.encode(_spec(block, source, salt)), block.payload)
+    def _with_lists(self, encoded: Encoded) -> Encoded:
+        found = self._listed.popleft() if self._listed else None
+        if found is None:
+            return encoded
+        rows = encoded.rows.copy()
+        rows[:, E_LISTED] = found
+        return encoded._replace(rows=rows)
 
 
 def _spec(block: Block, source: Source, salt: str) -> DecodeSpec:

@@ -24,6 +24,7 @@ from rules.features import (
     governance,
     history,
     linkage,
+    listing,
     movement,
     reputation,
     signing,
@@ -76,6 +77,7 @@ def measure(f: Frame) -> None:
     movement.measure(f)
     crowd.measure(f)
     contagion.measure(f)
+    listing.measure(f)
     if family in (MONEY, SIGNING):
         if family == MONEY:
             amount.measure(f)

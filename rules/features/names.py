@@ -73,6 +73,7 @@ NAMES: Final = (
     "reputation_network",
     "reputation_actor",
     "reputation_account",
+    "destination_listed",
 )
 
 INDEX: Final = {name: index for index, name in enumerate(NAMES)}
@@ -82,7 +83,8 @@ COUNT: Final = len(NAMES)
 """How many features there are."""
 
 TAILED: Final = INDEX["reputation_destination"]
-"""How many of them may have a tail of the population's: what verdicts set has none and stands last. They fit into bits."""
+"""How many of them may have a tail of the population's: what verdicts and lists set has none and stands last. They fit into
+bits."""
 
 _BITS: Final = 63
 if TAILED > _BITS:

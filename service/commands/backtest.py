@@ -7,7 +7,7 @@ or is interrupted leaves no half file; nothing heavy is imported before there is
 import inspect
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
@@ -51,6 +51,12 @@ class Asked:
     in_force: Annotated[
         Path | None, typer.Option(help="Folder of the rule set in force; by default the shipped one.")
     ] = None
+    lists: Annotated[
+        list[Path] | None, typer.Option(help="An address list, as if it had been in force; may be given several times.")
+    ] = None
+    list_kind: Annotated[
+        str, typer.Option(help="What plain lists' addresses are: sanctioned, thief, scam, mixer …")
+    ] = "sanctioned"
     settings: Annotated[
         Path | None, typer.Option(help="Engine settings as JSON; what is not named keeps its default.")
     ] = None
@@ -151,7 +157,28 @@ def _request(asked: Asked) -> "Request":
         in_force=load_directory(asked.in_force or DEFAULT_DIRECTORY),
         candidate=load_directory(asked.rules) if asked.rules else None,
         verdicts=asked.verdicts,
+        level=_level(asked.lists, asked.list_kind) if asked.lists else None,
     )
+
+
+def _level(files: Sequence[Path], kind: str) -> Callable[[str], int | None]:
+    """What the lists in these files say of a destination. Raises InputError naming the file."""
+    from service.domain.forensics.labels import MAX_BYTES, LabelKind, read_list  # noqa: PLC0415  as above
+    from service.domain.listed import Labelled, Listings  # noqa: PLC0415  as above
+
+    if kind not in set(LabelKind):
+        raise InputError(f"{kind!r} is no kind of label: {', '.join(LabelKind)}", field="list_kind")
+    found = Listings()
+    for file in files:
+        try:
+            with file.open("rb") as opened:
+                labels = read_list(opened.read(MAX_BYTES + 1), file.name, LabelKind(kind)).labels
+        except OSError as error:
+            raise InputError(f"{file} cannot be read: {error.strerror}", field="lists") from error
+        except InputError as error:
+            raise InputError(f"{file}: {error}", field="lists") from error
+        found.add(Labelled(one.address, one.kind, "", file.name, one.name) for one in labels)
+    return found.level
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from service.commands.client import fetch, send
-from service.commands.listing import show_list
+from service.commands.listing import Column, show_list
 from service.commands.printing import Json, console, moment, plain, print_json, segment, table
 from service.domain.errors import InputError
 from service.domain.forensics.drawing import drawn
@@ -67,7 +67,14 @@ def show(*, as_json: Json = False) -> None:
 
     Example: `portcullis address-lists show`
     """
-    columns = {"source": "source", "dated": "listed_on", "addresses": "entries", "imported by": "imported_by"}
+    columns: dict[str, Column] = {
+        "list": "id",
+        "state": _state,
+        "source": "source",
+        "dated": "listed_on",
+        "addresses": "entries",
+        "imported by": "imported_by",
+    }
     show_list("Address lists", "/v1/address-lists", columns, as_json=as_json)
 
 
@@ -80,7 +87,7 @@ def import_list(
     name: Annotated[str, typer.Option(help="What a plain list's addresses are called.")] = "Listed",
     kind: Annotated[LabelKind, typer.Option(help="What a plain list's addresses are.")] = LabelKind.SERVICE,
 ) -> None:
-    """Import a list; it stands beside earlier ones.
+    """Import a list: payments to whom it warns of are held or alerted on at once. It stands beside earlier ones.
 
     Example: `portcullis address-lists import eth.txt --source "Treasury" --dated 2026-11-01 --kind sanctioned`
     """
@@ -94,7 +101,25 @@ def import_list(
         raise InputError(f"{file} is not UTF-8 text", field="file") from error
     body = {"source": source, "listed_on": dated, "name": name, "kind": kind.value, "text": text}
     found = send("/v1/address-lists", body)
-    console().print(f"{found['entries']} addresses of {plain(found['source'])} are named now.")
+    console().print(f"{plain(found['id'])}: {found['entries']} addresses of {plain(found['source'])} are named now.")
+
+
+@lists.command("remove")
+def remove_list(
+    address_list: Annotated[str, typer.Argument(metavar="LIST", help="The list's id, lst_…")],
+    *,
+    why: Annotated[str, typer.Option(help="What approvers read.")],
+) -> None:
+    """Ask for the quorum that withdraws a list: payments to its addresses are held no more, unless another names them.
+
+    Example: `portcullis address-lists remove lst_01JD2Z5Q8Z6W9X4V7T3S1R0Q8P --why "A newer edition is in force."`
+    """
+    found = send(f"/v1/address-lists/{segment(address_list)}/remove", {"why": why})
+    console().print(f"This takes a quorum: portcullis approve {plain(found['approval'])}")
+
+
+def _state(one: dict[str, Any]) -> str:
+    return "in force" if one["in_force"] else "withdrawn"
 
 
 def _rows(one: dict[str, Any]) -> list[tuple[object, ...]]:

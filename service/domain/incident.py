@@ -29,6 +29,7 @@ class IncidentKind(StrEnum):
     ACCOUNT_TAKEOVER = "account_takeover"
     INSIDER_POLICY_CHANGE = "insider_policy_change"
     SIGNING_TAMPERING = "signing_tampering"
+    LISTED_DESTINATION = "listed_destination"
 
 
 class IncidentState(StrEnum):

@@ -15,6 +15,7 @@ from service.domain.activity import Activity, Family, Received
 from service.domain.ids import AlertId, new_id
 from service.domain.incident import Alert, IncidentKind, Severity
 from service.domain.intake import DOUBT, SIGNS, Item, Judged
+from service.domain.listed import Listing
 
 _KIND_OF_FAMILY: Final = {
     Family.WITHDRAWAL: IncidentKind.DRAIN,
@@ -34,14 +35,18 @@ _NO_REASONS: Final = "[]"
 _ENOUGH: Final = History.ENOUGH.value
 _NOT_ENOUGH: Final = History.NOT_ENOUGH.value
 CHANGED: Final = "transaction_changed"
-TOLD_BESIDE: Final = frozenset({CHANGED, DOUBT, SIGNS})
+LISTED: Final = "listed_as"
+TOLD_BESIDE: Final = frozenset({CHANGED, DOUBT, SIGNS, LISTED})
 """The reasons that are not the engine's."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
-def observe(received: Received, peer_group: str | None, *, counts: bool) -> Observation:
-    """Return what features may read of an activity. Raises rules.errors.ObservationError when out of range."""
+def observe(received: Received, peer_group: str | None, *, counts: bool, listed: int | None = None) -> Observation:
+    """Return what features may read of an activity; `listed`: what lists say of its destination (`domain/listed.py`).
+
+    Raises rules.errors.ObservationError when out of range.
+    """
     activity, signing = received.activity, received.activity.signing
     here = f"{activity.connection}/"
     account, actor, transaction = activity.account, activity.actor, activity.transaction
@@ -71,6 +76,7 @@ def observe(received: Received, peer_group: str | None, *, counts: bool) -> Obse
         governance_call=None if signing is None else signing.governance_call,
         display_mismatch=None if signing is None else signing.display_mismatch,
         contract_age_s=None if signing is None else signing.contract_age_s,
+        destination_listed=listed,
     )
 
 
@@ -86,15 +92,18 @@ def entities_of(activity: Activity) -> tuple[str, ...]:
     return tuple(f"{sort}:{name}" for sort, name in named if name)
 
 
-def told_reasons(item: Item, changed: tuple[str, ...]) -> tuple[Reason, ...]:
+def told_reasons(item: Item, changed: tuple[str, ...], listing: Listing | None = None) -> tuple[Reason, ...]:
     """Return what people should read beside the score's own reasons.
 
-    That is: what a transaction tells differently than before, why a question is doubted, what the bytes would do.
+    That is: which list names the destination, what a transaction tells differently than before, why a question is doubted,
+    what the bytes would do.
     """
     signing = item.received.activity.signing
-    if not changed and item.doubt is None and signing is None:
+    if not changed and item.doubt is None and signing is None and listing is None:
         return ()
     found = []
+    if listing is not None:
+        found.append(Reason(feature=LISTED, observed=listing.words, usual="", share=0.0))
     if changed:
         what = ", ".join(changed)
         found.append(Reason(feature=CHANGED, observed=f"{what} differs", usual="as first told", share=0.0))

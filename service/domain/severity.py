@@ -2,7 +2,8 @@
 
 A hold-level finding is at least high. A million dollars at risk makes a hold critical, a hundred thousand makes an
 alert high. An alert with little at stake is low: seen, joined, but nobody is woken. Where nothing is known of what is at
-stake, an alert is medium: "cannot tell" is not "little".
+stake, an alert is medium: "cannot tell" is not "little". Where a list names the destination, what else the account holds is
+not at stake: a hold is high and an alert medium.
 """
 
 from decimal import Decimal
@@ -20,6 +21,8 @@ def severity_of(kind: IncidentKind, decision: str, at_risk_usd: Decimal | None) 
 
     None means that nothing is known of what is at risk.
     """
+    if kind is IncidentKind.LISTED_DESTINATION:
+        return Severity.HIGH if decision == "hold" else Severity.MEDIUM
     if at_risk_usd is None:
         hold = Severity.CRITICAL if kind is IncidentKind.SIGNING_TAMPERING else Severity.HIGH
         return hold if decision == "hold" else Severity.MEDIUM

@@ -1,9 +1,9 @@
-"""What makes the engine see less, done after a quorum: a suppression, other levels, a looser set of detectors (design D4).
+"""What makes the engine see less, done after a quorum: a suppression, other levels, looser detectors, a list less.
 
-Rules: the worker verifies the votes itself and builds every item again from what it is about to do; what is no longer as it
-was approved makes the request void. What was approved reaches the engine as a row of the learning sequence, in order. A set
-of detectors is put in force by the processes that hold its files (`flow/rulebook.py`), which verify the same votes; here
-its request is only ended.
+Rules (design D4): the worker verifies the votes itself and builds every item again from what it is about to do; what is no
+longer as it was approved makes the request void. What was approved reaches the engine as a row of the learning sequence, in
+order. A set of detectors is put in force by the processes that hold its files (`flow/rulebook.py`), which verify the same
+votes; here its request is only ended.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,6 +17,7 @@ from service.domain.authorisation import check_document
 from service.domain.blinding import RULES, SETTINGS, SUPPRESS, settings_item, settings_to, suppression_of, warranted
 from service.domain.errors import ConflictError, InputError, NotFoundError
 from service.domain.ids import ApprovalId
+from service.domain.listed import UNLIST, ListChange, unlist_item, unlisted
 from service.domain.timeline import Entry
 from service.ports.store.unit import Database, UnitOfWork
 
@@ -92,6 +93,18 @@ def _set(uow: UnitOfWork, document: ActionDocument) -> Entry:
     return _entry(uow, document, "settings.changed", document.what[0].sentence, new.digest())
 
 
+def _unlist(uow: UnitOfWork, document: ActionDocument) -> Entry:
+    _require_one(document)
+    kept = uow.forensics.address_list(unlisted(document.what[0]))
+    if not kept.in_force:
+        raise ConflictError(f"address list {kept.id} was withdrawn already")
+    if not lists(document, unlist_item(kept)):
+        raise ConflictError("what was approved is not the list that would be withdrawn")
+    row = ListChange(remove=kept.id).row()
+    uow.incidents.ask_learning(RecordKind.LISTS.value, kept.id, warranted(row, document.id))
+    return _entry(uow, document, "addresses.unlisted", document.what[0].sentence, kept.id)
+
+
 def _note_rules(uow: UnitOfWork, document: ActionDocument) -> Entry:
     return _entry(uow, document, "rules.approved", document.what[0].sentence, document.what[0].target["value"])
 
@@ -100,6 +113,7 @@ _DONE_BY: Final[Mapping[str, Callable[[UnitOfWork, ActionDocument], Entry]]] = {
     SUPPRESS: _suppress,
     SETTINGS: _set,
     RULES: _note_rules,
+    UNLIST: _unlist,
 }
 
 

@@ -24,7 +24,7 @@ from service.domain.errors import InputError, PortcullisError
 from service.domain.events import EvidencePending
 from service.domain.forensics.drawing import drawn
 from service.domain.forensics.labels import Label, foremost, normalised
-from service.domain.forensics.report import UNKNOWN, AccessLine, Gathered, Walked, build
+from service.domain.forensics.report import UNKNOWN, AccessLine, Gathered, ListUsed, Walked, build
 from service.domain.forensics.walk import (
     LIMITS,
     AccountWalk,
@@ -287,7 +287,12 @@ def _gathered(uow: UnitOfWork, done: _Slice) -> Gathered:
             "no affected account has an address, and no alert names a destination: there is nothing to trace from"
         )
     access = _access(uow, case.incident, notes)
-    return Gathered(case.incident.id, chains, access, uow.forensics.lists(), notes, uow.now)
+    used = [
+        ListUsed(one.source, one.listed_on, one.entries, one.imported_by)
+        for one in uow.forensics.address_lists()
+        if one.in_force
+    ]
+    return Gathered(case.incident.id, chains, access, used, notes, uow.now)
 
 
 def _access(uow: UnitOfWork, incident: Incident, notes: list[str]) -> list[AccessLine]:

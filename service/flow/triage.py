@@ -2,7 +2,8 @@
 
 Rules: one alert belongs to one incident; triage of all alerts is serialised, so that two alerts of one attack never open
 two incidents; what joins may only raise severity and value at risk, never lower them, and may move the first harm back;
-accounts that share the attacked account's keys count as attacked; an unknown value at risk is not a small one.
+accounts that share the attacked account's keys count as attacked; an unknown value at risk is not a small one. An incident
+about a listed destination takes in its own kind alone: a theft must not begin with a payment whose playbook does little.
 """
 
 import json
@@ -25,6 +26,7 @@ _TITLES: Final = {
     IncidentKind.ACCOUNT_TAKEOVER: "A person's access looks taken over",
     IncidentKind.INSIDER_POLICY_CHANGE: "A policy change looks like an insider's",
     IncidentKind.SIGNING_TAMPERING: "What would be signed is not what is shown",
+    IncidentKind.LISTED_DESTINATION: "Money would go where a list warns of",
 }
 
 
@@ -37,10 +39,17 @@ def triage(db: Database, alert_id: AlertId) -> IncidentId:
             return alert.incident_id
         reached = uow.incidents.reach(alert.entities)
         entities = tuple(dict.fromkeys([*alert.entities, *reached]))
-        matches = uow.incidents.open_sharing(entities, uow.now - JOIN_WINDOW)
+        matches = [
+            one for one in uow.incidents.open_sharing(entities, uow.now - JOIN_WINDOW) if _covers(one.kind, alert.kind)
+        ]
         if matches:
             return _join(uow, alert, matches[0], entities)
         return _open(uow, alert, entities)
+
+
+def _covers(incident: IncidentKind, alert: IncidentKind) -> bool:
+    """Say whether an incident's playbook does enough for an alert: one for a listed destination does little else."""
+    return incident is not IncidentKind.LISTED_DESTINATION or alert is incident
 
 
 def _at_risk(uow: UnitOfWork, alert: Alert, accounts: Sequence[str], before: Decimal) -> Decimal | None:

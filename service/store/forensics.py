@@ -9,15 +9,17 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Connection, Row, Select, and_, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.exc import IntegrityError
 
 from rules.learning import RecordKind
-from service.domain.errors import ConflictError, UnavailableError
+from service.domain.blinding import warranted
+from service.domain.errors import ConflictError, NotFoundError, UnavailableError
 from service.domain.forensics.labels import AddressList, Label, LabelKind, Origin
-from service.domain.forensics.report import AccessLine, ListUsed
+from service.domain.forensics.report import AccessLine
 from service.domain.ids import ActivityId, ConnectionId, IncidentId, new_id
+from service.domain.listed import MAX_LISTS, MAX_WATCHED, WATCHED, ListChange, ListKept
 from service.ports.store.forensics import MOST_EVENTS, Found, Stored
-from service.store.tables.activity import activities, learning
+from service.store.queries.address_lists import names_in_force, watched
+from service.store.tables.activity import activities, learning, learning_requests
 from service.store.tables.forensics import address_labels, address_lists, traces
 
 _FAMILIES: Final = ("access.", "governance.", "signing.")
@@ -80,7 +82,10 @@ class ForensicRepository:
         query = (
             select(address_labels, address_lists)
             .join(address_lists, address_lists.c.id == address_labels.c.list_id)
-            .where(address_labels.c.address.in_(sorted(addresses)))
+            .where(
+                address_labels.c.address.in_(sorted(addresses)),
+                address_labels.c.list_id.in_(names_in_force(self._connection)),
+            )
         )
         return [
             Label(
@@ -92,13 +97,22 @@ class ForensicRepository:
             for row in self._connection.execute(query)
         ]
 
-    def lists(self) -> Sequence[ListUsed]:
+    def address_lists(self) -> Sequence[ListKept]:
         """See the port."""
+        standing = frozenset(names_in_force(self._connection))
         rows = self._connection.execute(select(address_lists).order_by(address_lists.c.id.desc()))
-        return [ListUsed(row.source, row.listed_on.isoformat(), row.entries, row.imported_by) for row in rows]
+        return [_kept(row, standing) for row in rows]
 
-    def add_list(self, found: AddressList, source: str, listed_on: date, by: str) -> str:
+    def address_list(self, list_id: str) -> ListKept:
         """See the port."""
+        row = self._connection.execute(select(address_lists).where(address_lists.c.id == list_id)).first()
+        if row is None:
+            raise NotFoundError(f"there is no address list {list_id}", field="list")
+        return _kept(row, frozenset(names_in_force(self._connection)))
+
+    def add_list(self, found: AddressList, source: str, listed_on: date, by: str) -> ListKept:
+        """See the port."""
+        self._require_room(found)
         name = new_id("lst")
         values = {
             "id": name,
@@ -109,16 +123,30 @@ class ForensicRepository:
             "imported_by": by,
             "created_at": self._now,
         }
-        try:
-            with self._connection.begin_nested():
-                self._connection.execute(insert(address_lists).values(values))
-        except IntegrityError as error:
-            raise ConflictError("this very file was imported before: nothing was changed") from error
+        self._connection.execute(insert(address_lists).values(values))
         rows = [
             {"list_id": name, "address": one.address, "name": one.name, "kind": one.kind.value} for one in found.labels
         ]
         self._connection.execute(insert(address_labels), rows)
-        return name
+        asked = {"kind": RecordKind.LISTS.value, "subject": name, "created_at": self._now}
+        payload = warranted(ListChange(add=name).row())
+        self._connection.execute(insert(learning_requests).values(**asked, payload=payload))
+        return self.address_list(name)
+
+    def _require_room(self, found: AddressList) -> None:
+        names = names_in_force(self._connection)
+        same = address_lists.c.digest == found.digest, address_lists.c.id.in_(names)
+        known = self._connection.execute(select(address_lists.c.id).where(*same)).scalar()
+        if known is not None:
+            raise ConflictError(f"this very file is in force as {known}: nothing was changed", field="text")
+        if len(names) >= MAX_LISTS:
+            raise ConflictError(f"{MAX_LISTS} lists are in force: withdraw one that is old", field="text")
+        more = sum(one.kind in WATCHED for one in found.labels)
+        if more and watched(self._connection, names) + more > MAX_WATCHED:
+            raise ConflictError(
+                f"all lists together may name {MAX_WATCHED} addresses that payments are held against: withdraw an old list",
+                field="text",
+            )
 
     def access(self, connections: Collection[ConnectionId], since: datetime, until: datetime) -> Sequence[AccessLine]:
         """See the port."""
@@ -157,6 +185,13 @@ def _told() -> Select[Any]:
     who = (columns.account, columns.actor, columns.transaction)
     return select(columns.id, columns.kind, columns.occurred_at, *who, columns.decision, learning.c.payload).outerjoin(
         learning, same
+    )
+
+
+def _kept(row: Row[Any], standing: Collection[str]) -> ListKept:
+    listed_on = row.listed_on.isoformat()
+    return ListKept(
+        row.id, row.source, listed_on, row.entries, row.imported_by, row.digest, in_force=row.id in standing
     )
 
 

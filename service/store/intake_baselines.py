@@ -14,6 +14,8 @@ from typing import Any, Final
 
 from rules.engine import ENGINE_VERSION
 from rules.learning import LearningRecord, StateChange
+from service.domain.forensics.labels import LabelKind
+from service.domain.listed import WATCHED, Labelled
 from service.store.driver import borrowed, unavailable
 
 AT_ONCE: Final = 200
@@ -21,6 +23,10 @@ AT_ONCE: Final = 200
 PAUSE_S: Final = 0.02
 """Between statements of a gentle save."""
 _PREFETCH: Final = 500
+_LABELLED: Final = """
+SELECT a.address, a.kind, l.listed_on, l.source, a.name FROM unnest($1::text[]) WITH ORDINALITY AS w(id, place)
+JOIN address_lists l ON l.id = w.id JOIN address_labels a ON a.list_id = l.id AND a.kind = ANY($2::text[]) ORDER BY w.place
+"""
 _UPSERT: Final = """
 INSERT INTO baselines (entity, kind, seq, state)
 SELECT entity, kind, $4::int8, state FROM unnest($1::text[], $2::int2[], $3::bytea[]) AS t(entity, kind, state)
@@ -61,6 +67,18 @@ class PostgresBaselineStore:
             found = await self._pool.fetch("SELECT * FROM learning WHERE seq > $1 ORDER BY seq LIMIT $2", seq, limit)
         return records(found)
 
+    async def labelled(self, lists: Sequence[str]) -> AsyncIterator[Sequence[Labelled]]:
+        """See the port."""
+        kinds = sorted(kind.value for kind in WATCHED)
+        with unavailable():
+            async with borrowed(self._pool) as connection, connection.transaction(readonly=True):
+                cursor = await connection.cursor(_LABELLED, list(lists), kinds)
+                while rows := await cursor.fetch(_PREFETCH):
+                    yield [
+                        Labelled(r["address"], LabelKind(r["kind"]), r["listed_on"].isoformat(), r["source"], r["name"])
+                        for r in rows
+                    ]
+
     async def save(self, changes: Iterable[StateChange], stored: int, seq: int, *, gently: bool) -> int | None:
         """See the port."""
         with unavailable():
@@ -95,7 +113,7 @@ class PostgresBaselineView:
     async def control_rows(self, up_to: int | None = None) -> Mapping[str, bytes]:
         """See the port."""
         rows = await self._connection.fetch(
-            "SELECT DISTINCT ON (kind) kind, payload FROM learning WHERE kind IN ('settings', 'rules')"
+            "SELECT DISTINCT ON (kind) kind, payload FROM learning WHERE kind IN ('settings', 'rules', 'lists')"
             " ORDER BY kind, CASE WHEN seq <= coalesce($1, seq) THEN -seq END NULLS LAST, seq",
             up_to,
         )

@@ -3,7 +3,8 @@
 Rules:
 - Whoever scores may add activities to the learning sequence. What people decided gets a place only as the containment worker
   asked for it, word for word and once: its role asks after it has verified the votes, and the API's role cannot ask.
-- Settings get a place without a quorum only where they tighten what is in force then; the directions are the domain's.
+- Settings get a place without a quorum only where they tighten what is in force then; the directions are the domain's. An
+  address list comes into force without one, and leaves with one.
 - A critical incident is not called false by the API's role, nor an alert of one: that takes a quorum, which the containment
   worker verifies. The trigger looks at what becomes false only, so whatever else changes of such a row is not its business.
 
@@ -22,6 +23,15 @@ from service.domain.incident import CaseVerdict, Severity
 _AS_ASKED: Final = "ask.payload = new_payload"
 _ENTITIES: Final = "ask_told -> 'entities' IS NOT DISTINCT FROM new_told -> 'entities'"
 _ROW: Final = "ask_told -> 'row' IS NOT DISTINCT FROM new_told"
+_LISTS: Final = f"""
+    WITH placed AS (SELECT convert_from(payload, 'UTF8')::jsonb AS told FROM public.learning_requests
+      WHERE kind = '{RecordKind.LISTS}' AND seq > 0 AND seq <= new_seq)
+    SELECT coalesce(jsonb_agg(added.told #> '{{row,add}}'), '[]') INTO lists FROM placed added
+      WHERE added.told #> '{{row,add}}' IS NOT NULL AND NOT EXISTS (SELECT FROM placed gone
+        WHERE gone.told ->> 'approval' IS NOT NULL AND gone.told #> '{{row,remove}}' = added.told #> '{{row,add}}')
+"""  # noqa: S608  words of ours
+"""Which address lists are in force at a place: all that were added by then but for those that an approval removed. Of the
+requests and not of the rows before, because one batch may take several, and a policy sees nothing of its own statement."""
 _OPERATORS: Final = {Direction.LOWER_LOOSENS: ">=", Direction.HIGHER_LOOSENS: "<="}
 
 
@@ -45,6 +55,7 @@ DECLARE
   ask_told jsonb;
   new_told jsonb;
   old_told jsonb;
+  lists jsonb;
 BEGIN
   IF new_kind = '{RecordKind.RULES}' THEN RETURN true; END IF;
   IF new_kind = '{RecordKind.SETTINGS}' THEN
@@ -55,12 +66,16 @@ BEGIN
   SELECT * INTO ask FROM public.learning_requests WHERE seq = new_seq AND kind = new_kind;
   IF NOT FOUND THEN RETURN false; END IF;
   IF new_kind NOT IN ('{RecordKind.INCIDENT_OPENED}', '{RecordKind.INCIDENT_CLOSED}', '{RecordKind.SUPPRESSION}',
-      '{RecordKind.SETTINGS}') THEN
+      '{RecordKind.SETTINGS}', '{RecordKind.LISTS}') THEN
     RETURN {_AS_ASKED};
   END IF;
   ask_told := convert_from(ask.payload, 'UTF8')::jsonb;
   new_told := convert_from(new_payload, 'UTF8')::jsonb;
   IF new_kind IN ('{RecordKind.INCIDENT_OPENED}', '{RecordKind.INCIDENT_CLOSED}') THEN RETURN {_ENTITIES}; END IF;
+  IF new_kind = '{RecordKind.LISTS}' THEN
+    {_LISTS};
+    RETURN lists @> (new_told -> 'lists') AND (new_told -> 'lists') @> lists;
+  END IF;
   IF NOT ({_ROW}) THEN RETURN false; END IF;
   IF ask_told ->> 'approval' IS NOT NULL THEN RETURN true; END IF;
   RETURN new_kind = '{RecordKind.SETTINGS}' AND {_tightens("old_told", "new_told")};
@@ -70,7 +85,8 @@ _API: Final = "portcullis_api"
 _CONTAINMENT: Final = "portcullis_containment"
 _ASKS_ITSELF: Final = (
     f"kind = '{RecordKind.SUPPRESSION_LIFTED}' OR "
-    f"(kind = '{RecordKind.SETTINGS}' AND convert_from(payload, 'UTF8')::jsonb ->> 'approval' IS NULL)"
+    f"(kind IN ('{RecordKind.SETTINGS}', '{RecordKind.LISTS}')"
+    " AND convert_from(payload, 'UTF8')::jsonb ->> 'approval' IS NULL)"
 )
 _FALSE: Final = f"NEW.verdict = '{CaseVerdict.FALSE_POSITIVE}' AND NEW.verdict IS DISTINCT FROM OLD.verdict"
 _CRITICAL: Final = int(Severity.CRITICAL)

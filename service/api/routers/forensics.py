@@ -1,9 +1,10 @@
 """Evidence of incidents, lists of labelled addresses, and the sweep that is kept ready for a Bitcoin account.
 
-Rules: a list only names addresses, but a named service ends a trace, so an administrator imports it, the evidence says at
-whose word it ended, and the audit log keeps who, from where and which file; a list is never changed, a newer one stands
-beside it. Asking for evidence again, also past labels, is for who responds; reading it for who may read raw bodies, because
-it tells from where people came. A prepared sweep authorises nothing.
+Rules: a list holds and alerts on payments to whom it warns of, and a named service ends a trace, so an administrator imports
+it, whatever rests on it says whose word it is, and the audit log keeps who, from where and which file; a list is never
+changed, a newer one stands beside it, and withdrawing one loosens and takes a quorum (design D4). Asking for evidence again,
+also past labels, is for who responds; reading it for who may read raw bodies, because it tells from where people came. A
+prepared sweep authorises nothing.
 """
 
 import base64
@@ -13,7 +14,8 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Response
 
-from service.api.deps import Admin, Id, Judge, Parts, Reader, Responder, name_of
+from service.api.deps import Admin, Id, Judge, Parts, Reader, Responder, name_of, requester_of
+from service.api.schemas.engine import BlindingAsked
 from service.api.schemas.forensics import (
     AddressListNew,
     AddressLists,
@@ -21,15 +23,18 @@ from service.api.schemas.forensics import (
     EvidenceAsked,
     EvidenceShown,
     EvidenceWish,
+    ListRemoval,
     SweepReady,
 )
-from service.domain.errors import NotFoundError
-from service.domain.events import EvidenceRequested
+from service.domain.approval import Draft, one_line
+from service.domain.errors import ConflictError, NotFoundError
+from service.domain.events import ApprovalRequested, EvidenceRequested
 from service.domain.forensics.labels import read_list
-from service.domain.forensics.report import ListUsed
 from service.domain.ids import AccountId, IncidentId
+from service.domain.listed import UNLIST, ListKept, unlist_item
+from service.domain.requests import requested_entry
 from service.domain.timeline import Entry
-from service.ports.store.forensics import Stored
+from service.ports.store.forensics import LISTS_LOCK, Stored
 from service.store.unit_of_work import SqlUnitOfWork
 
 router = APIRouter(prefix="/v1", tags=["forensics"])
@@ -93,28 +98,45 @@ def ask_again(incident_id: Id, parts: Parts, responder: Responder, wish: Evidenc
 def list_lists(parts: Parts, _reader: Reader) -> AddressLists:
     """Return every imported list."""
     with parts.database.begin() as uow:
-        return AddressLists(items=[_shown(one) for one in uow.forensics.lists()])
+        return AddressLists(items=[_shown(one) for one in uow.forensics.address_lists()])
 
 
 @router.post("/address-lists", summary="Import a list of labelled addresses", status_code=201)
 def import_list(body: AddressListNew, parts: Parts, admin: Admin) -> AddressListShown:
-    """Import a list; the same file is imported once."""
+    """Import a list. It counts at the gate from the next activity on; the same file is in force once."""
     found = read_list(body.text.encode(), body.name, body.kind)
     with parts.database.begin() as uow:
-        name = uow.forensics.add_list(found, body.source, body.listed_on, name_of(admin))
-        facts = {"source": body.source, "listed_on": body.listed_on.isoformat(), "entries": len(found.labels)}
+        uow.lock(LISTS_LOCK)
+        kept = uow.forensics.add_list(found, body.source, body.listed_on, name_of(admin))
+        facts = {"source": kept.source, "listed_on": kept.listed_on, "entries": kept.entries}
         uow.record(
             Entry(
                 kind="addresses.listed",
                 at=uow.now,
-                subject=name,
-                sentence=f"{len(found.labels)} labelled addresses were imported from {body.source}",
+                subject=kept.id,
+                sentence=f"{kept.entries} labelled addresses were imported from {kept.source}",
                 by=name_of(admin),
-                facts={**facts, "digest": found.digest},
+                facts={**facts, "digest": kept.digest},
             )
         )
-    one = ListUsed(body.source, body.listed_on.isoformat(), len(found.labels), name_of(admin))
-    return _shown(one)
+    return _shown(kept)
+
+
+@router.post("/address-lists/{list_id}/remove", summary="Ask for the quorum that withdraws a list", status_code=202)
+def remove_list(list_id: Id, body: ListRemoval, parts: Parts, admin: Admin) -> BlindingAsked:
+    """Open the request, or return the one that waits for the same list; 409 once the list is withdrawn."""
+    requester = requester_of(admin)
+    with parts.database.begin() as uow:
+        uow.lock(LISTS_LOCK)
+        kept = uow.forensics.address_list(list_id)
+        if not kept.in_force:
+            raise ConflictError(f"address list {kept.id} was withdrawn already", field="list")
+        waiting = uow.blinding.waiting(UNLIST, kept.id)
+        if waiting:
+            return BlindingAsked(approval=waiting[0].id, digest=waiting[0].digest)
+        document = uow.approvals.propose(Draft([unlist_item(kept)], one_line(body.why), requester))
+        uow.record(requested_entry(document), ApprovalRequested(document.id))
+    return BlindingAsked(approval=document.id, digest=document.digest)
 
 
 @router.get("/accounts/{account_id}/sweep", summary="The Bitcoin sweep that is kept ready, as PSBTs")
@@ -144,7 +166,12 @@ def _trace(uow: SqlUnitOfWork, incident_id: str) -> Stored:
     return found
 
 
-def _shown(one: ListUsed) -> AddressListShown:
+def _shown(one: ListKept) -> AddressListShown:
     return AddressListShown(
-        source=one.source, listed_on=date.fromisoformat(one.listed_on), entries=one.entries, imported_by=one.imported_by
+        id=one.id,
+        source=one.source,
+        listed_on=date.fromisoformat(one.listed_on),
+        entries=one.entries,
+        imported_by=one.imported_by,
+        in_force=one.in_force,
     )

@@ -6,8 +6,17 @@ from typing import Any
 from pydantic import Field
 
 from service.api.schemas.common import Body, Shown, Words, shows
+from service.domain.blinding import MAX_REASON
 from service.domain.forensics.labels import MAX_BYTES, MAX_NAME, LabelKind
 
+_LISTED = {
+    "id": "lst_01JD2Z5Q8Z6W9X4V7T3S1R0Q8P",
+    "source": "Treasury sanctions list",
+    "listed_on": "2026-11-01",
+    "entries": 1,
+    "imported_by": "per_01",
+    "in_force": True,
+}
 _CHAIN = {
     "chain": "eip155:1",
     "complete": True,
@@ -83,26 +92,28 @@ class AddressListNew(Body):
 class AddressListShown(Shown):
     """One imported list."""
 
-    model_config = shows(
-        {"source": "Treasury sanctions list", "listed_on": "2026-11-01", "entries": 1, "imported_by": "per_01"}
-    )
+    model_config = shows(_LISTED)
 
+    id: str
     source: str
     listed_on: date
     entries: int
     imported_by: str = Field(description="The person who is answerable for it.")
+    in_force: bool = Field(description="Payments are held against it, from the next activity on; false once withdrawn.")
+
+
+class ListRemoval(Body):
+    """Why a list should count no more."""
+
+    model_config = shows({"why": "A newer edition is in force."}) | {"extra": "forbid"}
+
+    why: Words = Field(max_length=MAX_REASON, description="What approvers read.")
 
 
 class AddressLists(Shown):
     """Every imported list, newest first."""
 
-    model_config = shows(
-        {
-            "items": [
-                {"source": "Treasury sanctions list", "listed_on": "2026-11-01", "entries": 1, "imported_by": "per_01"}
-            ]
-        }
-    )
+    model_config = shows({"items": [_LISTED]})
 
     items: list[AddressListShown]
 

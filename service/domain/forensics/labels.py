@@ -6,7 +6,7 @@ is 0x and 40 hexadecimal digits, in mixed case only with a right checksum (EIP-5
 or a test one (BIP-173, BIP-350, base58check). Anything else is an error that names its line: an address that was mistyped
 would leave a service unnamed, and nobody would see it. Where two lists name one address, a sanctioned one comes first.
 One person imports a list, so no label ends a trace unseen, and only one that says that many people's money is mixed there
-ends it at all: of what is sanctioned, a scam or said to be our own, the trace goes on and names it.
+ends it at all: of what is sanctioned, a thief's, a scam or said to be our own, the trace goes on and names it.
 """
 
 import csv
@@ -34,6 +34,7 @@ class LabelKind(StrEnum):
     """What an address is, as whoever labelled it says."""
 
     SANCTIONED = "sanctioned"
+    THIEF = "thief"
     EXCHANGE = "exchange"
     MIXER = "mixer"
     BRIDGE = "bridge"

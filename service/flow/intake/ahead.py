@@ -11,6 +11,7 @@ from datetime import datetime
 from rules.engine import Engine
 from service.domain.errors import PortcullisError
 from service.domain.intake import Item, Mode, Outcome
+from service.domain.listed import Listings
 from service.flow.intake.scoring import Batch
 from service.flow.intake.waiting import Waiting
 from service.ports.store.intake import Ahead, Asked, Facts, Writes
@@ -55,9 +56,11 @@ class Scored:
         self.upto = self.engine.sequence
 
 
-def score(engine: Engine, facts: Facts, writes: Writes, items: Sequence[Item]) -> Scored:
+def score(
+    engine: Engine, facts: Facts, writes: Writes, items: Sequence[Item], listings: Listings | None = None
+) -> Scored:
     """Score a batch with an engine that stands at `facts.last`, or ahead of it by the rows in `writes`."""
-    batch = Batch(engine, facts, writes)
+    batch = Batch(engine, facts, writes, listings)
     answers = batch.take(items)
     return Scored(engine, facts, writes, batch, answers, engine.sequence)
 

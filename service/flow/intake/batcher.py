@@ -241,7 +241,7 @@ class Intake:
         writes = Writes(self._clock.now())
         engine = await self._keeper.up_to_date(turn, facts, writes)
         refused = self._keeper.take_requests(engine, facts.requests, writes)
-        scored = score(engine, facts, writes, items)
+        scored = score(engine, facts, writes, items, await self._keeper.listings())
         scored.refused = refused
         return scored
 
@@ -342,7 +342,8 @@ class Intake:
             return
         with self._scoring_ahead(following):
             items = [item for item, _ in following.batch]
-            following.scored = score(engine, ahead.facts, Writes(self._clock.now()), items)
+            listings = self._keeper.listings_at_hand()
+            following.scored = score(engine, ahead.facts, Writes(self._clock.now()), items, listings)
 
     @contextmanager
     def _scoring_ahead(self, following: Following) -> Iterator[None]:

@@ -20,15 +20,17 @@ import structlog
 from rules.engine import ENGINE_VERSION, Engine
 from rules.errors import CapacityError, LearningRecordError, RulesError
 from rules.health import Health
-from rules.learning import LearningRecord, RecordKind
+from rules.learning import LearningRecord, ListsInForce, RecordKind
 from rules.loader import DetectorSet
 from rules.settings import EngineSettings
 from service.domain.approval import ActionDocument
 from service.domain.errors import ConfigurationError, UnavailableError
 from service.domain.intake import LearningRequest
+from service.domain.listed import MAX_LISTS, Listings, in_force
+from service.flow.intake.lists import KeptLists
 from service.flow.intake.snapshots import Snapshots
 from service.flow.intake.warrants import KINDS as WARRANTED
-from service.flow.intake.warrants import Authorised, looked_up, nobody, warranted_row
+from service.flow.intake.warrants import Authorised, looked_up, nobody, warranted_change, warranted_row
 from service.ports.store.baselines import BaselineStore, BaselineView
 from service.ports.store.intake import Facts, IntakeTurn, Writes
 
@@ -60,6 +62,9 @@ class EngineKeeper:
         self._authorised = authorised
         self._documents: Mapping[int, ActionDocument] = {}
         self._snapshots = Snapshots(store)
+        self._lists = KeptLists(store)
+        self._listed: tuple[str, ...] = ()
+        """The address lists that are in force where the engine stands."""
         self._engine: Engine | None = None
         self._committed = 0
         self._far = False
@@ -112,6 +117,17 @@ class EngineKeeper:
             return None
         return None if self._snapshots.due(engine) else engine
 
+    async def listings(self) -> Listings | None:
+        """Return what the address lists say that are in force where the engine stands, None where none is.
+
+        Raises ConfigurationError, UnavailableError.
+        """
+        return await self._lists.fetched(self._listed)
+
+    def listings_at_hand(self) -> Listings | None:
+        """Return them as the batch before had them, for one that goes on from it. Raises LookupError."""
+        return self._lists.at_hand(self._listed)
+
     async def stop(self) -> None:
         """Store a last snapshot."""
         engine = self._engine
@@ -156,7 +172,7 @@ class EngineKeeper:
             if rows and engine.sequence == 0:
                 self.forget()  # another process was the first: its settings are in force from the first row on
                 return
-            await _follow(engine, rows)
+            await self._follow(engine, rows)
             self._committed = engine.sequence
             if len(rows) < FOLLOWED:
                 return
@@ -186,13 +202,22 @@ class EngineKeeper:
         if engine is None:
             raise UnavailableError("the engine was given up meanwhile: send it again", retry_after_s=1)
         if engine.sequence < facts.last:
-            await _follow(engine, await turn.rows_after(engine.sequence, FOLLOWED))
+            await self._follow(engine, await turn.rows_after(engine.sequence, FOLLOWED))
         self._committed = engine.sequence
         if engine.detectors is not self._detectors:
             engine.use(self._detectors)
         self._announce(engine, writes)
         self._documents = await looked_up(facts.requests, self._authorised)
         return engine
+
+    async def _follow(self, engine: Engine, rows: Sequence[LearningRecord]) -> None:
+        """Apply rows, and let others run between them."""
+        for start in range(0, len(rows), _BREATHE):
+            _apply(engine, rows[start : start + _BREATHE])
+            await asyncio.sleep(0)
+        for row in rows:
+            if row.kind == RecordKind.LISTS.value:
+                self._listed = in_force(row.payload)
 
     def _announce(self, engine: Engine, writes: Writes) -> None:
         if engine.sequence == 0:
@@ -223,7 +248,8 @@ class EngineKeeper:
                 if time.monotonic() - told >= _TELL_S:
                     told = time.monotonic()
                     _log.info("intake.recovering", sequence=row.seq, of=view.last)
-        self._rules = (await view.control_rows()).get(RecordKind.RULES.value)
+        newest = await view.control_rows()
+        self._rules, self._listed = newest.get(RecordKind.RULES.value), in_force(newest.get(RecordKind.LISTS.value))
         rows, seconds = view.last - view.seq, round(time.monotonic() - began, 3)
         _log.info("intake.engine_built", snapshot=view.seq, records=loaded, rows_applied=rows, seconds=seconds)
         return engine
@@ -255,6 +281,8 @@ class EngineKeeper:
 
     def _payload(self, request: LearningRequest, settings: EngineSettings) -> bytes:
         """Return the payload as the sequence keeps it: of incidents only the entities, whatever else was told."""
+        if request.kind == RecordKind.LISTS.value:
+            return self._listed_after(request)
         if request.kind in WARRANTED:
             return warranted_row(request, self._documents, settings)
         if request.kind not in _WITH_ENTITIES:
@@ -265,6 +293,14 @@ class EngineKeeper:
         except (ValueError, KeyError, TypeError) as error:
             raise LearningRecordError(f"request {request.id} ({request.kind}): {error}") from error
 
+    def _listed_after(self, request: LearningRequest) -> bytes:
+        """Put one list more or less in force: the row names them all, so that the newest row says everything."""
+        names = warranted_change(request, self._documents).after(self._listed)
+        if len(names) > MAX_LISTS:
+            raise LearningRecordError(f"request {request.id} ({request.kind}): more than {MAX_LISTS} lists")
+        self._listed = names
+        return msgspec.json.encode(ListsInForce(names))
+
 
 def _check_version(view: BaselineView) -> None:
     if view.seq and view.engine_version != ENGINE_VERSION:
@@ -272,13 +308,6 @@ def _check_version(view: BaselineView) -> None:
             f"the stored baselines are of engine {view.engine_version}, this is engine {ENGINE_VERSION}, which reads them"
             " differently: run the version that wrote them"
         )
-
-
-async def _follow(engine: Engine, rows: Sequence[LearningRecord]) -> None:
-    """Apply rows, and let others run between them."""
-    for start in range(0, len(rows), _BREATHE):
-        _apply(engine, rows[start : start + _BREATHE])
-        await asyncio.sleep(0)
 
 
 def _apply(engine: Engine, rows: Iterable[LearningRecord]) -> None:

@@ -39,6 +39,7 @@ from service.domain.intake import (
     TransactionKey,
     TransactionState,
 )
+from service.domain.listed import Listings
 from service.domain.merkle import leaf_hash, root_of
 from service.domain.observing import alert_of, detectors_of, entities_of, judged, observe, told_reasons
 from service.domain.timeline import Entry
@@ -112,10 +113,11 @@ class Batch:
     that first, so that each finds what those before it left, as if they came one by one.
     """
 
-    def __init__(self, engine: Engine, facts: Facts, writes: Writes) -> None:
+    def __init__(self, engine: Engine, facts: Facts, writes: Writes, listings: Listings | None = None) -> None:
         self._engine = engine
         self._facts = facts
         self._writes = writes
+        self._listings = listings
         self._alerts: list[_Raised] = []
         self._allowed: list[bytes] = []
         self.no_room = 0
@@ -226,24 +228,28 @@ class Batch:
     ) -> Outcome | _Due:
         received, activity = item.received, item.received.activity
         at = len(self._answers) - 1
+        listed = None if self._listings is None else self._listings.level(activity.destination)
         if key is None:
-            return _Due(at, item, observe(received, peer_group, counts=True), goes_live=goes_live)
+            return _Due(at, item, observe(received, peer_group, counts=True, listed=listed), goes_live=goes_live)
         state = self._facts.transactions.get(key)
         if state is None:
             if state_of(activity) in GIVEN_UP:
                 opens = self._open(key, item, _ALLOW)
                 return self._answer(item, ActivityRow(received, Status.NOTED, opens=opens), GateDecision.APPROVE)
-            observation = observe(received, peer_group, counts=True)
+            observation = observe(received, peer_group, counts=True, listed=listed)
             return _Due(at, item, observation, opening=key, goes_live=goes_live)
         changed, moving = differences(state, item), (key, state)
         if changed or says_more(state, item):
-            observation = observe(received, peer_group, counts=False)
+            observation = observe(received, peer_group, counts=False, listed=listed)
             return _Due(at, item, observation, moving=moving, changed=changed, goes_live=goes_live)
         if gives_up(state, activity):
             # Out of the totals goes what was counted, whatever amount the failure tells.
             quiet = replace(received, activity=replace(activity, amount_usd=state.amount_usd))
             observation = observe(quiet, peer_group, counts=False)
             return _Due(at, item, observation, moving=moving, gives_up=True, goes_live=goes_live)
+        if listed and state.decision == _ALLOW:  # it was let go before a list named where it goes
+            observation = observe(received, peer_group, counts=False, listed=listed)
+            return _Due(at, item, observation, moving=moving, goes_live=goes_live)
         outcome = self._store(item, Status.REPEATED, gate=_gate_decision(state.decision))
         self._move(key, moved(state, item, None))
         return outcome
@@ -299,7 +305,8 @@ class Batch:
         decision = _ALLOW if assessment.decision is Decision.ALLOW else assessment.decision.value
         if changed and item.mode is Mode.LIVE:
             decision = max(decision, decision_for(changed), key=(_ALLOW, "alert", "hold").index)
-        found = judged(assessment, decision, told_reasons(item, changed))
+        listing = None if self._listings is None else self._listings.of(item.received.activity.destination)
+        found = judged(assessment, decision, told_reasons(item, changed, listing))
         if decision == _ALLOW:
             self._allowed.append(_leaf(item, found))
         else:

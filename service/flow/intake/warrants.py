@@ -1,7 +1,8 @@
 """Whether people let a request blind the engine: looked at again by who applies it, because a row is never authority.
 
-Rules (design D4, D7): a suppression, and settings that loosen, name the approval that they come from, and are applied only
-when the signed votes on it authorise exactly that now. Settings that only tighten need none. A row is taken in its canonical
+Rules (design D4, D7): a suppression, settings that loosen and the withdrawal of an address list name the approval that they
+come from, and are applied only when the signed votes on it authorise exactly that now. Settings that only tighten and a list
+that comes into force need none. A row is taken in its canonical
 form alone, which the database compares with the request's (`store/row_rights.py`). What a set-up decides for good (salt,
 memory, half-life …) is changed by no request at all. What cannot be checked is refused, never applied.
 """
@@ -21,11 +22,12 @@ from service.domain.blinding import Warranted, changed, moved, settings_to, supp
 from service.domain.errors import ApprovalError, InputError, NotFoundError
 from service.domain.ids import ApprovalId
 from service.domain.intake import LearningRequest
+from service.domain.listed import ListChange, unlisted
 
 Authorised = Callable[[ApprovalId], ActionDocument]
 """Return the document that votes authorise now; it may block. Raises ApprovalError, NotFoundError, UnavailableError."""
 
-KINDS: Final = frozenset({RecordKind.SUPPRESSION.value, RecordKind.SETTINGS.value})
+KINDS: Final = frozenset({RecordKind.SUPPRESSION.value, RecordKind.SETTINGS.value, RecordKind.LISTS.value})
 _Documents = Mapping[int, ActionDocument]
 
 _log = structlog.get_logger(__name__)
@@ -68,6 +70,21 @@ def warranted_row(request: LearningRequest, documents: _Documents, settings: Eng
     if not allowed:
         raise LearningRecordError(f"request {request.id} ({request.kind}): no votes authorise it")
     return bytes(told.row)
+
+
+def warranted_change(request: LearningRequest, documents: _Documents) -> ListChange:
+    """Return how a request of kind `lists` may change those in force. Raises LearningRecordError."""
+    try:
+        told = msgspec.json.decode(request.payload, type=Warranted)
+        change = msgspec.json.decode(told.row, type=ListChange)
+        document = documents.get(request.id)
+        withdrawn = None if document is None else unlisted(_only(document))
+        canonical = change.row() == bytes(told.row)
+    except (msgspec.MsgspecError, InputError) as error:
+        raise LearningRecordError(f"request {request.id} ({request.kind}): {error}") from error
+    if not canonical or (change.add is None) == (change.remove is None) or change.remove != withdrawn:
+        raise LearningRecordError(f"request {request.id} ({request.kind}): no votes authorise it")
+    return change
 
 
 def _may_set(new: EngineSettings, old: EngineSettings, document: ActionDocument | None) -> bool:

@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from rules.learning import LearningRecord, StateChange
+from service.domain.listed import Labelled
 
 
 class BaselineView(Protocol):
@@ -22,7 +23,7 @@ class BaselineView(Protocol):
     """The last sequence number."""
 
     async def control_rows(self, up_to: int | None = None) -> Mapping[str, bytes]:
-        """The newest payload of each kind of settings and rules row, up to a sequence number; of the first if none is."""
+        """The newest payload of each kind of settings, rules and lists row, up to a number; of the first if none is."""
         ...
 
     def changes(self) -> AsyncIterator[StateChange]:
@@ -43,6 +44,10 @@ class BaselineStore(Protocol):
 
     async def rows_after(self, seq: int, limit: int) -> Sequence[LearningRecord]:
         """Committed rows that follow `seq`, at most `limit` of them."""
+        ...
+
+    def labelled(self, lists: Sequence[str]) -> AsyncIterator[Sequence[Labelled]]:
+        """What these address lists say, a few rows at a time, in the order of the lists; `WATCHED` kinds alone."""
         ...
 
     async def save(self, changes: Iterable[StateChange], stored: int, seq: int, *, gently: bool) -> int | None:

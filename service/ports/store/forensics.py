@@ -6,9 +6,12 @@ from datetime import date, datetime, timedelta
 from typing import Final, Protocol
 
 from service.domain.forensics.labels import AddressList, Label
-from service.domain.forensics.report import AccessLine, ListUsed
+from service.domain.forensics.report import AccessLine
 from service.domain.ids import ActivityId, ConnectionId, IncidentId
+from service.domain.listed import ListKept
 
+LISTS_LOCK: Final = "address-lists"
+"""Whoever adds or withdraws a list holds it to the commit, so that limits hold."""
 MOST_EVENTS: Final = 5_000
 """Events that one question reads."""
 
@@ -61,15 +64,22 @@ class ForensicStore(Protocol):
         ...
 
     def labels(self, addresses: Collection[str]) -> Sequence[Label]:
-        """Return every label of these addresses, over all lists."""
+        """Return every label of these addresses, over all lists in force."""
         ...
 
-    def lists(self) -> Sequence[ListUsed]:
-        """Return every imported list, newest first."""
+    def address_lists(self) -> Sequence[ListKept]:
+        """Return every imported list, newest first; one counts as in force as soon as that was asked for."""
         ...
 
-    def add_list(self, found: AddressList, source: str, listed_on: date, by: str) -> str:
-        """Store a list; returns its id. Raises ConflictError when the very same file was imported before."""
+    def address_list(self, list_id: str) -> ListKept:
+        """Raises NotFoundError."""
+        ...
+
+    def add_list(self, found: AddressList, source: str, listed_on: date, by: str) -> ListKept:
+        """Store a list, and ask for its place in the learning sequence, from which on it counts.
+
+        Raises ConflictError when the very same file is in force, and when more would be than intake keeps at hand.
+        """
         ...
 
     def access(self, connections: Collection[ConnectionId], since: datetime, until: datetime) -> Sequence[AccessLine]:

@@ -111,7 +111,7 @@ learning = Table(
     Column("engine_version", Text, nullable=False),
     Column("settings_digest", Text, nullable=False),
     when("at", nullable=False),
-    Index("ix_learning_control", "kind", "seq", postgresql_where=text("kind IN ('settings', 'rules')")),
+    Index("ix_learning_control", "kind", "seq", postgresql_where=text("kind IN ('settings', 'rules', 'lists')")),
 )
 
 learning_requests = Table(
@@ -125,6 +125,7 @@ learning_requests = Table(
     when("created_at", nullable=False),
     Column("seq", BigInteger),
     Index("ix_learning_requests_waiting", "id", postgresql_where=text("seq IS NULL")),
+    Index("ix_learning_requests_placed", "kind", "seq", postgresql_where=text("seq IS NOT NULL")),
 )
 
 # What one batch hands over: an array of each, in one statement (`store/intake_writes.py`). Exact numbers come as text and

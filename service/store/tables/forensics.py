@@ -10,7 +10,6 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
-    UniqueConstraint,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -26,7 +25,7 @@ address_lists = Table(
     Column("entries", Integer, nullable=False),
     Column("imported_by", Text, nullable=False),
     when("created_at", nullable=False),
-    UniqueConstraint("digest"),
+    Index("ix_address_lists_digest", "digest"),
 )
 
 address_labels = Table(

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 from xml.etree import ElementTree as ET
 
+import pytest
 from sqlalchemy import text
 
 from service.domain.bitcoin.wallet import CoinKept, PreparedSweep
@@ -13,6 +14,7 @@ from service.domain.forensics.drawing import drawn
 from service.domain.ids import AccountId, IncidentId
 from service.domain.quorum import Role
 from service.ports.store.forensics import Found
+from service.store import forensics
 from tests.support.api import ApiWorld, problem
 from tests.support.incidents import add_account, add_incident
 
@@ -61,8 +63,8 @@ def test_an_administrator_imports_a_list_once_and_it_stands_in_the_audit_log(wor
     answer = world.call("POST", "/v1/address-lists", Role.ADMIN, json=LIST)
     assert answer.status_code == 201, answer.text
     assert problem(world.call("POST", "/v1/address-lists", Role.ADMIN, json=LIST))["code"] == "conflict"
-    shown = {"source": "A sanctions list", "listed_on": "2026-11-01", "entries": 1}
-    assert answer.json() == shown | {"imported_by": answer.json()["imported_by"]}
+    shown = {"source": "A sanctions list", "listed_on": "2026-11-01", "entries": 1, "in_force": True}
+    assert answer.json() == shown | {name: answer.json()[name] for name in ("id", "imported_by")}
     assert world.get("/v1/address-lists")["items"] == [answer.json()]
     with world.database.begin() as uow:
         (label,) = uow.forensics.labels([ADDRESS])
@@ -81,6 +83,24 @@ def test_a_list_with_a_mistake_changes_nothing_and_names_the_line(world: ApiWorl
     told = problem(world.call("POST", "/v1/address-lists", Role.ADMIN, json=bad))
     assert told["detail"].startswith("line 2: ")
     assert world.get("/v1/address-lists") == before
+
+
+def test_more_lists_than_intake_keeps_at_hand_are_refused(world: ApiWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched, named = (LIST | {"text": f"0x{n * 20}\n", "kind": kind} for n, kind in (("61", "scam"), ("62", "service")))
+    with monkeypatch.context() as patched:
+        patched.setattr(forensics, "MAX_WATCHED", 0)
+        told = problem(world.call("POST", "/v1/address-lists", Role.ADMIN, json=watched))
+        assert "withdraw an old list" in told["detail"]
+        assert world.call("POST", "/v1/address-lists", Role.ADMIN, json=named).status_code == 201, "nobody looks for it"
+        patched.setattr(forensics, "MAX_LISTS", 1)
+        told = problem(world.call("POST", "/v1/address-lists", Role.ADMIN, json=watched | {"kind": "own"}))
+        assert "withdraw one that is old" in told["detail"]
+    assert problem(world.call("POST", "/v1/address-lists/lst_none/remove", Role.ADMIN, json={"why": "x"}))["code"] in {
+        "not_found", "forbidden",
+    }  # fmt: skip
+    assert problem(world.call("POST", "/v1/address-lists/lst_none/remove", Role.RESPONDER, json={"why": "x"}))[
+        "code"
+    ] == ("forbidden")
 
 
 def test_the_sweep_that_is_kept_ready_is_shown_to_responders(world: ApiWorld) -> None:

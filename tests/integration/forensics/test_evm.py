@@ -358,7 +358,7 @@ def test_where_the_platform_holds_the_keys_the_told_destination_is_followed(
 
 def test_the_same_list_is_imported_once(records: Records) -> None:
     listed(records, f"{A}\n")
-    with pytest.raises(ConflictError, match="imported before"):
+    with pytest.raises(ConflictError, match="is in force as lst_"):
         listed(records, f"{A}\n", source="again")
 
 

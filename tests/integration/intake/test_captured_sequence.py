@@ -15,6 +15,7 @@ from rules.engine import ENGINE_VERSION
 from rules.learning import RecordKind
 from rules.settings import EngineSettings
 from service.domain.blinding import DIRECTIONS, warranted
+from service.domain.listed import ListChange
 from service.store.grants import API, CONTAINMENT
 from tests.support.servers import url_of_role
 
@@ -104,6 +105,37 @@ def test_lifting_a_suppression_needs_nobody(roles: Roles) -> None:
     assert roles.placed(roles.asks(roles.api, RecordKind.SUPPRESSION_LIFTED, '{"id":"sup_1"}'), seq) == 1
     roles.denied(RecordKind.SUPPRESSION_LIFTED, b'{"id":"sup_2"}', seq)
     roles.adds(RecordKind.SUPPRESSION_LIFTED, b'{"id":"sup_1"}', seq)
+
+
+def test_a_list_comes_into_force_without_anybody_and_leaves_with_votes_alone(roles: Roles) -> None:
+    def asked(by: "psycopg.Connection[tuple[object, ...]]", told: ListChange, approval: str | None = None) -> int:
+        seq = roles.seq + 1
+        assert roles.placed(roles.asks(by, RecordKind.LISTS, warranted(told.row(), approval)), seq) == 1
+        return seq
+
+    def named(*names: str) -> bytes:
+        return json.dumps({"lists": names}).encode()
+
+    roles.denied(RecordKind.LISTS, named("a"))
+    seq = asked(roles.api, ListChange(add="a"))
+    for other in (named(), named("b"), named("a", "b"), b"{}"):
+        roles.denied(RecordKind.LISTS, other, seq)
+    roles.adds(RecordKind.LISTS, named("a"), seq)
+    seq = asked(roles.api, ListChange(add="b"))
+    roles.denied(RecordKind.LISTS, named("b"), seq)
+    roles.adds(RecordKind.LISTS, named("a", "b"), seq)
+    with pytest.raises(errors.InsufficientPrivilege):
+        asked(roles.api, ListChange(remove="a"), "apr_1")
+    for told in (ListChange(remove="a"), ListChange(), ListChange(add="c", remove="a")):
+        seq = asked(roles.api, told)
+        roles.denied(RecordKind.LISTS, named("b"), seq)
+        roles.denied(RecordKind.LISTS, named("b", "c"), seq)
+        roles.seq = seq
+    seq = asked(roles.worker, ListChange(remove="a"), "apr_1")
+    roles.denied(RecordKind.LISTS, named(), seq)
+    roles.denied(RecordKind.LISTS, named("a"), seq)
+    roles.denied(RecordKind.LISTS, named("b"), seq)
+    roles.adds(RecordKind.LISTS, named("c", "b"), seq)
 
 
 def changed(**changes: object) -> bytes:

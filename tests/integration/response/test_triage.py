@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import func, insert, select, update
 
 from service.domain.ids import AlertId, IncidentId, new_id
-from service.domain.incident import Incident, Severity
+from service.domain.incident import Incident, IncidentKind, Severity
 from service.domain.secrets import Secret
 from service.flow.triage import triage
 from service.store.database import SqlDatabase, create
@@ -170,3 +170,21 @@ def test_the_learning_sequence_is_asked_to_stop_learning_from_what_is_under_atta
     with room.superuser.begin() as uow:
         count = select(func.count()).select_from(learning_requests).where(learning_requests.c.kind == "incident_opened")
         assert uow.connection.execute(count).scalar_one() == 1
+
+
+def test_an_incident_about_a_listed_destination_takes_in_its_own_kind_alone(room: Room) -> None:
+    account = f"account:{CONNECTION}/hot-1"
+    room.account("hot-1", 5_000_000)
+    listed = room.triage(room.alert(account, "destination:0xmixer", kind="listed_destination", decision="alert"))
+    assert room.triage(room.alert(account, "destination:0xfan", kind="listed_destination")) == listed
+    theft = room.triage(room.alert(account, "destination:0xthief", kind="drain"))
+    assert theft != listed, "its playbook would leave the account open"
+    assert room.incident(theft).kind is IncidentKind.DRAIN
+    found = room.incident(listed)
+    assert (found.kind, found.severity) == (IncidentKind.LISTED_DESTINATION, Severity.HIGH)
+
+
+def test_a_listed_destination_joins_the_theft_that_it_is_part_of(room: Room) -> None:
+    account = f"account:{CONNECTION}/hot-1"
+    theft = room.triage(room.alert(account, "destination:0xthief", kind="drain"))
+    assert room.triage(room.alert(account, "destination:0xmixer", kind="listed_destination")) == theft

@@ -3,24 +3,25 @@ from pathlib import Path
 import pytest
 
 from rules.errors import ListFileError
-from rules.lists.loader import load_list
+from rules.lists.loader import MAX_FILE_BYTES, load_list
 
-HEAD = "# portcullis-list/v1 thieves\n"
+HEAD = "# portcullis-list/v1 techniques\n"
 
 
 def write(folder: Path, content: bytes) -> Path:
-    path = folder / "thieves.list"
+    path = folder / "techniques.txt"
     path.write_bytes(content)
     return path
 
 
-def test_reads_values_reasons_and_comments(tmp_path: Path) -> None:
-    text = HEAD + "\n# seen in 2020\neip155:1:0xEB31973E0FEBF3E3D7058234A5EBBAE1AB4B8C23 # exchange theft\nbc1qExact\n"
-    found = load_list(write(tmp_path, text.encode()))
-    assert found.name == "thieves"
-    assert found.reason("eip155:1:0xeb31973e0febf3e3d7058234a5ebbae1ab4b8c23") == "exchange theft"
-    assert found.reason("bc1qExact") == ""
-    assert found.reason("bc1qexact") is None
+def test_reads_ids_names_and_comments(tmp_path: Path) -> None:
+    text = HEAD + "\n# a comment\nattack.t1657 # Financial Theft\nattack.t9999\n"
+    assert load_list(write(tmp_path, text.encode())) == {"attack.t1657": "Financial Theft", "attack.t9999": ""}
+
+
+def test_a_file_beyond_the_bound_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ListFileError, match="larger than"):
+        load_list(write(tmp_path, HEAD.encode() + b"#" * MAX_FILE_BYTES))
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,7 @@ def test_reads_values_reasons_and_comments(tmp_path: Path) -> None:
     ],
 )
 def test_half_a_list_is_refused(tmp_path: Path, content: bytes, says: str) -> None:
-    with pytest.raises(ListFileError, match=f"thieves.list: .*{says}"):
+    with pytest.raises(ListFileError, match=f"techniques.txt: .*{says}"):
         load_list(write(tmp_path, content))
 
 

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -97,12 +98,39 @@ def test_a_candidate_is_shown_beside_the_rules_in_force(recorded: Path) -> None:
     assert "in force" in shown
 
 
+def listed_in(told: dict[str, Any]) -> dict[str, int]:
+    """How often each detector of listed destinations decided."""
+    fired = {one["id"]: one["deciding"] for one in told["written"]["detectors"]}
+    return {name: times for name, times in fired.items() if "-listed-" in name or "-sanctioned-" in name}
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_an_address_list_is_tried_on_the_archive(recorded: Path, processes: str) -> None:
+    address = "0x5a0b54d5dc17e0aadc383d2db43b0a0d3e029c4c"
+    rows = payments(600)
+    for number, row in enumerate(rows):
+        row["destination"] = f"eip155:1:{address}" if number % 100 == 50 else row["destination"]
+    write(recorded / "events.parquet", rows)
+    (recorded / "bad.txt").write_text(f"{address}\n", encoding="utf-8")
+    (recorded / "own.csv").write_text(f"address,name,kind\n{address},Ours,own\n", encoding="utf-8")
+    lists = ("--lists", str(recorded / "bad.txt"), "--lists", str(recorded / "own.csv"), "--processes", processes)
+    told = json.loads(CliRunner().invoke(app, asked(recorded, "--json", *lists)).stdout)
+    assert listed_in(told) == {"paid-to-sanctioned-destination": 6}
+    held = [one["decision"] for one in pq.read_table(recorded / "scores.parquet").to_pylist()]
+    assert [number for number, decision in enumerate(held) if decision == "hold"][:6] == [50, 150, 250, 350, 450, 550]
+    mixed = json.loads(CliRunner().invoke(app, asked(recorded, "--json", *lists, "--list-kind", "mixer")).stdout)
+    assert listed_in(mixed) == {"paid-to-listed-mixer": 6}
+
+
 @pytest.mark.parametrize(
     ("more", "error", "says"),
     [
         (("--verdicts", "none.csv"), InputError, "none.csv: cannot be read: No such file"),
         (("--rules", "none"), ConfigurationError, "none"),
         (("--settings", "none.json"), InputError, "none.json cannot be read"),
+        (("--lists", "none.txt"), InputError, "none.txt cannot be read"),
+        (("--lists", str(ROOT / "docs/pictures/flow.svg")), InputError, "flow.svg: line 1: "),
+        (("--lists", "none.txt", "--list-kind", "bad"), InputError, "'bad' is no kind of label"),
         (("--celery", "redis://127.0.0.1:1/0"), InputError, "--celery needs --celery-folder"),
     ],
 )

@@ -24,13 +24,16 @@ LINE = {"at": "2026-11-22T10:00:00+00:00", "kind": "access.login_succeeded", "ac
         "country": "XX", "session": "con-a/s1", "shares": ["session"], "about": None}  # fmt: skip
 REPORT = {"chains": [CHAIN], "access": [LINE], "lists": [], "notes": ["bip122:x was not traced"]}
 WHOLE = {"state": "complete", "updated_at": "2026-11-22T10:00:00Z", "report": REPORT, "picture": None}
-LIST = {"source": "Treasury", "listed_on": "2026-11-01", "entries": 2, "imported_by": "per_ada"}
+LIST = {"id": "lst_1", "source": "Treasury", "listed_on": "2026-11-01", "entries": 2, "imported_by": "per_ada",
+        "in_force": True}  # fmt: skip
+OLD = LIST | {"id": "lst_0", "in_force": False}
 ANSWERS: Answers = {
     ("GET", f"/v1/incidents/{INCIDENT}/evidence"): (200, WHOLE),
     ("GET", "/v1/incidents/inc_young/evidence"): (200, WHOLE | {"state": "gathering", "report": None}),
     ("POST", f"/v1/incidents/{INCIDENT}/evidence"): (202, {"incident": INCIDENT}),
-    ("GET", "/v1/address-lists"): (200, {"items": [LIST]}),
+    ("GET", "/v1/address-lists"): (200, {"items": [LIST, OLD]}),
     ("POST", "/v1/address-lists"): (201, LIST),
+    ("POST", "/v1/address-lists/lst_1/remove"): (202, {"approval": "apr_1", "digest": "00"}),
 }
 
 
@@ -78,6 +81,17 @@ def test_lists_are_shown_and_imported_as_they_stand_in_the_file(asked: list[http
     sent = json.loads(asked[-1].content)
     assert sent == {"source": "Treasury", "listed_on": "2026-11-01", "name": "Listed", "kind": "sanctioned",
                     "text": file.read_text()}  # fmt: skip
+
+
+def test_lists_say_whether_they_count_and_withdrawing_one_names_the_approval(
+    asked: list[httpx.Request], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    states = {line.split()[1]: line for line in run("address-lists", "show").splitlines() if "lst_" in line}
+    assert "in force" in states["lst_1"]
+    assert "withdrawn" in states["lst_0"]
+    assert "portcullis approve apr_1" in run("address-lists", "remove", "lst_1", "--why", "Old.")
+    assert json.loads(asked[-1].content) == {"why": "Old."}
 
 
 def test_a_file_that_cannot_be_read_is_told(asked: list[httpx.Request], tmp_path: Path) -> None:

@@ -113,7 +113,8 @@ def test_only_what_rests_at_the_mixed_or_our_own_is_spared_and_the_letter_says_s
         for n, kind in enumerate(kinds)
     ]
     asked, spared = resting({"chains": [{"chain": "eip155:1", "addresses": addresses}]}, ASSET)
-    assert set(asked) == {f"eip155:1:0x{kinds.index(kind)}" for kind in (None, LabelKind.SANCTIONED, LabelKind.SCAM)}
+    frozen = (None, LabelKind.SANCTIONED, LabelKind.THIEF, LabelKind.SCAM)
+    assert set(asked) == {f"eip155:1:0x{kinds.index(kind)}" for kind in frozen}
     assert len(asked) + len(spared) == len(kinds)
     found = Stolen(ASSET, [], asked, spared)
     text = text_of(found)

@@ -8,6 +8,7 @@ from service.domain.incident import IncidentKind, Severity
 from service.domain.severity import severity_of
 
 DRAIN, TAMPERING, INSIDER = IncidentKind.DRAIN, IncidentKind.SIGNING_TAMPERING, IncidentKind.INSIDER_POLICY_CHANGE
+LISTED = IncidentKind.LISTED_DESTINATION
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,10 @@ DRAIN, TAMPERING, INSIDER = IncidentKind.DRAIN, IncidentKind.SIGNING_TAMPERING, 
         (DRAIN, "alert", 1_000, Severity.MEDIUM),
         (DRAIN, "alert", 999, Severity.LOW),
         (DRAIN, "alert", None, Severity.MEDIUM),
+        (LISTED, "hold", 900_000_000, Severity.HIGH),
+        (LISTED, "hold", None, Severity.HIGH),
+        (LISTED, "alert", 900_000_000, Severity.MEDIUM),
+        (LISTED, "alert", 1, Severity.MEDIUM),
     ],
 )
 def test_severity(kind: IncidentKind, decision: str, usd: int | None, severity: Severity) -> None:
