@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from service.commands.client import fetch, send
-from service.commands.listing import Column, show_list
+from service.commands.listing import Column, Item, show_list
 from service.commands.printing import Json, console, moment, plain, print_json, segment, table
 from service.domain.errors import InputError
 from service.domain.forensics.drawing import drawn
@@ -118,7 +118,7 @@ def remove_list(
     console().print(f"This takes a quorum: portcullis approve {plain(found['approval'])}")
 
 
-def _state(one: dict[str, Any]) -> str:
+def _state(one: Item) -> str:
     return "in force" if one["in_force"] else "withdrawn"
 
 
