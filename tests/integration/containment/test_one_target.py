@@ -1,6 +1,5 @@
 """Several incidents and one target: nobody tightens and loosens it at once, and the stronger action wins."""
 
-
 import pytest
 
 from service.domain.ids import IncidentId
