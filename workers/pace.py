@@ -20,7 +20,7 @@ from workers.ahead import Ahead
 CHILDREN_BUT_ONE: Final = 2
 SHORT_PATIENCE_S: Final = 4.0
 """For a poll, and for who may have a worker's last free child: platforms that hang all at once have all children for no
-longer than this. An answer that is lost by it is asked for (design D5)."""
+longer than this, however they answer. An answer that is lost by it is asked for (design D5)."""
 
 
 @dataclass(frozen=True, slots=True)

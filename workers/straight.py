@@ -1,10 +1,11 @@
-"""From an alert to the claim of its hold in one transaction, by the child that took the alert (ADR 0052).
+"""From an alert to the claim of its hold in two transactions, by the child that took the alert (ADR 0052).
 
 Rules: triage, plan and claim are the functions that every child calls for the jobs of their events, in the same order, and
-each writes its transition, its audit entry and its events; they only share the transaction, because a hold waits for each
-begin and commit. None of it has an effect outside the database. The intent comes after the commit, and waits for the disk
-as ever. When any of it fails, all of it is rolled back and the alert goes the long way, job by job: what one of them cannot
-do keeps the others from nothing.
+each writes its transition, its audit entry and its events. Plan and claim share a transaction, because a hold waits for
+each begin and commit; triage has its own, because all triage waits for its lock, and a plan takes as long as its alert
+names much. None of it has an effect outside the database. The intent comes after the commits, and waits for the disk as
+ever. When any of it fails, the alert goes the long way, job by job: what one of them cannot do keeps the others from
+nothing.
 """
 
 from collections.abc import Callable, Iterator
@@ -73,16 +74,17 @@ class Straight:
     def claim(self, message: Message) -> tuple[list[Message], Taken | None]:
         """Do an alert's triage and plan and claim its first step; return the jobs that are done by it, and the claim.
 
-        Raises what they raise; then nothing of it is done.
+        Raises what they raise; then no step is claimed.
         """
         done = [message]
         with self.db.begin(on_disk=False) as uow:
-            lent = Lent(uow)
-            triage.triage(lent, AlertId(message.payload["alert_id"]))
-            planning = _first(uow, message, *PLANNING)
-            if planning is None:
-                return done, None
-            PLANNING[planning.job](replace(self.desk, db=lent), IncidentId(planning.payload["incident_id"]))
+            triage.triage(Lent(uow), AlertId(message.payload["alert_id"]))
+        planning = _first(uow, message, *PLANNING)
+        if planning is None:
+            return done, None
+        with self.db.begin(on_disk=False) as uow:
+            desk = replace(self.desk, db=Lent(uow))
+            PLANNING[planning.job](desk, IncidentId(planning.payload["incident_id"]))
             done.append(planning)
             holding = _first(uow, message, HOLDING)
             if holding is None:

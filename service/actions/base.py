@@ -14,7 +14,7 @@ from typing import ClassVar, Final
 from service.discovery import subclasses
 from service.domain.account import AccountRef
 from service.domain.approval import Item
-from service.domain.errors import ConfigurationError, ConflictError, MissingCapabilityError
+from service.domain.errors import ConfigurationError, ConflictError, MissingCapabilityError, PortcullisError, RetryKind
 from service.domain.ids import AccountId
 from service.domain.plan import Effect, Json, Lane, Receipt, Step, Target, Verdict
 from service.domain.quorum import Approval, PreAuthorised
@@ -174,7 +174,10 @@ class ContainmentAction(ABC):
         """Ask the other side whether the effect holds. `receipt` is None when the answer to `execute` was lost."""
 
     def marked(self, ctx: ActionContext, receipt: Receipt | None) -> Receipt | None:  # noqa: ARG002  what an override gets
-        """Return the receipt with what `stands` has to know; asked when the step is found to hold."""
+        """Return the receipt with what `stands` has to know; asked when the step is found to hold.
+
+        Raises at most what goes away by itself: that somebody else cannot tell is no reason to doubt what holds.
+        """
         return receipt
 
     def stands(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:
@@ -196,9 +199,14 @@ class NonceAction(ContainmentAction):
     def standing(self, ctx: ActionContext, transactions: Collection[str]) -> Standing:
         """Return the nonces that its work used, and which of these transactions are in blocks."""
 
-    def marked(self, ctx: ActionContext, receipt: Receipt | None) -> Receipt:
-        """See the base."""
-        return marked(receipt, ctx.key, self.standing(ctx, named(receipt)))
+    def marked(self, ctx: ActionContext, receipt: Receipt | None) -> Receipt | None:
+        """See the base; a receipt without marks is one of which `stands` cannot tell."""
+        try:
+            return marked(receipt, ctx.key, self.standing(ctx, named(receipt)))
+        except PortcullisError as error:
+            if error.retry is RetryKind.LATER:
+                raise
+            return receipt
 
     def stands(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:
         """See the base."""

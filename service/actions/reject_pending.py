@@ -27,11 +27,11 @@ class RejectPending(NonceAction):
     repeats = True
 
     def execute(self, ctx: ActionContext) -> Receipt:
-        """Sign, and carry or propose, a rejection for each nonce."""
+        """Sign, and carry or propose, a rejection for each nonce up to the last that is dangerous, at most twenty."""
         return ctx.multisigs.reject_pending(ctx.registered)
 
     def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:  # noqa: ARG002  the chain is asked afresh
-        """HOLDS once nothing that does anything waits; CANNOT_TELL while other owners have not signed."""
+        """HOLDS once nothing dangerous waits (`vault/safe_waiting.py`); CANNOT_TELL while other owners have not signed."""
         return ctx.multisigs.pending_rejected(ctx.registered)
 
     def standing(self, ctx: ActionContext, transactions: Collection[str]) -> Standing:

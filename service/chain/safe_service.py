@@ -74,6 +74,7 @@ class HttpSafeService:
             "has_confirmations": "true",
             "nonce__gte": nonce,
             "nonce__lt": nonce + MOST_AHEAD,
+            "ordering": "-nonce",  # what is cut off is never further ahead than what is told
             "limit": _MOST_TOLD,
         }
         raw = self._read(f"/api/v1/safes/{checksummed(safe)}/multisig-transactions/", asked)

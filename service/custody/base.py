@@ -30,7 +30,7 @@ from service.domain.errors import (
     UnknownOutcomeError,
 )
 from service.domain.plan import Receipt, Verdict
-from service.outgoing import bounded, trusted
+from service.outgoing import WITHIN, bounded, trusted
 from service.ports.custody import Capability, ConnectionConfig, GateHolds, PendingTransfer, Setting
 
 MAX_ANSWER: Final = 4 * 1024 * 1024
@@ -82,7 +82,7 @@ def paced_client(config: ConnectionConfig, calls_per_s: float) -> httpx.Client:
     def take_turn(request: httpx.Request) -> None:
         patience_s = config.pace.turn(per_s)
         if patience_s is not None:
-            request.extensions["timeout"] = httpx.Timeout(patience_s).as_dict()
+            request.extensions[WITHIN] = patience_s
 
     def note(answer: httpx.Response) -> None:
         if answer.status_code == httpx.codes.TOO_MANY_REQUESTS:

@@ -61,7 +61,7 @@ class Waiting:
     nonce: int
     queued: tuple[Queued, ...]
     whole: bool
-    """Whether the service told all; an owner can flood it with rejections that differ in their gas alone."""
+    """Whether the service told all, else the highest nonces; an owner can flood it with rejections that differ in gas."""
 
 
 def rejection(chain_id: int, safe: str, nonce: int) -> SafeTransaction:

@@ -277,8 +277,7 @@ class _Attempt:
             return True
         try:
             with self._hands.db.begin() as uow:
-                pem = self._hands.votes_key_pem()
-                require_authority(uow, self._step, self._account_id, self._hands.actions, pem)
+                require_authority(uow, self._step, self._account_id, self._hands.actions, self._hands.votes_key_pem())
         except ApprovalError as error:
             self._refuse("step.not_authorised", f"not authorised: {error}", {"approval": approval or ""})
             return False

@@ -1,9 +1,10 @@
 """Alert → incident: join an open one that shares an account, actor, destination or device, or open a new one.
 
 Rules: one alert belongs to one incident; triage of all alerts is serialised, so that two alerts of one attack never open
-two incidents; what joins may only raise severity and value at risk, never lower them, and may move the first harm back;
-accounts that share the attacked account's keys count as attacked; an unknown value at risk is not a small one. An incident
-about a listed destination takes in its own kind alone: a theft must not begin with a payment whose playbook does little.
+two incidents, and who has its turn waits `TURN` at most for an incident that somebody else works on; what joins may only
+raise severity and value at risk, never lower them, and may move the first harm back; accounts that share the attacked
+account's keys count as attacked; an unknown value at risk is not a small one. An incident about a listed destination takes
+in its own kind alone: a theft must not begin with a payment whose playbook does little.
 """
 
 import json
@@ -20,6 +21,9 @@ from service.domain.timeline import Entry
 from service.ports.store.unit import Database, UnitOfWork
 
 JOIN_WINDOW: Final = timedelta(hours=24)
+TURN: Final = timedelta(seconds=1)
+"""How long an incident that somebody else works on, such as a long plan, may keep all other alerts from triage; the alert
+that joins it is tried again later."""
 
 _TITLES: Final = {
     IncidentKind.DRAIN: "Funds are being drained",
@@ -34,6 +38,7 @@ def triage(db: Database, alert_id: AlertId) -> IncidentId:
     """Give the alert its incident and return that; safe to repeat."""
     with db.begin(on_disk=False) as uow:  # a forgotten one is done again: its alert is on disk
         uow.lock("triage", at_once=False)
+        uow.wait_at_most(TURN)
         alert = uow.incidents.alert(alert_id)
         if alert.incident_id is not None:
             return alert.incident_id

@@ -6,6 +6,7 @@ before it a failure that may be tried again; after the server took the message n
 is kept carries at most `MOST_A_CONNECTION` messages and none after a failure; a server that ended it between two messages
 (RFC 5321 3.8, 4.5.3.2.7) is asked for another, once, because it has nothing of the next message yet. One message, with the
 connection that it needs, takes `within_s` at most: a server that answers a byte at a time keeps every read within its time.
+One answer has `MOST_A_REPLY` bytes at most: the standard library bounds a line of it (RFC 5321 4.5.3.1.5), not their number.
 """
 
 import hashlib
@@ -38,6 +39,8 @@ _CLOSING: Final = 421
 _AT_ONCE: Final = 16 * 1024
 """Bytes that are sent before the time is looked at again; one record of TLS (RFC 8446 5.1)."""
 MOST_A_CONNECTION: Final = 50
+MOST_A_REPLY: Final = 64 * 1024
+"""Bytes, within one read of a buffer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,10 +203,12 @@ class _Timed(smtplib.SMTP):
 
     def __init__(self, until: float, host: str, port: int, **told: Any) -> None:
         self.until = until
+        self.replied = 0
         super().__init__(host, port, **told)
 
     def getreply(self) -> tuple[int, bytes]:
-        """Read an answer, as the standard library does."""
+        """Read an answer, as the standard library does, of MOST_A_REPLY bytes at most."""
+        self.replied = 0
         if self.file is None:
             self.file = io.BufferedReader(_Answers(self))
         return super().getreply()
@@ -242,7 +247,10 @@ class _Answers(io.RawIOBase):
         if self._line.sock is None:
             return 0
         self._line.sock.settimeout(self._line.left())
-        return self._line.sock.recv_into(buffer)
+        if self._line.replied > MOST_A_REPLY:
+            raise OSError("the mail server's reply is too long")
+        self._line.replied += (read := self._line.sock.recv_into(buffer))
+        return read
 
 
 class _EndedError(Exception):

@@ -46,7 +46,7 @@ class Pace(Protocol):
     def turn(self, per_s: float) -> float | None:
         """Wait for the next turn at `per_s` calls a second. Raises CallDeferredError when it is not soon.
 
-        Returns for how many seconds an answer may be waited for, None for as long as usual.
+        Returns how many seconds the exchange may take in all, None for as long as usual.
         """
         ...
 

@@ -26,6 +26,7 @@ def allow(engine: Engine) -> None:
     """Let this engine's connections send statements behind."""
     event.listen(engine, "do_execute", _execute)
     event.listen(engine, "do_executemany", _execute_many)
+    event.listen(engine, "invalidate", _lost)
 
 
 def driven(connection: Connection) -> Any:
@@ -53,9 +54,19 @@ def waits(connection: Connection) -> bool:
 
 def give_up(connection: Connection) -> None:
     """Forget what was not answered; for a transaction that is rolled back."""
-    sent = None if connection.invalidated else _SENT.pop(driven(connection), None)
+    if not connection.invalidated:
+        _forget(driven(connection))
+
+
+def _lost(connection: Any, _record: object, _error: object) -> None:
+    """Keep nothing of a connection that nobody is given again."""
+    _forget(connection)
+
+
+def _forget(connection: psycopg.Connection[Any]) -> None:
+    sent = _SENT.pop(connection, None)
     if sent is not None:
-        with suppress(psycopg.Error):  # why it is rolled back is known already, or nobody asks
+        with suppress(psycopg.Error):  # why it is given up is known already, or nobody asks
             sent.close()
 
 

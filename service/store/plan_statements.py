@@ -66,6 +66,10 @@ def _opposed() -> ColumnElement[bool]:
     return select(other.c.id).where(among(other.c.state, WORKABLE), leased, here, against).exists()
 
 
+PASSED: Final = func.clock_timestamp(type_=DateTime(timezone=True)) - func.transaction_timestamp(
+    type_=DateTime(timezone=True)
+)
+"""How long the transaction has lasted: a lease counts from when it is written, not from before the waits for locks."""
 ADD: Final = insert(plans).inline()
 ADD_STEPS: Final = insert(steps).inline().execution_options(**BEHIND)
 FREE: Final = or_(steps.c.lease_until.is_(None), is_over(steps.c.lease_until, _LONGEST_LEASE))
@@ -75,7 +79,7 @@ CLAIM: Final = (
     .where(or_(steps.c.due_at.is_(None), is_over(steps.c.due_at, FURTHEST)))
     .values(
         lease_owner=bindparam("lease_owner"),
-        lease_until=bindparam("lease_until"),
+        lease_until=bindparam("lease_until", type_=DateTime(timezone=True)) + PASSED,
         fence=steps.c.fence + _STRIDE,
         attempt=steps.c.attempt + case((steps.c.lease_owner.is_(None), 0), else_=1),
     )

@@ -17,6 +17,7 @@ from sqlalchemy import (
     and_,
     case,
     func,
+    literal,
     select,
     text,
     update,
@@ -40,6 +41,7 @@ from service.store.plan_statements import (
     INTEND,
     IS_PLANNED,
     NOT_BEGUN,
+    PASSED,
     STEP,
     STEPS_OF,
     TOUCHED,
@@ -164,7 +166,7 @@ class PlanRepository:
 
     def extend(self, step_id: StepId, fence: int, lease: timedelta) -> None:
         """See the port."""
-        self._fenced(step_id, fence, {"lease_until": self._now + lease})
+        self._fenced(step_id, fence, {"lease_until": literal(self._now + lease) + PASSED})
 
     def intend(self, step_id: StepId, fence: int, deadline_at: datetime) -> None:
         """See the port."""

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Final
 
@@ -38,6 +38,7 @@ _HANDED_OVER: Final = select(
 ).where(outbox.c.id == bindparam("number"))
 
 _LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
+_WAIT_AT_MOST: Final = text("SELECT set_config('lock_timeout', :longest, true)")
 
 
 class SqlUnitOfWork:
@@ -154,3 +155,8 @@ class SqlUnitOfWork:
             self.connection.execute(_LOCK, {"name": name})
         else:
             send(self.connection, _LOCK, {"name": name})
+
+    def wait_at_most(self, longest: timedelta) -> None:
+        """Bound all waits for locks until the transaction ends; see the port."""
+        milliseconds = max(1, longest // timedelta(milliseconds=1))  # 0 would be without end
+        send(self.connection, _WAIT_AT_MOST, {"longest": f"{milliseconds}ms"})

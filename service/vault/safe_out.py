@@ -94,12 +94,12 @@ class Outgoing:
         return not left or self._waits(state, left)
 
     def reject(self) -> list[str]:
-        """Carry or propose a rejection of what owners signed and could be executed (`to_reject`)."""
+        """Carry or propose the rejections of what owners signed and is dangerous, all of them (`to_reject`)."""
         state = self.safe.read()
         return self._do(state, self._rejections(state), [])
 
     def is_rejected(self) -> bool:
-        """Say whether nothing waits that could be executed. Raises UnavailableError while rejections wait for others."""
+        """Say whether nothing dangerous waits. Raises UnavailableError while rejections wait for others."""
         state = self.safe.read()
         left = [made for made, _ in self._rejections(state)]
         return not left or self._waits(state, left)

@@ -4,10 +4,13 @@ Rules: that something waits is the service's word and counts for nothing; a sign
 compute does, because nobody else can make it (Safe's signature encoding: v 27 and 28 ECDSA, 31 and 32 ECDSA over EIP-191,
 1 approved on the chain, 0 by a contract, EIP-1271). For an owner that has code, also one that was delegated to some
 (EIP-7702), the service's word is taken that it signed as a contract. What nobody signed is nobody's danger. What enough
-owners signed is rejected however far ahead it is, with all before it, because our own next transactions would use those up;
-what fewer signed only where it is next, one at a time, and not under the lock, because nobody can execute it there: whoever
-has one owner's key cannot have more carried. A list that was cut counts as a flood of an owner's only where everything in
-it is signed.
+owners signed is rejected however far ahead it is, with all before it in one go, because our own next transactions, and
+rejections, use those up and bring its turn. All but one of the threshold are enough while the Safe is not locked: one
+stolen key need never be shown, as a Safe takes the sender of the transaction for a signer (v = 1). What fewer signed is
+rejected only where it is next, one at a time. Under the lock, where nobody can execute it, the whole threshold counts: one
+owner's key alone has nothing carried there but by a flood. A list that was cut counts as a flood of an owner's only where
+everything in it is signed; its top is what the service tells, so all up to the last nonce of it is rejected, locked or not,
+because of what it hides nothing is known.
 """
 
 from collections.abc import Collection
@@ -39,18 +42,19 @@ def signers(one: Safe, queued: Queued, among: Collection[str]) -> frozenset[str]
 
 
 def to_reject(one: Safe, state: SafeState, waiting: Waiting, *, locked: bool) -> range:
-    """Return the nonces, from the Safe's own on, that are to be used up by rejections.
+    """Return the nonces, from the Safe's own on and at most MOST_AHEAD, that are to be used up by rejections.
 
     Raises UnavailableError when the list was cut and holds what no owner signed.
     """
-    flooded = not waiting.whole
-    if flooded:
+    if not waiting.whole:
         _require_signed(one, state, waiting)
+        return range(state.nonce, max(queued.nonce for queued in waiting.queued) + 1)
+    needed = state.threshold if locked else max(1, state.threshold - 1)
     moving = sorted((q for q in waiting.queued if not q.moves_nothing(one.address)), key=lambda q: -q.nonce)
-    enough = (q.nonce for q in moving if len(signers(one, q, state.owners)) >= state.threshold)
-    following = max(state.nonce, next(enough, state.nonce - 1) + 1)
+    enough = (q.nonce for q in moving if len(signers(one, q, state.owners)) >= needed)
+    following = next(enough, state.nonce - 1) + 1
     at_hand = (q for q in moving if q.nonce == following and not locked)
-    if flooded or any(signers(one, q, state.owners) for q in at_hand):
+    if any(signers(one, q, state.owners) for q in at_hand):
         following += 1
     return range(state.nonce, following)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
+import httpcore
 import httpx
 import pytest
 
@@ -25,9 +26,10 @@ from service.notifiers import smtp
 from service.notifiers.http import SlackChannel
 from service.notifiers.smtp import SmtpChannel
 from service.outgoing import WITHIN_S
-from service.ports.custody import ConnectionConfig, GateHolds
+from service.ports.custody import ConnectionConfig, GateHolds, Pace, Unpaced
 from service.ports.notify import Letter
 from tests.support.dripping import STEP_S, dripping
+from workers.pace import SHORT_PATIENCE_S
 
 ADDRESS = "0x" + "ab" * 20
 BITCOIN = "bip122:000000000019d6689c085ae165831e93"
@@ -36,9 +38,16 @@ SECRET = b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 Ask = Callable[[str], object]
 
 
-def hold(url: str) -> object:
+class Hurried(Unpaced):
+    """For whoever has the last free child."""
+
+    def turn(self, per_s: float) -> float:
+        return SHORT_PATIENCE_S + 0 * per_s
+
+
+def hold(url: str, pace: Pace | None = None) -> object:
     settings = {"action_url": url, "status_url": url}
-    config = ConnectionConfig(ConnectionId("con-a"), "standard", settings, lambda _: SECRET, ())
+    config = ConnectionConfig(ConnectionId("con-a"), "standard", settings, lambda _: SECRET, (), pace=pace or Unpaced())
     account = AccountRef(ConnectionId("con-a"), "hot-1")
     return StandardCalls(config, cast("GateHolds", None)).hold_outgoing(account, key="k")
 
@@ -81,6 +90,42 @@ def test_an_answer_that_drips_is_a_lost_one(who: str, place: str, monkeypatch: p
     assert drip.now <= WITHIN_S + STEP_S
 
 
+@pytest.mark.parametrize("place", ["status", "content"])
+def test_little_patience_is_for_the_whole_exchange(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with dripping(place) as drip:
+        monkeypatch.setattr(outgoing, "time", SimpleNamespace(monotonic=drip.monotonic))
+        with pytest.raises(UnknownOutcomeError):
+            hold(f"http://127.0.0.1:{drip.port}", Hurried())
+    assert drip.requests, "the request arrived"
+    assert drip.now <= SHORT_PATIENCE_S + STEP_S
+
+
+def test_what_is_sent_is_given_up_in_time_whoever_takes_it_slowly() -> None:
+    clock, sizes = SimpleNamespace(now=0.0), list[int]()
+
+    class Slow(httpcore.NetworkStream):
+        def write(self, buffer: bytes, timeout: float | None = None) -> None:
+            clock.now += timeout or 0.0
+            sizes.append(len(buffer))
+
+        def start_tls(self, *_: object, **__: object) -> "Slow":
+            return self
+
+    def send(line: httpcore.NetworkStream) -> list[int]:
+        clock.now = 0.0
+        sizes.clear()
+        with pytest.raises(httpcore.WriteTimeout):
+            line.write(bytes(100_000), outgoing._Left(10.0, WITHIN_S, WITHIN_S))
+        assert clock.now == WITHIN_S
+        return list(sizes)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(outgoing, "time", SimpleNamespace(monotonic=lambda: clock.now))
+        plain = outgoing._Line(Slow())
+        assert send(plain) == [1024] * 3, "what one wait is enough for"
+        assert send(plain.start_tls(outgoing.trusted())) == [16 * 1024] * 3, "one record"
+
+
 def test_what_a_receiver_says_beside_its_status_keeps_nobody() -> None:
     with dripping("content") as drip:
         assert SlackChannel(Secret(f"http://127.0.0.1:{drip.port}")).deliver(LETTER) == {"status": "200"}
@@ -95,6 +140,13 @@ def test_a_mail_server_that_drips_is_given_up(
         with pytest.raises(error):
             SmtpChannel("127.0.0.1", drip.port, "p@example.org", security="none").deliver(LETTER)
     assert drip.now <= WITHIN_S + 2 * STEP_S, "it is told goodbye, and that ends at once too"
+
+
+def test_a_mail_server_that_never_ends_an_answer_fills_no_memory() -> None:
+    with dripping("pouring") as pouring:
+        channel = SmtpChannel("127.0.0.1", pouring.port, "p@example.org", security="none", timeout_s=60, within_s=60)
+        with pytest.raises(UnavailableError, match="reply is too long"):
+            channel.deliver(LETTER)
 
 
 def test_the_authority_is_given_no_more_time_and_one_that_opens_no_lines_is_left_as_it_is() -> None:

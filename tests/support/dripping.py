@@ -3,7 +3,7 @@
 import socketserver
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 PAUSE_S = 0.01
@@ -32,13 +32,11 @@ class _Handler(socketserver.StreamRequestHandler):
 
     def send_drops(self) -> None:
         pause = threading.Event()
-        try:
+        with suppress(OSError):  # nobody listens any more
             self.wfile.write(self.begins)
             while not pause.wait(PAUSE_S):
                 self.wfile.write(b"a")
                 self.drip.dripped += 1
-        except OSError:
-            pass  # nobody listens any more
 
 
 class _Http(_Handler):
@@ -65,12 +63,22 @@ class _AfterData(_Handler):
         self.send_drops()
 
 
+class _Pouring(_Handler):
+    """Answers as fast as it is read, in lines none of which is the last."""
+
+    def handle(self) -> None:
+        with suppress(OSError):
+            while True:
+                self.wfile.write(self.begins * 1000)
+
+
 KINDS: dict[str, tuple[type[_Handler], bytes]] = {
     "status": (_Http, b"HTTP/1.1 2"),
     "field": (_Http, b"HTTP/1.1 200 OK\r\nX-Long: "),
     "content": (_Http, b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 60000\r\n\r\n"),
     "greeting": (_Greeting, b"220 "),
     "after_data": (_AfterData, b"250-"),
+    "pouring": (_Pouring, b"220-here\r\n"),
 }
 
 

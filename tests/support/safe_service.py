@@ -91,6 +91,8 @@ class FakeSafeService:
             for one in self.known.values()
             if low <= int(one["nonce"]) < high
         ]
+        assert asked["ordering"] == ["-nonce"]
+        found.sort(key=lambda one: -one["nonce"])
         return 200, {"count": len(found), "next": "more" if self.more else None, "results": found}
 
     def waits(self, to: str, nonce: int, *, value: int = 0, data: str | None = None, gas_price: int = 0) -> None:

@@ -1,7 +1,7 @@
 """BitGo's webhook policy: it asks before it adds its signature; 200 goes on, anything else does what the policy rule says.
 
 Rules: BitGo signs these requests only by "webhook signing keys" (a JWT, and a JWT as the answer), of which neither the
-algorithm nor the key's address is public: a request in that form is refused, never guessed at. Without them the address
+place, the algorithm nor the key's address is known to us: a body in that form is refused, never guessed at. The address
 alone proves who asks: it ends in a secret of at least 32 characters, compared in constant time, before anything is parsed.
 The request has no id, so what it tells, without the count of approvals so far, names the payment, and the half-signed
 transaction makes that unique: without one, two payments look alike, and it is a doubt. An approval answers repetitions for

@@ -133,6 +133,7 @@ class PlanStore(Protocol):
         Not free either while somebody works on a step that does the opposite to the same target; the caller holds the lock
         `target:<connection>/<value>`, so that two such claims come one after the other.
 
+        The lease counts from when the step is taken, however long the transaction waited for locks before that.
         Taking over a lease that ended without being given back counts as an attempt: its worker died.
         """
         ...

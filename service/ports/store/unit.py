@@ -6,7 +6,7 @@ outbox rows of one transition in the same transaction as the change itself (desi
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from service.domain.events import Event
@@ -129,6 +129,13 @@ class UnitOfWork(Protocol):
         """Take a lock by name until the transaction ends: serialises who would otherwise race (pg_advisory_xact_lock).
 
         `at_once=False` takes it with the next statement: for who does nothing outside the transaction before that.
+        """
+        ...
+
+    def wait_at_most(self, longest: timedelta) -> None:
+        """From the next statement on wait no longer for any lock or row of others, at least a millisecond.
+
+        For who holds a lock that many wait for. Whoever waited longer gets UnavailableError and nothing is stored.
         """
         ...
 

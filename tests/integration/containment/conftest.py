@@ -13,7 +13,7 @@ from service.actions.base import actions_in
 from service.domain.ids import ConnectionId, IncidentId, StepId
 from service.domain.plan import Lane, Step
 from service.domain.secrets import Secret
-from service.flow.contain import Hands
+from service.flow.contain import LEASE, Hands
 from service.flow.respond import Desk
 from service.playbooks.loader import load
 from service.ports.custody import ContainmentCalls
@@ -27,6 +27,8 @@ from tests.support.servers import SoftHsm
 
 ACTIONS = actions_in("service.actions")
 PLAYBOOKS = load(ACTIONS)
+LEASE_IS_OVER = 4 * LEASE
+"""Passed by on the scene's clock: a lease that a test took lasts longer by what the machine needed to take it."""
 
 
 def no_key() -> bytes:

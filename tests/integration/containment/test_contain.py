@@ -10,7 +10,7 @@ from service.domain.plan import Lane, Receipt, Step, StepState
 from service.flow import contain, respond
 from service.flow.contain import LEASE, MOST_ATTEMPTS
 from service.ports.store.plans import Change
-from tests.integration.containment.conftest import Scene
+from tests.integration.containment.conftest import LEASE_IS_OVER, Scene
 from tests.support.fakes import FakePlatform, PlatformWithout
 from tests.support.incidents import CONNECTION, add_account, add_connection, add_incident
 
@@ -96,7 +96,7 @@ def test_a_worker_that_died_after_its_intent_is_taken_over_by_asking_first(scene
         assert claim is not None
         uow.plans.intend(suspension.id, claim.step.fence, uow.now + timedelta(minutes=2))
     scene.ledger.do(HOLD, suspension.idempotency_key)
-    scene.clock.pass_by(LEASE + timedelta(seconds=1))
+    scene.clock.pass_by(LEASE_IS_OVER)
     contain.step(scene.hands(owner="living"), suspension.id)
     assert scene.step(suspension.id).state is StepState.DONE
     assert len(scene.ledger.calls) == 1, "only the dead worker's own call"
@@ -106,7 +106,7 @@ def test_who_was_taken_over_writes_nothing(scene: Scene, suspension: Step) -> No
     with scene.db.begin() as uow:
         slow = uow.plans.claim(suspension.id, owner="slow", lease=LEASE)
     assert slow is not None
-    scene.clock.pass_by(LEASE + timedelta(seconds=1))
+    scene.clock.pass_by(LEASE_IS_OVER)
     contain.step(scene.hands(owner="quick"), suspension.id)
     with pytest.raises(StaleFenceError), scene.db.begin() as uow:
         uow.plans.write(suspension.id, slow.step.fence, Change(StepState.FAILED, reason="late"))
@@ -182,7 +182,7 @@ def test_a_step_that_workers_die_of_stops(scene: Scene, suspension: Step) -> Non
     for _ in range(2 * MOST_ATTEMPTS + 1):
         with scene.db.begin() as uow:
             uow.plans.claim(suspension.id, owner="dead", lease=LEASE)
-        scene.clock.pass_by(LEASE + timedelta(seconds=1))
+        scene.clock.pass_by(LEASE_IS_OVER)
     contain.step(scene.hands(), suspension.id)
     assert scene.step(suspension.id).state is StepState.REFUSED
     assert scene.ledger.calls == []

@@ -1,14 +1,12 @@
 """Several incidents and one target: nobody tightens and loosens it at once, and the stronger action wins."""
 
-from datetime import timedelta
-
 import pytest
 
 from service.domain.ids import IncidentId
 from service.domain.plan import Step, StepState
 from service.flow import contain, respond
 from service.flow.contain import LEASE
-from tests.integration.containment.conftest import Scene
+from tests.integration.containment.conftest import LEASE_IS_OVER, Scene
 from tests.support.incidents import CONNECTION, add_account, add_connection, add_incident
 
 pytestmark = pytest.mark.servers
@@ -42,7 +40,7 @@ def test_the_opposite_is_not_begun_while_somebody_works_on_the_target(
         assert uow.plans.claim(held.id, owner="busy", lease=LEASE) is not None
     contain.step(scene.hands(), asked.id)
     assert scene.step(asked.id).fence == 0, "it was not even taken"
-    scene.clock.pass_by(LEASE + timedelta(seconds=1))
+    scene.clock.pass_by(LEASE_IS_OVER)
     contain.step(scene.hands(), asked.id)
     assert scene.step(asked.id).state is (StepState.DONE if held_loosens else StepState.REFUSED)
 

@@ -24,7 +24,7 @@ from service.store.tables.attention import messages
 from service.store.tables.incident import steps
 from service.store.tables.proof import outbox, timeline
 from service.store.tables.registry import channels, people
-from tests.integration.containment.conftest import Scene
+from tests.integration.containment.conftest import LEASE_IS_OVER, Scene
 from tests.support.incidents import add_account, add_connection, add_incident
 from tests.support.recording_platform import RecordingPlatform, serving
 from workers.lines import Lines
@@ -140,7 +140,7 @@ def test_a_hanging_platform_never_has_all_of_a_workers_children(scene: Scene) ->
     with serving(platform) as base, workers(scene, {DEAD: base}) as hands:
         contain.step(hands("free"), held[-1].id)
         assert (scene.step(held[-1].id).state, platform.effects) == (StepState.READY, [])
-        scene.clock.pass_by(LEASE + timedelta(seconds=1))
+        scene.clock.pass_by(LEASE_IS_OVER)
         contain.step(hands("free"), held[-1].id)
     assert scene.step(held[-1].id).state is StepState.DONE
 

@@ -19,7 +19,7 @@ from service.flow import contain
 from service.flow.contain import LEASE, Hands
 from service.ports.custody import ConnectionConfig, ContainmentCalls, GateHolds, Unpaced
 from service.store.gate_holds import SqlGateHolds
-from tests.integration.containment.conftest import Scene
+from tests.integration.containment.conftest import LEASE_IS_OVER, Scene
 from tests.integration.containment.test_outage import SECRET, incident_on
 from tests.integration.containment.test_way_to_hold import statements
 from tests.support.recording_platform import RecordingPlatform, serving
@@ -139,7 +139,7 @@ def test_who_has_the_last_free_child_waits_for_an_answer_for_a_short_while(scene
         with scene.db.begin() as uow:
             assert uow.plans.claim(step.id, owner=f"child-{free}", lease=LEASE) is not None
     assert turn(RATE) == SHORT_PATIENCE_S
-    scene.clock.pass_by(LEASE + timedelta(seconds=1))
+    scene.clock.pass_by(LEASE_IS_OVER)
     assert turn(RATE) is None
     assert Turns(scene.db, MAIN, poll=True).turn(RATE) == SHORT_PATIENCE_S, "a poll is asked again anyway"
 

@@ -4,14 +4,14 @@ import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import Select, event, text
+from sqlalchemy import Select, event, select, text
 
 from service.domain.account import Account
 from service.domain.events import Event, IncidentOpened, StepReady
@@ -26,10 +26,10 @@ from service.store import registry
 from service.store.database import SqlDatabase
 from service.store.pace import BUSY
 from service.store.plan_statements import IS_PLANNED, TOUCHED
-from service.store.tables.incident import alerts
+from service.store.tables.incident import alerts, steps
 from service.store.tables.proof import audit_personal, outbox, timeline
 from service.store.unit_of_work import SqlUnitOfWork
-from tests.integration.containment.conftest import Scene
+from tests.integration.containment.conftest import LEASE_IS_OVER, Scene
 from tests.support.incidents import CONNECTION, add_account, add_alert, add_connection, add_incident
 from workers import containment
 from workers.hurry import Hurry
@@ -137,7 +137,7 @@ def test_who_makes_room_on_a_line_goes_on_with_who_found_it_full(scene: Scene) -
     for late in held[MOST_AT_ONCE:]:
         assert contain.step(scene.hands(), late) is None, "the line is full"
     assert {scene.step(one).state for one in held} == {StepState.READY}
-    scene.clock.pass_by(LEASE + timedelta(milliseconds=1))
+    scene.clock.pass_by(LEASE_IS_OVER)
     with scene.db.begin() as uow:
         for late in held[MOST_AT_ONCE:]:
             claim = uow.plans.claim(late, owner="one", lease=LEASE)
@@ -221,6 +221,49 @@ def test_a_plan_that_fails_is_left_to_its_own_job_and_the_incident_is_open(
         assert uow.plans.steps_of(IncidentId(str(incident))) == ()
         assert uow.noted("job:0:triage.alert")
         assert not uow.noted("job:0:respond.plan")
+
+
+def test_while_one_alert_is_planned_others_are_triaged(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan takes as long as its alert names much: an incident of its own is all that it may keep."""
+    big = an_alert(scene, "hot-1")
+    with scene.db.begin() as uow:
+        add_account(uow.connection, "hot-2")
+        other = AlertId(add_alert(uow.connection, None, (f"account:{CONNECTION}/hot-2",), kind="signing_tampering"))
+    opened: list[IncidentId] = []
+
+    def long(desk: respond.Desk, incident: IncidentId) -> None:
+        with scene.db.begin() as uow:
+            uow.wait_at_most(timedelta(milliseconds=1))
+            uow.lock("triage")
+        opened.append(triage.triage(scene.db, other))
+        respond.plan(desk, incident)
+
+    monkeypatch.setitem(PLANNING, "respond.plan", long)
+    done, taken = Straight(scene.db, scene.desk, scene.hands()).claim(alert_message(big))
+    assert taken is not None
+    assert [one.job for one in done] == ["triage.alert", "respond.plan", "contain.step"]
+    assert len(opened) == 1
+    assert opened[0] != taken.claim.step.incident_id
+
+
+def test_a_lease_counts_from_when_it_is_written(scene: Scene) -> None:
+    """Not from before the waits for locks, which may be longer than a lease."""
+    (step,) = holds(scene, an_alert(scene, "hot-1"))
+    waited = timedelta(milliseconds=50)
+    with scene.db.begin() as uow:
+        uow.connection.execute(text("SELECT pg_sleep_for(:waited)"), {"waited": waited})
+        claim = uow.plans.claim(step, owner="one", lease=LEASE)
+        assert claim is not None
+        assert _lease(uow, step) >= scene.clock.now() + waited + LEASE
+    with scene.db.begin() as uow:
+        uow.connection.execute(text("SELECT pg_sleep_for(:waited)"), {"waited": waited})
+        uow.plans.extend(step, claim.step.fence, 2 * LEASE)
+        assert _lease(uow, step) >= scene.clock.now() + waited + 2 * LEASE
+
+
+def _lease(uow: SqlUnitOfWork, step: StepId) -> datetime:
+    until: datetime = uow.connection.execute(select(steps.c.lease_until).where(steps.c.id == step)).scalar_one()
+    return until
 
 
 def test_what_a_hold_waits_for_is_published_first_and_pages_a_moment_later(

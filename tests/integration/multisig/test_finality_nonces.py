@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import select, update
 
-from service.domain.errors import ApprovalError
+from service.domain.errors import ApprovalError, MissingCapabilityError, PortcullisError, UnavailableError
 from service.domain.evm import Fee, Transaction
 from service.domain.ids import AccountId, ConnectionId, PlanId, StepId, new_id
 from service.domain.plan import Plan, StepState, Target, Verdict
+from service.domain.standing import Standing, marks
 from service.flow import contain
 from service.store.tables.keys import accounts
 from service.store.tables.proof import outbox
@@ -39,7 +40,7 @@ def voted(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
             if not verify:
                 raise ApprovalError("its votes have run out")
 
-        monkeypatch.setattr(contain._Attempt, "_require_authority", require)
+        monkeypatch.setattr(contain, "require_authority", require)
 
     say(True)  # noqa: FBT003  as above
     return say
@@ -169,3 +170,31 @@ def test_a_rejection_is_carried_again(watched: Watched, service: FakeSafeService
     watched.work()
     assert (watched.step().state, house.nonce()) == (StepState.DONE, 1)
     final(watched)
+
+
+@pytest.mark.parametrize("error", [UnavailableError, MissingCapabilityError])
+def test_who_can_never_tell_how_it_stands_is_no_reason_to_doubt_what_holds(
+    watched: Watched,
+    service: FakeSafeService,
+    multisigs: Multisigs,
+    error: type[PortcullisError],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    watched.hands = replace(watched.hands, multisig=multisigs)
+    watched.looking = replace(watched.looking, multisig=multisigs)
+    service.waits(THIEF, 0, value=ETHER)
+    plan(watched, "reject_pending", watched.house.account)
+
+    def standing(*_: object) -> Standing:
+        raise error("no endpoint")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Multisigs, "standing", standing)
+        watched.work()
+    assert watched.house.nonce() == 1
+    if error is UnavailableError:
+        assert watched.step().state is StepState.VERIFYING, "it is asked again, which costs nothing"
+        return
+    assert (watched.step().state, marks(watched.step().receipt)) == (StepState.DONE, None)
+    watched.look()
+    assert (watched.said()[-1], watched.step().state) == ("step.verified", StepState.DONE), "nobody can tell"

@@ -94,17 +94,19 @@ def test_what_no_owner_signed_burns_no_nonce_and_no_coin_of_the_guardian(
     assert (house.nonce(), house.chain.balance(house.guardian.address)) == (0, coin)
 
 
-def test_a_stolen_owner_s_key_has_one_rejection_carried_an_attempt_and_none_under_the_lock(
+def test_what_lacks_one_signature_is_rejected_in_one_attempt_and_not_at_all_under_the_lock(
     safe_house: SafeHouse, service: FakeSafeService, multisigs: Multisigs
 ) -> None:
     house = safe_house
-    for nonce in range(20):
+    for nonce in (0, 2):
         service.waits(THIEF, nonce, value=ETHER)
     multisigs.reject_pending(house.account)
-    assert house.nonce() == 1, "what fewer than enough signed is at hand at the next nonce alone"
-    assert multisigs.pending_rejected(house.account) is Verdict.DOES_NOT_HOLD
+    assert house.nonce() == 3, "a thief with one key, never shown, executes the later ones after the first rejection"
+    assert multisigs.pending_rejected(house.account) is Verdict.HOLDS
     multisigs.lock(house.account)
     used, coin = house.nonce(), house.chain.balance(house.guardian.address)
+    for nonce in range(used, used + 20):
+        service.waits(THIEF, nonce, value=ETHER)
     assert multisigs.pending_rejected(house.account) is Verdict.HOLDS
     multisigs.reject_pending(house.account)
     assert (house.nonce(), house.chain.balance(house.guardian.address)) == (used, coin)
@@ -117,27 +119,31 @@ def test_what_enough_owners_signed_is_rejected_however_far_ahead_and_only_what_i
     service.waits(THIEF, 2, value=ETHER)
     safe = Safe(house.house.parts, house.guardian, house.account, house.address)
 
-    def found(*, locked: bool = False) -> range:
+    def found(threshold: int, *, locked: bool = False) -> range:
         waiting = multisigs.services[CHAIN].pending(house.address, 0)
-        return to_reject(safe, safe.read(), waiting, locked=locked)
+        return to_reject(safe, replace(safe.read(), threshold=threshold), waiting, locked=locked)
 
-    assert found() == range(0), "two others come before it, and nobody can make them"
+    assert found(1) == found(1, locked=True) == found(2) == range(3), "a threshold of one needs its one signature"
+    assert found(3) == found(2, locked=True) == range(0), "one of three: it would take two keys that nobody was shown"
     enough_sign(house, service)
-    assert found() == found(locked=True) == range(3)
+    assert found(3) == found(2) == found(2, locked=True) == range(3)
+    assert found(3, locked=True) == range(0)
     service.waits(THIEF, 3, value=ETHER)
     service.waits(THIEF, 4, value=ETHER)
-    assert (found(), found(locked=True)) == (range(4), range(3))
+    assert (found(2), found(3), found(2, locked=True)) == (range(5), range(4), range(3))
 
 
 def test_a_flood_that_an_owner_signed_is_believed(
     safe_house: SafeHouse, service: FakeSafeService, multisigs: Multisigs
 ) -> None:
     house = safe_house
-    service.waits(house.address, 19)
+    service.waits(house.address, 5)
+    service.waits(house.address, 4)
     service.more = True
     safe = Safe(house.house.parts, house.guardian, house.account, house.address)
     waiting = multisigs.services[CHAIN].pending(house.address, 0)
-    assert to_reject(safe, safe.read(), waiting, locked=True) == range(1), "what it hides may be at hand"
+    for locked in (False, True):
+        assert to_reject(safe, safe.read(), waiting, locked=locked) == range(6), "what it hides is not after its last"
 
 
 def test_rejecting_stops_where_others_used_the_nonces_meanwhile(

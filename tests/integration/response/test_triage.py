@@ -8,9 +8,11 @@ from decimal import Decimal
 import pytest
 from sqlalchemy import func, insert, select, update
 
+from service.domain.errors import UnavailableError
 from service.domain.ids import AlertId, IncidentId, new_id
 from service.domain.incident import Incident, IncidentKind, Severity
 from service.domain.secrets import Secret
+from service.flow import triage as triage_module
 from service.flow.triage import triage
 from service.store.database import SqlDatabase, create
 from service.store.tables.activity import activities, learning_requests
@@ -104,6 +106,20 @@ def test_a_repeat_changes_nothing(room: Room) -> None:
     alert = room.alert(f"account:{CONNECTION}/hot-1")
     assert room.triage(alert) == room.triage(alert)
     assert room.events() == ["incident_opened"]
+
+
+def test_an_incident_that_somebody_works_on_keeps_no_other_alert_from_triage(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(triage_module, "TURN", timedelta(milliseconds=1))
+    one = room.triage(room.alert(f"account:{CONNECTION}/hot-1"))
+    joins, stranger = room.alert(f"account:{CONNECTION}/hot-1"), room.alert(f"account:{CONNECTION}/hot-2")
+    with room.superuser.begin() as long_plan:
+        long_plan.incidents.lock_incident(one)
+        with pytest.raises(UnavailableError):
+            room.triage(joins)
+        assert room.triage(stranger) != one
+    assert room.triage(joins) == one, "tried again later"
 
 
 def test_strangers_and_old_attacks_are_apart(room: Room) -> None:

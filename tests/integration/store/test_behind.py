@@ -1,8 +1,11 @@
 """What is sent behind is done in its order, and its failure is never lost (`store/behind.py`, `store/quick.py`)."""
 
+import gc
+import weakref
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any
 
 import psycopg
 import pytest
@@ -123,6 +126,28 @@ def test_a_connection_that_is_lost_at_the_commit_is_an_unknown_outcome(
 
     with pytest.raises(UnknownOutcomeError):
         work()
+    assert noted(db) == []
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_nothing_is_kept_of_a_connection_that_is_lost_by_what_is_sent_behind(db: SqlDatabase, *, own: bool) -> None:
+    lost: list[weakref.ref[Any]] = []
+
+    def work() -> None:
+        with db.begin() as uow:
+            send(uow.connection, NOTE, {"key": "a", "at": AT})
+            driver = behind.driven(uow.connection)
+            lost.append(weakref.ref(driver))
+            driver.close()
+            if own:
+                send(uow.connection, NOTE, {"key": "b", "at": AT})
+            else:
+                uow.connection.execute(NOTE.execution_options(**BEHIND), {"key": "b", "at": AT})
+
+    with suppress(UnavailableError):
+        work()
+    gc.collect()
+    assert [one() for one in lost] == [None]
     assert noted(db) == []
 
 
