@@ -10,12 +10,17 @@ from hypothesis import strategies as st
 from service.custody.fireblocks.assets import read_assets
 from service.custody.fireblocks.bitcoin import read_change
 from service.custody.fireblocks.display import compare
+from service.custody.fireblocks.gate import FireblocksDoor
 from service.custody.fireblocks.seen import RawTx, Seen, Shown, ShownDestination
-from service.domain.bitcoin.network import MAIN, address_of
+from service.domain.bitcoin.network import MAIN, TEST, address_of
 from service.domain.decode.bitcoin import double_sha256
 from service.domain.decode.preimage import MAX_INPUTS
 from service.domain.errors import InputError
-from tests.support.cosigner_bitcoin import Coin, entries, of_key, witness
+from service.domain.gate import GateCall
+from service.domain.ids import ConnectionId
+from service.ports.custody import ConnectionConfig
+from tests.support.cosigner_bitcoin import Coin, as_json, entries, of_key, witness
+from tests.support.fireblocks import callback, pem, rsa_key, sign_request
 
 ASSETS = read_assets({})
 KEY, ELSE, FRIEND, THIEF = (bytes([number]) * 20 for number in range(1, 5))
@@ -163,6 +168,24 @@ def test_change_elsewhere_is_known_only_where_the_connection_names_it(coins: lis
     assert mismatch(look(shown(), elsewhere)) is not True, "it may be change: no proof"
     named = look(shown(change=(witness(ELSE),)), elsewhere)
     assert (mismatch(named), named.doubt) == (False, None)
+    other = replace(shown(), change=(address_of(witness(ELSE), TEST) or "",))
+    assert look(other, elsewhere).doubt is not None, "an address of another network is none of this one"
+
+
+def test_change_is_known_for_its_own_vault_account_alone() -> None:
+    settings = {
+        "cosigner_public_key": pem(rsa_key("cosigner")),
+        "change_addresses": json.dumps({"0": [address(witness(ELSE))]}),
+    }
+    door = FireblocksDoor(ConnectionConfig(ConnectionId("fb"), "fireblocks", settings, lambda _: b"", ()))
+    there = dict(sign_request()["destinations"][0], amountNativeStr="0.0008", displayDstAddress=address(PAID[1]))  # type: ignore[index]  # the sample is a plain dict
+    raw = as_json(entries(SEGWIT, [PAID, (27_000, witness(ELSE))]))
+    told = {"asset": "BTC", "amountStr": "0.0008", "fee": "0.00003", "destinations": [there], "rawTx": raw}
+    for account, doubted in (("0", False), ("1", True)):
+        body = callback(sign_request(sourceId=account, **told), rsa_key("cosigner"))
+        question = door.question(GateCall("v2/tx_sign_request", {}, body, 0.0))
+        assert (question.doubt is not None) == doubted
+        assert question.activity.kind == ("signing.requested" if doubted else "withdrawal.requested")
 
 
 def test_coins_of_several_keys_have_no_change_of_their_own() -> None:
@@ -249,11 +272,20 @@ def test_whatever_comes_is_answered_and_never_taken_for_the_payment(raw: list[by
     assert seen.doubt is not None or mismatch(seen) is True
 
 
-@given(st.sampled_from([SEGWIT, LEGACY, MIXED]), st.integers(0, 1), st.data())
-def test_no_changed_byte_passes_even_with_its_own_hash(coins: list[Coin], index: int, data: st.DataObject) -> None:
+@given(st.sampled_from([(SEGWIT, 0), (SEGWIT, 1), (LEGACY, 0), (LEGACY, 1), (MIXED, 0)]), st.data())
+def test_no_changed_byte_passes_even_with_its_own_hash(which: tuple[list[Coin], int], data: st.DataObject) -> None:
+    coins, index = which
     whole = list(entries(coins, [PAID, CHANGE]))
     raw = bytearray.fromhex(whole[index].raw_tx)
     raw[data.draw(st.integers(0, len(raw) - 1))] ^= data.draw(st.integers(1, 255))
     whole[index] = RawTx(raw.hex(), double_sha256(bytes(raw)).hex())
     seen = look(shown(), tuple(whole))
     assert seen.doubt is not None or mismatch(seen) is True
+
+
+def test_an_amount_beside_legacy_coins_proves_no_fee() -> None:
+    """A false one passes as no fee is compared; it makes a signature that no node takes (BIP-143)."""
+    for amount in (50_000, 50_001):
+        seen = look(shown(), entries([(KEY, None), (KEY, amount)], [PAID, CHANGE]))
+        assert (mismatch(seen), seen.doubt) == (False, None)
+        assert "fee unknown" in summary(seen)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.domain.bitcoin.network import MAX_SATS
 from service.domain.decode.bitcoin import double_sha256
 from service.domain.decode.preimage import MAX_INPUTS, Preimage, hash_of, one_spend, read_preimage
 from service.domain.errors import InputError
@@ -65,6 +66,19 @@ def test_a_signature_that_leaves_something_open_is_refused(index: int) -> None:
     for kind in (0, 2, 3, 0x81, 0x100):
         with pytest.raises(InputError):
             read_preimage(raw[:-4] + kind.to_bytes(4, "little"), "it")
+
+
+def test_no_coin_has_more_than_there_is_or_a_script_that_none_has() -> None:
+    raw = bytes.fromhex(entries(COINS, [PAID])[0].raw_tx)
+    front, back = raw[:104], raw[130:]
+    assert read_preimage(front + b"\xfd\x10\x27" + bytes(10_000) + back, "it").amount_sats == 50_000
+    assert read_preimage(raw[:130] + MAX_SATS.to_bytes(8, "little") + raw[138:], "it").amount_sats == MAX_SATS
+    for wrong in (
+        front + b"\xfd\x11\x27" + bytes(10_001) + back,
+        raw[:130] + (MAX_SATS + 1).to_bytes(8, "little") + raw[138:],
+    ):
+        with pytest.raises(InputError):
+            read_preimage(wrong, "it")
 
 
 def attempt(raw: bytes) -> Preimage | str | None:
