@@ -4,20 +4,18 @@ Rules: the payload must be keccak-256 of the raw transaction; a native transfer 
 amount and no calldata; a token transfer must be exactly `transfer(shown address, shown amount)` at the asset's contract; a
 contract call must go to the shown address with the shown value. Anything else is a mismatch. What cannot be compared (an
 EVM transaction that does not decode, an asset that nobody described, several EVM transactions behind one that is shown) is
-a doubt: held, never waved through. Only EVM transactions are decoded; of assets described as another chain's nothing is
-claimed.
+a doubt: held, never waved through. Bitcoin's entries are compared by `bitcoin`; of assets described as another chain's
+nothing is claimed.
 """
 
 import hmac
-from dataclasses import dataclass, replace
-from decimal import Decimal
-from typing import Annotated, Final
+from dataclasses import replace
+from typing import Final
 
-import msgspec
 from eth_hash.auto import keccak
 
-from service.custody.fireblocks.seen import RawTx, Seen
-from service.domain.activity import MAX_ID_LENGTH
+from service.custody.fireblocks.bitcoin import compare_bitcoin, is_bitcoin
+from service.custody.fireblocks.seen import RawTx, Seen, Shown, base_units
 from service.domain.assets import ASSETS_SETTING, Asset, Assets
 from service.domain.decode.calldata import decode_call
 from service.domain.decode.evm import EvmTransaction, decode_transaction, from_hex
@@ -30,35 +28,12 @@ CONTRACT_CALL: Final = "CONTRACT_CALL"
 TRANSFER: Final = "TRANSFER"
 MAX_RAW: Final = 20
 
-Id = Annotated[str, msgspec.Meta(max_length=MAX_ID_LENGTH)]
-
-
-class ShownDestination(msgspec.Struct, frozen=True, rename={"amount_native_str": "amountNativeStr",
-                                                            "amount_usd": "amountUSD",
-                                                            "dst_address_type": "dstAddressType",
-                                                            "dst_type": "dstType",
-                                                            "display_dst_address": "displayDstAddress"}):  # fmt: skip
-    """What signers are shown."""
-
-    amount_native_str: Id = ""
-    amount_usd: Decimal | None = None
-    dst_address_type: Id = ""
-    dst_type: Id = ""
-    display_dst_address: Id = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What the signers see of one request."""
-
-    operation: str
-    asset_id: str
-    destinations: tuple[ShownDestination, ...]
-
 
 def compare(shown: Shown, raw: tuple[RawTx, ...], assets: Assets) -> Seen:
     """Compare every transaction to be signed with what is shown. Never raises."""
     asset = assets.table.get(shown.asset_id)
+    if asset is not None and is_bitcoin(asset):
+        return compare_bitcoin(shown, raw, asset)
     evm = asset is not None and asset.chain.startswith("eip155:")
     if not raw:
         return Seen(None, None, None, "the bytes to be signed were not sent" if evm or asset is None else None)
@@ -97,7 +72,10 @@ def _compare_one(shown: Shown, entry: RawTx, asset: Asset | None) -> Seen:
 def _as_shown(shown: Shown, transaction: EvmTransaction, asset: Asset) -> bool:
     if len(shown.destinations) != 1 or transaction.chain != asset.chain:
         return False
-    place, amount = shown.destinations[0].display_dst_address.lower(), _units(shown.destinations[0], asset)
+    place, amount = (
+        shown.destinations[0].display_dst_address.lower(),
+        base_units(shown.destinations[0].amount_native_str, asset),
+    )
     if amount is None or not place:
         return False
     if shown.operation == CONTRACT_CALL:
@@ -111,11 +89,3 @@ def recipient(transaction: EvmTransaction, asset: Asset | None) -> str | None:
     if call.name == "transfer" and (asset is None or transaction.to == asset.contract or asset.contract is None):
         return call.recipient
     return call.recipient if call.inner is not None else transaction.to
-
-
-def _units(shown: ShownDestination, asset: Asset) -> int | None:
-    try:
-        amount = Decimal(shown.amount_native_str)
-    except ArithmeticError:
-        return None
-    return Assets("fireblocks", {"it": asset}).base_units("it", amount)

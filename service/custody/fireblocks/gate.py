@@ -20,10 +20,11 @@ import jwt
 import msgspec
 
 from service.custody.fireblocks.assets import read_assets
-from service.custody.fireblocks.display import TRANSFER, Shown, ShownDestination, compare
+from service.custody.fireblocks.bitcoin import read_change
+from service.custody.fireblocks.display import TRANSFER, compare
 from service.custody.fireblocks.mapping import destination_kind, dollars
 from service.custody.fireblocks.messages import RAW, TYPED_MESSAGE, ExtraParameters, compare_messages
-from service.custody.fireblocks.seen import RawTx, Seen
+from service.custody.fireblocks.seen import RawTx, Seen, Shown, ShownDestination
 from service.custody.fireblocks.webhooks import rsa_key
 from service.domain.activity import MAX_ID_LENGTH, Activity, SigningFacts
 from service.domain.errors import ConfigurationError, InputError, NotFoundError, UnauthenticatedError
@@ -77,6 +78,7 @@ class SignRequest(msgspec.Struct, frozen=True, rename="camel"):
     dest_type: Id = ""
     dest_address_type: Id = ""
     amount_str: Id | None = None
+    fee: Id | None = None
     destinations: Annotated[tuple[ShownDestination, ...], msgspec.Meta(max_length=1000)] = ()
     raw_tx: Annotated[tuple[RawTx, ...], msgspec.Meta(max_length=1000)] = ()
     extra_parameters: ExtraParameters | None = None
@@ -103,6 +105,7 @@ class FireblocksDoor:
     def __init__(self, config: ConnectionConfig) -> None:
         self._connection = config.id
         self._assets = read_assets(config.settings)
+        self._change = read_change(config.settings)
         pem = config.settings.get(KEY_SETTING, "")
         self._key = rsa_key(pem, KEY_SETTING) if pem else None
 
@@ -139,7 +142,8 @@ class FireblocksDoor:
     def _seen(self, request: SignRequest) -> Seen:
         if request.operation in {TYPED_MESSAGE, RAW}:
             return compare_messages(request.operation, request.extra_parameters, request.raw_tx)
-        shown = Shown(request.operation, request.asset, request.destinations)
+        change = self._change.get(_account(request) or "", ())
+        shown = Shown(request.operation, request.asset, request.destinations, request.fee, change)
         return compare(shown, request.raw_tx, self._assets)
 
     def _signing_activity(self, request: SignRequest, seen: Seen, at: datetime) -> Activity:

@@ -6,6 +6,7 @@ from typing import Final
 from service.custody.base import RATE, require_url
 from service.custody.fireblocks import audit, calls
 from service.custody.fireblocks.assets import read_assets
+from service.custody.fireblocks.bitcoin import CHANGE_SETTING, read_change
 from service.custody.fireblocks.gate import KEY_SETTING, FireblocksDoor
 from service.custody.fireblocks.webhooks import FireblocksReceiver, rsa_key
 from service.domain.assets import ASSETS_SETTING
@@ -18,6 +19,7 @@ def check_settings(settings: Mapping[str, str]) -> None:
     """Raise InputError naming the setting."""
     calls.check_settings(settings)
     read_assets(settings)
+    read_change(settings)
     if settings.get("jwks_url"):
         require_url("jwks_url", settings["jwks_url"])
         _require(settings, "workspace_id", "v2 webhooks of every other customer would pass")
@@ -62,6 +64,7 @@ PLATFORM: Final = PlatformDeclaration(
         _plain(KEY_SETTING, "PEM of the API co-signer's key, which signs callbacks"),
         _plain("gate_deadline_s", "seconds within which a callback is answered, 20 unless told, 25 at most"),
         _plain(ASSETS_SETTING, 'JSON: {"ASSET_ID": {"caip19": "…", "decimals": 18}}'),
+        _plain(CHANGE_SETTING, 'JSON: {"VAULT_ACCOUNT_ID": ["bc1q…"]}, where Bitcoin change of that account goes'),
         _plain(audit.POLL_SETTING, "seconds between questions for the audit log, 10 to 3600; not asked where not told"),
         RATE,
         *calls.SETTINGS,

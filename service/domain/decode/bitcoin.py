@@ -37,6 +37,10 @@ class Output:
     amount_sats: int
     script: bytes
 
+    def serialized(self) -> bytes:
+        """Return it as it stands in a transaction."""
+        return self.amount_sats.to_bytes(8, "little") + _counted(self.script)
+
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
@@ -159,10 +163,14 @@ def _id_of(version: int, inputs: Sequence[Input], outputs: Sequence[Output], loc
             one.sequence.to_bytes(4, "little"),
         ]
     parts.append(_compact(len(outputs)))
-    for paid in outputs:
-        parts += [paid.amount_sats.to_bytes(8, "little"), _counted(paid.script)]
+    parts += [paid.serialized() for paid in outputs]
     parts.append(locktime.to_bytes(4, "little"))
-    return hashlib.sha256(hashlib.sha256(b"".join(parts)).digest()).digest()
+    return double_sha256(b"".join(parts))
+
+
+def double_sha256(data: bytes) -> bytes:
+    """Return Bitcoin's hash of bytes, in the order in which it is signed."""
+    return hashlib.sha256(hashlib.sha256(data).digest()).digest()
 
 
 def _counted(data: bytes) -> bytes:

@@ -5,8 +5,10 @@ import json
 import pytest
 from eth_hash.auto import keccak
 
+from service.domain.bitcoin.network import MAIN, address_of
 from service.domain.decode.eip712 import read_typed_data
 from tests.integration.intake.test_fireblocks import ask, keys, play, tampered, url
+from tests.support.cosigner_bitcoin import Coin, as_json, entries, witness
 from tests.support.fireblocks import RAW_TX, sign_request
 from tests.support.intake import World, encoded
 
@@ -151,5 +153,52 @@ def test_the_parts_of_a_batch_are_answered_each_by_its_own_id(url: str) -> None:
         assert (await ask(world, changed))["action"] == "RETRY", "the same id with other facts"
         other = tampered()[0] | {"requestId": "tx-1-batch-2"}
         assert (await ask(world, other))["action"] == "REJECT"
+
+    play(url, script)
+
+
+KEY, FRIEND, THIEF = b"\x01" * 20, b"\x02" * 20, b"\x03" * 20
+SEGWIT: list[Coin] = [(KEY, 60_000), (KEY, 50_000)]
+LEGACY: list[Coin] = [(KEY, None), (KEY, None)]
+
+
+def bitcoin(name: str, coins: list[Coin], paid: bytes = FRIEND, **changes: object) -> dict[str, object]:
+    """80,000 satoshis to a friend are shown."""
+    there = str(address_of(witness(FRIEND), MAIN))
+    told = dict(sign_request()["destinations"][0], amountNativeStr="0.0008", displayDstAddress=there)  # type: ignore[index]  # the sample is a plain dict
+    raw = as_json(entries(coins, [(80_000, witness(paid)), (27_000, witness(KEY))]))
+    amounts = {"asset": "BTC", "amount": 0.0008, "amountStr": "0.00080000", "fee": "0.00003000"}
+    return (
+        sign_request(**amounts, destAddress=there, destinations=[told], rawTx=raw, requestId=name, txId=name) | changes
+    )
+
+
+def test_bitcoin_entries_are_held_against_what_is_shown(url: str) -> None:
+    true, changed = bitcoin("b-0", SEGWIT), bitcoin("b-1", SEGWIT, THIEF)
+    swapped = as_json(entries(SEGWIT, [(80_000, witness(THIEF)), (27_000, witness(KEY))]))
+    true_raw = as_json(entries(SEGWIT, [(80_000, witness(FRIEND)), (27_000, witness(KEY))]))
+    lied = [one | {"payload": other["payload"]} for one, other in zip(true_raw, swapped, strict=True)]
+    cases = [
+        (true, "APPROVE"),
+        (bitcoin("b-2", LEGACY), "APPROVE"),
+        (changed, "RETRY"),
+        (bitcoin("b-3", SEGWIT, rawTx=true_raw[:1]), "RETRY"),
+        (bitcoin("b-4", SEGWIT, rawTx=[]), "RETRY"),
+        (bitcoin("b-5", LEGACY, THIEF), "REJECT"),
+    ]
+
+    async def script(world: World) -> None:
+        for question, action in cases:
+            assert (await ask(world, question))["action"] == action, question["requestId"]
+        assert (
+            world.rows("SELECT kind FROM activities WHERE event_id = 'gate:b-0'")[0]["kind"] == "withdrawal.requested"
+        )
+        doubted = world.rows("SELECT reasons FROM activities WHERE event_id = 'gate:b-1'")[0]
+        assert "of which the hash is signed" in doubted["reasons"]
+        (stolen,) = world.rows("SELECT destination, reasons FROM activities WHERE event_id = 'gate:b-5'")
+        assert stolen["destination"].endswith(str(address_of(witness(THIEF), MAIN)))
+        assert "80000 sat to" in stolen["reasons"]
+        assert [row["kind"] for row in world.rows("SELECT kind FROM alerts WHERE kind = 'signing_tampering'")]
+        assert (await ask(world, bitcoin("b-6", SEGWIT, rawTx=lied)))["action"] == "REJECT"
 
     play(url, script)

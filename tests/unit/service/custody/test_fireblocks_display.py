@@ -7,10 +7,10 @@ from eth_hash.auto import keccak
 from jwt.algorithms import RSAAlgorithm
 
 from service.custody.fireblocks.assets import read_assets
-from service.custody.fireblocks.display import Shown, ShownDestination, compare
+from service.custody.fireblocks.display import compare
 from service.custody.fireblocks.keyset import KeySet
 from service.custody.fireblocks.mapping import dollars
-from service.custody.fireblocks.seen import RawTx, Seen
+from service.custody.fireblocks.seen import RawTx, Seen, Shown, ShownDestination
 from service.domain.assets import Assets
 from service.domain.decode.call import selector
 from service.domain.errors import InputError, UnauthenticatedError, UnavailableError
@@ -19,6 +19,9 @@ from tests.support.fireblocks import rsa_key
 USDC = "0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48"
 THERE, THIEF = "0x" + "12" * 20, "0x" + "34" * 20
 ASSETS = read_assets({})
+SOLANA = read_assets(
+    {"assets": json.dumps({"SOL": {"caip19": "solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp/slip44:501", "decimals": 9}})}
+)
 
 
 def raw(to: str, value: int, data: bytes, chain: int = 1) -> tuple[RawTx, ...]:
@@ -71,7 +74,9 @@ def test_what_cannot_be_compared_is_a_doubt() -> None:
     assert compare(shown("ETH", "1"), (), ASSETS).doubt is not None
     assert compare(shown("ETH", "1"), (RawTx("ff", "00"),), ASSETS).doubt is not None
     assert compare(shown("NEW", "1"), raw(THERE, 1, b""), ASSETS).doubt is not None
-    assert compare(shown("BTC", "1"), (RawTx("0100", "00"),), ASSETS).doubt is None
+    assert compare(shown("BTC", "1"), (RawTx("0100", "00"),), ASSETS).doubt is not None
+    assert compare(shown("BTC", "1"), (), ASSETS).doubt is not None
+    assert compare(shown("SOL", "1"), (RawTx("0100", "00"),), SOLANA).doubt is None
     assert compare(shown("NEW", "1"), (RawTx("0400", "00"),), ASSETS).doubt is not None
     assert compare(shown("NEW", "1"), (), ASSETS).doubt is not None
 
