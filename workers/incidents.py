@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from service.domain.ids import AlertId, ApprovalId, IncidentId, StepId
+from service.domain.ids import ActivityId, AlertId, ApprovalId, IncidentId, StepId
 from service.flow import (
     approve,
     blinding,
@@ -15,6 +15,7 @@ from service.flow import (
     settle,
     spent,
     triage,
+    vouching,
 )
 from service.flow.forensics import Tracer
 from service.flow.respond import Desk
@@ -45,6 +46,7 @@ def jobs(db: SqlDatabase, desk: Desk, votes_key_pem: Callable[[], bytes], tracer
         "review.blind": lambda p: blinding.released(db, votes_key_pem(), ApprovalId(p["approval_id"])),
         "review.settle": lambda p: settle.released(db, desk.actions, votes_key_pem(), ApprovalId(p["approval_id"])),
         "reconcile.suppressions": lambda _: blinding.compare_suppressions(db),
+        "review.vouched": lambda p: vouching.vouched(db, ActivityId(p["activity_id"])),
         "review.write": lambda p: review.write(db, IncidentId(p["incident_id"])),
         "forensics.gather": lambda p: forensics.gather(tracer, IncidentId(p["incident_id"])),
         "forensics.again": lambda p: forensics.gather(

@@ -26,6 +26,14 @@ class AlertRaised(Event):
 
 
 @dataclass(frozen=True)
+class ActivityVouched(Event):
+    """A person says that nothing was wrong with an activity that was let pass."""
+
+    name: ClassVar[str] = "activity_vouched"
+    activity_id: str
+
+
+@dataclass(frozen=True)
 class IncidentOpened(Event):
     name: ClassVar[str] = "incident_opened"
     incident_id: str

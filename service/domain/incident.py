@@ -70,6 +70,8 @@ class Alert:
     """What the engine's score was made of, as its assessment told it: a verdict's row gives it back."""
     incident_id: IncidentId | None = None
     verdict: CaseVerdict | None = None
+    reported_by: str | None = None
+    """The person who raised it on what the engine had let pass; None for an alert of the engine."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from service.domain.incident import Alert, IncidentKind, Severity
 from service.domain.intake import DOUBT, SIGNS, Item, Judged
 from service.domain.listed import Listing
 
-_KIND_OF_FAMILY: Final = {
+KIND_OF_FAMILY: Final = {
     Family.WITHDRAWAL: IncidentKind.DRAIN,
     Family.DEPOSIT: IncidentKind.DRAIN,
     Family.SIGNING: IncidentKind.SIGNING_TAMPERING,
@@ -155,7 +155,7 @@ def alert_of(received: Received, assessment: Assessment, decision: str) -> tuple
 def _incident_kind(activity: Activity, assessment: Assessment) -> IncidentKind:
     if assessment.playbook in set(IncidentKind):
         return IncidentKind(assessment.playbook)
-    return _KIND_OF_FAMILY[activity.family]
+    return KIND_OF_FAMILY[activity.family]
 
 
 def _dedup_key(activity: Activity, kind: IncidentKind, decision: str) -> str:

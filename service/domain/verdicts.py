@@ -6,6 +6,7 @@ id that came with two bodies) says nothing about that assessment, so its verdict
 """
 
 import ipaddress
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -14,10 +15,10 @@ import msgspec
 from rules.observation import Observation, decode
 from service.domain.explaining import Assessed
 from service.domain.incident import Alert, CaseVerdict
+from service.domain.observing import microseconds
 
 TOLD: Final = frozenset({CaseVerdict.TRUE_POSITIVE, CaseVerdict.FALSE_POSITIVE})
 """Verdicts from which the engine learns; it makes nothing of an inconclusive one."""
-_MICROSECONDS: Final = 1_000_000
 _IPV4: Final = 4
 
 
@@ -27,11 +28,25 @@ def payload(alert: Alert, verdict: CaseVerdict, assessed: Assessed | None, known
         "activity": alert.activity_id,
         "alert": alert.id,
         "verdict": verdict.value,
-        "known_at_us": int(known_at.timestamp()) * _MICROSECONDS + known_at.microsecond,
+        "known_at_us": microseconds(known_at),
     }
-    if assessed is None or assessed.decision not in ("alert", "hold"):
-        return msgspec.json.encode(told, order="deterministic")
-    told["detectors"] = list(assessed.detectors)
+    if assessed is not None and (assessed.decision in ("alert", "hold") or alert.reported_by is not None):
+        told |= _of(assessed, alert.score, alert.judged)
+    return msgspec.json.encode(told, order="deterministic")
+
+
+def ordinary(assessed: Assessed, known_at: datetime) -> bytes:
+    """Return the payload of the row that says: this was let pass, and rightly so."""
+    told: dict[str, object] = {
+        "activity": assessed.id,
+        "verdict": CaseVerdict.FALSE_POSITIVE.value,
+        "known_at_us": microseconds(known_at),
+    }
+    return msgspec.json.encode(told | _of(assessed, assessed.score or 0.0, ()), order="deterministic")
+
+
+def _of(assessed: Assessed, score: float, judged: Sequence[float]) -> dict[str, object]:
+    told: dict[str, object] = {"detectors": list(assessed.detectors)}
     if assessed.observation is not None:
         read = decode(assessed.observation)
         told |= {
@@ -41,10 +56,10 @@ def payload(alert: Alert, verdict: CaseVerdict, assessed: Assessed | None, known
             "device": read.device,
             "network": network_of(read),
             "occurred_at_us": read.occurred_at_us,
-            "score": alert.score,
-            "judged": list(alert.judged),
+            "score": score,
+            "judged": list(judged),
         }
-    return msgspec.json.encode(told, order="deterministic")
+    return told
 
 
 def network_of(read: Observation) -> str | None:

@@ -70,8 +70,11 @@ def write(db: Database, incident_id: IncidentId) -> None:
 def _may_teach(incident: Incident, alert: Alert) -> bool:
     """Say whether an alert's verdict goes to the engine: a false one of a critical incident only with the whole.
 
-    Who may write alerts may have called this one false before it was joined; only a quorum calls the whole so.
+    Who may write alerts may have called this one false before it was joined; only a quorum calls the whole so. A person's
+    report that was wrong teaches nothing, or by reporting it anybody could have a payment of his choice called good.
     """
+    if alert.reported_by is not None and alert.verdict is CaseVerdict.FALSE_POSITIVE:
+        return False
     if incident.severity is not Severity.CRITICAL or alert.verdict is not CaseVerdict.FALSE_POSITIVE:
         return True
     return incident.verdict is CaseVerdict.FALSE_POSITIVE

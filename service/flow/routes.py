@@ -9,6 +9,7 @@ from typing import Final
 
 JOBS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "alert_raised": ("triage.alert",),
+    "activity_vouched": ("review.vouched",),
     "incident_opened": ("respond.plan", "escalate.start", "notify.incident"),
     "incident_widened": ("respond.extend", "escalate.start", "notify.incident"),
     "incident_acknowledged": ("escalate.acknowledged",),

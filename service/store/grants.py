@@ -30,7 +30,7 @@ _TOLD_OF_TRANSACTIONS: Final = (
 """Not who let one pass."""
 _RAISED: Final = (
     "id,connection_id,activity_id,dedup_key,kind,severity,decision,score,p_value,title,entities,amount_usd,raised_at,last_at,"
-    "judged"
+    "judged,reported_by"
 )
 """Not what people or triage add."""
 _DESTINATION: Final = (
@@ -50,6 +50,7 @@ INSERT: Final[Mapping[str, tuple[str, ...]]] = {
         "learning_requests",
         "baselines",
         f"alerts({_RAISED})",
+        "vouched",
         "approvals",
         "api_tokens",
         "rule_sets",

@@ -52,6 +52,7 @@ def alert_of(row: Row[Any]) -> Alert:
         judged=tuple(row.judged or ()),
         incident_id=None if row.incident_id is None else IncidentId(row.incident_id),
         verdict=None if row.verdict is None else CaseVerdict(row.verdict),
+        reported_by=row.reported_by,
     )
 
 

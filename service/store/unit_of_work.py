@@ -31,6 +31,7 @@ from service.store.plans import PlanRepository
 from service.store.polling import PollingRepository
 from service.store.quick import send
 from service.store.registry import RegistryRepository
+from service.store.reports import ReportRepository
 from service.store.tables.proof import handled, outbox
 
 _HANDED_OVER: Final = select(
@@ -90,6 +91,11 @@ class SqlUnitOfWork:
     def findings(self) -> FindingRepository:
         """What was found about activities: reading."""
         return FindingRepository(self.connection)
+
+    @cached_property
+    def reports(self) -> ReportRepository:
+        """What people said of activities that the engine let pass."""
+        return ReportRepository(self.connection, self.now)
 
     @cached_property
     def polling(self) -> PollingRepository:

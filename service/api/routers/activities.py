@@ -1,4 +1,4 @@
-"""Activities with their assessments, clearing one that was held, and the reviews of incidents.
+"""Activities with their assessments, clearing one that was held, what people say of others, the reviews of incidents.
 
 Clearing lets money move and the engine learn, so it always takes a quorum (design D4): the call answers with the approval
 that was opened for it, and a second call with the same one.
@@ -9,14 +9,26 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse, Response
 
-from service.api.deps import JUDGES, Id, Parts, Reader, Responder, requester_of
+from service.api.deps import JUDGES, Id, Judge, Parts, Reader, Responder, name_of, requester_of
 from service.api.pagination import Listing, listing
-from service.api.schemas.activities import ActivitiesAsked, ActivityShown, ActivityWhole, ClearanceAsked, ClearIn
+from service.api.schemas.activities import (
+    ActivitiesAsked,
+    ActivityShown,
+    ActivityWhole,
+    ClearanceAsked,
+    ClearIn,
+    ReportIn,
+    VouchedShown,
+)
+from service.api.schemas.alerts import AlertShown
 from service.domain.approval import Draft, one_line
-from service.domain.errors import ForbiddenError
-from service.domain.events import ApprovalRequested
+from service.domain.errors import ConflictError, ForbiddenError
+from service.domain.events import ActivityVouched, AlertRaised, ApprovalRequested
 from service.domain.ids import ActivityId
+from service.domain.reports import reported
 from service.domain.requests import clearance_item, requested_entry
+from service.domain.timeline import Entry
+from service.flow.vouching import require_ordinary
 from service.store.queries import reading
 
 router = APIRouter(prefix="/v1", tags=["activities"])
@@ -47,7 +59,9 @@ def list_activities(
     """Return a page of activities."""
     span = asked.span()
     with parts.database.begin() as uow:
-        found = reading.activities_page(uow.connection, span, asked.filters(), anomalous=asked.anomalous)
+        found = reading.activities_page(
+            uow.connection, span, asked.filters(), anomalous=asked.anomalous, sample=asked.sample
+        )
     return listing(found, ActivityShown)
 
 
@@ -79,6 +93,44 @@ def clear(activity_id: Id, body: ClearIn, parts: Parts, responder: Responder) ->
         document = uow.approvals.propose(draft)
         uow.record(requested_entry(document), ApprovalRequested(document.id))
         return ClearanceAsked(approval=document.id, digest=document.digest)
+
+
+@router.post("/activities/{activity_id}/report", summary="Report a theft that the engine let pass", status_code=201)
+def report(activity_id: Id, body: ReportIn, parts: Parts, responder: Responder) -> AlertShown:
+    """Raise an alert on it: its incident opens, and what the playbook tightens is tightened at once."""
+    by = requester_of(responder)
+    with parts.database.begin() as uow:
+        uow.lock(f"report:{activity_id}")
+        assessed = uow.findings.assessed(ActivityId(activity_id))
+        for standing in uow.reports.standing(assessed.id):
+            raise ConflictError(f"alert {standing} on {activity_id} is being worked on already", field="activity_id")
+        alert, title = reported(assessed, body.kind, by, uow.now)
+        uow.reports.alert(alert, title)
+        entry = Entry(
+            kind="activity.reported",
+            at=uow.now,
+            subject=alert.id,
+            sentence=f"{title}, {activity_id}",
+            by=by,
+            facts={"activity": activity_id, "kind": alert.kind.value},
+        )
+        uow.record(entry, AlertRaised(alert.id))
+        return AlertShown.model_validate(reading.alert(uow.connection, alert.id))
+
+
+@router.post("/activities/{activity_id}/vouch", summary="Say that nothing was wrong with a drawn one")
+def vouch(activity_id: Id, parts: Parts, judge: Judge) -> VouchedShown:
+    """Note it for the engine to learn; a second call with the first one's answer."""
+    with parts.database.begin() as uow:
+        uow.lock(f"vouch:{activity_id}")
+        assessed = require_ordinary(uow, ActivityId(activity_id))
+        word = uow.reports.vouched(assessed.id)
+        if word is None:
+            word = uow.reports.vouch(assessed.id, name_of(judge))
+            sentence = f"Vouched for: {assessed.kind.replace('.', ' ').replace('_', ' ')}"
+            entry = Entry(kind="activity.vouched", at=uow.now, subject=assessed.id, sentence=sentence, by=word.by)
+            uow.record(entry, ActivityVouched(assessed.id))
+        return VouchedShown(activity=assessed.id, by=word.by, at=word.at)
 
 
 @router.get(

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field
 
 from service.api.pagination import Asked
 from service.api.schemas.common import BaseUnits, Body, Shown, Words, shows
+from service.domain.incident import IncidentKind
 
 
 def _reasons(stored: object) -> object:
@@ -98,6 +99,26 @@ class ClearanceAsked(Shown):
     digest: str
 
 
+class ReportIn(Body):
+    """What a person thinks is happening."""
+
+    kind: IncidentKind | None = Field(
+        default=None,
+        description="Names the playbook; left out: by what the activity is.",
+        examples=["account_takeover"],
+    )
+
+
+class VouchedShown(Shown):
+    """Who vouched for an activity."""
+
+    model_config = shows({"activity": "act_01JD2Z5Q8Z6W9X4V7T3S1R0Q8Q", "by": "per_ada", "at": "2026-01-12T08:00:00Z"})
+
+    activity: str
+    by: str
+    at: datetime
+
+
 class ActivitiesAsked(Asked):
     """Which activities to list; what is left out does not matter."""
 
@@ -108,6 +129,9 @@ class ActivitiesAsked(Asked):
     transaction: str | None = Field(default=None, max_length=200)
     destination: str | None = Field(default=None, max_length=200)
     anomalous: bool = Field(default=False, description="Only what was alerted or held.")
+    sample: bool = Field(
+        default=False, description="Only what was let pass, drawn to be vouched for, and waits for it."
+    )
 
     def filters(self) -> dict[str, str]:
         """Return the columns that must equal a value."""

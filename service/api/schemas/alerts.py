@@ -33,6 +33,7 @@ class AlertShown(Shown):
             "verdict": None,
             "verdict_by": None,
             "verdict_at": None,
+            "reported_by": None,
         }
     )
 
@@ -54,6 +55,7 @@ class AlertShown(Shown):
     verdict: CaseVerdict | None
     verdict_by: str | None
     verdict_at: datetime | None
+    reported_by: str | None = Field(description="Who raised it; null for an alert of the engine.")
 
 
 class AlertsAsked(Asked):

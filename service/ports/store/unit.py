@@ -26,6 +26,7 @@ from service.ports.store.pace import PaceStore
 from service.ports.store.plans import PlanStore
 from service.ports.store.polling import PollingStore
 from service.ports.store.registry import RegistryStore
+from service.ports.store.reports import ReportStore
 
 
 class UnitOfWork(Protocol):
@@ -72,6 +73,11 @@ class UnitOfWork(Protocol):
     @property
     def findings(self) -> FindingStore:
         """What was found about activities: reading."""
+        ...
+
+    @property
+    def reports(self) -> ReportStore:
+        """What people said of activities that the engine let pass."""
         ...
 
     @property

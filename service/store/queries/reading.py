@@ -4,14 +4,15 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, Table, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, exists, func, not_, or_, select
 
 from service.domain.errors import NotFoundError
+from service.domain.reports import SAMPLED
 from service.store.queries.pages import Page, Record, Span, page
 from service.store.tables.access import api_tokens
 from service.store.tables.activity import activities
 from service.store.tables.attention import reviews
-from service.store.tables.incident import alerts
+from service.store.tables.incident import alerts, vouched
 from service.store.tables.keys import accounts, safe_destinations
 from service.store.tables.proof import outbox
 from service.store.tables.registry import connections
@@ -88,12 +89,30 @@ def connection_row(connection: Connection, connection_id: str) -> Record:
     return one(connection, query, f"connection {connection_id}")
 
 
-def activities_page(connection: Connection, span: Span, filters: Mapping[str, str], *, anomalous: bool) -> Page:
-    """Activities with their assessments, newest first; only what equals all filters (by column)."""
+def activities_page(
+    connection: Connection, span: Span, filters: Mapping[str, str], *, anomalous: bool, sample: bool
+) -> Page:
+    """Activities with their assessments, newest first; only what equals all filters (by column).
+
+    `sample`: only what people may vouch for (`domain/reports.py`) and nobody spoke of yet.
+    """
     query = equal(select(*_ACTIVITY_COLUMNS), activities, filters)
     if anomalous:
         query = query.where(activities.c.decision != "allow")
+    if sample:
+        query = query.where(activities.c.decision == "allow", _drawn(), not_(_spoken_of()))
     return page(connection, query, activities.c.id, span, "act")
+
+
+def _drawn() -> ColumnElement[bool]:
+    """What `domain.reports.is_sampled` says, in SQL."""
+    digest = func.sha256(func.convert_to(activities.c.id, "UTF8"))
+    return func.get_byte(digest, 0) * 256 + func.get_byte(digest, 1) < SAMPLED
+
+
+def _spoken_of() -> ColumnElement[bool]:
+    alerted = exists().where(alerts.c.activity_id == activities.c.id)
+    return or_(alerted, exists().where(vouched.c.activity_id == activities.c.id))
 
 
 def activity(connection: Connection, activity_id: str, *, with_body: bool) -> Record:

@@ -41,9 +41,20 @@ alerts = Table(
     Column("verdict_by", Text),
     when("verdict_at"),
     Column("judged", ARRAY(Float)),  # what the score was made of; a verdict gives it back to the engine
+    Column("reported_by", Text),  # who raised it on what the engine let pass
     Index("ix_alerts_dedup", "dedup_key", "last_at"),
     Index("ix_alerts_incident", "incident_id"),
+    Index("ix_alerts_activity", "activity_id"),
     Index("ix_alerts_waiting", "id", postgresql_where=text("incident_id IS NULL")),
+)
+
+vouched = Table(
+    # A person's word that nothing was wrong with an activity; written by the API, believed only as `flow/vouching.py` says.
+    "vouched",
+    metadata,
+    Column("activity_id", Text, primary_key=True),
+    Column("by", Text, nullable=False),
+    when("at", nullable=False),
 )
 
 incidents = Table(

@@ -14,7 +14,7 @@ from rules.observation import Observation, encode
 from service.domain.explaining import Assessed
 from service.domain.ids import ActivityId, AlertId, ConnectionId
 from service.domain.incident import Alert, CaseVerdict, IncidentKind, Severity
-from service.domain.verdicts import network_of, payload
+from service.domain.verdicts import network_of, ordinary, payload
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 READ = Observation(
@@ -67,6 +67,20 @@ ALERT = Alert(
 
 def told(assessed: Assessed | None, verdict: CaseVerdict = CaseVerdict.TRUE_POSITIVE) -> Any:
     return json.loads(payload(ALERT, verdict, assessed, NOW))
+
+
+def test_what_people_reported_is_told_although_the_engine_let_it_pass() -> None:
+    passed = replace(ASSESSED, decision="allow")
+    assert "account" not in told(passed), "an alert of somebody else's body says nothing of it"
+    reported = replace(ALERT, reported_by="per_ada", judged=())
+    found = json.loads(payload(reported, CaseVerdict.TRUE_POSITIVE, passed, NOW))
+    assert (found["account"], found["device"], found["judged"]) == ("main/hot-1", "main/phone", [])
+
+
+def test_an_ordinary_one_is_told_with_its_score_alone() -> None:
+    found = json.loads(ordinary(replace(ASSESSED, decision="allow"), NOW))
+    assert (found["verdict"], found["score"], found["judged"]) == ("false_positive", 5.4, [])
+    msgspec.json.decode(ordinary(ASSESSED, NOW), type=Verdict)
 
 
 def test_a_verdict_tells_what_the_engine_read_of_the_judged_activity() -> None:

@@ -1,0 +1,61 @@
+"""What people say of activities that the engine let pass: a theft that it missed, or that nothing was wrong.
+
+Rules: a report raises an alert that stops whatever an alert of the engine would, and teaches what it says only once its
+incident is closed as true. For ordinary activities people may vouch, but nobody chooses for which: a share of them, drawn
+by the digest of an id that the service makes itself, so that who moves money cannot have his own payments vouched for.
+"""
+
+import hashlib
+from datetime import datetime
+from typing import Final
+
+from rules.observation import decode
+from service.domain.activity import Family
+from service.domain.explaining import Assessed
+from service.domain.ids import AlertId, new_id
+from service.domain.incident import Alert, IncidentKind, Severity
+from service.domain.observing import KIND_OF_FAMILY
+
+SAMPLED: Final = 655
+"""Of 65,536 activities so many are drawn: one in a hundred."""
+_REPORTED: Final = "hold"
+"""People who report a theft are as sure as the engine is when it holds."""
+
+
+def is_sampled(activity_id: str) -> bool:
+    """Say whether an activity is one of those that people may vouch for (`SAMPLED`)."""
+    return int.from_bytes(hashlib.sha256(activity_id.encode()).digest()[:2]) < SAMPLED
+
+
+def reported(assessed: Assessed, kind: IncidentKind | None, by: str, now: datetime) -> tuple[Alert, str]:
+    """Return the alert that a person raises on an activity, and its title; without a kind the activity's family tells it."""
+    family = Family(assessed.kind.partition(".")[0])
+    alert = Alert(
+        id=AlertId(new_id("alr")),
+        connection=assessed.connection,
+        activity_id=assessed.id,
+        dedup_key=f"reported|{assessed.id}",
+        kind=kind or KIND_OF_FAMILY[family],
+        severity=Severity.HIGH,
+        decision=_REPORTED,
+        score=assessed.score or 0.0,
+        p_value=1.0 if assessed.p_value is None else assessed.p_value,
+        entities=_entities(assessed),
+        amount_usd=assessed.amount_usd,
+        raised_at=min(assessed.occurred_at, now),
+        reported_by=by,
+    )
+    return alert, f"Reported by a person: {assessed.kind.replace('.', ' ').replace('_', ' ')}"
+
+
+def _entities(assessed: Assessed) -> tuple[str, ...]:
+    """Return what incidents join on, as `domain.observing.entities_of` does; the device is known of what was scored."""
+    here = f"{assessed.connection}/"
+    device = None if assessed.observation is None else decode(assessed.observation).device
+    named = (
+        ("account", assessed.account and here + assessed.account),
+        ("actor", assessed.actor and here + assessed.actor),
+        ("destination", assessed.destination),
+        ("device", device),
+    )
+    return tuple(f"{sort}:{name}" for sort, name in named if name)

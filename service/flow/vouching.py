@@ -1,0 +1,50 @@
+"""A person vouched for an activity → the engine learns that it was ordinary.
+
+Rules: who may write that somebody vouched is not believed on what may be vouched for: the drawing, the engine's own decision
+and that nobody raised an alert are looked at again here, under the role that alone may ask the engine to learn.
+"""
+
+import structlog
+
+from rules.learning import RecordKind
+from service.domain import verdicts
+from service.domain.errors import ConflictError, NotFoundError
+from service.domain.explaining import Assessed
+from service.domain.ids import ActivityId
+from service.domain.reports import is_sampled
+from service.ports.store.unit import Database, UnitOfWork
+
+_log = structlog.get_logger(__name__)
+
+
+def vouched(db: Database, activity_id: ActivityId) -> None:
+    """Ask the engine to learn what a person vouched for; safe to repeat, and nothing for what nobody may vouch for."""
+    with db.begin() as uow:
+        word = uow.reports.vouched(activity_id)
+        if word is None:
+            _log.error("vouching.unknown", activity=activity_id)
+            return
+        try:
+            assessed = require_ordinary(uow, activity_id)
+        except (ConflictError, NotFoundError) as error:
+            _log.error("vouching.refused", activity=activity_id, reason=str(error))
+            return
+        if uow.once(f"vouched:{activity_id}"):
+            told = verdicts.ordinary(assessed, word.at)
+            uow.incidents.ask_learning(RecordKind.VERDICT.value, activity_id, told)
+
+
+def require_ordinary(uow: UnitOfWork, activity_id: ActivityId) -> Assessed:
+    """Return the activity if people may vouch for it. Raises NotFoundError, ConflictError with the reason."""
+    assessed = uow.findings.assessed(activity_id)
+    if uow.reports.alerted(activity_id):
+        raise ConflictError(f"an alert was raised on {activity_id}: give your verdict on that", field="activity_id")
+    if assessed.decision != "allow" or assessed.observation is None:
+        raise ConflictError(
+            f"{activity_id} was not let pass by a score: there is nothing to learn", field="activity_id"
+        )
+    if not is_sampled(activity_id):
+        raise ConflictError(
+            f"{activity_id} was not drawn: only what `portcullis sample` lists can be vouched for", field="activity_id"
+        )
+    return assessed

@@ -1,0 +1,139 @@
+"""What people say of what was let pass: a report opens an incident and teaches; only what was drawn is vouched for."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import insert
+
+from service.domain.ids import ActivityId, AlertId
+from service.domain.incident import CaseVerdict
+from service.domain.quorum import Role
+from service.domain.reports import is_sampled
+from service.flow import review, vouching
+from service.flow.closure import Closing, close
+from service.flow.triage import triage
+from service.store.tables.activity import activities, learning_requests
+from service.store.tables.incident import alerts, incidents, vouched
+from tests.support.api import ApiWorld, api_on, problem
+from tests.support.authority import House
+from tests.support.intake import SECRET, add_account, add_connection, encoded, running, signed, verified, withdrawal
+from tests.support.response import CONTAINMENT, rows
+
+pytestmark = pytest.mark.servers
+STAMP = "2026-01-01T00:00:00Z"
+COUNT = 200
+"""So that none is drawn once in seven or eight times only; then more are sent."""
+
+
+@pytest.fixture
+def api(ready: House, tmp_path: Path) -> Iterator[ApiWorld]:
+    add_connection(ready.superuser_url, "std", "standard", {}, {"webhook_secret": SECRET})
+    add_account(ready.superuser_url, "std", "hot-1")
+    found = api_on(ready.superuser_url, ready.clock, tmp_path)
+    yield found
+    found.close()
+
+
+def let_pass(house: House, first: int, count: int) -> None:
+    async def play() -> None:
+        async with running(house.superuser_url) as world:
+            for number in range(first, first + count):
+                body = encoded(withdrawal(number, device="phone-1", timestamp=STAMP))
+                answer = await world.client.post("/webhooks/std", content=body, headers=signed(f"m{number}", body))
+                assert answer.status_code < 300, answer.text
+
+    asyncio.run(play())
+
+
+def drawn_and_not(house: House) -> tuple[str, str]:
+    """Send activities until one was drawn to be vouched for; return it and one that was not."""
+    for first in range(0, 100 * COUNT, COUNT):
+        let_pass(house, first, COUNT)
+        passed = [row.id for row in rows(house, activities, decision="allow")]
+        drawn = [one for one in passed if is_sampled(one)]
+        if drawn:
+            return drawn[0], next(one for one in passed if not is_sampled(one))
+    raise AssertionError("one in a hundred is drawn, and none of 20,000 was")
+
+
+def say(api: ApiWorld, house: House, what: str, activity: str, role: Role = Role.RESPONDER, **body: object) -> Any:
+    person = next(iter(house.phones))
+    return api.call("POST", f"/v1/activities/{activity}/{what}", role, person=person, json=body)
+
+
+def closed(house: House, alert: str, verdict: CaseVerdict) -> None:
+    db = house.database(CONTAINMENT)
+    incident = triage(db, AlertId(alert))
+    with db.begin() as uow:
+        close(uow, uow.incidents.lock_incident(incident), Closing(verdict, by_quorum=True))
+    review.write(db, incident)
+
+
+def taught(house: House) -> list[Any]:
+    return [json.loads(bytes(row.payload)) for row in rows(house, learning_requests, kind="verdict")]
+
+
+def test_a_reported_theft_is_an_incident_and_teaches_when_it_was_one(ready: House, api: ApiWorld) -> None:
+    let_pass(ready, 0, 3)
+    stolen, other, _ = (row.id for row in rows(ready, activities))
+    answer = say(api, ready, "report", stolen)
+    assert answer.status_code == 201, answer.text
+    found = answer.json()
+    assert (found["decision"], found["kind"], found["reported_by"]) == ("hold", "drain", next(iter(ready.phones)))
+    assert {"account:std/hot-1", "device:std/phone-1"} < set(found["entities"])
+    again = say(api, ready, "report", stolen)
+    assert (again.status_code, found["id"] in problem(again)["detail"]) == (409, True)
+    closed(ready, found["id"], CaseVerdict.TRUE_POSITIVE)
+    (learned,) = taught(ready)
+    assert (learned["verdict"], learned["account"], learned["device"]) == ("true_positive", "std/hot-1", "std/phone-1")
+    wrong = say(api, ready, "report", other, kind="account_takeover").json()
+    assert wrong["kind"] == "account_takeover"
+    closed(ready, wrong["id"], CaseVerdict.FALSE_POSITIVE)
+    assert taught(ready) == [learned], "who reports a payment of his choice cannot have it called good so"
+    assert len(rows(ready, incidents)) == 2
+    let_pass(ready, 3, 1)
+    assert verified(ready.superuser_url).differences == ()
+
+
+def test_only_what_was_drawn_is_vouched_for_and_then_learned(ready: House, api: ApiWorld) -> None:
+    db = ready.database(CONTAINMENT)
+    drawn, other = drawn_and_not(ready)
+    listed = [one["id"] for one in api.get("/v1/activities", sample=True, limit=200)["items"]]
+    assert drawn in listed
+    assert all(map(is_sampled, listed))
+    refused = say(api, ready, "vouch", other, Role.ANALYST)
+    assert (refused.status_code, "was not drawn" in problem(refused)["detail"]) == (409, True)
+    answer = say(api, ready, "vouch", drawn, Role.ANALYST)
+    assert answer.status_code == 200, answer.text
+    assert say(api, ready, "vouch", drawn, Role.ANALYST).json() == answer.json()
+    assert drawn not in [one["id"] for one in api.get("/v1/activities", sample=True, limit=200)["items"]]
+    for _ in range(2):
+        vouching.vouched(db, ActivityId(drawn))
+    (learned,) = taught(ready)
+    assert (learned["activity"], learned["verdict"], learned["account"]) == (drawn, "false_positive", "std/hot-1")
+    let_pass(ready, 1_000_000, 1)
+    assert verified(ready.superuser_url).differences == ()
+
+
+def test_a_forged_word_is_not_believed(ready: House, api: ApiWorld) -> None:
+    """The API's role may write that somebody vouched for anything; the worker looks for itself."""
+    db = ready.database(CONTAINMENT)
+    drawn, other = drawn_and_not(ready)
+    with api.database.begin() as uow:
+        for one in (drawn, other, "act_unknown"):
+            uow.connection.execute(insert(vouched).values(activity_id=one, by="per_x", at=uow.now))
+    assert say(api, ready, "report", drawn).status_code == 201
+    for one in (drawn, other, "act_unknown", "act_never_vouched"):
+        vouching.vouched(db, ActivityId(one))
+    assert taught(ready) == [], "one was reported, one not drawn, one is not there, and of one nobody said anything"
+    assert [row.activity_id for row in rows(ready, alerts)] == [drawn]
+
+
+@pytest.mark.parametrize("what", ["report", "vouch"])
+def test_what_is_not_there_is_said(ready: House, api: ApiWorld, what: str) -> None:
+    answer = say(api, ready, what, "act_none")
+    assert (answer.status_code, problem(answer)["detail"]) == (404, "there is no activity act_none")
