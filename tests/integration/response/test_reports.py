@@ -61,7 +61,7 @@ def drawn_and_not(house: House) -> tuple[str, str]:
 
 
 def say(api: ApiWorld, house: House, what: str, activity: str, role: Role = Role.RESPONDER, **body: object) -> Any:
-    person = next(iter(house.phones))
+    person = next(iter(house.phones)) if role is Role.RESPONDER else None
     return api.call("POST", f"/v1/activities/{activity}/{what}", role, person=person, json=body)
 
 
