@@ -180,6 +180,10 @@ class ContainmentAction(ABC):
         """
         return receipt
 
+    def remark(self, receipt: Receipt | None) -> str:  # noqa: ARG002  what an override gets
+        """Return what people are told of a step that holds, behind the sentence that it does; empty for nothing."""
+        return ""
+
     def stands(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:
         """Ask, later, whether what was done is still there: for one whose effect stands in a block."""
         return self.verify(ctx, receipt)

@@ -30,7 +30,8 @@ def api_token(environ: Mapping[str, str] | None = None) -> Secret:
     path = env.get(TOKEN_FILE_VARIABLE, "")
     if not path:
         raise ConfigurationError(
-            f"no API token: set {TOKEN_VARIABLE}, or {TOKEN_FILE_VARIABLE} to a file that holds it"
+            f"no API token: set {TOKEN_VARIABLE}, or {TOKEN_FILE_VARIABLE} to a file that holds it; `portcullis setup`"
+            " shows each person's once"
         )
     try:
         return _token(Path(path).read_text(encoding="utf-8"), path)

@@ -1,4 +1,4 @@
-"""`portcullis drill NAME`: replay a recorded incident against this or a fresh installation.
+"""`portcullis drill NAME | list`: replay a recorded incident against this or a fresh installation.
 
 Rule: the service knows nothing of drills; this runs `python -m drills` as a process of its own, as an outsider would.
 """
@@ -12,7 +12,7 @@ import typer
 
 
 def drill(
-    name: Annotated[str, typer.Argument(help="Scenario, for example kucoin-2020, bybit-2025-gate-off or benign-day.")],
+    name: Annotated[str, typer.Argument(help="Scenario, for example kucoin-2020; `list` shows all of them.")],
     url: Annotated[
         str, typer.Option(help="A running installation that was not set up yet; without it a fresh one is started.")
     ] = "",
@@ -29,6 +29,8 @@ def drill(
 
     Example: `portcullis drill kucoin-2020`
     """
+    if name == "list":
+        raise typer.Exit(_run(["-m", "drills", "list"], {}))
     arguments = ["--emulator-port", str(emulator_port), *(["--json"] if as_json else [])]
     arguments += ["--url", url] if url else []
     environment = {"PORTCULLIS_SETUP_TOKEN": setup_token} if setup_token else {}

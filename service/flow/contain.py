@@ -320,9 +320,9 @@ class _Attempt:
                 uow.plans.write(planned.id, planned.fence, Change(StepState.VERIFYING), keep_lease=True)
             change = Change(StepState.DONE, receipt=receipt, verdict=Verdict.HOLDS, confirm_by=confirm_by)
             uow.plans.write(planned.id, planned.fence, change)
-            reference = receipt.reference if receipt else ""
-            told = self._entry(uow, "step.verified", f"Holds: {self.sentence}", {"receipt": reference})
-            uow.record(told, StepVerified(planned.id, planned.incident_id))
+            told = {"receipt": receipt.reference if receipt else ""}
+            entry = self._entry(uow, "step.verified", f"Holds: {self.sentence}{self._action.remark(receipt)}", told)
+            uow.record(entry, StepVerified(planned.id, planned.incident_id))
 
     def _give_up(self) -> None:
         reason = f"given up after {self._step.attempt} attempts: look at the other side, then decide by hand"

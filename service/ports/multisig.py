@@ -7,7 +7,7 @@ block took too long or an endpoint is not believed, UnknownOutcomeError when an 
 where the vault's owners are too few or a part is not configured.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from service.domain.ids import AccountId
@@ -61,12 +61,19 @@ class MultisigControl(Protocol):
     def sweep(self, account: AccountId, before: Receipt | None = None) -> Receipt:
         """Pay everything to the verified safe destination, or propose that to the other owners where ours are too few.
 
-        `before` is the step's receipt so far: what is next to nothing beside what it moved stays.
+        `before` is the step's receipt so far: what came in since and is worth no transaction stays.
         """
         ...
 
     def swept(self, account: AccountId, before: Receipt | None = None) -> Verdict:
         """HOLDS once nothing worth its fee is left; CANNOT_TELL while proposals of ours wait for other owners."""
+        ...
+
+    def rests(self, account: AccountId, before: Receipt | None = None) -> Sequence[Mapping[str, str]]:
+        """Return what is left once it is swept: safe, asset, base_units, amount, usd where known, because.
+
+        Raises UnavailableError where that cannot be read.
+        """
         ...
 
     def reject_pending(self, account: AccountId) -> Receipt:

@@ -1,8 +1,9 @@
 """The vault's records on PostgreSQL; implements `ports.store.keys.KeyStore`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from decimal import Decimal
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, and_, func, insert, or_, select, union, update
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -12,6 +13,7 @@ from service.domain.errors import ConflictError
 from service.domain.ids import AccountId
 from service.domain.vault import RotationRecord, SweepState, SweepTransaction, VaultKey, Wallet, WalletState
 from service.store.attention import CLOCKS_APART
+from service.store.tables.activity import activities
 from service.store.tables.keys import (
     accounts,
     guardian_gas,
@@ -21,6 +23,10 @@ from service.store.tables.keys import (
     vault_keys,
     vault_wallets,
 )
+
+PRICED_BY: Final = 500
+_A_DOLLAR: Final = 1
+"""Below it, the cents that a platform rounds to make a price that is none."""
 
 
 def _key_of(row: Row[Any]) -> VaultKey:
@@ -141,6 +147,29 @@ class KeyRepository:
         """List the assets a sweep must carry."""
         found = self._connection.execute(select(accounts.c.assets).where(accounts.c.id == account_id)).scalar()
         return [str(asset) for asset in found or []]
+
+    def usd_of_units(self, account_id: AccountId) -> Mapping[str, Decimal]:
+        """See the port."""
+        at = self._connection.execute(
+            select(accounts.c.connection_id, accounts.c.ref).where(accounts.c.id == account_id)
+        )
+        if (row := at.first()) is None:
+            return {}
+        told = activities.c
+        newest = (
+            select(told.asset, told.amount_usd, told.amount_base_units)
+            .where(told.connection_id == row.connection_id, told.account == row.ref)
+            .order_by(told.id.desc())
+            .limit(PRICED_BY)
+            .subquery()
+        ).c
+        price, asset = func.max(newest.amount_usd / newest.amount_base_units), func.lower(newest.asset)
+        query = (
+            select(asset, price)
+            .where(newest.amount_usd >= _A_DOLLAR, newest.amount_base_units > 0, newest.asset.is_not(None))
+            .group_by(asset)
+        )
+        return {str(name): Decimal(most) for name, most in self._connection.execute(query)}
 
     def provisioned(self, account_id: AccountId, addresses: Sequence[str]) -> bool:
         """Mark an account as ready."""

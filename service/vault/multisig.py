@@ -30,6 +30,7 @@ from service.vault.everywhere import all_hold, everywhere, require
 from service.vault.guardian import PATIENCE_S, Guardian
 from service.vault.parts import VaultParts
 from service.vault.safe_out import Outgoing
+from service.vault.safe_rest import earlier, following
 from service.vault.safes import Safe, UsurpedSafeError
 
 _CAIP_10: Final = re.compile("eip155:[0-9]{1,20}:0x[0-9a-fA-F]{40}")
@@ -37,8 +38,6 @@ SIGNED_OFF_CHAIN: Final = "signatures_still_checked_off_chain_by"
 """In a lock's receipt: the fallback handler of each Safe that has one, by which EIP-1271 signatures go on to count."""
 CAME_IN: Final = "came_in_beside_what_waits"
 """In a sweep's receipt: by Safe and asset, base units as text, what is proposed beside a proposal that waits."""
-MOVED: Final = "moved"
-"""In a sweep's receipt: by Safe and asset, base units as text, what the step carried so far."""
 Question = Callable[[Safe, SafeState], bool]
 R = TypeVar("R")
 
@@ -149,38 +148,46 @@ class Multisigs:
 
     def sweep(self, account: AccountId, before: Receipt | None = None) -> Receipt:
         """Pay what the account's Safes hold to its safe destination."""
-        assets = self._assets(account)
-        done = dict(self._at_each(account, lambda one: (one.address, self._out(one, assets, before).sweep())))
-        facts: dict[str, object] = {"transactions": {address: found.transactions for address, found in done.items()}}
+        out = self._sweeping(account, before)
+        done = dict(self._at_each(account, lambda one: (one.address, out(one).sweep())))
+        made = {address: found.transactions for address, found in done.items()}
+        moved = {address: {asset: str(n) for asset, n in found.moved.items()} for address, found in done.items()}
+        facts = following(before, made, moved)
         grown = {address: {asset: str(rest) for asset, rest in found.grown.items()} for address, found in done.items()}
-        facts[MOVED] = {address: {asset: str(n) for asset, n in found.moved.items()} for address, found in done.items()}
         if any(grown.values()):
             facts[CAME_IN] = {address: rest for address, rest in grown.items() if rest}
         return Receipt(account, facts)
 
     def swept(self, account: AccountId, before: Receipt | None = None) -> Verdict:
         """Ask the chain whether anything is left, and the service whether that waits for other owners."""
-        assets = self._assets(account)
-        return self._every(account, lambda one, _: self._out(one, assets, before).is_swept())
+        out = self._sweeping(account, before)
+        return self._every(account, lambda one, _: out(one).is_swept())
+
+    def rests(self, account: AccountId, before: Receipt | None = None) -> Sequence[Mapping[str, str]]:
+        """Ask the chain what is left."""
+        out = self._sweeping(account, before)
+        return [rest.told for found in self._at_each(account, lambda one: out(one).rests()) for rest in found]
 
     def reject_pending(self, account: AccountId) -> Receipt:
         """Use up the nonces of what waits."""
 
         def reject(one: Safe) -> tuple[str, list[str]]:
-            return one.address, self._out(one, ()).reject()
+            return one.address, self._out(one).reject()
 
         return Receipt(account, {"rejections": dict(self._at_each(account, reject))})
 
     def pending_rejected(self, account: AccountId) -> Verdict:
         """Ask the service whether anything waits at a nonce that the chain has not used."""
-        return self._every(account, lambda one, _: self._out(one, ()).is_rejected())
+        return self._every(account, lambda one, _: self._out(one).is_rejected())
 
-    def _out(self, one: Safe, assets: Sequence[str], before: Receipt | None = None) -> Outgoing:
-        return Outgoing(one, assets, self.services.get(f"eip155:{one.guardian.chain_id}"), _moved(before, one.address))
-
-    def _assets(self, account: AccountId) -> Sequence[str]:
+    def _sweeping(self, account: AccountId, before: Receipt | None) -> Callable[[Safe], Outgoing]:
         with self.parts.db.begin() as uow:
-            return uow.keys.assets(account)
+            assets = uow.keys.assets(account)
+            usd = uow.keys.usd_of_units(account)
+        return lambda one: replace(self._out(one), assets=assets, earlier=earlier(before, one.address, usd))
+
+    def _out(self, one: Safe) -> Outgoing:
+        return Outgoing(one, (), self.services.get(f"eip155:{one.guardian.chain_id}"))
 
     def _changed(self, account: AccountId, owner: str, change: Callable[[SafeState], bytes | None]) -> Receipt:
         done: dict[str, str] = {}
@@ -236,12 +243,6 @@ class Multisigs:
                 f"account {account.at.ref} has no EVM address: register the Safe's own, as CAIP-10"
             )
         return [(chain, address.lower()) for chain, _, address in found]
-
-
-def _moved(before: Receipt | None, address: str) -> Mapping[str, int]:
-    told = None if before is None else before.facts.get(MOVED)
-    mine = told.get(address) if isinstance(told, Mapping) else None
-    return {asset: int(amount) for asset, amount in mine.items()} if isinstance(mine, Mapping) else {}
 
 
 def _lock_one(one: Safe) -> str:

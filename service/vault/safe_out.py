@@ -14,6 +14,7 @@ Rules:
   A locked Safe is swept under its lock: the guard lets it pay the one destination that the guardian named for it, carried
   by the guardian alone. That takes enough owners in the vault, and people who want another destination wait a day.
 - A token whose balance cannot be read, or that refuses its transfer, keeps nothing else from being swept.
+- What came in after the step had moved of an asset is left where it is worth no transaction (`vault/safe_rest.py`).
 - What waits counts as far as owners signed it (`vault/safe_waiting.py`).
 """
 
@@ -33,6 +34,7 @@ from service.domain.safe import ZERO, SafeState, SafeTransaction, address_in_slo
 from service.domain.safe_queue import Queued
 from service.ports.multisig import SafeService
 from service.vault.everywhere import Outcome, require
+from service.vault.safe_rest import Earlier, Rest
 from service.vault.safe_sweeps import SIGN_OUT, Planned, Request, Sweeping, amount_of, rejecting
 from service.vault.safe_waiting import signers, to_reject
 from service.vault.safes import Safe
@@ -58,8 +60,8 @@ class Outgoing:
     assets: Sequence[str]
     """CAIP-19 of the account, on every chain."""
     service: SafeService | None
-    moved: Mapping[str, int] = field(default_factory=dict)
-    """By asset, in base units: what the same step had carried before."""
+    earlier: Earlier = field(default_factory=Earlier)
+    """What the same step had done before."""
 
     @property
     def chain_id(self) -> str:
@@ -79,7 +81,7 @@ class Outgoing:
                 )
             self._require_destination(planned.to)
         done = self._do(state, planned.requests, unread)
-        return Swept(done, planned.grown, self._carried(planned) if self._enough(state) else self.moved)
+        return Swept(done, planned.grown, self._carried(planned) if self._enough(state) else self.earlier.moved)
 
     def is_swept(self) -> bool:
         """Say whether nothing worth its fee is left.
@@ -92,6 +94,12 @@ class Outgoing:
         if not left and unread:
             raise unread[0]
         return not left or self._waits(state, left)
+
+    def rests(self) -> Sequence[Rest]:
+        """Return what is left of a Safe that is swept, and why. Raises UnavailableError where that cannot be read."""
+        unread: list[PortcullisError] = []
+        rests = Sweeping(self.safe, self.assets, unread, self.earlier).rests()
+        return require(Outcome(rests, unread))
 
     def reject(self) -> list[str]:
         """Carry or propose the rejections of what owners signed and is dangerous, all of them (`to_reject`)."""
@@ -123,14 +131,14 @@ class Outgoing:
             )
 
     def _planned(self, state: SafeState, unread: list[PortcullisError]) -> Planned:
-        sweeping = Sweeping(self.safe, self.assets, unread, self.moved)
+        sweeping = Sweeping(self.safe, self.assets, unread, self.earlier)
         if self.service is None or self._enough(state):
             return sweeping.anew(state)
         return sweeping.beside(state, self.service.pending(self.safe.address, state.nonce))
 
     def _carried(self, planned: Planned) -> Mapping[str, int]:
         """Return what the step moved with this attempt, all of which was carried."""
-        carried = dict(self.moved)
+        carried = dict(self.earlier.moved)
         for made, request in planned.requests:
             if isinstance(request, SafeSweep):
                 carried[request.asset] = carried.get(request.asset, 0) + amount_of(made)

@@ -5,9 +5,8 @@ counts while what is there covers it and it is at least a GROWTH-th of that, lar
 nonce or pays its amount once more. One of less is replaced at its nonce: a key in others' hands signs such to keep the true
 one far behind. What came in meanwhile is proposed on its own only where it is more than a GROWTH-th of what waits: whoever
 wants further proposals made has to pay for each. A nonce at which nothing of ours is left before one that waits is used up
-by a rejection. A token is known by its contract, however its registration spells that. Where the same step moved of an asset
-already, as much as a FOLLOWING-th of that has to come in before it is moved once more: what a token is worth is not known
-here, and whoever makes us pay for another transaction shall pay more.
+by a rejection. A token is known by its contract, however its registration spells that. What comes in after the step moved of
+an asset already may be left (`vault/safe_rest.py`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from service.domain.ids import AccountId
 from service.domain.safe import NO_REFUND, SafeState, SafeTransaction
 from service.domain.safe_queue import Queued, Waiting, rejection
 from service.vault.destinations import verified_destination
+from service.vault.safe_rest import Earlier, Rest, shown
 from service.vault.safe_waiting import signers
 from service.vault.safes import Safe
 
@@ -31,8 +31,6 @@ WORTH: Final = 10
 """What a Safe holds of the coin is swept while it is at least so many times the fee of moving it."""
 GROWTH: Final = 10
 """What came in beside a proposal that waits is proposed once it is over 1/GROWTH of that."""
-FOLLOWING: Final = 1_000
-"""What came in after a transfer that the same step had carried is moved once it is at least 1/FOLLOWING of that."""
 Request = tuple[SafeTransaction, SigningRequest]
 _AMOUNT_FROM: Final = 36
 
@@ -63,8 +61,8 @@ class Sweeping:
     """CAIP-19 of the account, on every chain."""
     unread: list[PortcullisError]
     """Gets an error for each token whose balance could not be read."""
-    moved: Mapping[str, int] = field(default_factory=dict)
-    """By asset, in base units: what the same step had carried before."""
+    earlier: Earlier = field(default_factory=Earlier)
+    """What the same step had done before."""
 
     @property
     def chain_id(self) -> str:
@@ -98,6 +96,27 @@ class Sweeping:
             return Planned([], to.destination.descriptor)
         grown = {asset: rest for asset, rest in fresh if asset in promised}
         return Planned(list(self._filled(state.nonce, kept, fresh, to)), to.destination.descriptor, grown)
+
+    def rests(self) -> list[Rest]:
+        """Return what it holds and is not moved, and why."""
+        return [
+            self._rest(asset, held)
+            for asset, held in self._balances().items()
+            if held and not self._is_worth(asset, held)
+        ]
+
+    def _rest(self, asset: str, amount: int) -> Rest:
+        dust = self.earlier.why_dust(asset, amount)
+        because = dust or f"less than {WORTH} times the fee of moving it"
+        token = asset.partition("/erc20:")[2]
+        return Rest(
+            self.safe.address,
+            asset,
+            amount,
+            shown(self.safe.chain, token, amount),
+            self.earlier.usd_of(asset, amount),
+            because,
+        )
 
     def _filled(
         self, nonce: int, kept: dict[int, Request], fresh: list[tuple[str, int]], to: VerifiedDestination
@@ -159,7 +178,7 @@ class Sweeping:
 
     def _is_worth(self, asset: str, amount: int, promised: int = 0) -> bool:
         least = 1 if "/erc20:" in asset else WORTH * TOKEN_GAS * self.safe.chain.fee().max_fee
-        return amount >= least and amount * GROWTH > promised and amount * FOLLOWING >= self.moved.get(asset, 0)
+        return amount >= least and amount * GROWTH > promised and not self.earlier.why_dust(asset, amount)
 
     def _coin(self) -> str:
         native = next((a for a in self.assets if a.startswith(f"{self.chain_id}/slip44:")), None)

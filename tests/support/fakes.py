@@ -1,6 +1,6 @@
 """In-memory platform and vault that implement the ports: what they hold is asked of them, not of the caller."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from service.domain.account import AccountRef
@@ -188,6 +188,9 @@ class FakeMultisig:
 
     def swept(self, account: AccountId, before: Receipt | None = None) -> Verdict:
         return self.ledger.ask(f"sweep multisig {account}")
+
+    def rests(self, account: AccountId, before: Receipt | None = None) -> Sequence[Mapping[str, str]]:
+        return ()
 
     def reject_pending(self, account: AccountId) -> Receipt:
         return self._do(f"reject pending {account}")

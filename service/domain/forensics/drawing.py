@@ -252,6 +252,7 @@ def _amount(edge: _Edge) -> str:
     coin = edge.asset.partition("/slip44:")[2]
     if coin in _DECIMALS:
         digits, name = _DECIMALS[coin]
-        return f"{edge.stolen / 10**digits:,.4g} {name}"
+        told = f"{edge.stolen / 10**digits:,.4g} {name}"
+        return told.removesuffix("s") if told == "1 coins" else told
     token = edge.asset.partition("/erc20:")[2]
     return f"{edge.stolen:,.4g} of {token[:8]}" if token else f"{edge.stolen:,.4g}"

@@ -1,7 +1,8 @@
 """The vault's records in the store; written by the key worker alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Protocol
 
 from service.domain.ids import AccountId
@@ -53,6 +54,13 @@ class KeyStore(Protocol):
 
     def assets(self, account_id: AccountId) -> Sequence[str]:
         """Return the CAIP-19 ids that a sweep of the account must carry."""
+        ...
+
+    def usd_of_units(self, account_id: AccountId) -> Mapping[str, Decimal]:
+        """Return the most US dollars that a base unit of each asset (lower case) was worth in activities of the account.
+
+        The newest ones are looked at, of those over a dollar; an asset that none of them prices is not named.
+        """
         ...
 
     def provisioned(self, account_id: AccountId, addresses: Sequence[str]) -> bool:

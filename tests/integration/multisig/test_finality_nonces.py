@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import select, update
 
+from service.actions.sweep_multisig import LEFT
 from service.domain.errors import ApprovalError, MissingCapabilityError, PortcullisError, UnavailableError
 from service.domain.evm import Fee, Transaction
 from service.domain.ids import AccountId, ConnectionId, PlanId, StepId, new_id
@@ -13,7 +14,7 @@ from service.domain.plan import Plan, StepState, Target, Verdict
 from service.domain.standing import Standing, marks
 from service.flow import contain
 from service.store.tables.keys import accounts
-from service.store.tables.proof import outbox
+from service.store.tables.proof import outbox, timeline
 from service.vault.multisig import Multisigs
 from tests.integration.multisig.conftest import SafeHouse
 from tests.integration.multisig.test_hot_wallet import THIEF, Mining, send, wallet
@@ -155,6 +156,29 @@ def test_a_sweep_of_a_safe_is_carried_again_and_what_comes_in_later_is_no_reason
     assert watched.step().state is StepState.DONE, "what comes in after it was done is another sweep's"
     final(watched)
     assert house.chain.balance(house.address) == ETHER
+
+
+@pytest.mark.usefixtures("voted")
+def test_what_a_sweep_left_is_told_on_the_timeline(safe_house: SafeHouse) -> None:
+    house = safe_house
+    house.house.destination(house.account, SAFE_DESTINATION, stated_chain=CHAIN)
+    house.house.vault.provision(house.account)
+    watched = watching(house)
+    plan(watched, "sweep_multisig", house.account)
+    house.chain.fund(house.address, 1)
+    watched.work()
+    step = watched.step()
+    assert step.state is StepState.DONE
+    left = {"safe": house.address, "asset": f"{CHAIN}/slip44:60", "base_units": "1", "amount": f"0.{1:018d}"}
+    assert step.receipt is not None
+    assert step.receipt.facts[LEFT] == [{**left, "because": "less than 10 times the fee of moving it"}]
+    with house.house.superuser.begin() as uow:
+        told = uow.connection.execute(
+            select(timeline.c.sentence).where(timeline.c.kind == "step.verified")
+        ).scalar_one()
+    assert told.endswith(
+        f". Left 0.000000000000000001 of {CHAIN}/slip44:60 at {house.address}: less than 10 times the fee of moving it"
+    )
 
 
 def test_a_rejection_is_carried_again(watched: Watched, service: FakeSafeService, multisigs: Multisigs) -> None:

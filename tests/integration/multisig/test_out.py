@@ -1,6 +1,7 @@
 """Transactions out of a real Safe 1.5.0: swept to the safe destination, proposed where keys are few."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from decimal import Decimal
 
 import pytest
 from sqlalchemy import update
@@ -12,10 +13,12 @@ from service.domain.errors import (
     MissingCapabilityError,
     RefusedByOtherSideError,
 )
-from service.domain.plan import Verdict
+from service.domain.plan import Receipt, Verdict
 from service.domain.safe_queue import checksummed
 from service.store.tables.keys import accounts
 from service.vault.multisig import CAME_IN, Multisigs
+from service.vault.safe_rest import TRANSACTIONS
+from tests.integration.api.rows import add_activity
 from tests.integration.multisig.conftest import SafeHouse, set_state
 from tests.support.anvil import CHAIN, ETHER, SAFE_BUILD, data_of
 from tests.support.safe_service import FakeSafeService
@@ -57,22 +60,60 @@ def test_everything_goes_to_the_safe_destination_once_also_with_restricted_keys(
     assert house.nonce() == used == 2, "a repeat finds nothing to do"
 
 
-def test_dust_after_a_sweep_that_was_carried_is_left_by_the_same_step(safe_house: SafeHouse) -> None:
+def send_in(house: SafeHouse, token: str, amount: int) -> None:
+    house.chain.send(token, data_of("transfer(address,uint256)", house.address, amount))
+
+
+def swept_again(house: SafeHouse, token: str, amounts: Sequence[int]) -> Receipt:
+    """Sweep, then once more for each amount that came in; return the receipt of the last attempt."""
+    done = house.multisigs.sweep(house.account)
+    for amount in amounts:
+        send_in(house, token, amount)
+        assert house.multisigs.swept(house.account, done) is Verdict.DOES_NOT_HOLD
+        done = house.multisigs.sweep(house.account, done)
+        assert house.multisigs.swept(house.account, done) is Verdict.HOLDS
+    return done
+
+
+def test_what_comes_in_after_a_sweep_is_moved_three_times_and_then_from_a_thousandth_on(safe_house: SafeHouse) -> None:
     house = safe_house
     token = with_token(house)
-    house.chain.send(token, data_of("transfer(address,uint256)", house.address, 2000))
-    done = house.multisigs.sweep(house.account)
-    used = house.nonce()
-    house.chain.send(token, data_of("transfer(address,uint256)", house.address, 2))
-    assert house.multisigs.swept(house.account, done) is Verdict.HOLDS, "under a thousandth of the 3000 that it moved"
+    send_in(house, token, 1996)
+    done = swept_again(house, token, [1, 1, 1])
+    names = done.facts[TRANSACTIONS]
+    assert isinstance(names, dict)
+    assert len(names[house.address]) == house.nonce() == 5, "every transaction of the step is in its receipt"
+    send_in(house, token, 2)
+    assert house.multisigs.swept(house.account, done) is Verdict.HOLDS, "under a thousandth of the 2999 that it moved"
+    (rest,) = house.multisigs.rests(house.account, done)
+    assert (rest["base_units"], rest["because"]) == ("2", "less than a thousandth of what 4 attempts moved")
     again = house.multisigs.sweep(house.account, done)
-    assert house.nonce() == used, "the guardian pays for nothing"
-    house.chain.send(token, data_of("transfer(address,uint256)", house.address, 1))
+    assert house.nonce() == 5, "the guardian pays for nothing"
+    send_in(house, token, 1)
     assert house.multisigs.swept(house.account, again) is Verdict.DOES_NOT_HOLD
     last = house.multisigs.sweep(house.account, again)
-    assert (held(house, token, SAFE_DESTINATION), house.multisigs.swept(house.account, last)) == (3003, Verdict.HOLDS)
-    house.chain.send(token, data_of("transfer(address,uint256)", house.address, 1))
+    assert (held(house, token, SAFE_DESTINATION), house.multisigs.swept(house.account, last)) == (3002, Verdict.HOLDS)
+    send_in(house, token, 1)
     assert house.multisigs.swept(house.account) is Verdict.DOES_NOT_HOLD, "another step moves it"
+
+
+def test_what_is_worth_something_is_moved_however_much_was_moved_before(safe_house: SafeHouse) -> None:
+    house = safe_house
+    token = with_token(house)
+    send_in(house, token, 100_000_000)
+    asset = f"{CHAIN}/erc20:{token}"
+    with house.house.superuser.begin() as uow:
+        for amount, usd in [(10_000, "20000"), (1_000, "1000.00"), (1, "0.99"), (0, "9")]:
+            told = {"asset": asset, "amount_base_units": amount, "amount_usd": Decimal(usd)}
+            add_activity(uow.connection, account=uow.registry.account(house.account).at.ref, **told)
+        add_activity(uow.connection, account="another", asset=asset, amount_base_units=1, amount_usd=Decimal(1000))
+    done = swept_again(house, token, [1, 1, 1, 50])
+    send_in(house, token, 49)
+    assert house.multisigs.swept(house.account, done) is Verdict.HOLDS, "98 of the 100 USD that make it worth moving"
+    (rest,) = house.multisigs.rests(house.account, done)
+    assert (rest["usd"], rest["because"]) == ("98.00", "less than 100 USD and a thousandth of what 5 attempts moved")
+    send_in(house, token, 1)
+    assert house.multisigs.swept(house.account, done) is Verdict.DOES_NOT_HOLD
 
 
 def test_a_locked_safe_is_swept_to_its_one_destination_under_the_lock(safe_house: SafeHouse) -> None:

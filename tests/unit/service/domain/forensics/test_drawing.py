@@ -74,3 +74,9 @@ def test_any_report_is_a_picture_that_runs_nothing(pairs: list[tuple[str, str, i
     assert {one.tag.removeprefix(SVG) for one in picture.iter()} <= {
         "svg", "title", "desc", "style", "defs", "marker", "path", "rect", "text",
     }  # fmt: skip
+
+
+def test_one_coin_is_one_coin() -> None:
+    picture = drawn({"chains": [chain([("victim", "a", 10**18), ("a", "b", 2 * 10**18)])]})
+    assert ">1 coin<" in picture
+    assert ">2 coins<" in picture
