@@ -34,6 +34,13 @@ class Ahead:
         self._taken: tuple[ConnectionId, float, Turn] | None = None
         """With the rate it was taken at."""
 
+    def expect(self, uow: UnitOfWork, connection: ConnectionId, urgent: bool | None) -> None:  # noqa: FBT001  flow's hook
+        """Ask for what `read` reads."""
+        uow.ask(uow.registry.reached, connection, OPENED_BY)
+        rate = self._rates.get(connection)
+        if urgent is not None and rate is not None:
+            uow.ask(uow.pace.turn, connection, Limit(rate), urgent=urgent)
+
     def read(self, uow: UnitOfWork, connection: ConnectionId, urgent: bool | None) -> None:  # noqa: FBT001  flow's hook
         """Read for one step; `urgent` None: its platform will not be called."""
         self._rows, self._taken, self._busy, self._at = None, None, None, time.monotonic()

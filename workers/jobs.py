@@ -154,6 +154,8 @@ def note(root: Root, messages: Sequence[Message]) -> None:
     try:
         with root.db.begin(on_disk=False) as uow:
             for key in keys:
+                uow.ask(uow.once, key)
+            for key in keys:
                 uow.once(key)
     except PortcullisError as error:
         log_failure(messages[0].job, error, None)

@@ -138,6 +138,7 @@ def containment_root(settings: Settings) -> WorkerRoot:
         hurry=lines.hurry,
         may_call=partial(_require_open, db, ahead),
         foresee=ahead.read,
+        expect=ahead.expect,
         about_to_call=ahead.count,
         ours=lines.ours,
         outside=SignedMail(partial(_channels, db, token), partial(signed, token)),

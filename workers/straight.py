@@ -8,11 +8,12 @@ ever. When any of it fails, the alert goes the long way, job by job: what one of
 nothing.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
+from service.domain.events import Event
 from service.domain.ids import AlertId, IncidentId, StepId
 from service.domain.line import MOST_AT_ONCE, PAST_THE_LINE
 from service.flow import contain, respond, triage
@@ -76,31 +77,31 @@ class Straight:
 
         Raises what they raise; then no step is claimed.
         """
-        done = [message]
-        with self.db.begin(on_disk=False) as uow:
-            triage.triage(Lent(uow), AlertId(message.payload["alert_id"]))
-        planning = _first(uow, message, *PLANNING)
-        if planning is None:
-            return done, None
-        with self.db.begin(on_disk=False) as uow:
-            desk = replace(self.desk, db=Lent(uow))
-            PLANNING[planning.job](desk, IncidentId(planning.payload["incident_id"]))
-            done.append(planning)
-            holding = _first(uow, message, HOLDING)
-            if holding is None:
-                return done, None
-            done.append(holding)
-            first = replace(self.hands, most_at_once=MOST_AT_ONCE + PAST_THE_LINE)
-            return done, contain.take(first, uow, StepId(holding.payload["step_id"]))
+        taken = None
+        with self.db.in_a_row() as row:
+            with row.begin(on_disk=False) as uow:
+                triage.triage(Lent(uow), AlertId(message.payload["alert_id"]))
+            planning = _first(enumerate(uow.events), message, *PLANNING)  # numbers are known after the commits
+            if planning is not None:
+                with row.begin(on_disk=False) as uow:
+                    taken = self._plan(uow, planning)
+        todo = (*PLANNING, HOLDING)
+        return [message, *(one for uow in row.done if (one := _first(uow.left, message, *todo)) is not None)], taken
+
+    def _plan(self, uow: SqlUnitOfWork, planning: Message) -> Taken | None:
+        PLANNING[planning.job](replace(self.desk, db=Lent(uow)), IncidentId(planning.payload["incident_id"]))
+        holding = _first(enumerate(uow.events), planning, HOLDING)
+        first = replace(self.hands, most_at_once=MOST_AT_ONCE + PAST_THE_LINE)
+        return None if holding is None else contain.take(first, uow, StepId(holding.payload["step_id"]))
 
     def hold(self, taken: Taken) -> None:
         """Work on what was claimed, and on what it made room for."""
         go_on(self.hands, contain.work(self.hands, taken))
 
 
-def _first(uow: SqlUnitOfWork, cause: Message, *jobs: str) -> Message | None:
-    """Return the first of these jobs that the transaction's events start."""
-    for number, event in uow.left:
+def _first(left: Iterable[tuple[int, Event]], cause: Message, *jobs: str) -> Message | None:
+    """Return the first of these jobs that a transaction's events start."""
+    for number, event in left:
         waiting = Waiting(number, event.name, event.payload(), cause.trace_id)
         for job in waiting.jobs:
             if job in jobs:

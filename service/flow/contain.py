@@ -35,12 +35,13 @@ from service.domain.errors import (
     RetryKind,
     StaleFenceError,
 )
-from service.domain.events import ConnectionLost, StepFailed, StepUnknown, StepVerified
+from service.domain.events import StepFailed, StepUnknown, StepVerified
 from service.domain.ids import AccountId, ConnectionId, StepId
 from service.domain.line import MOST_AT_ONCE
 from service.domain.plan import Effect, Lane, Receipt, Step, StepState, Verdict
 from service.domain.quorum import PreAuthorised
 from service.domain.timeline import Entry
+from service.playbooks.outage import note_line
 from service.playbooks.permission import require_authority
 from service.ports.clock import Clock
 from service.ports.custody import Capability, ContainmentCalls
@@ -83,6 +84,8 @@ class Hands:
     """What our own gate does for a connection waits for no platform; `may_call` raises CallDeferredError for the rest."""
     foresee: Callable[[UnitOfWork, ConnectionId, bool | None], None] = lambda *_: None
     """Reads in the claim's transaction what the call needs; told whether it goes before others, None: there is none."""
+    expect: Callable[[UnitOfWork, ConnectionId, bool | None], None] = lambda *_: None
+    """Asks for what `foresee` reads, told the same, so that it comes with the claim."""
     about_to_call: Callable[[UnitOfWork], None] = lambda _: None
     """Reads in the intent's transaction what must be as new as can be when the platform is called."""
     vault: VaultKeys | None = None
@@ -115,15 +118,21 @@ def take(hands: Hands, uow: UnitOfWork, step_id: StepId) -> Taken | None:
         log.error("step.not_mine", step_id=step_id, lane=found.lane.value, action=found.action)
         return None
     action, connection = hands.actions[found.action], found.target.connection
+    asks = hands.platform is not None and not action.needs <= hands.ours(connection)
+    first = (action.effect is Effect.TIGHTENS) if asks else None
     uow.lock(f"target:{connection}/{found.target.value}", at_once=False)
+    uow.ask(uow.plans.claim, step_id, owner=hands.owner, lease=LEASE)
+    if asks:
+        uow.ask(uow.lines.line, connection)
+        uow.ask(uow.lines.admit, connection, step_id, None, hands.most_at_once)
+    hands.expect(uow, connection, first)
     if (claim := uow.plans.claim(step_id, owner=hands.owner, lease=LEASE)) is None:
         return None
-    asks = hands.platform is not None and not action.needs <= hands.ours(connection)
     line = uow.lines.line(connection) if asks else None
     if asks and (wait := uow.lines.admit(connection, step_id, line, hands.most_at_once)) is not None:
         uow.plans.put_off(step_id, claim.step.fence, wait)
         return None
-    hands.foresee(uow, connection, action.effect is Effect.TIGHTENS if asks else None)
+    hands.foresee(uow, connection, first)
     return Taken(claim, _account(uow, claim.step), troubled=line is not None)
 
 
@@ -136,35 +145,14 @@ def work(hands: Hands, taken: Taken) -> StepId | None:
     except StaleFenceError:
         log.warning("step.taken_over", step_id=on.id, fence=on.fence)
     finally:
-        healthy = hands.platform is not None and _note_line(hands, on, troubled=taken.troubled)
+        connection = on.target.connection
+        healthy = hands.platform is not None and note_line(
+            hands.db, connection, on.incident_id, hands.heard(connection), troubled=taken.troubled
+        )
     if not healthy:
         return None
     with hands.db.begin(on_disk=False) as uow:
         return uow.lines.make_room(on.target.connection)
-
-
-def _note_line(hands: Hands, worked_on: Step, *, troubled: bool) -> bool:
-    """Write down whether the platform answered; page people, once, about one that is dead. Say whether all was well."""
-    connection, heard = worked_on.target.connection, hands.heard(worked_on.target.connection)
-    if heard is not False and not troubled:
-        return True
-    with hands.db.begin() as uow:
-        if heard is None:
-            uow.lines.give_turn(connection)
-        elif heard:
-            ended = uow.lines.mend(connection)
-            if ended is not None and ended.told:
-                uow.record(_line_entry(uow, worked_on, "connection.answers", f"{connection} answers again"))
-        elif uow.lines.fail(connection).is_dead and uow.lines.note_told(connection):
-            sentence = f"{connection} answers nothing: its steps wait and are tried again, everyone on call is paged"
-            event = ConnectionLost(connection, worked_on.incident_id)
-            uow.record(_line_entry(uow, worked_on, "connection.lost", sentence), event)
-    return False
-
-
-def _line_entry(uow: UnitOfWork, worked_on: Step, kind: str, sentence: str) -> Entry:
-    on, incident = worked_on.target.connection, worked_on.incident_id
-    return Entry(kind=kind, at=uow.now, subject=on, sentence=sentence, incident_id=incident, facts={"connection": on})
 
 
 def _account(uow: UnitOfWork, planned: Step) -> AccountId | None:
@@ -265,8 +253,10 @@ class _Attempt:
 
     def _intend(self) -> None:
         with self._hands.db.begin() as uow:
-            uow.plans.intend(self._step.id, self._step.fence, uow.now + self._action.deadline)
+            intent = self._step.id, self._step.fence, uow.now + self._action.deadline
+            uow.ask(uow.plans.intend, *intent)
             self._hands.about_to_call(uow)
+            uow.plans.intend(*intent)
             uow.record(self._entry(uow, "step.started", f"Begun: {self.sentence}"))
         self._state = StepState.RUNNING
         self._called = True

@@ -37,7 +37,7 @@ from service.domain.requests import requested_entry
 from service.domain.timeline import Entry
 from service.playbooks.model import Playbook, Playbooks
 from service.playbooks.planner import OVER_LIMIT, document, planned, undoing
-from service.playbooks.scene import Look, look, wanted_by
+from service.playbooks.scene import Look, ask_to_look, look, wanted_by
 from service.playbooks.wording import step_sentence
 from service.ports.store.unit import Database, UnitOfWork
 
@@ -62,7 +62,7 @@ class Desk:
 def plan(desk: Desk, incident_id: IncidentId) -> None:
     """Make an incident's first plan; safe to repeat."""
     with desk.db.begin(on_disk=False) as uow:
-        incident = uow.incidents.lock_incident(incident_id)
+        incident = _locked(uow, incident_id)
         if incident.state is not IncidentState.CLOSED and not uow.plans.is_planned(incident_id):
             _propose(desk, uow, incident, first=True)
 
@@ -70,9 +70,17 @@ def plan(desk: Desk, incident_id: IncidentId) -> None:
 def extend(desk: Desk, incident_id: IncidentId) -> None:
     """Plan what a wider incident adds: new targets, deeper loss of keys, higher severity; safe to repeat."""
     with desk.db.begin(on_disk=False) as uow:
-        incident = uow.incidents.lock_incident(incident_id)
+        incident = _locked(uow, incident_id)
         if incident.state is not IncidentState.CLOSED:
             _propose(desk, uow, incident, first=not uow.plans.is_planned(incident_id))
+
+
+def _locked(uow: UnitOfWork, incident_id: IncidentId) -> Incident:
+    """Lock an incident, and ask in the same breath for what planning reads first."""
+    uow.ask(uow.incidents.lock_incident, incident_id)
+    uow.ask(uow.plans.is_planned, incident_id)
+    ask_to_look(uow, incident_id)
+    return uow.incidents.lock_incident(incident_id)
 
 
 def request(desk: Desk, incident_id: IncidentId, action: str, requester: str) -> None:

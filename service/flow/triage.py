@@ -44,6 +44,8 @@ def triage(db: Database, alert_id: AlertId) -> IncidentId:
             return alert.incident_id
         reached = uow.incidents.reach(alert.entities)
         entities = tuple(dict.fromkeys([*alert.entities, *reached]))
+        uow.ask(uow.incidents.open_sharing, entities, uow.now - JOIN_WINDOW)
+        uow.ask(uow.incidents.balances, entities)
         matches = [
             one for one in uow.incidents.open_sharing(entities, uow.now - JOIN_WINDOW) if _covers(one.kind, alert.kind)
         ]

@@ -17,7 +17,7 @@ from service.domain.account import Account, AccountRef, Holder
 from service.domain.compromise import Scope, WalletLoss, losses
 from service.domain.errors import ApprovalError, ConfigurationError
 from service.domain.freeze_letter import Payment, Stolen, letter, resting
-from service.domain.ids import AccountId, ConnectionId
+from service.domain.ids import AccountId, ConnectionId, IncidentId
 from service.domain.incident import Alert, Incident, Severity
 from service.domain.plan import Json, Step, StepState, Target
 from service.domain.policy import BlastLimits, Policy, policy_in_force
@@ -78,6 +78,7 @@ def look(
 ) -> Look:
     """Read everything that a plan for this incident needs; of a first plan it is known that no other step is there."""
     alerts = uow.incidents.alerts_of(incident.id)
+    _ask_about(uow, alerts, wanted)
     harmed = uow.registry.accounts_at(_named(alerts))
     lost = losses(harmed, _past_gate(uow, incident, harmed)) if wanted.keys_stolen else ()
     exposed, scopes = _exposed(uow, harmed, lost)
@@ -115,6 +116,24 @@ def look(
         again=again,
     )
     return Look(scene, lost, policy)
+
+
+def ask_to_look(uow: UnitOfWork, incident_id: IncidentId) -> None:
+    """Ask for what `look` reads first, whatever the plan is."""
+    uow.ask(uow.incidents.alerts_of, incident_id)
+    uow.ask(uow.registry.policy)
+
+
+def _ask_about(uow: UnitOfWork, alerts: Sequence[Alert], wanted: Wanted) -> None:
+    """Ask at once for all that needs only the alerts; what a plan turns out not to read of it costs nothing."""
+    connections = tuple(dict.fromkeys(alert.connection for alert in alerts))
+    uow.ask(uow.registry.accounts_at, _named(alerts))
+    for connection in connections:
+        uow.ask(uow.plans.touched_targets, connection, uow.now - WINDOW)
+        if Selector.NEARBY_MULTISIGS in wanted.selectors:
+            uow.ask(uow.registry.accounts_of, connection, Holder.MULTISIG)
+    if Selector.DESTINATIONS in wanted.selectors and (texts := _destination_texts(alerts)):
+        uow.ask(uow.registry.ours_among, connections, sorted(set().union(*texts.values())))
 
 
 def _behind(
@@ -240,10 +259,9 @@ def _destinations(
     votes_key_pem: bytes,
 ) -> tuple[Target, ...]:
     """Return the destinations that alerts name and that are not ours."""
-    named = _entities_of(alerts, "destination:")
+    named, texts = _entities_of(alerts, "destination:"), _destination_texts(alerts)
     if not named:
         return ()
-    texts = {value: {value.lower(), value.removeprefix(f"{connection}/").lower()} for connection, value in named}
     found = uow.registry.ours_among(connections, sorted(set().union(*texts.values())))
     stated = [row for row in found.safe if _is_stated(row, votes_key_pem)]
     ours = found.addresses | {text.lower() for row in stated for text in _texts(row)}
@@ -252,6 +270,12 @@ def _destinations(
         for connection, value in named
         if not texts[value] & ours
     )
+
+
+def _destination_texts(alerts: Sequence[Alert]) -> dict[str, set[str]]:
+    """Return what each destination that alerts name may be registered as."""
+    named = _entities_of(alerts, "destination:")
+    return {value: {value.lower(), value.removeprefix(f"{connection}/").lower()} for connection, value in named}
 
 
 def _texts(row: DestinationRow) -> tuple[str, str]:

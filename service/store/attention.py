@@ -1,5 +1,6 @@
 """Timers, pages, messages and reviews on PostgreSQL; implements `ports.store.attention.AttentionStore`."""
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -20,7 +21,7 @@ from service.domain.attention import (
 from service.domain.errors import NotFoundError
 from service.domain.ids import IncidentId, MessageId, new_id
 from service.domain.looks import LOOK
-from service.store.behind import BEHIND
+from service.store.quick import send
 from service.store.tables.approval import mandates
 from service.store.tables.attention import escalations, messages, reviews, timers
 from service.store.tables.proof import timeline
@@ -32,7 +33,7 @@ LONGEST_WAIT: Final = timedelta(seconds=max(RETRY_AFTER_S)) + CLOCKS_APART
 """No message is put off for longer: a due time further ahead was written by a clock that was wrong, and is over."""
 _LONGEST_LEASE: Final = timedelta(minutes=1) + CLOCKS_APART
 """The same for leases."""
-_SET_TIMER: Final = upsert(timers).inline().on_conflict_do_nothing().execution_options(**BEHIND)
+_SET_TIMER: Final = upsert(timers).inline().on_conflict_do_nothing()
 _IS_LOOK: Final = timers.c.kind.startswith(LOOK)
 
 
@@ -67,8 +68,14 @@ class AttentionRepository:
 
     def set_timer(self, kind: str, subject: str, due_at: datetime, payload: Mapping[str, str]) -> None:
         """Set a timer that is not there yet."""
-        timer = {"id": new_id("tmr"), "kind": kind, "subject": subject, "due_at": due_at, "payload": dict(payload)}
-        self._connection.execute(_SET_TIMER, timer)
+        timer = {
+            "id": new_id("tmr"),
+            "kind": kind,
+            "subject": subject,
+            "due_at": due_at,
+            "payload": json.dumps(dict(payload)),
+        }
+        send(self._connection, _SET_TIMER, timer)
 
     def cancel_timers(self, subject: str) -> None:
         """Cancel a subject's waiting timers."""

@@ -1,12 +1,14 @@
 """Statements whose answer nobody needs go to the server together with the next one that is waited for.
 
 Rules: PostgreSQL does what one connection sends in the order it was sent (libpq pipeline mode, PostgreSQL manual 32.5), so
-a statement marked `BEHIND` is done, or has failed, before the next one of its transaction begins, and nothing but the wait
-for its answer is saved. What it did is never looked at: no rows, no count. When it fails, that is raised by the statement
-that is waited for, at the latest by the commit, and nothing of the transaction is stored. A hold waits for the server at
+a statement that is sent behind is done, or has failed, before the next one of its transaction begins, and nothing but the
+wait for its answer is saved. What it found is there once something else was waited for (`quick.py`). When it fails, that is
+raised by what is waited for, at the latest by the commit, and nothing of the transaction is stored, nor of any transaction
+that was begun behind it; what was committed before it stays. A hold waits for the server at
 each statement, and on an idle machine waking each other takes the two of them longer than the statement does.
 """
 
+import select
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, nullcontext, suppress
 from typing import Any, Final
@@ -15,15 +17,12 @@ from weakref import WeakKeyDictionary
 import psycopg
 from sqlalchemy import Connection, Engine, event
 
-_MARK: Final = "portcullis_behind"
-BEHIND: Final[dict[str, Any]] = {_MARK: True}
-"""Execution options of such a statement; an INSERT is `inline()` besides, because its new keys are not told."""
 _SENT: Final[WeakKeyDictionary[psycopg.Connection[Any], ExitStack]] = WeakKeyDictionary()
 """What ends the pipeline of each connection that sent something behind and has not waited yet."""
 
 
 def allow(engine: Engine) -> None:
-    """Let this engine's connections send statements behind."""
+    """Let this engine's connections send statements behind, and SQLAlchemy's own statements come after them."""
     event.listen(engine, "do_execute", _execute)
     event.listen(engine, "do_executemany", _execute_many)
     event.listen(engine, "invalidate", _lost)
@@ -42,9 +41,23 @@ def send(cursor: psycopg.Cursor[Any], statement: str, values: Mapping[str, objec
 
 
 def send_behind(cursor: psycopg.Cursor[Any], statement: str, values: Mapping[str, object]) -> None:
-    """Execute a statement of the driver's own without waiting for it."""
+    """Execute a statement of the driver's own without waiting for it; its answer is the cursor's after `settle`."""
     _open(cursor.connection)
     cursor.execute(statement, values, prepare=True)
+
+
+def settle(connection: psycopg.Connection[Any]) -> None:
+    """Wait for all that was sent behind. Raises what failed of it."""
+    sent = _SENT.pop(connection, None)
+    if sent is not None:
+        sent.close()
+
+
+def is_silent(connection: Connection) -> bool:
+    """Say whether the server sent nothing since it was last asked something: not even that it hung up."""
+    wanted = select.poll()
+    wanted.register(driven(connection).pgconn.socket, select.POLLIN)
+    return not wanted.poll(0)
 
 
 def waits(connection: Connection) -> bool:
@@ -70,20 +83,16 @@ def _forget(connection: psycopg.Connection[Any]) -> None:
             sent.close()
 
 
-def _execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
-    return _send(cursor, cursor.execute, (statement, parameters), context.execution_options)
+def _execute(cursor: Any, statement: str, parameters: Any, _context: object) -> bool:
+    return _send(cursor, cursor.execute, statement, parameters)
 
 
-def _execute_many(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
-    return _send(cursor, cursor.executemany, (statement, parameters), context.execution_options)
+def _execute_many(cursor: Any, statement: str, parameters: Any, _context: object) -> bool:
+    return _send(cursor, cursor.executemany, statement, parameters)
 
 
-def _send(cursor: Any, send: Callable[..., object], what: tuple[str, Any], options: Any) -> bool:
-    """Send it behind, or with all that was; False leaves an ordinary one to SQLAlchemy."""
-    if _MARK in options:
-        _open(cursor.connection)
-        send(*what)
-        return True
+def _send(cursor: Any, send: Callable[..., object], *what: object) -> bool:
+    """Send it with all that was sent behind; False leaves it to SQLAlchemy, because there is nothing."""
     sent = _SENT.pop(cursor.connection, None)
     if sent is None:
         return False

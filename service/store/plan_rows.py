@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import structlog
 from sqlalchemy import RowMapping
@@ -14,9 +14,31 @@ Fields = RowMapping | Mapping[str, Any]
 """A row by its columns, from SQLAlchemy or from the driver itself."""
 
 
+NEW_STEP: Final = (
+    "id",
+    "plan_id",
+    "incident_id",
+    "position",
+    "action",
+    "target",
+    "params",
+    "effect",
+    "lane",
+    "state",
+    "idempotency_key",
+    "after",
+    "approval_id",
+    "reason",
+    "trace_id",
+    "created_at",
+    "ready_at",
+)
+"""The columns of a new step; the others have their defaults."""
+
+
 def row_of(step: Step, created_at: datetime) -> dict[str, object]:
-    """Return the row that a new step becomes; it carries the trace id of whoever makes it."""
-    target = step.target
+    """Return the row that a new step becomes, as JSON; it carries the trace id of whoever makes it."""
+    target, at = step.target, created_at.isoformat()
     return {
         "id": step.id,
         "plan_id": step.plan_id,
@@ -38,8 +60,8 @@ def row_of(step: Step, created_at: datetime) -> dict[str, object]:
         "approval_id": step.approval_id,
         "reason": step.reason,
         "trace_id": structlog.contextvars.get_contextvars().get("trace_id"),
-        "created_at": created_at,
-        "ready_at": created_at if step.state is StepState.READY else None,
+        "created_at": at,
+        "ready_at": at if step.state is StepState.READY else None,
     }
 
 

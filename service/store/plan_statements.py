@@ -25,7 +25,8 @@ from sqlalchemy import (
 from sqlalchemy.types import BigInteger, DateTime, Text
 
 from service.domain.plan import NEARBY_ACTION, Effect, StepState, allowed
-from service.store.behind import BEHIND
+from service.store.plan_rows import NEW_STEP
+from service.store.quick import DIALECT
 from service.store.tables.incident import alerts, plans, steps
 
 WORKABLE: Final = tuple(s.value for s in (StepState.READY, StepState.RUNNING, StepState.VERIFYING, StepState.UNKNOWN))
@@ -71,7 +72,12 @@ PASSED: Final = func.clock_timestamp(type_=DateTime(timezone=True)) - func.trans
 )
 """How long the transaction has lasted: a lease counts from when it is written, not from before the waits for locks."""
 ADD: Final = insert(plans).inline()
-ADD_STEPS: Final = insert(steps).inline().execution_options(**BEHIND)
+_NAMES: Final = ", ".join(f'"{name}"' for name in NEW_STEP)
+_TYPED: Final = ", ".join(f'"{name}" {steps.c[name].type.compile(dialect=DIALECT)}' for name in NEW_STEP)
+ADD_STEPS: Final = text(
+    f"INSERT INTO steps ({_NAMES}) SELECT {_NAMES} FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS one ({_TYPED})"  # noqa: S608  our own columns
+)
+"""All steps of a plan, each a JSON object."""
 FREE: Final = or_(steps.c.lease_until.is_(None), is_over(steps.c.lease_until, _LONGEST_LEASE))
 CLAIM: Final = (
     update(steps)

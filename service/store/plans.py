@@ -79,7 +79,8 @@ class PlanRepository:
             },
         )
         if plan.steps:
-            self._connection.execute(ADD_STEPS, [row_of(step, plan.created_at) for step in plan.steps])
+            made = [row_of(step, plan.created_at) for step in plan.steps]
+            send(self._connection, ADD_STEPS, {"rows": json.dumps(made)})
 
     def of_incident(self, incident_id: IncidentId) -> tuple[Plan, ...]:
         """See the port."""
@@ -205,7 +206,7 @@ class PlanRepository:
             select(steps.c.id, steps.c.lane, steps.c.trace_id, when.label("due"))
             .where(steps.c.state.in_(WORKABLE), steps.c.lane.in_([lane.value for lane in lanes]))
             .where(FREE, is_over(when, FURTHEST))
-            .order_by(when)
+            .order_by(when, steps.c.position, steps.c.id)
             .limit(limit),
             {"now": self._now},
         )

@@ -97,7 +97,7 @@ class RegistryRepository:
         """List a connection's accounts."""
         held = list(Holder) if holder is None else [holder]
         values = {"connection": connection, "holders": [one.value for one in held]}
-        return [account_of(row) for row in self._connection.execute(_ACCOUNTS_OF, values)]
+        return [account_of(row) for row in rows(self._connection, _ACCOUNTS_OF, values)]
 
     def ours_among(self, connections: Sequence[ConnectionId], destinations: Sequence[str]) -> Ours:
         """Find those of these destinations that are registered, by one query."""

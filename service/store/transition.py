@@ -2,11 +2,12 @@
 
 Rules: all of it in the caller's transaction; events get their numbers in the order they were given. It is one statement
 because a transition is on the way of every hold, and each statement more is a wait for the database (ADR 0043). Nothing
-that is not needed is in the statement: an insert of no rows into the outbox would wake the relay all the same.
+that is not needed is in the statement: an insert of no rows into the outbox would wake the relay all the same. It goes
+behind (`behind.py`): the events' numbers are good for nothing before the commit.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -14,7 +15,7 @@ from sqlalchemy import Connection, TextClause, text
 
 from service.domain.events import Event
 from service.domain.timeline import Entry
-from service.store.quick import rows, send
+from service.store.quick import later
 from service.store.recording import recorded
 
 _ENTRY: Final = "WITH entry AS (INSERT INTO audit_entries (body, at) VALUES (:body, :at) RETURNING id)"
@@ -44,8 +45,8 @@ _STATEMENTS: Final = {(p, e): _statement(personal=p, events=e) for p in (False, 
 
 def write(
     connection: Connection, entry: Entry, events: Sequence[Event], *, now: datetime, trace_id: str | None
-) -> list[int]:
-    """Write one transition down; return the numbers of its events in the outbox.
+) -> Callable[[], Sequence[int]]:
+    """Write one transition down; return what waits for the numbers of its events in the outbox.
 
     Raises InputError when a fact is not JSON.
     """
@@ -71,7 +72,5 @@ def write(
             "created_at": now,
         }
     statement = _STATEMENTS[bool(kept.personal), bool(events)]
-    if events:
-        return sorted(row.id for row in rows(connection, statement, values))
-    send(connection, statement, values)
-    return []
+    written = later(connection, statement, values)
+    return lambda: sorted(row.id for row in written())

@@ -3,10 +3,10 @@
 `record` is the only writer of the audit entries, the timeline and the outbox.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import cached_property
-from typing import Final
+from functools import cached_property, partial
+from typing import Final, ParamSpec
 
 import structlog
 from sqlalchemy import Connection, bindparam, exists, select, text
@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from service.domain.events import Event
 from service.domain.timeline import Entry
-from service.store import transition
+from service.store import quick, transition
 from service.store.approvals import ApprovalRepository
 from service.store.attention import AttentionRepository
 from service.store.bitcoin import BitcoinRepository
@@ -29,15 +29,19 @@ from service.store.lines import LineRepository
 from service.store.pace import PaceRepository
 from service.store.plans import PlanRepository
 from service.store.polling import PollingRepository
-from service.store.quick import send
+from service.store.quick import rows, send
 from service.store.registry import RegistryRepository
 from service.store.reports import ReportRepository
 from service.store.tables.proof import handled, outbox
 
+P = ParamSpec("P")
 _HANDED_OVER: Final = select(
     outbox.c.event, outbox.c.payload, exists().where(handled.c.key == bindparam("key")).label("noted")
 ).where(outbox.c.id == bindparam("number"))
 
+_ONCE: Final = (
+    upsert(handled).values(key=bindparam("key"), at=bindparam("at")).on_conflict_do_nothing().returning(handled.c.key)
+)
 _LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
 _WAIT_AT_MOST: Final = text("SELECT set_config('lock_timeout', :longest, true)")
 
@@ -49,8 +53,18 @@ class SqlUnitOfWork:
         self.connection = connection
         self.now = now
         self.transitions: list[Entry] = []
-        self.left: list[tuple[int, Event]] = []
-        """What this transaction put into the outbox, with its numbers; somebody else's business once it is committed."""
+        self.events: list[Event] = []
+        """What this transaction put into the outbox; somebody else's business once it is committed."""
+        self._left: list[tuple[int, Event]] = []
+        self._unnumbered: list[tuple[Callable[[], Sequence[int]], Sequence[Event]]] = []
+
+    @property
+    def left(self) -> Sequence[tuple[int, Event]]:
+        """The events with their numbers in the outbox: waits for these, so it is asked for after the commit."""
+        for numbers, events in self._unnumbered:
+            self._left += zip(numbers(), events, strict=True)
+        self._unnumbered.clear()
+        return self._left
 
     @cached_property
     def registry(self) -> RegistryRepository:
@@ -135,8 +149,10 @@ class SqlUnitOfWork:
     def record(self, entry: Entry, *events: Event) -> None:
         """Write the audit entry and timeline line of a transition, and the events that hand it over."""
         trace_id = structlog.contextvars.get_contextvars().get("trace_id")
-        numbers = transition.write(self.connection, entry, events, now=self.now, trace_id=trace_id)
-        self.left += zip(numbers, events, strict=True)
+        written = transition.write(self.connection, entry, events, now=self.now, trace_id=trace_id)
+        if events:
+            self._unnumbered.append((written, events))
+            self.events += events
         self.transitions.append(entry)
 
     def handed_over(self, number: int, key: str) -> tuple[str, Mapping[str, str], bool] | None:
@@ -146,14 +162,15 @@ class SqlUnitOfWork:
 
     def once(self, key: str) -> bool:
         """Return True for the first transaction that asks for `key`, False for ever after once that one committed."""
-        result = self.connection.execute(
-            upsert(handled).values(key=key, at=self.now).on_conflict_do_nothing().returning(handled.c.key)
-        )
-        return result.first() is not None
+        return bool(rows(self.connection, _ONCE, {"key": key, "at": self.now}))
 
     def noted(self, key: str) -> bool:
         """Say whether somebody asked for `key` before."""
         return self.connection.execute(select(handled.c.key).where(handled.c.key == key)).first() is not None
+
+    def ask(self, read: Callable[P, object], *of: P.args, **named: P.kwargs) -> None:
+        """Ask for something with the next statement that is waited for; see the port."""
+        quick.ask(self.connection, partial(read, *of, **named))
 
     def lock(self, name: str, *, at_once: bool = True) -> None:
         """Take a lock by name until the transaction ends; see the port."""

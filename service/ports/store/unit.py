@@ -7,7 +7,7 @@ outbox rows of one transition in the same transaction as the change itself (desi
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import ParamSpec, Protocol
 
 from service.domain.events import Event
 from service.domain.timeline import Entry
@@ -27,6 +27,8 @@ from service.ports.store.plans import PlanStore
 from service.ports.store.polling import PollingStore
 from service.ports.store.registry import RegistryStore
 from service.ports.store.reports import ReportStore
+
+P = ParamSpec("P")
 
 
 class UnitOfWork(Protocol):
@@ -129,6 +131,15 @@ class UnitOfWork(Protocol):
 
     def noted(self, key: str) -> bool:
         """Say whether `once(key)` was True in this transaction or an earlier one."""
+        ...
+
+    def ask(self, read: Callable[P, object], *of: P.args, **named: P.kwargs) -> None:
+        """Send a reading of this unit of work with the next statement that is waited for.
+
+        The same reading with the same arguments, later in it, has its answer without another wait: as it was when it was
+        asked. For readings of one statement that the store made for holds; others are made twice. What changes something may
+        be asked for so where it is then read in every case.
+        """
         ...
 
     def lock(self, name: str, *, at_once: bool = True) -> None:

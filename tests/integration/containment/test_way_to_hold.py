@@ -4,6 +4,7 @@ import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import count
 from types import SimpleNamespace
@@ -11,7 +12,8 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import Select, event, select, text
+from psycopg.pq import PipelineStatus
+from sqlalchemy import Select, select, text
 
 from service.domain.account import Account
 from service.domain.events import Event, IncidentOpened, StepReady
@@ -23,7 +25,6 @@ from service.domain.timeline import Entry
 from service.flow import contain, respond, triage
 from service.flow.contain import LEASE
 from service.store import registry
-from service.store.database import SqlDatabase
 from service.store.pace import BUSY
 from service.store.plan_statements import IS_PLANNED, TOUCHED
 from service.store.tables.incident import alerts, steps
@@ -32,14 +33,18 @@ from service.store.unit_of_work import SqlUnitOfWork
 from tests.integration.containment.conftest import LEASE_IS_OVER, Scene
 from tests.support.incidents import CONNECTION, add_account, add_alert, add_connection, add_incident
 from workers import containment
+from workers.ahead import Ahead
 from workers.hurry import Hurry
 from workers.publish import Message, Waiting
 from workers.relay import HEAD_START_S, POLL_S, Relay
 from workers.straight import PLANNING, Straight
 
 pytestmark = pytest.mark.servers
-MOST_STATEMENTS = 30
-"""From triage to the intent, with BEGIN and COMMIT; the steps of the plan are one more, and hardly half are waited for."""
+MOST_STATEMENTS = 36
+"""From triage to the intent, with BEGIN, COMMIT and a setting; the steps of the plan are one more."""
+MOST_WAITS = 11
+"""How often the server is waited for from triage until the platform is called."""
+WAIT = "wait"
 
 
 class Broker:
@@ -53,25 +58,26 @@ class Broker:
 
 
 @contextmanager
-def statements(db: SqlDatabase) -> Iterator[list[str]]:
+def statements(*, waits: bool = False) -> Iterator[list[str]]:
+    """Note what is said to the server and, if wanted, `WAIT` wherever its answers are waited for."""
     said: list[str] = []
-    execute = psycopg.Cursor.execute
+    execute, end = psycopg.Cursor.execute, psycopg.Pipeline.__exit__
 
     def note(cursor: psycopg.Cursor[Any], query: str, *values: Any, **options: Any) -> psycopg.Cursor[Any]:
-        if query != "COMMIT":  # said by the event, too
-            said.append(query)
+        said.append(query)
+        if waits and cursor.connection.pgconn.pipeline_status == PipelineStatus.OFF:
+            said.append(WAIT)
         return execute(cursor, query, *values, **options)
 
-    def committed(_connection: object) -> None:
-        said.append("COMMIT")
+    def ended(pipeline: psycopg.Pipeline, *why: Any) -> None:
+        if waits:
+            said.append(WAIT)
+        end(pipeline, *why)
 
-    event.listen(db.engine, "commit", committed)
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(psycopg.Cursor, "execute", note)
-            yield said
-    finally:
-        event.remove(db.engine, "commit", committed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(psycopg.Cursor, "execute", note)
+        patch.setattr(psycopg.Pipeline, "__exit__", ended)
+        yield said
 
 
 def an_alert(scene: Scene, *refs: str) -> AlertId:
@@ -91,7 +97,7 @@ def holds(scene: Scene, alert: AlertId) -> list[StepId]:
 
 def test_between_alert_and_call_only_the_intent_waits_for_the_disk(scene: Scene) -> None:
     alert = an_alert(scene, "hot-1")
-    with statements(scene.db) as before_call:
+    with statements() as before_call:
         straight = Straight(scene.db, scene.desk, scene.hands())
         done, taken = straight.claim(alert_message(alert))
         assert taken is not None
@@ -99,12 +105,28 @@ def test_between_alert_and_call_only_the_intent_waits_for_the_disk(scene: Scene)
     assert [one.job for one in done] == ["triage.alert", "respond.plan", "contain.step"]
     assert scene.step(taken.claim.step.id).state is StepState.DONE
     commits = [n for n, said in enumerate(before_call) if said == "COMMIT"]
-    waiting = [n for n in commits if "synchronous_commit" not in before_call[_begin(commits, n)]]
+    waiting = [n for n in commits if "synchronous_commit" not in " ".join(before_call[_begin(commits, n) : n])]
     intent = next(n for n, said in enumerate(before_call) if "intent_at=" in said)
     written = [n for n in waiting if n < intent and any(_writes(said) for said in before_call[_begin(commits, n) : n])]
     assert written == [], "nothing that was written before the intent waited for the disk by itself"
     assert next(n for n in commits if n > intent) in waiting, "the intent is on disk before the platform is called"
     assert intent <= MOST_STATEMENTS
+
+
+def test_what_does_not_need_each_other_is_asked_together(scene: Scene) -> None:
+    alert, ahead = an_alert(scene, "hot-1"), Ahead()
+    ahead.turn(ConnectionId(CONNECTION), 20.0)  # as after its first call
+    asked = replace(scene.hands(), foresee=ahead.read, expect=ahead.expect, about_to_call=ahead.count)
+    with statements(waits=True) as said:
+        straight = Straight(scene.db, scene.desk, asked)
+        _, taken = straight.claim(alert_message(alert))
+        assert taken is not None
+        straight.hold(taken)
+    intent = next(n for n, one in enumerate(said) if "intent_at=" in one)
+    called = next(n for n, one in enumerate(said) if n > intent and one == "COMMIT") + 1
+    assert said[called] == WAIT, "the intent is on disk before the platform is called"
+    assert said[: called + 1].count(WAIT) <= MOST_WAITS, said[: called + 1]
+    assert scene.step(taken.claim.step.id).state is StepState.DONE
 
 
 def _writes(statement: str) -> bool:
@@ -287,7 +309,7 @@ def test_a_transition_is_written_whole_by_one_statement(scene: Scene) -> None:
     events = [IncidentOpened(IncidentId(f"inc_{n}")) for n in range(3)]
     with scene.db.begin():
         pass  # what a first connection asks
-    with statements(scene.db) as said, scene.db.begin() as uow:
+    with statements() as said, scene.db.begin() as uow:
         personal = {"name": "A. Person", "address": "a@b.example"}
         facts = {"list": [1, None, "ü"], "nested": {"a": True}}
         entry = Entry(kind="tested", at=uow.now, subject="x", sentence="X", facts=facts, personal=personal)

@@ -14,9 +14,11 @@ from sqlalchemy.exc import DataError, IntegrityError
 
 from service.clock import SystemClock
 from service.domain.errors import UnavailableError, UnknownOutcomeError
+from service.domain.events import IncidentOpened
+from service.domain.ids import IncidentId
 from service.domain.secrets import Secret
+from service.domain.timeline import Entry
 from service.store import behind
-from service.store.behind import BEHIND
 from service.store.database import SqlDatabase, create
 from service.store.quick import mappings, rows, send
 from service.store.tables.attention import timers
@@ -27,6 +29,7 @@ pytestmark = pytest.mark.servers
 NOTE = insert(handled).inline()
 NOTES = select(handled.c.key).order_by(handled.c.key)
 ONE = select(handled.c.key, handled.c.at).where(handled.c.key == bindparam("key"))
+INCIDENT = IncidentId("inc_1")
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 
 
@@ -45,15 +48,17 @@ def noted(db: SqlDatabase) -> list[str]:
 def test_the_next_statement_sees_what_was_sent_behind(db: SqlDatabase) -> None:
     with db.begin() as uow:
         send(uow.connection, NOTE, {"key": "a", "at": AT})
-        uow.connection.execute(NOTE.execution_options(**BEHIND), [{"key": "b", "at": AT}, {"key": "c", "at": AT}])
+        send(uow.connection, NOTE, {"key": "b", "at": AT})
+        uow.connection.execute(NOTE, [{"key": "c", "at": AT}, {"key": "cc", "at": AT}])
+        send(uow.connection, NOTE, {"key": "ccc", "at": AT})
         assert behind.waits(uow.connection)
-        assert [row.key for row in rows(uow.connection, NOTES, {})] == ["a", "b", "c"]
+        assert [row.key for row in rows(uow.connection, NOTES, {})] == ["a", "b", "c", "cc", "ccc"]
         assert not behind.waits(uow.connection)
         assert mappings(uow.connection, ONE, {"key": "b"}) == [{"key": "b", "at": AT}]
         send(uow.connection, NOTE, {"key": "d", "at": AT})
-        assert uow.connection.execute(NOTES).scalars().all() == ["a", "b", "c", "d"]
+        assert uow.connection.execute(NOTES).scalars().all() == ["a", "b", "c", "cc", "ccc", "d"]
         send(uow.connection, NOTE, {"key": "e", "at": AT})
-    assert noted(db) == ["a", "b", "c", "d", "e"]
+    assert noted(db) == ["a", "b", "c", "cc", "ccc", "d", "e"]
 
 
 def note_twice(db: SqlDatabase, *, and_wait: bool) -> None:
@@ -82,7 +87,7 @@ def test_what_was_sent_behind_is_rolled_back_with_its_transaction(db: SqlDatabas
         send(uow.connection, NOTE, {"key": "a", "at": AT})
         raise ZeroDivisionError
     with db.begin() as uow:
-        assert not behind.waits(uow.connection), "the one connection of the pool is as new"
+        assert rows(uow.connection, NOTES, {}) == [], "the one connection of the pool is as new"
     assert noted(db) == []
 
 
@@ -142,13 +147,111 @@ def test_nothing_is_kept_of_a_connection_that_is_lost_by_what_is_sent_behind(db:
             if own:
                 send(uow.connection, NOTE, {"key": "b", "at": AT})
             else:
-                uow.connection.execute(NOTE.execution_options(**BEHIND), {"key": "b", "at": AT})
+                uow.connection.execute(NOTE, {"key": "b", "at": AT})
 
     with suppress(UnavailableError):
         work()
     gc.collect()
     assert [one() for one in lost] == [None]
     assert noted(db) == []
+
+
+def test_what_is_asked_together_is_answered_by_one_wait(db: SqlDatabase) -> None:
+    with db.begin() as uow:
+        send(uow.connection, NOTE, {"key": "a", "at": AT})
+        for _ in range(2):
+            uow.ask(noted_at, uow, "a")
+        uow.ask(noted_at, uow, "b")
+        uow.ask(uow.noted, "a")  # not of this kind: it waits, and is made again later
+        assert not behind.waits(uow.connection)
+        uow.ask(uow.once, "b")
+        uow.ask(noted_at, uow, "c")
+        assert behind.waits(uow.connection)
+        assert noted_at(uow, "a") == [AT]
+        assert not behind.waits(uow.connection), "all is there"
+        assert uow.once("b")
+        assert not uow.once("b")
+        assert noted_at(uow, "b") == [], "as it was when it was asked"
+        assert noted_at(uow, "b") == [uow.now]
+        assert noted_at(uow, "c") == []
+        uow.ask(noted_at, uow, "d")
+    assert noted(db) == ["a", "b"]
+
+
+def noted_at(uow: SqlUnitOfWork, key: str) -> list[datetime]:
+    return [row.at for row in rows(uow.connection, ONE, {"key": key})]
+
+
+def test_what_fails_of_what_was_asked_is_raised_by_what_waits(db: SqlDatabase) -> None:
+    def work() -> None:
+        with db.begin() as uow:
+            send(uow.connection, NOTE, {"key": "a", "at": AT})
+            uow.ask(rows, uow.connection, text("SELECT 1 / (:zero - 0)"), {"zero": 0})
+            noted_at(uow, "a")
+            pytest.fail("one cannot be divided")
+
+    with pytest.raises(DataError):
+        work()
+    assert noted(db) == []
+
+
+def test_transactions_in_a_row_are_each_stored_and_wait_together(db: SqlDatabase) -> None:
+    with db.in_a_row() as row:
+        with row.begin(on_disk=False) as first:
+            first.record(Entry(kind="tested", at=first.now, subject="x", sentence="x"), IncidentOpened(INCIDENT))
+            assert first.once("a")
+            first.ask(noted_at, first, "nobody")
+        assert behind.waits(first.connection), "its commit is under way"
+        with row.begin() as second:
+            assert noted_at(second, "a") == [first.now]
+            second.record(Entry(kind="tested", at=second.now, subject="x", sentence="x"), IncidentOpened(INCIDENT))
+    ((one, event),), ((other, _),) = first.left, second.left
+    assert (one < other, event) == (True, IncidentOpened(INCIDENT))
+    assert row.done == [first, second]
+
+
+def test_what_fails_in_a_row_takes_nothing_back_that_was_before_it(db: SqlDatabase) -> None:
+    with suppress(ZeroDivisionError), db.in_a_row() as row:
+        with row.begin() as first:
+            send(first.connection, NOTE, {"key": "a", "at": AT})
+        with row.begin() as second:
+            send(second.connection, NOTE, {"key": "b", "at": AT})
+            raise ZeroDivisionError
+    assert noted(db) == ["a"]
+    assert row.done == [first]
+
+
+def test_after_a_commit_that_fails_in_a_row_nothing_more_is_done(db: SqlDatabase) -> None:
+    judged_late = "CREATE TABLE late (n int UNIQUE DEFERRABLE INITIALLY DEFERRED)"
+    with db.begin() as uow:
+        uow.connection.execute(text(judged_late))
+
+    def work() -> None:
+        with db.in_a_row() as row:
+            with row.begin() as first:
+                send(first.connection, text("INSERT INTO late VALUES (1), (1)"), {})
+            with row.begin() as second:
+                send(second.connection, NOTE, {"key": "b", "at": AT})
+
+    with pytest.raises(IntegrityError):
+        work()
+    assert noted(db) == []
+
+
+def test_a_connection_that_is_lost_in_a_row_leaves_unknown_what_was_committed(
+    db: SqlDatabase, fresh_postgres_url: str
+) -> None:
+    def work() -> None:
+        with db.in_a_row() as row:
+            with row.begin() as first:
+                send(first.connection, NOTE, {"key": "a", "at": AT})
+            with row.begin() as second:
+                lose(fresh_postgres_url, second)
+                noted_at(second, "a")
+
+    with pytest.raises(UnknownOutcomeError):
+        work()
+    assert noted(db) == ["a"]
 
 
 def test_a_timer_is_set_once(db: SqlDatabase) -> None:
