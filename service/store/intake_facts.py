@@ -60,7 +60,10 @@ SELECT (SELECT coalesce(max(seq), 0) FROM learning) AS last,
   EXISTS (SELECT FROM activities WHERE connection_id = ANY(string_to_array($1, E'\\x1f'))
     AND event_id = ANY(string_to_array($2, E'\\x1f')))
   OR EXISTS (SELECT FROM transactions WHERE connection_id = ANY(string_to_array($1, E'\\x1f'))
-    AND ref = ANY(string_to_array($3, E'\\x1f'))) AS known
+    AND ref = ANY(string_to_array($3, E'\\x1f'))) AS known,
+  ARRAY(SELECT ROW(k.c, k.r, a.peer_group, a.live_since IS NOT NULL)
+    FROM unnest(string_to_array($4, E'\\x1f'), string_to_array($5, E'\\x1f')) AS k(c, r)
+    CROSS JOIN LATERAL (SELECT * FROM accounts WHERE connection_id = k.c AND ref = k.r LIMIT 1) a) AS accounts
 """
 """Says too often that something is known, for what one connection has under another one's name, and never too rarely."""
 _SEPARATOR: Final = "\x1f"
@@ -90,23 +93,14 @@ class FactReader:
 
     async def look_up(self, connection: Any, asked: Asked) -> tuple[Facts, bool]:
         """Read the facts of one batch but for waiting requests; say whether there are any."""
-        told = self._scouting(asked)
+        unknown = [key for key in asked.accounts if self._known(key) is None]
+        told = None if asked.history or self._remembered > MAX_REMEMBERED else _scouting(asked, unknown)
         if told is not None:
             row = await connection.fetchrow(_SCOUT, *told)
             if row["version"] == self._version and not row["known"]:
+                self._remember(row["accounts"])
                 return Facts({}, self._accounts, {}, last=row["last"], saved=row["saved"]), row["requests"]
         return await self._look_at_all(connection, asked)
-
-    def _scouting(self, asked: Asked) -> tuple[str, str, str] | None:
-        """Return what the small question asks for; None when it would not do."""
-        if asked.questions or asked.history or not all(ref in self._accounts.get(c, ()) for c, ref in asked.accounts):
-            return None
-        names = {connection for connection, _ in asked.events}
-        if len(names) > _SCOUTED:
-            return None
-        events = _joined([event_id for _, event_id in asked.events])
-        refs = _joined([ref for _, ref in asked.transactions])
-        return None if events is None or refs is None else (_SEPARATOR.join(names), events, refs)
 
     async def _look_at_all(self, connection: Any, asked: Asked) -> tuple[Facts, bool]:
         unknown = [key for key in asked.accounts if self._known(key) is None or key[0] in asked.history]
@@ -116,9 +110,7 @@ class FactReader:
             self._version = row["version"]
             if len(unknown) < len(asked.accounts):
                 row = await self._fetched(connection, asked, list(asked.accounts))
-        for there, ref, group, live in row["accounts"]:
-            self._accounts.setdefault(there, {})[ref] = KnownAccount(group, live)
-        self._remembered += len(row["accounts"])
+        self._remember(row["accounts"])
         facts = Facts(
             events=dict(_event(told) for told in row["events"]),
             accounts=self._accounts,
@@ -132,6 +124,11 @@ class FactReader:
             saved=row["saved"],
         )
         return facts, row["requests"]
+
+    def _remember(self, accounts: Sequence[Sequence[Any]]) -> None:
+        for there, ref, group, live in accounts:
+            self._accounts.setdefault(there, {})[ref] = KnownAccount(group, live)
+        self._remembered += len(accounts)
 
     def went_live(self, keys: set[AccountKey]) -> None:
         """Note what was just committed of remembered accounts."""
@@ -156,6 +153,19 @@ class FactReader:
             *_columns(asked.questions),
             list(asked.history),
         )
+
+
+def _scouting(asked: Asked, unknown: Sequence[AccountKey]) -> tuple[str | None, ...] | None:
+    """Return what the small question asks for; None when it would not do."""
+    names = {connection for connection, _ in asked.events}
+    if asked.questions or len(names) > _SCOUTED:
+        return None
+    events = _joined([event_id for _, event_id in asked.events])
+    refs = _joined([ref for _, ref in asked.transactions])
+    there, accounts = (_joined(column) for column in _columns(unknown)) if unknown else (None, None)
+    if events is None or refs is None or (unknown and accounts is None):
+        return None
+    return _SEPARATOR.join(names), events, refs, there, accounts
 
 
 def _joined(keys: Sequence[str]) -> str | None:

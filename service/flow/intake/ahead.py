@@ -70,7 +70,6 @@ class Following:
     """The batch that was taken out of the queues while the one before it was written, and what was done for it."""
 
     batch: list[Waiting]
-    asked: Asked
     ahead: Ahead | None = None
     scored: Scored | None = None
 

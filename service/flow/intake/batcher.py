@@ -25,8 +25,7 @@ Rules:
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -279,9 +278,23 @@ class Intake:
                 await asyncio.sleep(0)
 
     async def _look_ahead(self, turn: IntakeTurn, before: Scored) -> None:
-        """Have the next batch grow by what arrives until the one before it is written."""
+        """Have the next batch grow by what arrives until the one before it is written.
+
+        Whatever breaks, nobody's item is lost: the next batch is read and scored in its turn, by an engine built anew.
+        """
         if self._next is not None:
             return  # a batch that is taken apart writes more than once
+        try:
+            await self._next_grows(turn, before)
+        except Exception as error:  # noqa: BLE001  it is told, and the batch is still whole
+            self._keeper.forget()
+            items = 0
+            if self._next is not None:
+                self._next.drop()
+                items = len(self._next.batch)
+            _log.warning("intake.not_scored_ahead", items=items, error=type(error).__name__)
+
+    async def _next_grows(self, turn: IntakeTurn, before: Scored) -> None:
         more, take = True, self._begin
         while more and await self._comes():
             await self._arrived()
@@ -301,13 +314,13 @@ class Intake:
 
     async def _begin(self, turn: IntakeTurn, before: Scored) -> bool:
         """Take a next batch, and score it if that can be; say whether it may grow."""
-        batch = self._next_batch()
-        following = self._next = Following(batch, asked_of([item for item, _ in batch]))
-        if following.asked.history:
+        following = self._next = Following(self._next_batch())
+        asked = asked_of([item for item, _ in following.batch])
+        if asked.history:
             return False  # whether an account is live is looked up in its own turn
-        following.ahead = await _looked_ahead(turn, following.asked)
+        following.ahead = await _looked_ahead(turn, asked)
         if following.ahead is not None:
-            lay_over(following.ahead.facts, following.asked, before)
+            lay_over(following.ahead.facts, asked, before)
             self._score_ahead(following, before)
         return following.scored is not None
 
@@ -327,10 +340,10 @@ class Intake:
         if ahead is None or ahead.requested or not self._keeper.has(following.scored.engine):
             return False  # a request has its place before what came after it
         lay_over(ahead.facts, asked, before)
-        following.batch += self._questions.take(len(questions)) + self._waiting.take(len(others))
-        with self._scoring_ahead(following):
-            following.scored.grow(items, ahead.facts, self._clock.now())
-        return following.scored is not None
+        following.batch += self._questions.take(len(questions))
+        following.batch += self._waiting.take(len(others))
+        following.scored.grow(items, ahead.facts, self._clock.now())
+        return True
 
     def _score_ahead(self, following: Following, before: Scored) -> None:
         """Score the next batch while the one before it is being written; afterwards would only keep its answers waiting."""
@@ -340,20 +353,9 @@ class Intake:
         engine = self._keeper.for_going_on(ahead.facts)
         if engine is None:
             return
-        with self._scoring_ahead(following):
-            items = [item for item, _ in following.batch]
-            listings = self._keeper.listings_at_hand()
-            following.scored = score(engine, ahead.facts, Writes(self._clock.now()), items, listings)
-
-    @contextmanager
-    def _scoring_ahead(self, following: Following) -> Iterator[None]:
-        """What breaks is scored again in its turn, by an engine that is built anew."""
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001  it is told, and the batch is still whole
-            self._keeper.forget()
-            following.drop()
-            _log.warning("intake.not_scored_ahead", items=len(following.batch), error=type(error).__name__)
+        items = [item for item, _ in following.batch]
+        listings = self._keeper.listings_at_hand()
+        following.scored = score(engine, ahead.facts, Writes(self._clock.now()), items, listings)
 
 
 async def _looked_ahead(turn: IntakeTurn, asked: Asked) -> Ahead | None:
@@ -373,10 +375,9 @@ def _tell(scored: Scored) -> None:
 
 
 async def _facts(turn: IntakeTurn, items: Sequence[Item], following: Following | None) -> Facts:
-    if following is None:
-        return await turn.facts(asked_of(items))
-    found = None if following.ahead is None else await turn.looked_up(following.ahead)
-    return await turn.facts(following.asked) if found is None else found
+    ahead = None if following is None else following.ahead
+    found = None if ahead is None else await turn.looked_up(ahead)
+    return await turn.facts(asked_of(items)) if found is None else found
 
 
 async def _stand(turn: IntakeTurn, items: Sequence[Item], answers: list[Outcome | PortcullisError]) -> None:

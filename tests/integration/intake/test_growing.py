@@ -3,15 +3,19 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Any
 
 import pytest
 
 from service.domain.intake import Item
+from service.flow.intake import batcher
 from service.flow.intake.ahead import Following, Scored
 from service.flow.intake.batcher import Intake
+from service.flow.intake.keeper import EngineKeeper
+from service.flow.intake.waiting import Queue
 from service.ports.store.intake import Ahead, Asked, Facts, Writes
 from service.store.intake import PostgresTurn
-from tests.support.intake import World, encoded, running, seed, signed, verified, withdrawal
+from tests.support.intake import World, add_account, encoded, running, seed, signed, verified, withdrawal
 
 pytestmark = pytest.mark.servers
 
@@ -76,8 +80,8 @@ class Held:
                 await self._changed.wait()
 
 
-async def tell(world: World, number: int) -> int:
-    body = encoded(withdrawal(number, timestamp="2026-01-01T00:00:00Z"))
+async def tell(world: World, number: int, account: str = "hot-1") -> int:
+    body = encoded(withdrawal(number, timestamp="2026-01-01T00:00:00Z", account=account))
     answer = await world.client.post("/webhooks/std", content=body, headers=signed(f"e-{number}", body))
     return answer.status_code
 
@@ -106,6 +110,42 @@ def test_the_next_batch_grows_until_the_one_before_is_written(
             if requested:
                 opened = "SELECT seq FROM learning WHERE kind = 'incident_opened'"
                 assert world.count("learning", f"kind = 'activity' AND seq < ({opened})") == 2 + GROUP
+
+    asyncio.run(play())
+    assert verified(url).differences == ()
+
+
+@pytest.mark.parametrize(
+    ("where", "what"),
+    [(batcher, "asked_of"), (batcher, "lay_over"), (Queue, "first"), (Scored, "grow"), (EngineKeeper, "has")],
+)
+def test_what_breaks_while_the_next_batch_grows_loses_nothing(
+    url: str, monkeypatch: pytest.MonkeyPatch, where: object, what: str
+) -> None:
+    async def play() -> None:
+        held, broken = Held(monkeypatch), asyncio.Event()
+        working = getattr(where, what)
+
+        def breaking(*arguments: Any) -> Any:
+            found = working(*arguments)  # whatever it changes is changed when it breaks
+            if held.scored >= GROUP and not broken.is_set():
+                broken.set()
+                raise RuntimeError("broken")
+            return found
+
+        async with running(url) as world:
+            add_account(url, "std", "hot-2")
+            assert await tell(world, 0) == 200
+            sent = [asyncio.create_task(tell(world, 1))]
+            await held.until(lambda: len(held.sizes) == 2)
+            sent += [asyncio.create_task(tell(world, 2 + at)) for at in range(GROUP)]
+            await held.until(lambda: held.scored == GROUP)
+            monkeypatch.setattr(where, what, breaking)
+            sent += [asyncio.create_task(tell(world, 0)), asyncio.create_task(tell(world, 2 + GROUP, "hot-2"))]
+            await asyncio.wait_for(broken.wait(), WAIT_S)
+            held.go.set()
+            assert set(await asyncio.gather(*sent)) == {200}
+            assert (world.count("activities"), world.count("activities", "status = 'scored'")) == (3 + GROUP,) * 2
 
     asyncio.run(play())
     assert verified(url).differences == ()

@@ -16,6 +16,7 @@ from service.store.intake import PostgresTurn, connect
 from service.store.intake_facts import FactReader
 from tests.support.intake import (
     World,
+    add_account,
     encoded,
     running,
     seed,
@@ -175,6 +176,54 @@ def test_the_small_question_never_passes_over_what_is_known(url: str, monkeypatc
             whole.clear()
             await turn.look_ahead(Asked(events=many))
             assert whole, "it would probe every connection for every key"
+        await store.close()
+
+    asyncio.run(play())
+
+
+def test_accounts_that_are_not_remembered_are_looked_up_beside_the_small_question(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole: list[Asked] = []
+    look_at_all = FactReader._look_at_all
+
+    async def noting(self: FactReader, connection: Any, asked: Asked) -> tuple[Facts, bool]:
+        whole.append(asked)
+        return await look_at_all(self, connection, asked)
+
+    def asking(*refs: str) -> Asked:
+        return Asked(events=[("std", "new")], accounts={("std", ref) for ref in refs})
+
+    async def play() -> None:
+        add_account(url, "std", "hot-7")
+        store = await connect(Secret(url_of_role(url, API)))
+        monkeypatch.setattr(FactReader, "_look_at_all", noting)
+        async with store.turn() as turn:
+            await turn.look_ahead(asking("hot-1"))
+            for asked, small in (
+                (asking("hot-1", "hot-7", "nobody's"), True),
+                (asking("hot-7", "nobody's"), True),
+                (asking("hot-7\x1fhot-1"), False),
+                (Asked(events=[("std", "new")], accounts={("std", "hot-7")}, history={"std"}), False),
+            ):
+                whole.clear()
+                ahead = await turn.look_ahead(asked)
+                assert ahead is not None
+                assert (not whole) == small, asked
+                facts, _ = await look_at_all(FactReader(), turn.connection, asked)
+                told = ahead.facts.accounts.get("std", {})
+                assert {ref: told.get(ref) for _, ref in asked.accounts} == {
+                    ref: facts.accounts.get("std", {}).get(ref) for _, ref in asked.accounts
+                }
+            assert set(told) == {"hot-1", "hot-7"}
+            seed(url, [("UPDATE accounts SET peer_group = 'changed' WHERE ref = 'hot-7'", ())])
+            add_account(url, "std", "hot-8")
+            whole.clear()
+            ahead = await turn.look_ahead(asking("hot-7", "hot-8"))
+            assert ahead is not None
+            assert whole, "the registry has changed: all that was remembered goes"
+            assert ahead.facts.accounts["std"]["hot-7"].peer_group == "changed"
+            assert "hot-8" in ahead.facts.accounts["std"]
         await store.close()
 
     asyncio.run(play())
