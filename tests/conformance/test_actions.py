@@ -10,6 +10,7 @@ from service.clock import SystemClock
 from service.domain.errors import MissingCapabilityError, UnknownOutcomeError
 from service.domain.ids import AccountId, ConnectionId
 from service.domain.plan import Effect, Lane, Target, Verdict, opposite
+from service.playbooks.loader import load
 from service.ports.custody import PendingTransfer
 from tests.support.fakes import FakeMultisig, FakeOutside, FakePlatform, FakeVault, Ledger
 
@@ -166,6 +167,20 @@ def test_its_runbook_is_there_and_names_it(action: ContainmentAction) -> None:
     text = (RUNBOOKS / f"{action.name}.md").read_text(encoding="utf-8")
     assert f"`{action.name}`" in text
     assert f"docs/runbooks/action/{action.name}.md" in (action.__doc__ or "")
+
+
+@every_action
+def test_it_can_be_reached(action: ContainmentAction) -> None:
+    planned = {step.action for playbook in load(ACTIONS) for step in playbook.every_step}
+    loosening = {other.undone_by for other in ACTIONS.values() if other.name in planned}
+    assert action.name in planned | loosening, "name it in a playbook, or in `undone_by` of an action that one names"
+
+
+def test_a_playbook_names_only_what_there_is() -> None:
+    for playbook in load(ACTIONS):
+        for step in playbook.every_step:
+            assert step.action in ACTIONS
+            assert set(step.after) <= set(ACTIONS)
 
 
 def test_no_runbook_is_left_over() -> None:

@@ -32,7 +32,8 @@ def facts_of_raw(text: str, *, field: str) -> SigningFacts:
 
 def facts_of_call(*, to: str, operation: int, method: str, data: str, field: str) -> SigningFacts:
     """Return the facts of a call that a platform describes; calldata, where given, speaks louder than the method."""
-    call = decode_call(from_hex(data, field=field)) if data else None
+    lent_to = to.lower() if operation == DELEGATECALL else None
+    call = decode_call(from_hex(data, field=field), lent_to) if data else None
     name = method.partition("(")[0].strip()
     shown = call or Call(name or "plain transfer")
     return SigningFacts(

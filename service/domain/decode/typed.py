@@ -59,12 +59,12 @@ def _permit_batch_transfer(data: TypedData, place: str) -> Call:
 
 def _safe(data: TypedData, place: str) -> Call:
     told = data.message
-    inner = decode_call(bytes.fromhex(told["data"][2:]))
-    operation = number(told["operation"])
+    to, operation = _lower(told["to"]), number(told["operation"])
     if operation > DELEGATECALL:
         return Call("malformed SafeTx", governance=True)
+    inner = decode_call(bytes.fromhex(told["data"][2:]), to if operation == DELEGATECALL else None)
     signed = f"signs for the Safe{place} number {number(told['nonce'])}"
-    return safe_transaction(signed, _lower(told["to"]), number(told["value"]), operation, inner)
+    return safe_transaction(signed, to, number(told["value"]), operation, inner)
 
 
 def _details(told: Message, spender: str, place: str) -> Call:

@@ -1,5 +1,6 @@
 """Calldata made by eth-abi, an encoder that is not ours, and what is told of it."""
 
+import re
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.domain.decode.call import UNLIMITED, Call, selector
-from service.domain.decode.calldata import MAX_CALLDATA_BYTES, MULTI_SENDS, decode_call
+from service.domain.decode.calldata import ITSELF_MULTI_SENDS, MAX_CALLDATA_BYTES, MULTI_SENDS, decode_call
 from service.domain.decode.governance import METHODS
 
 A, B, C = ("0x" + digit * 40 for digit in "abc")
@@ -16,6 +17,7 @@ MOST = 2**256 - 1
 YES = True
 EXEC = "execTransaction(address,uint256,bytes,uint8,uint256,uint256,uint256,address,address,bytes)"
 OWN_MULTI_SEND = min(MULTI_SENDS)
+ZERO = "0x" + "0" * 40
 
 
 def types_of(signature: str) -> list[str]:
@@ -140,6 +142,27 @@ def test_safes_own_batching_is_no_delegatecall_of_the_safe_and_another_is() -> N
     assert decode_call(execute(OWN_MULTI_SEND, 1, batch((1, A, 0, b"")))).any("delegatecall")
     owner = decode_call(execute(OWN_MULTI_SEND, 1, batch((0, A, 0, call("changeThreshold(uint256)", 1)))))
     assert owner.any("governance")
+
+
+@pytest.mark.parametrize("multi_send", sorted(MULTI_SENDS))
+def test_the_zero_address_in_a_batch_is_the_safe_itself_since_1_5_0_and_nobody_before(multi_send: str) -> None:
+    paid = call("transfer(address,uint256)", B, 1)
+    its_own = batch((0, ZERO, 7, call("changeThreshold(uint256)", 1)), (0, A, 0, paid))
+    found = decode_call(execute(multi_send, 1, its_own))
+    itself = multi_send in ITSELF_MULTI_SENDS
+    assert f"call to {'the Safe itself' if itself else ZERO} with 7 wei" in found.sentence()
+    assert re.fullmatch("0x[0-9a-f]{40}", multi_send)
+    assert f"call to {A}: transfer" in found.sentence()
+    assert found.inners[0].recipient == (None if itself else ZERO)
+    assert found.any("governance")
+    assert not found.any("delegatecall")
+    lent = decode_call(execute(multi_send, 1, batch((1, ZERO, 0, b""))))
+    assert lent.any("delegatecall")
+    assert ("delegatecall to the Safe itself" in lent.sentence()) == itself
+    called = decode_call(execute(multi_send, 0, its_own))
+    assert f"call to {ZERO}" in called.sentence(), "called, it acts for itself, not for the Safe"
+    nested = decode_call(execute(OWN_MULTI_SEND, 1, batch((1, multi_send, 0, its_own))))
+    assert ("call to the Safe itself" in nested.sentence()) == itself
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,12 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from eth_abi.abi import encode
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service.domain.decode.call import selector
+from service.domain.decode.calldata import ITSELF_MULTI_SENDS, MULTI_SENDS
 from service.domain.decode.eip712 import MAX_BYTES, TypedData, read_typed_data
 from service.domain.decode.signing import facts_of_typed_data
 from service.domain.decode.typed import decode_typed_data
@@ -149,6 +151,17 @@ def test_what_a_signature_allows(document: dict[str, Any], facts: tuple[bool, bo
     told = facts_of_typed_data(found)
     assert (told.delegatecall, told.unlimited_approval, told.governance_call) == facts
     assert words in (told.summary or "")
+
+
+def test_a_signed_batch_of_1_5_0_that_calls_the_zero_address_calls_the_safe_itself() -> None:
+    item = bytes(1 + 20 + 32) + len(SWAP).to_bytes(32, "big") + SWAP
+    batch_of = selector("multiSend(bytes)") + encode(["bytes"], [item])
+    for place in sorted(MULTI_SENDS):
+        told = facts_of_typed_data(read(safe(1, batch_of, place)))
+        assert (told.delegatecall, told.governance_call) == (False, True)
+        assert ("call to the Safe itself: swapOwner replaces the owner" in (told.summary or "")) == (
+            place in ITSELF_MULTI_SENDS
+        )
 
 
 def test_a_message_that_only_resembles_a_permit_is_unknown() -> None:
