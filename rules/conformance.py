@@ -19,7 +19,7 @@ import msgspec
 from rules.declaration import Case
 from rules.detector import Detector
 from rules.errors import EvaluationError
-from rules.event import KINDS
+from rules.event import DESTINATION_KINDS, KINDS
 from rules.expression import NUMBERS, SURPRISE, TEXTS
 from rules.features.names import COUNT
 from rules.loader import DetectorSet
@@ -115,12 +115,21 @@ def vectors(features: Mapping[str, float]) -> tuple[list[float], list[float]]:
     return values, surprise
 
 
-def guard_implied(detector: Detector, features: Mapping[str, float], kind: str) -> bool:
+def guard_implied(detector: Detector, features: Mapping[str, float], kind: str, destination_kind: str = "") -> bool:
     """Whether, for these values, a false guard comes with a false expression."""
     values, surprise = vectors(features)
     if detector.guard_holds(values, surprise):
         return True
-    return not detector.expression.holds(values, surprise, {"kind": kind, "destination_kind": ""})
+    return not detector.expression.holds(values, surprise, {"kind": kind, "destination_kind": destination_kind})
+
+
+def worded(detector: Detector) -> Iterator[dict[str, str]]:
+    """Every set of words that the expression can tell apart: each kind that it covers, each kind of destination."""
+    words = detector.expression.names
+    kinds = [kind for kind in KINDS if detector.covers(kind)] if "kind" in words else [detector.declaration.cases[0].kind]
+    for kind in kinds:
+        for destination_kind in DESTINATION_KINDS if "destination_kind" in words else ("",):
+            yield {"kind": kind, "destination_kind": destination_kind}
 
 
 def boundary_values(detector: Detector) -> tuple[float, ...]:
@@ -148,9 +157,9 @@ def draws(detector: Detector) -> Iterator[dict[str, float]]:
 def _parted(detector: Detector, features: Mapping[str, float]) -> str | None:
     values, surprise = vectors(features)
     guarded = detector.guard_holds(values, surprise)
-    for kind in dict.fromkeys(case.kind for case in detector.declaration.cases):
+    for texts in worded(detector):
         try:
-            holds = detector.expression.holds(values, surprise, {"kind": kind, "destination_kind": ""})
+            holds = detector.expression.holds(values, surprise, texts)
         except EvaluationError as error:
             if guarded:
                 return f"the expression gives no answer ({error}) for {_told(features)}"

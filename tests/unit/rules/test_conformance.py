@@ -15,6 +15,7 @@ from rules.conformance import (
     guard_implied,
     missing_runbooks,
     vectors,
+    worded,
     warnings,
 )
 from rules.declaration import Status
@@ -74,7 +75,7 @@ def test_a_false_guard_means_a_false_rule(detector: Detector, data: st.DataObjec
     names = [name for name in {*detector.expression.names, detector.declaration.guard.feature} if name not in TEXTS]
     near = st.sampled_from(boundary_values(detector))
     features = {name: data.draw(near | st.floats(allow_nan=True)) for name in sorted(names)}
-    assert guard_implied(detector, features, detector.declaration.cases[0].kind)
+    assert all(guard_implied(detector, features, **texts) for texts in worded(detector))
 
 
 def changed(*changes: tuple[str, str]) -> Detector:
@@ -105,6 +106,15 @@ def test_a_guard_that_no_case_shows_to_be_loose_is_found_among_the_draws() -> No
         ("fan_in_accounts >= 2.0 &&", "true &&"),
     )
     assert all(detector_case(loose, position) for position in range(len(loose.declaration.cases)))
+    assert any("although the guard does not, for" in failure.problem for failure in check_detector(loose))
+
+
+@pytest.mark.parametrize("words", ['destination_kind == "contract"', 'kind == "withdrawal.confirmed"'])
+def test_a_guard_is_held_against_words_that_no_case_uses(words: str) -> None:
+    loose = changed(
+        ("&& (fan_in_accounts >= 3.0 ||", f"&& (fan_in_accounts >= 3.0 || {words} ||"),
+        ("fan_in_accounts >= 2.0 &&", f"(fan_in_accounts >= 2.0 || {words}) &&"),
+    )
     assert any("although the guard does not, for" in failure.problem for failure in check_detector(loose))
 
 

@@ -2,6 +2,7 @@ import doctest
 import importlib
 import math
 import pkgutil
+from collections import Counter
 
 import msgspec
 import numpy as np
@@ -313,6 +314,28 @@ class TestHealth:
         (overall, medium, _) = health.budgets
         assert (overall.asked, medium.asked) == (20.0, None)
         assert overall.realised == pytest.approx(20.0, rel=0.4)
+
+
+class TestBudgets:
+    def _a_day(self, **budgets: float) -> dict[str, float]:
+        """Decisions a day over four weeks after four weeks of warming up, with levels that raise far more."""
+        levels: dict[str, object] = {"alert_p": 0.01, "hold_p": 1e-3, "alert_floor": 0.0, "hold_floor": 0.0, "min_scores": 100}
+        subject = engine(DetectorSet((), "none"), **levels, alerts_per_day_by_severity=budgets)
+        decided: Counter[str] = Counter()
+        until = NOW - 3 * DAY  # after that a wallet begins that is busier than all others together
+        for one in Desk(25).between(until - 56 * DAY, until):
+            decision = subject.process(one)[0].decision.value
+            decided[decision] += one.occurred_at_us >= until - 28 * DAY
+        return {decision: count / 28.0 for decision, count in decided.items()}
+
+    def test_each_severity_keeps_its_own_and_what_is_over_becomes_weaker_and_not_silent(self) -> None:
+        free, holds, alerts = self._a_day(), self._a_day(high=0.25), self._a_day(medium=2.0)
+        assert free["hold"] > 0.5
+        assert free["alert"] > 4.0
+        assert holds["hold"] == pytest.approx(0.25, abs=0.15)
+        assert holds["alert"] + holds["hold"] == pytest.approx(free["alert"] + free["hold"], rel=0.05)
+        assert alerts["alert"] == pytest.approx(2.0, rel=0.2)
+        assert alerts["hold"] == pytest.approx(free["hold"], rel=0.25), "a budget of alerts costs no hold"
 
 
 class TestState:
