@@ -1,9 +1,10 @@
 """How well the engine detects, beside what else there is: the marks that the documents quote.
 
-Run from the repository: `python -m bench.detection --data PAYMENTS.parquet` or `--simulate`. It runs `portcullis backtest`
-as a user would. PAYMENTS is the simulated card data of the Fraud Detection Handbook (public repository
-Fraud-Detection-Handbook/simulated-data-raw), its daily files joined into one Parquet with the columns transaction_id,
-tx_datetime, customer_id, terminal_id, tx_amount and tx_fraud_scenario. It is not part of this project.
+Run from the repository: `python -m bench.detection [--data PAYMENTS.parquet] [--simulate]`. It runs `portcullis backtest`
+as a user would, on payments that it makes itself where no others are given. PAYMENTS is the simulated card data of the
+Fraud Detection Handbook (public repository Fraud-Detection-Handbook/simulated-data-raw), its daily files joined into one
+Parquet with the columns transaction_id, tx_datetime, customer_id, terminal_id, tx_amount and tx_fraud_scenario. It is not
+part of this project.
 """
 
 import argparse
@@ -24,17 +25,20 @@ import pyarrow.parquet as pq
 from bench.marks import Bools, Floats, Ints, Labelled, Week, book_weeks, intervals, label_free, weekly_rates
 from bench.peers import FEATURES, Peer, all_peers
 from bench.simulated import report_worlds
-from bench.traffic import Traffic, poisoned, read
+from bench.traffic import WORLDS, Traffic, make, poisoned, read
 
 SEED = 20180401
 SCORED_FROM = 30
 BOOK_FROM = 37
+MADE = WORLDS[-1]
 SHOWN = ("auc", "all@0.01", "all@0.001", "1+3@0.01", "1+3@0.001", "1@0.01", "1@0.001", "3@0.01", "3@0.001", "2@0.01")
 HOW = {
     "creeping": "amounts that grow by 10 % a day",
     "hidden": "every third payment five times its size, for 14 days",
 }
 TARGETS = {"auc": 0.675, "1+3@0.001": 0.90, "1+3@0.01": 0.96}
+PUBLISHED = ("XGBoost, tuned, as the book prints", 0.869, 0.687, 0.303)
+"""Not run here: the Fraud Detection Handbook's own figures for one test week, supervised, with delayed labels."""
 BOOK_TARGETS = {"auc": 0.88, "average_precision": 0.73, "card_precision": 0.31}
 
 
@@ -157,8 +161,8 @@ def _poisoning(traffic: Traffic, folder: Path, how: str) -> dict[str, Any]:
     return caught(attacked, backtest(folder, attacked), attackers, first)
 
 
-def show(found: dict[str, Any]) -> None:
-    """Print the tables."""
+def show(found: dict[str, Any], *, aims: bool) -> None:
+    """Print the tables; what is aimed at and what the book prints is about the handbook's payments alone."""
     print(f"\n{found['payments']:,} payments, all marks from day {SCORED_FROM} on, seed {found['seed']}")
     print(f"peers see: {', '.join(FEATURES)}\n")
     print(f"{'':34}" + "".join(f"{name:>11}" for name in SHOWN))
@@ -166,12 +170,15 @@ def show(found: dict[str, Any]) -> None:
         print(f"{name:34}" + "".join(f"{marks.get(mark, float('nan')):11.3f}" for mark in SHOWN))
     spans = found["interval"]
     print(f"{'  95 % over accounts':34}" + "".join(_span(spans.get(mark)) for mark in SHOWN))
-    print(f"{'  target':34}" + "".join(f"{TARGETS[mark]:11.3f}" if mark in TARGETS else f"{'':11}" for mark in SHOWN))
+    if aims:
+        print(f"{'  target':34}" + "".join(f"{TARGETS.get(mark, ''):>11}" for mark in SHOWN))
+    else:
+        print(f"made payments ({MADE}): no target is for them")
     print("\nhandbook's protocol, mean over weeks      AUC    avg precision    card precision@100")
     for name, marks in found["book"].items():
         print(f"{name:34}{marks['auc']:11.3f}{marks['average_precision']:17.3f}{marks['card_precision']:22.3f}")
-    print(f"{'  target':34}{BOOK_TARGETS['auc']:11.3f}{BOOK_TARGETS['average_precision']:17.3f}"
-          f"{BOOK_TARGETS['card_precision']:22.3f}")  # fmt: skip
+    for name, *marks in (PUBLISHED, ("  target", *BOOK_TARGETS.values())) if aims else ():
+        print(f"{name:34}{marks[0]:11.3f}{marks[1]:17.3f}{marks[2]:22.3f}")
     for name in ("weekly_rate", "weekly_rate_with_verdicts"):
         rates = found[name]
         print(f"\n{name.replace('_', ' ')}, realised / asked ({found['budget_per_day']:g} a day), from the fifth week: "
@@ -199,20 +206,17 @@ def main() -> None:
     parser.add_argument("--no-peers", action="store_true", help="leave out the peers, which take minutes")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     asked = parser.parse_args()
-    if asked.data is None and not asked.simulate:
-        parser.exit(2, f"{parser.description}\nGive --data or --simulate.\n")
     with tempfile.TemporaryDirectory() as name:
-        found: dict[str, Any] = {}
-        if asked.data is not None:
-            found = measure(read(asked.data), Path(name), asked.budget_per_day, peers=not asked.no_peers)
+        traffic = make(MADE, SEED) if asked.data is None else read(asked.data)
+        found = measure(traffic, Path(name), asked.budget_per_day, peers=not asked.no_peers)
         if asked.simulate:
             found["worlds"] = report_worlds(
                 lambda traffic, options: backtest(Path(name), traffic, options=options).scores
             )
         if asked.json:
             print(msgspec.json.encode(found).decode())
-        elif asked.data is not None:
-            show(found)
+        else:
+            show(found, aims=asked.data is not None)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The three servers that bench/intake.py compares, each a factory for uvicorn, configured by environment.
 
 - `ours`: the intake app as it runs in production, webhooks of a standard connection, engine and detectors included.
-- `bare`: the floor. Bare ASGI: verify the HMAC, decode, and a natural group commit that writes the activity, a learning row
+- `bare`: the floor. Bare ASGI: verify the HMAC, decode, and a natural group commit that writes the activity
   and as many changed state bytes as ours. No deduplication, no scoring, no alerts, no audit.
 - `naive`: what one writes first: FastAPI, a pydantic body, state in Redis, one commit per request.
 """

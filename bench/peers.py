@@ -1,4 +1,6 @@
-"""What the engine is compared with: three detectors that people use, and three yardsticks on the amount alone.
+"""What the engine is compared with: three detectors that people use, and yardsticks of a few lines each.
+
+Six of these see the amount alone; two see what verdicts tell of destinations, seven days late, as the engine does.
 
 Every peer gets the features a user would make in an afternoon, all of them causal: amount, its logarithm, hour, weekday,
 time since the account's last payment, how many payments it made, and the amount over the account's running mean.
@@ -7,6 +9,8 @@ scored one.
 """
 
 import time
+from bisect import bisect_left, insort
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import log1p
@@ -15,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from bench.marks import Floats
-from bench.traffic import Traffic
+from bench.traffic import DAY_US, DELAY_DAYS, Traffic
 
 FEATURES = (
     "amount",
@@ -80,6 +84,50 @@ def ewma(traffic: Traffic, memory: float = 50.0, clip: float = 3.0) -> Floats:
     return found
 
 
+def ewma_of_logarithm(traffic: Traffic, memory: float = 50.0) -> Floats:
+    """The same of the amount's logarithm, nothing clipped."""
+    logged = Traffic(traffic.at_us, traffic.account, traffic.destination, np.log1p(traffic.amount), traffic.scenario)
+    return ewma(logged, memory, clip=float("inf"))
+
+
+def window_median(traffic: Traffic, length: int = 64) -> Floats:
+    """Distance of the logarithm from the median of the account's last payments in their quartile ranges, either way."""
+    found = np.zeros(len(traffic.amount))
+    windows: dict[int, tuple[deque[float], list[float]]] = {}
+    for index, (account, value) in enumerate(
+        zip(traffic.account.tolist(), np.log1p(traffic.amount).tolist(), strict=True)
+    ):
+        recent, ordered = windows.setdefault(account, (deque(), []))
+        if len(ordered) > 1:
+            low, middle, high = (ordered[len(ordered) * part // 4] for part in (1, 2, 3))
+            found[index] = abs(value - middle) / max(high - low, 1e-9)
+        if len(recent) == length:
+            ordered.pop(bisect_left(ordered, recent.popleft()))
+        recent.append(value)
+        insort(ordered, value)
+    return found
+
+
+def fraud_rate(traffic: Traffic, delay_days: int = DELAY_DAYS, span_days: int = 28) -> Floats:
+    """Share of fraud among the destination's payments of four weeks whose verdicts are known by now."""
+    found = np.zeros(len(traffic.amount))
+    known: dict[int, deque[tuple[int, bool]]] = {}
+    told = 0
+    for index, (at_us, destination) in enumerate(
+        zip(traffic.at_us.tolist(), traffic.destination.tolist(), strict=True)
+    ):
+        while traffic.at_us[told] + delay_days * DAY_US <= at_us:
+            judged = known.setdefault(int(traffic.destination[told]), deque())
+            judged.append((int(traffic.at_us[told]), bool(traffic.scenario[told] > 0)))
+            told += 1
+        recent = known.get(destination)
+        while recent and recent[0][0] <= at_us - (delay_days + span_days) * DAY_US:
+            recent.popleft()
+        if recent:
+            found[index] = sum(fraud for _, fraud in recent) / len(recent)
+    return found
+
+
 def half_space_trees(rows: Floats, seed: int) -> Floats:
     """River's, 10 trees of height 8, features scaled as they come."""
     from river.anomaly import HalfSpaceTrees  # noqa: PLC0415  only `make bench` installs the peers
@@ -122,7 +170,12 @@ def all_peers(traffic: Traffic, fit_until: int, seed: int) -> list[Peer]:
     runs: dict[str, Callable[[], Floats]] = {
         "hindsight z (a cheat)": lambda: hindsight(traffic),
         "EWMA z, clipped": lambda: ewma(traffic),
+        "EWMA z, clipped, + 0.02 x amount": lambda: ewma(traffic) + 0.02 * traffic.amount,
+        "EWMA z of log amount": lambda: ewma_of_logarithm(traffic),
+        "median and quartiles of 64": lambda: window_median(traffic),
         "amount alone": lambda: traffic.amount,
+        "destination's fraud rate, verdicts": lambda: fraud_rate(traffic),
+        "EWMA z + 20 x that rate, verdicts": lambda: ewma(traffic) + 20.0 * fraud_rate(traffic),
         "River HalfSpaceTrees": lambda: half_space_trees(made, seed),
         "scikit-learn IsolationForest": lambda: isolation_forest(made, fit_until, seed),
         "PyOD ECOD": lambda: ecod(made, fit_until, seed),

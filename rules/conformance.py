@@ -126,7 +126,9 @@ def guard_implied(detector: Detector, features: Mapping[str, float], kind: str, 
 def worded(detector: Detector) -> Iterator[dict[str, str]]:
     """Every set of words that the expression can tell apart: each kind that it covers, each kind of destination."""
     words = detector.expression.names
-    kinds = [kind for kind in KINDS if detector.covers(kind)] if "kind" in words else [detector.declaration.cases[0].kind]
+    kinds = (
+        [kind for kind in KINDS if detector.covers(kind)] if "kind" in words else [detector.declaration.cases[0].kind]
+    )
     for kind in kinds:
         for destination_kind in DESTINATION_KINDS if "destination_kind" in words else ("",):
             yield {"kind": kind, "destination_kind": destination_kind}

@@ -5,9 +5,9 @@ Rules enforced here:
   surprisal under ``NAME_surprise``; nothing else exists for them.
 - The usual range is told in the value's own unit, so that it needs no second explanation: about nine of ten values of
   this entity lie in it. For a fact it is how often it is so.
-- Features that measure one thing at several scales share a ``group``: only the largest surprisal of a group enters the
-  score, so that one fact is not counted many times.
-- A group's ``weight`` is how much a surprise of its sort is worth in the sum: size and destinations more, habits less.
+- Features that measure one thing at several scales share a ``group``: inside it evidence is averaged, so that one fact is
+  not counted many times; groups multiply (``rules.fusion``).
+- A feature's ``weight`` is the prior share of attacks that show in it: size and destinations more, habits less.
 - A name is declared once; a second declaration is a programming error and stops the import.
 """
 

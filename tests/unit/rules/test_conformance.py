@@ -15,8 +15,8 @@ from rules.conformance import (
     guard_implied,
     missing_runbooks,
     vectors,
-    worded,
     warnings,
+    worded,
 )
 from rules.declaration import Status
 from rules.detector import Detector

@@ -319,7 +319,13 @@ class TestHealth:
 class TestBudgets:
     def _a_day(self, **budgets: float) -> dict[str, float]:
         """Decisions a day over four weeks after four weeks of warming up, with levels that raise far more."""
-        levels: dict[str, object] = {"alert_p": 0.01, "hold_p": 1e-3, "alert_floor": 0.0, "hold_floor": 0.0, "min_scores": 100}
+        levels: dict[str, object] = {
+            "alert_p": 0.01,
+            "hold_p": 1e-3,
+            "alert_floor": 0.0,
+            "hold_floor": 0.0,
+            "min_scores": 100,
+        }
         subject = engine(DetectorSet((), "none"), **levels, alerts_per_day_by_severity=budgets)
         decided: Counter[str] = Counter()
         until = NOW - 3 * DAY  # after that a wallet begins that is busier than all others together
