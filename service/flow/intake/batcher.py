@@ -287,12 +287,14 @@ class Intake:
         try:
             await self._next_grows(turn, before)
         except Exception as error:  # noqa: BLE001  it is told, and the batch is still whole
-            self._keeper.forget()
-            items = 0
-            if self._next is not None:
-                self._next.drop()
-                items = len(self._next.batch)
-            _log.warning("intake.not_scored_ahead", items=items, error=type(error).__name__)
+            self._give_up_next(error)
+
+    def _give_up_next(self, error: Exception) -> None:
+        self._keeper.forget()
+        if self._next is not None:
+            self._next.drop()
+        items = 0 if self._next is None else len(self._next.batch)
+        _log.warning("intake.not_scored_ahead", items=items, error=type(error).__name__)
 
     async def _next_grows(self, turn: IntakeTurn, before: Scored) -> None:
         more, take = True, self._begin
