@@ -252,8 +252,8 @@ def _record(desk: Desk, uow: UnitOfWork, incident: Incident, made: Plan, because
         at=uow.now,
         subject=made.id,
         sentence=(
-            f"Plan by playbook {made.playbook}: {len(going)} steps go at once, {waiting} wait, "
-            f"{len(refused)} cannot be done. {because}"
+            f"Plan by playbook {made.playbook}, steps that go at once: {len(going)}, that wait: {waiting}, "
+            f"that cannot be done: {len(refused)}. {because}"
         ),
         incident_id=incident.id,
         facts={"digest": made.digest, "compromised": made.compromised, "steps": [s.id for s in made.steps]},

@@ -150,6 +150,6 @@ def get_review(incident_id: Id, parts: Parts, _reader: Reader) -> Response:
     "/reviews/{incident_id}/page", summary="The review of a closed incident, as a page", response_class=HTMLResponse
 )
 def get_review_page(incident_id: Id, parts: Parts, _reader: Reader) -> HTMLResponse:
-    """Return the stored page; it loads nothing from anywhere."""
+    """Return the stored page with people's names as they are now; it loads nothing from anywhere."""
     with parts.database.begin() as uow:
-        return HTMLResponse(reading.review(uow.connection, incident_id)["html"])
+        return HTMLResponse(reading.review_page(uow.connection, incident_id))

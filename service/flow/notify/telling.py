@@ -57,7 +57,7 @@ def released(db: Database, authority_pem: bytes, approval_id: ApprovalId) -> Non
                 kind="message.released",
                 at=uow.now,
                 subject=approval_id,
-                sentence=f"{len(queued)} messages to users are on their way",
+                sentence=f"Messages to users that are on their way: {len(queued)}",
                 incident_id=uow.attention.message(queued[0]).incident_id,
                 facts={"messages": list(queued)},
             )

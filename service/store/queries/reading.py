@@ -1,7 +1,10 @@
 """What the analyst API lists and shows of alerts, accounts, connections, activities and reviews: never a secret column."""
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from html import escape
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Select, Table, exists, func, not_, or_, select
@@ -15,11 +18,13 @@ from service.store.tables.attention import reviews
 from service.store.tables.incident import alerts, vouched
 from service.store.tables.keys import accounts, safe_destinations
 from service.store.tables.proof import outbox
-from service.store.tables.registry import connections
+from service.store.tables.registry import connections, people
 
 _ACTIVITY_COLUMNS: Final = [c for c in activities.c if c.name not in ("raw", "body_digest")]
 _CONNECTION_COLUMNS: Final = [c for c in connections.c if c.name != "config"]
 _TOKEN_COLUMNS: Final = [c for c in api_tokens.c if c.name != "token_hash"]
+
+_PERSON: Final = re.compile(r"\bper_[0-9A-Z]{26}\b")
 
 
 def one(connection: Connection, query: Select[Any], what: str) -> Record:
@@ -125,6 +130,19 @@ def review(connection: Connection, incident_id: str) -> Record:
     """One review. Raises NotFoundError."""
     query = select(reviews).where(reviews.c.incident_id == incident_id)
     return one(connection, query, f"review of {incident_id} yet: it is written when the incident is closed")
+
+
+def review_page(connection: Connection, incident_id: str) -> str:
+    """One review's page, which is stored with people's ids, with the names that they have now. Raises NotFoundError.
+
+    Who shares his name with another keeps his id: the page is evidence of who decided.
+    """
+    html = str(review(connection, incident_id)["html"])
+    there = set(_PERSON.findall(html))
+    named = connection.execute(select(people.c.id, people.c.name).where(people.c.id.in_(there))).all()
+    often = Counter(row.name for row in named)
+    shown = {row.id: escape(row.name) for row in named if often[row.name] == 1}
+    return _PERSON.sub(lambda found: shown.get(found.group(), found.group()), html)
 
 
 def tokens_page(connection: Connection, span: Span, usable_at: datetime | None) -> Page:

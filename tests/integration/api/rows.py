@@ -92,12 +92,12 @@ def add_message(at: Connection, incident: str) -> str:
     return identity
 
 
-def add_review(at: Connection, incident: str) -> None:
+def add_review(at: Connection, incident: str, html: str = "<!doctype html><title>Review</title>") -> None:
     at.execute(
         insert(reviews).values(
             incident_id=incident,
             body='{"v": 1}',
-            html="<!doctype html><title>Review</title>",
+            html=html,
             created_at=datetime.now(UTC),
         )
     )

@@ -210,6 +210,20 @@ def test_a_review_is_shown_as_json_and_as_a_page_that_runs_nothing(world: ApiWor
     assert "default-src 'none'" in page.headers["content-security-policy"]
 
 
+def test_the_page_of_a_review_names_people_as_they_are_called_now(world: ApiWorld, house: House) -> None:
+    known = incident(world)
+    first, second, third = (person(house, number) for number in range(3))
+    called = "UPDATE people SET name = :name WHERE id = :id RETURNING 1"
+    for who, name in [(first, "<b>Ada & Co</b>"), (second, "Grace"), (third, "Grace")]:
+        rows(world, called, id=who, name=name)
+    nobody = f"per_{'0' * 26}"
+    with world.database.begin() as uow:
+        add_review(uow.connection, known, f"<p>{first} {first}_x {second} {third} {nobody}</p>")
+    page = world.call("GET", f"/v1/reviews/{known}/page", Role.VIEWER).text
+    told = "&lt;b&gt;Ada &amp; Co&lt;/b&gt;"
+    assert page == f"<p>{told} {first}_x {second} {third} {nobody}</p>", "two of one name keep their ids"
+
+
 def test_the_timeline_is_paged_newest_first(world: ApiWorld) -> None:
     known = incident(world)
     for number in range(5):
