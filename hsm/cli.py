@@ -29,7 +29,7 @@ from hsm.pkcs11.pin import PinRecord
 from hsm.pkcs11.provision import Provisioned, provision
 from hsm.pkcs11.renewal import renew_ballot_key, retire_former_key
 from hsm.power import GUARDIAN_LINE, Power
-from hsm.rotation import Loss, Rotation, propose, remaining
+from hsm.rotation import BESIDE, Loss, Rotation, propose, remaining
 
 _WIDTH_WITHOUT_TERMINAL: Final = 200
 _STYLE: Final = {Outcome.OK: "green", Outcome.WARN: "yellow", Outcome.FAIL: "red", Outcome.UNKNOWN: "magenta"}
@@ -130,6 +130,7 @@ def rotate(
     for number, step in enumerate(remaining(rotation), start=1):
         table.add_row(f"{number}. {step.end}", step.does, "yes" if step.quorum else "no", step.undo)
     _out.print(table)
+    _out.print(BESIDE)
 
 
 @app.command("pin-clear")
@@ -255,4 +256,5 @@ def _plan(rotation: Rotation) -> dict[str, object]:
         "new_seed": rotation.new_seed,
         "lost": rotation.loss.value,
         "steps": steps,
+        "beside": BESIDE,
     }

@@ -1,16 +1,18 @@
 """The rotation of an account to new keys, as a pure state machine.
 
-proposed → generated → verified → published → swept → retired → destroyed, or failed from any state before `published`.
+proposed → generated → verified → swept → retired → destroyed, or failed before `verified`.
 
 Rules held here:
 - Pure: no token, no clock, no storage. `apply` takes a rotation and an event and returns the next rotation or raises.
 - Up to `verified` nothing outside has changed: these steps tighten, run without a person and are undone by destroying
-  the new keys. From `published` on every transition needs a quorum (design D4), named by the approval that carries it.
-- Nothing is skipped. A key is published only after it signed a challenge that was checked, old keys are retired only
-  after the sweep is final, destroyed only after they were retired.
+  the new keys. From then on every transition needs a quorum (design D4), named by the approved step that did it.
+- Nothing is skipped. Old keys are retired only after the sweep is final, destroyed only after they were retired.
+- Telling payers the new addresses is no state here: it is done where their address book is, by who can reach that, beside
+  the sweep, and writes its own record; a plan has it before destroying (docs/adr/0059). A key is told to nobody before it
+  signed a challenge that was checked.
 - Repeating the event that led to the present state changes nothing, so a worker that died after acting may act again;
   the same event with other facts is an error.
-- From `published` on there is no way back, only on: the old keys count as compromised.
+- From `verified` on there is no way back, only on: its addresses may have been told, the old keys count as compromised.
 - How far the new keys must be from the old ones follows from what was lost (`Loss`): see `new_account`.
 """
 
@@ -28,7 +30,6 @@ class State(StrEnum):
     PROPOSED = "proposed"
     GENERATED = "generated"
     VERIFIED = "verified"
-    PUBLISHED = "published"
     SWEPT = "swept"
     RETIRED = "retired"
     DESTROYED = "destroyed"
@@ -59,15 +60,8 @@ class Verify:
 
 
 @dataclass(frozen=True, slots=True)
-class Publish:
-    """The new addresses replace the old ones, as `approval` allowed."""
-
-    approval: str
-
-
-@dataclass(frozen=True, slots=True)
 class Sweep:
-    """The old addresses are empty; `receipt` names the final transactions."""
+    """The old addresses are empty; `receipt` names the final transactions, `approval` the steps that sent them."""
 
     approval: str
     receipt: str
@@ -89,12 +83,12 @@ class Destroy:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """The rotation is given up before anything was published; the new keys are to be destroyed."""
+    """The rotation is given up before its keys could be told to anybody; the new keys are to be destroyed."""
 
     reason: str
 
 
-Event = Generate | Verify | Publish | Sweep | Retire | Destroy | Fail
+Event = Generate | Verify | Sweep | Retire | Destroy | Fail
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,28 +127,27 @@ TRANSITIONS: Final = (
         undo="destroy the new leaves",
     ),
     Transition(
-        Publish, State.VERIFIED, State.PUBLISHED, quorum=True,
-        does="make the new addresses the account's deposit addresses",
-        undo="none: senders may already use them",
-    ),
-    Transition(
-        Sweep, State.PUBLISHED, State.SWEPT, quorum=True,
+        Sweep, State.VERIFIED, State.SWEPT, quorum=True,
         does="move everything from the old addresses to a verified safe destination and wait until it is final",
         undo="none: a final transaction stays",
     ),
     Transition(
         Retire, State.SWEPT, State.RETIRED, quorum=True,
-        does="set CKA_SIGN to false on the old keys",
+        does="set CKA_SIGN to false on the old keys; the new addresses are the account's",
         undo="none: late deposits to old addresses need a rotation of their own",
     ),
     Transition(
         Destroy, State.RETIRED, State.DESTROYED, quorum=True,
-        does="destroy the old keys in the token",
+        does="destroy the old keys in the token, once the new addresses were published where somebody keeps them",
         undo="none",
     ),
 )  # fmt: skip
+BESIDE: Final = (
+    "beside the sweep: tell payers the new addresses, where a platform keeps them (quorum; cannot be undone)"
+)
+"""What is done by who can reach the payers' address book, and by no token."""
 _BY_EVENT: Final = {transition.event: transition for transition in TRANSITIONS}
-FAILABLE: Final = frozenset({State.PROPOSED, State.GENERATED, State.VERIFIED})
+FAILABLE: Final = frozenset({State.PROPOSED, State.GENERATED})
 
 
 def propose(old: DerivationPath, loss: Loss) -> Rotation:
@@ -225,7 +218,7 @@ def _failed(rotation: Rotation, event: Fail) -> Rotation:
 
 
 def _require_facts(rotation: Rotation, event: Event) -> None:
-    if isinstance(event, Publish | Sweep | Retire | Destroy) and not event.approval:
+    if isinstance(event, Sweep | Retire | Destroy) and not event.approval:
         raise RotationError(f"{type(event).__name__} needs the approval of a quorum", field="approval")
     if isinstance(event, Sweep) and not event.receipt:
         raise RotationError("Sweep needs the receipt of its final transactions", field="receipt")

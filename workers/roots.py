@@ -46,7 +46,14 @@ from service.notifiers.outside import SignedMail
 from service.outgoing import trusted
 from service.pins import require_pinned
 from service.playbooks.loader import load
-from service.ports.custody import ConnectionConfig, ContainmentCalls, EventSource, PlatformDeclaration, SignHere
+from service.ports.custody import (
+    Capability,
+    ConnectionConfig,
+    ContainmentCalls,
+    EventSource,
+    PlatformDeclaration,
+    SignHere,
+)
 from service.ports.notify import Channel
 from service.store.database import SqlDatabase, create
 from service.store.gate_holds import SqlGateHolds
@@ -143,7 +150,7 @@ def containment_root(settings: Settings) -> WorkerRoot:
         ours=lines.ours,
         outside=SignedMail(partial(_channels, db, token), partial(signed, token)),
     )
-    desk = Desk(db, actions, load(actions, settings.extra_playbooks), pem)
+    desk = Desk(db, actions, load(actions, settings.extra_playbooks), pem, partial(_lacks, db, reached, lines))
     jobs = {
         **incidents.jobs(db, desk, pem, _tracer(settings, db)),
         **containment.jobs(hands),
@@ -257,6 +264,18 @@ def _calls(
     db: SqlDatabase, reached: Configured, ahead: Ahead, lines: Lines, connection_id: ConnectionId
 ) -> ContainmentCalls:
     return lines.to(*reached(ahead.rows(connection_id) or _rows(db, connection_id)))
+
+
+def _lacks(
+    db: SqlDatabase, reached: Configured, lines: Lines, connection_id: ConnectionId, capability: Capability
+) -> str | None:
+    """Say why a connection's platform can never do something; nothing of one that cannot be made ready to call."""
+    try:
+        calls = lines.to(*reached(_rows(db, connection_id)))
+    except PortcullisError as error:  # its first step will say so to people
+        _log.warning("line.not_opened", connection_id=connection_id, error_code=error.code)
+        return None
+    return None if capability in calls.capabilities else calls.lacks(capability)
 
 
 def _open_lines(db: SqlDatabase, reached: Configured, lines: Lines) -> None:

@@ -36,8 +36,8 @@ from service.domain.plan import FINISHED, Effect, Plan, Step, StepState, limit_n
 from service.domain.requests import requested_entry
 from service.domain.timeline import Entry
 from service.playbooks.model import Playbook, Playbooks
-from service.playbooks.planner import OVER_LIMIT, document, planned, undoing
-from service.playbooks.scene import Look, ask_to_look, look, wanted_by
+from service.playbooks.planner import OVER_LIMIT, coming_first, document, planned, undoing
+from service.playbooks.scene import Lacks, Look, ask_to_look, look, possible, wanted_by
 from service.playbooks.wording import step_sentence
 from service.ports.store.unit import Database, UnitOfWork
 
@@ -45,7 +45,7 @@ PLAN_TAG: Final = "portcullis/plan/v1"
 RECOVER: Final = "recover"
 """What people ask for to loosen everything that an incident tightened."""
 _GOING: Final = frozenset({ApprovalState.APPROVED, ApprovalState.EXECUTED})
-_ENDED: Final = frozenset({StepState.FAILED, StepState.REFUSED, StepState.EXPIRED})
+_ENDED: Final = FINISHED - {StepState.DONE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,7 @@ class Desk:
     playbooks: Playbooks
     votes_key_pem: Callable[[], bytes]
     """Reads the authority's pinned vote key: the policy's limits are believed only when signed by it."""
+    lacks: Lacks = lambda *_: None
 
 
 def plan(desk: Desk, incident_id: IncidentId) -> None:
@@ -100,7 +101,7 @@ def request(desk: Desk, incident_id: IncidentId, action: str, requester: str) ->
         if action == RECOVER:
             steps = undoing(seen.scene.existing, desk.actions, plan_id)
         else:
-            steps = planned(templates, seen.scene, desk.actions, plan_id)
+            steps = planned(templates, possible(seen.scene, templates, desk.actions, desk.lacks), desk.actions, plan_id)
         if steps:
             _store(desk, uow, incident, _Proposal(plan_id, playbook, playbook_digest, seen, steps, requester))
 
@@ -139,7 +140,7 @@ def _propose(desk: Desk, uow: UnitOfWork, incident: Incident, *, first: bool = F
     plan_id = PlanId(new_id("pln"))
     wanted = wanted_by(playbook, templates, desk.actions, incident.severity)
     seen = look(uow, incident, wanted, desk.votes_key_pem(), first=first)
-    steps = planned(templates, seen.scene, desk.actions, plan_id)
+    steps = planned(templates, possible(seen.scene, templates, desk.actions, desk.lacks), desk.actions, plan_id)
     if steps or first:
         _store(desk, uow, incident, _Proposal(plan_id, playbook, playbook_digest, seen, steps))
 
@@ -290,7 +291,7 @@ def _record_limit(uow: UnitOfWork, made: Plan, over: Sequence[Step]) -> None:
 def _needs_approval(step: Step) -> bool:
     if step.state is StepState.REFUSED:
         return False
-    return step.effect is not Effect.TIGHTENS or step.state is StepState.WAITING_APPROVAL
+    return step.effect is not Effect.TIGHTENS or step.reason == OVER_LIMIT
 
 
 def _tightens(step: Step) -> bool:
@@ -302,10 +303,11 @@ def _unblock(uow: UnitOfWork, steps: Sequence[Step]) -> None:
     for step in steps:
         if step.state is not StepState.WAITING_STEP:
             continue
-        before = [by_id[one] for one in step.after if one in by_id]
+        before = coming_first(step, tuple(by_id.values()))
         ended = next((one for one in before if one.state in _ENDED), None)
         if ended is not None:
-            reason = f"{ended.action} on {ended.target.value} comes first and was not done: {ended.reason}"
+            why = ended.reason or f"it is {ended.state.value}"
+            reason = f"{ended.action} on {ended.target.value} comes first and was not done: {why}"
             by_id[step.id] = uow.plans.move(step.id, StepState.REFUSED, reason=reason)
             uow.record(
                 _plain(uow, step, "step.refused", f"Not done: {step.action}: {reason}"),

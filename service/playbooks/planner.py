@@ -3,7 +3,8 @@
 Rules: only registered accounts are targets (design D9); a step that the incident already has is not planned again unless
 it was undone; tightening steps are ready at once as far as the hour's blast radius goes and wait for approval beyond it;
 everything else waits for approval, or first for the steps it comes after; what cannot be done at all is planned as
-refused, with the reason, so that the plan never hides a gap.
+refused, with the reason, so that the plan never hides a gap. Of the steps that come first only the newest of its kind
+counts (`newest`), and one that the target's platform can never do is not waited for (docs/adr/0059).
 """
 
 import re
@@ -94,6 +95,8 @@ class Scene:
     """For each multisig the address of the vault's key that may take an owner's place."""
     letters: Mapping[tuple[ConnectionId, str], Mapping[str, str]] = field(default_factory=dict)
     """By connection and token: the letter to the issuer of what left it."""
+    impossible: Mapping[tuple[ConnectionId, str], str] = field(default_factory=dict)
+    """By connection and action: why its platform can never do it, and what to do by hand. Only of what takes votes."""
     multisigs_behind: Sequence[Account] = ()
     """Every multisig of the connections, harmed or not."""
     again: bool = False
@@ -165,6 +168,17 @@ def same(one: Target, other: Target) -> bool:
     return (one.kind, one.connection, one.value) == (other.kind, other.connection, other.value)
 
 
+def newest(action: str, target: Target, steps: Sequence[Step]) -> Step | None:
+    """Return the last that was planned of an action on a target: asked for again, what failed before counts no more."""
+    return next((s for s in reversed(steps) if s.action == action and same(s.target, target)), None)
+
+
+def coming_first(step: Step, steps: Sequence[Step]) -> list[Step]:
+    """Return what must be done before a step; where that was asked for again meanwhile, the newest."""
+    named = (newest(one.action, one.target, steps) for one in steps if one.id in step.after)
+    return [one for one in named if one is not None]
+
+
 @dataclass(frozen=True, slots=True)
 class _Identity:
     incident_id: IncidentId
@@ -234,15 +248,23 @@ def _step(
     position = sum(1 for step in others if step.plan_id == plan_id)
     missing = [what for name, what in action.params.items() if not params.get(name)]
     identity = _Identity(scene.incident_id, plan_id, position, target)
-    after = tuple(s.id for s in others if s.action in template.after and s.target == target)
+    impossible = scene.impossible.get((target.connection, action.name))
+    after = _first(template, target, known)
     made = _made(identity, action, params, _generation(action.name, target, others), after)
-    if missing:
-        return _with_state(made, StepState.REFUSED, missing[0])
+    if impossible or missing:
+        return _with_state(made, StepState.REFUSED, impossible or missing[0])
     if action.effect is not Effect.TIGHTENS:
         return made
     if not _affordable(target, scene, nearby=_is_nearby(template, target, scene)):
-        return _with_state(made, StepState.WAITING_APPROVAL, OVER_LIMIT)
+        return _with_state(made, made.state, OVER_LIMIT)
     return _with_state(made, StepState.WAITING_STEP if after else StepState.READY, None)
+
+
+def _first(template: StepTemplate, target: Target, known: tuple[Scene, Sequence[Step]]) -> tuple[StepId, ...]:
+    """Return what must be done first, as far as the target's platform can do it at all."""
+    scene, others = known
+    possible = [name for name in template.after if (target.connection, name) not in scene.impossible]
+    return tuple(step.id for step in (newest(name, target, others) for name in possible) if step is not None)
 
 
 def _made(

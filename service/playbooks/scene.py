@@ -6,8 +6,8 @@ without that signature exempts nothing, because the API may insert rows.
 """
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
@@ -19,12 +19,13 @@ from service.domain.errors import ApprovalError, ConfigurationError
 from service.domain.freeze_letter import Payment, Stolen, letter, resting
 from service.domain.ids import AccountId, ConnectionId, IncidentId
 from service.domain.incident import Alert, Incident, Severity
-from service.domain.plan import Json, Step, StepState, Target
+from service.domain.plan import Effect, Json, Step, StepState, Target
 from service.domain.policy import BlastLimits, Policy, policy_in_force
 from service.domain.setup import registered_destination
 from service.domain.vault import VaultKey
 from service.playbooks.model import Playbook, Selector, StepTemplate
 from service.playbooks.planner import Allowance, Scene
+from service.ports.custody import Capability
 from service.ports.store.plans import Touched
 from service.ports.store.registry import DestinationRow
 from service.ports.store.unit import UnitOfWork
@@ -36,6 +37,9 @@ OTHERS_PER_ACCOUNT: Final = 2
 without a limit whoever invents alerts has every user's credential revoked."""
 LIMITS_WITHOUT_POLICY: Final = BlastLimits(accounts_per_hour=10, value_usd_per_hour="10000000")
 """Used when no policy can be verified: containment must not wait for that, but goes less far."""
+
+Lacks = Callable[[ConnectionId, Capability], str | None]
+"""Why a connection's platform can never do something, and what to do by hand; None where it can, or nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +138,18 @@ def _ask_about(uow: UnitOfWork, alerts: Sequence[Alert], wanted: Wanted) -> None
             uow.ask(uow.registry.accounts_of, connection, Holder.MULTISIG)
     if Selector.DESTINATIONS in wanted.selectors and (texts := _destination_texts(alerts)):
         uow.ask(uow.registry.ours_among, connections, sorted(set().union(*texts.values())))
+
+
+def possible(
+    scene: Scene, templates: Iterable[StepTemplate], actions: Mapping[str, ContainmentAction], lacks: Lacks
+) -> Scene:
+    """Return the scene with what its platforms can never do, of what people would vote on: they are not asked for it."""
+    applied = [template for template in templates if template.applies_at(scene.severity)]
+    names = sorted({name for template in applied for name in (template.action, *template.after)})
+    voted = [actions[name] for name in names if actions[name].effect is not Effect.TIGHTENS]
+    needed = [(action.name, need) for action in voted for need in sorted(action.needs)]
+    told = {(c, name): why for name, need in needed for c in scene.connections if (why := lacks(c, need)) is not None}
+    return replace(scene, impossible=told)
 
 
 def _behind(

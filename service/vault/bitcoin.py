@@ -77,15 +77,16 @@ class BitcoinVault:
         return Verdict.CANNOT_TELL
 
     def prepare_rotation(self, account: AccountId, scope: str, *, key: str) -> Receipt:  # noqa: ARG002  all of ours, always
-        """Make the re-keyed wallet; make the sweep ready anew, not send it."""
+        """Make the re-keyed wallet, each of whose keys has signed; make the sweep ready anew, not send it."""
         made = wallets.rekey(self._parts, account, key)
         facts = {"address": wallets.address_of(made), "descriptor": made.descriptor.text, "sweep": self._ready(account)}
         return Receipt(f"{account}/{made.number}", {**facts, "step": key})
 
     def rotation_prepared(self, account: AccountId) -> Verdict:
-        """Ask whether a wallet with fresh keys is there that is not in use yet."""
+        """Ask whether a wallet with fresh keys is there that is not in use yet, and the token whether they sign."""
         found = wallets.prepared_of(wallets.wallets_of(self._parts, account))
-        return Verdict.HOLDS if found is not None else Verdict.DOES_NOT_HOLD
+        signs = found is not None and wallets.answers(self._parts, found)
+        return Verdict.HOLDS if signs else Verdict.DOES_NOT_HOLD
 
     def rotation_address(self, account: AccountId) -> str:
         """Return the first address of the re-keyed wallet."""

@@ -3,10 +3,13 @@
 Rules: each key of the vault's has a seed of its own, so that a lost one tells nothing of the others; its extended public key
 is derived where the seed is opened and checked into the descriptor. A re-keyed wallet keeps the keys of other people and
 gets fresh ones for all of ours: which of ours the thief has, nobody can tell. It is prepared, never current, until the old
-one is empty. What signs is asked for its state before each signature, and signs nothing but a sweep to a verified safe
-destination; a wsh leaf signs inside the token, a taproot leaf beside it (docs/adr/0037).
+one is empty. No wallet is written down, and so none is told, paid or swept to, before each of our keys of it signed a
+challenge as it will sign its coins, checked against the key in the script of its first address. What signs is asked for
+its state before each signature, and signs nothing but a sweep to a verified safe destination; a wsh leaf signs inside the
+token, a taproot leaf beside it (docs/adr/0037).
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
@@ -15,10 +18,17 @@ from hsm.custodian import KeyRef, SealedSeed
 from hsm.derivation import ExtendedKey
 from hsm.keypath import DerivationPath
 from hsm.restrictions import KeyState, Sweep
+from hsm.schnorr import verify
 from service.domain.bitcoin.descriptor import RECEIVE, Cosigner, Descriptor, Kind
 from service.domain.bitcoin.psbt import Signature, Unsigned
 from service.domain.bitcoin.wallet import PLATFORM, BitcoinWallet, WalletTerms, WalletUse, read_terms
-from service.domain.errors import ConflictError, InputError, MissingCapabilityError, NotFoundError
+from service.domain.errors import (
+    ConflictError,
+    InputError,
+    MissingCapabilityError,
+    NotFoundError,
+    RefusedByOtherSideError,
+)
 from service.domain.ids import AccountId, looks_like_id, new_id
 from service.domain.plan import Receipt
 from service.domain.timeline import Entry
@@ -34,7 +44,8 @@ SIGNING: Final = frozenset({KeyState.ACTIVE.value, KeyState.RESTRICTED.value})
 def provision(parts: VaultParts, account: AccountId) -> Receipt:
     """Make the account's first wallet and sign its safe destinations; safe to repeat at any point.
 
-    Raises MissingCapabilityError where its connection is not one of platform `bitcoin`, InputError for wrong terms.
+    Raises MissingCapabilityError where its connection is not one of platform `bitcoin`, InputError for wrong terms,
+    RefusedByOtherSideError when a key of it does not sign.
     """
     wallets = wallets_of(parts, account)
     if not wallets:
@@ -64,7 +75,10 @@ def provision(parts: VaultParts, account: AccountId) -> Receipt:
 
 
 def rekey(parts: VaultParts, account: AccountId, step_key: str) -> BitcoinWallet:
-    """Return the wallet that this step made, or make it: the current one with fresh keys in the place of all of ours."""
+    """Return the wallet that this step made, or make it: the current one with fresh keys in the place of all of ours.
+
+    Raises RefusedByOtherSideError when a fresh key does not sign.
+    """
     wallets = wallets_of(parts, account)
     found = next((w for w in wallets if w.step_key == step_key), None) or prepared_of(wallets)
     if found is not None:
@@ -109,6 +123,19 @@ def cosign(
             signatures.append(Signature(number, point, _signature(parts, key, unsigned, number)))
             have.add(point)
     return signatures
+
+
+def answers(parts: VaultParts, wallet: BitcoinWallet) -> bool:
+    """Ask the token whether each of our keys signs for the wallet's first address, by a signature that is checked."""
+    place = wallet.descriptor.place(RECEIVE, 0)
+    points = {wallet.signers.get(owner.fingerprint, ""): (point, owner) for point, owner in place.keys.items()}
+    try:
+        return all(
+            wallet_id in points and _answers(parts, wallet, wallet_id, *points[wallet_id])
+            for wallet_id in wallet.signers.values()
+        )
+    except RefusedByOtherSideError:
+        return False
 
 
 def wallets_of(parts: VaultParts, account: AccountId) -> tuple[BitcoinWallet, ...]:
@@ -197,16 +224,45 @@ def _make_key(parts: VaultParts, account: AccountId, wallet_id: str, terms: Wall
     return found, wallet_id
 
 
+def _answers(parts: VaultParts, wallet: BitcoinWallet, wallet_id: str, point: bytes, owner: Cosigner) -> bool:
+    """Let one key sign as it signs coins, and hold it against `point` of the script, which for taproot has no sign."""
+    challenge = _challenge(wallet, wallet_id)
+    ref, sealed = KeyRef(wallet_id, DerivationPath.parse(f"{owner.path}/{RECEIVE}/0")), _seed(parts, wallet_id)
+    with token_calls():
+        if wallet.descriptor.kind is Kind.WSH:
+            (leaf,) = parts.token.prove(sealed, wallet_id, [ref.path], challenge)
+            return leaf.public_key == point
+        public = parts.token.leaf(sealed, wallet_id, ref.path).public_key
+        return public[1:] == point[-32:] and verify(parts.token.sign_taproot(sealed, ref, challenge), challenge, public)
+
+
+def _challenge(wallet: BitcoinWallet, wallet_id: str) -> bytes:
+    """Return what a new key signs to show that it is there: 32 bytes that are nobody's transaction."""
+    about = f"{wallet.account_id}\x00{wallet.number}\x00{wallet.descriptor.text}\x00{wallet_id}"
+    return hashlib.sha256(f"portcullis/bitcoin-wallet-challenge/v1\x00{about}".encode()).digest()
+
+
 def _stored(parts: VaultParts, wallet: BitcoinWallet) -> BitcoinWallet:
+    if not answers(parts, wallet):
+        raise RefusedByOtherSideError(
+            f"a key of wallet {wallet.number} of account {wallet.account_id} does not sign for its address: stop and look"
+        )
     try:
         with parts.db.begin() as uow:
             uow.bitcoin.add(wallet)
+            if wallet.descriptor.kind is Kind.TR:
+                uow.bitcoin.reach(
+                    wallet.account_id, wallet.number, 1, 0
+                )  # the leaf that has just signed is in the token
             facts = {
                 "descriptor": wallet.descriptor.text,
                 "vault_keys": sorted(wallet.signers),
                 "step": wallet.step_key,
             }
-            sentence = f"Bitcoin wallet {wallet.number} of account {wallet.account_id} is made: {wallet.use.value}"
+            sentence = (
+                f"Bitcoin wallet {wallet.number} of account {wallet.account_id} is made, each key of the vault's has"
+                f" signed for it: {wallet.use.value}"
+            )
             uow.record(Entry(kind="wallet.made", at=uow.now, subject=wallet.account_id, sentence=sentence, facts=facts))
     except ConflictError:
         # Another worker was quicker with the same seeds, and so with the same keys.
@@ -217,13 +273,17 @@ def _stored(parts: VaultParts, wallet: BitcoinWallet) -> BitcoinWallet:
 def _signature(parts: VaultParts, key: VaultKey, unsigned: Unsigned, number: int) -> bytes:
     place = unsigned.draft.coins[number].place
     ref = KeyRef(key.wallet_id, DerivationPath.parse(f"{key.path}/{place.branch}/{place.index}"))
-    with parts.db.begin() as uow:
-        wallet = uow.keys.wallet(key.wallet_id)
-    if wallet is None:
-        raise InputError(f"the vault has no wallet {key.wallet_id}", field="wallet")
-    sealed, digest = SealedSeed(wallet.sealed_seed), unsigned.digest(number)
+    sealed, digest = _seed(parts, key.wallet_id), unsigned.digest(number)
     with token_calls():
         parts.token.leaf(sealed, key.wallet_id, ref.path)
         if unsigned.descriptor.kind is Kind.TR:
             return parts.token.sign_taproot(sealed, ref, digest)
         return parts.token.sign(ref, digest).der()
+
+
+def _seed(parts: VaultParts, wallet_id: str) -> SealedSeed:
+    with parts.db.begin() as uow:
+        wallet = uow.keys.wallet(wallet_id)
+    if wallet is None:
+        raise InputError(f"the vault has no wallet {wallet_id}", field="wallet")
+    return SealedSeed(wallet.sealed_seed)

@@ -12,13 +12,13 @@ from typing import Final
 
 from hsm.errors import KeyNotFoundError
 from hsm.restrictions import KeyState
-from hsm.rotation import Destroy, Publish, Retire, State, Sweep
+from hsm.rotation import Destroy, Retire, State, Sweep
 from service.domain.errors import ConflictError, NotFoundError, PortcullisError
 from service.domain.ids import AccountId
 from service.domain.plan import Receipt, Verdict
 from service.domain.standing import Standing
 from service.domain.timeline import Entry
-from service.domain.vault import RotationRecord, SweepState, VaultKey
+from service.domain.vault import RotationRecord, SweepState, SweepTransaction, VaultKey
 from service.ports.store.unit import UnitOfWork
 from service.vault import destruction, hot, provision, rotations, sweeper
 from service.vault.parts import VaultParts, ref_of, token_calls
@@ -128,8 +128,7 @@ class Vault:
             return Receipt(record.id, address)
         if self.swept(account) is not Verdict.HOLDS:
             raise ConflictError(f"the old addresses of {account} are not empty yet: sweep them first")
-        rotations.advance(self._parts, account, Publish(key))
-        rotations.advance(self._parts, account, Sweep(key, ",".join(self._hashes(account)) or "nothing was left"))
+        rotations.advance(self._parts, account, _emptied_by(self._sent(account), old, key))
         with token_calls():
             self._parts.token.disable(*(ref_of(k) for k in old if k.state != KeyState.DESTROYED.value))
 
@@ -204,8 +203,11 @@ class Vault:
             return {"lacking": str(error)}
 
     def _hashes(self, account: AccountId) -> Sequence[str]:
+        return [s.transaction_hash for s in self._sent(account)]
+
+    def _sent(self, account: AccountId) -> Sequence[SweepTransaction]:
         with self._parts.db.begin() as uow:
-            return [s.transaction_hash for s in uow.keys.sweeps(account) if s.state is not SweepState.FAILED]
+            return [s for s in uow.keys.sweeps(account) if s.state is not SweepState.FAILED]
 
     def _able(self, leaf: VaultKey) -> bool:
         try:
@@ -228,3 +230,11 @@ class Vault:
                     facts={"keys": moved, "step": by},
                 )
             )
+
+
+def _emptied_by(sent: Sequence[SweepTransaction], old: Sequence[VaultKey], key: str) -> Sweep:
+    """Return what emptied the old addresses, by the steps that sent it; `key` is of who found that they are empty."""
+    emptied = [s for s in sent if s.from_address in {one.address for one in old}]
+    if not emptied:
+        return Sweep(key, "nothing was left")
+    return Sweep(",".join(dict.fromkeys(s.step_key for s in emptied)), ",".join(s.transaction_hash for s in emptied))

@@ -22,7 +22,6 @@ from hsm.rotation import (
     Event,
     Generate,
     Loss,
-    Publish,
     Retire,
     Rotation,
     State,
@@ -40,9 +39,7 @@ from service.ports.store.unit import UnitOfWork
 from service.vault.parts import VaultParts, token_calls
 from service.vault.provision import ensure_wallet, free_path, key_of, wallet_lock
 
-_EVENTS: Final[dict[str, type[Event]]] = {
-    cls.__name__: cls for cls in (Generate, Verify, Publish, Sweep, Retire, Destroy)
-}
+_EVENTS: Final[dict[str, type[Event]]] = {cls.__name__: cls for cls in (Generate, Verify, Sweep, Retire, Destroy)}
 _OVER: Final = frozenset({State.RETIRED, State.DESTROYED, State.FAILED})
 """From `retired` on the new keys are the current ones: the next loss is answered with a rotation of its own."""
 Also = Callable[[UnitOfWork, RotationRecord], None]

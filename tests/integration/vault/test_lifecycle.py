@@ -1,5 +1,6 @@
 """From provisioning to destruction: each act twice, after every death, and for the second loss of one account."""
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -97,6 +98,33 @@ def test_every_act_twice_is_one_effect(house: VaultHouse, chain: MemoryChain, sc
     assert house.wallets() == seeds.get(scope, lost)
     new = ("treasury", "m/44h/60h/1h/0/0") if scope == "leaf" else ("treasury.2", "m/44h/60h/0h/0/0")
     assert house.keys(account) == [("treasury", "m/44h/60h/0h/0/0", "destroyed"), (*new, "active")]
+
+
+def told(house: VaultHouse, account: AccountId) -> list[tuple[str, object]]:
+    """Return what the audit log says of the account's rotations, with the step that it names."""
+    with house.superuser.begin() as uow:
+        found = uow.connection.exec_driver_sql("SELECT body FROM audit_entries ORDER BY id").scalars().all()
+    said = [json.loads(body) for body in found]
+    ours = [one for one in said if one["kind"].startswith("rotation.") and one["facts"]["account"] == account]
+    return [(one["kind"], one["facts"].get("approval")) for one in ours]
+
+
+def test_the_log_says_of_a_rotation_what_was_done_by_who_did_it(house: VaultHouse, chain: MemoryChain) -> None:
+    """The vault publishes nothing, so it says nothing of it; the sweep's step emptied the old keys, not who found it."""
+    account = house.ready()
+    whole_life(house, chain, account, "leaf")
+    assert told(house, account) == [
+        ("rotation.proposed", None),
+        ("rotation.generated", None),
+        ("rotation.verified", None),
+        ("rotation.swept", "sweep"),
+        ("rotation.retired", "retire"),
+        ("rotation.destroyed", "destroy"),
+    ]
+    empty = house.ready()
+    house.vault.prepare_rotation(empty, "leaf", key="prepare")
+    house.vault.retire(empty, key="seen")
+    assert told(house, empty)[-2:] == [("rotation.swept", "seen"), ("rotation.retired", "seen")]
 
 
 def test_a_late_repeat_of_a_sweep_leaves_the_new_keys_alone(house: VaultHouse, chain: MemoryChain) -> None:

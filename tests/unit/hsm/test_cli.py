@@ -19,12 +19,14 @@ def test_the_plan_lists_every_step_and_its_quorum() -> None:
     plan = json.loads(done.stdout)
     assert (plan["old"], plan["new"], plan["new_seed"]) == ("m/84h/0h/0h", "m/84h/0h/1h", False)
     assert [step["quorum"] for step in plan["steps"]] == [step.quorum for step in TRANSITIONS]
+    assert "tell payers" in plan["beside"]
 
 
 def test_the_plan_for_people_names_both_accounts() -> None:
     done = RUNNER.invoke(app, ["rotate", "--plan", "--account", "m/44h/60h/0h", "--lost", "seed"])
     assert done.exit_code == 0
     assert "new seed" in done.stdout
+    assert "tell payers" in done.stdout
 
 
 def test_without_plan_nothing_is_carried_out() -> None:

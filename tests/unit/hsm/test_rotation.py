@@ -14,7 +14,6 @@ from hsm.rotation import (
     Fail,
     Generate,
     Loss,
-    Publish,
     Retire,
     Rotation,
     State,
@@ -31,13 +30,12 @@ ACCOUNT = DerivationPath.account(84, 0, 0)
 HAPPY: tuple[Event, ...] = (
     Generate("xpub1"),
     Verify("xpub1"),
-    Publish("approval-1"),
     Sweep("approval-2", "0xabc"),
     Retire("approval-3"),
     Destroy("approval-4"),
 )
 EVENTS = st.sampled_from(
-    [*HAPPY, Fail("lost interest"), Verify("xpub2"), Publish(""), Sweep("a", ""), Retire(""), Destroy(""), Fail("")]
+    [*HAPPY, Fail("lost interest"), Verify("xpub2"), Sweep("a", ""), Retire(""), Destroy(""), Fail("")]
 )
 ORDER = [State.PROPOSED, *(step.end for step in TRANSITIONS)]
 
@@ -68,7 +66,7 @@ def test_no_order_of_events_skips_a_step_or_goes_back(events: list[Event]) -> No
             assert ORDER.index(rotation.state) == ORDER.index(before.state) + 1
     reached = rotation.events
     if State.FAILED is rotation.state:
-        assert not any(isinstance(event, Publish | Sweep | Retire | Destroy) for event in reached)
+        assert not any(isinstance(event, Sweep | Retire | Destroy) for event in reached)
     assert reached[: len(HAPPY)] == HAPPY[: len(reached)] or isinstance(reached[-1], Fail)
 
 
@@ -94,8 +92,8 @@ def test_every_other_event_is_refused_and_the_possible_ones_are_named(done: int)
             apply(rotation, event)
 
 
-@pytest.mark.parametrize("event", [Publish(""), Sweep("", "0xabc"), Retire(""), Destroy("")])
-def test_from_publish_on_every_step_needs_an_approval(event: Event) -> None:
+@pytest.mark.parametrize("event", [Sweep("", "0xabc"), Retire(""), Destroy("")])
+def test_from_the_sweep_on_every_step_needs_an_approval(event: Event) -> None:
     position = [type(item) for item in HAPPY].index(type(event))
     with pytest.raises(RotationError) as refused:
         apply(replay(start(), HAPPY[:position]), event)
@@ -103,7 +101,7 @@ def test_from_publish_on_every_step_needs_an_approval(event: Event) -> None:
 
 
 def test_quorum_marks_are_those_of_the_design() -> None:
-    assert [step.quorum for step in TRANSITIONS] == [False, False, True, True, True, True]
+    assert [step.quorum for step in TRANSITIONS] == [False, False, True, True, True]
     assert all(step.does and step.undo for step in TRANSITIONS)
 
 
@@ -113,14 +111,14 @@ def test_the_verified_key_must_be_the_generated_one() -> None:
 
 
 def test_the_same_event_with_other_facts_is_refused() -> None:
-    published = replay(start(), HAPPY[:3])
-    assert apply(published, Publish("approval-1")) is published
+    swept = replay(start(), HAPPY[:3])
+    assert apply(swept, Sweep("approval-2", "0xabc")) is swept
     with pytest.raises(RotationError):
-        apply(published, Publish("approval-9"))
+        apply(swept, Sweep("approval-9", "0xabc"))
 
 
 @pytest.mark.parametrize("done", range(len(HAPPY) + 1))
-def test_giving_up_is_possible_only_before_publishing(done: int) -> None:
+def test_giving_up_is_possible_only_before_anybody_can_be_told(done: int) -> None:
     rotation = replay(start(), HAPPY[:done])
     if rotation.state in FAILABLE:
         failed = apply(rotation, Fail("no quorum"))
@@ -134,7 +132,7 @@ def test_giving_up_is_possible_only_before_publishing(done: int) -> None:
 
 @pytest.mark.parametrize("event", [Generate(""), Sweep("approval", ""), Fail("")])
 def test_facts_may_not_be_empty(event: Event) -> None:
-    position = {Generate: 0, Sweep: 3, Fail: 0}[type(event)]
+    position = {Generate: 0, Sweep: 2, Fail: 0}[type(event)]
     with pytest.raises(RotationError):
         apply(replay(start(), HAPPY[:position]), event)
 

@@ -1,5 +1,6 @@
 """The key worker's child protects its memory before the token, and so any seed, is opened; a secret is its connection's."""
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,11 +12,14 @@ from hsm.memory import MemoryProtection
 from hsm.pkcs11.config import TokenConfig
 from hsm.pkcs11.custodian import TokenCustodian
 from service.config import Settings, TokenSettings
-from service.domain.errors import RefusedByOtherSideError
+from service.discovery import declarations
+from service.domain.errors import RefusedByOtherSideError, UnavailableError
 from service.domain.ids import ConnectionId
 from service.domain.secrets import Secret
 from service.domain.setup import secret_aad
+from service.ports.custody import Capability, ConnectionConfig, PlatformDeclaration
 from workers import roots
+from workers.lines import Lines
 from workers.opened import Opened
 
 
@@ -66,3 +70,36 @@ def test_bytes_copied_into_the_row_of_another_connection_open_nothing() -> None:
     for connection, name in (("thief", "token"), ("mine", "other")):
         with pytest.raises(RefusedByOtherSideError):
             secret(connection, name)
+
+
+PLATFORMS = declarations(roots.PLATFORMS, "PLATFORM", PlatformDeclaration)
+
+
+def lacking(monkeypatch: pytest.MonkeyPatch, platform: str, capability: Capability, **settings: str) -> str | None:
+    """Return what the containment worker's plan is told of a connection."""
+    nothing = cast("Any", SimpleNamespace(secrets=Secrets(), has_api_key=lambda _: False))
+    row = SimpleNamespace(id=ConnectionId("main"), platform=platform, settings=settings)
+    monkeypatch.setattr(roots, "_rows", lambda _db, _connection: (row, {}))
+    lines = Lines(partial(roots._line, nothing, nothing, PLATFORMS))
+    reached = partial(roots._configured, nothing, Opened())
+    return roots._lacks(nothing, reached, lines, ConnectionId("main"), capability)
+
+
+def test_a_plan_is_told_what_a_connection_can_never_do_and_what_to_do_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = lacking(monkeypatch, "evm", Capability.PUBLISH_ADDRESS)
+    assert told == "an own wallet has no publish_address: give payers the new address by hand"
+    assert "its signers do not ask our gate" in str(lacking(monkeypatch, "evm", Capability.HOLD_OUTGOING))
+    assert lacking(monkeypatch, "evm", Capability.HOLD_OUTGOING, signers_ask_gate="yes") is None
+
+
+def test_a_connection_of_a_platform_that_can_is_asked_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an API user nothing can be published at Fireblocks either."""
+    assert "publish_address" in str(lacking(monkeypatch, "fireblocks", Capability.PUBLISH_ADDRESS))
+
+
+def test_a_connection_that_cannot_be_made_ready_is_no_word_of_the_platform(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreadable(_config: ConnectionConfig) -> None:
+        raise UnavailableError("no database")
+
+    monkeypatch.setattr(roots, "_line", lambda *_: unreadable(cast("Any", None)))
+    assert lacking(monkeypatch, "evm", Capability.PUBLISH_ADDRESS) is None
