@@ -31,7 +31,7 @@ from service.domain.errors import (
 )
 from service.domain.plan import Receipt, Verdict
 from service.outgoing import WITHIN, bounded, trusted
-from service.ports.custody import Capability, ConnectionConfig, GateHolds, PendingTransfer, Setting
+from service.ports.custody import Capability, ConnectionConfig, GateHolds, PendingChange, PendingTransfer, Setting
 
 MAX_ANSWER: Final = 4 * 1024 * 1024
 TIMEOUT: Final = httpx.Timeout(15.0, connect=5.0)
@@ -322,6 +322,18 @@ class LackingCalls(ABC):
         raise self._lacking(Capability.PUBLISH_ADDRESS)
 
     def address_published(self, account: AccountRef, address: str) -> Verdict:  # noqa: ARG002  there is no such call
+        """See the port."""
+        return Verdict.CANNOT_TELL
+
+    def pending_changes(self) -> Iterator[PendingChange]:
+        """See the port; an empty list would be a pretence."""
+        raise self._lacking(Capability.REJECT_CHANGES)
+
+    def reject_change(self, change: str, *, key: str) -> Receipt:  # noqa: ARG002  there is no such call
+        """See the port."""
+        raise self._lacking(Capability.REJECT_CHANGES)
+
+    def change_rejected(self, change: str) -> Verdict:  # noqa: ARG002  there is no such call
         """See the port."""
         return Verdict.CANNOT_TELL
 

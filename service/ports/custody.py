@@ -34,6 +34,8 @@ class Capability(StrEnum):
     FREEZE_ACCOUNT = "freeze_account"
     """For a time that nobody can shorten."""
     PUBLISH_ADDRESS = "publish_address"
+    REJECT_CHANGES = "reject_changes"
+    """Of its policy, its users and its approvals, while they wait for approval."""
 
 
 def nobody_hears(_answered: bool) -> None:  # noqa: FBT001  a callback's only word
@@ -157,6 +159,15 @@ class PendingTransfer:
     state: str
 
 
+@dataclass(frozen=True, slots=True)
+class PendingChange:
+    """A change of policy, users or approvals that waits for approval. `kind` and `state` are the platform's own words."""
+
+    change: str
+    kind: str
+    state: str
+
+
 class GateHolds(Protocol):
     """Durable holds that our gate before signing answers RETRY for; how suspension works where the gate is ours."""
 
@@ -232,6 +243,10 @@ class ContainmentCalls(Protocol):
 
     def publish_address(self, account: AccountRef, address: str, *, key: str) -> Receipt: ...
     def address_published(self, account: AccountRef, address: str) -> Verdict: ...
+
+    def pending_changes(self) -> Iterator[PendingChange]: ...
+    def reject_change(self, change: str, *, key: str) -> Receipt: ...
+    def change_rejected(self, change: str) -> Verdict: ...
 
 
 @runtime_checkable

@@ -11,7 +11,7 @@ from service.domain.errors import MissingCapabilityError, UnknownOutcomeError
 from service.domain.ids import AccountId, ConnectionId
 from service.domain.plan import Effect, Lane, Target, Verdict, opposite
 from service.playbooks.loader import load
-from service.ports.custody import PendingTransfer
+from service.ports.custody import PendingChange, PendingTransfer
 from tests.support.fakes import FakeMultisig, FakeOutside, FakePlatform, FakeVault, Ledger
 
 ACTIONS = actions_in("service.actions")
@@ -31,6 +31,7 @@ def context(action: ContainmentAction, ledger: Ledger, platform: FakePlatform | 
     keys = action.lane is Lane.KEYS
     custody = platform or FakePlatform(ledger)
     custody.waiting = [PendingTransfer("tx-1", "hot-1", None, None, "QUEUED")]
+    custody.changes = [PendingChange("ch-1", "policy", "pending")]
     return ActionContext(
         target=Target(kind, ConnectionId("con-a"), "hot-1", None if kind == "account" else "hot-1"),
         params={name: PARAMS[name] for name in action.params},
@@ -80,7 +81,7 @@ def test_one_that_says_so_makes_one_call(action: ContainmentAction) -> None:
     ctx = context(action, ledger)
     made = len(ledger.calls)
     action.execute(ctx)
-    several = action.name in {"cancel_pending", "publish_address"}
+    several = action.name in {"cancel_pending", "publish_address", "reject_changes"}
     assert action.one_call == (action.lane is Lane.CONTAINMENT and bool(action.needs) and not several)
     assert not action.one_call or len(ledger.calls) == made + 1
 
@@ -191,6 +192,6 @@ def test_the_names_that_people_know_are_there() -> None:
     wanted = {
         "suspend_withdrawals", "cancel_pending", "lock_destination", "revoke_credential", "restrict_key",
         "prepare_rotation", "sweep_to_safe", "forbid_one_time_addresses", "freeze_workspace", "resume_withdrawals",
-        "lock_multisig", "replace_owner", "cancel_delayed",
+        "lock_multisig", "replace_owner", "cancel_delayed", "reject_changes",
     }  # fmt: skip
     assert wanted <= set(ACTIONS)

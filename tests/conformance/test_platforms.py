@@ -41,6 +41,7 @@ DOES: Mapping[Capability, Callable[[ContainmentCalls], object]] = {
     Capability.FREEZE_WORKSPACE: lambda c: c.freeze_workspace(key="k"),
     Capability.FREEZE_ACCOUNT: lambda c: c.freeze_account(ACCOUNT, seconds=60, key="k"),
     Capability.PUBLISH_ADDRESS: lambda c: c.publish_address(ACCOUNT, "eip155:1:0xd", key="k"),
+    Capability.REJECT_CHANGES: lambda c: (list(c.pending_changes()), c.reject_change("it", key="k")),
 }
 ASKS: Mapping[Capability, Callable[[ContainmentCalls], Verdict]] = {
     Capability.REVOKE_CREDENTIAL: lambda c: c.credential_revoked("somebody"),
@@ -48,6 +49,7 @@ ASKS: Mapping[Capability, Callable[[ContainmentCalls], Verdict]] = {
     Capability.FREEZE_WORKSPACE: lambda c: c.workspace_frozen(),
     Capability.FREEZE_ACCOUNT: lambda c: c.account_frozen(ACCOUNT),
     Capability.PUBLISH_ADDRESS: lambda c: c.address_published(ACCOUNT, "eip155:1:0xd"),
+    Capability.REJECT_CHANGES: lambda c: c.change_rejected("it"),
 }
 
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import parse_qsl
 
 from embit.networks import NETWORKS
 from embit.psbt import PSBT
@@ -24,12 +25,14 @@ from tests.support.http_server import Answer, Asked, serving
 
 COIN = "tbtc4"
 WALLET = "59cd72485007a239fb00282ed480da1f"
+ENTERPRISE = "5a" * 16
 TOKEN = "v2x" + "a" * 64
 WEBHOOK_SECRET = "webhook-secret-of-the-enterprise"
 PATH_SECRET = "q" * 40
 TBTC = '{"tbtc4": {"caip19": "bip122:00000000da84f2bafbbc53dee25a72ae/slip44:1", "decimals": 8}}'
 SETTINGS = {"wallets": json.dumps({WALLET: COIN}), "assets": TBTC}
 _PENDING = re.compile(r"/api/v2/(\w+)/pendingapprovals(?:/(\w+))?")
+_OWNERS = {"walletId": "wallet", "enterprise": "enterprise"}
 _WALLET = re.compile(r"/api/v2/(\w+)/wallet/(\w+)(/freeze)?")
 
 
@@ -44,11 +47,14 @@ class Bitgo:
     drop_answer: bool = False
     forge: bool = False
 
-    def pend(self, kind: str = "transactionRequest", state: str = "pending", *addresses: str) -> str:
-        """Let something wait for approval; returns its id."""
+    def pend(
+        self, kind: str = "transactionRequest", state: str = "pending", *addresses: str, wallet: str | None = WALLET
+    ) -> str:
+        """Let something wait for approval, of a wallet or else of the enterprise itself; returns its id."""
         approval = secrets.token_hex(16)
         info = {"type": kind, "transactionRequest": {"recipients": [{"address": a, "amount": "5"} for a in addresses]}}
-        self.approvals[approval] = {"id": approval, "coin": COIN, "wallet": WALLET, "state": state, "info": info}
+        owner = {"enterprise": ENTERPRISE} if wallet is None else {"wallet": wallet}
+        self.approvals[approval] = {"id": approval, "coin": COIN, "state": state, "info": info, **owner}
         return approval
 
     def answer(self, method: str, path: str, query: str, body: dict[str, Any]) -> tuple[int, object]:
@@ -74,14 +80,18 @@ class Bitgo:
 
     def _approval(self, method: str, approval: str | None, query: str, body: dict[str, Any]) -> tuple[int, object]:
         if approval is None:
-            known = list(self.approvals.values())
-            start = int(query.partition("prevId=")[2] or 0)
+            asked = dict(parse_qsl(query))
+            whose = [(mine, asked[theirs]) for theirs, mine in _OWNERS.items() if theirs in asked]
+            if len(whose) != 1:
+                return 400, {"error": "name exactly one of walletId and enterprise"}
+            known = [one for one in self.approvals.values() if one.get(whose[0][0]) == whose[0][1]]
+            start = int(asked.get("prevId", 0))
             page = {"pendingApprovals": known[start : start + 2]}
             return 200, page | ({"nextBatchPrevId": str(start + 2)} if start + 2 < len(known) else {})
         if approval not in self.approvals:
             return 404, {"error": "pending approval not found"}
         if method == "PUT":
-            if self.approvals[approval]["state"] not in {"pending", "awaitingSignature"}:
+            if self.approvals[approval]["state"] in {"approved", "processing", "rejected"}:
                 return 400, {"error": "pending approval is not pending"}
             self.approvals[approval]["state"] = body["state"]
         return 200, self.approvals[approval]

@@ -8,7 +8,7 @@ from service.domain.errors import MissingCapabilityError, NotFoundError, Unknown
 from service.domain.ids import AccountId
 from service.domain.plan import Receipt, Verdict, opposite
 from service.domain.standing import Standing
-from service.ports.custody import Capability, PendingTransfer
+from service.ports.custody import Capability, PendingChange, PendingTransfer
 from service.ports.notify import OutsideLetter
 
 
@@ -58,6 +58,7 @@ class FakePlatform:
         self.ledger = ledger
         self._capabilities = capabilities
         self.waiting: list[PendingTransfer] = []
+        self.changes: list[PendingChange] = []
 
     @property
     def capabilities(self) -> frozenset[Capability]:
@@ -129,6 +130,15 @@ class FakePlatform:
 
     def address_published(self, account: AccountRef, address: str) -> Verdict:
         return self.ledger.ask(f"publish {account.entity} {address}")
+
+    def pending_changes(self) -> Iterator[PendingChange]:
+        yield from self.changes
+
+    def reject_change(self, change: str, *, key: str) -> Receipt:
+        return self.ledger.do(f"reject {change}", key)
+
+    def change_rejected(self, change: str) -> Verdict:
+        return self.ledger.ask(f"reject {change}")
 
 
 class PlatformWithout(FakePlatform):

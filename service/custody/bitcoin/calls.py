@@ -26,6 +26,7 @@ MISSING: Final[Mapping[Capability, str]] = {
     Capability.PUBLISH_ADDRESS: (
         "nobody keeps an own wallet's addresses, so no publish_address: tell who pays in, and their address books"
     ),
+    Capability.REJECT_CHANGES: "nobody approves changes of an own wallet, so no reject_changes: its signers refuse to sign",
 }
 
 

@@ -1,8 +1,9 @@
-"""Containment at BitGo: pending approvals rejected, wallets frozen for a time, and holds of our own gate.
+"""Containment at BitGo: pending payments and changes rejected, wallets frozen for a time, and holds of our own gate.
 
 Rules: suspending a wallet *means* that our policy webhook answers anything but 200 for it, because BitGo's own freeze cannot
 be lifted before it expires and so is an action of its own, under a quorum. Rejecting a pending approval cancels what waits
-for it. BitGo takes no idempotency key: what was done is looked up at BitGo before it is done again.
+for it, a payment or a change of policy, users or approvals. BitGo takes no idempotency key: what was done is looked up at
+BitGo before it is done again.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,7 @@ import msgspec
 
 from service.custody.base import GateHeldCalls, calls_setting, cannot_tell, rate_of, require_url
 from service.custody.bitgo.api import BASE, CALLS_PER_S, TOKEN, BitgoApi
-from service.custody.bitgo.wallets import WALLETS, read_wallets
+from service.custody.bitgo.wallets import ENTERPRISE, WALLETS, read_enterprise, read_wallets
 from service.domain.account import AccountRef
 from service.domain.errors import (
     ConfigurationError,
@@ -25,7 +26,15 @@ from service.domain.errors import (
     UnknownOutcomeError,
 )
 from service.domain.plan import Receipt, Verdict
-from service.ports.custody import Capability, ConnectionConfig, GateHolds, PendingTransfer, Setting, SignHere
+from service.ports.custody import (
+    Capability,
+    ConnectionConfig,
+    GateHolds,
+    PendingChange,
+    PendingTransfer,
+    Setting,
+    SignHere,
+)
 
 
 def check_token(token: bytes, name: str) -> None:
@@ -40,6 +49,7 @@ CAPABILITIES: Final = frozenset(
         Capability.CANCEL_PENDING,
         Capability.LOCK_DESTINATION,
         Capability.FREEZE_ACCOUNT,
+        Capability.REJECT_CHANGES,
     }
 )
 MISSING: Final[Mapping[Capability, str]] = {
@@ -61,6 +71,7 @@ SETTINGS: Final = (
     calls_setting(CALLS_PER_S),
     Setting(BASE, required=False, secret=False, opened_by="", help="such as https://app.bitgo.com"),
     Setting(WALLETS, required=False, secret=False, opened_by="", help='JSON: {"<wallet id>": "<coin>"}'),
+    Setting(ENTERPRISE, required=False, secret=False, opened_by="", help="id of the enterprise: its own changes, too"),
     Setting(
         TOKEN, required=False, secret=True, opened_by="containment", help="a long-lived access token", check=check_token
     ),
@@ -68,11 +79,14 @@ SETTINGS: Final = (
 _PENDING: Final = frozenset(
     {
         *("pending", "awaitingSignature", "pendingBitGoAdminApproval", "pendingIdVerification"),
-        *("pendingCustodianApproval", "pendingFinalApproval"),
+        *("pendingCustodianApproval", "pendingFinalApproval", "pendingCryptographicApproval", "pendingVideoApproval"),
     }
 )
 _TRANSFERS: Final = frozenset({"transactionRequest", "transactionRequestFull"})
+_CHANGES: Final = frozenset({"policyRuleRequest", "userChangeRequest", "updateApprovalsRequiredRequest"})
 _KNOWN: Final = _PENDING | {"approved", "processing", "rejected"}
+MOST_ASKED: Final = 50
+"""Wallets of a connection that are asked for pending changes: each is a question, and all must fit into one job."""
 _MAX_PAGES: Final = 20
 _PAGE: Final = 100
 _SEPARATOR: Final = "/"
@@ -123,6 +137,7 @@ def check_settings(settings: Mapping[str, str]) -> None:
     """Raise InputError naming the setting."""
     rate_of(settings, CALLS_PER_S)
     read_wallets(settings)
+    read_enterprise(settings)
     if settings.get(BASE):
         require_url(BASE, settings[BASE])
         if not settings.get(WALLETS):
@@ -135,6 +150,7 @@ class BitgoCalls(GateHeldCalls):
     def __init__(self, config: ConnectionConfig, holds: GateHolds, client: httpx.Client | None = None) -> None:
         super().__init__(config, holds, MISSING)
         self._wallets = read_wallets(config.settings)
+        self._enterprise = read_enterprise(config.settings)
         self._api = BitgoApi(config, client)
 
     def close(self) -> None:
@@ -143,11 +159,18 @@ class BitgoCalls(GateHeldCalls):
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """Without API access only what our own gate does."""
+        """Without API access only what our own gate does; changes of so many wallets only as one job can ask."""
         ours = {Capability.HOLD_OUTGOING, Capability.LOCK_DESTINATION}
-        return CAPABILITIES if self._api.reachable else frozenset(ours)
+        if not self._api.reachable:
+            return frozenset(ours)
+        return CAPABILITIES - ({Capability.REJECT_CHANGES} if len(self._wallets) > MOST_ASKED else set())
 
     def _out_of_reach(self, capability: Capability) -> str:
+        if self._api.reachable:
+            return (
+                f"connection {self._config.id} names more than {MOST_ASKED} wallets, too many for {capability.value}: "
+                "reject pending changes in BitGo's console, or register the wallets as several connections"
+            )
         return (
             f"connection {self._config.id} has no API access, so no {capability.value}: do it in BitGo's console, and "
             f"register {BASE}, {WALLETS} and {TOKEN}"
@@ -156,30 +179,59 @@ class BitgoCalls(GateHeldCalls):
     def pending(self, account: AccountRef) -> Iterator[PendingTransfer]:
         """See the port; changes of users and policy wait for approval too and are nobody's transfer."""
         coin = self._coin(account.ref)
-        query = {"walletId": account.ref, "limit": str(_PAGE)}
-        for _ in range(_MAX_PAGES):
-            page = _read(self._api.ask(f"/{coin}/pendingapprovals", query), Page)
-            for one in page.pending_approvals:
-                if one.info.type in _TRANSFERS and one.state in _PENDING:
-                    yield _transfer(coin, one, account.ref)
-            if page.next_batch_prev_id is None:
-                return
-            query = {**query, "prevId": page.next_batch_prev_id}
-        raise UnavailableError(f"wallet {account.ref} has more than {_MAX_PAGES * _PAGE} pending approvals")
+        for one in self._waiting(coin, {"walletId": account.ref}, _TRANSFERS):
+            yield _transfer(coin, one, account.ref)
 
     def cancel(self, account: AccountRef, transaction: str, *, key: str) -> Receipt:  # noqa: ARG002  known by its id
         """See the port; a rejected approval stays rejected, so a second time changes nothing."""
-        if self.cancelled(transaction) is Verdict.HOLDS:
-            return Receipt(transaction, {"state": "rejected"})
-        told = _read_call(self._api.call("PUT", _path(transaction), {"state": "rejected"}), PendingApproval)
-        if told.state != "rejected":
-            raise UnknownOutcomeError(f"BitGo answered the rejection with the state {told.state!r}")
-        return Receipt(transaction, {"state": told.state})
+        return self._reject(transaction)
 
     def cancelled(self, transaction: str) -> Verdict:
         """See the port."""
+        return self._rejected(transaction)
+
+    def pending_changes(self) -> Iterator[PendingChange]:
+        """See the port: those of each wallet, and of the enterprise where it is told, each once."""
+        seen: set[str] = set()
+        asked = [(coin, {"walletId": wallet}) for wallet, coin in self._wallets.items()]
+        if self._enterprise:
+            asked += [(coin, {"enterprise": self._enterprise}) for coin in sorted(set(self._wallets.values()))]
+        for coin, whose in asked:
+            for one in self._waiting(coin, whose, _CHANGES):
+                if one.id not in seen:
+                    seen.add(one.id)
+                    yield PendingChange(f"{coin}{_SEPARATOR}{one.id}", one.info.type, one.state)
+
+    def reject_change(self, change: str, *, key: str) -> Receipt:  # noqa: ARG002  known by its id
+        """See the port; a rejected approval stays rejected, so a second time changes nothing."""
+        return self._reject(change)
+
+    def change_rejected(self, change: str) -> Verdict:
+        """See the port."""
+        return self._rejected(change)
+
+    def _waiting(self, coin: str, whose: Mapping[str, str], kinds: frozenset[str]) -> Iterator[PendingApproval]:
+        """Yield the approvals of these kinds that nobody has decided."""
+        query = {**whose, "limit": str(_PAGE)}
+        for _ in range(_MAX_PAGES):
+            page = _read(self._api.ask(f"/{coin}/pendingapprovals", query), Page)
+            yield from (one for one in page.pending_approvals if one.info.type in kinds and one.state in _PENDING)
+            if page.next_batch_prev_id is None:
+                return
+            query = {**query, "prevId": page.next_batch_prev_id}
+        raise UnavailableError(f"{next(iter(whose.values()))} has more than {_MAX_PAGES * _PAGE} pending approvals")
+
+    def _reject(self, approval: str) -> Receipt:
+        if self._rejected(approval) is Verdict.HOLDS:
+            return Receipt(approval, {"state": "rejected"})
+        told = _read_call(self._api.call("PUT", _path(approval), {"state": "rejected"}), PendingApproval)
+        if told.state != "rejected":
+            raise UnknownOutcomeError(f"BitGo answered the rejection with the state {told.state!r}")
+        return Receipt(approval, {"state": told.state})
+
+    def _rejected(self, approval: str) -> Verdict:
         try:
-            state = _read(self._api.ask(_path(transaction)), PendingApproval).state
+            state = _read(self._api.ask(_path(approval)), PendingApproval).state
         except PortcullisError as error:
             return cannot_tell(error)
         if state not in _KNOWN:
@@ -221,11 +273,11 @@ class BitgoCalls(GateHeldCalls):
         return until
 
 
-def _path(transaction: str) -> str:
-    """`coin/id`, as `pending` names them."""
-    coin, _, approval = transaction.partition(_SEPARATOR)
+def _path(named: str) -> str:
+    """`coin/id`, as `pending` and `pending_changes` name them."""
+    coin, _, approval = named.partition(_SEPARATOR)
     if not coin.isalnum() or not approval.isalnum() or not approval.isascii():
-        raise InputError("the transaction is not a pending approval of BitGo's", field="transaction")
+        raise InputError(f"{named} is not a pending approval of BitGo's", field="transaction")
     return f"/{coin}/pendingapprovals/{approval}"
 
 

@@ -16,6 +16,7 @@ from service.domain.assets import Asset, Assets
 from service.domain.errors import InputError
 
 WALLETS: Final = "wallets"
+ENTERPRISE: Final = "enterprise"
 _ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _COIN: Final = re.compile(r"[a-z0-9]{1,20}(:[a-z0-9._-]{1,60})?", re.ASCII)
 _MOST: Final = 5_000
@@ -38,6 +39,14 @@ def read_wallets(settings: Mapping[str, str]) -> Mapping[str, str]:
         if _ID.fullmatch(wallet) is None or _COIN.fullmatch(coin) is None:
             raise InputError(f"{WALLETS}: ids are 32 hex digits and coins are BitGo's small tickers", field=WALLETS)
     return found
+
+
+def read_enterprise(settings: Mapping[str, str]) -> str:
+    """Return the enterprise's id, empty where none is told. Raises InputError naming the setting."""
+    told = settings.get(ENTERPRISE, "")
+    if told and _ID.fullmatch(told) is None:
+        raise InputError(f"{ENTERPRISE} is 32 hex digits", field=ENTERPRISE)
+    return told
 
 
 def read_assets(settings: Mapping[str, str]) -> Assets:

@@ -21,6 +21,7 @@ MISSING: Final[Mapping[Capability, str]] = {
     Capability.FREEZE_WORKSPACE: "an own wallet has no freeze_workspace: stop its server by hand",
     Capability.FREEZE_ACCOUNT: "an own wallet has no freeze_account: restrict_key stops its key",
     Capability.PUBLISH_ADDRESS: "an own wallet has no publish_address: give payers the new address by hand",
+    Capability.REJECT_CHANGES: "nobody approves changes of an own wallet, so no reject_changes: undo them by hand",
 }
 
 

@@ -63,6 +63,10 @@ MISSING: Final[Mapping[Capability, str]] = {
         "Fireblocks has no API call for revoke_credential: in its console, an admin removes the user or the API user's "
         "key and resets the user's device"
     ),
+    Capability.REJECT_CHANGES: (
+        "Fireblocks has no API call for reject_changes: in its console or mobile application, an approver rejects the "
+        "pending change"
+    ),
 }
 SETTINGS: Final = (
     calls_setting(CALLS_PER_S),

@@ -26,6 +26,7 @@ MISSING: Final[Mapping[Capability, str]] = {
     Capability.FREEZE_WORKSPACE: "a Safe has no freeze_workspace: lock each one with lock_multisig",
     Capability.FREEZE_ACCOUNT: "a Safe has no freeze_account: lock_multisig stops it on the chain",
     Capability.PUBLISH_ADDRESS: "a Safe has no publish_address: its address stays when owners change; tell payers by hand",
+    Capability.REJECT_CHANGES: "a Safe has no reject_changes: its changes are transactions, so use reject_pending",
 }
 
 

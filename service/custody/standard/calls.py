@@ -52,6 +52,7 @@ MISSING: Final[Mapping[Capability, str]] = {
     Capability.PUBLISH_ADDRESS: (
         "a standard platform has no publish_address: enter the new address in its own console and tell who pays in"
     ),
+    Capability.REJECT_CHANGES: "a standard platform has no reject_changes: reject pending changes in its own console",
 }
 SETTINGS: Final = (
     calls_setting(CALLS_PER_S),

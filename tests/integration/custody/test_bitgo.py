@@ -4,14 +4,16 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
 from service.actions.base import ActionContext, actions_in
 from service.clock import SystemClock
-from service.custody.bitgo.calls import CAPABILITIES, BitgoCalls
+from service.custody.bitgo.calls import CAPABILITIES, MOST_ASKED, BitgoCalls
 from service.custody.bitgo.hmac_auth import answer_is_genuine, request_headers
 from service.domain.account import AccountRef
 from service.domain.errors import (
@@ -23,8 +25,8 @@ from service.domain.errors import (
 )
 from service.domain.ids import AccountId, ConnectionId
 from service.domain.plan import Target, Verdict
-from service.ports.custody import Capability, ConnectionConfig
-from tests.support.bitgo import COIN, SETTINGS, TOKEN, WALLET, Bitgo, bitgo, mac
+from service.ports.custody import Capability, ConnectionConfig, PendingChange
+from tests.support.bitgo import COIN, ENTERPRISE, SETTINGS, TOKEN, WALLET, Bitgo, bitgo, mac
 from tests.support.fakes import FakePlatform, Ledger
 
 pytestmark = pytest.mark.servers
@@ -120,6 +122,57 @@ def test_what_waits_for_approval_is_cancelled_and_nothing_else(side: Bitgo) -> N
     for one in found:
         calls(side).cancel(ACCOUNT, one.transaction, key="again")
     assert [call for call in side.calls if call[0] == "PUT"] == puts, "what is rejected is not rejected again"
+
+
+def test_changes_that_wait_for_approval_are_rejected_and_payments_are_not(side: Bitgo) -> None:
+    kinds = ("policyRuleRequest", "userChangeRequest", "updateApprovalsRequiredRequest")
+    waiting = [side.pend(kind) for kind in kinds] + [
+        side.pend("userChangeRequest", "pendingVideoApproval", wallet=None)
+    ]
+    others = [side.pend(), side.pend("policyRuleRequest", "approved"), side.pend("policyRuleRequest", wallet="0" * 32)]
+    before = {one: side.approvals[one]["state"] for one in others}
+    action, platform = actions_in("service.actions")["reject_changes"], calls(side, enterprise=ENTERPRISE)
+    ctx = replace(context(platform), target=Target("connection", CONNECTION, CONNECTION))
+    assert action.preconditions(ctx) == ()
+    assert action.verify(ctx, None) is Verdict.DOES_NOT_HOLD
+    receipt = action.execute(ctx)
+    assert receipt.facts["rejected"] == [f"{COIN}/{one} {side.approvals[one]['info']['type']}" for one in waiting], (
+        "what people read afterwards"
+    )
+    assert {side.approvals[one]["state"] for one in waiting} == {"rejected"}
+    assert {one: side.approvals[one]["state"] for one in others} == before
+    assert action.verify(ctx, receipt) is Verdict.HOLDS
+    late = side.pend("userChangeRequest")
+    assert action.verify(ctx, receipt) is Verdict.DOES_NOT_HOLD, "he tries again, and so does the step"
+    side.drop_answer = True
+    with pytest.raises(UnknownOutcomeError):
+        action.execute(ctx)
+    side.drop_answer = False
+    assert action.verify(ctx, None) is Verdict.HOLDS
+    puts = [call for call in side.calls if call[0] == "PUT"]
+    platform.reject_change(f"{COIN}/{late}", key="again")
+    assert [call for call in side.calls if call[0] == "PUT"] == puts, "what is rejected is not rejected again"
+
+
+def test_a_change_that_is_approved_meanwhile_spares_no_other(side: Bitgo) -> None:
+    side.pend("policyRuleRequest")
+    side.pend("userChangeRequest")
+    platform = calls(side)
+    decided, left = (one.change for one in platform.pending_changes())
+    ctx = replace(context(platform), target=Target("connection", CONNECTION, CONNECTION))
+    found = [PendingChange(one, "userChangeRequest", "pending") for one in (decided, left)]
+    side.approvals[decided.partition("/")[2]]["state"] = "approved"
+    with patch.object(BitgoCalls, "pending_changes", lambda _self: iter(found)):
+        receipt = actions_in("service.actions")["reject_changes"].execute(ctx)
+    assert receipt.facts == {"rejected": [f"{left} userChangeRequest"], "refused": [f"{decided} userChangeRequest"]}
+
+
+def test_more_wallets_than_one_job_can_ask_are_left_to_people(side: Bitgo) -> None:
+    many = calls(side, wallets=json.dumps({f"{number:032x}": COIN for number in range(MOST_ASKED + 1)}))
+    assert many.capabilities == CAPABILITIES - {Capability.REJECT_CHANGES}
+    assert "reject_changes" in many.lacks(Capability.REJECT_CHANGES)
+    few = calls(side, wallets=json.dumps({f"{number:032x}": COIN for number in range(MOST_ASKED)}))
+    assert few.capabilities == CAPABILITIES
 
 
 def test_an_approval_that_is_over_cannot_be_cancelled(side: Bitgo) -> None:

@@ -252,6 +252,7 @@ def test_settings_and_secrets_are_checked_by_name() -> None:
         ({"wallets": "[]"}, "wallets"),
         ({"wallets": '{"x": "btc"}'}, "wallets"),
         ({"wallets": json.dumps({WALLET: "../"})}, "wallets"),
+        ({"enterprise": "../x"}, "enterprise"),
         ({"api_base_url": "https://a.test"}, "wallets"),
         ({"api_base_url": "http://a.test", **SETTINGS}, "api_base_url"),
     ):

@@ -1,0 +1,58 @@
+"""Containment action: reject every change of policy, users or approvals that waits for approval at a platform."""
+
+from datetime import timedelta
+
+from service.actions.base import ActionContext, ContainmentAction, Workspace
+from service.domain.errors import RefusedByOtherSideError
+from service.domain.plan import Effect, Receipt, Verdict
+from service.domain.quorum import PreAuthorised
+from service.ports.custody import Capability
+
+MOST_AT_ONCE = 500
+"""Changes rejected by one attempt; verification finds what is left and the step runs again."""
+LONGEST = timedelta(seconds=20)
+"""How long one attempt goes on: a platform that is called slowly must not outlast the job's time limit."""
+
+
+class RejectChanges(ContainmentAction):
+    """Reject a workspace's pending changes. Runbook: docs/runbooks/action/reject_changes.md."""
+
+    name = "reject_changes"
+    title = "Reject every change of policy, users and approvals that waits for approval in workspace {target}"
+    effect = Effect.TIGHTENS
+    no_undo_because = "a rejected change is gone; who wants it asks for it anew"
+    needs = frozenset({Capability.REJECT_CHANGES})
+    target_kinds = frozenset({"connection"})
+    approval = PreAuthorised(confirm_within=timedelta(hours=1))
+    blast_radius = Workspace()
+    deadline = timedelta(minutes=5)
+    repeats = True
+
+    def execute(self, ctx: ActionContext) -> Receipt:
+        """Reject each one; a change that the platform will not reject any more does not spare the others."""
+        rejected: list[str] = []
+        refused: list[str] = []
+        began = ctx.clock.now()
+        for waiting in ctx.platform.pending_changes():
+            try:
+                ctx.platform.reject_change(waiting.change, key=f"{ctx.key}:{waiting.change}")
+                rejected.append(f"{waiting.change} {waiting.kind}")
+            except RefusedByOtherSideError:
+                refused.append(f"{waiting.change} {waiting.kind}")
+            if len(rejected) + len(refused) >= MOST_AT_ONCE or ctx.clock.now() - began > LONGEST:
+                break
+        return Receipt(ctx.key, {"rejected": rejected, "refused": refused})
+
+    def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:  # noqa: ARG002  what waits is asked afresh
+        """HOLDS once every change that is still listed is known to be rejected."""
+        found = Verdict.HOLDS
+        for waiting in ctx.platform.pending_changes():
+            told = self._rejected(ctx, waiting.change)
+            if told is Verdict.DOES_NOT_HOLD:
+                return told
+            found = found if told is Verdict.HOLDS else Verdict.CANNOT_TELL
+        return found
+
+    def _rejected(self, ctx: ActionContext, change: str) -> Verdict:
+        told = ctx.platform.change_rejected(change)
+        return ctx.platform.settled(f"{ctx.key}:{change}") if told is Verdict.CANNOT_TELL else told
