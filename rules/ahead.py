@@ -2,8 +2,9 @@
 
 Rules: at a million entities waiting for memory would be most of the cost. Memory takes only some requests at a time, and
 a request to a page that was not used lately waits until the processor has found the page. So the first line of a record
-is asked for three rows ahead, and the rest of it two rows ahead, in parts spread over an event's work. Asking changes no
-result, and interpreted code does not ask.
+is asked for three rows ahead, and the rest of it two rows ahead, in parts of about eight lines spread evenly over an
+event's work: what asks for more at once waits until some of it came. Asking changes no result, and interpreted code does
+not ask.
 """
 
 from typing import Final
@@ -26,6 +27,7 @@ from rules.baseline.tables import (
 from rules.binding import ROWS_AHEAD
 from rules.compiled import compiled, prefetch
 from rules.event import E_ACCOUNT, E_ACTOR, E_DESTINATION, E_DEVICE, E_NETWORK, EVENT_WIDTH
+from rules.outcome import OUT_WIDTH
 
 _ROWS: Final = 10
 _INDEX: Final = 7
@@ -38,11 +40,12 @@ _DESTINATION: Final = TOUCHED[Kind.DESTINATION]
 _DEVICE: Final = TOUCHED[Kind.DEVICE]
 _NETWORK: Final = TOUCHED[Kind.NETWORK]
 _PAIR: Final = 2
+_THIRD: Final = _ACCOUNT // (3 * LINE) * LINE
 
 
 @compiled
 def ask_at_first(p: Places, events: F8, at: int) -> None:
-    """Ask for a later row, for where the index will be read, for first lines of records, and for a network's record."""
+    """Ask for a later row, and for where the index will be read."""
     if at + _ROWS < len(events):
         first = (at + _ROWS) * EVENT_WIDTH
         for word in range(first, first + EVENT_WIDTH, LINE):
@@ -53,6 +56,11 @@ def ask_at_first(p: Places, events: F8, at: int) -> None:
     expect(p, ACTORS, row[E_ACTOR])
     expect(p, DEVICES, row[E_DEVICE])
     expect(p, NETWORKS, row[E_NETWORK])
+
+
+@compiled
+def ask_when_bound(p: Places, events: F8, at: int) -> None:
+    """Ask for the first lines of records, and for a device's record."""
     later = min(at + _FIRST, len(events) - 1)
     row = events[later]
     account = _begin(p, later, ACCOUNTS, row[E_ACCOUNT])
@@ -61,30 +69,50 @@ def ask_at_first(p: Places, events: F8, at: int) -> None:
     _begin(p, later, ACTORS, row[E_ACTOR])
     _begin(p, later, DEVICES, row[E_DEVICE])
     _begin(p, later, NETWORKS, row[E_NETWORK])
-    fetch(p, _start(p, events, at, NETWORKS), _NETWORK)
+    fetch(p, _start(p, events, at, DEVICES) + LINE, _DEVICE - LINE)
 
 
 @compiled
 def ask_when_measured(p: Places, events: F8, at: int) -> None:
-    """Ask for the first half of an account's record."""
-    fetch(p, _start(p, events, at, ACCOUNTS), _ACCOUNT // 2)
+    """Ask for the record of an actor."""
+    fetch(p, _start(p, events, at, ACTORS) + LINE, _ACTOR - LINE)
 
 
 @compiled
-def ask_when_told(p: Places, events: F8, at: int) -> None:
-    """Ask for the rest of it that most payments touch, and for its place for the destination."""
+def ask_when_weighed(p: Places, events: F8, at: int) -> None:
+    """Ask for the first third of what most payments touch of an account's record, and for its place for the destination."""
     account = _start(p, events, at, ACCOUNTS)
-    fetch(p, account + _ACCOUNT // 2, _ACCOUNT - _ACCOUNT // 2)
+    fetch(p, account + LINE, _THIRD)
     known = int(events[min(at + _REST, len(events) - 1), E_DESTINATION]) % KNOWN_DESTINATION_SETS
     prefetch(p.arena, account + KNOWN_DESTINATIONS + _PAIR * known)
 
 
 @compiled
-def ask_at_last(p: Places, events: F8, at: int) -> None:
-    """Ask for the records of an actor, a destination and a device."""
-    fetch(p, _start(p, events, at, ACTORS), _ACTOR)
-    fetch(p, _start(p, events, at, DESTINATIONS), _DESTINATION)
-    fetch(p, _start(p, events, at, DEVICES), _DEVICE)
+def ask_when_told(p: Places, events: F8, at: int) -> None:
+    """Ask for the second third."""
+    fetch(p, _start(p, events, at, ACCOUNTS) + LINE + _THIRD, _THIRD)
+
+
+@compiled
+def ask_when_counted(p: Places, events: F8, at: int) -> None:
+    """Ask for the last third; its last line came with the first ones."""
+    fetch(p, _start(p, events, at, ACCOUNTS) + LINE + 2 * _THIRD, _ACCOUNT - 2 * LINE - 2 * _THIRD)
+
+
+@compiled
+def ask_when_remembered(p: Places, events: F8, at: int) -> None:
+    """Ask for the records of a destination and a network."""
+    fetch(p, _start(p, events, at, DESTINATIONS) + LINE, _DESTINATION - LINE)
+    fetch(p, _start(p, events, at, NETWORKS) + LINE, _NETWORK - LINE)
+
+
+@compiled
+def ask_at_last(out: F8, at: int) -> None:
+    """Ask for a later row of what is told."""
+    if at + _REST < len(out):
+        first = (at + _REST) * OUT_WIDTH
+        for word in range(first, first + OUT_WIDTH, LINE):
+            prefetch(out, word)
 
 
 @compiled

@@ -24,6 +24,8 @@ _SMALLEST: Final = 2.2250738585072014e-308
 _TWO_54: Final = 18014398509481984.0
 _MOST_EXPONENT: Final = 1023.0
 _LEAST_EXPONENT: Final = -1022.0
+_LEAST_POWER: Final = -709.0
+"""E to the power of this lies below 2**-1022."""
 
 _BIAS: Final = 1023
 _MANTISSA_BITS: Final = 52
@@ -118,7 +120,7 @@ def log10(x: float) -> float:
     return log2(x) * _LOG10_2
 
 
-@entry
+@compiled
 def _scaled(r: float, k: int) -> float:
     """E to the power of a small ``r``, times two to the power of ``k`` 128ths."""
     q = r * r
@@ -151,6 +153,25 @@ def exp(x: float) -> float:
         return exp2(_MOST_EXPONENT)
     k = np.floor(y * _PARTS + 0.5)
     return _scaled((x - k * (_LN2_HIGH / _PARTS)) - k * (_LN2_LOW / _PARTS), int(k))
+
+
+@compiled
+def exp2_of_past(x: float) -> float:
+    """As ``exp2`` of 0 or less, which is finite: without a branch, for several numbers at once."""
+    y = max(x, _LEAST_EXPONENT) * _PARTS
+    k = np.floor(y + 0.5)
+    power = _scaled((y - k) * (_LN2 / _PARTS), int(k))
+    return power if x > _LEAST_EXPONENT else 0.0
+
+
+@compiled
+def exp_of_past(x: float) -> float:
+    """As ``exp`` of 0 or less, likewise."""
+    bounded = max(x, _LEAST_POWER)
+    y = bounded * _INVERSE_LN2
+    k = np.floor(y * _PARTS + 0.5)
+    power = _scaled((bounded - k * (_LN2_HIGH / _PARTS)) - k * (_LN2_LOW / _PARTS), int(k))
+    return power if y > _LEAST_EXPONENT else 0.0
 
 
 @entry

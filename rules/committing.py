@@ -10,6 +10,7 @@ Rules enforced here:
 from math import inf, nan
 from typing import Final
 
+from rules.ahead import ask_when_counted, ask_when_remembered
 from rules.arrays import F8
 from rules.baseline.layout import (
     AMOUNT,
@@ -143,8 +144,8 @@ def _with_records(p: Places, f: Frame) -> Frame:
 
 
 @compiled
-def commit(p: Places, s: Shared, measured: Frame, operation: int) -> bool:
-    """Commit a measured event. False, and nothing is written, when there is no room for its account."""
+def commit(p: Places, s: Shared, measured: Frame, operation: int, events: F8, row: int) -> bool:
+    """Commit a measured event of a row. False, and nothing is written, when there is no room for its account."""
     event = measured.event
     measured.result[R_OPERATION] = operation
     measured.now[N_LATE] = 1.0 if operation == LATE_LEARN else 0.0
@@ -162,8 +163,10 @@ def commit(p: Places, s: Shared, measured: Frame, operation: int) -> bool:
     _begin(f)
     if operation != LATE_LEARN:
         count(s, f, operation == SKIP)
+        ask_when_counted(p, events, row)
         _remember_spells(f)
         catalogue.remember(f)
+    ask_when_remembered(p, events, row)
     if operation != SKIP:
         _learn(p, s, f)
     _finish(f)

@@ -47,7 +47,6 @@ from rules.compiled import compiled, entry, lowest
 from rules.event import E_FAMILY, MONEY
 from rules.features.catalogue import GROUP_NAMES, GROUPS, WEIGHTS
 from rules.features.frame import (
-    DAY_US,
     N_ANY_EVIDENCE,
     N_ANY_HABIT,
     N_ANY_ODD,
@@ -55,7 +54,6 @@ from rules.features.frame import (
     N_LIKELIHOOD,
     N_LISTED,
     N_LOG2_USD,
-    N_NOW_US,
     N_ODD,
     N_OWN_HABIT,
     N_OWN_Z,
@@ -63,6 +61,7 @@ from rules.features.frame import (
     N_PRIOR,
     N_RAW_EVIDENCE,
     N_SPELLS,
+    N_SPELLS_FADE,
     N_SUMS,
     N_USD,
     N_WEIGHT,
@@ -93,9 +92,6 @@ TOUCHED: Final = 0.3
 """Share of a spell's payments that are odd."""
 _BASE: Final = -2.5215739035919933
 """log10 odds that a payment is odd, before anything is seen: of TOUCHED * SPELL."""
-_LONG_US: Final = 32.0 * DAY_US
-"""Half-life of the memory of a long spell; of a middle one a quarter of that, of a short one a sixteenth."""
-
 _AMOUNT: Final = INDEX["amount_usd"]
 _POPULATION: Final = INDEX["amount_population"]
 _SHARE: Final = INDEX["share_of_balance"]
@@ -200,12 +196,11 @@ def _spells(f: Frame) -> float:
     """
     third, account, now = SPELL / 3.0, f.account, f.now
     last = account[OUT_US]
-    gap_us = now[N_NOW_US] - last
     if last <= 0.0:
         now[N_SPELLS] = now[N_SPELLS + 1] = now[N_SPELLS + 2] = third
     else:
-        # Half-lives are four times one another's, so that one exponential gives all three.
-        long = exp2(-max(0.0, gap_us) / _LONG_US)
+        # Half-lives are four times one another's, so that one power gives all three.
+        long = now[N_SPELLS_FADE]
         middle = long * long * (long * long)
         short = middle * middle * (middle * middle)
         now[N_SPELLS] = third + (account[SPELLS] - third) * short
@@ -350,6 +345,8 @@ def weigh(f: Frame, s: Shared) -> float:
     sized = f.now[N_OWN_Z] == f.now[N_OWN_Z]
     unknown = f.event[E_FAMILY] == MONEY and f.now[N_USD] != f.now[N_USD]
     told, notable = _stand(f, s)
+    # Neither view of the size waits for the other: side by side they take the time of one.
+    by_all = _any_size(f, s) if sized else 0.0
     path = _own_size(f, s) if sized else 0.0
     path += _groups(f, s, told, notable & ~_SIZE_BITS if sized or unknown else notable)
     if unknown:
@@ -358,7 +355,6 @@ def weigh(f: Frame, s: Shared) -> float:
         return path
     f.now[N_RAW_EVIDENCE] = path
     by_own = surprisal(s.tails[OWN_EVIDENCE], path)
-    by_all = _any_size(f, s)
     rare = tailed(f, s, _SHARE)
     by_share = -log10(rare) if rare < 1.0 else 0.0
     best = max(by_own, by_all, by_share)

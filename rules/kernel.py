@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from rules.ahead import ask_at_first, ask_at_last, ask_when_measured, ask_when_told
+from rules.ahead import ask_at_first, ask_at_last, ask_when_told, ask_when_weighed
 from rules.arrays import F8, I8
 from rules.baseline.tables import LINE
 from rules.binding import FIRED_MOST, Told, frame_of, places_of, shared_of, told_of
@@ -258,8 +258,8 @@ def run(held: Held, work: Work) -> int:
         for word in range(0, EVENT_WIDTH, LINE):
             _copy_line(events[at, word:], f.event[word:])
         ask_at_first(p, events, at)
-        m = measured(p, s, f, at)
-        ask_when_measured(p, events, at)
+        m = measured(p, s, f, events, at)
+        ask_when_weighed(p, events, at)
         if place[P_FORCED] == 1:
             m.result[R_OPERATION] = place[P_OPERATION]
             place[P_FORCED] = 0
@@ -272,9 +272,9 @@ def run(held: Held, work: Work) -> int:
             if looked_at:
                 return LOOK
         ask_when_told(p, events, at)
-        if not commit(p, s, m, int(m.result[R_OPERATION])):
+        if not commit(p, s, m, int(m.result[R_OPERATION]), events, at):
             return NO_ROOM
-        ask_at_last(p, events, at)
+        ask_at_last(work.out, at)
         place[P_ROW] = at + 1
     return DONE
 

@@ -9,6 +9,8 @@ stream's least quiet event is no alarm; a budget has its own bound instead (``ba
 from math import nan
 from typing import Final
 
+from rules.ahead import ask_when_bound, ask_when_measured
+from rules.arrays import F8
 from rules.baseline import budget
 from rules.baseline.layout import FINGERPRINT, GROUP, LAST_US, LEARNED, WIDTH, Kind
 from rules.baseline.shared import (
@@ -186,20 +188,24 @@ def _tell_time(f: Frame, s: Shared) -> None:
 
 
 @compiled
-def measured(p: Places, s: Shared, blank: Frame, row: int) -> Frame:
+def measured(p: Places, s: Shared, blank: Frame, events: F8, row: int) -> Frame:
     """Measure the row in ``blank.event``, which has a number: the frame with every feature, the score and its level."""
     f = bound(p, s, blank, row)
+    ask_when_bound(p, events, row)
     _clear(f)
     _tell_time(f, s)
     result = f.result
     result[R_HISTORY] = f.now[N_KNOWN]
-    if f.now[N_SCORED] == 0.0:
+    scored = f.now[N_SCORED] != 0.0
+    if scored:
+        catalogue.measure(f)
+    ask_when_measured(p, events, row)
+    if scored:
+        fuse(f, s)
+        judge(f, s)
+        result[R_LEVEL] = _level(f, s)
+    else:
         result[R_P] = 1.0
-        return f
-    catalogue.measure(f)
-    fuse(f, s)
-    judge(f, s)
-    result[R_LEVEL] = _level(f, s)
     return f
 
 

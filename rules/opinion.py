@@ -157,7 +157,9 @@ def _share(f: Frame, alone: float) -> None:
     free = max(0.0, alone + lowered)
     if free + raised <= 0.0:
         return
-    scale = free / (free + raised) / whole if whole > 0.0 else 0.0
+    # Without reputations the score need not be waited for: all of it is the features'.
+    told = free / (free + raised) if raised > 0.0 else 1.0
+    scale = told / whole if whole > 0.0 else 0.0
     for at in range(int(f.now[N_PARTS])):
         f.parts[int(f.now[N_LISTED + at])] *= scale
     for kind in range(KINDS):

@@ -14,7 +14,7 @@ happens, "learned" words only with what the engine may learn from.
 from enum import IntEnum
 from typing import Final
 
-VERSION: Final = 5
+VERSION: Final = 6
 
 
 class Kind(IntEnum):

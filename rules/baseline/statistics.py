@@ -113,6 +113,12 @@ def clipped(size: float, mean: float, variance: float, most: float) -> float:
     return (mean + (limit if apart > 0.0 else -limit)) if apart * apart > most * most * variance else size
 
 
+@compiled
+def likely(count: float, rate: float, prior: float) -> float:
+    """How likely something is that was seen at ``rate`` over ``count`` events, with ``prior`` as two more events' rate."""
+    return float((count * rate + _RATE_STRENGTH * prior) / (count + _RATE_STRENGTH))
+
+
 @entry
 def rate_surprisal(count: float, rate: float, prior: float) -> float:
     """Surprisal of something seen at ``rate`` over ``count`` events, with ``prior`` as two more events' rate.
@@ -120,8 +126,8 @@ def rate_surprisal(count: float, rate: float, prior: float) -> float:
     >>> round(rate_surprisal(0.0, 0.0, 0.1), 2), round(rate_surprisal(198.0, 0.0, 0.1), 2)
     (1.0, 3.0)
     """
-    likely = (count * rate + _RATE_STRENGTH * prior) / (count + _RATE_STRENGTH)
-    return min(CAP, max(0.0, -log10(likely))) if likely > 0.0 else CAP
+    chance = likely(count, rate, prior)
+    return min(CAP, max(0.0, -log10(chance))) if chance > 0.0 else CAP
 
 
 @entry

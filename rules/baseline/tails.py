@@ -38,7 +38,8 @@ T_HALF: Final = 4
 T_LOW: Final = 5
 T_PER_UNIT: Final = 6
 T_NOTABLE: Final = 7
-"""The value that three in twenty reached when the tail was fitted last: what is below is no evidence."""
+"""The value that three in twenty reached when the tail was fitted last: what is below is no evidence. What many values
+equal is not above it for sharing its bin."""
 T_COUNTED: Final = 8
 T_SEEN: Final = 9
 """How many were counted in bins, and how many ever were, whatever their weight."""
@@ -150,6 +151,27 @@ def _bin_above(tail: F8, rest: float) -> int:
 
 
 @entry
+def _ends_empty(tail: F8, at: int, left: float) -> bool:
+    """Whether a block of eight begins at a bin and holds nothing, when so much is left from the bin on.
+
+    What its first bin has after itself in the block is the most that any of its bins has.
+    """
+    return bool(at & (_EIGHT - 1) == 0 and tail[_LOW + at] == 0.0 and _after(tail, at) == left)
+
+
+@entry
+def _reached(tail: F8, rest: float) -> float:
+    """The place in bins that a weight reaches, inside a bin as in ``share_above``; 0 when there is no more than that.
+
+    What many values equal lies in one bin and would be above its lower edge, however common it is.
+    """
+    at = _bin_above(tail, rest)
+    after = _after(tail, at)
+    held = _after(tail, at - 1) - after
+    return at + 1.0 - (rest - after) / held if held > rest - after else float(at)
+
+
+@entry
 def _fit(tail: F8) -> None:
     scale = tail[T_SCALE]
     knee = _bin_above(tail, min(32.0, tail[T_WEIGHT] / scale / 8.0) * scale)
@@ -158,6 +180,9 @@ def _fit(tail: F8) -> None:
     left = _after(tail, knee - 1)
     at = knee
     while left > 0.0 and at < BINS:
+        if _ends_empty(tail, at, left):
+            at += _EIGHT
+            continue
         after = _after(tail, at)
         held = left - after
         left = after
@@ -165,7 +190,7 @@ def _fit(tail: F8) -> None:
             excess += held * (at + 0.5 - knee)
             weight += held
         at += 1
-    notable = _bin_above(tail, _NOTABLE * (tail[T_WEIGHT] + tail[T_ORDINARY]))
+    notable = _reached(tail, _NOTABLE * (tail[T_WEIGHT] + tail[T_ORDINARY]))
     tail[T_NOTABLE] = tail[T_LOW] + notable / tail[T_PER_UNIT]
     tail[T_KNEE] = knee
     tail[T_SLOPE] = 0.5 / (knee + 1e-9)

@@ -34,14 +34,13 @@ from rules.baseline.statistics import (
     absorb,
     imprint,
     move_rate,
-    rate_surprisal,
     recall,
     tail_surprisal,
     usual,
 )
 from rules.compiled import compiled
 from rules.event import ACCESS, E_ACTOR, E_COUNTRY, E_DEVICE, E_FAMILY, E_KIND, E_NETWORK, KIND_AT
-from rules.features import hours
+from rules.features import hours, rarity
 from rules.features.declared import FACT, HOURS, Group, declare
 from rules.features.frame import N_DAY, N_HOUR, N_LATE, N_NOW_US, US, Frame
 from rules.features.timing import tell_hour, weigh_hour
@@ -95,6 +94,7 @@ ACTOR_HOUR = declare(
 )
 _PLACES: Final = 3
 _FEATURE: Final = (COUNTRY_NEW, NETWORK_NEW, DEVICE_NEW)
+_CHANCE: Final = (rarity.NEW_COUNTRY, rarity.NEW_NETWORK, rarity.NEW_DEVICE)
 _KEY: Final = (E_COUNTRY, E_NETWORK, E_DEVICE)
 _AT: Final = (COUNTRIES, NETWORKS, DEVICES)
 _SLOTS: Final = (COUNTRY_SLOTS, NETWORK_SLOTS, DEVICE_SLOTS)
@@ -115,7 +115,7 @@ def measure(f: Frame) -> None:
     for place in range(_PLACES):
         if f.event[_KEY[place]] != 0.0:
             _measure_place(f, place)
-    weigh_hour(f, ACTOR_HOUR, f.actor, ACTOR_HOURS)
+    weigh_hour(f, ACTOR_HOUR, rarity.ACTOR_HOUR, f.actor, ACTOR_HOURS)
     if f.event[E_FAMILY] == ACCESS:
         _measure_failures(f)
 
@@ -127,7 +127,7 @@ def _measure_place(f: Frame, place: int) -> None:
     tell_fact(f, _FEATURE[place], 1.0 if new else 0.0, rate)
     if new:
         prior = max(_LEAST_RATE, f.population[_PRIOR[place]])
-        f.surprise[_FEATURE[place]] = rate_surprisal(actor[LEARNED], rate, prior)
+        rarity.note_rate(f, _CHANCE[place], actor[LEARNED], rate, prior)
 
 
 @compiled

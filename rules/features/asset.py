@@ -11,9 +11,10 @@ from rules.baseline.layout import (
     NEW_ASSET,
     NEW_CHAIN,
 )
-from rules.baseline.statistics import imprint, move_rate, rate_surprisal, recall
+from rules.baseline.statistics import imprint, move_rate, recall
 from rules.compiled import compiled
 from rules.event import E_ACCOUNT, E_ASSET, E_CHAIN
+from rules.features import rarity
 from rules.features.declared import FACT, Group, declare
 from rules.features.frame import Frame
 from rules.features.weighing import tell_fact
@@ -55,12 +56,12 @@ def measure(f: Frame) -> None:
         new = not recall(account, KNOWN_ASSETS, KNOWN_ASSET_SLOTS, f.event[E_ASSET])
         tell_fact(f, ASSET_NEW, 1.0 if new else 0.0, account[NEW_ASSET])
         if new:
-            f.surprise[ASSET_NEW] = rate_surprisal(account[LEARNED], account[NEW_ASSET], _ASSET_RATE)
+            rarity.note_rate(f, rarity.NEW_ASSET, account[LEARNED], account[NEW_ASSET], _ASSET_RATE)
     if f.event[E_CHAIN] != 0.0:
         new = not recall(account, KNOWN_CHAINS, KNOWN_CHAIN_SLOTS, f.event[E_CHAIN])
         tell_fact(f, CHAIN_NEW, 1.0 if new else 0.0, account[NEW_CHAIN])
         if new:
-            f.surprise[CHAIN_NEW] = rate_surprisal(account[LEARNED], account[NEW_CHAIN], _CHAIN_RATE)
+            rarity.note_rate(f, rarity.NEW_CHAIN, account[LEARNED], account[NEW_CHAIN], _CHAIN_RATE)
 
 
 @compiled

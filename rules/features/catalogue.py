@@ -21,11 +21,13 @@ from rules.features import (
     contagion,
     crowd,
     destination,
+    fading,
     governance,
     history,
     linkage,
     listing,
     movement,
+    rarity,
     reputation,
     signing,
     timing,
@@ -71,6 +73,8 @@ def measure(f: Frame) -> None:
     family = int(f.event[E_FAMILY])
     if family > GOVERNANCE:
         return
+    fading.measure(f)
+    rarity.clear(f)
     history.measure(f)
     linkage.measure(f)
     access.measure(f)
@@ -91,6 +95,7 @@ def measure(f: Frame) -> None:
         signing.measure(f)
     elif family == GOVERNANCE:
         governance.measure(f)
+    rarity.draw(f)
 
 
 @compiled

@@ -6,7 +6,6 @@ does so through its chances of being in a spell already (``fusion``), so only th
 
 from typing import Final
 
-from rules.arithmetic import exp2
 from rules.arrays import F8
 from rules.baseline.layout import (
     ACTOR_SURPRISE,
@@ -20,9 +19,8 @@ from rules.baseline.statistics import CAP
 from rules.compiled import compiled
 from rules.event import E_ACCOUNT, E_ACTOR, E_DEVICE
 from rules.features.declared import Group, declare
-from rules.features.frame import DAY_US, N_NOW_US, N_RECENT, R_RAW, Frame
+from rules.features.frame import N_NOW_US, N_RECENT, N_RECENT_FADES, R_RAW, Frame
 
-_HALF_LIFE_US: Final = 2.0 * DAY_US
 _OWN: Final = 0
 _ACTOR: Final = 1
 _DEVICE: Final = 2
@@ -46,23 +44,15 @@ def measure(f: Frame) -> None:
     """
     if f.event[E_ACCOUNT] == 0.0 and f.event[E_ACTOR] == 0.0 and f.event[E_DEVICE] == 0.0:
         return
-    now_us = f.now[N_NOW_US]
-    left = f.now[N_RECENT : N_RECENT + 3]
-    left[_OWN] = _left(f.account, SURPRISE, SURPRISE_US, now_us) if f.event[E_ACCOUNT] != 0.0 else 0.0
-    left[_ACTOR] = _left(f.actor, ACTOR_SURPRISE, ACTOR_SURPRISE_US, now_us) if f.event[E_ACTOR] != 0.0 else 0.0
-    left[_DEVICE] = _left(f.device, PLACE_SURPRISE, PLACE_SURPRISE_US, now_us) if f.event[E_DEVICE] != 0.0 else 0.0
+    left, fades = f.now[N_RECENT : N_RECENT + 3], f.now[N_RECENT_FADES : N_RECENT_FADES + 3]
+    left[_OWN] = max(0.0, f.account[SURPRISE]) * fades[_OWN] if f.event[E_ACCOUNT] != 0.0 else 0.0
+    left[_ACTOR] = max(0.0, f.actor[ACTOR_SURPRISE]) * fades[_ACTOR] if f.event[E_ACTOR] != 0.0 else 0.0
+    left[_DEVICE] = max(0.0, f.device[PLACE_SURPRISE]) * fades[_DEVICE] if f.event[E_DEVICE] != 0.0 else 0.0
     others = max(left[_ACTOR], left[_DEVICE])
     f.values[RECENT] = max(left[_OWN], others)
     f.low[RECENT] = 0.0
     f.high[RECENT] = 1.0
     f.surprise[RECENT] = min(CAP, others)
-
-
-@compiled
-def _left(record: F8, at: int, time_at: int, now_us: float) -> float:
-    if record[at] <= 0.0:
-        return 0.0
-    return float(record[at] * exp2(-max(0.0, now_us - record[time_at]) / _HALF_LIFE_US))
 
 
 @compiled

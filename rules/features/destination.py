@@ -11,7 +11,7 @@ it.
 
 from typing import Final
 
-from rules.arithmetic import exp, log10
+from rules.arithmetic import log10
 from rules.arrays import F8
 from rules.baseline.layout import (
     CLEARED,
@@ -49,6 +49,7 @@ from rules.baseline.statistics import (
 )
 from rules.compiled import compiled
 from rules.event import DESTINATION_KINDS, E_ACCOUNT, E_DESTINATION, E_DESTINATION_KIND, E_LOOK
+from rules.features import rarity
 from rules.features.declared import FACT, UNSCORED, Group, declare, dollars, duration
 from rules.features.frame import (
     DAY_US,
@@ -59,6 +60,7 @@ from rules.features.frame import (
     N_NOW_US,
     N_TRUSTED,
     N_USD,
+    N_VALUE_LEFT,
     N_WEIGHT,
     US,
     Frame,
@@ -164,7 +166,7 @@ def measure(f: Frame) -> None:
     age_us = max(0.0, f.now[N_NOW_US] - f.destination[FIRST_US]) if paid_before else 0.0
     f.values[AGE] = age_us / US
     if f.now[N_USD] >= 0.0:
-        f.values[DESTINATION_VALUE] = _left(f) + f.now[N_USD]
+        f.values[DESTINATION_VALUE] = f.destination[VALUE_1H] * f.now[N_VALUE_LEFT] + f.now[N_USD]
         if paid_before and age_us <= _DUST_WITHIN_US and f.now[N_USD] > 0.0:
             _measure_dust(f)
     if f.event[E_ACCOUNT] != 0.0:
@@ -200,7 +202,7 @@ def _measure_new(f: Frame, age_us: float) -> None:
     tell_fact(f, NEW, 1.0 if new else 0.0, account[NEW_DESTINATION])
     if new:
         prior = min(0.9, max(0.05, f.prior[NEW_DESTINATION]))
-        f.surprise[NEW] = rate_surprisal(account[LEARNED], account[NEW_DESTINATION], prior)
+        rarity.note_rate(f, rarity.NEW_DESTINATION, account[LEARNED], account[NEW_DESTINATION], prior)
     imitates = not known and _imitates(f)
     tell_fact(f, LOOKALIKE, 1.0 if imitates else 0.0, 0.0)
     if imitates:
@@ -236,12 +238,6 @@ def _set(f: Frame) -> int:
 
 
 @compiled
-def _left(f: Frame) -> float:
-    gap_us = max(0.0, f.now[N_NOW_US] - f.destination[LAST_US])
-    return float(f.destination[VALUE_1H] * exp(-gap_us / HOUR_US))
-
-
-@compiled
 def remember(f: Frame) -> None:
     """Note the payment in the destination's record: payer, amount, time; and a new one in the account's."""
     if f.event[E_ACCOUNT] != 0.0:
@@ -251,7 +247,7 @@ def remember(f: Frame) -> None:
         return
     destination, now_us = f.destination, f.now[N_NOW_US]
     usd = worth(f)
-    destination[VALUE_1H] = _left(f) + usd
+    destination[VALUE_1H] = destination[VALUE_1H] * f.now[N_VALUE_LEFT] + usd
     if destination[REMEMBERED] == 0.0:
         destination[FIRST_US] = now_us
     destination[REMEMBERED] += 1.0

@@ -54,7 +54,8 @@ N_SCORED: Final = 14
 """1 when the activity is of a family that is scored."""
 N_PARTS: Final = 15
 N_LEFT: Final = 16
-"""What is left of each velocity window at this time, six words."""
+"""What is left of each velocity window at this time, six words; then of what was paid to the destination."""
+N_VALUE_LEFT: Final = 22
 N_OWN_Z: Final = 24
 """The amount against the account's shrunk mean, in deviations; NaN when its size is no evidence."""
 N_LOG2_USD: Final = 25
@@ -99,7 +100,16 @@ N_SUMS: Final = 64
 """From here on the evidence of each group of features in decades, by number of group."""
 N_LISTED: Final = 112
 """From here on the features that have a part of the score, ``now[N_PARTS]`` of them."""
-NOW_WIDTH: Final = 184
+N_MODEL_FADES: Final = 184
+N_YOUNG_FADES: Final = 185
+N_SPELLS_FADE: Final = 186
+N_RECENT_FADES: Final = 187
+"""What is left at this time of the account's model of sizes, of young habits beyond that, of a long spell, and of the
+highest recent scores of the account, the actor and the device."""
+N_CHANCES: Final = 192
+N_RARITIES: Final = 208
+"""Chances of facts and -log10 of them, sixteen each, in places of ``features.rarity``."""
+NOW_WIDTH: Final = 224
 
 R_RAW: Final = 0
 R_P: Final = 1

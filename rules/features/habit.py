@@ -13,18 +13,16 @@ Rules enforced here:
 from math import floor
 from typing import Final
 
-from rules.arithmetic import log10
 from rules.arrays import F8
 from rules.baseline.layout import HABIT_LOWEST, HABIT_OLD, HABIT_PLACES, HABIT_YOUNG, HABITS
 from rules.compiled import compiled
 from rules.features.frame import (
-    N_ANY_HABIT,
     N_LOG2_USD,
     N_MODEL_LEFT,
-    N_OWN_HABIT,
     N_YOUNG_LEFT,
     Frame,
 )
+from rules.features.rarity import ANY_HABIT, OWN_HABIT, note
 
 _AN_OCTAVE: Final = 2.0
 _START: Final = 16
@@ -43,7 +41,7 @@ _REWRITE: Final = 0.25
 
 @compiled
 def measure(f: Frame, weight: float) -> None:
-    """Set the most that the amount may be surprising. ``weight`` is what the account's history weighs."""
+    """Note the most that the amount may be surprising. ``weight`` is what the account's history weighs."""
     account = f.account
     at = _AN_OCTAVE * f.now[N_LOG2_USD] - account[HABIT_LOWEST]
     if account[HABIT_OLD] == 0.0 or not 1.0 <= at < HABIT_PLACES:
@@ -66,9 +64,9 @@ def measure(f: Frame, weight: float) -> None:
     else:
         anywhere = above + here + _ripe(account[HABITS + place - 1], old, young) * (place - below)
     if anywhere > _ANY_FROM + _ANY_SHARE * weight:
-        f.now[N_ANY_HABIT] = max(0.0, -log10(anywhere / (weight + _MORE)))
+        note(f, ANY_HABIT, anywhere / (weight + _MORE))
     if own > _OWN_FROM:
-        f.now[N_OWN_HABIT] = max(0.0, -log10((own - _OWN_FROM) / (weight + _MORE)))
+        note(f, OWN_HABIT, (own - _OWN_FROM) / (weight + _MORE))
 
 
 @compiled

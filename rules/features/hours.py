@@ -9,7 +9,6 @@ from typing import Final
 
 import numpy as np
 
-from rules.arithmetic import log10
 from rules.arrays import F8
 from rules.compiled import compiled
 
@@ -57,11 +56,10 @@ def busiest(record: F8, at: int) -> int:
 
 
 @compiled
-def surprisal(record: F8, at: int, hour: int, day: int) -> float:
-    """How much rarer this hour and day are than an even spread; 0 when they are usual or nothing is known.
+def chances(record: F8, at: int, hour: int, day: int) -> tuple[float, float]:
+    """How likely this hour and this day are against an even spread; 1 or more when they are usual or nothing is known.
 
-    Hours one and two away count a half and a quarter. A day counts only together with its hour, so that a first Sunday
-    shift alone is nothing.
+    Hours one and two away count a half and a quarter.
     """
     total = of_day(record, at, _TOTAL)
     quarters = 0
@@ -70,8 +68,7 @@ def surprisal(record: F8, at: int, hour: int, day: int) -> float:
         quarters += ((both >> _SHIFT_OF[hour, near]) & _MASK) * _QUARTERS[near]
     by_hour = (0.25 * quarters + 0.5) * 24.0 / (2.5 * total + 12.0)
     by_day = (of_day(record, at, day) + 1.0) * 7.0 / (total + 7.0)
-    found = -log10(by_hour) if by_hour < 1.0 else 0.0
-    return found - 0.5 * log10(by_day) if found > 0.0 and by_day < 1.0 else found
+    return by_hour, by_day
 
 
 @compiled

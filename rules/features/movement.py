@@ -21,9 +21,10 @@ from rules.baseline.layout import (
     SESSION_WORDS,
     SESSIONS,
 )
-from rules.baseline.statistics import move_rate, rate_surprisal
+from rules.baseline.statistics import move_rate
 from rules.compiled import compiled
 from rules.event import E_ACTOR, E_COUNTRY, E_COUNTRY_AT, E_KIND, E_NETWORK, E_SESSION, KIND_AT
+from rules.features import rarity
 from rules.features.declared import FACT, UNSCORED, Group, declare, speed
 from rules.features.frame import HOUR_US, N_NOW_US, Frame
 from rules.features.weighing import tell_fact
@@ -92,7 +93,7 @@ def _measure_speed(f: Frame) -> None:
     f.high[SPEED] = _FASTEST_KMH
     if f.values[SPEED] > _FASTEST_KMH:
         prior = max(_LEAST_RATE, f.population[FAST_TRAVEL])
-        f.surprise[SPEED] = rate_surprisal(f.actor[LEARNED], f.actor[ACTOR_FAST_TRAVEL], prior)
+        rarity.note_rate(f, rarity.FAST_TRAVEL, f.actor[LEARNED], f.actor[ACTOR_FAST_TRAVEL], prior)
 
 
 @compiled
@@ -131,7 +132,7 @@ def _measure_session(f: Frame) -> None:
     tell_fact(f, SESSION_MOVED, 1.0 if moved else 0.0, rate)
     if moved:
         prior = max(_LEAST_RATE, f.population[SESSION_MOVE])
-        f.surprise[SESSION_MOVED] = rate_surprisal(f.actor[LEARNED], rate, prior)
+        rarity.note_rate(f, rarity.SESSION_MOVE, f.actor[LEARNED], rate, prior)
 
 
 @compiled

@@ -13,7 +13,7 @@ Rules enforced here:
 from math import nan, sqrt
 from typing import Final
 
-from rules.arithmetic import exp2, log2
+from rules.arithmetic import log2
 from rules.arrays import F8
 from rules.baseline.layout import (
     MODEL_FAST,
@@ -23,7 +23,6 @@ from rules.baseline.layout import (
     MODEL_RESIDUALS_WEIGHT,
     MODEL_SQUARE,
     MODEL_WEIGHT,
-    OUT_US,
     STRENGTH_INVERSE,
     STRENGTH_NOISE,
     STRENGTH_SQUARE,
@@ -34,7 +33,6 @@ from rules.compiled import compiled
 from rules.features import habit
 from rules.features.declared import Group, declare
 from rules.features.frame import (
-    DAY_US,
     N_APART,
     N_CLIPPED_USD,
     N_DRIFT_Z,
@@ -42,18 +40,17 @@ from rules.features.frame import (
     N_LATE,
     N_LOG2_USD,
     N_MEAN_USD,
+    N_MODEL_FADES,
     N_MODEL_LEFT,
-    N_NOW_US,
     N_ODD,
     N_OWN_Z,
     N_RELATIVE,
     N_USD,
+    N_YOUNG_FADES,
     N_YOUNG_LEFT,
     Frame,
 )
 
-_HALF_LIFE_US: Final = 90.0 * DAY_US
-_YOUNG_US: Final = 7.0 * DAY_US
 _CLIP: Final = 5.0
 _MOST: Final = 256.0
 _FAST: Final = 32.0
@@ -89,9 +86,8 @@ def measure(f: Frame) -> None:
     nan
     """
     account, now, usd = f.account, f.now, f.now[N_USD]
-    gap_us = now[N_NOW_US] - account[OUT_US]
-    now[N_MODEL_LEFT] = exp2(-gap_us / _HALF_LIFE_US) if gap_us > 0.0 else 1.0
-    now[N_YOUNG_LEFT] = now[N_MODEL_LEFT] * exp2(-gap_us / _YOUNG_US) if gap_us > 0.0 else 1.0
+    now[N_MODEL_LEFT] = now[N_MODEL_FADES]
+    now[N_YOUNG_LEFT] = now[N_MODEL_FADES] * now[N_YOUNG_FADES]
     weight = account[MODEL_WEIGHT] * now[N_MODEL_LEFT]
     worth = _shrink(f, weight)
     spread = now[N_MEAN_USD] * sqrt(now[N_RELATIVE] * now[N_INFLATION])

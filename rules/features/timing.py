@@ -7,7 +7,7 @@ from rules.arrays import F8
 from rules.baseline.layout import GAP, HOURS, LAST_US, OUT_US
 from rules.compiled import compiled
 from rules.event import E_ACCOUNT
-from rules.features import hours
+from rules.features import hours, rarity
 from rules.features.declared import HOURS as SHOWN_HOURS
 from rules.features.declared import UNSCORED, Group, days, declare, duration
 from rules.features.frame import DAY_S, DAY_US, N_DAY, N_HOUR, N_NOW_US, US, Frame
@@ -53,7 +53,7 @@ def measure(f: Frame) -> None:
     if f.event[E_ACCOUNT] == 0.0:
         return
     account, now_us = f.account, f.now[N_NOW_US]
-    weigh_hour(f, HOUR, account, HOURS)
+    weigh_hour(f, HOUR, rarity.ACCOUNT_HOUR, account, HOURS)
     if account[LAST_US] > 0.0:
         f.values[DORMANT] = max(0.0, now_us - account[LAST_US]) / DAY_US
     if account[OUT_US] <= 0.0:
@@ -66,11 +66,13 @@ def measure(f: Frame) -> None:
 
 
 @compiled
-def weigh_hour(f: Frame, feature: int, record: F8, at: int) -> None:
+def weigh_hour(f: Frame, feature: int, place: int, record: F8, at: int) -> None:
     """Weigh the event's hour and day against those at ``at`` of a record."""
     hour, day = int(f.now[N_HOUR]), int(f.now[N_DAY])
     f.values[feature] = day * 24.0 + hour
-    f.surprise[feature] = hours.surprisal(record, at, hour, day)
+    by_hour, by_day = hours.chances(record, at, hour, day)
+    rarity.note(f, place, by_hour)
+    rarity.note(f, place + 1, by_day)
 
 
 @compiled

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from rules.arithmetic import exp, log10_of_normal
+from rules.arithmetic import log10_of_normal
 from rules.arrays import F8
 from rules.baseline.layout import (
     ASSETS,
@@ -42,13 +42,12 @@ from rules.compiled import compiled, lowest
 from rules.event import E_ACCOUNT, E_AMOUNT_USD, E_ASSET
 from rules.features.balance import put_back
 from rules.features.declared import Group, declare, dollars, duration
+from rules.features.fading import WINDOWS_S, measure_windows
 from rules.features.frame import (
     B_MEANS,
     B_ODD,
     B_SIZES,
     B_VARIANCES,
-    DAY_S,
-    HOUR_S,
     N_CLIP,
     N_CLIPPED_USD,
     N_LATE,
@@ -62,10 +61,8 @@ from rules.features.frame import (
 )
 from rules.features.weighing import tell_range, weigh, worth
 
-WINDOWS_S: Final = (60.0, 600.0, HOUR_S, DAY_S, 7 * DAY_S, 30 * DAY_S)
 HOUR_WINDOW: Final = 2
 _NAMES: Final = ("1m", "10m", "1h", "24h", "7d", "30d")
-_GONE: Final = 40.0
 _FLOOR: Final = 0.2
 _ASSETS_FLOOR: Final = 0.12
 _ASSETS_WINDOW_US: Final = 600.0 * US
@@ -115,15 +112,6 @@ def _six(words: F8) -> tuple[float, float, float, float, float, float]:
 
 
 @compiled
-def decay(f: Frame) -> None:
-    """Set what is left of each window at the frame's time."""
-    gap_s = max(0.0, (f.now[N_NOW_US] - f.account[OUT_US]) / US)
-    for at in range(WINDOWS):
-        spent = gap_s / WINDOWS_S[at]
-        f.now[N_LEFT + at] = exp(-spent) if spent < _GONE else 0.0
-
-
-@compiled
 def measure(f: Frame) -> None:
     """Weigh the windows with this transfer counted in.
 
@@ -133,7 +121,6 @@ def measure(f: Frame) -> None:
     """
     if f.event[E_ACCOUNT] == 0.0:
         return
-    decay(f)
     _measure_counts(f)
     if f.now[N_USD] > 0.0:
         _measure_values(f)
@@ -286,7 +273,7 @@ def give_back(f: Frame) -> None:
     amount, account = f.event[E_AMOUNT_USD], f.account
     if not amount >= 0.0 or f.event[E_ACCOUNT] == 0.0:
         return
-    decay(f)
+    measure_windows(f)
     for at in range(WINDOWS):
         left = f.now[N_LEFT + at]
         account[WINDOW_COUNTS + at] *= left

@@ -1,6 +1,9 @@
 """The engine's own logarithms and exponentials agree with the standard library's, and are total."""
 
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -43,3 +46,17 @@ def test_logarithms_of_what_has_none() -> None:
     assert math.isnan(arithmetic.log2(-1.0))
     assert math.isnan(arithmetic.log2(math.nan))
     assert arithmetic.log2(math.inf) == math.inf
+
+
+PAST = """
+from rules.arithmetic import exp, exp2, exp2_of_past, exp_of_past
+
+for x in [-1e-6 * 1.05**n for n in range(600)] + [0.0, -708.3, -708.4, -709.5, -1021.9, -1022.0, -1e12]:
+    assert exp_of_past(x) == exp(x) and exp2_of_past(x) == exp2(x), x
+"""
+
+
+def test_what_fades_does_so_to_the_last_bit() -> None:
+    environment = os.environ | {"PYTHONPATH": ".", "NUMBA_DISABLE_JIT": "1"}
+    done = subprocess.run([sys.executable, "-c", PAST], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,5 +1,6 @@
 """The population's tails and the calibration that is made of them."""
 
+import itertools
 import math
 
 import numpy as np
@@ -87,6 +88,14 @@ class TestNotable:
         _, sampled = self.both([*exponential(20_000), *(3.0 + value for value in exponential(60_000))])
         assert sampled[tails.T_NOTABLE] == pytest.approx(3.0 - math.log10(0.15 * 80 / 60), abs=0.1)
 
+    def test_what_nearly_everybody_equals_is_not_notable(self) -> None:
+        noted = Noted(1)
+        for n in range(20_000):
+            noted.tell(3.0 if n % 20 == 0 else 0.02)
+        made = noted.current()[0]
+        assert 0.02 < made[tails.T_NOTABLE] < 1.0
+        assert made[tails.T_COUNTED] < 5000
+
     def test_the_first_thousand_are_all_counted(self) -> None:
         whole, sampled = self.both(exponential(1000))
         assert whole.tobytes() == sampled.tobytes()
@@ -106,6 +115,22 @@ class TestNotable:
         before = noted.heads.tobytes()
         noted.tell(math.nan, math.nan, scale=5.0)
         assert noted.heads.tobytes() == before
+
+
+@given(st.lists(st.floats(0.0, 16.0), min_size=1, max_size=300), st.floats(0.0, 0.1))
+@settings(max_examples=30)
+def test_the_fit_is_that_of_a_walk_through_all_bins(values: list[float], decay: float) -> None:
+    made, scale = tail(), 1.0
+    for value in (values * 256)[:256]:
+        count(made, value, scale, 1.0)
+        scale *= 1.0 + decay
+    knee, scale = int(made[tails.T_KNEE]), made[tails.T_SCALE]
+    after = [tails._after(made, at) for at in range(knee - 1, tails.BINS)]
+    excess = weight = 0.0
+    for at, (left, right) in enumerate(itertools.pairwise(after)):
+        excess += (left - right) * (at + 0.5)
+        weight += left - right
+    assert made[tails.T_HALF] == math.log(2.0) * (excess + scale * tails.BINS / 64.0) / (weight + scale) + 0.5
 
 
 def test_p_values_of_its_own_values_are_uniform() -> None:
