@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, TextIO
 
@@ -19,7 +20,7 @@ from rich.console import Console
 
 from service.commands.client import ApiClient
 from service.commands.people import terminal_code
-from service.domain.errors import ConfigurationError, InputError, UnauthenticatedError
+from service.domain.errors import ConfigurationError, InputError, PortcullisError, UnauthenticatedError
 from service.domain.secrets import Secret
 
 TOKEN_VARIABLE: Final = "PORTCULLIS_SETUP_TOKEN"  # noqa: S105  a variable's name
@@ -32,29 +33,81 @@ def setup(
     *,
     token_file: Annotated[Path | None, typer.Option(help="File with the one-time token that `up` printed.")] = None,
     secrets_to: Annotated[Path | None, typer.Option(help="Write tokens and codes here (0600), not on screen.")] = None,
+    confirm: Annotated[
+        list[str] | None,
+        typer.Option(help="Somebody registered by a set-up that was broken off: ask for his first code, too."),
+    ] = None,
 ) -> None:
     """Set up people, connections, channels, policy and accounts.
 
     Example: `portcullis setup first.yaml`
     """
     plan = read_plan(file)
-    console = Console(markup=False, highlight=False)
-    with ApiClient(setup_token(token_file)) as api, _file_for_secrets(secrets_to) as out:
-        shown: dict[str, object] = {}
-        if plan["people"]:
-            shown["people"] = _people(api, console, plan["people"], on_screen=out is None)
-        if plan["connections"]:
-            shown |= api.post("/v1/setup/connections", {"connections": plan["connections"]})
-        if plan["channels"]:
-            api.post("/v1/setup/channels", {"channels": plan["channels"]})
-        api.post("/v1/setup/policy", {"changes": plan["policy"] or {}})
-        _hand_over(console, shown, out)
-        for person in shown.get("people", []):  # type: ignore[attr-defined]  # a list, made above
-            _confirm(api, console, person)
+    console = Console(markup=False, highlight=False, soft_wrap=True)
+    with ApiClient(setup_token(token_file)) as api:
+        begun = _SetUp(api, console, plan, [{"person": person, "name": person} for person in confirm or ()])
+        try:
+            begun.register(secrets_to)
+            begun.confirm()
+        except (PortcullisError, typer.Abort):
+            begun.say_how_to_go_on(file)
+            raise
         if plan["accounts"]:
             _accounts(api, console, plan["accounts"])
         api.post("/v1/setup/complete")
     console.print("Set-up is complete. From here on, who decides and what is connected changes by quorum only.")
+
+
+@dataclass(slots=True)
+class _SetUp:
+    """What comes before accounts, and how far it got."""
+
+    api: ApiClient
+    console: Console
+    plan: Mapping[str, Any]
+    people: list[dict[str, Any]]
+    """Whose first codes are still to be asked for."""
+    done: list[str] = field(default_factory=list)
+
+    def register(self, secrets_to: Path | None) -> None:
+        """Register section by section; what is told once is handed over whatever fails after it."""
+        shown: dict[str, object] = {}
+        with _file_for_secrets(secrets_to) as out:
+            try:
+                self._sections(shown, on_screen=out is None)
+            finally:
+                if shown:
+                    _hand_over(shown, out)
+                    if secrets_to is not None:
+                        told = f"Tokens and enrolment codes are in {secrets_to}: hand them over, then delete the file."
+                        self.console.print(told)
+
+    def _sections(self, shown: dict[str, object], *, on_screen: bool) -> None:
+        if self.plan["people"]:
+            added = _people(self.api, self.console, self.plan["people"], on_screen=on_screen)
+            shown["people"] = added
+            self.people += added
+            self.done.append("people")
+        if self.plan["connections"]:
+            shown |= self.api.post("/v1/setup/connections", {"connections": self.plan["connections"]})
+            self.done.append("connections")
+        if self.plan["channels"]:
+            self.api.post("/v1/setup/channels", {"channels": self.plan["channels"]})
+            self.done.append("channels")
+        self.api.post("/v1/setup/policy", {"changes": self.plan["policy"] or {}})
+
+    def confirm(self) -> None:
+        """Ask for everybody's first code."""
+        while self.people:
+            _confirm(self.api, self.console, self.people[0])
+            del self.people[0]
+
+    def say_how_to_go_on(self, file: Path) -> None:
+        """Say what the next run needs, where people are registered whose first codes are still missing."""
+        if self.people:
+            waiting = " ".join(f"--confirm {person['person']}" for person in self.people)
+            without = f" Take {', '.join(self.done)} out of {file}: that is registered." if self.done else ""
+            self.console.print(f"\nBroken off, nothing is lost.{without} Then: portcullis setup {file} {waiting}")
 
 
 def read_plan(file: Path) -> Mapping[str, Any]:
@@ -133,7 +186,7 @@ def _file_for_secrets(file: Path | None) -> Iterator[TextIO | None]:
             file.unlink()
 
 
-def _hand_over(console: Console, shown: Mapping[str, object], out: TextIO | None) -> None:
+def _hand_over(shown: Mapping[str, object], out: TextIO | None) -> None:
     if out is None:
         for person in shown.get("people", []):  # type: ignore[attr-defined]  # a list of the API's
             typer.echo(f"API token of {person['name']}: {person['api_token']}")
@@ -141,5 +194,3 @@ def _hand_over(console: Console, shown: Mapping[str, object], out: TextIO | None
             typer.echo(f"Ingest token of {connection['id']}: {connection['ingest_token']}")
         return
     json.dump(shown, out, indent=2)
-    out.flush()
-    console.print(f"Tokens and enrolment codes are in {out.name}: hand them over, then delete the file.")

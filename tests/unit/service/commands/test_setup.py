@@ -1,5 +1,6 @@
 """`portcullis setup`: what is refused is told, and what is told once has a place before it is asked for."""
 
+import json
 from functools import partial
 from pathlib import Path
 
@@ -57,6 +58,55 @@ def test_nothing_is_asked_for_that_could_not_be_kept(monkeypatch: pytest.MonkeyP
     with pytest.raises(UnavailableError):
         setup.setup(file, token_file=tmp_path / "token", secrets_to=secrets)
     assert (len(asked), secrets.exists()) == (1, False)
+
+
+def test_a_set_up_that_is_broken_off_says_how_to_go_on_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+    codes: list[str] = []
+    broken = True
+
+    def api(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path.removeprefix("/v1/setup/"))
+        if broken and asked[-1] == "channels":
+            return httpx.Response(422, json={"code": "invalid_input", "detail": "no such kind", "field": "channels"})
+        people = [{"person": f"per_{n}", "otpauth_uri": "otpauth://x", "api_token": f"pcl_{n}"} for n in (1, 2)]
+        account = {"connection": "c", "ref": "hot", "id": "acc_1"}
+        return httpx.Response(200, json={"people": people, "accounts": [account]})
+
+    def prompt(_question: str) -> str:
+        if not codes:
+            raise typer.Abort
+        return codes.pop()
+
+    file, token, secrets = tmp_path / "first.yaml", tmp_path / "token", tmp_path / "secrets"
+    file.write_text("people: [{name: Ada}, {name: Grace}]\nchannels: [{id: mail}]")
+    token.write_text("one-time")
+    monkeypatch.setattr(typer, "prompt", prompt)
+    monkeypatch.setattr(setup, "ApiClient", partial(ApiClient, transport=httpx.MockTransport(api)))
+    with pytest.raises(InputError, match="no such kind"):
+        setup.setup(file, token_file=token, secrets_to=secrets)
+    assert [told["api_token"] for told in json.loads(secrets.read_text())["people"]] == ["pcl_1", "pcl_2"]
+    told = capsys.readouterr().out
+    assert f"are in {secrets}: hand them over" in told
+    assert f"Take people out of {file}: that is registered. Then: portcullis setup {file} --confirm per_1" in told
+
+    broken = False
+    codes.append("123456")
+    file.write_text("channels: [{id: mail}]\naccounts: [{ref: hot}]")
+    with pytest.raises(typer.Abort):
+        setup.setup(file, token_file=token, confirm=["per_1", "per_2"])
+    told = capsys.readouterr().out
+    assert told.endswith(
+        f"Take channels out of {file}: that is registered. Then: portcullis setup {file} --confirm per_2\n"
+    )
+
+    codes.append("123456")
+    file.write_text("accounts: [{ref: hot}]")
+    asked.clear()
+    setup.setup(file, token_file=token, confirm=["per_2"])
+    assert asked == ["policy", "people/per_2/confirm", "accounts", "complete"]
 
 
 @pytest.mark.parametrize(
