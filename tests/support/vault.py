@@ -89,6 +89,50 @@ class MortalDatabase:
         return unit()
 
 
+class Effects:
+    """Passes a point after each call of what it wraps that leaves something behind.
+
+    A death before such a call, or after one that only asked, leaves what a death after the last effect left.
+    """
+
+    def __init__(self, target: object, reaper: Reaper, *names: str) -> None:
+        self._target = target
+        self._reaper = reaper
+        self._names = names
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._target, name)
+        if name not in self._names:
+            return found
+
+        def call(*args: object, **named: object) -> object:
+            answer = found(*args, **named)
+            self._reaper.point()
+            return answer
+
+        return call
+
+
+class EffectsDatabase:
+    """Passes a point after each commit of a transaction that wrote something."""
+
+    def __init__(self, db: SqlDatabase, reaper: Reaper) -> None:
+        self._db = db
+        self._reaper = reaper
+
+    def begin(self, *, on_disk: bool = True) -> AbstractContextManager[Any]:
+        @contextmanager
+        def unit() -> Any:
+            with self._db.begin(on_disk=on_disk) as uow:
+                yield uow
+                asked = uow.connection.exec_driver_sql("SELECT pg_current_xact_id_if_assigned() IS NOT NULL")
+                wrote = bool(asked.scalar_one())
+            if wrote:
+                self._reaper.point()
+
+        return unit()
+
+
 class Authority:
     """Signs as the authority's token does."""
 
@@ -117,12 +161,13 @@ class VaultHouse:
     def vault(self) -> Vault:
         return Vault(self.parts)
 
-    def mortal(self, reaper: Reaper) -> Vault:
-        """Return the same vault, mortal at every call of token and chain and around every commit."""
-        chains = {name: Mortal(chain, reaper) for name, chain in self.parts.chains.items()}
-        token, statements = Mortal(self.parts.token, reaper), Mortal(self.parts.statements, reaper)
-        db = MortalDatabase(self.superuser, reaper)
-        return Vault(replace(self.parts, db=db, token=token, statements=statements, chains=chains))
+    def dying(self, reaper: Reaper) -> VaultParts:
+        """Return the same parts, mortal after every commit, change of the token and transaction that is sent."""
+        db = EffectsDatabase(self.superuser, reaper)
+        token = Effects(self.parts.token, reaper, "leaf", "disable", "destroy")
+        chains = {name: Effects(chain, reaper, "send") for name, chain in self.parts.chains.items()}
+        bitcoin = {name: Effects(chain, reaper, "send") for name, chain in self.parts.bitcoin.items()}
+        return replace(self.parts, db=db, token=token, chains=chains, bitcoin=bitcoin)
 
     def account(
         self,

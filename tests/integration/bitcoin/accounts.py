@@ -19,13 +19,18 @@ from tests.support.vault import VaultHouse
 TERMS = {"chain": REGTEST.chain, "script": "wsh", "threshold": "2", "vault_keys": "3"}
 
 
-def registered(house: VaultHouse, safe: str, **terms: str) -> AccountId:
+def unprovisioned(house: VaultHouse, safe: str, **terms: str) -> AccountId:
     with house.superuser.begin() as uow:
         uow.connection.execute(
             update(connections).where(connections.c.id == CONNECTION).values(platform="bitcoin", config=TERMS | terms)
         )
     account = house.account(assets=(REGTEST.asset,))
     house.destination(account, safe, stated_chain=REGTEST.chain)
+    return account
+
+
+def registered(house: VaultHouse, safe: str, **terms: str) -> AccountId:
+    account = unprovisioned(house, safe, **terms)
     vaults(house).provision(account)
     return account
 
