@@ -16,10 +16,11 @@ from typing import Final
 import httpx
 import msgspec
 
+from service.chain.evm_logs import LogReader
 from service.chain.json_rpc import SHOWN, JsonRpc, decoded, quantity
 from service.domain.errors import RefusedByOtherSideError, UnavailableError, UnknownOutcomeError
 from service.domain.evm import MAX_FEE, Fee, balance_data, transaction_hash
-from service.ports.chain import Mined
+from service.ports.chain import FoundLogs, Mined
 
 _TIMEOUT_S: Final = 10.0
 _MAX_ANSWER_BYTES: Final = 1_000_000
@@ -38,9 +39,11 @@ class _Block(msgspec.Struct):
 class _Receipt(msgspec.Struct):
     blockNumber: str  # noqa: N815  the field's name in the execution API
     status: str
+    gasUsed: str = "0x0"  # noqa: N815  as above
 
 
 class _Log(msgspec.Struct):
+    address: str
     topics: list[str]
 
 
@@ -53,6 +56,7 @@ class JsonRpcChain:
         self._finality = finality
         self._seen_block = 0
         self._at = "latest"
+        self._logs = LogReader(self._asked_logs)
 
     def final(self) -> "JsonRpcChain":
         """Return the same chain as it is at its newest final block; see the port."""
@@ -120,7 +124,8 @@ class JsonRpcChain:
             return None
         try:
             receipt = msgspec.convert(result, _Receipt)
-            return Mined(transaction_hash, int(receipt.status, 16) == 1, int(receipt.blockNumber, 16))
+            status, block, gas = (int(told, 16) for told in (receipt.status, receipt.blockNumber, receipt.gasUsed))
+            return Mined(transaction_hash, status == 1, block, gas)
         except ValueError as error:
             raise UnavailableError("the chain's endpoint answered with a malformed receipt") from error
 
@@ -136,9 +141,9 @@ class JsonRpcChain:
         """Return the 32 bytes of a storage slot."""
         return self._bytes("eth_getStorageAt", address, "0x" + slot.hex(), self._at)
 
-    def estimate(self, sender: str, to: str | None, data: bytes) -> int:
+    def estimate(self, sender: str, to: str | None, data: bytes, value: int = 0) -> int:
         """Return the gas that a transaction would use; see the port."""
-        call = {"from": sender, "data": "0x" + data.hex(), **({} if to is None else {"to": to})}
+        call = {"from": sender, "data": "0x" + data.hex(), "value": hex(value), **({} if to is None else {"to": to})}
         answer = self._rpc.answer("eth_estimateGas", [call])
         if answer.refusal is not None and "revert" in answer.refusal.lower():
             raise RefusedByOtherSideError(f"the chain would revert it: {answer.refusal[:SHOWN]}")
@@ -146,13 +151,26 @@ class JsonRpcChain:
             raise UnavailableError(f"the chain's endpoint refused eth_estimateGas: {answer.refusal[:SHOWN]}")
         return quantity(decoded(answer, "eth_estimateGas", object), "eth_estimateGas")
 
-    def topics(self, address: str, wanted: Sequence[bytes]) -> Sequence[Sequence[bytes]]:
-        """Return the topics of a contract's logs; see the port."""
-        named = ["0x" + topic.hex() for topic in wanted]
-        wanted_logs = {"address": address, "topics": named, "fromBlock": "0x0"}
-        logs = self._rpc.ask("eth_getLogs", [wanted_logs], list[_Log])
+    def logs(self, contracts: Sequence[str], topics: Sequence[Sequence[bytes]], until: float) -> FoundLogs:
+        """Return the logs of contracts; see the port."""
+        final = quantity(self._final_block(), "eth_getBlockByNumber")
+        newest = self._number("eth_blockNumber") if self._at == "latest" else quantity(self._at, "eth_blockNumber")
+        return self._logs.read(contracts, topics, (newest, final), until)
+
+    def _asked_logs(
+        self, contracts: Sequence[str], topics: Sequence[Sequence[bytes]], first: int, last: int
+    ) -> Sequence[tuple[str, Sequence[bytes]]]:
+        wanted = {
+            "address": list(contracts),
+            "topics": [["0x" + topic.hex() for topic in place] for place in topics],
+            "fromBlock": hex(first),
+            "toBlock": hex(last),
+        }
+        logs = self._rpc.ask("eth_getLogs", [wanted], list[_Log])
         try:
-            return [[bytes.fromhex(topic.removeprefix("0x")) for topic in log.topics] for log in logs]
+            return [
+                (log.address.lower(), tuple(bytes.fromhex(t.removeprefix("0x")) for t in log.topics)) for log in logs
+            ]
         except ValueError as error:
             raise UnavailableError("the chain's endpoint answered eth_getLogs with malformed logs") from error
 

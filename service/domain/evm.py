@@ -14,10 +14,15 @@ from eth_hash.auto import keccak
 from service.domain.errors import InputError
 
 NATIVE_GAS: Final = 21_000
+"""What any transaction uses, and a transfer of the coin where nothing runs at its destination."""
+COIN_GAS: Final = 50_000
+"""Gas limit for a transfer of the coin that no node estimated: enough for a Safe and other wallets behind one proxy."""
 TOKEN_GAS: Final = 100_000
-"""Gas limit for an ERC-20 transfer; what a token does not use is not charged."""
+"""Gas limit for a call of an ERC-20 token that no node estimated; what it does not use is not charged."""
+MOST_GAS: Final = 500_000
+"""The most that one transaction of an own wallet may use: a node that estimates more is not believed."""
 MAX_FEE: Final = 1_000 * 10**9
-"""The most that we ever offer, in wei per gas (1,000 gwei): 0.021 of the coin for moving it, 0.1 for a token at most."""
+"""The most that we ever offer, in wei per gas (1,000 gwei): 0.5 of the coin for MOST_GAS."""
 MAX_UNITS: Final = 2**256 - 1
 """The largest amount a word of the EVM holds."""
 _TRANSFER: Final = keccak(b"transfer(address,uint256)")[:4]
@@ -79,6 +84,29 @@ class Transaction:
 
 def _capped(max_fee: int, priority_fee: int) -> Fee:
     return Fee(min(max_fee, MAX_FEE), min(priority_fee, MAX_FEE))
+
+
+def gas_limit(estimated: int | None, otherwise: int, used_in_vain: int = 0) -> int:
+    """Return the gas limit of a transaction, NATIVE_GAS to MOST_GAS: a fifth over what a node estimates.
+
+    `otherwise` counts where it did not, or is not believed. `used_in_vain` is what the same transaction had used when it
+    failed: it gets twice that at least. Nothing runs where 21,000 are enough, so there nothing is added.
+    """
+    if estimated is None or estimated > MOST_GAS:
+        limit = otherwise
+    else:
+        limit = NATIVE_GAS if estimated <= NATIVE_GAS else estimated * 6 // 5
+    return min(max(limit, 2 * used_in_vain), MOST_GAS)
+
+
+def ran_out(used: int, limit: int) -> bool:
+    """Say whether a transaction that failed had too little gas: a call inside it leaves 1/64 to its caller (EIP-150)."""
+    return used * 16 >= limit * 15
+
+
+def gas_of(raw: bytes) -> int:
+    """Return the gas limit in the bytes of a signed type-2 transaction."""
+    return int.from_bytes(rlp.decode(raw[1:])[4], "big")
 
 
 def transaction_hash(raw: bytes) -> str:

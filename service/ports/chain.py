@@ -14,6 +14,17 @@ class Mined:
     transaction_hash: str
     succeeded: bool
     block: int
+    gas_used: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FoundLogs:
+    """Logs of contracts, as far as the chain could be asked for them."""
+
+    logs: Sequence[tuple[str, Sequence[bytes]]]
+    """(address of the contract in lower case, topics), each once."""
+    unread: str = ""
+    """What was not looked through, and why, as a sentence; empty where every block was."""
 
 
 class EvmChain(Protocol):
@@ -33,6 +44,13 @@ class EvmChain(Protocol):
 
     def mined_nonce(self, address: str) -> int:
         """Return the next nonce, counting only what is in blocks."""
+        ...
+
+    def estimate(self, sender: str, to: str | None, data: bytes, value: int = 0) -> int:
+        """Return the gas that a transaction would use; `to` None creates a contract, `value` in wei.
+
+        Raises RefusedByOtherSideError when it would be reverted.
+        """
         ...
 
     def fee(self) -> Fee:
@@ -75,15 +93,12 @@ class ContractChain(EvmChain, Protocol):
         """Return the 32 bytes of a storage slot."""
         ...
 
-    def estimate(self, sender: str, to: str | None, data: bytes) -> int:
-        """Return the gas that a transaction would use; `to` None creates a contract.
+    def logs(self, contracts: Sequence[str], topics: Sequence[Sequence[bytes]], until: float) -> FoundLogs:
+        """Return the logs of contracts that have one of the wanted topics at each place, from the first block on.
 
-        Raises RefusedByOtherSideError when it would be reverted: nothing is sent then.
+        The newest come first, and what was found is remembered. `until`, on the monotonic clock, ends the asking: what
+        is left by then, or refused, is said in the answer and looked through with the next question.
         """
-        ...
-
-    def topics(self, address: str, wanted: Sequence[bytes]) -> Sequence[Sequence[bytes]]:
-        """Return the topics of every log of a contract that begins with the wanted ones, from the first block on."""
         ...
 
 

@@ -4,11 +4,17 @@ Rules: nothing is remembered, the chain is asked what is pending and allowed; a 
 nonce, at first by an eighth (nodes want 10 % more), then by more while the chain says it is too little, never over MAX_FEE;
 at most MOST_AT_ONCE are signed per key and chain by one attempt; a chain that is away keeps no other from being worked on;
 `hsm/restrictions.py` lets a restricted key sign both and nothing like them.
+
+Gas: a cancellation offers 21,000 and no node is asked first. It need only use its nonce up, and whoever has the key may have
+put code at the address that would burn more (EIP-7702). Where a chain wants more for anything, what it estimates is offered
+next. An allowance is taken back with TOKEN_GAS or, where the node estimates more, with that (`vault/gas.py`); one that ran
+out is sent again with twice as much; one that the node says would be reverted is not paid for. What was found is taken back
+also where not every block could be looked through; that is said then, and is no "none".
 """
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from eth_hash.auto import keccak
@@ -17,13 +23,25 @@ from hsm.restrictions import NonceCancel, Revocation, SigningRequest
 from service.domain import safe
 from service.domain.assets import spelt_once
 from service.domain.errors import MissingCapabilityError, RefusedByOtherSideError, UnavailableError
-from service.domain.evm import MAX_FEE, NATIVE_GAS, TOKEN_GAS, Fee, Transaction, address_bytes, chain_number
+from service.domain.evm import (
+    COIN_GAS,
+    MAX_FEE,
+    MOST_GAS,
+    NATIVE_GAS,
+    TOKEN_GAS,
+    Fee,
+    Transaction,
+    address_bytes,
+    chain_number,
+    ran_out,
+)
 from service.domain.ids import AccountId
 from service.domain.plan import Verdict
 from service.domain.standing import Standing
 from service.domain.vault import VaultKey
 from service.ports.chain import ContractChain
 from service.vault.everywhere import Outcome, all_hold, everywhere, require
+from service.vault.gas import Call, planned_gas
 from service.vault.parts import VaultParts
 
 MOST_AT_ONCE: Final = 50
@@ -47,6 +65,10 @@ class _Wallet:
     chain_id: str
     chain: ContractChain
     tokens: tuple[str, ...]
+    owners: tuple[str, ...]
+    """Addresses of all the account's keys: their logs are asked for at once."""
+    until: float
+    """When sending there ends, on the monotonic clock."""
 
     @property
     def address(self) -> str:
@@ -65,6 +87,20 @@ class _Sent:
     names: Sequence[str]
     following: int
     """The nonce after the last of them."""
+    limits: Mapping[str, int] = field(default_factory=dict)
+    """The gas limits of those that may run out of it, by their names."""
+    left: Sequence[str] = ()
+    """What could not be done there, as sentences."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Allowed:
+    """What is left of the allowances of one key on one chain, MOST_AT_ONCE of them at most."""
+
+    pairs: Sequence[tuple[str, str]]
+    """(token, spender)."""
+    unread: str
+    """What was not looked through, and why; empty where everything was."""
 
 
 def replace_pending(
@@ -109,36 +145,81 @@ def standing(
 
 
 def revoke(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey]) -> list[str]:
-    """Take every allowance back and wait until that is in blocks; returns the hashes."""
+    """Take every allowance back and wait until that is in blocks; returns the hashes.
 
-    def take_back(wallet: _Wallet) -> _Sent:
-        names: list[str] = []
-        nonce = wallet.chain.mined_nonce(wallet.address)
-        for token, spender in list(_allowed(wallet))[:MOST_AT_ONCE]:
-            data = safe.call("approve(address,uint256)", spender, 0)
-            request = Revocation(wallet.key.account_id, token, 0, data)
-            transaction = Transaction(chain_number(wallet.chain_id), nonce, token, 0, data, TOKEN_GAS, _fee(wallet))
-            names.append(_send(wallet, transaction, request))
-            nonce += 1
-        return _Sent(wallet, names, nonce)
+    Raises UnavailableError also where some were taken back and more may be there.
+    """
+    names: list[str] = []
+    ends, times = time.monotonic() + SENDING_S, 1
+    while True:
+        sent: list[_Sent] = []
 
-    return _sent_everywhere(parts, account, keys, take_back)
+        def take_back(wallet: _Wallet, times: int = times, sent: list[_Sent] = sent) -> _Sent:
+            sent.append(_taken_back(wallet, times))
+            return sent[-1]
+
+        outcome = _send_and_wait(parts, account, keys, take_back)
+        names += [name for done in outcome.results for name in done]
+        if times > MOST_GAS // TOKEN_GAS or time.monotonic() > ends or not any(map(_ran_out, sent)):
+            require(outcome)
+            return names
+        times *= 2
 
 
 def none_allowed(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey]) -> Verdict:
     """Say whether nobody may take any of the account's tokens."""
-    return all_hold(_at_each(parts, account, keys, lambda wallet: not any(_allowed(wallet))))
+
+    def none_left(wallet: _Wallet) -> bool:
+        found = _allowed(wallet)
+        if found.unread and not found.pairs:
+            raise UnavailableError(found.unread)
+        return not found.pairs
+
+    return all_hold(_at_each(parts, account, keys, none_left))
+
+
+def _taken_back(wallet: _Wallet, times: int) -> _Sent:
+    """Sign and send an approval of nothing for every allowance, with so many times the usual gas."""
+    found = _allowed(wallet)
+    nonce, held = wallet.chain.mined_nonce(wallet.address), wallet.chain.balance(wallet.address)
+    limits: dict[str, int] = {}
+    left = [found.unread] if found.unread else []
+    for token, spender in found.pairs:
+        data = safe.call("approve(address,uint256)", spender, 0)
+        fee = _fee(wallet)
+        plan = planned_gas(wallet.chain, Call(wallet.address, token, data), TOKEN_GAS)
+        if plan.refusal:
+            left.append(f"the allowance of {spender} at {token} cannot be taken back: {plan.refusal}")
+            continue
+        roomy = max(plan.limit, TOKEN_GAS)
+        gas = min(times * (roomy if held >= roomy * fee.max_fee else plan.limit), MOST_GAS)
+        request = Revocation(wallet.key.account_id, token, 0, data)
+        name = _send(wallet, Transaction(chain_number(wallet.chain_id), nonce, token, 0, data, gas, fee), request)
+        limits[name] = gas
+        nonce += 1
+    return _Sent(wallet, tuple(limits), nonce, limits, left)
+
+
+def _ran_out(sent: _Sent) -> bool:
+    receipts = [(limit, sent.wallet.chain.mined(name)) for name, limit in sent.limits.items()]
+    return any(told is not None and not told.succeeded and ran_out(told.gas_used, limit) for limit, told in receipts)
 
 
 def _sent_everywhere(
     parts: VaultParts, account: AccountId, keys: Sequence[VaultKey], send: Callable[[_Wallet], _Sent]
 ) -> list[str]:
     """Send with every key on every chain, then wait for what was sent; then raise what came of those that failed."""
+    return [name for names in require(_send_and_wait(parts, account, keys, send)) for name in names]
+
+
+def _send_and_wait(
+    parts: VaultParts, account: AccountId, keys: Sequence[VaultKey], send: Callable[[_Wallet], _Sent]
+) -> Outcome[Sequence[str]]:
     sent = _at_each(parts, account, keys, send)
     places = [(one.wallet.chain_id, one) for one in sent.results]
     waited = everywhere(places, lambda _, one, until: _wait(one, until), PATIENCE_S)
-    waited.errors[:0] = sent.errors
-    return [name for names in require(waited) for name in names]
+    waited.errors[:0] = [*sent.errors, *(UnavailableError(why) for one in sent.results for why in one.left)]
+    return waited
 
 
 def _at_each(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey], do: Callable[[_Wallet], R]) -> Outcome[R]:
@@ -147,9 +228,11 @@ def _at_each(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey], do
     if not assets:
         raise MissingCapabilityError(f"account {account} has no EVM asset registered: name its assets")
 
-    def at(chain_id: str, key: VaultKey, _: float) -> R:
+    owners = tuple(key.address for key in keys)
+
+    def at(chain_id: str, key: VaultKey, until: float) -> R:
         tokens = tuple(a.partition("/erc20:")[2] for a in assets if a.startswith(f"{chain_id}/erc20:"))
-        return do(_Wallet(parts, key, chain_id, parts.chain(chain_id), tokens))
+        return do(_Wallet(parts, key, chain_id, parts.chain(chain_id), tokens, owners, until))
 
     chains = sorted({asset.partition("/")[0] for asset in assets})
     return everywhere([(chain, key) for chain in chains for key in keys], at, SENDING_S)
@@ -157,20 +240,30 @@ def _at_each(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey], do
 
 def _outbid(wallet: _Wallet, nonce: int) -> str | None:
     """Take one nonce and return the hash; None when a block took it meanwhile."""
-    fee = _fee(wallet)
+    fee, gas = _fee(wallet), NATIVE_GAS
     request = NonceCancel(wallet.key.account_id, nonce, nonce, wallet.address, wallet.address, 0, b"")
     while True:
         number = chain_number(wallet.chain_id)
         try:
-            return _send(wallet, Transaction(number, nonce, wallet.address, 0, b"", NATIVE_GAS, fee), request)
+            return _send(wallet, Transaction(number, nonce, wallet.address, 0, b"", gas, fee), request)
         except RefusedByOtherSideError as error:
             if wallet.chain.mined_nonce(wallet.address) > nonce:
                 return None
             if "underpriced" not in str(error).lower():
-                raise UnavailableError(f"nonce {nonce} of {wallet.address} could not be taken: {error}") from error
+                gas = _more_gas(wallet, nonce, gas, error)
+                continue
         if fee.max_fee >= MAX_FEE:
             raise UnavailableError(f"what is pending at nonce {nonce} of {wallet.address} offers more than we ever do")
         fee = fee.times(2)
+
+
+def _more_gas(wallet: _Wallet, nonce: int, gas: int, refused: RefusedByOtherSideError) -> int:
+    """Return what the chain wants for anything at all. Raises UnavailableError where that was offered already."""
+    if gas == NATIVE_GAS:
+        more = planned_gas(wallet.chain, Call(wallet.address, wallet.address), COIN_GAS).limit
+        if more > gas:
+            return more
+    raise UnavailableError(f"nonce {nonce} of {wallet.address} could not be taken: {refused}") from refused
 
 
 def _fee(wallet: _Wallet) -> Fee:
@@ -194,12 +287,18 @@ def _wait(sent: _Sent, until: float) -> Sequence[str]:
     return sent.names
 
 
-def _allowed(wallet: _Wallet) -> Iterator[tuple[str, str]]:
-    """Yield (token, spender) of every allowance that is left, from the tokens' own logs and answers."""
-    owner = bytes(12) + address_bytes(wallet.address)
-    for token in wallet.tokens:
-        told = wallet.chain.topics(token, (_APPROVAL, owner))
-        for spender in sorted({safe.address_in_slot(topics[2]) for topics in told if len(topics) == _TOPICS}):
-            raw = wallet.chain.call(token, safe.call("allowance(address,address)", wallet.address, spender))
-            if int(str(safe.answered("uint256", raw, "allowance"))) > 0:
-                yield token, spender
+def _allowed(wallet: _Wallet) -> _Allowed:
+    """Return every allowance that is left, from the tokens' own logs and answers: half of the time is for the logs."""
+    now = time.monotonic()
+    owners = [bytes(12) + address_bytes(owner) for owner in wallet.owners]
+    told = wallet.chain.logs(wallet.tokens, ([_APPROVAL], owners), now + max(0.0, wallet.until - now) / 2)
+    mine = bytes(12) + address_bytes(wallet.address)
+    known = [(token, topics) for token, topics in told.logs if len(topics) == _TOPICS and topics[1] == mine]
+    pairs: list[tuple[str, str]] = []
+    for token, spender in sorted({(token, safe.address_in_slot(topics[2])) for token, topics in known}):
+        raw = wallet.chain.call(token, safe.call("allowance(address,address)", wallet.address, spender))
+        if int(str(safe.answered("uint256", raw, "allowance"))) > 0:
+            pairs.append((token, spender))
+        if len(pairs) == MOST_AT_ONCE:
+            break
+    return _Allowed(pairs, told.unread)

@@ -5,63 +5,37 @@ very same bytes are sent again or their receipt is asked for; a nonce that someb
 makes that transaction fail and a new round begin at the next nonce, with twice the fee. One that a reorganisation took out
 of its block is sent again as it is while its nonce is free: that takes no key, and pays once. Tokens go first, the native
 coin last, because it pays for them. Pending transactions of others are outbid at their nonce; while one of ours is pending
-no second is signed. A token is known by its contract, however its registration spells that. One whose balance cannot be
-read delays nothing else, and what it holds is never taken for nothing.
+no second is signed. What is worth sending, and with how much gas, is `vault/payments.py`'s; a chain that refuses a gas limit
+is offered twice as much, and after any other refusal the fee of moving the coin is kept twice: what that was not needed for
+is swept by the next attempt while it is worth its fee.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from hsm.restrictions import Sweep
 from hsm.statements import VerifiedDestination
-from service.domain.assets import spelt_once
 from service.domain.errors import (
+    ApprovalError,
     ConflictError,
-    MissingCapabilityError,
     RefusedByOtherSideError,
     UnavailableError,
     UnknownOutcomeError,
 )
-from service.domain.evm import NATIVE_GAS, TOKEN_GAS, Fee, Transaction, chain_number, transaction_hash, transfer_data
+from service.domain.evm import Fee, gas_of, transaction_hash
 from service.domain.ids import AccountId, new_id
 from service.domain.plan import Verdict
 from service.domain.timeline import Entry
 from service.domain.vault import SweepState, SweepTransaction, VaultKey
-from service.ports.chain import EvmChain
 from service.vault.destinations import verified_destination
 from service.vault.entries import move_sweep
 from service.vault.parts import VaultParts
+from service.vault.payments import Found, Payment, Source, Terms, fee_of, find, sources
 
 ROUNDS: Final = 6
-"""How often a sweep starts again when the thief used the nonce first."""
-WORTH: Final = 10
-"""What is left of the coin is swept while it is at least so many times the fee of moving it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """One address to empty."""
-
-    key: VaultKey
-    chain_id: str
-    chain: EvmChain
-    tokens: tuple[tuple[str, str], ...]
-    """(CAIP-19, contract address)."""
-    native: str
-    """CAIP-19 of the chain's coin."""
-
-    @property
-    def address(self) -> str:
-        return self.key.address
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """What an address holds that is worth sending: (asset, base units), tokens first; and what could not be read."""
-
-    worth: tuple[tuple[str, int], ...]
-    unread: tuple[str, ...]
+"""How often a sweep starts again when the thief used the nonce first, or the chain wants more."""
+_WANTS_GAS: Final = "intrinsic gas"
+"""In what a node says of a transaction whose gas limit it does not take at all."""
 
 
 def sweep(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey], step_key: str) -> None:
@@ -70,16 +44,21 @@ def sweep(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey], step_
     Raises ApprovalError when no safe destination verifies, UnavailableError when something was left for later, and what
     the chain raises.
     """
-    unread: list[str] = []
-    for source in _sources(parts, account, keys):
+    left: list[str] = []
+    for source in sources(parts, account, keys):
         destination = verified_destination(parts, account, source.chain_id)
-        for attempt in range(ROUNDS):
-            found = _round(parts, source, destination, step_key, attempt)
-            if found is not None:
-                unread.extend(found.unread)
+        raised, gas_times = 0, 1
+        for _ in range(ROUNDS):
+            found = _round(source, destination, step_key, raised, gas_times)
+            if isinstance(found, Found):
+                left.extend(found.left)
                 break
-    if unread:
-        raise UnavailableError(f"the balance of {', '.join(unread)} could not be read: the rest was swept")
+            if _WANTS_GAS in found.lower():
+                gas_times *= 2
+            else:
+                raised += 1
+    if left:
+        raise UnavailableError(f"{'; '.join(left)}: the rest was swept")
 
 
 def send_dropped(parts: VaultParts, account: AccountId) -> None:
@@ -96,8 +75,7 @@ def send_dropped(parts: VaultParts, account: AccountId) -> None:
 
 
 def _dropped(parts: VaultParts, account: AccountId) -> list[SweepTransaction]:
-    with parts.db.begin() as uow:
-        settled = [s for s in uow.keys.sweeps(account) if s.state is SweepState.FINAL]
+    settled = [s for s in _rows(parts, account) if s.state is SweepState.FINAL]
     return [
         row
         for row in settled
@@ -108,14 +86,14 @@ def _dropped(parts: VaultParts, account: AccountId) -> list[SweepTransaction]:
 
 def swept(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey]) -> Verdict:
     """Say whether every sweep transaction is final and nothing worth its fee is left."""
-    with parts.db.begin() as uow:
-        sent = [s for s in uow.keys.sweeps(account) if s.state in (SweepState.SIGNED, SweepState.SENT)]
+    rows = _rows(parts, account)
+    sent = [s for s in rows if s.state in (SweepState.SIGNED, SweepState.SENT)]
     settled = [_settle(parts, s) for s in sent]
     if not all(settled):
         # Signed but unknown to the chain: nothing is under way, so the same bytes may be sent.
         lost = any(s.state is SweepState.SIGNED and not parts.chain(s.chain).knows(s.transaction_hash) for s in sent)
         return Verdict.DOES_NOT_HOLD if lost else Verdict.CANNOT_TELL
-    found = [_holdings(source, _fee(source)) for source in _sources(parts, account, keys)]
+    found = [find(source, _terms(source), rows) for source in sources(parts, account, keys)]
     if any(f.worth for f in found) or _dropped(parts, account):
         return Verdict.DOES_NOT_HOLD
     return Verdict.CANNOT_TELL if any(f.unread for f in found) else Verdict.HOLDS
@@ -124,103 +102,63 @@ def swept(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey]) -> Ve
 def holdings(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey]) -> dict[str, str]:
     """Return what a sweep would move now: CAIP-19 → base units, over all addresses."""
     total: dict[str, int] = {}
-    for source in _sources(parts, account, keys):
-        for asset, amount in _holdings(source, _fee(source)).worth:
-            total[asset] = total.get(asset, 0) + amount
+    rows = _rows(parts, account)
+    for source in sources(parts, account, keys):
+        for payment in find(source, _terms(source), rows).worth:
+            total[payment.asset] = total.get(payment.asset, 0) + payment.amount
     return {asset: str(amount) for asset, amount in sorted(total.items())}
 
 
-def _sources(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey]) -> list[_Source]:
+def _rows(parts: VaultParts, account: AccountId) -> Sequence[SweepTransaction]:
     with parts.db.begin() as uow:
-        assets = spelt_once(uow.keys.assets(account))
-    chains = sorted({asset.partition("/")[0] for asset in assets if asset.startswith("eip155:")})
-    if not chains:
-        raise MissingCapabilityError(f"account {account} has no EVM asset registered: name its assets to sweep them")
-    return [_source(parts, key, chain, assets) for chain in chains for key in keys]
+        return uow.keys.sweeps(account)
 
 
-def _source(parts: VaultParts, key: VaultKey, chain: str, assets: Sequence[str]) -> _Source:
-    mine = [a for a in assets if a.startswith(f"{chain}/")]
-    tokens = tuple((a, a.partition("/erc20:")[2]) for a in mine if "/erc20:" in a)
-    native = next((a for a in mine if "/slip44:" in a), f"{chain}/slip44:60")
-    return _Source(key, chain, parts.chain(chain), tokens, native)
+def _terms(source: Source) -> Terms:
+    """Return the terms of a first attempt, for questions only: a chain without a verified destination is asked, too."""
+    try:
+        to = verified_destination(source.parts, source.key.account_id, source.chain_id).destination.descriptor
+    except ApprovalError:
+        to = None
+    return Terms(fee_of(source), to)
 
 
-def _holdings(source: _Source, fee: Fee) -> _Found:
-    held: list[tuple[str, int]] = []
-    unread: list[str] = []
-    for asset, token in source.tokens:
-        try:
-            amount = source.chain.token_balance(token, source.address)
-        except UnavailableError:
-            unread.append(asset)
-        else:
-            if amount > 0:
-                held.append((asset, amount))
-    own = fee.max_fee * NATIVE_GAS
-    for_tokens = fee.max_fee * TOKEN_GAS * (len(held) + len(unread))
-    left = source.chain.balance(source.address) - for_tokens - own
-    if left >= WORTH * own:
-        held.append((source.native, left))
-    return _Found(tuple(held), tuple(unread))
-
-
-def _fee(source: _Source) -> Fee:
-    fee = source.chain.fee()
-    mined = source.chain.mined_nonce(source.address)
-    return fee.raised() if source.chain.next_nonce(source.address) > mined else fee
-
-
-def _round(
-    parts: VaultParts, source: _Source, destination: VerifiedDestination, step_key: str, attempt: int
-) -> _Found | None:
-    """Send what is signed but unsent, then what is still there; None when another round is needed."""
-    with parts.db.begin() as uow:
-        mine = [
-            s
-            for s in uow.keys.sweeps(source.key.account_id)
-            if s.chain == source.chain_id and s.from_address == source.address
-        ]
-    again = [not _send(parts, source, s) for s in mine if s.state is SweepState.SIGNED]
-    if any(again):
-        return None
-    settled = [_settle(parts, s) for s in mine if s.state in (SweepState.SIGNED, SweepState.SENT)]
+def _round(source: Source, destination: VerifiedDestination, step_key: str, raised: int, gas_times: int) -> Found | str:
+    """Send what is signed but unsent, then what is still there; the chain's refusal when another round is needed."""
+    mine = source.of(_rows(source.parts, source.key.account_id))
+    refused = [why for s in mine if s.state is SweepState.SIGNED and (why := _send(source, s)) is not None]
+    if refused:
+        return refused[0]
+    settled = [_settle(source.parts, s) for s in mine if s.state in (SweepState.SIGNED, SweepState.SENT)]
     if not all(settled):
-        return _Found((), ())
-    fee = _fee(source).times(2**attempt)
-    found = _holdings(source, fee)
+        return Found()
+    terms = Terms(
+        fee=fee_of(source).times(2**raised),
+        to=destination.destination.descriptor,
+        step_key=step_key,
+        gas_times=gas_times,
+        spare=raised > 0,
+    )
+    found = find(source, terms, mine)
     nonce = source.chain.mined_nonce(source.address)
-    for asset, amount in found.worth:
-        transaction = _transaction(source, destination, (asset, amount), nonce, fee)
-        row = _signed(parts, source, destination, (asset, amount), transaction, step_key)
-        if not _send(parts, source, row):
-            return None
+    for payment in found.worth:
+        if payment.vain:
+            continue
+        row = _signed(source, destination, payment, (nonce, terms.fee), step_key)
+        if (why := _send(source, row)) is not None:
+            return why
         nonce += 1
     return found
 
 
-def _transaction(
-    source: _Source, destination: VerifiedDestination, what: tuple[str, int], nonce: int, fee: Fee
-) -> Transaction:
-    asset, amount = what
-    number, to = chain_number(source.chain_id), destination.destination.descriptor
-    if asset == source.native:
-        return Transaction(number, nonce, to, amount, b"", NATIVE_GAS, fee)
-    return Transaction(number, nonce, dict(source.tokens)[asset], 0, transfer_data(to, amount), TOKEN_GAS, fee)
-
-
 def _signed(
-    parts: VaultParts,
-    source: _Source,
-    destination: VerifiedDestination,
-    what: tuple[str, int],
-    transaction: Transaction,
-    step_key: str,
+    source: Source, destination: VerifiedDestination, payment: Payment, at: tuple[int, Fee], step_key: str
 ) -> SweepTransaction:
-    asset, amount = what
+    asset, amount = payment.asset, payment.amount
     to = destination.destination.descriptor
+    transaction = payment.transaction(source, to, *at)
     request = Sweep(source.key.account_id, source.chain_id, asset, to, destination)
-    signature = parts.sign(source.key, request, transaction.digest())
+    signature = source.parts.sign(source.key, request, transaction.digest())
     raw = transaction.signed(signature.v, signature.r, signature.s)
     row = SweepTransaction(
         id=new_id("swp"),
@@ -237,7 +175,7 @@ def _signed(
         state=SweepState.SIGNED,
     )
     facts = {"hash": row.transaction_hash, "nonce": row.nonce, "asset": asset, "amount": str(amount)}
-    with parts.db.begin() as uow:
+    with source.parts.db.begin() as uow:
         try:
             uow.keys.add_sweep(row)
         except ConflictError as error:
@@ -247,25 +185,25 @@ def _signed(
     return row
 
 
-def _send(parts: VaultParts, source: _Source, row: SweepTransaction) -> bool:
-    """Send one signed transaction; False when it can never be mined and a new round must replace it."""
+def _send(source: Source, row: SweepTransaction) -> str | None:
+    """Send one signed transaction; the chain's words when it can never be mined and a new round must replace it."""
     try:
         source.chain.send(row.raw_transaction)
     except RefusedByOtherSideError as refused:
         if source.chain.mined(row.transaction_hash) is None:
-            move_sweep(parts, row, SweepState.FAILED, str(refused))
+            move_sweep(source.parts, row, SweepState.FAILED, str(refused))
             _require_fee(source, row)
-            return False
+            return str(refused)
     except UnknownOutcomeError:
         if source.chain.mined(row.transaction_hash) is None and not source.chain.knows(row.transaction_hash):
             raise
-    move_sweep(parts, row, SweepState.SENT)
-    return True
+    move_sweep(source.parts, row, SweepState.SENT)
+    return None
 
 
-def _require_fee(source: _Source, row: SweepTransaction) -> None:
+def _require_fee(source: Source, row: SweepTransaction) -> None:
     """Raise UnavailableError when a token cannot be moved because the address has no coin to pay for it."""
-    needed = source.chain.fee().max_fee * TOKEN_GAS
+    needed = source.chain.fee().max_fee * gas_of(row.raw_transaction)
     if row.asset != source.native and source.chain.balance(source.address) < needed:
         raise UnavailableError(
             f"{source.address} cannot pay for moving {row.asset}: send it {needed} base units of the coin"

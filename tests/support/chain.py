@@ -9,7 +9,7 @@ from eth_account import Account
 
 from service.domain.errors import RefusedByOtherSideError, UnavailableError, UnknownOutcomeError
 from service.domain.evm import Fee, transaction_hash
-from service.ports.chain import Mined
+from service.ports.chain import FoundLogs, Mined
 
 GWEI = 10**9
 PRICE = 10 * GWEI
@@ -64,6 +64,12 @@ class MemoryChain:
     lose: int = 0
     deaf: int = 0
     broken_tokens: set[str] = field(default_factory=set)
+    hungry: dict[str, int] = field(default_factory=dict)
+    """Gas that a call of an address really uses, where it is not the usual."""
+    least: int = 0
+    """The chain refuses a transaction with less gas, whatever it does."""
+    beside: int = 0
+    """Wei that each transaction costs beside its gas, as on chains that pay for another one's room."""
     rushed: int = 0
     """So many times somebody else uses the nonce just before we send."""
 
@@ -106,7 +112,9 @@ class MemoryChain:
             return sent.hash
         if sent.nonce < self.nonces[sent.sender]:
             raise RefusedByOtherSideError("nonce too low")
-        if sent.value + sent.gas * sent.max_fee > self.coins[sent.sender]:
+        if sent.gas < self.least:
+            raise RefusedByOtherSideError("intrinsic gas too low")
+        if sent.value + sent.gas * sent.max_fee + self.beside > self.coins[sent.sender]:
             raise RefusedByOtherSideError("insufficient funds")
         other = self.pool.get((sent.sender, sent.nonce))
         if other is not None and sent.max_fee < other.max_fee * 11 // 10:
@@ -128,18 +136,24 @@ class MemoryChain:
     def storage(self, address: str, slot: bytes) -> bytes:
         return bytes(32)
 
-    def estimate(self, sender: str, to: str | None, data: bytes) -> int:
-        return 65_000
+    def estimate(self, sender: str, to: str | None, data: bytes, value: int = 0) -> int:
+        return self.gas_of(to or "", data)
 
-    def topics(self, address: str, wanted: Sequence[bytes]) -> Sequence[Sequence[bytes]]:
-        return ()
+    def gas_of(self, to: str, data: bytes) -> int:
+        """What a call really uses."""
+        return self.hungry.get(to.lower(), 65_000 if data else 21_000)
+
+    def logs(self, contracts: Sequence[str], topics: Sequence[Sequence[bytes]], until: float) -> FoundLogs:
+        return FoundLogs(())
 
     def mine(self) -> None:
         for key in sorted(self.pool):
             sent = self.pool.pop(key)
             self.nonces[sent.sender] += 1
-            self.coins[sent.sender] -= (65_000 if sent.data else 21_000) * PRICE
-            self.receipts[sent.hash] = Mined(sent.hash, self._apply(sent), len(self.receipts))
+            used = min(self.gas_of(sent.to, sent.data), sent.gas)
+            self.coins[sent.sender] -= used * PRICE + self.beside
+            succeeded = used == self.gas_of(sent.to, sent.data) and self._apply(sent)
+            self.receipts[sent.hash] = Mined(sent.hash, succeeded, len(self.receipts), used)
             self.executed.append(sent)
 
     def _apply(self, sent: Sent) -> bool:

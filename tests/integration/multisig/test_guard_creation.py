@@ -16,8 +16,8 @@ def test_a_creation_gets_the_gas_it_needs_whatever_the_endpoint_estimates(safe_h
     house = safe_house
 
     class Low(JsonRpcChain):
-        def estimate(self, sender: str, to: str | None, data: bytes) -> int:
-            return min(super().estimate(sender, to, data), 400_000)
+        def estimate(self, sender: str, to: str | None, data: bytes, value: int = 0) -> int:
+            return min(super().estimate(sender, to, data, value), 400_000)
 
     chain = Low(house.chain.url, CHAIN_ID)
     made = replace(house.guardian, chain=chain).create_guard()

@@ -1,10 +1,14 @@
 """An own hot wallet on a real EVM: what is pending is outbid at its nonce, what others may take is taken back."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from hsm.custodian import KeyRef
 from hsm.keypath import DerivationPath
 from service.chain.evm import JsonRpcChain
+from service.chain.evm_logs import Log, Topics
+from service.domain.errors import UnavailableError
 from service.domain.evm import Fee, Transaction
 from service.domain.ids import AccountId
 from service.domain.plan import Verdict
@@ -88,3 +92,42 @@ def test_allowances_are_found_in_the_token_s_logs_and_taken_back(safe_house: Saf
     allowed = house.chain.call(token, "allowance(address,address)", key.address, spender)
     assert int.from_bytes(allowed, "big") == 0
     assert vault.revoke_allowances(account, key="k").facts["transactions"] == [], "a repeat finds nothing to do"
+
+
+def test_logs_that_were_not_looked_through_are_no_none_and_what_was_found_is_taken_back(
+    safe_house: SafeHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = safe_house
+    token = house.chain.deploy(TOKEN)
+    account, key = wallet(house, token)
+    send(house, key, 0, token, call("approve(address,uint256)", THIEF, 7))
+    house.chain.rpc("anvil_mine", hex(30))
+    send(house, key, 1, token, call("approve(address,uint256)", house.chain.people[2], 7))
+    oldest = int(house.chain.rpc("eth_blockNumber"), 16) - 15
+
+    class Limited(JsonRpcChain):
+        """Answers for ten blocks at once, and for none that is old."""
+
+        old = oldest
+
+        def _asked_logs(self, contracts: Sequence[str], topics: Topics, first: int, last: int) -> Sequence[Log]:
+            if last - first >= 10 or first < self.old:
+                raise UnavailableError("too many blocks")
+            return super()._asked_logs(contracts, topics, first, last)
+
+    chain = Limited(house.chain.url, CHAIN_ID)
+    object.__setattr__(house.house.parts, "chains", {CHAIN: chain})
+    vault = house.house.vault
+    with pytest.raises(UnavailableError, match=r"blocks 0 to \d+ were not looked through for logs: too many blocks"):
+        vault.revoke_allowances(account, key="k")
+    allowed = [
+        house.chain.call(token, "allowance(address,address)", key.address, who)
+        for who in (house.chain.people[2], THIEF)
+    ]
+    assert [int.from_bytes(one, "big") for one in allowed] == [0, 7]
+    assert vault.allowances_revoked(account) is Verdict.CANNOT_TELL
+    chain.old = 0
+    assert vault.allowances_revoked(account) is Verdict.DOES_NOT_HOLD
+    vault.revoke_allowances(account, key="k")
+    assert vault.allowances_revoked(account) is Verdict.HOLDS
+    chain.close()

@@ -344,10 +344,10 @@ def test_a_transaction_of_the_safe_that_comes_first_ends_no_step(safe_house: Saf
 
         left = 1
 
-        def estimate(self, sender: str, to: str | None, data: bytes) -> int:
+        def estimate(self, sender: str, to: str | None, data: bytes, value: int = 0) -> int:
             if told == "by the estimate":
                 self._overtake(to)
-            return super().estimate(sender, to, data)
+            return super().estimate(sender, to, data, value)
 
         def fee(self) -> Fee:
             self._overtake(house.address)

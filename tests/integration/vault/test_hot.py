@@ -3,7 +3,7 @@
 import pytest
 
 from service.domain.errors import MissingCapabilityError, UnavailableError
-from service.domain.evm import MAX_FEE, transaction_hash
+from service.domain.evm import COIN_GAS, MAX_FEE, NATIVE_GAS, transaction_hash
 from service.domain.ids import AccountId
 from service.domain.plan import Verdict
 from tests.support.chain import ETHER, GWEI, MemoryChain, Sent
@@ -54,3 +54,39 @@ def test_a_chain_that_is_away_keeps_no_other_from_being_outbid(house: VaultHouse
         house.vault.replace_pending(account, {}, key="p")
     assert (len(chain.executed), chain.coins[THIEF]) == (1, 0)
     assert house.vault.pending_replaced(account, {}) is Verdict.CANNOT_TELL
+
+
+@pytest.mark.parametrize(("said", "offered"), [(60_000, 72_000), (None, COIN_GAS)])
+def test_a_chain_that_wants_more_gas_for_anything_is_offered_what_it_estimates(
+    house: VaultHouse, chain: MemoryChain, monkeypatch: pytest.MonkeyPatch, said: int | None, offered: int
+) -> None:
+    def estimate(*_: object) -> int:
+        if said is None:
+            raise UnavailableError("no estimates here")
+        return said
+
+    account = house.ready()
+    address = pending(house, chain, account, max_fee=20 * GWEI)
+    chain.least = 45_000
+    monkeypatch.setattr(chain, "estimate", estimate)
+    house.vault.replace_pending(account, {}, key="p")
+    assert [(sent.to, sent.gas) for sent in chain.executed] == [(address, offered)]
+    assert chain.coins[THIEF] == 0
+
+
+def test_a_cancellation_offers_no_more_than_its_nonce_is_worth(house: VaultHouse, chain: MemoryChain) -> None:
+    """Whoever has the key may have put code at its address that would use any gas: it fails, and the nonce is used."""
+    account = house.ready()
+    address = pending(house, chain, account, max_fee=20 * GWEI)
+    chain.hungry[address] = 10**6
+    house.vault.replace_pending(account, {}, key="p")
+    assert [sent.gas for sent in chain.executed] == [NATIVE_GAS]
+    assert house.vault.pending_replaced(account, {}) is Verdict.HOLDS
+
+
+def test_a_chain_that_refuses_a_cancellation_whatever_its_gas_is_named(house: VaultHouse, chain: MemoryChain) -> None:
+    account = house.ready()
+    pending(house, chain, account, max_fee=20 * GWEI)
+    chain.least = 10**6
+    with pytest.raises(UnavailableError, match="could not be taken: intrinsic gas too low"):
+        house.vault.replace_pending(account, {}, key="p")

@@ -1,6 +1,7 @@
 """The chain client: which failure is a no, which is a lost answer, and that no message shows the endpoint's key."""
 
 import json
+import time
 from collections.abc import Callable
 
 import httpx
@@ -107,9 +108,9 @@ def test_receipts() -> None:
     good = chain(answers(result={"blockNumber": "0x2", "status": "0x1", "logs": []})).mined("0x1")
     assert good is not None
     assert (good.succeeded, good.block) == (True, 2)
-    bad = chain(answers(result={"blockNumber": "0x2", "status": "0x0"})).mined("0x1")
+    bad = chain(answers(result={"blockNumber": "0x2", "status": "0x0", "gasUsed": "0x5208"})).mined("0x1")
     assert bad is not None
-    assert not bad.succeeded
+    assert (bad.succeeded, bad.gas_used) == (False, 21_000)
     assert chain(answers(result=None)).mined("0x1") is None
     assert not chain(answers(result=None)).knows("0x1")
     assert chain(answers(result={"hash": "0x1"})).knows("0x1")
@@ -148,6 +149,42 @@ def test_what_would_be_reverted_is_a_no_and_what_cannot_be_asked_is_none() -> No
     with pytest.raises(UnavailableError):
         chain(answers(error={"code": -32005, "message": "too many requests"})).estimate("0xab", "0xcd", b"")
     assert chain(answers(result="0x5208")).estimate("0xab", None, b"") == 21_000
+
+
+def test_an_estimate_is_asked_for_the_transaction_as_it_is_to_be_sent() -> None:
+    seen: list[dict[str, object]] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        seen.append(json.loads(request.content)["params"][0])
+        return httpx.Response(200, json={"result": "0x1"})
+
+    chain(handle).estimate("0xab", "0xcd", b"\x01", 255)
+    assert seen == [{"from": "0xab", "to": "0xcd", "data": "0x01", "value": "0xff"}]
+
+
+@pytest.mark.parametrize("status", [200, 413])
+def test_logs_of_an_endpoint_that_answers_for_few_blocks_only(status: int) -> None:
+    asked: list[dict[str, object]] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        call = json.loads(request.content)
+        if call["method"] != "eth_getLogs":
+            number = "0x493e0" if call["method"] == "eth_blockNumber" else {"number": "0x493df"}
+            return httpx.Response(200, json={"result": number})
+        asked.append(wanted := call["params"][0])
+        first, last = int(wanted["fromBlock"], 16), int(wanted["toBlock"], 16)
+        if last - first >= 10_000:
+            return httpx.Response(status, json={"error": {"message": "limited to 10,000 blocks"}})
+        log = {"address": "0xAB", "topics": ["0x01", "0x02"], "blockNumber": "0x3"}
+        return httpx.Response(200, json={"result": [log] if first <= 3 else []})
+
+    client = chain(handle, 1)
+    found = client.logs(["0xab"], ([b"\x01"], [b"\x02", b"\x03"]), time.monotonic() + 600)
+    assert (found.logs, found.unread) == ((("0xab", (b"\x01", b"\x02")),), "")
+    assert (asked[0]["address"], asked[0]["topics"]) == (["0xab"], [["0x01"], ["0x02", "0x03"]])
+    asked.clear()
+    assert client.logs(["0xab"], ([b"\x01"], [b"\x02", b"\x03"]), time.monotonic() + 600).logs == found.logs
+    assert [(one["fromBlock"], one["toBlock"]) for one in asked] == [("0x493e0", "0x493e0")], "what is not final"
 
 
 @pytest.mark.parametrize("result", [None, "", "aa", "0xa", "0xzz", 16, ["0x"]])

@@ -6,7 +6,20 @@ import pytest
 from eth_account import Account
 
 from service.domain.errors import InputError
-from service.domain.evm import MAX_FEE, Fee, Transaction, balance_data, chain_number, transaction_hash, transfer_data
+from service.domain.evm import (
+    MAX_FEE,
+    MOST_GAS,
+    NATIVE_GAS,
+    Fee,
+    Transaction,
+    balance_data,
+    chain_number,
+    gas_limit,
+    gas_of,
+    ran_out,
+    transaction_hash,
+    transfer_data,
+)
 
 TO = "0x5afe000000000000000000000000000000000001"
 
@@ -24,6 +37,7 @@ def test_another_implementation_signs_the_same_digest_to_the_same_bytes(value: i
     raw = ours.signed(signed.v - 27, signed.r, signed.s)
     assert raw == bytes(theirs.raw_transaction)
     assert transaction_hash(raw) == "0x" + bytes(theirs.hash).hex()
+    assert gas_of(raw) == 100_000
 
 
 def test_calldata() -> None:
@@ -60,3 +74,29 @@ def test_raising_ends_at_the_limit() -> None:
     fee = Fee(MAX_FEE - 1, MAX_FEE // 16)
     assert fee.raised().max_fee == fee.times(2).max_fee == MAX_FEE
     assert Fee(MAX_FEE, MAX_FEE).times(32) == Fee(MAX_FEE, MAX_FEE).raised() == Fee(MAX_FEE, MAX_FEE)
+
+
+@pytest.mark.parametrize(
+    ("estimated", "used_in_vain", "limit"),
+    [
+        (None, 0, 50_000),
+        (0, 0, NATIVE_GAS),
+        (NATIVE_GAS, 0, NATIVE_GAS),
+        (NATIVE_GAS + 1, 0, 25_201),
+        (MOST_GAS, 0, MOST_GAS),
+        (MOST_GAS + 1, 0, 50_000),
+        (40_000, 24_000, 48_000),
+        (40_000, 24_001, 48_002),
+        (None, MOST_GAS, MOST_GAS),
+    ],
+)
+def test_a_gas_limit_is_bounded_both_ways_and_grows_after_a_failure(
+    estimated: int | None, used_in_vain: int, limit: int
+) -> None:
+    assert gas_limit(estimated, 50_000, used_in_vain) == limit
+
+
+def test_what_ran_out_used_nearly_all_also_behind_two_proxies() -> None:
+    assert ran_out(100_000, 100_000)
+    assert ran_out(100_000 * 63 * 63 // 64 // 64, 100_000)
+    assert not ran_out(93_000, 100_000)
