@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -59,6 +60,7 @@ class Doors:
         self._authenticator = authenticator
         self._signer = signer
         self._senders = senders
+        self._looking: dict[str, asyncio.Task[OpenConnection]] = {}
 
     async def callback(self, rest: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a platform's question; `rest` is `{connection}/…`."""
@@ -82,16 +84,38 @@ class Doors:
 
     async def _connection(self, name: str) -> tuple[OpenConnection, bool]:
         """Return a connection, and whether the database told it just now."""
+        if (found := self._connections.opened(name)) is not None:
+            return found, True
         if self._connections.last_known(name) is None:
             return await self._connections.get(name), True
+        looking = self._look_up(name)
+        await asyncio.wait({looking}, timeout=_LOOK_UP_S)
         try:
-            async with asyncio.timeout(_LOOK_UP_S):
-                return await self._connections.get(name), True
-        except (UnavailableError, TimeoutError):
-            known = self._connections.last_known(name)
-            if known is None:  # paused meanwhile
-                raise UnavailableError("this connection takes no questions now", retry_after_s=_LOOK_UP_S) from None
-            return known, False
+            if looking.done():
+                return looking.result(), True
+        except UnavailableError:
+            pass  # what was known before is enough for a hold
+        known = self._connections.last_known(name)
+        if known is None:  # paused meanwhile
+            raise UnavailableError("this connection takes no questions now", retry_after_s=_LOOK_UP_S)
+        return known, False
+
+    def _look_up(self, name: str) -> "asyncio.Task[OpenConnection]":
+        """Begin to look a connection up, once for all who ask meanwhile.
+
+        Nobody cancels it: the driver ends a cancelled query only when the server says so, and one that hangs says nothing.
+        """
+        going_on = self._looking.get(name)
+        if going_on is None:
+            going_on = asyncio.get_running_loop().create_task(self._connections.get(name))
+            self._looking[name] = going_on
+            going_on.add_done_callback(partial(self._looked_up, name))
+        return going_on
+
+    def _looked_up(self, name: str, task: "asyncio.Task[OpenConnection]") -> None:
+        del self._looking[name]
+        if not task.cancelled():
+            task.exception()
 
     async def decision(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer `POST /v1/decisions`."""

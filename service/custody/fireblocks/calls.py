@@ -60,8 +60,8 @@ MISSING: Final[Mapping[Capability, str]] = {
         "Fireblocks has no API call for freeze_account: suspend_withdrawals holds the account at our own gate"
     ),
     Capability.REVOKE_CREDENTIAL: (
-        "Fireblocks has no API call for revoke_credential: in its console, an admin removes the user or the API user's "
-        "key and resets the user's device"
+        "Fireblocks describes no API call that ends a credential, so no revoke_credential (unpairing takes a key from one "
+        "co-signer, resetting a device asks people there): in its console, an admin removes the user or the API user"
     ),
     Capability.REJECT_CHANGES: (
         "Fireblocks has no API call for reject_changes: in its console or mobile application, an approver rejects the "

@@ -3,8 +3,13 @@
 import asyncio
 import os
 import signal
+import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jwt
@@ -12,7 +17,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 
-from service.api import connections
+from service.api import connections, doors
 from service.flow.gate import Gate
 from tests.support.fireblocks import WORKSPACE, callback, pem, rsa_key, sign_request
 from tests.support.intake import World, add_account, add_connection, running, seed
@@ -133,5 +138,88 @@ def test_a_database_killed_while_questions_run_holds_all_that_it_did_not_store(o
             assert await ask(world, late) == "APPROVE"
             approved = told["APPROVE"] + 2
             assert world.count("decisions", "decision = 'approve'") >= approved, "nothing was approved and forgotten"
+
+    asyncio.run(play())
+
+
+@dataclass
+class Clock:
+    """The event loop's time, and the door's, which goes on only when the test says so."""
+
+    now_s: float
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@contextmanager
+def hanging(server: PostgresForTests) -> Iterator[None]:
+    """Let the server and everything it started stand still, connections open, as with a disk that is away."""
+    main = server._server.pid
+    assert main is not None
+    stopped = [main, *map(int, Path(f"/proc/{main}/task/{main}/children").read_text().split())]
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+
+
+async def until(reached: Callable[[], bool]) -> None:
+    """Let the loop run, without its clock."""
+    while not reached():  # noqa: ASYNC110  what it waits for knows nothing of us
+        await asyncio.sleep(0)
+
+
+def test_a_database_that_hangs_makes_no_answer_later_than_the_deadline_and_none_an_approval(
+    own_postgres: PostgresForTests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, many = connect(own_postgres.migrated_database(), "25"), 100
+    given: list[float] = []
+    looked: list[str] = []
+    decide, get = Gate.decide, connections.Connections.get
+
+    async def noted(self: Gate, question: Any, *, deadline_s: float) -> Any:
+        given.append(deadline_s)
+        return await decide(self, question, deadline_s=deadline_s)
+
+    async def looking(self: connections.Connections, name: str) -> Any:
+        looked.append(name)
+        return await get(self, name)
+
+    async def play() -> None:
+        async with running(url, signer=sign, connection="fb") as world:
+            monkeypatch.setattr(connections, "CACHE_S", 3600.0)
+            assert await ask(world, sign_request(txId="first", requestId="first")) == "APPROVE"
+            monkeypatch.setattr(Gate, "decide", noted)
+            monkeypatch.setattr(connections.Connections, "get", looking)
+            loop = asyncio.get_running_loop()
+            clock = Clock(loop.time())
+            with monkeypatch.context() as patch, hanging(own_postgres):
+                patch.setattr(loop, "time", clock)
+                patch.setattr(doors, "time", SimpleNamespace(monotonic=clock, time=time.time))
+                patch.setattr(doors, "_LOOK_UP_S", 5.0)
+                patch.setattr(doors, "_ANSWERED_BY_S", 28.0)
+                asked = [asyncio.create_task(ask(world, one)) for one in numbered(many)]
+                await until(lambda: len(given) == many)
+                assert given == [25.0] * many
+                clock.now_s += 24.9
+                for _ in range(1_000):
+                    await asyncio.sleep(0)
+                assert not any(task.done() for task in asked), "there is time left, and an answer may come"
+                clock.now_s += 0.2
+                assert await asyncio.gather(*asked) == ["RETRY"] * many
+                world.connections._open = {name: (0.0, known) for name, (_, known) in world.connections._open.items()}
+                before = len(looked)
+                late = asyncio.create_task(ask(world, sign_request(txId="late", requestId="late")))
+                await until(lambda: len(looked) > before)
+                clock.now_s += 5.1
+                assert await late == "RETRY", "nothing tells whether its connection still counts"
+                assert len(given) == many, "it was held without being weighed"
+            told = [await ask(world, one) for one in numbered(many)]
+            assert told == ["APPROVE"] * many
+            assert world.count("decisions") == many + 1, "what was begun went on: weighed once, however often asked"
 
     asyncio.run(play())
