@@ -4,7 +4,7 @@ Rules: only registered accounts are targets (design D9); a step that the inciden
 it was undone; tightening steps are ready at once as far as the hour's blast radius goes and wait for approval beyond it;
 everything else waits for approval, or first for the steps it comes after; what cannot be done at all is planned as
 refused, with the reason, so that the plan never hides a gap. Of the steps that come first only the newest of its kind
-counts (`newest`), and one that the target's platform can never do is not waited for (docs/adr/0059).
+counts (`newest`), and one that the target's platform can never do is not waited for (docs/adr/0056).
 """
 
 import re
