@@ -8,7 +8,7 @@ Rules held here:
   the new keys. From then on every transition needs a quorum (design D4), named by the approved step that did it.
 - Nothing is skipped. Old keys are retired only after the sweep is final, destroyed only after they were retired.
 - Telling payers the new addresses is no state here: it is done where their address book is, by who can reach that, beside
-  the sweep, and writes its own record; a plan has it before destroying (docs/adr/0059). A key is told to nobody before it
+  the sweep, and writes its own record; a plan has it before destroying (docs/adr/0056). A key is told to nobody before it
   signed a challenge that was checked.
 - Repeating the event that led to the present state changes nothing, so a worker that died after acting may act again;
   the same event with other facts is an error.
