@@ -29,19 +29,27 @@ class RejectChanges(ContainmentAction):
     repeats = True
 
     def execute(self, ctx: ActionContext) -> Receipt:
-        """Reject each one; a change that the platform will not reject any more does not spare the others."""
+        """Reject each one; what is refused or not shown does not spare the others, and then fails the step.
+
+        Raises RefusedByOtherSideError naming what was refused: somebody may have approved it a moment before, and a change
+        that is in force must not be told as rejected.
+        """
         rejected: list[str] = []
         refused: list[str] = []
         began = ctx.clock.now()
-        for waiting in ctx.platform.pending_changes():
-            try:
-                ctx.platform.reject_change(waiting.change, key=f"{ctx.key}:{waiting.change}")
-                rejected.append(f"{waiting.change} {waiting.kind}")
-            except RefusedByOtherSideError:
-                refused.append(f"{waiting.change} {waiting.kind}")
-            if len(rejected) + len(refused) >= MOST_AT_ONCE or ctx.clock.now() - began > LONGEST:
-                break
-        return Receipt(ctx.key, {"rejected": rejected, "refused": refused})
+        try:
+            for waiting in ctx.platform.pending_changes():
+                named = f"{waiting.change} {waiting.kind}"
+                (rejected if self._reject(ctx, waiting.change) else refused).append(named)
+                if len(rejected) + len(refused) >= MOST_AT_ONCE or ctx.clock.now() - began > LONGEST:
+                    break
+        except RefusedByOtherSideError as error:
+            refused.append(str(error))
+        if refused:
+            raise RefusedByOtherSideError(
+                f"{len(rejected)} rejected; not {', '.join(refused)}: look there by hand, one may be in force"
+            )
+        return Receipt(ctx.key, {"rejected": rejected})
 
     def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:  # noqa: ARG002  what waits is asked afresh
         """HOLDS once every change that is still listed is known to be rejected."""
@@ -52,6 +60,13 @@ class RejectChanges(ContainmentAction):
                 return told
             found = found if told is Verdict.HOLDS else Verdict.CANNOT_TELL
         return found
+
+    def _reject(self, ctx: ActionContext, change: str) -> bool:
+        try:
+            ctx.platform.reject_change(change, key=f"{ctx.key}:{change}")
+        except RefusedByOtherSideError:
+            return False
+        return True
 
     def _rejected(self, ctx: ActionContext, change: str) -> Verdict:
         told = ctx.platform.change_rejected(change)

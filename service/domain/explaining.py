@@ -31,6 +31,7 @@ class Assessed:
     kind: str
     status: str
     occurred_at: datetime
+    received_at: datetime
     account: str | None
     actor: str | None
     destination: str | None

@@ -6,7 +6,6 @@ by the digest of an id that the service makes itself, so that who moves money ca
 """
 
 import hashlib
-from datetime import datetime
 from typing import Final
 
 from rules.observation import decode
@@ -27,8 +26,12 @@ def is_sampled(activity_id: str) -> bool:
     return int.from_bytes(hashlib.sha256(activity_id.encode()).digest()[:2]) < SAMPLED
 
 
-def reported(assessed: Assessed, kind: IncidentKind | None, by: str, now: datetime) -> tuple[Alert, str]:
-    """Return the alert that a person raises on an activity, and its title; without a kind the activity's family tells it."""
+def reported(assessed: Assessed, kind: IncidentKind | None, by: str) -> tuple[Alert, str]:
+    """Return the alert that a person raises on an activity, and its title; without a kind the activity's family tells it.
+
+    It dates from when we received the activity, as every alert does: what its sender says of time would move an incident's
+    first harm, and with it where the money is looked for.
+    """
     family = Family(assessed.kind.partition(".")[0])
     alert = Alert(
         id=AlertId(new_id("alr")),
@@ -42,7 +45,7 @@ def reported(assessed: Assessed, kind: IncidentKind | None, by: str, now: dateti
         p_value=1.0 if assessed.p_value is None else assessed.p_value,
         entities=_entities(assessed),
         amount_usd=assessed.amount_usd,
-        raised_at=min(assessed.occurred_at, now),
+        raised_at=assessed.received_at,
         reported_by=by,
     )
     return alert, f"Reported by a person: {assessed.kind.replace('.', ' ').replace('_', ' ')}"

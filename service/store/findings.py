@@ -104,6 +104,7 @@ def _assessed(row: Row[Any], levels: Mapping[str, object] | None) -> Assessed:
         kind=row.kind,
         status=row.status,
         occurred_at=row.occurred_at,
+        received_at=row.received_at,
         account=row.account,
         actor=row.actor,
         destination=row.destination,

@@ -43,6 +43,8 @@ class Bitgo:
     url: str
     wallets: dict[str, datetime | None] = field(default_factory=lambda: {WALLET: None})
     approvals: dict[str, dict[str, Any]] = field(default_factory=dict)
+    unseen: set[str] = field(default_factory=set)
+    """Wallets and enterprises whose approvals the API user may not see."""
     calls: list[tuple[str, str]] = field(default_factory=list)
     drop_answer: bool = False
     forge: bool = False
@@ -84,6 +86,8 @@ class Bitgo:
             whose = [(mine, asked[theirs]) for theirs, mine in _OWNERS.items() if theirs in asked]
             if len(whose) != 1:
                 return 400, {"error": "name exactly one of walletId and enterprise"}
+            if whose[0][1] in self.unseen:
+                return 403, {"error": "no role there"}
             known = [one for one in self.approvals.values() if one.get(whose[0][0]) == whose[0][1]]
             start = int(asked.get("prevId", 0))
             page = {"pendingApprovals": known[start : start + 2]}

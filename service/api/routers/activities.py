@@ -104,7 +104,7 @@ def report(activity_id: Id, body: ReportIn, parts: Parts, responder: Responder) 
         assessed = uow.findings.assessed(ActivityId(activity_id))
         for standing in uow.reports.standing(assessed.id):
             raise ConflictError(f"alert {standing} on {activity_id} is being worked on already", field="activity_id")
-        alert, title = reported(assessed, body.kind, by, uow.now)
+        alert, title = reported(assessed, body.kind, by)
         uow.reports.alert(alert, title)
         entry = Entry(
             kind="activity.reported",

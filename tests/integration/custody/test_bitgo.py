@@ -162,9 +162,26 @@ def test_a_change_that_is_approved_meanwhile_spares_no_other(side: Bitgo) -> Non
     ctx = replace(context(platform), target=Target("connection", CONNECTION, CONNECTION))
     found = [PendingChange(one, "userChangeRequest", "pending") for one in (decided, left)]
     side.approvals[decided.partition("/")[2]]["state"] = "approved"
-    with patch.object(BitgoCalls, "pending_changes", lambda _self: iter(found)):
-        receipt = actions_in("service.actions")["reject_changes"].execute(ctx)
-    assert receipt.facts == {"rejected": [f"{left} userChangeRequest"], "refused": [f"{decided} userChangeRequest"]}
+    with (
+        patch.object(BitgoCalls, "pending_changes", lambda _self: iter(found)),
+        pytest.raises(RefusedByOtherSideError, match=f"1 rejected; not {decided} userChangeRequest"),
+    ):
+        actions_in("service.actions")["reject_changes"].execute(ctx)
+    assert side.approvals[left.partition("/")[2]]["state"] == "rejected"
+
+
+def test_a_wallet_that_is_not_shown_to_us_spares_no_other(side: Bitgo) -> None:
+    waiting = side.pend("policyRuleRequest")
+    hidden = "00" * 16
+    side.unseen.add(hidden)
+    platform = calls(side, wallets=json.dumps({hidden: COIN, WALLET: COIN}))
+    ctx = replace(context(platform), target=Target("connection", CONNECTION, CONNECTION))
+    action = actions_in("service.actions")["reject_changes"]
+    with pytest.raises(RefusedByOtherSideError, match=f"1 rejected; not BitGo does not show .* walletId {hidden}"):
+        action.execute(ctx)
+    assert side.approvals[waiting]["state"] == "rejected"
+    with pytest.raises(RefusedByOtherSideError, match=hidden):
+        action.verify(ctx, None)
 
 
 def test_more_wallets_than_one_job_can_ask_are_left_to_people(side: Bitgo) -> None:

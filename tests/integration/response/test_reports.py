@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,8 @@ def test_a_reported_theft_is_an_incident_and_teaches_when_it_was_one(ready: Hous
     found = answer.json()
     assert (found["decision"], found["kind"], found["reported_by"]) == ("hold", "drain", next(iter(ready.phones)))
     assert {"account:std/hot-1", "device:std/phone-1"} < set(found["entities"])
+    received = rows(ready, activities)[0].received_at
+    assert datetime.fromisoformat(found["raised_at"]) == received, "the sender's clock dates no incident"
     again = say(api, ready, "report", stolen)
     assert (again.status_code, found["id"] in problem(again)["detail"]) == (409, True)
     closed(ready, found["id"], CaseVerdict.TRUE_POSITIVE)

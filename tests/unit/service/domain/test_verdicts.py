@@ -35,6 +35,7 @@ ASSESSED = Assessed(
     kind="withdrawal.requested",
     status="scored",
     occurred_at=NOW,
+    received_at=NOW,
     account="renamed-since",
     actor=None,
     destination=None,
