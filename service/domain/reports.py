@@ -2,7 +2,8 @@
 
 Rules: a report raises an alert that stops whatever an alert of the engine would, and teaches what it says only once its
 incident is closed as true. For ordinary activities people may vouch, but nobody chooses for which: a share of them, drawn
-by the digest of an id that the service makes itself, so that who moves money cannot have his own payments vouched for.
+by the digest of an id that the service makes itself, one a day to each destination, and none that an open incident is about.
+So neither who moves money nor who holds a judge's token decides what is called good.
 """
 
 import hashlib
@@ -43,7 +44,7 @@ def reported(assessed: Assessed, kind: IncidentKind | None, by: str) -> tuple[Al
         decision=_REPORTED,
         score=assessed.score or 0.0,
         p_value=1.0 if assessed.p_value is None else assessed.p_value,
-        entities=_entities(assessed),
+        entities=entities_of(assessed),
         amount_usd=assessed.amount_usd,
         raised_at=assessed.received_at,
         reported_by=by,
@@ -51,7 +52,7 @@ def reported(assessed: Assessed, kind: IncidentKind | None, by: str) -> tuple[Al
     return alert, f"Reported by a person: {assessed.kind.replace('.', ' ').replace('_', ' ')}"
 
 
-def _entities(assessed: Assessed) -> tuple[str, ...]:
+def entities_of(assessed: Assessed) -> tuple[str, ...]:
     """Return what incidents join on, as `domain.observing.entities_of` does; the device is known of what was scored."""
     here = f"{assessed.connection}/"
     device = None if assessed.observation is None else decode(assessed.observation).device

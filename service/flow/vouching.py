@@ -1,7 +1,8 @@
 """A person vouched for an activity → the engine learns that it was ordinary.
 
-Rules: who may write that somebody vouched is not believed on what may be vouched for: the drawing, the engine's own decision
-and that nobody raised an alert are looked at again here, under the role that alone may ask the engine to learn.
+Rules: what may be vouched for (`domain/reports.py`) is looked at again here, under the role that alone may ask the engine
+to learn, and it asks for one lesson a day about each destination. Who has the API's host makes up activities themselves, so
+this holds people and their tokens to the sample, not him.
 """
 
 import structlog
@@ -11,7 +12,7 @@ from service.domain import verdicts
 from service.domain.errors import ConflictError, NotFoundError
 from service.domain.explaining import Assessed
 from service.domain.ids import ActivityId
-from service.domain.reports import is_sampled
+from service.domain.reports import entities_of, is_sampled
 from service.ports.store.unit import Database, UnitOfWork
 
 _log = structlog.get_logger(__name__)
@@ -29,7 +30,8 @@ def vouched(db: Database, activity_id: ActivityId) -> None:
         except (ConflictError, NotFoundError) as error:
             _log.error("vouching.refused", activity=activity_id, reason=str(error))
             return
-        if uow.once(f"vouched:{activity_id}"):
+        about = assessed.destination or activity_id
+        if uow.once(f"vouched:{activity_id}") and uow.once(f"vouched:{uow.now:%Y-%m-%d}:{about}"):
             told = verdicts.ordinary(assessed, word.at)
             uow.incidents.ask_learning(RecordKind.VERDICT.value, activity_id, told)
 
@@ -46,5 +48,12 @@ def require_ordinary(uow: UnitOfWork, activity_id: ActivityId) -> Assessed:
     if not is_sampled(activity_id):
         raise ConflictError(
             f"{activity_id} was not drawn: only what `portcullis sample` lists can be vouched for", field="activity_id"
+        )
+    if uow.reports.besieged(entities_of(assessed)):
+        raise ConflictError(f"an open incident is about {activity_id}: close that first", field="activity_id")
+    if uow.reports.vouched_lately(assessed):
+        raise ConflictError(
+            f"a payment to the destination of {activity_id} was vouched for within a day: one a day counts",
+            field="activity_id",
         )
     return assessed

@@ -2,15 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import Connection, exists, insert, or_, select
+from sqlalchemy import Connection, and_, exists, insert, or_, select
 
+from service.domain.explaining import Assessed
 from service.domain.ids import ActivityId, AlertId
 from service.domain.incident import Alert, IncidentState
 from service.ports.store.reports import Vouched
+from service.store.tables.activity import activities
 from service.store.tables.incident import alerts, incidents, vouched
+
+_LATELY: Final = timedelta(days=1)
 
 
 class ReportRepository:
@@ -44,6 +48,23 @@ class ReportRepository:
     def alerted(self, activity_id: ActivityId) -> bool:
         """See the port."""
         return bool(self._connection.execute(select(exists().where(alerts.c.activity_id == activity_id))).scalar())
+
+    def besieged(self, entities: Sequence[str]) -> bool:
+        """See the port."""
+        about = and_(incidents.c.state != IncidentState.CLOSED.value, incidents.c.entities.op("&&")(list(entities)))
+        return bool(self._connection.execute(select(exists().where(about))).scalar())
+
+    def vouched_lately(self, assessed: Assessed) -> bool:
+        """See the port."""
+        if assessed.destination is None:
+            return False
+        others = exists().where(
+            vouched.c.activity_id == activities.c.id,
+            vouched.c.activity_id != assessed.id,
+            vouched.c.at > self._now - _LATELY,
+            activities.c.destination == assessed.destination,
+        )
+        return bool(self._connection.execute(select(others)).scalar())
 
     def vouch(self, activity_id: ActivityId, by: str) -> Vouched:
         """See the port."""

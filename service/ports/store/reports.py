@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from service.domain.explaining import Assessed
 from service.domain.ids import ActivityId, AlertId
 from service.domain.incident import Alert
 
@@ -30,6 +31,14 @@ class ReportStore(Protocol):
 
     def alerted(self, activity_id: ActivityId) -> bool:
         """Say whether there ever was an alert on it, the engine's or a person's."""
+        ...
+
+    def besieged(self, entities: Sequence[str]) -> bool:
+        """Say whether an incident that is not closed is about one of these entities."""
+        ...
+
+    def vouched_lately(self, assessed: Assessed) -> bool:
+        """Say whether another activity to the same destination was vouched for within a day."""
         ...
 
     def vouch(self, activity_id: ActivityId, by: str) -> Vouched:

@@ -3,12 +3,12 @@
 import asyncio
 import json
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 
 from service.domain.ids import ActivityId, AlertId
 from service.domain.incident import CaseVerdict
@@ -22,10 +22,11 @@ from service.store.tables.incident import alerts, incidents, vouched
 from tests.support.api import ApiWorld, api_on, problem
 from tests.support.authority import House
 from tests.support.intake import SECRET, add_account, add_connection, encoded, running, signed, verified, withdrawal
-from tests.support.response import CONTAINMENT, rows
+from tests.support.response import CONTAINMENT, rows, superuser_do
 
 pytestmark = pytest.mark.servers
 STAMP = "2026-01-01T00:00:00Z"
+PLACE = "eip155:1:0x" + "5" * 40
 COUNT = 200
 """So that none is drawn once in seven or eight times only; then more are sent."""
 
@@ -43,7 +44,7 @@ def let_pass(house: House, first: int, count: int) -> None:
     async def play() -> None:
         async with running(house.superuser_url) as world:
             for number in range(first, first + count):
-                body = encoded(withdrawal(number, device="phone-1", timestamp=STAMP))
+                body = encoded(withdrawal(number, destination=PLACE, device="phone-1", timestamp=STAMP))
                 answer = await world.client.post("/webhooks/std", content=body, headers=signed(f"m{number}", body))
                 assert answer.status_code < 300, answer.text
 
@@ -122,13 +123,36 @@ def test_only_what_was_drawn_is_vouched_for_and_then_learned(ready: House, api: 
     assert verified(ready.superuser_url).differences == ()
 
 
+def test_one_destination_is_vouched_for_once_a_day_and_never_under_an_incident(ready: House, api: ApiWorld) -> None:
+    """All of these are paid to one place: who has a judge's token cannot wash it by its many small payments."""
+    db = ready.database(CONTAINMENT)
+    sent = 0
+    while len(passed := [row.id for row in rows(ready, activities) if is_sampled(row.id)]) < 3:
+        let_pass(ready, sent, COUNT)
+        sent += COUNT
+    first, second, third = passed[:3]
+    assert say(api, ready, "vouch", first, Role.ANALYST).status_code == 200
+    refused = say(api, ready, "vouch", second, Role.ANALYST)
+    assert (refused.status_code, "within a day" in problem(refused)["detail"]) == (409, True)
+    with api.database.begin() as uow:  # what the API's role writes of the past is not believed either
+        long_ago = uow.now - timedelta(days=2)
+        uow.connection.execute(insert(vouched).values(activity_id=third, by="per_x", at=long_ago))
+    superuser_do(ready, update(vouched).values(at=long_ago))
+    for one in (first, third):
+        vouching.vouched(db, ActivityId(one))
+    assert [found["activity"] for found in taught(ready)] == [first]
+    triage(db, AlertId(say(api, ready, "report", third).json()["id"]))
+    refused = say(api, ready, "vouch", second, Role.ANALYST)
+    assert (refused.status_code, "an open incident" in problem(refused)["detail"]) == (409, True)
+
+
 def test_a_forged_word_is_not_believed(ready: House, api: ApiWorld) -> None:
     """The API's role may write that somebody vouched for anything; the worker looks for itself."""
     db = ready.database(CONTAINMENT)
     drawn, other = drawn_and_not(ready)
     with api.database.begin() as uow:
         for one in (drawn, other, "act_unknown"):
-            uow.connection.execute(insert(vouched).values(activity_id=one, by="per_x", at=uow.now))
+            uow.connection.execute(insert(vouched).values(activity_id=one, by="per_x", at=uow.now - timedelta(days=2)))
     assert say(api, ready, "report", drawn).status_code == 201
     for one in (drawn, other, "act_unknown", "act_never_vouched"):
         vouching.vouched(db, ActivityId(one))
