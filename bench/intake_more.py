@@ -110,15 +110,20 @@ def tell(name: str, load: Load, seconds: float, each: int = 1) -> None:
     print(f"{name:46}{rate:10.0f}/s   p50 {cuts[49] * 1000:7.1f} ms   p99 {cuts[98] * 1000:7.1f} ms")
 
 
-def measure_doors(place: Place, seconds: float) -> None:
-    """Print rates of webhooks and batches, and latencies of decisions with and without a load beside them."""
+def measure_doors(place: Place, seconds: float) -> dict[str, float]:
+    """Print rates of webhooks and batches, and latencies of decisions with and without a load beside them.
+
+    Returns the processor time of one webhook, in µs, by process.
+    """
     key = generate_private_key(65537, 2048)
     add_fireblocks(place, key)
     count = int(seconds * RATE) + 100
     with serving("ours", place) as (socket, server, _):
         prepared = iter(list(webhooks(int((3 * seconds + WARM_UP_S) * PREPARED))))
         uvloop.run(closed_loop(socket, WARM_UP_S, prepared, CONNECTIONS))
+        processors = Processors(server, place.postgres)
         singles = uvloop.run(closed_loop(socket, seconds, prepared, CONNECTIONS))
+        each_us = {part: 1e6 * used / len(singles.latencies) for part, used in processors.spent().items()}
         tell("webhooks, 64 connections", singles, seconds)
         lines = iter(list(batches(int(seconds * 60))))
         processors = Processors(server, place.postgres)
@@ -136,6 +141,7 @@ def measure_doors(place: Place, seconds: float) -> None:
             called = iter(list(callbacks(count, f"c{connections}-", key)))
             answered, _ = uvloop.run(beside(socket, seconds, called, prepared, connections))
             tell(f"co-signer callbacks at 500/s, {name}", answered, seconds)
+    return each_us
 
 
 def segments_made(place: Place) -> int:
@@ -167,14 +173,17 @@ def measure_pauses(place: Place, seconds: float) -> None:
     )
 
 
-def measure_stages() -> None:
-    """Print what each step of one event costs by itself, in one process without a network."""
+def measure_stages(loaded_us: dict[str, float]) -> None:
+    """Print what each step of one event costs by itself, in one process without a network.
+
+    ``loaded_us`` is what a whole event cost each process under load: what is left of it is the server and the store.
+    """
     sent = list(webhooks(STAGE_EVENTS))
     config = ConnectionConfig(ConnectionId("std"), "standard", {}, lambda _: SECRET, ("webhook_secret",))
     receiver = PLATFORM.receiver(config)
     now_s, now = time.time(), datetime.now(UTC)
     print(f"\nwhere a microsecond goes ({STAGE_EVENTS} events, one process, nothing else)")
-    _stage("head and body of a plain request", plain_request, sent)
+    steps = [_stage("head and body of a plain request", plain_request, sent)]
     requests = [one for one in map(plain_request, sent) if one is not None]
     both = _stage("verify and parse", lambda one: receiver.receive(one.headers, one.body, now_s=now_s), requests)
     bodies = [one.body for one in requests]
@@ -187,9 +196,10 @@ def measure_stages() -> None:
         id_ = ActivityId(new_id("act"))
         return Received(activity_id=id_, received_at=now, body_digest=digest, raw=pair[1], activity=pair[0])
 
-    _stage("id and digest", receive, zip(activities, bodies, strict=True))
+    steps.append(both)
+    steps.append(_stage("id and digest", receive, zip(activities, bodies, strict=True)))
     received = [receive(pair) for pair in zip(activities, bodies, strict=True)]
-    _stage("observation", lambda one: encode(observe(one, None, counts=True)), received)
+    steps.append(_stage("observation", lambda one: encode(observe(one, None, counts=True)), received))
     observations = [observe(one, None, counts=True) for one in received]
     parts = [observations[at : at + BATCH] for at in range(0, STAGE_EVENTS, BATCH)]
     bare = Engine(EngineSettings(salt="bench"), DetectorSet((), ""))
@@ -207,7 +217,13 @@ def measure_stages() -> None:
     changes = whole.take_changes()
     spent = 1e6 * (time.perf_counter() - began) / STAGE_EVENTS
     print(f"  {f'copying {len(changes)} changed records':44}{spent:8.1f} µs")
-    print("  the HTTP server, the store and PostgreSQL: bench.intake prints what a whole event costs each process")
+    steps += [found[1], spent]
+    left, postgres = loaded_us["server"] - sum(steps), loaded_us["postgres"]
+    print(f"  {'sockets, batches and what is sent to the store *':44}{left:8.1f} µs")
+    print(f"  {'the store: PostgreSQL *':44}{postgres:8.1f} µs")
+    print(
+        "  * of the loaded run above: what its processes used less these steps, which are quicker with nothing beside them"
+    )
 
 
 def _processed(engine: Engine, part: list[Observation]) -> None:
@@ -231,9 +247,9 @@ def main() -> None:
     parser.add_argument("--minute", action="store_true", help="look for pauses in a run of 60 s")
     told = parser.parse_args()
     with servers() as place:
-        measure_doors(place, told.seconds)
+        loaded_us = measure_doors(place, told.seconds)
         measure_pauses(place, 60.0 if told.minute else told.seconds)
-    measure_stages()
+    measure_stages(loaded_us)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from service.ports.custody import Capability
 
 MOST_AT_ONCE = 500
 """Changes rejected by one attempt; verification finds what is left and the step runs again."""
+_TOLD = 10
+"""Refused changes that the step's reason names."""
 LONGEST = timedelta(seconds=20)
 """How long one attempt goes on: a platform that is called slowly must not outlast the job's time limit."""
 
@@ -29,37 +31,45 @@ class RejectChanges(ContainmentAction):
     repeats = True
 
     def execute(self, ctx: ActionContext) -> Receipt:
-        """Reject each one; what is refused or not shown does not spare the others, and then fails the step.
+        """Reject each one; what is refused or not shown spares no other, and fails the step once all were gone through.
 
-        Raises RefusedByOtherSideError naming what was refused: somebody may have approved it a moment before, and a change
-        that is in force must not be told as rejected.
+        Raises RefusedByOtherSideError naming what was refused, by earlier attempts, too: somebody may have approved it a
+        moment before, and a change that is in force must not be told as rejected.
         """
-        rejected: list[str] = []
-        refused: list[str] = []
-        began = ctx.clock.now()
-        try:
-            for waiting in ctx.platform.pending_changes():
-                named = f"{waiting.change} {waiting.kind}"
-                (rejected if self._reject(ctx, waiting.change) else refused).append(named)
-                if len(rejected) + len(refused) >= MOST_AT_ONCE or ctx.clock.now() - began > LONGEST:
-                    break
-        except RefusedByOtherSideError as error:
-            refused.append(str(error))
-        if refused:
+        told = {} if ctx.receipt is None else ctx.receipt.facts
+        rejected, refused = ([*map(str, _list(told.get(name)))] for name in ("rejected", "refused"))
+        if self._go_through(ctx, rejected, refused) and refused:
+            named = ", ".join(refused[:_TOLD]) + (f" and {len(refused) - _TOLD} more" if len(refused) > _TOLD else "")
             raise RefusedByOtherSideError(
-                f"{len(rejected)} rejected; not {', '.join(refused)}: look there by hand, one may be in force"
+                f"{len(rejected)} rejected; not {named}: look there by hand, one may be in force"
             )
-        return Receipt(ctx.key, {"rejected": rejected})
+        return Receipt(ctx.key, {"rejected": rejected, "refused": refused})
 
     def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:  # noqa: ARG002  what waits is asked afresh
-        """HOLDS once every change that is still listed is known to be rejected."""
+        """HOLDS once every change that is still listed is known to be rejected; what is not shown does not hold."""
         found = Verdict.HOLDS
-        for waiting in ctx.platform.pending_changes():
-            told = self._rejected(ctx, waiting.change)
-            if told is Verdict.DOES_NOT_HOLD:
-                return told
-            found = found if told is Verdict.HOLDS else Verdict.CANNOT_TELL
+        try:
+            for waiting in ctx.platform.pending_changes():
+                told = self._rejected(ctx, waiting.change)
+                if told is Verdict.DOES_NOT_HOLD:
+                    return told
+                found = found if told is Verdict.HOLDS else Verdict.CANNOT_TELL
+        except RefusedByOtherSideError:
+            return Verdict.DOES_NOT_HOLD
         return found
+
+    def _go_through(self, ctx: ActionContext, rejected: list[str], refused: list[str]) -> bool:
+        """Reject until the time or the number of one attempt is used up; say whether all were reached."""
+        began, done = ctx.clock.now(), 0
+        try:
+            for waiting in ctx.platform.pending_changes():
+                if done >= MOST_AT_ONCE or ctx.clock.now() - began > LONGEST:
+                    return False
+                (rejected if self._reject(ctx, waiting.change) else refused).append(f"{waiting.change} {waiting.kind}")
+                done += 1
+        except RefusedByOtherSideError as error:
+            refused.append(str(error))
+        return True
 
     def _reject(self, ctx: ActionContext, change: str) -> bool:
         try:
@@ -71,3 +81,7 @@ class RejectChanges(ContainmentAction):
     def _rejected(self, ctx: ActionContext, change: str) -> Verdict:
         told = ctx.platform.change_rejected(change)
         return ctx.platform.settled(f"{ctx.key}:{change}") if told is Verdict.CANNOT_TELL else told
+
+
+def _list(told: object) -> list[object]:
+    return told if isinstance(told, list) else []

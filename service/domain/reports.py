@@ -2,8 +2,9 @@
 
 Rules: a report raises an alert that stops whatever an alert of the engine would, and teaches what it says only once its
 incident is closed as true. For ordinary activities people may vouch, but nobody chooses for which: a share of them, drawn
-by the digest of an id that the service makes itself, one a day to each destination, and none that an open incident is about.
-So neither who moves money nor who holds a judge's token decides what is called good.
+by the digest of an id that the service makes itself, one in two days about each destination (actor, account where there is
+none), and nothing that an open incident is about. So who moves money does not decide what is called good, and who holds a
+judge's token can wash a destination slowly at best.
 """
 
 import hashlib
@@ -50,6 +51,12 @@ def reported(assessed: Assessed, kind: IncidentKind | None, by: str) -> tuple[Al
         reported_by=by,
     )
     return alert, f"Reported by a person: {assessed.kind.replace('.', ' ').replace('_', ' ')}"
+
+
+def subject_of(assessed: Assessed) -> tuple[str, str] | None:
+    """Return the column and value by which vouching is bounded: destination, else actor, else account; None without any."""
+    told = {"destination": assessed.destination, "actor": assessed.actor, "account": assessed.account}
+    return next(((name, value) for name, value in told.items() if value), None)
 
 
 def entities_of(assessed: Assessed) -> tuple[str, ...]:

@@ -1,9 +1,11 @@
 """A person vouched for an activity → the engine learns that it was ordinary.
 
 Rules: what may be vouched for (`domain/reports.py`) is looked at again here, under the role that alone may ask the engine
-to learn, and it asks for one lesson a day about each destination. Who has the API's host makes up activities themselves, so
-this holds people and their tokens to the sample, not him.
+to learn, and it asks for one lesson in two days about each subject. Who has the API's host makes up activities themselves,
+so this holds people and their tokens to the sample, not him.
 """
+
+from datetime import timedelta
 
 import structlog
 
@@ -12,7 +14,7 @@ from service.domain import verdicts
 from service.domain.errors import ConflictError, NotFoundError
 from service.domain.explaining import Assessed
 from service.domain.ids import ActivityId
-from service.domain.reports import entities_of, is_sampled
+from service.domain.reports import entities_of, is_sampled, subject_of
 from service.ports.store.unit import Database, UnitOfWork
 
 _log = structlog.get_logger(__name__)
@@ -30,10 +32,16 @@ def vouched(db: Database, activity_id: ActivityId) -> None:
         except (ConflictError, NotFoundError) as error:
             _log.error("vouching.refused", activity=activity_id, reason=str(error))
             return
-        about = assessed.destination or activity_id
-        if uow.once(f"vouched:{activity_id}") and uow.once(f"vouched:{uow.now:%Y-%m-%d}:{about}"):
+        if uow.once(f"vouched:{activity_id}") and _first_lately(uow, assessed):
             told = verdicts.ordinary(assessed, word.at)
             uow.incidents.ask_learning(RecordKind.VERDICT.value, activity_id, told)
+
+
+def _first_lately(uow: UnitOfWork, assessed: Assessed) -> bool:
+    """Say whether nothing about the same was learned so yesterday or today, whatever dates rows of the API's role bear."""
+    name, value = subject_of(assessed) or ("activity", assessed.id)
+    keys = [f"vouched:{uow.now - back:%Y-%m-%d}:{name}:{value}" for back in (timedelta(days=1), timedelta(0))]
+    return not uow.noted(keys[0]) and uow.once(keys[1])
 
 
 def require_ordinary(uow: UnitOfWork, activity_id: ActivityId) -> Assessed:
@@ -53,7 +61,7 @@ def require_ordinary(uow: UnitOfWork, activity_id: ActivityId) -> Assessed:
         raise ConflictError(f"an open incident is about {activity_id}: close that first", field="activity_id")
     if uow.reports.vouched_lately(assessed):
         raise ConflictError(
-            f"a payment to the destination of {activity_id} was vouched for within a day: one a day counts",
+            f"another one about the destination or actor of {activity_id} was vouched for within two days: one counts",
             field="activity_id",
         )
     return assessed

@@ -10,11 +10,12 @@ from sqlalchemy import Connection, and_, exists, insert, or_, select
 from service.domain.explaining import Assessed
 from service.domain.ids import ActivityId, AlertId
 from service.domain.incident import Alert, IncidentState
+from service.domain.reports import subject_of
 from service.ports.store.reports import Vouched
 from service.store.tables.activity import activities
 from service.store.tables.incident import alerts, incidents, vouched
 
-_LATELY: Final = timedelta(days=1)
+_LATELY: Final = timedelta(days=2)
 
 
 class ReportRepository:
@@ -56,13 +57,14 @@ class ReportRepository:
 
     def vouched_lately(self, assessed: Assessed) -> bool:
         """See the port."""
-        if assessed.destination is None:
+        about = subject_of(assessed)
+        if about is None:
             return False
         others = exists().where(
             vouched.c.activity_id == activities.c.id,
             vouched.c.activity_id != assessed.id,
             vouched.c.at > self._now - _LATELY,
-            activities.c.destination == assessed.destination,
+            activities.c[about[0]] == about[1],
         )
         return bool(self._connection.execute(select(others)).scalar())
 

@@ -122,7 +122,7 @@ def report(activity_id: Id, body: ReportIn, parts: Parts, responder: Responder) 
 def vouch(activity_id: Id, parts: Parts, judge: Judge) -> VouchedShown:
     """Note it for the engine to learn; a second call with the first one's answer."""
     with parts.database.begin() as uow:
-        uow.lock(f"vouch:{activity_id}")
+        uow.lock("vouch")  # of two about one destination the second is told so
         assessed = require_ordinary(uow, ActivityId(activity_id))
         word = uow.reports.vouched(assessed.id)
         if word is None:

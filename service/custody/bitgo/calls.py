@@ -194,22 +194,25 @@ class BitgoCalls(GateHeldCalls):
     def pending_changes(self) -> Iterator[PendingChange]:
         """See the port: those of each wallet, and of the enterprise where it is told, each once."""
         seen: set[str] = set()
-        unseen: list[str] = []
+        refused: list[str] = []
+        failed: list[UnavailableError] = []
         asked = [(coin, {"walletId": wallet}) for wallet, coin in self._wallets.items()]
         if self._enterprise:
             asked += [(coin, {"enterprise": self._enterprise}) for coin in sorted(set(self._wallets.values()))]
         for coin, whose in asked:
             try:
-                found = list(self._waiting(coin, whose, _CHANGES))
+                for one in self._waiting(coin, whose, _CHANGES):
+                    if one.id not in seen:
+                        seen.add(one.id)
+                        yield PendingChange(f"{coin}{_SEPARATOR}{one.id}", one.info.type, one.state)
             except RefusedByOtherSideError:
-                unseen += [f"{name} {value}" for name, value in whose.items()]
-                continue
-            for one in found:
-                if one.id not in seen:
-                    seen.add(one.id)
-                    yield PendingChange(f"{coin}{_SEPARATOR}{one.id}", one.info.type, one.state)
-        if unseen:
-            raise RefusedByOtherSideError(f"BitGo does not show the pending changes of {', '.join(unseen)}")
+                refused += [f"{name} {value}" for name, value in whose.items()]
+            except UnavailableError as error:  # the next one may answer
+                failed.append(error)
+        if failed:
+            raise failed[0]
+        if refused:
+            raise RefusedByOtherSideError(f"BitGo does not show the pending changes of {', '.join(refused)}")
 
     def reject_change(self, change: str, *, key: str) -> Receipt:  # noqa: ARG002  known by its id
         """See the port; a rejected approval stays rejected, so a second time changes nothing."""

@@ -38,7 +38,7 @@ class ReportStore(Protocol):
         ...
 
     def vouched_lately(self, assessed: Assessed) -> bool:
-        """Say whether another activity to the same destination was vouched for within a day."""
+        """Say whether another activity about the same (`domain.reports.subject_of`) was vouched for within two days."""
         ...
 
     def vouch(self, activity_id: ActivityId, by: str) -> Vouched:

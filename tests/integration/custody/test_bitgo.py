@@ -11,8 +11,10 @@ from unittest.mock import patch
 
 import pytest
 
+from service.actions import reject_changes
 from service.actions.base import ActionContext, actions_in
 from service.clock import SystemClock
+from service.custody.bitgo import calls as bitgo_calls
 from service.custody.bitgo.calls import CAPABILITIES, MOST_ASKED, BitgoCalls
 from service.custody.bitgo.hmac_auth import answer_is_genuine, request_headers
 from service.domain.account import AccountRef
@@ -24,7 +26,7 @@ from service.domain.errors import (
     UnknownOutcomeError,
 )
 from service.domain.ids import AccountId, ConnectionId
-from service.domain.plan import Target, Verdict
+from service.domain.plan import Receipt, Target, Verdict
 from service.ports.custody import Capability, ConnectionConfig, PendingChange
 from tests.support.bitgo import COIN, ENTERPRISE, SETTINGS, TOKEN, WALLET, Bitgo, bitgo, mac
 from tests.support.fakes import FakePlatform, Ledger
@@ -180,8 +182,38 @@ def test_a_wallet_that_is_not_shown_to_us_spares_no_other(side: Bitgo) -> None:
     with pytest.raises(RefusedByOtherSideError, match=f"1 rejected; not BitGo does not show .* walletId {hidden}"):
         action.execute(ctx)
     assert side.approvals[waiting]["state"] == "rejected"
-    with pytest.raises(RefusedByOtherSideError, match=hidden):
-        action.verify(ctx, None)
+    assert action.verify(ctx, None) is Verdict.DOES_NOT_HOLD, "so it is tried again, and ends as failed with its reason"
+
+
+def test_a_flood_in_one_wallet_or_a_slow_clock_leaves_no_change_waiting(side: Bitgo) -> None:
+    """More than one attempt reaches: what was refused meanwhile is told at the end and not in place of the rest."""
+    changes = [side.pend("userChangeRequest") for _ in range(7)]
+    action, platform = actions_in("service.actions")["reject_changes"], calls(side)
+    ctx = replace(context(platform), target=Target("connection", CONNECTION, CONNECTION))
+    refuse = side.approvals[changes[0]]["id"]
+    reject = platform.reject_change
+
+    def raced(change: str, *, key: str) -> Receipt:
+        if change.endswith(refuse):
+            side.approvals[refuse]["state"] = "approved"
+        return reject(change, key=key)
+
+    with patch.object(reject_changes, "MOST_AT_ONCE", 3), patch.object(platform, "reject_change", raced):
+        for _ in range(2):
+            ctx = replace(ctx, receipt=action.execute(ctx))
+            assert action.verify(ctx, ctx.receipt) is Verdict.DOES_NOT_HOLD
+        with pytest.raises(RefusedByOtherSideError, match=f"6 rejected; not {COIN}/{refuse} userChangeRequest"):
+            action.execute(ctx)
+    assert [side.approvals[one]["state"] for one in changes] == ["approved", *["rejected"] * 6]
+
+
+def test_more_changes_than_pages_are_read_are_rejected_as_far_as_they_are_read(side: Bitgo) -> None:
+    changes = [side.pend("userChangeRequest") for _ in range(6)]
+    action, platform = actions_in("service.actions")["reject_changes"], calls(side)
+    ctx = replace(context(platform), target=Target("connection", CONNECTION, CONNECTION))
+    with patch.object(bitgo_calls, "_MAX_PAGES", 2), pytest.raises(UnavailableError):
+        action.execute(ctx)
+    assert [side.approvals[one]["state"] for one in changes] == [*["rejected"] * 4, *["pending"] * 2]
 
 
 def test_more_wallets_than_one_job_can_ask_are_left_to_people(side: Bitgo) -> None:

@@ -123,7 +123,9 @@ def test_only_what_was_drawn_is_vouched_for_and_then_learned(ready: House, api: 
     assert verified(ready.superuser_url).differences == ()
 
 
-def test_one_destination_is_vouched_for_once_a_day_and_never_under_an_incident(ready: House, api: ApiWorld) -> None:
+def test_one_destination_is_vouched_for_once_in_two_days_and_never_under_an_incident(
+    ready: House, api: ApiWorld
+) -> None:
     """All of these are paid to one place: who has a judge's token cannot wash it by its many small payments."""
     db = ready.database(CONTAINMENT)
     sent = 0
@@ -133,9 +135,9 @@ def test_one_destination_is_vouched_for_once_a_day_and_never_under_an_incident(r
     first, second, third = passed[:3]
     assert say(api, ready, "vouch", first, Role.ANALYST).status_code == 200
     refused = say(api, ready, "vouch", second, Role.ANALYST)
-    assert (refused.status_code, "within a day" in problem(refused)["detail"]) == (409, True)
+    assert (refused.status_code, "within two days" in problem(refused)["detail"]) == (409, True)
     with api.database.begin() as uow:  # what the API's role writes of the past is not believed either
-        long_ago = uow.now - timedelta(days=2)
+        long_ago = uow.now - timedelta(days=3)
         uow.connection.execute(insert(vouched).values(activity_id=third, by="per_x", at=long_ago))
     superuser_do(ready, update(vouched).values(at=long_ago))
     for one in (first, third):
@@ -152,7 +154,7 @@ def test_a_forged_word_is_not_believed(ready: House, api: ApiWorld) -> None:
     drawn, other = drawn_and_not(ready)
     with api.database.begin() as uow:
         for one in (drawn, other, "act_unknown"):
-            uow.connection.execute(insert(vouched).values(activity_id=one, by="per_x", at=uow.now - timedelta(days=2)))
+            uow.connection.execute(insert(vouched).values(activity_id=one, by="per_x", at=uow.now - timedelta(days=3)))
     assert say(api, ready, "report", drawn).status_code == 201
     for one in (drawn, other, "act_unknown", "act_never_vouched"):
         vouching.vouched(db, ActivityId(one))
