@@ -38,6 +38,11 @@ class SweepToSafe(NonceAction):
         """HOLDS once every transaction is final and nothing sweepable is left."""
         return ctx.keys.swept(ctx.registered)
 
+    def remark(self, receipt: Receipt | None) -> str:
+        """Say what stays because it is not worth its fee."""
+        told = None if receipt is None else receipt.facts.get("left")
+        return "".join(f". Left: {one}" for one in told) if isinstance(told, list) else ""
+
     def standing(self, ctx: ActionContext, transactions: Collection[str]) -> Standing:
         """Ask the chain."""
         return ctx.keys.standing(ctx.registered, transactions)

@@ -32,11 +32,17 @@ Ask = Callable[[Sequence[str], Topics, int, int], Sequence[Log]]
 class _Seen:
     """What one question found so far."""
 
-    found: dict[Log, None] = field(default_factory=dict)
+    found: dict[Log, tuple[int, int]] = field(default_factory=dict)
+    """(last block of the answer, place in it) where it was found last."""
     unread: list[tuple[int, int]] = field(default_factory=list)
     """(first, last) of blocks that were not looked through, the newest first."""
     following: int = 0
     """The block after the last that is in `unread` or looked through for good."""
+
+    @property
+    def newest_first(self) -> Sequence[Log]:
+        """What was found: endpoints answer in the order of the blocks."""
+        return tuple(sorted(self.found, key=self.found.__getitem__, reverse=True))
 
 
 class LogReader:
@@ -59,14 +65,14 @@ class LogReader:
         if not question[0]:
             return FoundLogs(())
         if newest + 1 < seen.following:
-            return FoundLogs(tuple(seen.found), f"the newest block was told as {newest}, after {seen.following - 1}")
+            return FoundLogs(seen.newest_first, f"the newest block was told as {newest}, after {seen.following - 1}")
         if newest >= seen.following:
             seen.unread.insert(0, (seen.following, newest))
             seen.following = newest + 1
         why = self._look_through(question[0], topics, seen, until)
         unread = "" if not seen.unread else f"blocks {_told(seen.unread)} were not looked through for logs: {why}"
         _forget(seen, final)
-        return FoundLogs(tuple(seen.found), unread)
+        return FoundLogs(seen.newest_first, unread)
 
     def _look_through(self, contracts: Sequence[str], topics: Topics, seen: _Seen, until: float) -> str:
         """Return why it ended; nothing is left where `seen` has nothing unread."""
@@ -83,7 +89,8 @@ class LogReader:
                 if not self._down(last - start + 1):
                     return str(error)
                 continue
-            seen.found.update(dict.fromkeys(found))
+            for place, log in enumerate(found):
+                seen.found[log] = max((last, place), seen.found.get(log, (0, 0)))
             seen.unread[:1] = [(first, start - 1)] if start > first else []
             self._up()
         return ""

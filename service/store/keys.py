@@ -27,6 +27,9 @@ from service.store.tables.keys import (
 PRICED_BY: Final = 500
 _A_DOLLAR: Final = 1
 """Below it, the cents that a platform rounds to make a price that is none."""
+_ONCE_AN_EVENT: Final = "Publish"
+_ONCE_A_STATE: Final = {"published": "verified"}
+"""Publishing the new address was an event and a state of a rotation until docs/adr/0056: such rows are read without it."""
 
 
 def _key_of(row: Row[Any]) -> VaultKey:
@@ -216,8 +219,8 @@ class KeyRepository:
             old_path=row.old_path,
             new_wallet_id=row.new_wallet_id,
             new_path=row.new_path,
-            state=row.state,
-            events=tuple((kind, dict(fields)) for kind, fields in row.events),
+            state=_ONCE_A_STATE.get(row.state, row.state),
+            events=tuple((kind, dict(fields)) for kind, fields in row.events if kind != _ONCE_AN_EVENT),
         )
 
     def add_rotation(self, record: RotationRecord) -> None:

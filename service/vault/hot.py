@@ -9,12 +9,15 @@ Gas: a cancellation offers 21,000 and no node is asked first. It need only use i
 put code at the address that would burn more (EIP-7702). Where a chain wants more for anything, what it estimates is offered
 next. An allowance is taken back with TOKEN_GAS or, where the node estimates more, with that (`vault/gas.py`); one that ran
 out is sent again with twice as much; one that the node says would be reverted is not paid for. What was found is taken back
-also where not every block could be looked through; that is said then, and is no "none".
+also where not every block could be looked through, or not every spender asked about in time; that is said then, and is no
+"none". Whoever has the key chooses how many spenders there are and in which order: the newest are asked about first, the
+others in an order of chance, another one with each attempt.
 """
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from random import SystemRandom
 from typing import Final, TypeVar
 
 from eth_hash.auto import keccak
@@ -95,12 +98,12 @@ class _Sent:
 
 @dataclass(frozen=True, slots=True)
 class _Allowed:
-    """What is left of the allowances of one key on one chain, MOST_AT_ONCE of them at most."""
+    """What was found left of the allowances of one key on one chain."""
 
     pairs: Sequence[tuple[str, str]]
     """(token, spender)."""
     unread: str
-    """What was not looked through, and why; empty where everything was."""
+    """What was not looked through or asked about, and why; empty where everything was."""
 
 
 def replace_pending(
@@ -170,7 +173,7 @@ def none_allowed(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey]
     """Say whether nobody may take any of the account's tokens."""
 
     def none_left(wallet: _Wallet) -> bool:
-        found = _allowed(wallet)
+        found = _allowed(wallet, 1)
         if found.unread and not found.pairs:
             raise UnavailableError(found.unread)
         return not found.pairs
@@ -180,7 +183,7 @@ def none_allowed(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey]
 
 def _taken_back(wallet: _Wallet, times: int) -> _Sent:
     """Sign and send an approval of nothing for every allowance, with so many times the usual gas."""
-    found = _allowed(wallet)
+    found = _allowed(wallet, MOST_AT_ONCE)
     nonce, held = wallet.chain.mined_nonce(wallet.address), wallet.chain.balance(wallet.address)
     limits: dict[str, int] = {}
     left = [found.unread] if found.unread else []
@@ -287,18 +290,30 @@ def _wait(sent: _Sent, until: float) -> Sequence[str]:
     return sent.names
 
 
-def _allowed(wallet: _Wallet) -> _Allowed:
-    """Return every allowance that is left, from the tokens' own logs and answers: half of the time is for the logs."""
+def _allowed(wallet: _Wallet, most: int) -> _Allowed:
+    """Return up to `most` allowances that are left, by the tokens' own logs and answers, and what time was too short for."""
+    spenders, unread = _spenders(wallet)
+    pairs: list[tuple[str, str]] = []
+    for asked, (token, spender) in enumerate(spenders):
+        if time.monotonic() >= wallet.until:
+            late = f"{len(spenders) - asked} of {len(spenders)} spenders were not asked about: the time was over"
+            return _Allowed(pairs, "; ".join(filter(None, (unread, late))))
+        raw = wallet.chain.call(token, safe.call("allowance(address,address)", wallet.address, spender))
+        if int(str(safe.answered("uint256", raw, "allowance"))) > 0:
+            pairs.append((token, spender))
+        if len(pairs) == most:
+            break
+    return _Allowed(pairs, unread)
+
+
+def _spenders(wallet: _Wallet) -> tuple[Sequence[tuple[str, str]], str]:
+    """Return every (token, spender) of the logs, in the order of asking, and what is unread: it takes half of the time."""
     now = time.monotonic()
     owners = [bytes(12) + address_bytes(owner) for owner in wallet.owners]
     told = wallet.chain.logs(wallet.tokens, ([_APPROVAL], owners), now + max(0.0, wallet.until - now) / 2)
     mine = bytes(12) + address_bytes(wallet.address)
     known = [(token, topics) for token, topics in told.logs if len(topics) == _TOPICS and topics[1] == mine]
-    pairs: list[tuple[str, str]] = []
-    for token, spender in sorted({(token, safe.address_in_slot(topics[2])) for token, topics in known}):
-        raw = wallet.chain.call(token, safe.call("allowance(address,address)", wallet.address, spender))
-        if int(str(safe.answered("uint256", raw, "allowance"))) > 0:
-            pairs.append((token, spender))
-        if len(pairs) == MOST_AT_ONCE:
-            break
-    return _Allowed(pairs, told.unread)
+    found = list(dict.fromkeys((token, safe.address_in_slot(topics[2])) for token, topics in known))
+    older = found[MOST_AT_ONCE:]
+    SystemRandom().shuffle(older)
+    return [*found[:MOST_AT_ONCE], *older], told.unread

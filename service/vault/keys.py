@@ -109,10 +109,12 @@ class Vault:
         with self._parts.db.begin() as uow:
             begun = any(s.step_key == key for s in uow.keys.sweeps(account))
         sweeper.send_dropped(self._parts, account)
+        left: Sequence[str] = ()
         if not (begun and record is not None and rotations.is_over(record)):
             # A late repeat after the rotation must not empty the new keys.
-            sweeper.sweep(self._parts, account, self._exposed(account), key)
-        return Receipt(key, {"transactions": list(self._hashes(account))})
+            left = sweeper.sweep(self._parts, account, self._exposed(account), key)
+        told = {"left": list(left)} if left else {}
+        return Receipt(key, {"transactions": list(self._hashes(account)), **told})
 
     def swept(self, account: AccountId) -> Verdict:
         """Ask the chain whether every sweep is final and nothing is left."""

@@ -34,7 +34,9 @@ from service.vault.gas import Call, PlannedGas, planned_gas
 from service.vault.parts import VaultParts
 
 WORTH: Final = 10
-"""What is left of the coin is swept while it is at least so many times the fee of moving it."""
+"""What is left of the coin is swept while it is at least so many times the fee of the gas that moving it may use.
+
+COIN_GAS is the most that is counted: an endpoint that estimates more makes no coin worthless."""
 SECOND: Final = 3
 """So many times the gas of a token's transfer is kept where that may fail: for it, and for one with twice as much."""
 LOOKED_BACK: Final = 50
@@ -103,6 +105,8 @@ class Found:
 
     worth: tuple[Payment, ...] = ()
     unread: tuple[str, ...] = ()
+    rest: str = ""
+    """What stays of the coin because it is not worth its fee, as a sentence; empty where nothing does."""
 
     @property
     def left(self) -> Iterable[str]:
@@ -145,7 +149,13 @@ def find(source: Source, terms: Terms, rows: Sequence[SweepTransaction]) -> Foun
         payments = roomy
     kept = sum(p.gas if p.sure or p.vain else SECOND * p.gas for p in payments) + TOKEN_GAS * len(unread)
     own = _coin(source, terms, coin - kept * terms.fee.max_fee, failed.get(source.native))
-    return Found((*payments, *own), tuple(unread))
+    rest = "" if own or not coin else _rest(source, coin, terms.fee)
+    return Found((*payments, *own), tuple(unread), rest)
+
+
+def _rest(source: Source, coin: int, fee: Fee) -> str:
+    what = f"{coin} base units of {source.native} stay at {source.address}"
+    return f"{what}: not worth moving at {fee.max_fee} wei for each gas, as its chain tells fee and gas"
 
 
 def _source(parts: VaultParts, key: VaultKey, chain: str, assets: Sequence[str]) -> Source:
@@ -188,7 +198,7 @@ def _coin(source: Source, terms: Terms, left: int, failed: int | None) -> Sequen
         return ()
     payment = _payment(source, terms, (source.native, left - price * NATIVE_GAS), failed)
     amount = left - price * payment.gas
-    worth = amount >= WORTH * terms.fee.max_fee * payment.gas
+    worth = amount >= WORTH * terms.fee.max_fee * min(payment.gas, COIN_GAS)
     return (replace(payment, amount=amount),) if worth else ()
 
 

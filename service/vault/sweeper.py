@@ -38,13 +38,14 @@ _WANTS_GAS: Final = "intrinsic gas"
 """In what a node says of a transaction whose gas limit it does not take at all."""
 
 
-def sweep(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey], step_key: str) -> None:
-    """Send what the keys' addresses hold.
+def sweep(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey], step_key: str) -> Sequence[str]:
+    """Send what the keys' addresses hold; returns what stays because it is not worth its fee, as sentences.
 
     Raises ApprovalError when no safe destination verifies, UnavailableError when something was left for later, and what
     the chain raises.
     """
     left: list[str] = []
+    rests: list[str] = []
     for source in sources(parts, account, keys):
         destination = verified_destination(parts, account, source.chain_id)
         raised, gas_times = 0, 1
@@ -52,6 +53,7 @@ def sweep(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey], step_
             found = _round(source, destination, step_key, raised, gas_times)
             if isinstance(found, Found):
                 left.extend(found.left)
+                rests.extend(filter(None, [found.rest]))
                 break
             if _WANTS_GAS in found.lower():
                 gas_times *= 2
@@ -59,6 +61,7 @@ def sweep(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey], step_
                 raised += 1
     if left:
         raise UnavailableError(f"{'; '.join(left)}: the rest was swept")
+    return rests
 
 
 def send_dropped(parts: VaultParts, account: AccountId) -> None:

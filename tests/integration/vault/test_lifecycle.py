@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -72,7 +73,8 @@ def test_every_act_twice_is_one_effect(house: VaultHouse, chain: MemoryChain, sc
     assert vault.swept(account) is NOT
     with pytest.raises(ConflictError, match="not empty"):
         vault.retire(account, key="t")
-    assert vault.sweep(account, key="s") == vault.sweep(account, key="s")
+    sent = vault.sweep(account, key="s").facts["transactions"]
+    assert vault.sweep(account, key="s").facts["transactions"] == sent
     assert vault.swept(account) is HOLDS
     assert len(chain.executed) == 2
     assert chain.tokens[USDT, SAFE] == 5_000_000
@@ -219,6 +221,29 @@ def test_prepared_keys_do_not_wait_for_a_safe_destination(house: VaultHouse, cha
     assert "no EVM asset" in str(made.facts["sweep"])
     assert house.vault.rotation_prepared(account) is HOLDS
     assert chain.executed == []
+
+
+@pytest.mark.parametrize("done", [4, 7])
+def test_a_rotation_that_was_published_when_that_was_a_state_is_gone_on_with(
+    house: VaultHouse, chain: MemoryChain, done: int
+) -> None:
+    """Prepared, or retired already."""
+    account = house.account()
+    house.destination(account)
+    life = acts(house, chain, account, "leaf")
+    for act in life[:done]:
+        act(house.vault)
+    with house.superuser.begin() as uow:
+        record = uow.keys.rotation(account)
+        assert record is not None
+        state = "published" if record.state == "verified" else record.state
+        events = (*record.events[:2], ("Publish", {"approval": "ap_1"}), *record.events[2:])
+        uow.keys.save_rotation(replace(record, state=state, events=events))
+    assert house.vault.rotation_prepared(account) is HOLDS
+    for act in life[done:]:
+        act(house.vault)
+    assert house.vault.destroyed(account) is HOLDS
+    assert [state for _, _, state in house.keys(account)] == ["destroyed", "active"]
 
 
 @pytest.mark.repeats

@@ -3,7 +3,7 @@
 import pytest
 
 from service.domain.errors import RefusedByOtherSideError, UnavailableError
-from service.domain.evm import COIN_GAS, MOST_GAS, NATIVE_GAS, TOKEN_GAS
+from service.domain.evm import COIN_GAS, MAX_FEE, MOST_GAS, NATIVE_GAS, TOKEN_GAS, Fee
 from service.domain.ids import AccountId
 from service.domain.plan import Verdict
 from tests.support.chain import ETHER, GWEI, MemoryChain
@@ -77,6 +77,19 @@ def test_a_lying_node_is_bounded_both_ways(
     assert swept(house, account, len(limits)) is HOLDS
     assert offered(chain, SAFE) == limits
     assert chain.coins[SAFE] > ETHER * 98 // 100
+
+
+@pytest.mark.parametrize("said", [416_000, MOST_GAS])
+def test_no_estimate_makes_coin_worthless_that_is_worth_the_gas_which_moving_it_may_use(
+    house: VaultHouse, chain: MemoryChain, account: AccountId, said: int
+) -> None:
+    """At the highest fee that we offer."""
+    chain.fee = lambda: Fee(MAX_FEE, 1)  # type: ignore[method-assign]  # a node that lies
+    chain.coins[house.address(account)] = 5 * ETHER
+    say(chain, said)
+    house.vault.sweep(account, key="s")
+    assert chain.coins[SAFE] >= 5 * ETHER - MOST_GAS * MAX_FEE
+    assert house.vault.swept(account) is HOLDS
 
 
 def test_a_token_that_takes_more_than_others_gets_more_and_the_coin_for_that_is_kept(

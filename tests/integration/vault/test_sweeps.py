@@ -5,10 +5,11 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
+from service.actions.sweep_to_safe import SweepToSafe
 from service.domain.errors import ApprovalError, RefusedByOtherSideError, UnavailableError, UnknownOutcomeError
 from service.domain.evm import MAX_FEE, NATIVE_GAS, Fee
 from service.domain.ids import AccountId
-from service.domain.plan import Verdict
+from service.domain.plan import Receipt, Verdict
 from service.domain.vault import SweepState, SweepTransaction
 from tests.support.chain import ETHER, MemoryChain, Sent
 from tests.support.vault import COIN, OTHER_SAFE, SAFE, TOKEN, USDT, Authority, VaultHouse, moment
@@ -49,6 +50,20 @@ def test_no_round_offers_more_than_the_limit_and_no_coin_goes_to_fees_mostly(
     chain.coins[house.address(account)] = 10 * MAX_FEE * NATIVE_GAS
     house.vault.sweep(account, key="t")
     assert len(chain.executed) == executed
+
+
+def test_what_stays_because_it_is_not_worth_its_fee_is_told(house: VaultHouse, chain: MemoryChain) -> None:
+    account = house.ready()
+    assert "left" not in house.vault.sweep(account, key="s").facts, "there is nothing"
+    coin = chain.coins[house.address(account)] = 10 * chain.fee().max_fee * NATIVE_GAS
+    receipt = house.vault.sweep(account, key="s")
+    assert house.vault.swept(account) is HOLDS
+    address = house.parts.keys_of(account)[0].address
+    assert SweepToSafe().remark(receipt) == (
+        f". Left: {coin} base units of {COIN} stay at {address}: not worth moving at {chain.fee().max_fee} wei for each "
+        "gas, as its chain tells fee and gas"
+    )
+    assert SweepToSafe().remark(None) == SweepToSafe().remark(Receipt("s", {"transactions": []})) == ""
 
 
 def test_a_thief_s_pending_transaction_is_outbid_at_its_nonce(

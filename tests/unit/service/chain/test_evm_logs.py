@@ -61,6 +61,15 @@ def test_what_is_refused_is_asked_again_over_fewer_blocks_the_newest_first() -> 
     assert endpoint.asked == [(0, 25_000), (15_001, 25_000), (5_001, 15_000), (0, 5_000)]
 
 
+def test_the_newest_are_told_first_also_within_an_answer_and_when_they_came_later() -> None:
+    endpoint = Endpoint(most=10_000, at={0: 1, 24_998: 2, 24_999: 3, 25_000: 4})
+    reader = endpoint.reader()
+    assert list(reader.read([TOKEN], TOPICS, (25_000, 25_000), NEVER).logs) == [log(4), log(3), log(2), log(1)]
+    endpoint.at |= {25_001: 5, 25_002: 2}
+    again = reader.read([TOKEN], TOPICS, (25_002, 25_000), NEVER).logs
+    assert list(again) == [log(2), log(5), log(4), log(3), log(1)]
+
+
 def test_what_time_did_not_suffice_for_is_said_and_gone_on_with() -> None:
     endpoint = Endpoint(most=1_000, at={100: 1, 9_500: 2})
     reader = endpoint.reader()
