@@ -55,6 +55,7 @@ from service.ports.custody import (
     SignHere,
 )
 from service.ports.notify import Channel
+from service.ports.store.unit import UnitOfWork
 from service.store.database import SqlDatabase, create
 from service.store.gate_holds import SqlGateHolds
 from service.store.polling import POLL_SETTING
@@ -150,7 +151,7 @@ def containment_root(settings: Settings) -> WorkerRoot:
         ours=lines.ours,
         outside=SignedMail(partial(_channels, db, token), partial(signed, token)),
     )
-    desk = Desk(db, actions, load(actions, settings.extra_playbooks), pem, partial(_lacks, db, reached, lines))
+    desk = Desk(db, actions, load(actions, settings.extra_playbooks), pem, partial(_lacks, reached, lines))
     jobs = {
         **incidents.jobs(db, desk, pem, _tracer(settings, db)),
         **containment.jobs(hands),
@@ -267,11 +268,11 @@ def _calls(
 
 
 def _lacks(
-    db: SqlDatabase, reached: Configured, lines: Lines, connection_id: ConnectionId, capability: Capability
+    reached: Configured, lines: Lines, uow: UnitOfWork, connection_id: ConnectionId, capability: Capability
 ) -> str | None:
     """Say why a connection's platform can never do something; nothing of one that cannot be made ready to call."""
     try:
-        calls = lines.to(*reached(_rows(db, connection_id)))
+        calls = lines.to(*reached(uow.registry.reached(connection_id, OPENED_BY)))
     except PortcullisError as error:  # its first step will say so to people
         _log.warning("line.not_opened", connection_id=connection_id, error_code=error.code)
         return None

@@ -4,11 +4,12 @@ They sort by creation time, are unguessable enough to be harmless in logs, and n
 process and one kind also sort by creation within a millisecond (RFC 9562 section 6.2, method 2): the first of a
 millisecond is random below 2^79, each further one is larger by a random step of up to 2^64. 32,768 fit into a
 millisecond at the least, more than a process can make. Those of several processes are in no order within a millisecond,
-and a clock that is set back takes the order with it.
+and a clock that is set back takes the order with it; `id_after` is for where the order counts.
 """
 
 import os
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import Final, NewType
@@ -68,6 +69,21 @@ def new_id(kind: str) -> str:
         f"{kind}_{moment}{p[number >> 70]}{p[number >> 60 & 1023]}{p[number >> 50 & 1023]}{p[number >> 40 & 1023]}"
         f"{p[number >> 30 & 1023]}{p[number >> 20 & 1023]}{p[number >> 10 & 1023]}{p[number & 1023]}"
     )
+
+
+def id_after(kind: str, others: Iterable[str]) -> str:
+    """Return a fresh identifier that sorts after these of its kind, whatever the clocks of those who made them said.
+
+    Where the clock does not do it, it is the last of them and a random step of up to 2^64. Raises ValueError when that
+    last one is no identifier.
+    """
+    made, last = new_id(kind), max(others, default="")
+    if made > last:
+        return made
+    number = int.from_bytes(os.urandom(8)) + 1
+    for place, digit in enumerate(reversed(last.removeprefix(f"{kind}_"))):
+        number += _ALPHABET.index(digit) << 5 * place
+    return f"{kind}_" + "".join(_ALPHABET[number >> 5 * place & 31] for place in reversed(range(_ULID_LENGTH)))
 
 
 def first_id_at(kind: str, moment: datetime) -> str:

@@ -29,7 +29,7 @@ from service.domain.events import (
     StepFailed,
     StepReady,
 )
-from service.domain.ids import ApprovalId, IncidentId, PlanId, StepId, new_id
+from service.domain.ids import ApprovalId, IncidentId, PlanId, StepId, id_after
 from service.domain.incident import Incident, IncidentState
 from service.domain.looks import next_look
 from service.domain.plan import FINISHED, Effect, Plan, Step, StepState, limit_note
@@ -92,16 +92,17 @@ def request(desk: Desk, incident_id: IncidentId, action: str, requester: str) ->
     with desk.db.begin() as uow:
         incident = uow.incidents.lock_incident(incident_id)
         playbook, playbook_digest = desk.playbooks.for_incident(incident.kind)
-        plan_id = PlanId(new_id("pln"))
         templates = [t for t in playbook.every_step if t.action == action]
         if not templates and action != RECOVER:
             raise InputError(f"the playbook {playbook.playbook} has no action {action!r}", field="action")
         wanted = wanted_by(playbook, templates, desk.actions, incident.severity)
         seen = look(uow, incident, wanted, desk.votes_key_pem(), again=True)
+        plan_id = PlanId(id_after("pln", (s.plan_id for s in seen.scene.existing)))
         if action == RECOVER:
             steps = undoing(seen.scene.existing, desk.actions, plan_id)
         else:
-            steps = planned(templates, possible(seen.scene, templates, desk.actions, desk.lacks), desk.actions, plan_id)
+            scene = possible(uow, seen.scene, templates, desk.actions, desk.lacks)
+            steps = planned(templates, scene, desk.actions, plan_id)
         if steps:
             _store(desk, uow, incident, _Proposal(plan_id, playbook, playbook_digest, seen, steps, requester))
 
@@ -137,10 +138,11 @@ def _propose(desk: Desk, uow: UnitOfWork, incident: Incident, *, first: bool = F
     """Plan what the playbook, or its rotation, adds; an incident's first plan is written even when it is empty."""
     playbook, playbook_digest = desk.playbooks.for_incident(incident.kind)
     templates = playbook.rotate_account if rotation else playbook.by_itself
-    plan_id = PlanId(new_id("pln"))
     wanted = wanted_by(playbook, templates, desk.actions, incident.severity)
     seen = look(uow, incident, wanted, desk.votes_key_pem(), first=first)
-    steps = planned(templates, possible(seen.scene, templates, desk.actions, desk.lacks), desk.actions, plan_id)
+    plan_id = PlanId(id_after("pln", (s.plan_id for s in seen.scene.existing)))  # the newest step is told by it
+    scene = possible(uow, seen.scene, templates, desk.actions, desk.lacks)
+    steps = planned(templates, scene, desk.actions, plan_id)
     if steps or first:
         _store(desk, uow, incident, _Proposal(plan_id, playbook, playbook_digest, seen, steps))
 

@@ -38,7 +38,7 @@ without a limit whoever invents alerts has every user's credential revoked."""
 LIMITS_WITHOUT_POLICY: Final = BlastLimits(accounts_per_hour=10, value_usd_per_hour="10000000")
 """Used when no policy can be verified: containment must not wait for that, but goes less far."""
 
-Lacks = Callable[[ConnectionId, Capability], str | None]
+Lacks = Callable[[UnitOfWork, ConnectionId, Capability], str | None]
 """Why a connection's platform can never do something, and what to do by hand; None where it can, or nobody knows."""
 
 
@@ -141,14 +141,19 @@ def _ask_about(uow: UnitOfWork, alerts: Sequence[Alert], wanted: Wanted) -> None
 
 
 def possible(
-    scene: Scene, templates: Iterable[StepTemplate], actions: Mapping[str, ContainmentAction], lacks: Lacks
+    uow: UnitOfWork,
+    scene: Scene,
+    templates: Iterable[StepTemplate],
+    actions: Mapping[str, ContainmentAction],
+    lacks: Lacks,
 ) -> Scene:
     """Return the scene with what its platforms can never do, of what people would vote on: they are not asked for it."""
     applied = [template for template in templates if template.applies_at(scene.severity)]
     names = sorted({name for template in applied for name in (template.action, *template.after)})
     voted = [actions[name] for name in names if actions[name].effect is not Effect.TIGHTENS]
     needed = [(action.name, need) for action in voted for need in sorted(action.needs)]
-    told = {(c, name): why for name, need in needed for c in scene.connections if (why := lacks(c, need)) is not None}
+    asked = ((c, name, lacks(uow, c, need)) for name, need in needed for c in scene.connections)
+    told = {(c, name): why for c, name, why in asked if why is not None}
     return replace(scene, impossible=told)
 
 

@@ -87,7 +87,7 @@ class PlanStore(Protocol):
         ...
 
     def steps_of(self, incident_id: IncidentId) -> tuple[Step, ...]:
-        """Return every step of the incident's plans, oldest plan first, in order."""
+        """Return every step of the incident's plans, oldest plan first (their ids are in that order), in order."""
         ...
 
     def steps_of_approval(self, approval_id: ApprovalId) -> tuple[Step, ...]:

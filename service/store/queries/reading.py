@@ -135,11 +135,12 @@ def review(connection: Connection, incident_id: str) -> Record:
 def review_page(connection: Connection, incident_id: str) -> str:
     """One review's page, which is stored with people's ids, with the names that they have now. Raises NotFoundError.
 
-    Who shares his name with another keeps his id: the page is evidence of who decided.
+    Who shares his name with anybody, on the page or not, keeps his id: the page is evidence of who decided.
     """
     html = str(review(connection, incident_id)["html"])
     there = set(_PERSON.findall(html))
-    named = connection.execute(select(people.c.id, people.c.name).where(people.c.id.in_(there))).all()
+    names = select(people.c.name).where(people.c.id.in_(there))
+    named = connection.execute(select(people.c.id, people.c.name).where(people.c.name.in_(names))).all()
     often = Counter(row.name for row in named)
     shown = {row.id: escape(row.name) for row in named if often[row.name] == 1}
     return _PERSON.sub(lambda found: shown.get(found.group(), found.group()), html)

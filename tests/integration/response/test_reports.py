@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, update
+from sqlalchemy import insert, text, update
+from sqlalchemy.exc import ProgrammingError
 
 from service.domain.ids import ActivityId, AlertId
 from service.domain.incident import CaseVerdict
@@ -19,7 +20,7 @@ from service.flow.closure import Closing, close
 from service.flow.triage import triage
 from service.store.tables.activity import activities, learning_requests
 from service.store.tables.incident import alerts, incidents, vouched
-from tests.support.api import ApiWorld, api_on, problem
+from tests.support.api import API_ROLE, ApiWorld, api_on, problem
 from tests.support.authority import House
 from tests.support.intake import SECRET, add_account, add_connection, encoded, running, signed, verified, withdrawal
 from tests.support.response import CONTAINMENT, rows, superuser_do
@@ -136,7 +137,7 @@ def test_one_destination_is_vouched_for_once_in_two_days_and_never_under_an_inci
     assert say(api, ready, "vouch", first, Role.ANALYST).status_code == 200
     refused = say(api, ready, "vouch", second, Role.ANALYST)
     assert (refused.status_code, "within two days" in problem(refused)["detail"]) == (409, True)
-    with api.database.begin() as uow:  # what the API's role writes of the past is not believed either
+    with api.parts.database.begin() as uow:  # what the API's role writes of the past is not believed either
         long_ago = uow.now - timedelta(days=3)
         uow.connection.execute(insert(vouched).values(activity_id=third, by="per_x", at=long_ago))
     superuser_do(ready, update(vouched).values(at=long_ago))
@@ -152,7 +153,8 @@ def test_a_forged_word_is_not_believed(ready: House, api: ApiWorld) -> None:
     """The API's role may write that somebody vouched for anything; the worker looks for itself."""
     db = ready.database(CONTAINMENT)
     drawn, other = drawn_and_not(ready)
-    with api.database.begin() as uow:
+    with api.parts.database.begin() as uow:
+        assert uow.connection.execute(text("SELECT current_user")).scalar_one() == API_ROLE
         for one in (drawn, other, "act_unknown"):
             uow.connection.execute(insert(vouched).values(activity_id=one, by="per_x", at=uow.now - timedelta(days=3)))
     assert say(api, ready, "report", drawn).status_code == 201
@@ -160,6 +162,15 @@ def test_a_forged_word_is_not_believed(ready: House, api: ApiWorld) -> None:
         vouching.vouched(db, ActivityId(one))
     assert taught(ready) == [], "one was reported, one not drawn, one is not there, and of one nobody said anything"
     assert [row.activity_id for row in rows(ready, alerts)] == [drawn]
+
+
+@pytest.mark.parametrize("role", ["portcullis_authority", "portcullis_keys"])
+def test_nobody_but_the_api_writes_who_vouched(ready: House, role: str) -> None:
+    with (
+        pytest.raises(ProgrammingError, match="permission denied for table vouched"),
+        ready.database(role).begin() as at,
+    ):
+        at.connection.execute(insert(vouched).values(activity_id="act_1", by="per_x", at=at.now))
 
 
 @pytest.mark.parametrize("what", ["report", "vouch"])

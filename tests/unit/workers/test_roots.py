@@ -75,26 +75,26 @@ def test_bytes_copied_into_the_row_of_another_connection_open_nothing() -> None:
 PLATFORMS = declarations(roots.PLATFORMS, "PLATFORM", PlatformDeclaration)
 
 
-def lacking(monkeypatch: pytest.MonkeyPatch, platform: str, capability: Capability, **settings: str) -> str | None:
+def lacking(platform: str, capability: Capability, **settings: str) -> str | None:
     """Return what the containment worker's plan is told of a connection."""
     nothing = cast("Any", SimpleNamespace(secrets=Secrets(), has_api_key=lambda _: False))
     row = SimpleNamespace(id=ConnectionId("main"), platform=platform, settings=settings)
-    monkeypatch.setattr(roots, "_rows", lambda _db, _connection: (row, {}))
+    uow = cast("Any", SimpleNamespace(registry=SimpleNamespace(reached=lambda _connection, _opened_by: (row, {}))))
     lines = Lines(partial(roots._line, nothing, nothing, PLATFORMS))
     reached = partial(roots._configured, nothing, Opened())
-    return roots._lacks(nothing, reached, lines, ConnectionId("main"), capability)
+    return roots._lacks(reached, lines, uow, ConnectionId("main"), capability)
 
 
-def test_a_plan_is_told_what_a_connection_can_never_do_and_what_to_do_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = lacking(monkeypatch, "evm", Capability.PUBLISH_ADDRESS)
+def test_a_plan_is_told_what_a_connection_can_never_do_and_what_to_do_by_hand() -> None:
+    told = lacking("evm", Capability.PUBLISH_ADDRESS)
     assert told == "an own wallet has no publish_address: give payers the new address by hand"
-    assert "its signers do not ask our gate" in str(lacking(monkeypatch, "evm", Capability.HOLD_OUTGOING))
-    assert lacking(monkeypatch, "evm", Capability.HOLD_OUTGOING, signers_ask_gate="yes") is None
+    assert "its signers do not ask our gate" in str(lacking("evm", Capability.HOLD_OUTGOING))
+    assert lacking("evm", Capability.HOLD_OUTGOING, signers_ask_gate="yes") is None
 
 
-def test_a_connection_of_a_platform_that_can_is_asked_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_of_a_platform_that_can_is_asked_itself() -> None:
     """Without an API user nothing can be published at Fireblocks either."""
-    assert "publish_address" in str(lacking(monkeypatch, "fireblocks", Capability.PUBLISH_ADDRESS))
+    assert "publish_address" in str(lacking("fireblocks", Capability.PUBLISH_ADDRESS))
 
 
 def test_a_connection_that_cannot_be_made_ready_is_no_word_of_the_platform(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,4 +102,4 @@ def test_a_connection_that_cannot_be_made_ready_is_no_word_of_the_platform(monke
         raise UnavailableError("no database")
 
     monkeypatch.setattr(roots, "_line", lambda *_: unreadable(cast("Any", None)))
-    assert lacking(monkeypatch, "evm", Capability.PUBLISH_ADDRESS) is None
+    assert lacking("evm", Capability.PUBLISH_ADDRESS) is None
