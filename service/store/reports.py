@@ -15,7 +15,8 @@ from service.ports.store.reports import Vouched
 from service.store.tables.activity import activities
 from service.store.tables.incident import alerts, incidents, vouched
 
-_LATELY: Final = timedelta(days=2)
+LATELY: Final = timedelta(days=2)
+"""So long nothing else about the same subject may be vouched for."""
 
 
 class ReportRepository:
@@ -63,7 +64,7 @@ class ReportRepository:
         others = exists().where(
             vouched.c.activity_id == activities.c.id,
             vouched.c.activity_id != assessed.id,
-            vouched.c.at > self._now - _LATELY,
+            vouched.c.at > self._now - LATELY,
             activities.c[about[0]] == about[1],
         )
         return bool(self._connection.execute(select(others)).scalar())

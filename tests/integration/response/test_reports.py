@@ -137,6 +137,7 @@ def test_one_destination_is_vouched_for_once_in_two_days_and_never_under_an_inci
     assert say(api, ready, "vouch", first, Role.ANALYST).status_code == 200
     refused = say(api, ready, "vouch", second, Role.ANALYST)
     assert (refused.status_code, "within two days" in problem(refused)["detail"]) == (409, True)
+    assert api.get("/v1/activities", sample=True, limit=200)["items"] == [], "what would be refused is not offered"
     with api.parts.database.begin() as uow:  # what the API's role writes of the past is not believed either
         long_ago = uow.now - timedelta(days=3)
         uow.connection.execute(insert(vouched).values(activity_id=third, by="per_x", at=long_ago))
