@@ -30,7 +30,9 @@ def jobs(db: SqlDatabase, desk: Desk, votes_key_pem: Callable[[], bytes], tracer
         "triage.alert": lambda p: triage.triage(db, AlertId(p["alert_id"])),
         "respond.plan": lambda p: respond.plan(desk, IncidentId(p["incident_id"])),
         "respond.extend": lambda p: respond.extend(desk, IncidentId(p["incident_id"])),
-        "respond.request": lambda p: respond.request(desk, IncidentId(p["incident_id"]), p["action"], p["requester"]),
+        "respond.request": lambda p: respond.request(
+            desk, IncidentId(p["incident_id"]), p["action"], p["requester"], p.get("numbers", "")
+        ),
         "respond.advance": lambda p: respond.advance(desk, StepId(p["step_id"])),
         "escalate.start": lambda p: escalate.start(db, IncidentId(p["incident_id"])),
         "escalate.everyone": lambda p: escalate.everyone(db, IncidentId(p["incident_id"])),

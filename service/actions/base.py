@@ -14,7 +14,14 @@ from typing import ClassVar, Final
 from service.discovery import subclasses
 from service.domain.account import AccountRef
 from service.domain.approval import Item
-from service.domain.errors import ConfigurationError, ConflictError, MissingCapabilityError, PortcullisError, RetryKind
+from service.domain.errors import (
+    ConfigurationError,
+    ConflictError,
+    InputError,
+    MissingCapabilityError,
+    PortcullisError,
+    RetryKind,
+)
 from service.domain.ids import AccountId
 from service.domain.plan import Effect, Json, Lane, Receipt, Step, Target, Verdict
 from service.domain.quorum import Approval, PreAuthorised
@@ -133,6 +140,8 @@ class ContainmentAction(ABC):
     """What people read: "Let no transfer leave account {target}"."""
     effect: ClassVar[Effect]
     irreversible_because: ClassVar[str | None] = None
+    waits_because: ClassVar[str | None] = None
+    """Why an action that tightens takes a quorum before it runs."""
     needs: ClassVar[frozenset[Capability]] = frozenset()
     target_kinds: ClassVar[frozenset[str]]
     approval: ClassVar[Approval]
@@ -164,6 +173,17 @@ class ContainmentAction(ABC):
             lacking = sorted(self.needs - ctx.platform.capabilities)
             unmet += tuple(Unmet("missing_capability", ctx.platform.lacks(capability)) for capability in lacking)
         return unmet
+
+    @property
+    def runs_at_once(self) -> bool:
+        """Whether it runs without a person, as far as the hour's blast radius goes (design D4)."""
+        return isinstance(self.approval, PreAuthorised)
+
+    def told(self, numbers: Mapping[str, int]) -> Mapping[str, int]:
+        """Return the parameters that a person tells when he asks for it, checked. Raises InputError naming the field."""
+        if numbers:
+            raise InputError(f"{self.name} takes no numbers", field="numbers")
+        return {}
 
     @abstractmethod
     def execute(self, ctx: ActionContext) -> Receipt:
@@ -262,15 +282,21 @@ def _complaints(action: ContainmentAction, known: Mapping[str, ContainmentAction
         yield "title must say {target}"
     if not timedelta(0) < action.deadline <= LONGEST_DEADLINE:
         yield f"deadline must be positive and at most {LONGEST_DEADLINE}"
-    if (action.effect is Effect.TIGHTENS) != isinstance(action.approval, PreAuthorised):
-        yield "a tightening action is PreAuthorised and any other needs a Quorum (design D4)"
-    if (action.effect is Effect.IRREVERSIBLE) != (action.irreversible_because is not None):
-        yield "irreversible_because belongs to an irreversible action, and only to one"
-    if action.effect is Effect.IRREVERSIBLE and type(action).undo is not ContainmentAction.undo:
-        yield "an irreversible action has no undo"
+    yield from _complaints_of_effect(action)
     if action.undone_by is not None and action.no_undo_because is not None:
         yield "an action names what undoes it or says why nothing does, not both"
     if action.undone_by is not None and action.undone_by not in known:
         yield f"undone_by names an unknown action {action.undone_by!r}"
     if action.lane is Lane.KEYS and action.needs:
         yield "an action of the keys lane needs no platform capability"
+
+
+def _complaints_of_effect(action: ContainmentAction) -> Iterator[str]:
+    if (action.effect is Effect.TIGHTENS and action.waits_because is None) != action.runs_at_once:
+        yield "a tightening action is PreAuthorised, or says why it waits; any other needs a Quorum (design D4)"
+    if action.waits_because is not None and action.effect is not Effect.TIGHTENS:
+        yield "waits_because belongs to an action that tightens, and only to one"
+    if (action.effect is Effect.IRREVERSIBLE) != (action.irreversible_because is not None):
+        yield "irreversible_because belongs to an irreversible action, and only to one"
+    if action.effect is Effect.IRREVERSIBLE and type(action).undo is not ContainmentAction.undo:
+        yield "an irreversible action has no undo"

@@ -1,18 +1,21 @@
 """Reads an EVM chain block by block for tracing (Ethereum execution APIs): coin transfers and ERC-20 logs.
 
 Rules: two calls a block, the transactions and their receipts; a transfer that failed moved nothing; a token's transfer is
-what its log says (EIP-20 `Transfer`), so a token that lies in its logs lies here, too. What a contract sends in the coin
-inside a transaction is in neither and not seen (docs/limits.md). Answers are bounded and typed; an endpoint's URL may carry
-its key and is in no message.
+what its log says (EIP-20 `Transfer`), so a token that lies in its logs lies here, too. What contracts pay in the coin
+inside a transaction is asked for (`evm_insides.py`) where an address that is followed is called, or lets its logs say that
+it acted: at most MOST_INSIDES a block and INSIDES_S seconds; what is left is told as such. Answers are bounded and typed; an
+endpoint's URL may carry its key and is in no message.
 """
 
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Final
 
 import msgspec
 from eth_hash.auto import keccak
 
+from service.chain.evm_insides import MOST_PAYMENTS, Called, Insides, Log, Payment
 from service.chain.json_rpc import JsonRpc, Kind, quantity
 from service.domain.errors import UnavailableError
 from service.domain.evm import balance_data
@@ -27,13 +30,18 @@ _TOPICS: Final = 3
 _WORD_DIGITS: Final = 66
 _COIN: Final = 60
 _LOGS: Final = 10**6
-"""Positions of one transaction's logs come after the transaction and before the next."""
+"""Positions of one transaction's logs come after the transaction, what was paid inside it, and before the next."""
+_PLAIN_GAS: Final = 21_000
+"""A transaction that used no more only paid."""
+MOST_INSIDES: Final = 50
+INSIDES_S: Final = 20.0
 
 
 class _Transaction(msgspec.Struct):
     hash: str
     value: str
     to: str | None = None
+    input: str = "0x"
     sender: str = msgspec.field(name="from", default="")
 
 
@@ -48,17 +56,11 @@ class _Stamp(msgspec.Struct):
     timestamp: str
 
 
-class _Log(msgspec.Struct):
-    address: str
-    topics: list[str]
-    data: str
-    logIndex: str  # noqa: N815  as above
-
-
 class _Receipt(msgspec.Struct):
     transactionHash: str  # noqa: N815  as above
     status: str = "0x1"
-    logs: list[_Log] = []
+    gasUsed: str = "0x0"  # noqa: N815  as above
+    logs: list[Log] = []
 
 
 class EvmTracing:
@@ -66,6 +68,7 @@ class EvmTracing:
 
     def __init__(self, endpoint: str, chain: str) -> None:
         self._rpc = JsonRpc(endpoint, most_bytes=MAX_ANSWER_BYTES, timeout_s=_TIMEOUT_S)
+        self._insides = Insides(self._rpc)
         self._chain = chain
 
     def close(self) -> None:
@@ -87,7 +90,7 @@ class EvmTracing:
                 low = middle + 1
         return low
 
-    def block(self, number: int) -> Block:
+    def block(self, number: int, of: Collection[str] = ()) -> Block:
         """See the port."""
         found = self._ask("eth_getBlockByNumber", [hex(number), True], _Block)
         if not found.transactions:
@@ -96,7 +99,9 @@ class EvmTracing:
         told = {receipt.transactionHash: receipt for receipt in receipts}
         if len(told) != len(found.transactions) or any(t.hash not in told for t in found.transactions):
             raise UnavailableError(f"the chain's endpoint tells other receipts than transactions of block {number}")
-        return Block(found.hash, found.parentHash, list(self._movements(number, found, told)))
+        looking = _Looking(self._insides, set(of))
+        moved = list(self._movements(number, found, told, looking))
+        return Block(found.hash, found.parentHash, moved, looking.looked_into, looking.untold)
 
     def balance(self, asset: str, address: str, block: int) -> int | None:
         """See the port."""
@@ -109,22 +114,27 @@ class EvmTracing:
         except UnavailableError:
             return None
 
-    def _movements(self, number: int, block: _Block, told: dict[str, _Receipt]) -> Iterator[Movement]:
-        at = quantity(block.timestamp, "a block")
+    def _movements(
+        self, number: int, block: _Block, told: dict[str, _Receipt], looking: "_Looking"
+    ) -> Iterator[Movement]:
+        at, coin = quantity(block.timestamp, "a block"), f"{self._chain}/slip44:{_COIN}"
         for place, transaction in enumerate(block.transactions):
             receipt = told[transaction.hash]
             if quantity(receipt.status, "a block") != 1:
                 continue
             value, position = quantity(transaction.value, "a block"), place * _LOGS
             if value and transaction.to is not None:
-                yield _movement(
-                    (transaction.hash, transaction.hash, f"{self._chain}/slip44:{_COIN}"),
-                    (number, position, at),
-                    (transaction.sender, transaction.to, value),
-                )
-            for order, log in enumerate(receipt.logs[: _LOGS - 1], 1):
+                paid = (transaction.sender, transaction.to, value)
+                looking.follow(paid)
+                yield _movement((transaction.hash, transaction.hash, coin), (number, position, at), paid)
+            for order, paid in enumerate(looking.inside(transaction, receipt), 1):
+                names = (f"{transaction.hash}/{order}", transaction.hash, coin)
+                yield _movement(names, (number, position + order, at), paid)
+            position += MOST_PAYMENTS
+            for order, log in enumerate(receipt.logs[: _LOGS - MOST_PAYMENTS - 1], 1):
                 transfer = _transfer(log)
                 if transfer is not None:
+                    looking.follow(transfer)
                     asset = f"{self._chain}/erc20:{log.address.lower()}"
                     name = f"{transaction.hash}#{quantity(log.logIndex, 'a block')}"
                     yield _movement((name, transaction.hash, asset), (number, position + order, at), transfer)
@@ -135,6 +145,46 @@ class EvmTracing:
 
     def _ask(self, method: str, params: list[object], kind: type[Kind]) -> Kind:
         return self._rpc.ask(method, params, kind)
+
+
+class _Looking:
+    """Which transactions of one block are looked into: those in which an address that is followed, or paid by one, acts."""
+
+    def __init__(self, insides: Insides, of: set[str]) -> None:
+        self._insides = insides
+        self._of = of
+        self._until = time.monotonic() + INSIDES_S
+        self.looked_into = 0
+        self.untold: dict[str, str] = {}
+
+    def follow(self, paid: Payment) -> None:
+        """Let whoever is paid by one of them be one of them, for the rest of the block."""
+        if paid[0].lower() in self._of:
+            self._of.add(paid[1].lower())
+
+    def inside(self, transaction: _Transaction, receipt: _Receipt) -> list[Payment]:
+        """Return what was paid inside, where it is looked into."""
+        if transaction.to is None or quantity(receipt.gasUsed, "a block") <= _PLAIN_GAS:
+            return []
+        acting = {transaction.to.lower(), *(log.address.lower() for log in receipt.logs)}
+        if self._of.isdisjoint(acting):
+            return []
+        if self.looked_into + len(self.untold) >= MOST_INSIDES or time.monotonic() > self._until:
+            self.untold[transaction.hash] = (
+                f"no more than {MOST_INSIDES} of a block are asked for, in {INSIDES_S:.0f} s"
+            )
+            return []
+        called = Called(
+            transaction.hash, transaction.sender.lower(), transaction.to.lower(), transaction.input, receipt.logs
+        )
+        found = self._insides.of(called)
+        if found.because is None:
+            self.looked_into += 1
+        else:
+            self.untold[transaction.hash] = found.because
+        for paid in found.payments:
+            self.follow(paid)
+        return found.payments
 
 
 def _movement(names: tuple[str, str, str], when: tuple[int, int, int], what: tuple[str, str, int]) -> Movement:
@@ -152,7 +202,7 @@ def _movement(names: tuple[str, str, str], when: tuple[int, int, int], what: tup
     )
 
 
-def _transfer(log: _Log) -> tuple[str, str, int] | None:
+def _transfer(log: Log) -> tuple[str, str, int] | None:
     """Return giver, taker and amount of an ERC-20 transfer; None for any other log."""
     if len(log.topics) != _TOPICS or log.topics[0] != TRANSFER or len(log.data) != _WORD_DIGITS:
         return None

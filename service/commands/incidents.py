@@ -14,6 +14,7 @@ from service.commands.listing import Column, show_list, when
 from service.commands.printing import Cursor, Json, Limit, console, moment, plain, print_json, segment, table
 from service.domain.errors import InputError
 from service.domain.incident import CaseVerdict, IncidentState, Severity
+from service.domain.numbers import from_words
 from service.domain.settlement import Outcome
 
 Incident = Annotated[str, typer.Argument(help="The incident's id, inc_…")]
@@ -138,12 +139,15 @@ def confirm(incident: Incident, step: Annotated[str, typer.Argument(help="The st
 def request(
     incident: Incident,
     action: Annotated[str, typer.Argument(help="`recover`, or an action of the incident's playbook.")],
+    *,
+    number: Annotated[list[str] | None, typer.Option(help="What the action has to be told, as signatures=3.")] = None,
 ) -> None:
     """Ask for an action; what loosens then waits for its quorum.
 
     Example: `portcullis request inc_01JD2Z5Q8Z6W9X4V7T3S1R0Q8R recover`
     """
-    _post(incident, "actions", {"action": action})
+    numbers = from_words(" ".join(number or ()))
+    _post(incident, "actions", {"action": action} | ({"numbers": numbers} if numbers else {}))
     console().print(f"{action} was asked for: portcullis incident {incident} shows what comes of it.")
 
 

@@ -90,6 +90,12 @@ class ActionRequested(Event):
     incident_id: str
     action: str
     requester: str
+    numbers: str = ""
+    """What he tells with it (`domain/numbers.py`)."""
+
+    def payload(self) -> dict[str, str]:
+        """See the base; without numbers there is no word of them."""
+        return {name: value for name, value in super().payload().items() if value}
 
 
 @dataclass(frozen=True)

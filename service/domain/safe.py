@@ -138,6 +138,13 @@ def remove_owner(state: SafeState, owner: str, threshold: int) -> bytes:
     return call("removeOwner(address,address,uint256)", state.before(owner), owner, threshold)
 
 
+def change_threshold(state: SafeState, threshold: int) -> bytes:
+    """Return the call after which so many owners must sign. Raises InputError for what the owners cannot meet."""
+    if not 1 <= threshold <= len(state.owners):
+        raise InputError(f"a threshold of {threshold} cannot be met by {len(state.owners)} owners", field="threshold")
+    return call("changeThreshold(uint256)", threshold)
+
+
 def answered(kind: str, raw: bytes, what: str) -> object:
     """Return the one value that a view function answered. Raises UnavailableError for anything else."""
     try:

@@ -7,7 +7,7 @@ Rules (design D2, D4, D5):
   worker died) asks the other side first: holds → done; does not hold → call again under the same idempotency key; cannot
   tell → `unknown`, people are paged and the question is asked again later. Nothing is ever repeated blindly. After a call
   that surely did nothing (429) the intent is taken back, where it was the only one or nobody can ever be asked.
-- A loosening or irreversible step, and any other that has an approval, runs only after the votes were verified here, in
+- A step whose action takes a quorum, and any other that has an approval, runs only after the votes were verified here, in
   the executing worker, against the pinned key and for exactly the row that is about to run.
 - A platform that answers nothing is tried by one step at a time (`domain/line.py`); who waits for it uses up no attempt.
 - Nobody tightens and loosens one target at the same time; what another incident tightened, or is about to, stays so.
@@ -263,7 +263,7 @@ class _Attempt:
 
     def _authorised(self) -> bool:
         approval = self._step.approval_id
-        if self._action.effect is Effect.TIGHTENS and approval is None:
+        if self._action.runs_at_once and approval is None:
             return True
         try:
             with self._hands.db.begin() as uow:

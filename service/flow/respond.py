@@ -3,11 +3,11 @@
 Rules (design D4):
 
 - Tightening steps are ready at once, all of them in parallel, as far as the hour's blast radius per connection goes;
-  beyond it they wait for approval, and everyone on call is paged.
-- Everything else waits for approval; one action document lists all of a plan's waiting steps, so it costs one vote.
+  beyond it they wait for approval, and everyone on call is paged. One that says why it waits does so always.
+- Everything else waits for approval, too; one action document lists all of a plan's waiting steps, so it costs one vote.
 - A plan is frozen: its digest covers every step. A wider incident gets one more plan, for what is new.
-- An incident is contained when every tightening step holds or is impossible for a stated reason, nothing is unknown, and,
-  where keys are lost, everything they could move has been swept: suspending alone does not stop who holds the keys.
+- An incident is contained when every step that may go at once holds or is impossible for a stated reason, and, where keys
+  are lost, everything they could move has been swept: suspending alone does not stop who holds the keys.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,6 +32,7 @@ from service.domain.events import (
 from service.domain.ids import ApprovalId, IncidentId, PlanId, StepId, id_after
 from service.domain.incident import Incident, IncidentState
 from service.domain.looks import next_look
+from service.domain.numbers import from_words
 from service.domain.plan import FINISHED, Effect, Plan, Step, StepState, limit_note
 from service.domain.requests import requested_entry
 from service.domain.timeline import Entry
@@ -84,11 +85,12 @@ def _locked(uow: UnitOfWork, incident_id: IncidentId) -> Incident:
     return uow.incidents.lock_incident(incident_id)
 
 
-def request(desk: Desk, incident_id: IncidentId, action: str, requester: str) -> None:
+def request(desk: Desk, incident_id: IncidentId, action: str, requester: str, numbers: str = "") -> None:
     """Plan what a person asks for: `recover`, or one action again on all targets its playbook gives it.
 
-    Raises InputError for an action that the incident's playbook does not have.
+    Raises InputError for an action that the incident's playbook does not have, and for numbers that it does not take.
     """
+    told = desk.actions[action].told(from_words(numbers)) if numbers and action in desk.actions else {}
     with desk.db.begin() as uow:
         incident = uow.incidents.lock_incident(incident_id)
         playbook, playbook_digest = desk.playbooks.for_incident(incident.kind)
@@ -101,7 +103,7 @@ def request(desk: Desk, incident_id: IncidentId, action: str, requester: str) ->
         if action == RECOVER:
             steps = undoing(seen.scene.existing, desk.actions, plan_id)
         else:
-            scene = possible(uow, seen.scene, templates, desk.actions, desk.lacks)
+            scene = possible(uow, replace(seen.scene, told=told), templates, desk.actions, desk.lacks)
             steps = planned(templates, scene, desk.actions, plan_id)
         if steps:
             _store(desk, uow, incident, _Proposal(plan_id, playbook, playbook_digest, seen, steps, requester))
@@ -121,7 +123,7 @@ def advance(desk: Desk, step_id: StepId) -> None:
             return
         if _rotation_is_due(steps):
             _propose(desk, uow, incident, rotation=True)
-        _note_times(uow, incident, uow.plans.steps_of(incident.id))
+        _note_times(desk, uow, incident, uow.plans.steps_of(incident.id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +182,7 @@ def _store(desk: Desk, uow: UnitOfWork, incident: Incident, proposal: _Proposal)
         uow.record(requested_entry(asked), ApprovalRequested(asked.id))
     if any(s.state is StepState.WAITING_STEP for s in steps):
         _unblock(uow, uow.plans.steps_of(incident.id))  # what a new step waits for may have ended before it was planned
-    if incident.state is IncidentState.CONTAINED and any(_tightens(s) and s.state not in FINISHED for s in steps):
+    if incident.state is IncidentState.CONTAINED and any(_at_once(desk, s) and s.state not in FINISHED for s in steps):
         uow.incidents.reopen(incident.id)
 
 
@@ -188,7 +190,7 @@ def _ask(
     desk: Desk, uow: UnitOfWork, incident: Incident, plan_digest: str, proposal: _Proposal
 ) -> tuple[tuple[Step, ...], list[ActionDocument]]:
     """Ask for one approval of everything that needs it; what nobody can approve is refused, and says so."""
-    needing = [s for s in proposal.steps if _needs_approval(s)]
+    needing = [s for s in proposal.steps if _needs_approval(desk, s)]
     answers: dict[StepId, Step] = {}
     requests: list[ActionDocument] = []
     for start in range(0, len(needing), MAX_ITEMS):
@@ -290,14 +292,12 @@ def _record_limit(uow: UnitOfWork, made: Plan, over: Sequence[Step]) -> None:
     uow.record(entry, BlastLimitReached(made.id, made.incident_id))
 
 
-def _needs_approval(step: Step) -> bool:
-    if step.state is StepState.REFUSED:
-        return False
-    return step.effect is not Effect.TIGHTENS or step.reason == OVER_LIMIT
+def _needs_approval(desk: Desk, step: Step) -> bool:
+    return step.state is not StepState.REFUSED and (not _at_once(desk, step) or step.reason == OVER_LIMIT)
 
 
-def _tightens(step: Step) -> bool:
-    return step.effect is Effect.TIGHTENS
+def _at_once(desk: Desk, step: Step) -> bool:
+    return desk.actions[step.action].runs_at_once
 
 
 def _unblock(uow: UnitOfWork, steps: Sequence[Step]) -> None:
@@ -357,13 +357,13 @@ def _rotation_is_due(steps: Sequence[Step]) -> bool:
     )
 
 
-def _note_times(uow: UnitOfWork, incident: Incident, steps: Sequence[Step]) -> None:
+def _note_times(desk: Desk, uow: UnitOfWork, incident: Incident, steps: Sequence[Step]) -> None:
     if any(s.action == "suspend_withdrawals" and s.state is StepState.DONE for s in steps):
         uow.incidents.note(incident.id, held_at=uow.now)
     suspended = [s for s in steps if s.action == "suspend_withdrawals"]
     if suspended and all(s.state is StepState.UNDONE for s in suspended):
         uow.incidents.note(incident.id, recovered_at=uow.now)
-    if incident.state is IncidentState.OPEN and _contained(steps):
+    if incident.state is IncidentState.OPEN and _contained(desk, steps):
         uow.incidents.note(incident.id, contained_at=uow.now)
         uow.incidents.set_state(incident.id, IncidentState.CONTAINED)
         entry = Entry(
@@ -377,10 +377,10 @@ def _note_times(uow: UnitOfWork, incident: Incident, steps: Sequence[Step]) -> N
         uow.record(entry, IncidentContained(incident.id))
 
 
-def _contained(steps: Sequence[Step]) -> bool:
-    counted = [s for s in steps if _tightens(s) or s.action == "sweep_to_safe"]
+def _contained(desk: Desk, steps: Sequence[Step]) -> bool:
+    counted = [s for s in steps if _at_once(desk, s) or s.action == "sweep_to_safe"]
     held = [s for s in counted if s.state in {StepState.DONE, StepState.UNDONE}]
-    impossible = [s for s in counted if s.state is StepState.REFUSED and _tightens(s) and s.approval_id is None]
+    impossible = [s for s in counted if s.state is StepState.REFUSED and _at_once(desk, s) and s.approval_id is None]
     return bool(held) and len(held) + len(impossible) == len(counted)
 
 

@@ -19,7 +19,7 @@ from service.domain.canonical import digest
 from service.domain.compromise import Scope
 from service.domain.ids import AccountId, ConnectionId, IncidentId, PlanId, StepId, new_id
 from service.domain.incident import Severity
-from service.domain.plan import FINISHED, Effect, Step, StepState, Target
+from service.domain.plan import FINISHED, Step, StepState, Target
 from service.playbooks.model import Selector, StepTemplate
 
 STEP_TAG: Final = "portcullis/step/v1"
@@ -101,6 +101,8 @@ class Scene:
     """Every multisig of the connections, harmed or not."""
     again: bool = False
     """Whether people asked: then a step that failed, was refused or expired is planned once more."""
+    told: Mapping[str, int] = field(default_factory=dict)
+    """The numbers that they told with it."""
 
 
 def planned(
@@ -131,7 +133,8 @@ def undoing(existing: Sequence[Step], actions: Mapping[str, ContainmentAction], 
         if _has(back, old.target, [s for s in existing if s.state not in FINISHED]):
             continue
         identity = _Identity(old.incident_id, plan_id, len(steps), old.target)
-        steps.append(_made(identity, actions[back], {}, _generation(back, old.target, existing)))
+        known = {name: old.params[name] for name in actions[back].params if name in old.params}
+        steps.append(_made(identity, actions[back], known, _generation(back, old.target, existing)))
     return tuple(steps)
 
 
@@ -240,7 +243,7 @@ def _step(
     if _has(
         action.name,
         target,
-        [s for s in others if not (scene.again and _tells_less(s, params))],
+        [s for s in others if not (scene.again and _tells_other(s, params, scene.told))],
         params.get("scope"),
         again=scene.again,
     ):
@@ -253,7 +256,7 @@ def _step(
     made = _made(identity, action, params, _generation(action.name, target, others), after)
     if impossible or missing:
         return _with_state(made, StepState.REFUSED, impossible or missing[0])
-    if action.effect is not Effect.TIGHTENS:
+    if not action.runs_at_once:
         return made
     if not _affordable(target, scene, nearby=_is_nearby(template, target, scene)):
         return _with_state(made, made.state, OVER_LIMIT)
@@ -302,9 +305,9 @@ def _with_state(step: Step, state: StepState, reason: str | None) -> Step:
     return replace(step, state=state, reason=reason)
 
 
-def _tells_less(step: Step, params: Mapping[str, object]) -> bool:
-    """Say whether a letter tells other facts than one of now: people who ask again have it written anew."""
-    return "facts" in params and step.params.get("facts") != params["facts"]
+def _tells_other(step: Step, params: Mapping[str, object], told: Mapping[str, int]) -> bool:
+    """Say whether a letter tells other facts than one of now, or people ask with other numbers: it is planned anew."""
+    return any(step.params.get(name) != params[name] for name in ("facts", *told) if name in params)
 
 
 def _has(action: str, target: Target, steps: Sequence[Step], scope: object = None, *, again: bool = False) -> bool:
@@ -331,8 +334,9 @@ def _params(action: ContainmentAction, target: Target, scene: Scene) -> dict[str
         "destinations": scene.safe.get(account.id, []),
         "address": scene.addresses.get(account.id, ""),
         "successor": scene.successors.get(account.id, ""),
+        **scene.told,
     }
-    return {name: known[name] for name in action.params}
+    return {name: known[name] for name in action.params if name in known}
 
 
 def _is_nearby(template: StepTemplate, target: Target, scene: Scene) -> bool:

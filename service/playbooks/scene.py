@@ -19,7 +19,7 @@ from service.domain.errors import ApprovalError, ConfigurationError
 from service.domain.freeze_letter import Payment, Stolen, letter, resting
 from service.domain.ids import AccountId, ConnectionId, IncidentId
 from service.domain.incident import Alert, Incident, Severity
-from service.domain.plan import Effect, Json, Step, StepState, Target
+from service.domain.plan import Json, Step, StepState, Target
 from service.domain.policy import BlastLimits, Policy, policy_in_force
 from service.domain.setup import registered_destination
 from service.domain.vault import VaultKey
@@ -150,7 +150,7 @@ def possible(
     """Return the scene with what its platforms can never do, of what people would vote on: they are not asked for it."""
     applied = [template for template in templates if template.applies_at(scene.severity)]
     names = sorted({name for template in applied for name in (template.action, *template.after)})
-    voted = [actions[name] for name in names if actions[name].effect is not Effect.TIGHTENS]
+    voted = [actions[name] for name in names if not actions[name].runs_at_once]
     needed = [(action.name, need) for action in voted for need in sorted(action.needs)]
     asked = ((c, name, lacks(uow, c, need)) for name, need in needed for c in scene.connections)
     told = {(c, name): why for c, name, why in asked if why is not None}

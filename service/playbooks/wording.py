@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from service.domain import threshold
 from service.domain.plan import Step
 
 MOST_ADDRESSES: Final = 20
@@ -22,6 +23,10 @@ def step_sentence(title: str, step: Step) -> str:
         text += f"; the address is {shown}" if more <= 0 else f"; the addresses are {shown} and {more} more, see below"
     if successor := step.params.get("successor"):
         text += f"; it is {successor}, of {step.target.account}"
+    if threshold.SIGNATURES in step.params:
+        text += f"; {threshold.asked(step.params).sentence}"
+    elif before := step.params.get(threshold.BEFORE):
+        text += f"; that is {before}"
     if recipient := step.params.get("recipient"):
         text += f"; the letter goes to {step.params.get('issuer')}, {recipient}, over {step.params.get('channel')}"
     return text

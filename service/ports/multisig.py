@@ -1,4 +1,4 @@
-"""Multisigs as containment needs them: lock, unlock, replace or remove an owner, skip, reject, sweep.
+"""Multisigs as containment needs them: lock, unlock, replace or remove an owner, raise a threshold, skip, reject, sweep.
 
 Runs in the key worker only. What an account's multisig is now is read from the chain each time and never remembered, so
 every method may be repeated: it goes on from what the chain says. What fails at one multisig of the account is done at the
@@ -15,6 +15,7 @@ from service.domain.plan import Receipt, Verdict
 from service.domain.safe import SafeTransaction
 from service.domain.safe_queue import Claim, Waiting
 from service.domain.standing import Standing
+from service.domain.threshold import Raise
 
 
 class MultisigControl(Protocol):
@@ -51,6 +52,18 @@ class MultisigControl(Protocol):
         ...
 
     def owner_removed(self, account: AccountId, owner: str) -> Verdict: ...
+
+    def raise_threshold(self, account: AccountId, wanted: Raise) -> Receipt:
+        """Ask for more signatures, where the chain says what `wanted` was made of; never for fewer."""
+        ...
+
+    def threshold_raised(self, account: AccountId, signatures: int) -> Verdict: ...
+
+    def restore_threshold(self, account: AccountId, signatures: int) -> Receipt:
+        """Ask for no more signatures than that; never for more than now."""
+        ...
+
+    def threshold_restored(self, account: AccountId, signatures: int) -> Verdict: ...
 
     def cancel_delayed(self, account: AccountId) -> Receipt:
         """Skip every transaction that the multisig's delay modules hold back."""

@@ -3,8 +3,8 @@
 Every call raises UnavailableError when the endpoint does not answer or contradicts itself; what it tells is its word.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -19,6 +19,10 @@ class Block:
     parent: str
     movements: Sequence[Movement]
     """In order; transfers of the coin that succeeded, and of tokens by their logs."""
+    looked_into: int = 0
+    """Transactions whose inside was told."""
+    untold: Mapping[str, str] = field(default_factory=dict)
+    """By transaction, why nobody can tell all that contracts paid inside it."""
 
 
 class AccountSource(Protocol):
@@ -32,8 +36,8 @@ class AccountSource(Protocol):
         """Return the first block that is not older than `moment`; the newest when all are older."""
         ...
 
-    def block(self, number: int) -> Block:
-        """Return one block's movements."""
+    def block(self, number: int, of: Collection[str] = ()) -> Block:
+        """Return one block's movements, those of the coin inside a transaction too where one of these addresses acts."""
         ...
 
     def balance(self, asset: str, address: str, block: int) -> int | None:

@@ -20,18 +20,19 @@ from typing import Final, TypeVar
 
 from service.domain import guard, safe
 from service.domain.account import Holder
-from service.domain.errors import ConflictError, MissingCapabilityError, PortcullisError, RefusedByOtherSideError
+from service.domain.errors import MissingCapabilityError, PortcullisError, RefusedByOtherSideError
 from service.domain.ids import AccountId
 from service.domain.plan import Receipt, Verdict
 from service.domain.safe import SafeState
 from service.domain.standing import Standing
+from service.domain.threshold import TOO_FEW, Raise
 from service.ports.multisig import SafeService
 from service.vault.everywhere import all_hold, everywhere, require
 from service.vault.guardian import PATIENCE_S, Guardian
 from service.vault.parts import VaultParts
 from service.vault.safe_out import Outgoing
 from service.vault.safe_rest import earlier, following
-from service.vault.safes import Safe, UsurpedSafeError
+from service.vault.safes import MANAGE, Safe, UsurpedSafeError
 
 _CAIP_10: Final = re.compile("eip155:[0-9]{1,20}:0x[0-9a-fA-F]{40}")
 SIGNED_OFF_CHAIN: Final = "signatures_still_checked_off_chain_by"
@@ -113,14 +114,16 @@ class Multisigs:
         )
 
     def remove_owner(self, account: AccountId, owner: str) -> Receipt:
-        """Remove an owner and keep the threshold. Raises ConflictError when the others could not meet it."""
+        """Remove an owner and keep the threshold. Raises RefusedByOtherSideError when the others could not meet it."""
 
         def change(state: SafeState) -> bytes | None:
             if owner.lower() not in state.owners:
                 return None
             if state.threshold > len(state.owners) - 1:
                 left = len(state.owners) - 1
-                raise ConflictError(f"{left} owners cannot meet the threshold of {state.threshold}: replace the owner")
+                raise RefusedByOtherSideError(
+                    f"{left} owners cannot meet the threshold of {state.threshold}: replace the owner"
+                )
             return safe.remove_owner(state, owner, state.threshold)
 
         return self._changed(account, owner, change)
@@ -128,6 +131,40 @@ class Multisigs:
     def owner_removed(self, account: AccountId, owner: str) -> Verdict:
         """Ask the chain for the owners."""
         return self._every(account, lambda _, state: owner.lower() not in state.owners)
+
+    def raise_threshold(self, account: AccountId, wanted: Raise) -> Receipt:
+        """Raise it where the chain says what people approved; tell where the vault's owners are too few afterwards."""
+        too_few: dict[str, str] = {}
+
+        def change(state: SafeState) -> bytes | None:
+            if (why := wanted.differs(state)) is not None:
+                raise RefusedByOtherSideError(why)
+            return None if state.threshold >= wanted.signatures else safe.change_threshold(state, wanted.signatures)
+
+        def look(one: Safe) -> None:
+            state = one.read()
+            if (ours := len(one.owners(state, MANAGE))) < state.threshold:
+                too_few[one.address] = f"{ours} of {state.threshold}"
+
+        done = self._changed(account, None, change)
+        self._at_each(account, look)
+        return Receipt(account, {**done.facts, **({TOO_FEW: too_few} if too_few else {})})
+
+    def threshold_raised(self, account: AccountId, signatures: int) -> Verdict:
+        """Ask the chain for the threshold."""
+        return self._every(account, lambda _, state: state.threshold >= signatures)
+
+    def restore_threshold(self, account: AccountId, signatures: int) -> Receipt:
+        """Lower it where it is higher."""
+
+        def change(state: SafeState) -> bytes | None:
+            return safe.change_threshold(state, signatures) if state.threshold > signatures else None
+
+        return self._changed(account, None, change)
+
+    def threshold_restored(self, account: AccountId, signatures: int) -> Verdict:
+        """Ask the chain for the threshold."""
+        return self._every(account, lambda _, state: state.threshold <= signatures)
 
     def cancel_delayed(self, account: AccountId) -> Receipt:
         """Skip what delay modules hold back."""
@@ -189,7 +226,7 @@ class Multisigs:
     def _out(self, one: Safe) -> Outgoing:
         return Outgoing(one, (), self.services.get(f"eip155:{one.guardian.chain_id}"))
 
-    def _changed(self, account: AccountId, owner: str, change: Callable[[SafeState], bytes | None]) -> Receipt:
+    def _changed(self, account: AccountId, owner: str | None, change: Callable[[SafeState], bytes | None]) -> Receipt:
         done: dict[str, str] = {}
 
         def make(one: Safe) -> None:

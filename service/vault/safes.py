@@ -17,7 +17,7 @@ from service.ports.chain import ContractChain, Mined
 from service.vault.guardian import Guardian
 from service.vault.parts import VaultParts
 
-_MANAGE: Final = frozenset({KeyState.ACTIVE.value})
+MANAGE: Final = frozenset({KeyState.ACTIVE.value})
 """A restricted key is in the attacker's hands and manages nothing."""
 MASTER_COPY_SLOT: Final = bytes(32)
 """Where the proxy of every Safe keeps the address of the code that it runs."""
@@ -74,7 +74,7 @@ class Safe:
         UnavailableError when another transaction of the Safe came first: what was signed is void, and may be done anew.
         """
         made = SafeTransaction(self.guardian.chain_id, self.address, to or self.address, data, state.nonce)
-        keys = [key for key in self.owners(state, _MANAGE) if key.address.lower() != (without or "").lower()]
+        keys = [key for key in self.owners(state, MANAGE) if key.address.lower() != (without or "").lower()]
         return self.execute(made, SafeManagement(self.account, self.address, made.to, data), keys[: state.threshold])
 
     def execute(self, made: SafeTransaction, request: SigningRequest, keys: Sequence[VaultKey]) -> Mined:

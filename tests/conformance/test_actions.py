@@ -20,6 +20,9 @@ PARAMS = {
     "scope": "leaf",
     "address": "eip155:1:0xnew",
     "successor": "0x5afe000000000000000000000000000000000003",
+    "before": 2,
+    "signatures": 3,
+    "owners": 5,
     "destinations": [{"chain": "eip155:1", "descriptor": "0xsafe"}],
     **{name: name for name in ("issuer", "channel", "recipient", "subject", "letter", "facts")},
 }

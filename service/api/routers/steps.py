@@ -4,6 +4,8 @@ Asking never runs anything that loosens: the request becomes a plan, and the pla
 became of a step whose outcome nobody can tell is said by a quorum too: the worker that writes it verifies the votes.
 """
 
+from collections.abc import Mapping
+
 from fastapi import APIRouter
 
 from service.actions.base import settlement
@@ -11,10 +13,11 @@ from service.api.deps import Id, Parts, Responder, name_of, requester_of
 from service.api.routers.incidents import whole
 from service.api.schemas.incidents import ActionAsked, ActionIn, IncidentWhole, SettleIn, SettlementAsked
 from service.domain.approval import Draft, Item, Subject, lists, one_line, parse
-from service.domain.errors import ConflictError, NotFoundError
+from service.domain.errors import ConflictError, InputError, NotFoundError
 from service.domain.events import ActionRequested, ApprovalRequested
 from service.domain.ids import IncidentId, StepId
 from service.domain.incident import IncidentState
+from service.domain.numbers import to_words
 from service.domain.plan import Effect, Step
 from service.domain.requests import requested_entry
 from service.domain.settlement import require_unknown
@@ -30,6 +33,7 @@ router = APIRouter(prefix="/v1/incidents/{incident_id}", tags=["incidents"])
 def request_action(incident_id: Id, body: ActionIn, parts: Parts, responder: Responder) -> ActionAsked:
     """Ask the planner for an action of the incident's playbook, or for `recover`."""
     requester = requester_of(responder)
+    numbers = _numbers(parts, body)
     with parts.database.begin() as uow:
         incident = uow.incidents.incident(IncidentId(incident_id))
         if incident.state is IncidentState.CLOSED and body.action != "recover":
@@ -42,9 +46,9 @@ def request_action(incident_id: Id, body: ActionIn, parts: Parts, responder: Res
                 sentence=f"Asked for: {body.action.replace('_', ' ')}",
                 by=requester,
                 incident_id=incident.id,
-                facts={"action": body.action},
+                facts={"action": body.action, **numbers},
             ),
-            ActionRequested(incident.id, body.action, requester),
+            ActionRequested(incident.id, body.action, requester, to_words(numbers)),
         )
     return ActionAsked(incident=incident_id, action=body.action)
 
@@ -93,6 +97,15 @@ def settle_step(incident_id: Id, step_id: Id, body: SettleIn, parts: Parts, resp
         document = uow.approvals.propose(draft)
         uow.record(requested_entry(document), ApprovalRequested(document.id))
         return SettlementAsked(approval=document.id, digest=document.digest)
+
+
+def _numbers(parts: Parts, body: ActionIn) -> Mapping[str, int]:
+    """Return the numbers as the action takes them. Raises InputError naming the field."""
+    if not body.numbers:
+        return {}
+    if body.action not in parts.actions:
+        raise InputError(f"{body.action} takes no numbers", field="numbers")
+    return parts.actions[body.action].told(body.numbers)
 
 
 def _step(uow: SqlUnitOfWork, incident_id: str, step_id: str) -> Step:

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -10,6 +10,7 @@ from service.api.pagination import Asked
 from service.api.schemas.alerts import AlertShown
 from service.api.schemas.common import Body, SeverityWord, Shown, Words, shows
 from service.domain.incident import CaseVerdict, IncidentKind, IncidentState
+from service.domain.numbers import LARGEST, MOST
 from service.domain.plan import Effect, Lane, StepState
 from service.domain.settlement import Outcome
 
@@ -217,6 +218,9 @@ class ActionIn(Body):
     """`recover` loosens everything that this incident tightened; any other is an action of its playbook."""
 
     action: str = Field(min_length=1, max_length=64, pattern=r"^[a-z_]+$", examples=["recover", "freeze_workspace"])
+    numbers: dict[Annotated[str, Field(pattern=r"^[a-z_]{1,32}$")], Annotated[int, Field(ge=0, le=LARGEST)]] = Field(
+        default_factory=dict, max_length=MOST, examples=[{"before": 2, "signatures": 3, "owners": 5}]
+    )
 
 
 class ActionAsked(Shown):

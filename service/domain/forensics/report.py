@@ -89,7 +89,7 @@ def build(gathered: Gathered) -> dict[str, object]:
         "access": [_access(line) for line in _nearest(gathered.access)],
         "more_access": max(0, len(gathered.access) - MOST_ACCESS),
         "lists": [asdict(one) for one in gathered.lists],
-        "notes": [*gathered.notes, *(note for one in gathered.chains for note in _ends(one))],
+        "notes": [*gathered.notes, *(note for one in gathered.chains for note in (*_untold(one), *_ends(one)))],
         "source": "the chains' endpoints: what they tell of blocks and amounts is their word",
     }
 
@@ -109,9 +109,11 @@ def _chain(walked: Walked) -> dict[str, object]:
                 by_asset[movement.asset] = by_asset.get(movement.asset, Taint()) + taint
     rests = _resting(steps, found.resting)
     cut = [*walk.cut, *([walk.limit] if isinstance(walk, AccountWalk) and walk.limit else [])]
+    inside = _inside(walk)
     return {
         "chain": walk.chain,
-        "complete": walk.is_done and not cut,
+        "complete": walk.is_done and not cut and not (inside and inside["not_told"]),
+        "inside": inside,
         "cut": cut,
         "victims": sorted(walked.victims),
         "movements": shown[:MOST_MOVEMENTS],
@@ -121,6 +123,29 @@ def _chain(walked: Walked) -> dict[str, object]:
         ],
         "fees": {asset: _taint(taint) for asset, taint in found.fees.items() if taint.any},
     }
+
+
+def _inside(walk: AccountWalk | OutputWalk) -> dict[str, object] | None:
+    """Return how far it is known what contracts paid inside transactions; None where there are none."""
+    if isinstance(walk, OutputWalk):
+        return None
+    return {
+        "looked_into": walk.looked_into,
+        "not_told": walk.untold_in_all,
+        "transactions": walk.untold,
+        "because": walk.untold_because,
+    }
+
+
+def _untold(walked: Walked) -> Iterator[str]:
+    """Yield a sentence where nobody could tell what contracts paid."""
+    walk = walked.walk
+    if isinstance(walk, AccountWalk) and walk.untold_in_all:
+        yield (
+            f"{walk.chain}: what contracts paid in the coin inside {walk.untold_in_all} transactions could not be told, as"
+            f" far as no Safe's own log says it ({walk.untold_because}): set an endpoint with debug_traceTransaction or"
+            f" trace_transaction, then ask again; the first is {walk.untold[0]}"
+        )
 
 
 def _ends(walked: Walked) -> Iterator[str]:

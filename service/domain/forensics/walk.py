@@ -1,13 +1,14 @@
 """Following money: which movements belong to the trace, where it stops and why. Pure: who walks hands the movements in.
 
-Rules: a walk is bounded in hops, addresses, movements and the length of the chain it reads, and says where it was cut. It
+Rules: a walk is bounded in hops, addresses, movements, transactions looked into and the length of the chain it reads, and
+says where it was cut. It
 stops at a service that a list names (it mixes the money of many; what it pays out is not the thief's), at an address
 of our own, and at one that is so busy that it must be a service nobody listed. What was followed once is not followed again,
 so a circle ends. Money that comes to a followed address from elsewhere is kept: without it nobody could say what share of
 the next payment is stolen. A transfer of nothing, as in address poisoning, is no movement.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -39,6 +40,8 @@ class Limits:
     """Movements of one address, after which it counts as busy."""
     blocks: int = 7_200
     """Of an account chain: a day of Ethereum's."""
+    insides: int = 5_000
+    """Transactions whose inside is asked for."""
     fan: int = 50
     """Outputs of one transaction that are followed, the largest."""
     least: int = 1_000
@@ -46,6 +49,7 @@ class Limits:
 
 
 LIMITS: Final = Limits()
+MOST_UNTOLD: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,13 @@ class AccountWalk(msgspec.Struct, kw_only=True):
     """Where it ended early."""
     limit: str = ""
     """What it will not read, whatever it finds."""
+    looked_into: int = 0
+    """Transactions whose inside was told: what contracts paid there in the coin."""
+    untold: list[str] = []
+    """Transactions of which nobody could tell that, the first MOST_UNTOLD."""
+    untold_in_all: int = 0
+    untold_because: str = ""
+    """Why not, of the first."""
 
     @property
     def is_done(self) -> bool:
@@ -151,6 +162,16 @@ def read_block(
     if len(walk.movements) >= limits.movements:
         walk.cut.append(f"stopped after {limits.movements} movements, before block {walk.next_block}")
     return list(wanted)
+
+
+def note_insides(walk: AccountWalk, looked_into: int, untold: Mapping[str, str], limits: Limits = LIMITS) -> None:
+    """Note how many transactions of a block were looked into, and of which nobody could tell what was paid inside."""
+    walk.looked_into += looked_into
+    walk.untold_in_all += len(untold)
+    walk.untold_because = walk.untold_because or next(iter(untold.values()), "")
+    walk.untold += list(untold)[: MOST_UNTOLD - len(walk.untold)]
+    if walk.looked_into + walk.untold_in_all >= limits.insides:
+        walk.cut.append(f"stopped after looking into {limits.insides} transactions, before block {walk.next_block}")
 
 
 def start(walk: OutputWalk, theft: Movement, known: Known, limits: Limits = LIMITS) -> None:

@@ -184,6 +184,22 @@ def test_an_action_is_asked_for_by_a_person(world: ApiWorld, house: House) -> No
     assert problem(wrong)["field"] == "action"
 
 
+def test_the_numbers_of_an_action_are_checked_before_they_are_passed_on(world: ApiWorld, house: House) -> None:
+    path = f"/v1/incidents/{incident(world)}/actions"
+
+    def asked(action: str, **numbers: int) -> Any:
+        told = {"action": action, "numbers": numbers}
+        return world.call("POST", path, Role.RESPONDER, person=person(house), json=told)
+
+    assert asked("raise_threshold", before=2, signatures=3, owners=5).status_code == 202
+    payload = rows(world, "SELECT payload FROM outbox WHERE event = 'action_requested'")[-1].payload
+    assert payload["numbers"] == "before=2 owners=5 signatures=3"
+    assert problem(asked("raise_threshold", before=3, signatures=3, owners=5))["field"] == "signatures"
+    for refused in (asked("raise_threshold", before=2, signatures=3, owners=5, more=1), asked("recover", owners=1)):
+        assert problem(refused)["field"] == "numbers"
+    assert asked("raise_threshold", owners=10**6).status_code == 422
+
+
 def test_only_what_tightened_is_confirmed_and_once(world: ApiWorld, house: House) -> None:
     known, other = incident(world), incident(world)
     with world.database.begin() as uow:

@@ -42,7 +42,7 @@ AFTERS = [
 @pytest.fixture(autouse=True)
 def _no_votes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let everything go without a vote: there is no policy here, and it is the order that is tried."""
-    monkeypatch.setattr(respond, "_needs_approval", lambda _: False)
+    monkeypatch.setattr(respond, "_needs_approval", lambda *_: False)
 
 
 def planned(scene: Scene, kind: str, desk: Desk | None = None, platform: str = "standard") -> str:

@@ -293,7 +293,7 @@ def test_a_step_whose_predecessor_ended_before_it_was_planned_does_not_wait_for_
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a safe destination the sweep is refused at once; nothing else will happen that could tell `retire_key`."""
-    monkeypatch.setattr(respond, "_needs_approval", lambda _: False)  # as under a policy, which this scene has not
+    monkeypatch.setattr(respond, "_needs_approval", lambda *_: False)  # as under a policy, which this scene has not
     with scene.db.begin() as uow:
         add_connection(uow.connection)
         add_account(uow.connection, "a-1", holder="vault_key", wallet="wal-1", path="m/44'/60'/0'")

@@ -1,7 +1,7 @@
 """A laundering path that is known, on real blocks: split, peel chain, merge with clean money, a mixer, a circle, a token."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -223,10 +223,10 @@ def test_an_endpoint_that_dies_loses_no_progress(
     source = reads(anvil.url)
 
     class Dying(EvmTracing):
-        def block(self, number: int) -> Any:
+        def block(self, number: int, of: Collection[str] = ()) -> Any:
             if number >= 5:
                 raise UnavailableError("gone")
-            return super().block(number)
+            return super().block(number, of)
 
     with pytest.raises(UnavailableError, match="gone"):
         forensics.gather(records.tracer(accounts={CHAIN: reads(anvil.url, Dying)}), incident)
@@ -262,8 +262,8 @@ def test_a_chain_that_was_rewritten_is_read_again(
     class Rewritten(EvmTracing):
         asked = 0
 
-        def block(self, number: int) -> Any:
-            found = super().block(number)
+        def block(self, number: int, of: Collection[str] = ()) -> Any:
+            found = super().block(number, of)
             self.asked += number == 4
             return (
                 type(found)("0x" + "ee" * 32, found.parent, found.movements)

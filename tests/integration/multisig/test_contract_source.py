@@ -12,7 +12,6 @@ from tests.support.anvil import INSTALL, ROOT, npm_file
 
 CONTRACTS = (
     ROOT / "service" / "chain" / "contracts" / "PortcullisGuard.sol",
-    ROOT / "tests" / "contracts" / "DelayModule.sol",
     ROOT / "drills" / "contracts" / "DrillToken.sol",
     ROOT / "drills" / "contracts" / "Usurper.sol",
 )

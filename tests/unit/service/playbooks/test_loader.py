@@ -108,6 +108,7 @@ def test_an_action_is_found_by_its_file(tmp_path: Path, monkeypatch: pytest.Monk
         (("    deadline = timedelta(minutes=1)\n", ""), "does not declare deadline"),
         (("effect = Effect.TIGHTENS", "effect = Effect.LOOSENS"), "needs a Quorum"),
         (("PreAuthorised(timedelta(hours=1))", "Quorum.of(1, Role.ADMIN)"), "PreAuthorised"),
+        (("    deadline =", '    waits_because = "so"\n    deadline ='), "PreAuthorised, or says why it waits"),
         (('name = "mine"', 'name = "yours"'), "must be the file's"),
         (('frozenset({"account"})', 'frozenset({"planet"})'), "target_kinds"),
         (("Do it to {target}", "Do it"), "{target}"),

@@ -5,10 +5,10 @@ from decimal import Decimal
 
 from service.domain.account import Holder
 from service.domain.ids import AccountId
-from service.domain.plan import Lane, StepState, Target
+from service.domain.plan import Effect, Lane, StepState, Target
 from service.playbooks.model import Selector
-from service.playbooks.planner import OVER_LIMIT, Allowance, Scene
-from tests.unit.service.playbooks.test_planner import ONE, TWO, account, plan, scene, template
+from service.playbooks.planner import OVER_LIMIT, Allowance, Scene, undoing
+from tests.unit.service.playbooks.test_planner import ACTIONS, LATER, ONE, TWO, account, plan, scene, template
 
 OWNER = "0x" + "0a" * 20
 LOCK_SAFE = template("lock_multisig", Selector.MULTISIGS)
@@ -39,6 +39,29 @@ def test_without_a_key_of_the_vault_no_owner_is_replaced_and_the_plan_says_so() 
     (step,) = plan(safe_scene(), REPLACE)
     assert step.state is StepState.REFUSED
     assert "holds no key for this multisig" in str(step.reason)
+
+
+RAISE = template("raise_threshold", Selector.MULTISIGS)
+NUMBERS = {"before": 2, "signatures": 3, "owners": 5}
+
+
+def test_a_threshold_is_raised_by_a_quorum_to_what_people_told() -> None:
+    (step,) = plan(safe_scene(told=NUMBERS, again=True), RAISE)
+    assert (step.target.value, step.params) == ("safe-1", NUMBERS)
+    assert (step.effect, step.state) == (Effect.TIGHTENS, StepState.WAITING_APPROVAL)
+    (untold,) = plan(safe_scene(again=True), RAISE)
+    assert (untold.state, untold.reason) == (StepState.REFUSED, ACTIONS["raise_threshold"].params["before"])
+
+
+def test_with_other_numbers_it_is_asked_for_anew_and_with_the_same_it_is_not() -> None:
+    (step,) = plan(safe_scene(told=NUMBERS, again=True), RAISE)
+    done = replace(step, state=StepState.DONE)
+    assert plan(safe_scene(told=NUMBERS, again=True, existing=(done,)), RAISE) == ()
+    more = {"before": 3, "signatures": 4, "owners": 5}
+    (second,) = plan(safe_scene(told=more, again=True, existing=(done,)), RAISE)
+    assert (second.params, second.idempotency_key != step.idempotency_key) == (more, True)
+    back = undoing((done, replace(second, state=StepState.DONE)), ACTIONS, LATER)
+    assert [(one.action, one.params) for one in back] == [("restore_threshold", {"before": 2})]
 
 
 def test_multisigs_nearby_are_locked_with_the_harmed_one_once_each() -> None:

@@ -5,12 +5,14 @@ from hypothesis import strategies as st
 
 from service.domain.forensics.movement import Movement, Part
 from service.domain.forensics.walk import (
+    MOST_UNTOLD,
     AccountWalk,
     Known,
     Limits,
     OutputWalk,
     follow,
     next_output,
+    note_insides,
     read_block,
     start,
 )
@@ -63,6 +65,18 @@ def test_hops_addresses_movements_and_busy_addresses_are_bounded() -> None:
     busy = walk([pay(0, "victim", "b"), *(pay(n, "b", f"t{n}") for n in range(1, 20))], limits=Limits(per_address=9))
     assert busy.stops == {"b": "busy"}
     assert "b" not in busy.watched
+
+
+def test_what_nobody_could_tell_is_counted_named_in_part_and_bounded() -> None:
+    found = AccountWalk(chain="eip155:1", first_block=1, next_block=1, last_block=9)
+    note_insides(found, 2, {})
+    note_insides(found, 1, {f"0x{n}": f"because {n}" for n in range(30)}, Limits(insides=34))
+    assert (found.looked_into, found.untold_in_all, found.untold_because) == (3, 30, "because 0")
+    assert len(found.untold) == MOST_UNTOLD
+    assert not found.is_done
+    note_insides(found, 1, {}, Limits(insides=34))
+    assert found.cut == ["stopped after looking into 34 transactions, before block 1"]
+    assert found.is_done
 
 
 def output(number: int, taken: list[str], given: list[tuple[str, int]]) -> Movement:
