@@ -240,7 +240,7 @@ def _step(
     if _has(
         action.name,
         target,
-        [s for s in others if not (scene.again and _tells_less(s, params))],
+        [s for s in others if not (scene.again and _is_worth_another(s, action, params))],
         params.get("scope"),
         again=scene.again,
     ):
@@ -302,8 +302,10 @@ def _with_state(step: Step, state: StepState, reason: str | None) -> Step:
     return replace(step, state=state, reason=reason)
 
 
-def _tells_less(step: Step, params: Mapping[str, object]) -> bool:
-    """Say whether a letter tells other facts than one of now: people who ask again have it written anew."""
+def _is_worth_another(step: Step, action: ContainmentAction, params: Mapping[str, object]) -> bool:
+    """Say whether people who ask again want more than is there: a letter with newer facts, a day more of what ends."""
+    if action.lasts is not None and step.state is StepState.DONE:
+        return True
     return "facts" in params and step.params.get("facts") != params["facts"]
 
 
