@@ -8,7 +8,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import ClassVar, Final
 
 from service.discovery import subclasses
@@ -158,6 +158,8 @@ class ContainmentAction(ABC):
     """Whether a receipt that does not hold means that there is more to do, under the same key."""
     one_call: ClassVar[bool] = False
     """Whether `execute` changes the other side by one call at most: when that was put off (429), nothing was done."""
+    lasts: ClassVar[timedelta | None] = None
+    """How long the other side keeps it up before it ends by itself; None: until somebody takes it back."""
     on_chain: ClassVar[bool] = False
     """Whether its effect stands in a block, which a reorganisation may drop: `flow/finality.py` looks until it is final."""
     can_be_asked: ClassVar[bool] = True
@@ -199,6 +201,10 @@ class ContainmentAction(ABC):
         Raises at most what goes away by itself: that somebody else cannot tell is no reason to doubt what holds.
         """
         return receipt
+
+    def ends_at(self, receipt: Receipt | None, now: datetime) -> datetime | None:  # noqa: ARG002  what an override gets
+        """Return when what holds now ends by itself, at the earliest; None for what somebody has to take back."""
+        return None if self.lasts is None else now + self.lasts
 
     def remark(self, receipt: Receipt | None) -> str:  # noqa: ARG002  what an override gets
         """Return what people are told of a step that holds, behind the sentence that it does; empty for nothing."""

@@ -313,7 +313,7 @@ class LackingCalls(ABC):
         """See the port."""
         raise self._lacking(Capability.FREEZE_ACCOUNT)
 
-    def account_frozen(self, account: AccountRef) -> Verdict:  # noqa: ARG002  there is no such call
+    def account_frozen(self, account: AccountRef, *, seconds: int) -> Verdict:  # noqa: ARG002  there is no such call
         """See the port."""
         return Verdict.CANNOT_TELL
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from service.domain.ids import IncidentId, MessageId
 from service.domain.incident import Severity
+from service.domain.plan import Step
 
 
 class Audience(StrEnum):
@@ -123,6 +124,17 @@ def guardian_note(chain: str, hour: str, what: str) -> str:
 def patience(severity: Severity) -> timedelta:
     """Return how long a level may stay silent before the next one is due."""
     return _PATIENCE[severity]
+
+
+ENDS: Final = "step.ends"
+"""The timer that tells people of a step that will soon hold no longer; its subject is the step."""
+TOLD_BEFORE: Final = timedelta(hours=2)
+"""How long before: enough for two approvers to be woken and to vote."""
+
+
+def before_it_ends(step: Step, ends_at: datetime) -> tuple[str, str, datetime, Mapping[str, str]]:
+    """Return kind, subject, due time and payload of the timer that tells people of the end of a step."""
+    return ENDS, step.id, ends_at - TOLD_BEFORE, {"incident": step.incident_id, "ends_at": ends_at.isoformat()}
 
 
 RETRY_AFTER_S: Final = (2, 5, 15, 60, 300, 900, 1800)

@@ -25,6 +25,7 @@ import structlog
 from service.actions.base import ActionContext, ContainmentAction
 from service.domain import pauses
 from service.domain.account import AccountRef
+from service.domain.attention import before_it_ends
 from service.domain.errors import (
     ApprovalError,
     CallDeferredError,
@@ -306,12 +307,14 @@ class _Attempt:
             if isinstance(self._action.approval, PreAuthorised) and planned.approval_id is None:
                 confirm_by = uow.now + self._action.approval.confirm_within
                 uow.attention.set_timer("step.confirm", planned.id, confirm_by, {"incident": planned.incident_id})
+            if (ends_at := self._action.ends_at(receipt, uow.now)) is not None:
+                uow.attention.set_timer(*before_it_ends(planned, ends_at))
             if self._state is not StepState.VERIFYING:
                 uow.plans.write(planned.id, planned.fence, Change(StepState.VERIFYING), keep_lease=True)
             change = Change(StepState.DONE, receipt=receipt, verdict=Verdict.HOLDS, confirm_by=confirm_by)
             uow.plans.write(planned.id, planned.fence, change)
-            told = {"receipt": receipt.reference if receipt else ""}
-            entry = self._entry(uow, "step.verified", f"Holds: {self.sentence}{self._action.remark(receipt)}", told)
+            facts = {"receipt": receipt.reference if receipt else ""}
+            entry = self._entry(uow, "step.verified", f"Holds: {self.sentence}{self._action.remark(receipt)}", facts)
             uow.record(entry, StepVerified(planned.id, planned.incident_id))
 
     def _give_up(self) -> None:

@@ -5,34 +5,42 @@ incident and whose votes verify, or a quorum (design D4, D7). One exception: whe
 everyone on call is paged, whatever the level, once per incident (D4). Paging those who must approve is not an escalation
 and is done by `notify`. A timer row decides when the next level is due, so a restart or a lost message changes nothing; an
 incident that grows worse brings it forward. Acknowledging ends it; a tightening step that nobody confirms in time stays
-in force and pages again, one level higher each time.
+in force and pages again, one level higher each time. Two hours before a step ends by itself (a platform's freeze of a day)
+level one is paged, acknowledged or not, unless it was asked for again.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from service.domain.approval import ApprovalState, Draft, Subject, lists
-from service.domain.attention import Audience, Message, MessageState, Page, Reachable, patience
+from service.domain.attention import ENDS, Audience, Message, MessageState, Page, Reachable, patience
 from service.domain.authorisation import check_document
 from service.domain.errors import ApprovalError, ForbiddenError
 from service.domain.events import ApprovalRequested, MessageQueued
-from service.domain.ids import ApprovalId, IncidentId, MessageId, new_id
+from service.domain.ids import ApprovalId, IncidentId, MessageId, StepId, new_id
 from service.domain.incident import Incident, IncidentState, Severity
 from service.domain.mandate import require_mandate
-from service.domain.plan import limit_note
+from service.domain.plan import FINISHED, StepState, limit_note
 from service.domain.requests import escalation_item, requested_entry
 from service.domain.timeline import Entry
+from service.playbooks.planner import newest
 from service.ports.store.unit import Database, UnitOfWork
 
 LAST_LEVEL: Final = 3
+_NO_LONGER: Final = FINISHED - {StepState.DONE}
 BLAST_LIMIT: Final = "blast_limit"
 """The reason of a page to everyone on call."""
+ENDS_SOON: Final = "ends_soon"
+"""How the reason of a page begins that tells of a step which will soon hold no longer."""
 _USUAL: Final = "What tightens is already being done."
 _SITUATION: Final[Mapping[str, str]] = {
+    ENDS_SOON: (
+        "Something that holds only for a time ends by itself soon: the timeline says what, and how to ask for it again."
+    ),
     BLAST_LIMIT: (
         "The hour's blast radius is used up: nothing wider runs by itself. The gate keeps holding every flagged transfer; "
         "what else must stop waits for approval."
-    )
+    ),
 }
 
 
@@ -88,7 +96,7 @@ def acknowledged(db: Database, incident_id: IncidentId) -> None:
 
 
 def timer(db: Database, authority_pem: bytes, timer_id: str) -> None:
-    """Act on a due timer: the next on-call level, or an unconfirmed step."""
+    """Act on a due timer: the next on-call level, an unconfirmed step, or one that soon holds no longer."""
     with db.begin() as uow:
         fired = uow.attention.claim_timer(timer_id)
         if fired is None:
@@ -96,7 +104,9 @@ def timer(db: Database, authority_pem: bytes, timer_id: str) -> None:
         incident = uow.incidents.lock_incident(IncidentId(fired.payload["incident"]))
         if incident.state is IncidentState.CLOSED:
             return
-        if fired.kind.startswith("step.confirm"):
+        if fired.kind == ENDS:
+            _ends(uow, incident, StepId(fired.subject), fired.payload["ends_at"])
+        elif fired.kind.startswith("step.confirm"):
             _unconfirmed(uow, incident, fired.subject, int(fired.payload.get("level", "1")), authority_pem)
         elif incident.acknowledged_at is None:
             level = int(fired.payload["level"])
@@ -137,6 +147,20 @@ def _unconfirmed(uow: UnitOfWork, incident: Incident, step_id: str, level: int, 
             uow.now + patience(incident.severity),
             {"incident": incident.id, "level": str(level + 1)},
         )
+
+
+def _ends(uow: UnitOfWork, incident: Incident, step_id: StepId, ends_at: str) -> None:
+    """Page those on call, unless it was asked for again: then the approvers were paged, or a timer of its own is set."""
+    ending = uow.plans.step(step_id)
+    last = newest(ending.action, ending.target, uow.plans.steps_of(incident.id))
+    if ending.state is not StepState.DONE or last is None or (last.id != ending.id and last.state not in _NO_LONGER):
+        return
+    sentence = (
+        f"{ending.action} on {ending.target.value} ends by itself at {ends_at}. Where it is still needed, ask for it again: "
+        f"portcullis request {incident.id} {ending.action}"
+    )
+    uow.record(_entry(uow, incident, "step.ends_soon", sentence, {"step": ending.id, "ends_at": ends_at}))
+    _page(uow, incident, level=1, reason=f"{ENDS_SOON}:{ending.id}")
 
 
 def _raise_to(uow: UnitOfWork, incident: Incident, level: int, why: str, authority_pem: bytes) -> None:
@@ -195,7 +219,7 @@ def _names(people: Sequence[Reachable]) -> str:
 def _write(uow: UnitOfWork, incident: Incident, person: Reachable, level: int, reason: str) -> None:
     text = (
         f"{incident.title}.\nIncident {incident.id}, {incident.value_at_risk_usd:,.0f} USD in reach.\n"
-        f"{_SITUATION.get(reason, _USUAL)} Look and acknowledge: portcullis incident {incident.id}\n"
+        f"{_SITUATION.get(reason.partition(':')[0], _USUAL)} Look and acknowledge: portcullis incident {incident.id}\n"
         f"You are on-call level {level} ({reason.partition(':')[0].replace('_', ' ')})."
     )
     for channel, recipient in person.routes:

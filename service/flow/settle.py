@@ -10,6 +10,7 @@ from typing import Final
 
 from service.actions.base import ContainmentAction, settlement
 from service.domain.approval import ActionDocument, ApprovalState, Subject, lists
+from service.domain.attention import before_it_ends
 from service.domain.authorisation import check_document
 from service.domain.errors import ConflictError, NotFoundError
 from service.domain.events import StepFailed, StepVerified
@@ -42,7 +43,7 @@ def released(
                 uow.record(_entry(uow, document, "step.not_settled", approval_id, f"Nothing was settled: {error}"))
             return
         if uow.approvals.end(approval_id, ApprovalState.EXECUTED):
-            _settle(uow, step, outcome, document)
+            _settle(uow, actions[step.action], step, outcome, document)
 
 
 def _as_approved(
@@ -57,10 +58,12 @@ def _as_approved(
     return step, outcome
 
 
-def _settle(uow: UnitOfWork, step: Step, outcome: Outcome, document: ActionDocument) -> None:
+def _settle(uow: UnitOfWork, action: ContainmentAction, step: Step, outcome: Outcome, document: ActionDocument) -> None:
     reason = f"settled by people in {document.id}: {document.why}"
     if outcome is Outcome.HAPPENED:
         receipt = step.receipt or Receipt(document.id, {"settled_by": "people"})
+        if (ends_at := action.ends_at(receipt, uow.now)) is not None:
+            uow.attention.set_timer(*before_it_ends(step, ends_at))
         uow.plans.write(step.id, step.fence, Change(StepState.VERIFYING))
         change = Change(StepState.DONE, reason=reason, receipt=receipt, verdict=Verdict.HOLDS)
         uow.plans.write(step.id, step.fence, change)

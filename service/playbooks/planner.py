@@ -243,7 +243,7 @@ def _step(
     if _has(
         action.name,
         target,
-        [s for s in others if not (scene.again and _tells_other(s, params, scene.told))],
+        [s for s in others if not (scene.again and _is_worth_another(s, action, params, scene.told))],
         params.get("scope"),
         again=scene.again,
     ):
@@ -305,8 +305,15 @@ def _with_state(step: Step, state: StepState, reason: str | None) -> Step:
     return replace(step, state=state, reason=reason)
 
 
-def _tells_other(step: Step, params: Mapping[str, object], told: Mapping[str, int]) -> bool:
-    """Say whether a letter tells other facts than one of now, or people ask with other numbers: it is planned anew."""
+def _is_worth_another(
+    step: Step, action: ContainmentAction, params: Mapping[str, object], told: Mapping[str, int]
+) -> bool:
+    """Say whether people who ask again want more than is there.
+
+    That is: a letter with newer facts, a day more of what ends, other numbers than they told before.
+    """
+    if action.lasts is not None and step.state is StepState.DONE:
+        return True
     return any(step.params.get(name) != params[name] for name in ("facts", *told) if name in params)
 
 

@@ -47,7 +47,7 @@ ASKS: Mapping[Capability, Callable[[ContainmentCalls], Verdict]] = {
     Capability.REVOKE_CREDENTIAL: lambda c: c.credential_revoked("somebody"),
     Capability.FORBID_ONE_TIME_ADDRESSES: lambda c: c.one_time_addresses_forbidden(),
     Capability.FREEZE_WORKSPACE: lambda c: c.workspace_frozen(),
-    Capability.FREEZE_ACCOUNT: lambda c: c.account_frozen(ACCOUNT),
+    Capability.FREEZE_ACCOUNT: lambda c: c.account_frozen(ACCOUNT, seconds=60),
     Capability.PUBLISH_ADDRESS: lambda c: c.address_published(ACCOUNT, "eip155:1:0xd"),
     Capability.REJECT_CHANGES: lambda c: c.change_rejected("it"),
 }

@@ -123,7 +123,7 @@ class FakePlatform:
     def freeze_account(self, account: AccountRef, *, seconds: int, key: str) -> Receipt:
         return self.ledger.do(f"freeze {account.entity}", key)
 
-    def account_frozen(self, account: AccountRef) -> Verdict:
+    def account_frozen(self, account: AccountRef, *, seconds: int) -> Verdict:
         return self.ledger.ask(f"freeze {account.entity}")
 
     def publish_address(self, account: AccountRef, address: str, *, key: str) -> Receipt:

@@ -254,18 +254,18 @@ class BitgoCalls(GateHeldCalls):
         """See the port."""
         path = f"/{self._coin(account.ref)}/wallet/{account.ref}"
         until = self._frozen_until(path)
-        if until is not None and (until - datetime.now(UTC)).total_seconds() > seconds / 2:
+        if until is not None and _is_long(until, seconds):
             return Receipt(account.ref, {"expires": until.isoformat()})
         told = _read_call(self._api.call("POST", f"{path}/freeze", {"duration": seconds}), Freeze)
         return Receipt(account.ref, {"expires": None if told.expires is None else told.expires.isoformat()})
 
-    def account_frozen(self, account: AccountRef) -> Verdict:
+    def account_frozen(self, account: AccountRef, *, seconds: int) -> Verdict:
         """See the port."""
         try:
             until = self._frozen_until(f"/{self._coin(account.ref)}/wallet/{account.ref}")
         except PortcullisError as error:
             return cannot_tell(error)
-        return Verdict.HOLDS if until is not None and until > datetime.now(UTC) else Verdict.DOES_NOT_HOLD
+        return Verdict.HOLDS if _is_long(until, seconds) else Verdict.DOES_NOT_HOLD
 
     def _coin(self, wallet: str) -> str:
         coin = self._wallets.get(wallet)
@@ -283,6 +283,11 @@ class BitgoCalls(GateHeldCalls):
         if until is None or until.tzinfo is None:
             raise UnavailableError("BitGo says that the wallet is frozen and not for how long", retry_after_s=2)
         return until
+
+
+def _is_long(until: datetime | None, seconds: int) -> bool:
+    """Whether a freeze has more than half of so many seconds to run: then it is not made again."""
+    return until is not None and (until - datetime.now(UTC)).total_seconds() > seconds / 2
 
 
 def _path(named: str) -> str:

@@ -92,10 +92,24 @@ def test_a_wallet_is_frozen_for_a_day_and_not_twice(side: Bitgo) -> None:
     assert action.verify(ctx, receipt) is Verdict.HOLDS
     action.execute(ctx)
     assert [call for call in side.calls if call[0] == "POST"] == [("POST", f"/api/v2/{COIN}/wallet/{WALLET}/freeze")]
-    side.wallets[WALLET] = datetime.now(UTC) - timedelta(seconds=1)
-    assert action.verify(ctx, receipt) is Verdict.DOES_NOT_HOLD, "it expired"
+    ends_at = action.ends_at(receipt, datetime.now(UTC))
+    assert ends_at == until, "as the platform said"
+    for gone in (timedelta(seconds=1), timedelta(hours=-11)):
+        side.wallets[WALLET] = datetime.now(UTC) - gone
+        assert action.verify(ctx, receipt) is Verdict.DOES_NOT_HOLD, "it expired, or is an older one that ends soon"
+    action.execute(ctx)
+    assert [call[0] for call in side.calls].count("POST") == 2, "a day from now again"
     with pytest.raises(MissingCapabilityError, match="24 hours"):
         action.undo(ctx, receipt)
+
+
+@pytest.mark.parametrize("told", [None, "soon", 5, "2026-01-01T00:00:00"])
+def test_of_a_freeze_whose_end_was_not_told_only_half_is_sure(told: object) -> None:
+    now = datetime.now(UTC)
+    receipt = Receipt(WALLET, {"expires": told})
+    assert actions_in("service.actions")["freeze_account"].ends_at(receipt, now) == now + timedelta(hours=12)
+    assert actions_in("service.actions")["freeze_account"].ends_at(None, now) == now + timedelta(hours=12)
+    assert actions_in("service.actions")["suspend_withdrawals"].ends_at(receipt, now) is None
 
 
 def test_a_lost_answer_is_settled_by_asking_the_wallet(side: Bitgo) -> None:
@@ -241,10 +255,10 @@ def test_an_answer_that_another_made_is_no_answer(side: Bitgo) -> None:
     side.forge = True
     with pytest.raises(UnavailableError):
         list(calls(side).pending(ACCOUNT))
-    assert calls(side).account_frozen(ACCOUNT) is Verdict.CANNOT_TELL
+    assert calls(side).account_frozen(ACCOUNT, seconds=60) is Verdict.CANNOT_TELL
     side.forge = False
     side.pend()
-    assert calls(side, token="v2x" + "b" * 64).account_frozen(ACCOUNT) is Verdict.CANNOT_TELL
+    assert calls(side, token="v2x" + "b" * 64).account_frozen(ACCOUNT, seconds=60) is Verdict.CANNOT_TELL
 
 
 def test_without_access_only_our_own_gate_is_there(side: Bitgo) -> None:

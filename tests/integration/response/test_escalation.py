@@ -7,8 +7,9 @@ from sqlalchemy import insert, update
 
 from service.authority.changes import settle
 from service.domain.approval import ApprovalState, Item
+from service.domain.attention import before_it_ends
 from service.domain.errors import ApprovalError
-from service.domain.ids import ApprovalId, IncidentId, new_id
+from service.domain.ids import ApprovalId, IncidentId, StepId, new_id
 from service.domain.incident import Severity
 from service.domain.looks import LOOK
 from service.domain.plan import Effect
@@ -16,7 +17,9 @@ from service.flow import escalate, finality
 from service.flow.finality import Looking
 from service.store.tables.approval import approvals, mandates
 from service.store.tables.attention import escalations, timers
-from service.store.tables.incident import incidents
+from service.store.tables.incident import incidents, steps
+from service.store.tables.proof import timeline
+from tests.integration.api.rows import add_step
 from tests.support.authority import House
 from tests.support.response import CONTAINMENT, equip, rows, said, superuser_do, waiting_timers
 
@@ -216,3 +219,41 @@ def test_a_closed_incident_pages_nobody(ready: House, incident: IncidentId) -> N
     fire(ready)
     assert rows(ready, approvals) == []
     assert pages(ready) == [(1, "on_call")]
+
+
+def frozen(house: House, incident: IncidentId) -> StepId:
+    """A freeze that holds for three more hours."""
+    start(house, incident)
+    with house.databases["superuser"].begin() as uow:
+        step = StepId(add_step(uow.connection, incident, action="freeze_account", effect="irreversible"))
+        done = uow.plans.step(step)
+        uow.attention.set_timer(*before_it_ends(done, uow.now + timedelta(hours=3)))
+        uow.incidents.acknowledge(incident, "per_ada")
+    escalate.acknowledged(house.database(CONTAINMENT), incident)
+    return step
+
+
+def test_two_hours_before_a_freeze_ends_people_are_told_how_to_ask_for_another(
+    ready: House, incident: IncidentId
+) -> None:
+    frozen(ready, incident)
+    fire(ready, timedelta(minutes=59))
+    assert pages(ready) == [(1, "on_call")]
+    fire(ready, timedelta(minutes=2))
+    assert pages(ready) == [(1, "on_call"), (1, "ends_soon")], "once, though somebody has the incident in hand"
+    (told,) = [row for row in rows(ready, timeline, incident_id=incident) if row.kind == "step.ends_soon"]
+    assert f"portcullis request {incident} freeze_account" in told.sentence
+
+
+@pytest.mark.parametrize(
+    ("state", "paged"), [("waiting_approval", 0), ("running", 0), ("done", 0), ("refused", 1), ("failed", 1)]
+)
+def test_of_a_freeze_that_was_asked_for_again_nobody_is_told(
+    ready: House, incident: IncidentId, state: str, paged: int
+) -> None:
+    frozen(ready, incident)
+    with ready.databases["superuser"].begin() as uow:
+        again = add_step(uow.connection, incident, action="freeze_account", effect="irreversible")
+        uow.connection.execute(update(steps).where(steps.c.id == again).values(state=state))
+    fire(ready, timedelta(hours=2))
+    assert pages(ready)[1:] == [(1, "ends_soon")] * paged

@@ -1,11 +1,14 @@
 """What the command line says about what cannot be carried out."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from drills.__main__ import app
+import drills
+from drills.command import app
 from drills.runner.homes import demo_folder, fresh_home
 from drills.scenario import FOLDER
 
@@ -58,3 +61,15 @@ def test_old_homes_are_cleared_away_but_not_running_ones(tmp_path: Path, monkeyp
 
     assert not home.exists()
     assert [p.name for p in folder.iterdir()] == ["home-running"]
+
+
+def test_without_its_packages_it_says_how_to_install_them() -> None:
+    """`-S` leaves out whatever is installed."""
+    root = Path(drills.__path__[0]).parent
+    told = [sys.executable, "-S", "-m", "drills", "list"]
+    done = subprocess.run(told, cwd=root, capture_output=True, text=True, check=False, env={"PYTHONPATH": ""})
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "is not installed" in done.stderr
+    assert "make install" in done.stderr
+    assert "Traceback" not in done.stderr
