@@ -5,6 +5,7 @@ Ctrl-C, by which time everything that was started has been stopped. With PORTCUL
 the emulated platform is appended to that file as JSON lines, for the contract check.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -94,7 +95,8 @@ def _carry_out(scenario: Scenario, wish: Wish, *, as_json: bool) -> int:
     screen = open_screen(story, as_json=as_json)
     story.listen = screen.line
     try:
-        with screen:
+        with screen, contextlib.ExitStack() as ending:
+            ending.callback(story.show)  # what was told before it broke off, too
             summary = Director(scenario, wish, story, screen).run()
     except (DrillError, EvmError) as error:
         return _refuse(error)

@@ -52,10 +52,12 @@ class Director:
             if not self._scenario.asks_gate:
                 self._screen.heading("THE GATE IS OFF: the platform signs without asking anybody")
             show.play()
+            self._story.show()
             self._screen.heading("Closing: verdict, review, figures, proofs")
             ending = show.ending()
             review = close_incidents(ending, show.open_incidents())
             summary = sum_up(ending, review, self._wish.folder)
+            self._story.show()
             self._screen.heading("Stopping")
         return summary
 

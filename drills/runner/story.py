@@ -1,7 +1,8 @@
 """What happened, as sentences in order: the attacker's moves, the service's own timeline, the people's votes.
 
 Rules: every time is wall time; what is shown beside a line is the seconds since the service answered the first harmful
-activity with 2xx. A line of the service's timeline is told once.
+activity with 2xx. A line of the service's timeline is told once. Lines are shown in the order of their times: what was read
+late stands where it belongs, so each waits until whoever calls `show` says that nothing older comes any more.
 """
 
 import threading
@@ -34,12 +35,14 @@ class Line:
 
 @dataclass(slots=True)
 class Story:
-    """All lines so far. `listen` is called for each, from whichever thread tells it; `names` stand in for ids."""
+    """All lines so far. `listen` is called for each by `show`, in order of time; `names` stand in for ids."""
 
     listen: Callable[[Line], None] = lambda _line: None
     first_harm_s: float | None = None
     names: dict[str, str] = field(default_factory=dict)
     lines: list[Line] = field(default_factory=list)
+    _waiting: list[tuple[float, Line]] = field(default_factory=list)
+    """(when it may be shown, at the earliest; line)."""
     _known: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -47,10 +50,11 @@ class Story:
         """Add a line."""
         for known, name in self.names.items():
             sentence = sentence.replace(known, name)
-        line = Line(time.time() if at_s is None else at_s, tone, sentence)
+        now = time.time()
+        line = Line(now if at_s is None else at_s, tone, sentence)
         with self._lock:
             self.lines.append(line)
-        self.listen(line)
+            self._waiting.append((min(now, line.at_s), line))  # a clock that is ahead of ours keeps no line back
 
     def tell_once(self, key: str, tone: Tone, sentence: str, at_s: float) -> None:
         """Add a line unless one of the same key was told."""
@@ -59,6 +63,18 @@ class Story:
                 return
             self._known.add(key)
         self.tell(tone, sentence, at_s)
+
+    def show(self, until_s: float | None = None) -> None:
+        """Show what is as old as `until_s` (Unix seconds; None: everything), and what is older than any of that."""
+        with self._lock:
+            due = [line.at_s for told_s, line in self._waiting if until_s is None or told_s <= until_s]
+            last_s = max(due, default=None)
+            if last_s is None:
+                return
+            ready = [line for _, line in self._waiting if line.at_s <= last_s]
+            self._waiting = [one for one in self._waiting if one[1].at_s > last_s]
+            for line in sorted(ready, key=lambda line: line.at_s):
+                self.listen(line)
 
     def since_harm(self, at_s: float) -> float | None:
         """Return the seconds since the first harm, None before it is known."""

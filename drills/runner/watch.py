@@ -20,6 +20,8 @@ from drills.runner.service import Json, Service
 from drills.runner.story import Story, tone_of
 
 QUIET_S = 1.5
+SETTLED_S = QUIET_S + 1.0
+"""After that every open incident was read again, so that nothing older is told any more."""
 REOPEN_S = 0.3
 SILENT_KINDS = ("step.started", "step.ready", "message.queued", "message.held", "approval.requested")
 TOLD_ONCE = ("message.sent", "alert.joined")
@@ -59,6 +61,7 @@ class Watch:
         for incident_id in sorted(ids):
             self._read(incident_id)
         self.approvers.vote()
+        self.story.show(time.time() - SETTLED_S)
 
     def steps(self, incident_id: str) -> list[Json]:
         """Return the steps of an incident as last read."""

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import ClassVar, Final
 
 from service.discovery import subclasses
-from service.domain.account import AccountRef
+from service.domain.account import AccountRef, OwnWallet
 from service.domain.approval import Item
 from service.domain.errors import (
     ConfigurationError,
@@ -152,6 +152,10 @@ class ContainmentAction(ABC):
     """Name of the action that loosens what this one tightened."""
     no_undo_because: ClassVar[str | None] = None
     """Why a tightening action has none: what people do instead."""
+    takes: ClassVar[frozenset[OwnWallet]] = frozenset()
+    """Kinds of own wallets on which it is done here and not by a platform's call (`needs`): one of the two it declares."""
+    instead: ClassVar[Mapping[OwnWallet, str]] = {}
+    """For each other kind of own wallet: what is done there. Shown in the capability matrix."""
     params: ClassVar[Mapping[str, str]] = {}
     """What the plan must tell the action, and so its approvers: name → what to do when the plan has none."""
     repeats: ClassVar[bool] = False
@@ -259,6 +263,11 @@ _DECLARED: Final = ("name", "title", "effect", "target_kinds", "approval", "blas
 _KINDS: Final = frozenset({"account", "destination", "transaction", "credential", "connection", "key", "asset"})
 LONGEST_DEADLINE: Final = timedelta(hours=24)
 
+
+VAULT_KEYS: Final = frozenset({OwnWallet.EVM, OwnWallet.BITCOIN})
+"""`takes` of what is done with a wallet's own keys."""
+SAFES: Final = frozenset({OwnWallet.SAFE})
+"""`takes` of what owners or a guardian do."""
 
 _BASE: type[ContainmentAction] = ContainmentAction  # type: ignore[type-abstract]  # only ever compared with
 

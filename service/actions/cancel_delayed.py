@@ -1,8 +1,11 @@
 """Containment action: skip the withdrawals that a multisig's delay modules hold back, while their delay runs."""
 
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import ClassVar
 
-from service.actions.base import ActionContext, ContainmentAction, OneAccount
+from service.actions.base import SAFES, VAULT_KEYS, ActionContext, ContainmentAction, OneAccount
+from service.domain.account import OwnWallet
 from service.domain.plan import Effect, Lane, Receipt, Verdict
 from service.domain.quorum import PreAuthorised
 
@@ -15,6 +18,10 @@ class CancelDelayed(ContainmentAction):
     effect = Effect.TIGHTENS
     no_undo_because = "a cancelled withdrawal is gone; who wants it asks for it anew, and its delay runs again"
     target_kinds = frozenset({"account"})
+    takes = SAFES
+    instead: ClassVar[Mapping[OwnWallet, str]] = dict.fromkeys(
+        VAULT_KEYS, "nothing holds its payments back: only a Safe has delay modules"
+    )
     approval = PreAuthorised(confirm_within=timedelta(hours=1))
     blast_radius = OneAccount()
     deadline = timedelta(minutes=10)

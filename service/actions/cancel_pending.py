@@ -1,17 +1,33 @@
-"""Containment action: cancel every outgoing transfer of one account that has not reached the chain."""
+"""Containment action: cancel every outgoing transfer of one account that is in no block yet.
 
+Rules: what has not reached the chain is cancelled; what was sent already is dropped where the platform can (replaced at its
+nonce). A drop that was accepted is a bid, not an end: whether it won is asked of the transfer's own state, and what got into
+a block all the same is told by name.
+"""
+
+from collections.abc import Callable, Iterable
 from datetime import timedelta
+from typing import Final
 
 from service.actions.base import ActionContext, ContainmentAction, OneAccount
-from service.domain.errors import RefusedByOtherSideError
+from service.domain.errors import PortcullisError, RefusedByOtherSideError, RetryKind
 from service.domain.plan import Effect, Receipt, Verdict
 from service.domain.quorum import PreAuthorised
-from service.ports.custody import Capability
+from service.ports.custody import Capability, PendingTransfer
 
 MOST_AT_ONCE = 500
-"""Transfers cancelled by one attempt; verification finds what is left and the step runs again."""
+"""Transfers that one attempt cancels, and as many that it drops; verification finds what is left and the step runs again."""
 LONGEST = timedelta(seconds=20)
 """How long one attempt goes on: a platform that is called slowly must not outlast the job's time limit."""
+CANCELLED: Final = "cancelled"
+REFUSED: Final = "refused"
+DROPPED: Final = "dropped"
+NOT_DROPPED: Final = "not_dropped"
+"""Fact of the receipt: transfers that the platform refused to drop."""
+MINED: Final = "mined"
+"""Fact of the receipt: transfers that were dropped and got into a block all the same, or of which nobody can tell."""
+_TOLD: Final = 10
+"""Transfers that people are told by name."""
 
 
 class CancelPending(ContainmentAction):
@@ -29,30 +45,87 @@ class CancelPending(ContainmentAction):
     repeats = True
 
     def execute(self, ctx: ActionContext) -> Receipt:
-        """Cancel each one; a transfer that the platform will not cancel any more does not spare the others."""
-        cancelled: list[str] = []
-        refused: list[str] = []
-        began = ctx.clock.now()
-        for transfer in ctx.platform.pending(ctx.account):
-            try:
-                ctx.platform.cancel(ctx.account, transfer.transaction, key=f"{ctx.key}:{transfer.transaction}")
-                cancelled.append(transfer.transaction)
-            except RefusedByOtherSideError:
-                refused.append(transfer.transaction)
-            if len(cancelled) + len(refused) >= MOST_AT_ONCE or ctx.clock.now() - began > LONGEST:
-                break
-        return Receipt(ctx.key, {"cancelled": cancelled, "refused": refused})
+        """Drop and cancel each one; one that the platform refuses does not spare the others. What was sent goes first."""
+        now = ctx.clock.now
+        end = now() + LONGEST
+        facts: dict[str, object] = {}
+        if _drops(ctx):
+            done, refused = _each(ctx.platform.broadcast(ctx.account), lambda one: _drop(ctx, one), lambda: now() > end)
+            facts = {DROPPED: [*dict.fromkeys([*_told(ctx.receipt, DROPPED), *done])], NOT_DROPPED: refused}
+        done, refused = _each(ctx.platform.pending(ctx.account), lambda one: _cancel(ctx, one), lambda: now() > end)
+        return Receipt(ctx.key, {CANCELLED: done, REFUSED: refused, **facts})
 
-    def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:  # noqa: ARG002  what is pending is asked afresh
-        """HOLDS once every transfer that is still listed is known to be cancelled."""
+    def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:
+        """HOLDS once every transfer that is still listed is known to be cancelled or dropped, or cannot be dropped."""
         found = Verdict.HOLDS
         for transfer in ctx.platform.pending(ctx.account):
-            told = self._cancelled(ctx, transfer.transaction)
+            told = _settled(ctx, transfer.transaction, ctx.platform.cancelled(transfer.transaction))
             if told is Verdict.DOES_NOT_HOLD:
                 return told
             found = found if told is Verdict.HOLDS else Verdict.CANNOT_TELL
+        kept = _told(receipt, NOT_DROPPED)
+        for transfer in ctx.platform.broadcast(ctx.account) if _drops(ctx) else ():
+            told = ctx.platform.dropped(transfer.transaction)
+            if told is Verdict.DOES_NOT_HOLD and transfer.transaction not in kept:
+                return told
+            found = Verdict.CANNOT_TELL if told is Verdict.CANNOT_TELL else found
         return found
 
-    def _cancelled(self, ctx: ActionContext, transaction: str) -> Verdict:
-        told = ctx.platform.cancelled(transaction)
-        return ctx.platform.settled(f"{ctx.key}:{transaction}") if told is Verdict.CANNOT_TELL else told
+    def marked(self, ctx: ActionContext, receipt: Receipt | None) -> Receipt | None:
+        """Write down which of those that were dropped got into a block all the same; see the base."""
+        if receipt is None or not _drops(ctx):
+            return receipt
+        try:
+            mined = [one for one in _told(receipt, DROPPED) if ctx.platform.dropped(one) is not Verdict.HOLDS]
+        except PortcullisError as error:
+            if error.retry is RetryKind.LATER:
+                raise
+            return receipt
+        return Receipt(receipt.reference, {**receipt.facts, MINED: mined})
+
+    def remark(self, receipt: Receipt | None) -> str:
+        """Name what was sent and not stopped."""
+        left = [*dict.fromkeys([*_told(receipt, MINED), *_told(receipt, NOT_DROPPED)])]
+        if not left:
+            return ""
+        more = f" and {len(left) - _TOLD} more" if len(left) > _TOLD else ""
+        return f". Sent and not known to be stopped: {', '.join(left[:_TOLD])}{more}: look on the chain"
+
+
+def _drops(ctx: ActionContext) -> bool:
+    return Capability.DROP_BROADCAST in ctx.platform.capabilities
+
+
+def _drop(ctx: ActionContext, transaction: str) -> Receipt:
+    """Drop it, under another key than it may have been cancelled under: that was another request."""
+    return ctx.platform.drop(ctx.account, transaction, key=f"{ctx.key}:drop:{transaction}")
+
+
+def _cancel(ctx: ActionContext, transaction: str) -> Receipt:
+    return ctx.platform.cancel(ctx.account, transaction, key=f"{ctx.key}:{transaction}")
+
+
+def _each(
+    transfers: Iterable[PendingTransfer], stop: Callable[[str], Receipt], late: Callable[[], bool]
+) -> tuple[list[str], list[str]]:
+    """Stop each one until the attempt's time or number is used up; return those that were and those that were refused."""
+    done: list[str] = []
+    refused: list[str] = []
+    for transfer in transfers:
+        try:
+            stop(transfer.transaction)
+            done.append(transfer.transaction)
+        except RefusedByOtherSideError:
+            refused.append(transfer.transaction)
+        if len(done) + len(refused) >= MOST_AT_ONCE or late():
+            break
+    return done, refused
+
+
+def _settled(ctx: ActionContext, transaction: str, told: Verdict) -> Verdict:
+    return ctx.platform.settled(f"{ctx.key}:{transaction}") if told is Verdict.CANNOT_TELL else told
+
+
+def _told(receipt: Receipt | None, name: str) -> list[str]:
+    found = None if receipt is None else receipt.facts.get(name)
+    return [str(one) for one in found] if isinstance(found, list) else []

@@ -1,8 +1,11 @@
 """Containment action, the last part of rotate_account: destroy the retired keys."""
 
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import ClassVar
 
-from service.actions.base import ActionContext, ContainmentAction, OneAccount
+from service.actions.base import VAULT_KEYS, ActionContext, ContainmentAction, OneAccount
+from service.domain.account import OwnWallet
 from service.domain.plan import Effect, Lane, Receipt, Verdict
 from service.domain.quorum import Quorum, Role
 
@@ -15,6 +18,10 @@ class DestroyKey(ContainmentAction):
     effect = Effect.IRREVERSIBLE
     irreversible_because = "a destroyed key exists nowhere; what is still paid to its address is lost"
     target_kinds = frozenset({"account"})
+    takes = VAULT_KEYS
+    instead: ClassVar[Mapping[OwnWallet, str]] = {
+        OwnWallet.SAFE: "a key that is no owner any more has no power: nothing has to be destroyed"
+    }
     approval = Quorum.of(2, Role.APPROVER)
     blast_radius = OneAccount()
     deadline = timedelta(minutes=5)

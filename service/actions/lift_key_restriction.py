@@ -1,8 +1,11 @@
 """Containment action, its way back: let an account's keys sign everything again."""
 
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import ClassVar
 
-from service.actions.base import ActionContext, ContainmentAction, OneAccount
+from service.actions.base import VAULT_KEYS, ActionContext, ContainmentAction, OneAccount
+from service.domain.account import OwnWallet
 from service.domain.plan import Effect, Lane, Receipt, Verdict, opposite
 from service.domain.quorum import Quorum, Role
 
@@ -14,6 +17,8 @@ class LiftKeyRestriction(ContainmentAction):
     title = "Let the keys of account {target} sign everything again"
     effect = Effect.LOOSENS
     target_kinds = frozenset({"account"})
+    takes = VAULT_KEYS
+    instead: ClassVar[Mapping[OwnWallet, str]] = {OwnWallet.SAFE: "unlock_multisig lets it go again"}
     approval = Quorum.of(2, Role.APPROVER)
     blast_radius = OneAccount()
     deadline = timedelta(minutes=2)

@@ -1,8 +1,11 @@
 """Containment action: let nothing leave a multisig but changes of its owners, carried by the guardian."""
 
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import ClassVar
 
-from service.actions.base import ActionContext, ContainmentAction, OneAccount
+from service.actions.base import SAFES, VAULT_KEYS, ActionContext, ContainmentAction, OneAccount
+from service.domain.account import OwnWallet
 from service.domain.plan import Effect, Lane, Receipt, Verdict
 from service.domain.quorum import PreAuthorised
 
@@ -18,6 +21,8 @@ class LockMultisig(ContainmentAction):
     title = "Let nothing leave the multisig {target} on the chain; EIP-1271 signatures may still count"
     effect = Effect.TIGHTENS
     target_kinds = frozenset({"account"})
+    takes = SAFES
+    instead: ClassVar[Mapping[OwnWallet, str]] = dict.fromkeys(VAULT_KEYS, "restrict_key stops its keys")
     approval = PreAuthorised(confirm_within=timedelta(hours=1))
     blast_radius = OneAccount()
     deadline = timedelta(minutes=10)

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import ClassVar
 
-from service.actions.base import ActionContext, ContainmentAction, OneAccount
+from service.actions.base import VAULT_KEYS, ActionContext, ContainmentAction, OneAccount
+from service.domain.account import OwnWallet
 from service.domain.errors import NotFoundError
 from service.domain.plan import Effect, Lane, Receipt, Verdict
 from service.domain.quorum import PreAuthorised
@@ -21,6 +22,10 @@ class PrepareRotation(ContainmentAction):
     effect = Effect.TIGHTENS
     no_undo_because = "unused keys are harmless: nothing was published and nothing moved"
     target_kinds = frozenset({"account"})
+    takes = VAULT_KEYS
+    instead: ClassVar[Mapping[OwnWallet, str]] = {
+        OwnWallet.SAFE: "replace_owner puts another key in an owner's place; its address stays"
+    }
     approval = PreAuthorised(confirm_within=timedelta(hours=4))
     blast_radius = OneAccount()
     deadline = timedelta(minutes=5)

@@ -1,9 +1,11 @@
 """Containment action: use up the nonces of a multisig's transactions that wait for signatures."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import timedelta
+from typing import ClassVar
 
-from service.actions.base import ActionContext, NonceAction, OneAccount
+from service.actions.base import SAFES, ActionContext, NonceAction, OneAccount
+from service.domain.account import OwnWallet
 from service.domain.plan import Effect, Lane, Receipt, Verdict
 from service.domain.quorum import PreAuthorised
 from service.domain.standing import Standing
@@ -20,6 +22,11 @@ class RejectPending(NonceAction):
     effect = Effect.TIGHTENS
     no_undo_because = "a rejected proposal is gone; the owners propose it anew"
     target_kinds = frozenset({"account"})
+    takes = SAFES
+    instead: ClassVar[Mapping[OwnWallet, str]] = {
+        OwnWallet.EVM: "replace_pending takes the nonce of what was sent",
+        OwnWallet.BITCOIN: "sweep_to_safe outbids what was sent (BIP-125)",
+    }
     approval = PreAuthorised(confirm_within=timedelta(hours=1))
     blast_radius = OneAccount()
     deadline = timedelta(hours=4)

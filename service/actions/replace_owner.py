@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import ClassVar
 
-from service.actions.base import ActionContext, ContainmentAction, OneAccount
+from service.actions.base import SAFES, VAULT_KEYS, ActionContext, ContainmentAction, OneAccount
+from service.domain.account import OwnWallet
 from service.domain.plan import Effect, Lane, Receipt, Verdict
 from service.domain.quorum import Quorum, Role
 
@@ -20,6 +21,10 @@ class ReplaceOwner(ContainmentAction):
     effect = Effect.IRREVERSIBLE
     irreversible_because = "what the owner signed before is dead from then on; the way back is another change of owners"
     target_kinds = frozenset({"credential"})
+    takes = SAFES
+    instead: ClassVar[Mapping[OwnWallet, str]] = dict.fromkeys(
+        VAULT_KEYS, "it has keys and no owners: prepare_rotation makes new ones"
+    )
     approval = Quorum.of(2, Role.APPROVER)
     blast_radius = OneAccount()
     deadline = timedelta(minutes=30)

@@ -2,8 +2,10 @@
 
 from collections.abc import Collection, Mapping
 from datetime import timedelta
+from typing import ClassVar
 
 from service.actions.base import ActionContext, NonceAction, OneAccount
+from service.domain.account import OwnWallet
 from service.domain.plan import Effect, Lane, Receipt, Verdict
 from service.domain.quorum import PreAuthorised
 from service.domain.standing import Standing, marks
@@ -17,6 +19,11 @@ class ReplacePending(NonceAction):
     effect = Effect.TIGHTENS
     no_undo_because = "a replaced transaction is gone; who wants it signs it anew"
     target_kinds = frozenset({"account"})
+    takes = frozenset({OwnWallet.EVM})
+    instead: ClassVar[Mapping[OwnWallet, str]] = {
+        OwnWallet.SAFE: "reject_pending uses up the nonces of what waits",
+        OwnWallet.BITCOIN: "sweep_to_safe outbids a pending transaction for the same coins (BIP-125)",
+    }
     approval = PreAuthorised(confirm_within=timedelta(hours=1))
     blast_radius = OneAccount()
     deadline = timedelta(minutes=10)

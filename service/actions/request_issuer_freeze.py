@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import ClassVar, Final
 
 from service.actions.base import ActionContext, ContainmentAction, OneAccount
+from service.domain.account import OwnWallet
 from service.domain.plan import Effect, Receipt, Verdict
 from service.domain.quorum import Quorum, Role
 from service.ports.notify import OutsideLetter
@@ -23,6 +24,8 @@ class RequestIssuerFreeze(ContainmentAction):
     effect = Effect.IRREVERSIBLE
     irreversible_because = "a letter that was read cannot be taken back, and what an issuer froze only he releases"
     target_kinds = frozenset({"asset"})
+    takes = frozenset({OwnWallet.EVM, OwnWallet.SAFE})
+    instead: ClassVar[Mapping[OwnWallet, str]] = {OwnWallet.BITCOIN: "bitcoin has no issuer who could freeze it"}
     approval = Quorum.of(2, Role.APPROVER)
     blast_radius = OneAccount()
     deadline = timedelta(hours=1)

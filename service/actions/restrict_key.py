@@ -1,8 +1,11 @@
 """Containment action: let an account's keys sign nothing but a sweep to a verified safe destination or a cancel."""
 
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import ClassVar
 
-from service.actions.base import ActionContext, ContainmentAction, OneAccount
+from service.actions.base import VAULT_KEYS, ActionContext, ContainmentAction, OneAccount
+from service.domain.account import OwnWallet
 from service.domain.plan import Effect, Lane, Receipt, Verdict
 from service.domain.quorum import PreAuthorised
 
@@ -14,6 +17,10 @@ class RestrictKey(ContainmentAction):
     title = "Let the keys of account {target} sign nothing but a sweep to its safe destination or a cancel"
     effect = Effect.TIGHTENS
     target_kinds = frozenset({"account"})
+    takes = VAULT_KEYS
+    instead: ClassVar[Mapping[OwnWallet, str]] = {
+        OwnWallet.SAFE: "lock_multisig stops it on the chain, replace_owner and remove_owner take a key its power"
+    }
     approval = PreAuthorised(confirm_within=timedelta(hours=1))
     blast_radius = OneAccount()
     deadline = timedelta(minutes=2)

@@ -1,8 +1,11 @@
 """Containment action, part of rotate_account: make the new keys current and the old ones unable to sign."""
 
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import ClassVar
 
-from service.actions.base import ActionContext, ContainmentAction, OneAccount
+from service.actions.base import VAULT_KEYS, ActionContext, ContainmentAction, OneAccount
+from service.domain.account import OwnWallet
 from service.domain.plan import Effect, Lane, Receipt, Verdict
 from service.domain.quorum import Quorum, Role
 
@@ -15,6 +18,10 @@ class RetireKey(ContainmentAction):
     effect = Effect.IRREVERSIBLE
     irreversible_because = "keys that an attacker may hold must never be put to use again"
     target_kinds = frozenset({"account"})
+    takes = VAULT_KEYS
+    instead: ClassVar[Mapping[OwnWallet, str]] = {
+        OwnWallet.SAFE: "replace_owner and remove_owner take a key its power on the chain"
+    }
     approval = Quorum.of(2, Role.APPROVER)
     blast_radius = OneAccount()
     deadline = timedelta(minutes=5)

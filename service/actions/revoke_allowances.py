@@ -1,9 +1,11 @@
 """Containment action: take back every allowance of the tokens that an account is registered with."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import timedelta
+from typing import ClassVar
 
 from service.actions.base import ActionContext, NonceAction, OneAccount
+from service.domain.account import OwnWallet
 from service.domain.plan import Effect, Lane, Receipt, Verdict
 from service.domain.quorum import PreAuthorised
 from service.domain.standing import Standing
@@ -17,6 +19,11 @@ class RevokeAllowances(NonceAction):
     effect = Effect.TIGHTENS
     no_undo_because = "an allowance that was taken back is approved anew by the owner"
     target_kinds = frozenset({"account"})
+    takes = frozenset({OwnWallet.EVM})
+    instead: ClassVar[Mapping[OwnWallet, str]] = {
+        OwnWallet.SAFE: "by hand: its owners sign approve(spender, 0) for each token",
+        OwnWallet.BITCOIN: "Bitcoin knows no allowances",
+    }
     approval = PreAuthorised(confirm_within=timedelta(hours=1))
     blast_radius = OneAccount()
     deadline = timedelta(minutes=10)

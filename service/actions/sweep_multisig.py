@@ -3,7 +3,8 @@
 from collections.abc import Collection, Mapping
 from typing import ClassVar, Final
 
-from service.actions.base import LONGEST_DEADLINE, ActionContext, NonceAction, OneAccount
+from service.actions.base import LONGEST_DEADLINE, SAFES, VAULT_KEYS, ActionContext, NonceAction, OneAccount
+from service.domain.account import OwnWallet
 from service.domain.errors import PortcullisError, RetryKind
 from service.domain.plan import Effect, Lane, Receipt, Verdict
 from service.domain.quorum import Quorum, Role
@@ -25,6 +26,8 @@ class SweepMultisig(NonceAction):
     effect = Effect.IRREVERSIBLE
     irreversible_because = "a final transaction cannot be taken back; the way back is a new transfer by the owner"
     target_kinds = frozenset({"account"})
+    takes = SAFES
+    instead: ClassVar[Mapping[OwnWallet, str]] = dict.fromkeys(VAULT_KEYS, "sweep_to_safe empties it")
     approval = Quorum.of(2, Role.APPROVER)
     blast_radius = OneAccount()
     deadline = LONGEST_DEADLINE

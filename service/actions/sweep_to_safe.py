@@ -4,7 +4,8 @@ from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import ClassVar
 
-from service.actions.base import ActionContext, NonceAction, OneAccount
+from service.actions.base import VAULT_KEYS, ActionContext, NonceAction, OneAccount
+from service.domain.account import OwnWallet
 from service.domain.plan import Effect, Lane, Receipt, Verdict
 from service.domain.quorum import Quorum, Role
 from service.domain.standing import Standing
@@ -21,6 +22,8 @@ class SweepToSafe(NonceAction):
     effect = Effect.IRREVERSIBLE
     irreversible_because = "a final transaction cannot be taken back; the way back is a new transfer by the owner"
     target_kinds = frozenset({"account"})
+    takes = VAULT_KEYS
+    instead: ClassVar[Mapping[OwnWallet, str]] = {OwnWallet.SAFE: "sweep_multisig empties it"}
     approval = Quorum.of(2, Role.APPROVER)
     blast_radius = OneAccount()
     deadline = timedelta(minutes=30)

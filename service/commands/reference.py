@@ -9,6 +9,7 @@ from rules.techniques import address_of, name_of
 from service import discovery
 from service.actions.base import OneAccount, actions_in
 from service.asgi import roles_of, routes
+from service.domain.account import OwnWallet
 from service.domain.plan import STARTS, TRANSITIONS, StepState
 from service.domain.quorum import Approval, PreAuthorised, Role
 from service.ports.custody import Capability, PlatformDeclaration
@@ -50,7 +51,32 @@ def _capabilities() -> str:
         for capability in Capability
     ]
     table = _page("What each custody platform can do for us", ("capability", *platforms), rows)
-    return table + "\n" + "\n".join(_missing(platforms.values())) + "\n"
+    return table + "\n" + "\n".join(_missing(platforms.values())) + "\n" + _own_wallets()
+
+
+def _own_wallets() -> str:
+    """Return what is done on chains and with keys, by the kinds of wallets that each action declares to take."""
+    acting = [action for _, action in sorted(actions_in("service.actions").items()) if action.takes]
+    rows = [
+        (
+            f"[`{action.name}`](../runbooks/action/{action.name}.md)",
+            _demand(action.approval),
+            *("✓" if kind in action.takes else "✗" for kind in OwnWallet),
+        )
+        for action in acting
+    ]
+    whys = [
+        f"- **{kind.value}** has no `{action.name}`: {action.instead[kind]}"
+        for kind in OwnWallet
+        for action in acting
+        if kind in action.instead
+    ]
+    heads = ("action", "approval", *(kind.value for kind in OwnWallet))
+    lead = (
+        "Not by a platform's call but by keys of the vault and the guardian, mostly on the chain. Of a wallet that is "
+        "watched through another platform's connection it is the same: who holds its keys decides."
+    )
+    return f"\n## What is done with own wallets\n\n{lead}\n\n{_table(heads, rows)}\n" + "\n".join(whys) + "\n"
 
 
 def _missing(platforms: Iterable[PlatformDeclaration]) -> Iterator[str]:
@@ -135,6 +161,10 @@ def _words(time: timedelta) -> str:
 
 
 def _page(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return f"{_NOTE}# {title}\n\n{_table(heads, rows)}"
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     lines += [f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in rows]
-    return f"{_NOTE}# {title}\n\n" + "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n"

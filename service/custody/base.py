@@ -5,9 +5,8 @@ may have had its effect, so it is UnknownOutcomeError and the caller asks the ot
 come back, and no worker calls before; any other 4xx is a clear no. Answers are bounded, in size and in time
 (`service/outgoing.py`). Redirects are not followed: they would carry our signature to a place nobody approved.
 
-Calls stand on three levels. `LackingCalls` can do nothing and says so of each capability. `GateHeldCalls` adds the holds
-of our own gate, for platforms that ask it; one that does not ask must not inherit them. `GatedCalls` is all there is of a
-wallet of the user's own: what acts on the chain is the key worker's.
+Calls stand on three levels. `LackingCalls` can do nothing and says so. `GateHeldCalls` adds the holds of our own gate, for
+platforms that ask it; no other may inherit them. `GatedCalls` is an own wallet: the key worker acts on its chain.
 """
 
 import re
@@ -170,13 +169,8 @@ def cannot_tell(error: PortcullisError) -> Verdict:
 
 def calls_setting(default: float) -> Setting:
     """Return the setting of a platform that is called."""
-    return Setting(
-        CALLS,
-        required=False,
-        secret=False,
-        opened_by="",
-        help=f"calls to the platform a second, over all workers, {default:g} unless told",
-    )
+    told = f"calls to the platform a second, over all workers, {default:g} unless told"
+    return Setting(CALLS, required=False, secret=False, opened_by="", help=told)
 
 
 def rate_of(settings: Mapping[str, str], default: float) -> float:
@@ -204,13 +198,8 @@ ASKS_GATE: Final = "signers_ask_gate"
 
 def asks_gate(who: str) -> Setting:
     """Return the setting of a wallet whose `who` asks our gate."""
-    return Setting(
-        ASKS_GATE,
-        required=False,
-        secret=False,
-        opened_by="",
-        help=f"yes where {who} without an answer of POST /v1/decisions",
-    )
+    told = f"yes where {who} without an answer of POST /v1/decisions"
+    return Setting(ASKS_GATE, required=False, secret=False, opened_by="", help=told)
 
 
 def check_asks_gate(settings: Mapping[str, str]) -> None:
@@ -268,6 +257,16 @@ class LackingCalls(ABC):
     def cancelled(self, transaction: str) -> Verdict:  # noqa: ARG002  there is no such call
         """See the port."""
         return Verdict.CANNOT_TELL
+
+    def broadcast(self, account: AccountRef) -> Iterator[PendingTransfer]:  # noqa: ARG002  there is no such call
+        """See the port; an empty list would be a pretence."""
+        raise self._lacking(Capability.DROP_BROADCAST)
+
+    def drop(self, account: AccountRef, transaction: str, *, key: str) -> Receipt:  # noqa: ARG002  there is no such call
+        """See the port."""
+        raise self._lacking(Capability.DROP_BROADCAST)
+
+    dropped = cancelled
 
     def lock_destination(self, account: AccountRef | None, destination: str, *, key: str) -> Receipt:  # noqa: ARG002  no such call
         """See the port."""

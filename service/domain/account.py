@@ -19,6 +19,22 @@ class Holder(StrEnum):
     MULTISIG = "multisig"
 
 
+class OwnWallet(StrEnum):
+    """A kind of wallet whose keys no platform holds; named as the platform whose connections watch it."""
+
+    EVM = "evm"
+    """One key of the vault on EVM chains."""
+    SAFE = "safe"
+    """A multisig contract, some of whose owners' keys are in the vault."""
+    BITCOIN = "bitcoin"
+    """A descriptor wallet of the vault's keys."""
+
+    @property
+    def holder(self) -> Holder:
+        """Who holds the keys of an account of this kind."""
+        return Holder.MULTISIG if self is OwnWallet.SAFE else Holder.VAULT_KEY
+
+
 @dataclass(frozen=True, slots=True)
 class AccountRef:
     """A custody account as its platform knows it."""

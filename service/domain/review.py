@@ -4,11 +4,14 @@ All times are counted in seconds from the moment the first harmful activity was 
 records saw leave (transfers that were broadcast or confirmed and belong to the incident's alerts); value saved is what
 was in reach at that moment less what was lost; an incident that turned out to be none lost nothing. Both are our view; a
 platform's ledger may differ, and the review says so.
+
+What the timeline says of messages in the same words within a minute is one line with a count: a page to nine people is one
+thing that happened. The stored timeline keeps every line.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
@@ -16,6 +19,10 @@ from service.domain.incident import Alert, CaseVerdict, Incident
 
 _ACCESS_SHOWN: Final = ("at", "kind", "actor", "country", "session", "shares")
 """A review is kept and mailed: addresses and devices of people stay in the evidence."""
+
+_MESSAGES: Final = "message."
+_AT_ONCE: Final = timedelta(minutes=1)
+"""Messages of the same words within that time of the first are told as one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +108,7 @@ def build(facts: Facts, written_at: datetime) -> dict[str, object]:
         "steps": [_step(s) for s in facts.steps],
         "decisions": [_decision(d) for d in facts.decisions],
         "evidence": None if facts.evidence is None else _evidence(facts.evidence),
-        "timeline": [_line(line) for line in facts.timeline],
+        "timeline": [_line(lines) for lines in _folded(facts.timeline)],
         "written_at": written_at.isoformat(),
     }
 
@@ -166,11 +173,38 @@ def _decision(decision: Decision) -> dict[str, object]:
     }
 
 
-def _line(line: Mapping[str, object]) -> dict[str, object]:
-    at = line["at"]
+def _folded(timeline: Sequence[Mapping[str, object]]) -> list[list[Mapping[str, object]]]:
+    """Return the lines in their order, those that are told as one together, at the place of the first."""
+    folds: list[list[Mapping[str, object]]] = []
+    opened: dict[tuple[object, ...], list[Mapping[str, object]]] = {}
+    for line in timeline:
+        same = (line["kind"], line["sentence"], line["by"])
+        fold = opened.get(same)
+        if fold is None or not _told_together(fold[0], line):
+            fold = opened[same] = []
+            folds.append(fold)
+        fold.append(line)
+    return folds
+
+
+def _told_together(first: Mapping[str, object], line: Mapping[str, object]) -> bool:
+    began, at = first["at"], line["at"]
+    if not str(line["kind"]).startswith(_MESSAGES) or not (isinstance(began, datetime) and isinstance(at, datetime)):
+        return False
+    return at - began <= _AT_ONCE
+
+
+def _line(lines: Sequence[Mapping[str, object]]) -> dict[str, object]:
+    first, last = lines[0], lines[-1]
     return {
-        "at": at.isoformat() if isinstance(at, datetime) else str(at),
-        "kind": line["kind"],
-        "sentence": line["sentence"],
-        "by": line["by"],
+        "at": _moment(first["at"]),
+        "until": _moment(last["at"]),
+        "times": len(lines),
+        "kind": first["kind"],
+        "sentence": first["sentence"],
+        "by": first["by"],
     }
+
+
+def _moment(at: object) -> str:
+    return at.isoformat() if isinstance(at, datetime) else str(at)

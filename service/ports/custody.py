@@ -27,6 +27,8 @@ class Capability(StrEnum):
 
     HOLD_OUTGOING = "hold_outgoing"
     CANCEL_PENDING = "cancel_pending"
+    DROP_BROADCAST = "drop_broadcast"
+    """Replace a transfer that was sent and is in no block yet by one of its nonce that moves nothing."""
     LOCK_DESTINATION = "lock_destination"
     REVOKE_CREDENTIAL = "revoke_credential"
     FORBID_ONE_TIME_ADDRESSES = "forbid_one_time_addresses"
@@ -150,7 +152,7 @@ class EventSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PendingTransfer:
-    """An outgoing transfer that has not reached the chain."""
+    """An outgoing transfer that has not reached the chain, or no block of it yet."""
 
     transaction: str
     account: str
@@ -220,6 +222,18 @@ class ContainmentCalls(Protocol):
     def pending(self, account: AccountRef) -> Iterator[PendingTransfer]: ...
     def cancel(self, account: AccountRef, transaction: str, *, key: str) -> Receipt: ...
     def cancelled(self, transaction: str) -> Verdict: ...
+
+    def broadcast(self, account: AccountRef) -> Iterator[PendingTransfer]:
+        """Yield the outgoing transfers that were sent, are in no block yet, and may be dropped."""
+        ...
+
+    def drop(self, account: AccountRef, transaction: str, *, key: str) -> Receipt:
+        """Replace one; that it was accepted says nothing of which of the two gets into a block."""
+        ...
+
+    def dropped(self, transaction: str) -> Verdict:
+        """HOLDS once it can get into no block any more, DOES_NOT_HOLD while it can and when it did."""
+        ...
 
     def lock_destination(self, account: AccountRef | None, destination: str, *, key: str) -> Receipt: ...
     def destination_locked(self, destination: str) -> Verdict: ...

@@ -35,6 +35,7 @@ every_platform = pytest.mark.parametrize("platform", PLATFORMS.values(), ids=PLA
 DOES: Mapping[Capability, Callable[[ContainmentCalls], object]] = {
     Capability.HOLD_OUTGOING: lambda c: c.hold_outgoing(ACCOUNT, key="k"),
     Capability.CANCEL_PENDING: lambda c: c.cancel(ACCOUNT, "tx", key="k"),
+    Capability.DROP_BROADCAST: lambda c: (list(c.broadcast(ACCOUNT)), c.drop(ACCOUNT, "tx", key="k")),
     Capability.LOCK_DESTINATION: lambda c: c.lock_destination(ACCOUNT, "0xd", key="k"),
     Capability.REVOKE_CREDENTIAL: lambda c: c.revoke_credential(ACCOUNT, "somebody", key="k"),
     Capability.FORBID_ONE_TIME_ADDRESSES: lambda c: c.forbid_one_time_addresses(key="k"),
@@ -44,6 +45,7 @@ DOES: Mapping[Capability, Callable[[ContainmentCalls], object]] = {
     Capability.REJECT_CHANGES: lambda c: (list(c.pending_changes()), c.reject_change("it", key="k")),
 }
 ASKS: Mapping[Capability, Callable[[ContainmentCalls], Verdict]] = {
+    Capability.DROP_BROADCAST: lambda c: c.dropped("tx"),
     Capability.REVOKE_CREDENTIAL: lambda c: c.credential_revoked("somebody"),
     Capability.FORBID_ONE_TIME_ADDRESSES: lambda c: c.one_time_addresses_forbidden(),
     Capability.FREEZE_WORKSPACE: lambda c: c.workspace_frozen(),

@@ -59,6 +59,9 @@ class FakePlatform:
         self.ledger = ledger
         self._capabilities = capabilities
         self.waiting: list[PendingTransfer] = []
+        self.sent: list[PendingTransfer] = []
+        self.mined: set[str] = set()
+        """Transactions that got into a block, dropped or not."""
         self.changes: list[PendingChange] = []
 
     @property
@@ -89,6 +92,16 @@ class FakePlatform:
     def cancelled(self, transaction: str) -> Verdict:
         done = any(effect.endswith(f" {transaction}") for effect in self.ledger.holding)
         return Verdict.CANNOT_TELL if self.ledger.blind else verdict(done)
+
+    def broadcast(self, account: AccountRef) -> Iterator[PendingTransfer]:
+        yield from (t for t in self.sent if t.account == account.ref and t.transaction not in self.mined)
+
+    def drop(self, account: AccountRef, transaction: str, *, key: str) -> Receipt:
+        return self.ledger.do(f"drop {account.entity} {transaction}", key)
+
+    def dropped(self, transaction: str) -> Verdict:
+        done = any(e.startswith("drop ") and e.endswith(f" {transaction}") for e in self.ledger.holding)
+        return Verdict.CANNOT_TELL if self.ledger.blind else verdict(done and transaction not in self.mined)
 
     def lock_destination(self, account: AccountRef | None, destination: str, *, key: str) -> Receipt:
         return self.ledger.do(f"lock {destination}", key)

@@ -12,6 +12,9 @@ from service.ports.custody import Capability, ConnectionConfig, GateHolds, SignH
 
 CAPABILITIES: Final = GATED
 MISSING: Final[Mapping[Capability, str]] = {
+    Capability.DROP_BROADCAST: (
+        "Bitcoin has no drop_broadcast: sweep_to_safe outbids a pending transaction for the same coins (BIP-125)"
+    ),
     Capability.CANCEL_PENDING: (
         "Bitcoin has no cancel_pending: sweep_to_safe outbids a pending transaction for the same coins (BIP-125)"
     ),

@@ -54,6 +54,9 @@ CAPABILITIES: Final = frozenset(
     }
 )
 MISSING: Final[Mapping[Capability, str]] = {
+    Capability.DROP_BROADCAST: (
+        "BitGo has no call that we know for drop_broadcast: ask its support to replace the transaction by one of its nonce"
+    ),
     Capability.REVOKE_CREDENTIAL: (
         "BitGo has no call that we know for revoke_credential: in its console, an admin removes the user from the wallets "
         "or revokes the access token"

@@ -11,6 +11,9 @@ from service.ports.custody import Capability, ConnectionConfig, GateHolds, SignH
 
 CAPABILITIES: Final = GATED
 MISSING: Final[Mapping[Capability, str]] = {
+    Capability.DROP_BROADCAST: (
+        "an own wallet has no drop_broadcast at a platform: replace_pending takes the nonce of each pending transaction"
+    ),
     Capability.CANCEL_PENDING: (
         "an own wallet has no cancel_pending at a platform: replace_pending takes the nonce of each pending transaction"
     ),

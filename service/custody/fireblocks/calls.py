@@ -2,10 +2,11 @@
 
 Rules: suspending one account *means* that our co-signer callback answers RETRY for it: Fireblocks has no call that stops
 the outgoing transfers of one vault account (freezing a transaction quarantines incoming funds). The calls are those of
-the official API description; freezing the workspace is lifted by Fireblocks support alone.
+the official API description; freezing the workspace is lifted by Fireblocks support alone. What is broadcast on an EVM
+chain is dropped: replaced at its nonce by a transaction of amount 0, which itself is never dropped.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Final
 from urllib.parse import quote
@@ -49,6 +50,7 @@ CAPABILITIES: Final = frozenset(
     {
         Capability.HOLD_OUTGOING,
         Capability.CANCEL_PENDING,
+        Capability.DROP_BROADCAST,
         Capability.LOCK_DESTINATION,
         Capability.FORBID_ONE_TIME_ADDRESSES,
         Capability.FREEZE_WORKSPACE,
@@ -92,9 +94,13 @@ _PENDING: Final = (
     "PENDING_3RD_PARTY_MANUAL_APPROVAL",
     "PENDING_3RD_PARTY",
 )
+_BROADCAST: Final = "BROADCASTING"
 _CANCELLED: Final = frozenset({"CANCELLED", "CANCELLING", "REJECTED", "BLOCKED", "FAILED", "TIMEOUT"})
+_GONE: Final = frozenset({"CANCELLED", "REJECTED", "BLOCKED", "FAILED", "TIMEOUT"})
+"""Ends of a transfer that moved nothing; one of a contract that failed in a block (FAILED, too) moved nothing either."""
 _PAGE: Final = 200
 _FROZEN: Final = "FROZEN"
+_EVM: Final = "eip155:"
 
 
 def check_settings(settings: Mapping[str, str]) -> None:
@@ -116,7 +122,8 @@ class FireblocksCalls(GateHeldCalls):
     ) -> None:
         super().__init__(config, holds, MISSING)
         self._api = FireblocksApi(config, sign, client)
-        self._wallets = InternalWallets(self._api, read_assets(config.settings))
+        self._assets = read_assets(config.settings)
+        self._wallets = InternalWallets(self._api, self._assets)
 
     def close(self) -> None:
         """Close the line to the platform."""
@@ -137,13 +144,7 @@ class FireblocksCalls(GateHeldCalls):
     def pending(self, account: AccountRef) -> Iterator[PendingTransfer]:
         """See the port."""
         for status in _PENDING:
-            query = {"status": status, "sourceType": "VAULT_ACCOUNT", "sourceId": account.ref, "limit": str(_PAGE)}
-            found = self._api.ask("/transactions", query)
-            if not isinstance(found, list):
-                raise UnavailableError(
-                    "Fireblocks answered the list of transactions with something else", retry_after_s=2
-                )
-            yield from (_transfer(one, account.ref) for one in found if isinstance(one, dict))
+            yield from (_transfer(one, account.ref) for one in self._listed(account, status))
 
     def cancel(self, account: AccountRef, transaction: str, *, key: str) -> Receipt:  # noqa: ARG002  known by its id
         """See the port."""
@@ -154,6 +155,35 @@ class FireblocksCalls(GateHeldCalls):
 
     def cancelled(self, transaction: str) -> Verdict:
         """See the port."""
+        return self._ended(transaction, _CANCELLED)
+
+    def broadcast(self, account: AccountRef) -> Iterator[PendingTransfer]:
+        """See the port; of an asset that nobody described it is not known that it cannot be dropped, so it is tried."""
+        for one in self._listed(account, _BROADCAST):
+            asset = self._assets.table.get(str(one.get("assetId")))
+            if (asset is None or asset.chain.startswith(_EVM)) and not _moves_nothing(one):
+                yield _transfer(one, account.ref)
+
+    def drop(self, account: AccountRef, transaction: str, *, key: str) -> Receipt:  # noqa: ARG002  known by its id
+        """See the port; at the highest fee that Fireblocks offers, because it is a race."""
+        wanted = {"txId": transaction, "feeLevel": "HIGH"}
+        told = self._api.call("POST", f"/transactions/{quote(transaction, safe='')}/drop", wanted, key)
+        replaced = told.get("replacedTxHash") if isinstance(told, dict) else None
+        return Receipt(transaction, {"replacedTxHash": replaced if isinstance(replaced, str) else ""})
+
+    def dropped(self, transaction: str) -> Verdict:
+        """See the port."""
+        return self._ended(transaction, _GONE)
+
+    def _listed(self, account: AccountRef, status: str) -> Iterator[dict[str, object]]:
+        query = {"status": status, "sourceType": "VAULT_ACCOUNT", "sourceId": account.ref, "limit": str(_PAGE)}
+        found = self._api.ask("/transactions", query)
+        if not isinstance(found, list):
+            raise UnavailableError("Fireblocks answered the list of transactions with something else", retry_after_s=2)
+        yield from (one for one in found if isinstance(one, dict))
+
+    def _ended(self, transaction: str, ends: Collection[str]) -> Verdict:
+        """Say whether a transaction's status is one of these."""
         try:
             told = self._api.ask(f"/transactions/{quote(transaction, safe='')}")
         except PortcullisError as error:
@@ -161,7 +191,7 @@ class FireblocksCalls(GateHeldCalls):
         status = told.get("status") if isinstance(told, dict) else None
         if not isinstance(status, str):
             return Verdict.CANNOT_TELL
-        return Verdict.HOLDS if status in _CANCELLED else Verdict.DOES_NOT_HOLD
+        return Verdict.HOLDS if status in ends else Verdict.DOES_NOT_HOLD
 
     def forbid_one_time_addresses(self, *, key: str) -> Receipt:
         """See the port."""
@@ -212,13 +242,24 @@ class FireblocksCalls(GateHeldCalls):
         return Receipt(key, {"enabled": enabled})
 
 
+def _moves_nothing(told: Mapping[str, object]) -> bool:
+    """Say whether a transaction replaces another and pays nobody: what dropping one leaves behind."""
+    info, extra = told.get("amountInfo"), told.get("extraParameters")
+    amount = _number(info.get("amount") if isinstance(info, dict) else None)
+    calls_something = isinstance(extra, dict) and bool(extra.get("contractCallData"))
+    return bool(told.get("replacedTxHash")) and amount == 0 and not calls_something
+
+
+def _number(text: object) -> Decimal | None:
+    try:
+        return None if text is None else Decimal(str(text))
+    except InvalidOperation:
+        return None
+
+
 def _transfer(told: Mapping[str, object], account: str) -> PendingTransfer:
     info = told.get("amountInfo")
-    text = info.get("amountUSD") if isinstance(info, dict) else None
-    try:
-        amount = None if text is None else Decimal(str(text))
-    except InvalidOperation:
-        amount = None
+    amount = _number(info.get("amountUSD") if isinstance(info, dict) else None)
     destination = told.get("destinationAddress")
     return PendingTransfer(
         str(told.get("id")),

@@ -13,6 +13,10 @@ from service.ports.custody import Capability, ConnectionConfig, GateHolds, SignH
 
 CAPABILITIES: Final = GATED
 MISSING: Final[Mapping[Capability, str]] = {
+    Capability.DROP_BROADCAST: (
+        "a Safe has no drop_broadcast: whoever carries its transaction outbids his own, by hand; reject_pending uses up its"
+        " nonce"
+    ),
     Capability.CANCEL_PENDING: (
         "a Safe has no cancel_pending of its own: lock_multisig refuses every queued transaction, reject_pending uses up"
         " their nonces, and without either an owner signs an empty transaction of the same nonce by hand"

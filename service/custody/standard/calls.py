@@ -44,6 +44,9 @@ CAPABILITIES: Final = frozenset(
     }
 )
 MISSING: Final[Mapping[Capability, str]] = {
+    Capability.DROP_BROADCAST: (
+        "a standard platform has no drop_broadcast: replace the transaction by one of its nonce by hand"
+    ),
     Capability.FORBID_ONE_TIME_ADDRESSES: (
         "a standard platform has no forbid_one_time_addresses: switch one-time addresses off in its own console"
     ),

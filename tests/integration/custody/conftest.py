@@ -87,6 +87,12 @@ class Workspace:
         self.other_side.wait_for(lambda r: r.path.endswith("tx_sign_request"))
         return transaction
 
+    def sent_transfer(self) -> str:
+        """A transfer that was signed and is in no block."""
+        transaction = self.drill.transfer()
+        self.drill.wait_status(transaction, "BROADCASTING")
+        return transaction
+
     def until(self, holds: Callable[[], bool]) -> None:
         waited = threading.Event()
         for _ in range(int(WAIT_S / 0.02)):
@@ -106,7 +112,9 @@ def platform_token(softhsm: SoftHsm, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @contextmanager
-def working(url: str, token: tuple[PlatformToken, str], record: Path) -> Iterator[Workspace]:
+def working(
+    url: str, token: tuple[PlatformToken, str], record: Path, *, block_time_s: float = 0
+) -> Iterator[Workspace]:
     """Run a workspace beside a database."""
     clock = MovedClock()
     db = SqlDatabase(create(Secret(url), pool_size=3), clock)
@@ -117,7 +125,8 @@ def working(url: str, token: tuple[PlatformToken, str], record: Path) -> Iterato
             users = [{"api_key": API_KEY, "public_key_pem": token[1]}]
             seed = seed_of(side, drill.api_key)
             callback = seed["callback"] | {"retry_interval_s": 0.05, "retry_max": 10_000}  # RETRY holds for long
-            drill.seeded = drill.post("/seed", seed | {"api_users": users, "callback": callback})
+            own = {"api_users": users, "callback": callback, "timings": {"block_time_s": block_time_s}}
+            drill.seeded = drill.post("/seed", seed | own)
             found = Workspace(drill, side, token[0], db, clock, record)
             yield found
             for client in found.clients:
@@ -136,4 +145,11 @@ def workspace(postgres_url: str, platform_token: tuple[PlatformToken, str], tmp_
 def alone(fresh_postgres_url: str, platform_token: tuple[PlatformToken, str], tmp_path: Path) -> Iterator[Workspace]:
     """The same with rows of its own."""
     with working(fresh_postgres_url, platform_token, tmp_path / "exchanges.jsonl") as found:
+        yield found
+
+
+@pytest.fixture
+def stuck(fresh_postgres_url: str, platform_token: tuple[PlatformToken, str], tmp_path: Path) -> Iterator[Workspace]:
+    """The same on a chain that makes no block by itself."""
+    with working(fresh_postgres_url, platform_token, tmp_path / "exchanges.jsonl", block_time_s=3600) as found:
         yield found

@@ -66,6 +66,28 @@ def test_what_is_on_the_chain_can_no_longer_be_cancelled(workspace: Workspace) -
     assert calls.cancelled(transaction) is Verdict.DOES_NOT_HOLD
 
 
+def test_a_transfer_that_was_sent_is_listed_dropped_and_known_to_be(stuck: Workspace) -> None:
+    calls, transaction = stuck.calls(), stuck.sent_transfer()
+    assert list(calls.pending(HOT)) == []
+    assert [(one.transaction, one.state) for one in calls.broadcast(HOT)] == [(transaction, "BROADCASTING")]
+    assert calls.dropped(transaction) is Verdict.DOES_NOT_HOLD
+    receipt = calls.drop(HOT, transaction, key="k-1")
+    assert str(receipt.facts["replacedTxHash"]).startswith("0x")
+    stuck.until(lambda: calls.dropped(transaction) is Verdict.HOLDS)
+    assert list(calls.broadcast(HOT)) == []
+    assert calls.drop(HOT, transaction, key="k-1") == receipt
+
+
+def test_what_is_in_a_block_can_no_longer_be_dropped(stuck: Workspace) -> None:
+    calls, transaction = stuck.calls(), stuck.sent_transfer()
+    stuck.drill.post("/mine")
+    stuck.drill.wait_status(transaction, "COMPLETED")
+    with pytest.raises(RefusedByOtherSideError):
+        calls.drop(HOT, transaction, key="k-1")
+    assert calls.dropped(transaction) is Verdict.DOES_NOT_HOLD
+    assert list(calls.broadcast(HOT)) == []
+
+
 def test_one_time_addresses_are_forbidden_and_allowed(workspace: Workspace) -> None:
     calls = workspace.calls()
     assert calls.one_time_addresses_forbidden() is Verdict.DOES_NOT_HOLD

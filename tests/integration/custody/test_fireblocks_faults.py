@@ -225,6 +225,20 @@ def test_pending_transfers_are_cancelled_whatever_becomes_of_the_answer(alone: W
     assert alone.drill.status(transaction)["status"] == "CANCELLED"
 
 
+@pytest.mark.parametrize("mode", ["drop", "error_before_effect", "error_after_effect", "duplicate"])
+def test_what_was_sent_is_dropped_whatever_becomes_of_the_answer(stuck: Workspace, mode: str) -> None:
+    transaction = stuck.sent_transfer()
+    found = Response.planned(stuck, stuck.calls())
+    stuck.arm(mode, f"/v1/transactions/{transaction}/drop", "POST")
+    for _ in range(3):
+        if found.work("cancel_pending") is StepState.DONE:
+            break
+    assert found.step("cancel_pending").state is StepState.DONE
+    stuck.drill.post("/mine")
+    assert stuck.drill.wait_status(transaction, "FAILED")["subStatus"] == "DROPPED_BY_BLOCKCHAIN"
+    assert stuck.drill.get("/figures")["paid_to_customers_usd"] == "0.00"
+
+
 def test_a_list_of_transfers_that_cannot_be_read_is_not_an_empty_one(alone: Workspace) -> None:
     transaction = alone.held_transfer()
     found = Response.planned(alone, alone.calls())

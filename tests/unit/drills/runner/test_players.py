@@ -25,7 +25,7 @@ from drills.runner.phones import Phone
 from drills.runner.platform import Platform
 from drills.runner.processes import Address
 from drills.runner.service import Service
-from drills.runner.story import Line, Story
+from drills.runner.story import Story
 from drills.scenario import load_named
 from hsm.errors import SealError
 from hsm.sealing import Envelope, oaep_sha1, open_with_key
@@ -203,11 +203,9 @@ class Victim(Platform):
 
 
 def test_a_thief_takes_what_is_left_and_late_moves_are_told() -> None:
-    told: list[Line] = []
+    story = Story()
     scenario = load_named("kucoin-2020")
-    hurried = Attack(
-        scenario, addresses.of_accounts(scenario, {}), Victim(), Story(listen=told.append), speed_up=10_000
-    )
+    hurried = Attack(scenario, addresses.of_accounts(scenario, {}), Victim(), story, speed_up=10_000)
     hurried.start()
     while not hurried.is_over:
         time.sleep(0.01)
@@ -216,9 +214,9 @@ def test_a_thief_takes_what_is_left_and_late_moves_are_told() -> None:
     assert len(hurried.played) == len(scenario.script)
     late = [p for p in hurried.played if p.answer is None]
     assert {getattr(p.call.move, "asset", "") for p in late} == {"OCEAN"}
-    assert any("came too late" in line.sentence for line in told)
-    assert any("nothing but dust" in line.sentence for line in told)
-    assert "1,000 USDT_ERC20, about $1,000" in " ".join(line.sentence for line in told)
+    assert any("came too late" in line.sentence for line in story.lines)
+    assert any("nothing but dust" in line.sentence for line in story.lines)
+    assert "1,000 USDT_ERC20, about $1,000" in " ".join(line.sentence for line in story.lines)
 
 
 def test_a_script_that_breaks_off_says_so() -> None:

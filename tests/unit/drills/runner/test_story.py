@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 
 from drills.runner.events import Told, parse
 from drills.runner.report import span, usd
@@ -31,8 +32,43 @@ def test_a_line_of_the_service_is_told_once() -> None:
     story = Story(listen=heard.append)
     for _ in range(2):
         story.tell_once("tl_1", "act", "Held", 5.0)
+    story.show()
 
     assert [line.sentence for line in heard] == ["Held"]
+
+
+def test_lines_are_shown_in_the_order_of_their_times() -> None:
+    heard: list[Line] = []
+    story = Story(listen=heard.append)
+    story.tell("harm", "second", 20.0)
+    story.tell("act", "third", 30.0)
+    story.tell("act", "first", 10.0)
+    story.show(25.0)
+    assert [line.sentence for line in heard] == ["first", "second"]
+    story.show(25.0)
+    story.tell("act", "as old as the third", 30.0)
+    story.show()
+    assert [line.sentence for line in heard] == ["first", "second", "third", "as old as the third"]
+    assert [line.sentence for line in story.lines][:3] == ["second", "third", "first"], "as they were told"
+
+
+def test_what_is_older_than_what_was_shown_is_not_lost() -> None:
+    heard: list[Line] = []
+    story = Story(listen=heard.append)
+    story.tell("act", "shown", 20.0)
+    story.show(20.0)
+    story.tell("act", "very late", 10.0)
+    story.show(20.0)
+    assert [line.sentence for line in heard] == ["shown", "very late"]
+
+
+def test_a_clock_that_is_ahead_keeps_nothing_back() -> None:
+    heard: list[Line] = []
+    story = Story(listen=heard.append)
+    ahead_s = time.time() + 3600
+    story.tell("act", "of a clock that is ahead", ahead_s)
+    story.show(time.time())
+    assert [line.at_s for line in heard] == [ahead_s]
 
 
 def test_times_count_from_the_first_harm() -> None:

@@ -177,3 +177,45 @@ def as_before(review: dict[str, object]) -> dict[str, object]:
     alerts = review["alerts"]
     assert isinstance(alerts, list)
     return {name: value for name, value in alerts[0].items() if name != "because"}
+
+
+def told(seconds: float, sentence: str = "Message to approvers over mail delivered", **other: str) -> dict[str, object]:
+    return {"at": after(seconds), "kind": "message.sent", "sentence": sentence, "by": "portcullis", **other}
+
+
+def test_messages_of_the_same_words_are_one_line_with_a_count() -> None:
+    lines = [told(n / 10) for n in range(9)]
+    between = told(0.35, "The quorum is complete", kind="approval.completed")
+    facts = replace(FACTS, timeline=[*lines[:4], between, *lines[4:]])
+    shown = build(facts, BEGAN)["timeline"]
+    assert isinstance(shown, list)
+    assert [(one["times"], one["sentence"]) for one in shown] == [
+        (9, "Message to approvers over mail delivered"),
+        (1, "The quorum is complete"),
+    ]
+    assert (shown[0]["at"], shown[0]["until"]) == (after(0).isoformat(), after(0.8).isoformat())
+    page = page_of(facts)
+    assert page.count("Message to approvers over mail delivered") == 1
+    assert "(9 times, to " in page
+    assert "(1 times" not in page
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        told(1, "Message to users over mail delivered"),
+        told(61),
+        told(1, kind="message.failed"),
+        told(1, by="containment"),
+    ],
+    ids=["other words", "over a minute later", "another kind", "of somebody else"],
+)
+def test_what_differs_is_a_line_of_its_own(other: dict[str, object]) -> None:
+    shown = build(replace(FACTS, timeline=[told(0), other]), BEGAN)["timeline"]
+    assert isinstance(shown, list)
+    assert [one["times"] for one in shown] == [1, 1]
+
+
+def test_what_is_done_twice_is_told_twice() -> None:
+    twice = [told(n, "Begun: Let no transfer leave hot-eth-1", kind="step.started") for n in range(2)]
+    assert len(build(replace(FACTS, timeline=twice), BEGAN)["timeline"]) == 2  # type: ignore[arg-type]  # a list
