@@ -1,10 +1,10 @@
 """Checks that every detector must pass, driven by the loaded declarations.
 
 Rules enforced here: each detector shows at least one case that fires, one that stays silent and one without history;
-each case gives what it says; in no case, and for none of some hundred drawn sets of values, does the expression hold
-while the guard does not, or give no answer while it does. What is drawn lies around the guard's number and the cases'
-values, where a rule and its guard could part, and depends on the detector's id alone. ``guard_implied`` checks arbitrary
-values and is what the property tests call.
+a case without history says of nobody that he was learned often enough to have one; each case gives what it says; in no
+case, and for none of some hundred drawn sets of values, does the expression hold while the guard does not, or give no
+answer while it does. What is drawn lies around the guard's number and the cases' values, where a rule and its guard could
+part, and depends on the detector's id alone. ``guard_implied`` checks arbitrary values and is what the property tests call.
 """
 
 import hashlib
@@ -23,9 +23,12 @@ from rules.event import DESTINATION_KINDS, KINDS
 from rules.expression import NUMBERS, SURPRISE, TEXTS
 from rules.features.names import COUNT
 from rules.loader import DetectorSet
+from rules.settings import EngineSettings
 from rules.techniques import is_technique, name_of
 
 _DRAWS: Final = 256
+_LEARNED: Final = ("account_learned", "actor_learned")
+_ENOUGH: Final = EngineSettings().enough_events
 _SOON_US: Final = 14 * 86_400 * 1_000_000
 
 
@@ -89,6 +92,10 @@ def missing_runbooks(detectors: DetectorSet, root: Path) -> list[Failure]:
 def _problem(detector: Detector, case: Case) -> str | None:
     if case.kind not in KINDS or not detector.covers(case.kind):
         return f"kind {case.kind} is not among the detector's kinds"
+    if case.history == "none":
+        for name in _LEARNED:
+            if case.features.get(name, 0.0) >= _ENOUGH:
+                return f"history: none, but {name} is {case.features[name]:g}: {_ENOUGH} is enough of a history"
     values, surprise = vectors(case.features)
     texts = {"kind": case.kind, "destination_kind": case.destination_kind}
     guarded = detector.guard_holds(values, surprise)

@@ -54,7 +54,9 @@ class Guard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An example: values of features (all others unknown) and whether the detector fires.
 
-    ``history`` says whether the entity was learned often enough; every detector shows at least one case of each.
+    ``history`` says whether the entity was learned often enough; every detector shows at least one case of each. ``none``
+    is somebody never seen before, or only in what the case itself tells of: the numbers are those that an engine measures
+    which knew neither the account nor the actor.
     """
 
     name: Text

@@ -91,6 +91,7 @@ def test_the_checks_can_fail() -> None:
         ("number: 2.0", "number: 4.0"): "although the guard does not",
         ("expect: fires", "expect: silent"): "no case fires",
         ("history: none", "history: enough"): "no case lacks history",
+        ("amount_usd_surprise: 0.5", "account_learned: 20.0"): "history: none, but account_learned is 20",
         ("kind: withdrawal.requested", "kind: access.mfa_reset"): "not among",
         ("kind: withdrawal.requested", "kind: withdrawal.dreamt"): "not among",
     }
