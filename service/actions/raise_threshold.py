@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import ClassVar
 
-from service.actions.base import ActionContext, ContainmentAction, OneAccount
+from service.actions.base import SAFES, VAULT_KEYS, ActionContext, ContainmentAction, OneAccount
 from service.domain import threshold
+from service.domain.account import OwnWallet
 from service.domain.errors import InputError
 from service.domain.plan import Effect, Lane, Receipt, Verdict
 from service.domain.quorum import Quorum, Role
@@ -24,6 +25,10 @@ class RaiseThreshold(ContainmentAction):
     effect = Effect.TIGHTENS
     waits_because = "it decides who can still sign, and one owner too many whose key is lost stops everybody"
     target_kinds = frozenset({"account"})
+    takes = SAFES
+    instead: ClassVar[Mapping[OwnWallet, str]] = dict.fromkeys(
+        VAULT_KEYS, "one key signs for it: restrict_key lets it sign nothing but a sweep"
+    )
     approval = Quorum.of(2, Role.APPROVER)
     blast_radius = OneAccount()
     deadline = timedelta(minutes=30)

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import ClassVar
 
-from service.actions.base import ActionContext, ContainmentAction, OneAccount
+from service.actions.base import SAFES, VAULT_KEYS, ActionContext, ContainmentAction, OneAccount
 from service.domain import threshold
+from service.domain.account import OwnWallet
 from service.domain.plan import Effect, Lane, Receipt, Verdict
 from service.domain.quorum import Quorum, Role
 
@@ -17,6 +18,10 @@ class RestoreThreshold(ContainmentAction):
     title = "Ask for no more signatures at the multisig {target} than before its threshold was raised"
     effect = Effect.LOOSENS
     target_kinds = frozenset({"account"})
+    takes = SAFES
+    instead: ClassVar[Mapping[OwnWallet, str]] = dict.fromkeys(
+        VAULT_KEYS, "one key signs for it, and no threshold was raised"
+    )
     approval = Quorum.of(2, Role.APPROVER)
     blast_radius = OneAccount()
     deadline = timedelta(minutes=30)

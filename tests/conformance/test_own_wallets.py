@@ -9,12 +9,13 @@ import pytest
 from service.actions.base import ActionContext, ContainmentAction, actions_in
 from service.clock import SystemClock
 from service.commands.reference import pages
+from service.domain import threshold
 from service.domain.account import Account, AccountRef, OwnWallet
 from service.domain.compromise import Scope
 from service.domain.errors import MissingCapabilityError
 from service.domain.ids import AccountId, ConnectionId, IncidentId, PlanId
 from service.domain.incident import Severity
-from service.domain.plan import Lane, Target
+from service.domain.plan import Json, Lane, Target
 from service.playbooks.loader import load
 from service.playbooks.planner import Scene, planned
 from service.vault.multisig import Multisigs
@@ -35,6 +36,7 @@ ASSETS = {
 }
 ACTING = {name: action for name, action in ACTIONS.items() if action.takes}
 BY_KEYS = {name: action for name, action in ACTING.items() if action.lane is Lane.KEYS}
+NUMBERS = {threshold.BEFORE: 2, threshold.SIGNATURES: 3, threshold.OWNERS: 5}
 every_kind = pytest.mark.parametrize("kind", OwnWallet)
 
 
@@ -124,7 +126,9 @@ def asked_of(action: ContainmentAction, kind: OwnWallet) -> ActionContext:
 
     target = Target(min(action.target_kinds), HERE, "own-1", "own-1")
     multisigs = Multisigs(rows, guardian, {})
-    params = dict.fromkeys(action.params, "0x00000000000000000000000000000000000000b2")
+    params: Json = dict.fromkeys(action.params, "0x00000000000000000000000000000000000000b2") | {
+        name: number for name, number in NUMBERS.items() if name in action.params
+    }
     return ActionContext(
         target, params, "key", SystemClock(), AccountId("acc"), vault=Vaults(rows), multisig=cast("Any", multisigs)
     )
