@@ -49,7 +49,8 @@ def test_any_cell_is_scored_or_refused_by_its_column_and_row(
         assert all(math.isfinite(float(str(score))) and 0.0 < float(str(p)) <= 1.0 for _, score, p, *_ in scores)
     else:
         no_json = suffix == ".ndjson" and isinstance(cell, float) and not math.isfinite(cell)
-        assert (refused.column, refused.row) == (None if no_json else column, 3), refused
+        assert refused.column == (None if no_json else column), refused
+        assert refused.row == 3 or (refused.row == 4 and "is before the row above it" in refused.problem), refused
         assert len(str(refused)) < 1000, "a refusal does not echo a file"
         assert list(folder.iterdir()) == [folder / f"events{suffix}"], "nothing is left behind"
 
@@ -67,6 +68,11 @@ def test_the_types_of_a_file_are_those_of_the_wire() -> None:
         ({"event_id": "e1"}, "column event_id, row 3: 'e1' stands in the file before"),
         ({"occurred_at": moment(0)}, "column occurred_at, row 3: is before the row above it: sort the file"),
         ({"occurred_at": "yesterday"}, "column occurred_at, row 3: 'yesterday' is no time such as"),
+        (
+            {"occurred_at": "2024-03-02000:00:00.0"},
+            "column occurred_at, row 3: '2024-03-02000:00:00.0' is no time such as",
+        ),
+        ({"occurred_at": "2024-W10-1"}, "column occurred_at, row 3: '2024-W10-1' is no time such as"),
         ({"occurred_at": "1969-12-31T23:59:59Z"}, "column occurred_at, row 3"),
         ({"occurred_at": "2200-01-01T00:00:00Z"}, "between the years 1970 and 2100"),
         ({"amount_usd": -1.0}, "column amount_usd, row 3: -1.0 must be a finite number, zero or more"),
