@@ -5,7 +5,7 @@ PY := .venv/bin/python
 JOBS ?= 2
 COMPILE := uv pip compile --quiet --generate-hashes --no-emit-index-url --universal --python-version 3.11
 
-.PHONY: help install install-dev demo test check contract bench bench-chaos docs lock clean
+.PHONY: help install install-dev demo test explore check contract bench bench-chaos docs lock clean
 
 help:  ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -21,6 +21,10 @@ demo: install  ## replay a real incident against a service started for it, and s
 
 test: check  ## check, then run all tests on the embedded servers and report branch coverage
 	@scripts/test.sh $(JOBS)
+
+explore: install-dev  ## run the property tests on examples drawn anew; prints the seed, SEED=N draws the same again
+	@seed=$(if $(SEED),$(SEED),$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')); echo "SEED=$$seed"; \
+	HYPOTHESIS_PROFILE=explore $(PY) -m pytest -m hypothesis -n $(JOBS) -q --hypothesis-seed=$$seed
 
 check: install-dev  ## style, types, import contracts, SBOM, known vulnerabilities
 	@scripts/check.sh

@@ -7,6 +7,7 @@ Rules enforced here:
 - A value that is none of this stops the back-test and is named with its column and row: nothing is guessed or dropped.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
@@ -25,6 +26,9 @@ from rules.observation import MAX_TIME_US
 
 MAX_ID: Final = 200
 """Longest id, as on the wire."""
+
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d(?:[Tt ].+)?", re.ASCII)
+"""What Python reads besides, such as any sign between day and hour, may be another time than was meant (RFC 3339, 5.6)."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _US: Final = timedelta(microseconds=1)
@@ -138,12 +142,18 @@ def _parsed(name: str, values: list[str | None]) -> list[int | None]:
             found.append(None)
             continue
         try:
-            moment = datetime.fromisoformat(value)
+            moment = _moment(value)
         except ValueError:
             raise CellError(name, index, f"{shown(value)} is no time such as 2020-09-25T18:51:00Z") from None
         moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
         found.append((moment - _EPOCH) // _US)
     return found
+
+
+def _moment(value: str) -> datetime:
+    if not _TIME.fullmatch(value):
+        raise ValueError(value)
+    return datetime.fromisoformat(value)
 
 
 def amounts(name: str, column: Any) -> F8:

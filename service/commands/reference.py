@@ -106,6 +106,7 @@ def _tag(tag: str) -> str:
 
 
 def _features() -> str:
+    from rules.examples import EXAMPLES  # noqa: PLC0415 -- only this page shows them
     from rules.explain import meaning  # noqa: PLC0415 -- loads the compiler, which no other page needs
     from rules.features.catalogue import FEATURES  # noqa: PLC0415 -- as above
 
@@ -117,10 +118,11 @@ def _features() -> str:
             f.reads,
             f.null_when,
             f"{f.group}, {f.weight:g}" if f.scored else "—",
+            f"{EXAMPLES[f.name]} → {f.show(EXAMPLES[f.name].value)}",
         )
         for f in FEATURES
     ]
-    heads = ("feature", "what it means", "unit", "reads", "unknown when", "group in the score, weight")
+    heads = ("feature", "what it means", "unit", "reads", "unknown when", "group in the score, weight", "for example")
     return _page("Features", heads, rows)
 
 

@@ -1,5 +1,6 @@
 """A back-test shared out over Celery writes the same bytes, and ends whatever becomes of broker and workers."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,19 +11,22 @@ from pathlib import Path
 
 import pytest
 import redis
+from typer.testing import CliRunner
 
 from rules.backtest import blocks
 from rules.backtest.exchange import QUEUE
+from service.cli import app
 from service.commands import backtest_workers
 from service.commands.backtest_workers import celery_hands
 from service.domain.errors import UnavailableError
 from service.domain.secrets import Secret
-from tests.unit.rules.backtest.recorded import payments, run, verdicts_on
+from tests.unit.rules.backtest.real import SETTINGS, assert_all_is_there, backtest, eventful, verdicts
+from tests.unit.rules.backtest.recorded import write
 
 pytestmark = pytest.mark.servers
 ROOT = Path(__file__).parents[3]
-ROWS = payments(400)
-VERDICTS = verdicts_on(ROWS, 7200.0, bad=["e5", "e50"])
+ROWS = eventful(600)
+VERDICTS = verdicts(ROWS)
 
 
 @contextmanager
@@ -52,26 +56,33 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def expected(tmp_path: Path, folder: Path) -> bytes:
+    """What one process writes; the engine and the rules are the real ones."""
     (tmp_path / "alone").mkdir()
-    return run(tmp_path / "alone", ROWS, verdicts=VERDICTS)[0].read_bytes()
+    scores = backtest(tmp_path / "alone", ROWS, VERDICTS)
+    assert_all_is_there(scores)
+    return scores.read_bytes()
 
 
 def nothing(_: str) -> None:
     """Takes a remark that no test looks at."""
 
 
-def test_celery_writes_the_same_bytes(
+def test_the_command_shares_out_over_celery_and_writes_the_same_bytes(
     tmp_path: Path, redis_url: str, folder: Path, expected: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backtest_workers, "TIMES", 8)  # a worker may be slow to start
-    remarks: list[str] = []
-    with (
-        worker(redis_url, folder, tmp_path / "worker.log"),
-        celery_hands(Secret(redis_url), folder, remarks.append) as workers,
-    ):
-        scores, _ = run(tmp_path, ROWS, verdicts=VERDICTS, workers=workers)
+    monkeypatch.setattr(backtest_workers, "TIMES", 170)  # a worker may be slow to start
+    events, known = write(tmp_path / "events.parquet", ROWS), write(tmp_path / "verdicts.parquet", VERDICTS)
+    settings, scores = tmp_path / "settings.json", tmp_path / "scores.parquet"
+    settings.write_bytes(SETTINGS.encode())
+    asked = ["--input", str(events), "--verdicts", str(known), "--output", str(scores), "--settings", str(settings)]
+    with worker(redis_url, folder, tmp_path / "worker.log"):
+        done = CliRunner().invoke(
+            app, ["backtest", *asked, "--json", "--celery", redis_url, "--celery-folder", str(folder)]
+        )
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["events"] == len(ROWS)
+    assert done.stderr == "", "every part was done by the worker"
     assert scores.read_bytes() == expected
-    assert remarks == [], (tmp_path / "worker.log").read_text()
     assert list(folder.iterdir()) == []
 
 
@@ -81,7 +92,7 @@ def test_without_workers_the_run_ends_here(
     monkeypatch.setattr(backtest_workers, "AGAIN_S", 0.1)
     remarks: list[str] = []
     with celery_hands(Secret(redis_url), folder, remarks.append) as workers:
-        scores, _ = run(tmp_path, ROWS, verdicts=VERDICTS, workers=workers)
+        scores = backtest(tmp_path, ROWS, VERDICTS, workers)
     assert scores.read_bytes() == expected
     assert len(remarks) == 1
     assert "the rest is done here: start workers with `python -m workers backtest`" in remarks[0]
@@ -103,7 +114,7 @@ def test_a_lost_message_is_sent_again(
 
         monkeypatch.setattr(workers, "submit", losing)
         with worker(redis_url, folder, tmp_path / "worker.log"):
-            scores, _ = run(tmp_path, ROWS, verdicts=VERDICTS, workers=workers)
+            scores = backtest(tmp_path, ROWS, VERDICTS, workers)
     assert scores.read_bytes() == expected
     assert remarks == [], "every part was done by the worker in the end"
 
@@ -113,7 +124,7 @@ def test_a_broker_that_takes_nothing_is_an_error(tmp_path: Path, folder: Path) -
         pytest.raises(UnavailableError, match="check the URL given to --celery"),
         celery_hands(Secret("redis://127.0.0.1:1/0"), folder, nothing) as workers,
     ):
-        run(tmp_path, ROWS, workers=workers)
+        backtest(tmp_path, ROWS, workers=workers)
     assert not (tmp_path / "scores.parquet").exists()
     assert list(folder.iterdir()) == []
 

@@ -1,5 +1,10 @@
 """The engine's constants belong to no data set: elsewhere, tuning them by hand gains less than two points of recall.
 
+Each world is held to that by itself, with what cannot be told from noise. 700 accounts have between one and five hundred
+frauds, one of which is up to .008 of recall, so what is lost has a standard deviation (`bench.simulated`). 1.64 of it, the
+upper twentieth of a normal distribution, is allowed on top; a world in which it is as much as the mark itself tells too
+little and fails. The mean of the worlds is held to the mark alone.
+
 Worlds here differ in how amounts are spread, how long a spell of fraud lasts, what it multiplies and how many payments it
 touches. The full table is printed by `python -m bench.detection --simulate`.
 """
@@ -20,6 +25,9 @@ from rules.engine import Engine
 from rules.settings import EngineSettings
 from tests.support.detectors import shipped
 
+ONE_SIDED = 1.64
+NOISIEST = MOST_LOST
+
 WORLDS = (
     World("payroll", spell_days=(4.0, 4.0), times=(8.0, 8.0), touched=(0.7, 0.7)),
     World("gamma", spell_days=(25.0, 25.0), times=(3.5, 3.5), touched=(0.5, 0.5)),
@@ -39,5 +47,8 @@ def test_little_is_lost_to_constants_tuned_for_another_world(tmp_path: Path) -> 
         found: Floats = pq.read_table(request.scores)["score"].to_numpy()
         return found
 
-    lost = {str(world): lost_in(world, run, accounts=700)["lost"] for world in WORLDS}
-    assert sum(lost.values()) / len(lost) < MOST_LOST, lost
+    found = [lost_in(world, run, accounts=700) for world in WORLDS]
+    for one in found:
+        assert one["noise"] < NOISIEST, one
+        assert one["lost"] < MOST_LOST + ONE_SIDED * one["noise"], one
+    assert sum(one["lost"] for one in found) / len(found) < MOST_LOST, found

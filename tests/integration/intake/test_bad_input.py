@@ -1,4 +1,7 @@
-"""Whatever a sender's lines hold: a stored activity or a refusal that names the field, and never a poisoned baseline.
+"""Whatever a sender tells: a stored activity or a refusal that names the field, and never a poisoned baseline.
+
+The same changes of a good withdrawal go through every way in: lines of a batch, webhooks by the server's parser and by the
+short cut, and questions before signing.
 
 Amounts that are none, negative or over 2^256; times that go backwards, come days late or an hour early; ids with NUL or of
 a megabyte; a storm of new destinations. Afterwards the sequence must still replay, and every number in it be finite.
@@ -8,6 +11,7 @@ import asyncio
 import itertools
 import json
 import math
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -17,6 +21,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rules.baseline.layout import LAST_US, LEARNED, Kind
+from service.api.plain import plain_request
+from service.api.problems import problem_of
+from service.domain.errors import PortcullisError
+from service.domain.intake import Outcome
 from tests.support.intake import (
     SECRET,
     TOKEN,
@@ -26,6 +34,7 @@ from tests.support.intake import (
     encoded,
     rescored,
     running,
+    signed,
     verified,
     withdrawal,
 )
@@ -33,6 +42,7 @@ from tests.support.intake import (
 pytestmark = pytest.mark.servers
 AHEAD: Final = timedelta(minutes=5)
 STORM: Final = 6000
+MOST: Final = 256 * 1024
 Line = tuple[dict[str, object], str | None]
 """What is changed of a good withdrawal, and the field that the refusal names; None when it must be stored."""
 
@@ -68,7 +78,10 @@ LINES: st.SearchStrategy[Line] = st.one_of(
     st.integers(0, 2**256 - 1).map(lambda units: ({"amount_base_units": str(units)}, None)),
     st.integers(0, 10**18 - 1).map(lambda usd: ({"amount_usd": str(usd)}, None)),
     st.just(({"balance_usd": "0", "amount_usd": "0"}, None)),
-    st.tuples(st.sampled_from(IDS[:3]), st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1))
+    st.tuples(
+        st.sampled_from(IDS[:3]),
+        st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1, max_size=200),
+    )
     .filter(lambda told: told[0] != "account")
     .map(lambda told: ({told[0]: told[1]}, None)),
 )
@@ -82,7 +95,12 @@ def url(fresh_postgres_url: str) -> str:
     return fresh_postgres_url
 
 
-async def sent(world: World, documents: list[dict[str, object]], mode: str = "live") -> list[dict[str, Any]]:
+Answer = dict[str, Any]
+Sender = Callable[[World, list[dict[str, object]]], Awaitable[list[Answer]]]
+
+
+async def sent(world: World, documents: list[dict[str, object]], mode: str = "live") -> list[Answer]:
+    """As lines of one batch."""
     body = b"".join(encoded(document) + b"\n" for document in documents)
     headers = {"authorization": f"Bearer {TOKEN}"}
     answer = await world.client.post(f"/v1/activities?mode={mode}", content=body, headers=headers)
@@ -92,25 +110,96 @@ async def sent(world: World, documents: list[dict[str, object]], mode: str = "li
     return told
 
 
+def answered(status: int, told: Answer) -> Answer:
+    """The answer to one request in the form of a batch's."""
+    return told if status == 200 else {"status": "refused", "problem": told | {"status": status}}
+
+
+async def webhooks(world: World, documents: list[dict[str, object]]) -> list[Answer]:
+    """As webhooks, through the server's parser and the ASGI application."""
+
+    async def one(document: dict[str, object]) -> Answer:
+        body = encoded(document)
+        answer = await world.client.post("/webhooks/std", content=body, headers=signed(str(document["id"]), body))
+        return answered(answer.status_code, answer.json())
+
+    return await asyncio.gather(*map(one, documents))
+
+
+async def webhooks_at_once(world: World, documents: list[dict[str, object]]) -> list[Answer]:
+    """As webhooks, by the short cut that reads plain requests itself; what it leaves to the parser goes there."""
+
+    async def one(document: dict[str, object]) -> Answer:
+        body = encoded(document)
+        head = "".join(f"{name}: {value}\r\n" for name, value in signed(str(document["id"]), body).items())
+        request = plain_request(
+            b"POST /webhooks/std HTTP/1.1\r\n" + f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+        )
+        if request is None:
+            assert len(body) > MOST, "only what is too long is left to the parser"
+            return (await webhooks(world, [document]))[0]
+        settled: asyncio.Future[Outcome | PortcullisError] = asyncio.get_running_loop().create_future()
+        try:
+            while not world.app.take_plain(request, "", "0" * 32, settled.set_result):
+                await world.connections.get(request.name)
+        except PortcullisError as error:
+            return refusal(error)
+        told = await settled
+        return refusal(told) if isinstance(told, PortcullisError) else json.loads(world.app.answer_to(told))
+
+    return await asyncio.gather(*map(one, documents))
+
+
+def refusal(error: PortcullisError) -> Answer:
+    problem = problem_of(error)
+    return answered(problem.status, json.loads(problem.body))
+
+
+async def decisions(world: World, documents: list[dict[str, object]]) -> list[Answer]:
+    """As questions before signing."""
+    headers = {"authorization": f"Bearer {TOKEN}"}
+
+    async def one(document: dict[str, object]) -> Answer:
+        asked = document | {"deadline_ms": 600_000}
+        answer = await world.client.post("/v1/decisions", content=encoded(asked), headers=headers)
+        told = answered(answer.status_code, answer.json())
+        if "decision" in told:
+            assert told["decision"] in {"approve", "hold", "reject"}
+            assert told["score"] is None or math.isfinite(told["score"])
+            return {"status": "scored"}
+        return told
+
+    return await asyncio.gather(*map(one, documents))
+
+
 def baselines(world: World, kind: Kind) -> list[Any]:
     rows = world.rows("SELECT state FROM baselines WHERE kind = %s", int(kind))
     return [np.frombuffer(row["state"], "<f8") for row in rows]
 
 
-def require(line: Line, answer: dict[str, Any]) -> None:
+def require(line: Line, answer: Answer, whole: str | None) -> None:
+    """`whole`: the field that is named when it is all of it that is too long."""
     changes, field = line
     if field is None:
-        assert answer["status"] == "scored", (changes, answer)
+        assert answer["status"] in {"scored", "repeated"}, (changes, answer)
         return
     assert answer["status"] == "refused", (str(changes)[:200], answer)
     problem = answer["problem"]
-    over = any(isinstance(value, str) and len(value) > 256 * 1024 for value in changes.values())
+    over = any(isinstance(value, str) and len(value) > MOST for value in changes.values())
     assert problem["status"] == (413 if over else 422)
-    assert problem["field"] == ("line" if over else field)
+    assert problem.get("field") == (whole if over else field)
     assert len(json.dumps(answer)) < 2000, "a refusal does not echo what was sent"
 
 
-def test_every_line_is_stored_or_refused_by_its_field_and_nothing_is_poisoned(url: str) -> None:
+@pytest.mark.hypothesis
+@pytest.mark.parametrize(
+    ("send", "examples", "whole"),
+    [(sent, 40, "line"), (webhooks, 15, None), (webhooks_at_once, 15, None), (decisions, 15, None)],
+    ids=["lines of a batch", "webhooks", "webhooks at once", "questions"],
+)
+def test_all_is_stored_or_refused_by_its_field_and_nothing_is_poisoned(
+    url: str, send: Sender, examples: int, whole: str | None
+) -> None:
     numbers = itertools.count()
 
     async def poured(world: World, lines: list[Line]) -> None:
@@ -120,14 +209,14 @@ def test_every_line_is_stored_or_refused_by_its_field_and_nothing_is_poisoned(ur
             told = {name: value for name, value in changes.items() if name != "timestamp"}
             document = withdrawal(number, **told) | {"id": f"e-{number}"}
             documents.append(document | ({"timestamp": changes["timestamp"]} if "timestamp" in changes else {}))
-        for line, answer in zip(lines, await sent(world, documents), strict=True):
-            require(line, answer)
+        for line, answer in zip(lines, await send(world, documents), strict=True):
+            require(line, answer, whole)
 
     with asyncio.Runner() as runner:
         context = running(url)
         world = runner.run(context.__aenter__())
 
-        @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        @settings(max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow])
         @given(st.lists(LINES, min_size=1, max_size=12))
         def any_lines(lines: list[Line]) -> None:
             runner.run(poured(world, lines))

@@ -1,17 +1,58 @@
 """Every value that cannot be used is refused by file, column and row, and says what to do."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from rules.backtest.errors import EventsFileError
-from rules.backtest.schema import TYPES
+from rules.backtest.schema import EVENTS, TYPES
 from service.domain.activity import KINDS
+from tests.unit.rules.backtest.real import backtest, mixed
 from tests.unit.rules.backtest.recorded import Row, moment, payments, run, scores_of, write
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=220)
+CELLS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(10**30), 10**30),
+    st.floats(),
+    TEXT,
+    st.sampled_from(
+        [-1.0, 1e300, "NaN", "inf", "1e400", "x" * 2**17, "a\0b", "1969-12-31T23:59:59Z", moment(60 * 86_400)]
+    ),
+    st.lists(st.integers(), max_size=2),
+    st.dictionaries(TEXT, st.none(), max_size=2),
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(suffix=st.sampled_from([".ndjson", ".csv"]), column=st.sampled_from(EVENTS), cell=CELLS)
+def test_any_cell_is_scored_or_refused_by_its_column_and_row(
+    tmp_path_factory: pytest.TempPathFactory, suffix: str, column: str, cell: object
+) -> None:
+    folder, rows = tmp_path_factory.mktemp("cell"), mixed(5)
+    rows[2] = {**rows[2], column: cell}
+    refused: EventsFileError | None = None
+    try:
+        scores = scores_of(backtest(folder, rows, suffix=suffix))
+    except EventsFileError as error:
+        refused = error
+    if refused is None:
+        assert len(scores) == 5
+        assert all(math.isfinite(float(str(score))) and 0.0 < float(str(p)) <= 1.0 for _, score, p, *_ in scores)
+    else:
+        no_json = suffix == ".ndjson" and isinstance(cell, float) and not math.isfinite(cell)
+        assert refused.column == (None if no_json else column), refused
+        assert refused.row == 3 or (refused.row == 4 and "is before the row above it" in refused.problem), refused
+        assert len(str(refused)) < 1000, "a refusal does not echo a file"
+        assert list(folder.iterdir()) == [folder / f"events{suffix}"], "nothing is left behind"
 
 
 def test_the_types_of_a_file_are_those_of_the_wire() -> None:
@@ -27,6 +68,11 @@ def test_the_types_of_a_file_are_those_of_the_wire() -> None:
         ({"event_id": "e1"}, "column event_id, row 3: 'e1' stands in the file before"),
         ({"occurred_at": moment(0)}, "column occurred_at, row 3: is before the row above it: sort the file"),
         ({"occurred_at": "yesterday"}, "column occurred_at, row 3: 'yesterday' is no time such as"),
+        (
+            {"occurred_at": "2024-03-02000:00:00.0"},
+            "column occurred_at, row 3: '2024-03-02000:00:00.0' is no time such as",
+        ),
+        ({"occurred_at": "2024-W10-1"}, "column occurred_at, row 3: '2024-W10-1' is no time such as"),
         ({"occurred_at": "1969-12-31T23:59:59Z"}, "column occurred_at, row 3"),
         ({"occurred_at": "2200-01-01T00:00:00Z"}, "between the years 1970 and 2100"),
         ({"amount_usd": -1.0}, "column amount_usd, row 3: -1.0 must be a finite number, zero or more"),
@@ -139,9 +185,9 @@ def test_absent_and_empty_mean_not_told(tmp_path: Path) -> None:
     absent = [{name: value for name, value in row.items() if name != "destination"} for row in rows]
     empty = [{**row, "destination": "", "actor": None} for row in rows]
     results = []
-    for name, given in (("absent", absent), ("empty", empty)):
+    for name, told in (("absent", absent), ("empty", empty)):
         (tmp_path / name).mkdir()
-        results.append(scores_of(run(tmp_path / name, given)[0]))
+        results.append(scores_of(run(tmp_path / name, told)[0]))
     assert results[0] == results[1]
 
 

@@ -18,13 +18,9 @@ from rules.backtest.runner import Backtest, Request
 from rules.engine import ENGINE_VERSION, Engine
 from rules.learning import Entities, LearningRecord, Operation, RecordKind
 from rules.observation import Observation, encode
-from rules.settings import EngineSettings
 from rules.signal import Reason
-from tests.support.detectors import shipped
-from tests.unit.rules.backtest.recorded import Row, moment, payments, scores_of, verdicts_on, write
-
-SETTINGS = EngineSettings(min_scores=100, alerts_per_day=3.0)
-DETECTORS = shipped()
+from tests.unit.rules.backtest.real import DETECTORS, SETTINGS, assert_all_is_there, backtest, eventful, mixed, verdicts
+from tests.unit.rules.backtest.recorded import Row, moment, scores_of, verdicts_on, write
 
 Said = tuple[int, float, float, list[tuple[str, str, float]]]
 
@@ -46,21 +42,6 @@ def observations(rows: list[Row]) -> list[Observation]:
             )
         )
     return found
-
-
-def mixed(count: int, seed: int = 3) -> list[Row]:
-    """Payments, now and then very large, and logins of the people who order them."""
-    chance = np.random.default_rng(seed)
-    rows = payments(count, seed)
-    for number, row in enumerate(rows):
-        row |= {"actor": f"p{chance.integers(5)}", "asset": "eip155:1/slip44:60", "balance_usd": 1e6}
-        if number % 7 == 3:
-            country, device = str(chance.choice(["SG", "DE", "BR"])), f"dev{chance.integers(6)}"
-            row |= {"type": "access.login_succeeded", "country": country, "device": device, "ip": "203.0.113.7"}
-            row |= {"account": None, "destination": None, "amount_usd": None, "balance_usd": None, "asset": None}
-        elif number % 97 == 50:
-            row["amount_usd"] = 250_000.0
-    return rows
 
 
 def test_the_log_of_a_live_run_gives_its_scores_again_bit_for_bit() -> None:
@@ -95,7 +76,7 @@ def test_a_file_gives_what_the_live_engine_says(tmp_path: Path) -> None:
     rows = mixed(1500)
     engine = Engine(SETTINGS, DETECTORS)
     live = [engine.process(observation)[0] for observation in observations(rows)]
-    table = pq.read_table(_backtest(tmp_path, rows)).to_pylist()
+    table = pq.read_table(backtest(tmp_path, rows)).to_pylist()
     assert [row["score"] for row in table] == [one.score for one in live]
     assert [row["p_value"] for row in table] == [one.p_value for one in live]
     assert [row["decision"] for row in table] == [one.decision for one in live]
@@ -120,36 +101,36 @@ def test_the_engine_is_causal(
     rows = mixed(1000)
     bad = [str(row["event_id"]) for row in rows[50::97]]
     known = verdicts_on(rows, after_s, bad) if after_s is not None else None
-    whole = scores_of(_backtest(tmp_path_factory.mktemp("whole"), rows, known))
-    assert scores_of(_backtest(tmp_path_factory.mktemp("prefix"), rows[:cut], known)) == whole[:cut]
+    whole = scores_of(backtest(tmp_path_factory.mktemp("whole"), rows, known))
+    assert scores_of(backtest(tmp_path_factory.mktemp("prefix"), rows[:cut], known)) == whole[:cut]
 
 
-def test_processes_and_a_candidate_beside_it_change_no_score(tmp_path: Path, small_blocks: None) -> None:
-    rows = mixed(600)
-    known = verdicts_on(rows, 3600.0, [str(row["event_id"]) for row in rows[50::97]])
+def test_one_two_and_eight_processes_write_the_same_bytes(tmp_path: Path, small_blocks: None) -> None:
+    rows = eventful(600)
     written = []
-    for name, processes, candidate in (("one", 1, False), ("two", 2, False), ("beside", 1, True)):
-        folder = tmp_path / name
+    for processes in (1, 2, 8):
+        folder = tmp_path / str(processes)
         folder.mkdir()
-        events, verdicts = write(folder / "e.parquet", rows), write(folder / "v.parquet", known)
-        scores = folder / "s.parquet"
-        request = Request(events, scores, SETTINGS, DETECTORS, DETECTORS if candidate else None, verdicts)
         with hands(processes) as workers:
-            found = Backtest(request, Engine, workers, lambda _: None).run()
-        written.append(scores.read_bytes())
-        assert (found.in_force is not None) == candidate
-    assert written[0] == written[1] == written[2]
+            written.append(backtest(folder, rows, verdicts(rows), workers))
+    assert_all_is_there(written[0])
+    assert written[0].read_bytes() == written[1].read_bytes() == written[2].read_bytes()
+
+
+def test_a_candidate_beside_it_changes_no_score(tmp_path: Path, small_blocks: None) -> None:
+    rows = mixed(600)
+    written = []
+    for name, candidate in (("alone", None), ("beside", DETECTORS)):
+        (tmp_path / name).mkdir()
+        events = write(tmp_path / name / "e.parquet", rows)
+        request = Request(events, tmp_path / name / "s.parquet", SETTINGS, DETECTORS, candidate)
+        found = Backtest(request, Engine, Here(), lambda _: None).run()
+        written.append(request.scores.read_bytes())
+        assert (found.in_force is not None) == (candidate is not None)
+    assert written[0] == written[1]
 
 
 def test_a_day_of_silence_and_a_late_clock_are_no_error(tmp_path: Path) -> None:
     rows = mixed(50)
     rows[-1]["occurred_at"] = moment(400 * 86_400)
-    assert len(scores_of(_backtest(tmp_path, rows))) == 50
-
-
-def _backtest(folder: Path, rows: list[Row], verdicts: list[Row] | None = None) -> Path:
-    events = write(folder / "events.parquet", rows)
-    known = write(folder / "verdicts.parquet", verdicts) if verdicts is not None else None
-    request = Request(events, folder / "scores.parquet", SETTINGS, DETECTORS, verdicts=known)
-    Backtest(request, Engine, Here(), lambda _: None).run()
-    return request.scores
+    assert len(scores_of(backtest(tmp_path, rows))) == 50

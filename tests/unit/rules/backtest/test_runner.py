@@ -50,19 +50,6 @@ def test_verdicts_change_scores_after_they_are_known_and_none_before(tmp_path: P
     assert changed == [place for place in same_destination if place >= 100]
 
 
-def test_one_two_and_eight_processes_write_the_same_bytes(tmp_path: Path, small_blocks: None) -> None:
-    rows = payments(500)
-    known = verdicts_on(rows, 7200.0, bad=["e7", "e70"])
-    written = []
-    for processes in (1, 2, 8):
-        folder = tmp_path / str(processes)
-        folder.mkdir()
-        with hands(processes) as workers:
-            written.append(run(folder, rows, verdicts=known, workers=workers)[0].read_bytes())
-    assert written[0] == written[1] == written[2]
-    assert len(scores_of(tmp_path / "8" / "scores.parquet")) == 500
-
-
 def test_all_formats_say_the_same(tmp_path: Path) -> None:
     rows, found = payments(60), []
     for suffix in (".parquet", ".ndjson", ".csv"):
