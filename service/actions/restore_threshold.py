@@ -33,8 +33,8 @@ class RestoreThreshold(ContainmentAction):
 
     def execute(self, ctx: ActionContext) -> Receipt:
         """Sign the change by as many owners whose keys are in the vault as the raised threshold takes, and carry it."""
-        return ctx.multisigs.restore_threshold(ctx.registered, int(str(ctx.params[threshold.BEFORE])))
+        return ctx.multisigs.restore_threshold(ctx.registered, threshold.number(ctx.params, threshold.BEFORE))
 
     def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:  # noqa: ARG002  the chain knows it
         """Ask the chain how many signatures it asks for."""
-        return ctx.multisigs.threshold_restored(ctx.registered, int(str(ctx.params[threshold.BEFORE])))
+        return ctx.multisigs.threshold_restored(ctx.registered, threshold.number(ctx.params, threshold.BEFORE))

@@ -56,6 +56,7 @@ class Called:
     hash: str
     sender: str
     to: str
+    """Empty where it made a contract."""
     input: str
     logs: list[Log]
 

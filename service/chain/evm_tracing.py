@@ -164,9 +164,10 @@ class _Looking:
 
     def inside(self, transaction: _Transaction, receipt: _Receipt) -> list[Payment]:
         """Return what was paid inside, where it is looked into."""
-        if transaction.to is None or quantity(receipt.gasUsed, "a block") <= _PLAIN_GAS:
+        if quantity(receipt.gasUsed, "a block") <= _PLAIN_GAS:
             return []
-        acting = {transaction.to.lower(), *(log.address.lower() for log in receipt.logs)}
+        to = (transaction.to or "").lower()
+        acting = {to, *(log.address.lower() for log in receipt.logs)}
         if self._of.isdisjoint(acting):
             return []
         if self.looked_into + len(self.untold) >= MOST_INSIDES or time.monotonic() > self._until:
@@ -174,9 +175,7 @@ class _Looking:
                 f"no more than {MOST_INSIDES} of a block are asked for, in {INSIDES_S:.0f} s"
             )
             return []
-        called = Called(
-            transaction.hash, transaction.sender.lower(), transaction.to.lower(), transaction.input, receipt.logs
-        )
+        called = Called(transaction.hash, transaction.sender.lower(), to, transaction.input, receipt.logs)
         found = self._insides.of(called)
         if found.because is None:
             self.looked_into += 1

@@ -33,8 +33,8 @@ def pages() -> dict[str, str]:
 def _actions() -> str:
     rows = []
     for name, cls in sorted(actions_in("service.actions").items()):
-        because = cls.irreversible_because or (f"but waits: {cls.waits_because}" if cls.waits_because else "")
-        effect = cls.effect.value + (f": {because}" if because else "")
+        effect = cls.effect.value + (f": {cls.irreversible_because}" if cls.irreversible_because else "")
+        effect += f", and waits: {cls.waits_because}" if cls.waits_because else ""
         radius = "one account" if isinstance(cls.blast_radius, OneAccount) else "workspace"
         needs = ", ".join(sorted(c.value for c in cls.needs)) or "—"
         undone = f"`{cls.undone_by}`" if cls.undone_by else cls.no_undo_because or "—"

@@ -65,10 +65,11 @@ class Raise:
 
 def asked(told: Mapping[str, object]) -> Raise:
     """Return what a person asked for. Raises InputError naming the field."""
-    return Raise(_number(told, BEFORE), _number(told, SIGNATURES), _number(told, OWNERS))
+    return Raise(number(told, BEFORE), number(told, SIGNATURES), number(told, OWNERS))
 
 
-def _number(told: Mapping[str, object], name: str) -> int:
+def number(told: Mapping[str, object], name: str) -> int:
+    """Return one of the numbers, not negative. Raises InputError naming it."""
     text = str(told.get(name, ""))
     if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
         raise InputError(f"{name} is a whole number of at most {MOST_OWNERS}", field=name)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +13,7 @@ from eth_typing import Hash32
 
 from service.chain.evm_tracing import EvmTracing
 from service.chain.json_rpc import Answer, JsonRpc
+from service.domain.ids import IncidentId
 from service.domain.safe import ZERO
 from service.flow import forensics
 from tests.integration.forensics.conftest import Records
@@ -63,19 +64,9 @@ def theft(anvil: TracedChain) -> Theft:
     return found
 
 
-@contextmanager
-def endpoint(url: str) -> Iterator[EvmTracing]:
-    source = EvmTracing(url, CHAIN)
-    try:
-        yield source
-    finally:
-        source.close()
-
-
-def traced(records: Records, anvil: TracedChain, victim: str) -> dict[str, Any]:
-    incident = records.incident(f"{CHAIN}:{victim}", since=datetime.now(UTC) - timedelta(hours=1))
-    with endpoint(anvil.url) as source:
-        forensics.gather(records.tracer(accounts={CHAIN: source}), incident)
+def traced(records: Records, anvil: TracedChain, incident: IncidentId) -> dict[str, Any]:
+    with closing(EvmTracing(anvil.url, CHAIN)) as source:
+        forensics.gather(records.tracer(accounts={CHAIN: source}), incident, anew=True)
     with records.api.begin() as uow:
         found = uow.forensics.trace(incident)
     assert found is not None
@@ -84,53 +75,49 @@ def traced(records: Records, anvil: TracedChain, victim: str) -> dict[str, Any]:
     return report
 
 
-def without(monkeypatch: pytest.MonkeyPatch, *methods: str) -> None:
+@contextmanager
+def without(*methods: str) -> Iterator[None]:
     """Let the endpoint have no such methods."""
     asked = JsonRpc.answer
 
     def answer(self: JsonRpc, method: str, params: Any) -> Answer:
         return asked(self, "portcullis_noSuchMethod" if method in methods else method, params)
 
-    monkeypatch.setattr(JsonRpc, "answer", answer)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JsonRpc, "answer", answer)
+        yield
 
 
-def received(report: dict[str, Any]) -> dict[str, tuple[int, int, int]]:
+def received(report: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     return {
-        one["address"]: tuple(int(one["received"][COIN][way]) // ETHER for way in ("poison", "haircut", "fifo"))  # type: ignore[misc]  # three of them
+        one["address"]: tuple(int(one["received"][COIN][way]) // ETHER for way in ("poison", "haircut", "fifo"))
         for one in report["chains"][0]["addresses"]
     }
 
 
-@pytest.mark.parametrize("lacking", [(), ("debug_traceTransaction",)], ids=["debug", "trace"])
-def test_every_coin_is_followed_with_every_share(
-    records: Records, anvil: TracedChain, theft: Theft, monkeypatch: pytest.MonkeyPatch, lacking: tuple[str, ...]
+def test_coin_of_a_safe_is_followed_with_every_share_as_far_as_the_endpoint_can_tell(
+    records: Records, anvil: TracedChain, theft: Theft
 ) -> None:
-    without(monkeypatch, *lacking)
-    report = traced(records, anvil, theft.victim)
-    (chain,) = report["chains"]
-    assert [m["theft"] for m in chain["movements"]].count(True) == 2
-    assert received(report) == {
-        A: (40, 40, 40), B: (60, 60, 60), D: (60, 60, 60), theft.mule: (40, 40, 40), C: (50, 20, 40),
-    }  # fmt: skip
-    rests = [one["resting"][COIN]["haircut"] for one in chain["addresses"] if COIN in one["resting"]]
-    assert sum(map(int, rests)) == 100 * ETHER, "stolen coin is neither made nor lost"
-    assert (chain["complete"], chain["inside"]["not_told"]) == (True, 0)
-    assert chain["inside"]["looked_into"] >= 4
-    assert report["notes"] == []
-
-
-def test_without_either_method_safes_own_logs_tell_a_part_and_the_rest_is_said(
-    records: Records, anvil: TracedChain, theft: Theft, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    without(monkeypatch, "debug_traceTransaction", "trace_transaction")
-    report = traced(records, anvil, theft.victim)
-    found = received(report)
-    assert {A, C, theft.mule} <= set(found)
+    incident = records.incident(f"{CHAIN}:{theft.victim}", since=datetime.now(UTC) - timedelta(hours=1))
+    for lacking in ((), ("debug_traceTransaction",)):
+        with without(*lacking):
+            report = traced(records, anvil, incident)
+        (chain,) = report["chains"]
+        assert [m["theft"] for m in chain["movements"]].count(True) == 2, lacking
+        assert received(report) == {
+            A: (40, 40, 40), B: (60, 60, 60), D: (60, 60, 60), theft.mule: (40, 40, 40), C: (50, 20, 40),
+        }  # fmt: skip
+        rests = [one["resting"][COIN]["haircut"] for one in chain["addresses"] if COIN in one["resting"]]
+        assert sum(map(int, rests)) == 100 * ETHER, "stolen coin is neither made nor lost"
+        assert (chain["complete"], chain["inside"]["not_told"], report["notes"]) == (True, 0, [])
+        assert chain["inside"]["looked_into"] >= 4
+    with without("debug_traceTransaction", "trace_transaction"):
+        report = traced(records, anvil, incident)
+    found, (chain,), (said,) = received(report), report["chains"], report["notes"]
+    assert {A, C, theft.mule} <= set(found), "Safes' own logs tell of plain payments"
     assert not {B, D} & set(found), "a usurped Safe logs nothing"
-    (chain,) = report["chains"]
     assert (chain["complete"], chain["inside"]["looked_into"]) == (False, 0)
     assert chain["inside"]["not_told"] >= 3
-    (said,) = report["notes"]
     assert "could not be told" in said
     assert "set an endpoint with debug_traceTransaction or trace_transaction" in said
     assert chain["inside"]["transactions"][0] in said
