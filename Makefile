@@ -33,13 +33,14 @@ contract: install-dev  ## validate every request and response against SPEC=fireb
 	@test -n "$(SPEC)" || { echo 'usage: make contract SPEC=path/to/fireblocks-openapi.yaml' >&2; exit 2; }
 	@PORTCULLIS_CONTRACT_SPEC="$(abspath $(SPEC))" $(PY) -m pytest -m contract -q
 
-bench: install-dev  ## detection, engine, intake and keys beside their yardsticks; DATA=FILE.parquet: on the handbook's payments
+bench: install-dev  ## detection, engine, intake and keys beside their yardsticks, containment row by row; DATA=FILE.parquet: on the handbook's payments
 	@$(PY) -m pip --disable-pip-version-check --quiet --no-input install --require-hashes -r requirements-bench.lock
 	@$(PY) -m bench.detection $(if $(DATA),--data "$(DATA)") --simulate
 	@$(PY) -m bench.engine
 	@$(PY) -m bench.intake
 	@$(PY) -m bench.intake_more
 	@$(PY) -m bench.keys
+	@$(PY) -m bench.containment
 
 bench-chaos: install-dev  ## 50 incidents while 34 faults kill everything; prove that nothing is lost or doubled; SEED=N repeats a run
 	@$(PY) -m bench.chaos $(if $(SEED),--seed $(SEED)) $(if $(PICTURE),--picture $(PICTURE))

@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from tests.support.measuring import save, unmeasured
@@ -36,6 +37,15 @@ def _keep_recursion_limit() -> None:
 
 
 _keep_recursion_limit()
+
+
+def _log_plainly() -> None:
+    """Write exceptions as Python does: structlog's own way draws every frame's locals, seconds for one of FastAPI's."""
+    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
+
+
+_log_plainly()
 
 # The same examples in every run, and no limit that a busy machine can miss. HYPOTHESIS_PROFILE=explore draws new ones.
 settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)

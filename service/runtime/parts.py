@@ -49,6 +49,9 @@ class Part(Protocol):
     def ready(self) -> bool:
         """Whether it serves. Raises UnavailableError when it never will."""
 
+    def tell_to_stop(self) -> None:
+        """Ask it to end and do not wait; nothing for a part that others may still need."""
+
     def stop(self) -> None:
         """End it cleanly, then by force."""
 
@@ -90,6 +93,9 @@ class ServerPart:
     def ready(self) -> bool:
         return True
 
+    def tell_to_stop(self) -> None:
+        """Nothing: whoever ends beside it still needs it."""
+
     def stop(self) -> None:
         self._server.stop()
 
@@ -118,6 +124,7 @@ class ProcessPart:
     def __init__(self, plan: ProcessPlan) -> None:
         self._plan = plan
         self._process: subprocess.Popen[bytes] | None = None
+        self._told_to_stop = False
         self._started_at = 0.0
 
     @property
@@ -142,6 +149,7 @@ class ProcessPart:
 
     def start(self) -> None:
         plan = self._plan
+        self._told_to_stop = False
         withdraw(plan.ready_file)
         with open_log(plan.log) as log:
             self._process = subprocess.Popen(  # noqa: S603  our own modules
@@ -166,12 +174,17 @@ class ProcessPart:
             return False
         return said == str(self.pid) and (self._plan.answers is None or self._plan.answers())
 
-    def stop(self) -> None:
-        process, self._process = self._process, None
+    def tell_to_stop(self) -> None:
         withdraw(self._plan.ready_file)
+        if self._process is not None and self._process.poll() is None and not self._told_to_stop:
+            self._told_to_stop = True  # a worker takes a second signal for an order to drop its work
+            self._process.terminate()
+
+    def stop(self) -> None:
+        self.tell_to_stop()
+        process, self._process = self._process, None
         if process is None or process.poll() is not None:
             return
-        process.terminate()
         try:
             process.wait(self._plan.stop_timeout_s)
         except subprocess.TimeoutExpired:

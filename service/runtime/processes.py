@@ -39,6 +39,6 @@ SCHEDULE: Final = ProcessKind("schedule", ("workers", "schedule"), (), 10, "find
 API: Final = ProcessKind("api", ("service.serve",), ("gate",), 15, "webhooks, gate, analysts")
 
 KINDS: Final = (AUTHORITY, CONTAINMENT, KEYS, SCHEDULE, API)
-"""In starting order; they stop in reverse, so that intake closes first and nothing new arrives while the rest ends."""
+"""In starting order; the last stops first, so that intake closes and nothing new arrives while the others end together."""
 
 POWERS: Final = tuple((power, kind) for kind in KINDS for power in kind.powers)

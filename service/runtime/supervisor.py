@@ -1,8 +1,10 @@
 """Keep every part running until told to stop.
 
-Rules enforced here: parts start in order and stop in reverse; a part that ends is started again after a growing pause
-(0.5 s doubling to 8 s); one that ends more than five times within a minute stops the whole installation, because half
-an installation that looks alive is worse than none; the state file tells `status` what is true now.
+Rules enforced here: parts start in order. The last, which takes in what is new, stops first; then all processes end at the
+same time, each with its own time to finish what it does, and after them the servers that they need. A part that ends is
+started again after a growing pause (0.5 s doubling to 8 s); one that ends more than five times within a minute stops the
+whole installation, because half an installation that looks alive is worse than none; the state file tells `status` what is
+true now.
 """
 
 import json
@@ -94,10 +96,13 @@ class Supervisor:
             self.stop()
 
     def stop(self) -> None:
-        """Stop all parts in reverse order; each is given its own time to finish what it does."""
+        """Stop all parts: the last one, then the others at once, servers in reverse order; each has its own time."""
         for watch in reversed(self._watches):
             watch.part.stop()
             watch.state = PartState.STOPPED
+            for other in self._watches:
+                if other.state is not PartState.STOPPED:
+                    other.part.tell_to_stop()
         self._layout.state_file.unlink(missing_ok=True)
 
     def _wait_until_all_are_ready(self) -> None:

@@ -48,6 +48,28 @@ def test_bybit_2025_without_the_gate_loses_one_safe_and_locks_the_other_in_time(
     assert not _left_over(tmp_path)
 
 
+def test_bybit_2025_is_refused_before_anything_is_signed(tmp_path: Path) -> None:
+    done, summary = drill(tmp_path, "-m", "service.cli", "drill", "bybit-2025")
+
+    assert "THE GATE IS OFF" not in done.stdout
+    assert summary["gate"] is True
+    assert (summary["value_at_risk_usd"], summary["value_lost_usd"]) == ("1587600129.00", "0.00")
+    assert 0 <= summary["detected_after_s"] <= summary["locked_after_s"]
+    assert all(check["held"] for check in summary["checks"])
+    assert not _left_over(tmp_path)
+
+
+def test_ronin_2024_loses_no_more_than_in_reality_and_what_is_left_is_swept(tmp_path: Path) -> None:
+    done, summary = drill(tmp_path, "-m", "service.cli", "drill", "ronin-2024")
+
+    assert "38 min" in done.stdout
+    assert float(summary["value_lost_usd"]) <= 12_000_000 < float(summary["value_saved_usd"])
+    assert 0 <= summary["detected_after_s"] <= summary["held_after_s"] <= summary["contained_after_s"]
+    assert {"check": "every account at risk was swept by quorum", "held": True} in summary["checks"]
+    assert all(check["held"] for check in summary["checks"])
+    assert not _left_over(tmp_path)
+
+
 def test_a_benign_day_ends_with_no_hold(tmp_path: Path) -> None:
     done, summary = drill(tmp_path, "-m", "drills", "run", "benign-day", "--json")
 

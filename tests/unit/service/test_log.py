@@ -40,7 +40,7 @@ Lines = Callable[[], list[dict[str, Any]]]
 def start(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], Lines]]:
     """Configure the logs when the test says so, because only then standard output is the test's; returns the reader."""
     root = logging.getLogger()
-    before, level = root.handlers[:], root.level
+    before, level, usual = root.handlers[:], root.level, structlog.get_config()
 
     def begin() -> Lines:
         log.configure("api")
@@ -49,7 +49,7 @@ def start(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], Lines]]:
     yield begin
     root.handlers[:] = before
     root.setLevel(level)
-    structlog.reset_defaults()
+    structlog.configure(**usual)
     structlog.contextvars.clear_contextvars()
 
 

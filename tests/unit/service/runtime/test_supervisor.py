@@ -22,6 +22,7 @@ class FakePart:
     address: str = "nowhere"
     log: Path = Path("/nonexistent/log")
     starts: int = field(default=0)
+    told: int = 0
 
     def start(self) -> None:
         self.starts += 1
@@ -33,6 +34,9 @@ class FakePart:
         if self.fails:
             raise UnavailableError(f"{self.name} ended")
         return True
+
+    def tell_to_stop(self) -> None:
+        self.told += 1
 
     def stop(self) -> None:
         self.calls.append(f"stop {self.name}")
@@ -61,6 +65,22 @@ def test_parts_start_in_order_and_stop_in_reverse(layout: Layout) -> None:
     assert calls == ["start a", "start b", "stop b", "stop a"]
     assert [line.split()[0] for line in said] == ["a", "b"]
     assert not layout.state_file.exists()
+
+
+def test_nobody_is_told_to_stop_before_the_last_has_ended_and_then_everybody_is(layout: Layout) -> None:
+    calls: list[str] = []
+    told: list[tuple[str, int, int]] = []
+
+    class Noting(FakePart):
+        def stop(self) -> None:
+            told.append((self.name, first.told, second.told))
+            super().stop()
+
+    first, second, last = (Noting(name, calls) for name in ("first", "second", "last"))
+    supervisor, _ = supervisor_of(layout, first, second, last)
+    supervisor.start()
+    supervisor.stop()
+    assert told == [("last", 0, 0), ("second", 1, 1), ("first", 2, 1)]
 
 
 def test_a_part_that_runs_already_is_not_started_again(layout: Layout) -> None:
