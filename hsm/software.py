@@ -113,12 +113,13 @@ class SoftwareCustodian:
             raise HsmInputError(f"{key.label} is no Ed25519 key", field="key")
         return leaf.private.sign(require_message(message))
 
-    def sign_taproot(self, sealed: SealedSeed, key: KeyRef, digest: bytes) -> bytes:
+    def sign_taproot(self, sealed: SealedSeed, key: KeyRef, digest: bytes, *, key_path: bool = False) -> bytes:
         """Sign by BIP-340."""
         if not self._leaf(key).enabled:
             raise KeyUseRefusedError(f"{key.label} is disabled")
         leaf = self._master(sealed, key.wallet_id).derive(key.path)
-        return schnorr.sign(leaf.secret, digest, os.urandom(schnorr.AUX_BYTES))
+        sign = schnorr.sign_alone if key_path else schnorr.sign
+        return sign(leaf.secret, digest, os.urandom(schnorr.AUX_BYTES))
 
     def public_key(self, key: KeyRef) -> bytes:
         """Return the compressed public key."""

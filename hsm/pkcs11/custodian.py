@@ -120,11 +120,12 @@ class TokenCustodian:
         raw, public = self._signed(_of_curve(key, Curve.SECP256K1), P.CKM_ECDSA, digest)
         return ecdsa.finish(raw, digest, public)
 
-    def sign_taproot(self, sealed: SealedSeed, key: KeyRef, digest: bytes) -> bytes:
+    def sign_taproot(self, sealed: SealedSeed, key: KeyRef, digest: bytes, *, key_path: bool = False) -> bytes:
         """Sign by BIP-340, which the token cannot: the leaf is derived for this one signature and dropped.
 
-        Whether it may be used is still the token's word: the leaf there must be enabled and not destroyed. Raises SealError
-        for a seed that is inside its token, which none of them signs with.
+        With `key_path` the leaf signs as its output's key (BIP-86). Whether it may be used is still the token's word: the
+        leaf there must be enabled and not destroyed. Raises SealError for a seed that is inside its token, which none of
+        them signs with.
         """
         require_digest(digest)
         with self._token.session() as session:
@@ -133,7 +134,8 @@ class TokenCustodian:
             leaf = ExtendedKey.from_seed(seeds.open_seed(session, sealed, key.wallet_id)).derive(key.path)
             if leaf.public_key != leaves.public_of(session, session.one(key.label, P.CKO_PRIVATE_KEY), key):
                 raise KeyUseRefusedError(f"{key.label} in the token is of another seed: give each wallet its own id")
-            return schnorr.sign(leaf.secret, digest, session.random(schnorr.AUX_BYTES))
+            sign = schnorr.sign_alone if key_path else schnorr.sign
+            return sign(leaf.secret, digest, session.random(schnorr.AUX_BYTES))
 
     def sign_message(self, key: KeyRef, message: bytes) -> bytes:
         """Sign a message with an Ed25519 key, checked against the public key."""

@@ -93,13 +93,16 @@ class KeyRepository:
         self._connection.execute(update(vault_wallets).where(vault_wallets.c.id == wallet_id).values(state=state.value))
 
     def account_paths(self, wallet_id: str) -> Sequence[str]:
-        """List every account path of a wallet, in use now or given out by a rotation."""
+        """List every account path of a wallet, in use now or given out by a rotation; a key of Bitcoin has its own."""
         current = select(accounts.c.account_path).where(
             accounts.c.wallet_id == wallet_id, accounts.c.account_path.is_not(None)
         )
         rotated = select(rotations.c.new_path).where(rotations.c.new_wallet_id == wallet_id)
         before = select(rotations.c.old_path).where(rotations.c.old_wallet_id == wallet_id)
-        return [str(path) for path in self._connection.execute(union(current, rotated, before)).scalars()]
+        bitcoin = select(vault_keys.c.path).where(
+            vault_keys.c.wallet_id == wallet_id, vault_keys.c.chain.startswith("bip122:")
+        )
+        return [str(path) for path in self._connection.execute(union(current, rotated, before, bitcoin)).scalars()]
 
     def reserve_path(self, account_id: AccountId, wallet_id: str, path: str) -> None:
         """Give an account its wallet and account path."""

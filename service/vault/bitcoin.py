@@ -4,13 +4,14 @@ Rules: Bitcoin has no lockout, so containment is the sweep: kept ready, raced, a
 is as everywhere: the keys' states decide what is signed. A re-keyed wallet becomes current when the old one is empty.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from hsm.custodian import KeyRef
 from hsm.errors import KeyNotFoundError
 from hsm.keypath import DerivationPath
 from hsm.restrictions import KeyState
+from hsm.rotation import Loss
 from service.domain.bitcoin.wallet import BitcoinWallet
 from service.domain.errors import ConflictError, MissingCapabilityError, NotFoundError, PortcullisError
 from service.domain.ids import AccountId
@@ -18,6 +19,7 @@ from service.domain.plan import Receipt, Verdict
 from service.domain.standing import Standing
 from service.domain.timeline import Entry
 from service.domain.vault import VaultKey
+from service.vault import bitcoin_keys as keys
 from service.vault import bitcoin_sweeps as sweeps
 from service.vault import bitcoin_wallets as wallets
 from service.vault import destruction
@@ -27,6 +29,8 @@ from service.vault.parts import VaultParts, token_calls
 REFRESH_AFTER_S: Final = 120.0
 """How old a sweep that is kept ready may become."""
 REFRESHED_AT_ONCE: Final = 20
+_NEVER_MADE: Final = 1, 0
+"""The reach of a key whose wallet's making broke off: at most it signed once for its first address."""
 
 
 class BitcoinVault:
@@ -76,16 +80,16 @@ class BitcoinVault:
         """See revoke_allowances."""
         return Verdict.CANNOT_TELL
 
-    def prepare_rotation(self, account: AccountId, scope: str, *, key: str) -> Receipt:  # noqa: ARG002  all of ours, always
+    def prepare_rotation(self, account: AccountId, scope: str, *, key: str) -> Receipt:
         """Make the re-keyed wallet, each of whose keys has signed; make the sweep ready anew, not send it."""
-        made = wallets.rekey(self._parts, account, key)
+        made = wallets.rekey(self._parts, account, Loss(scope), key)
         facts = {"address": wallets.address_of(made), "descriptor": made.descriptor.text, "sweep": self._ready(account)}
         return Receipt(f"{account}/{made.number}", {**facts, "step": key})
 
     def rotation_prepared(self, account: AccountId) -> Verdict:
         """Ask whether a wallet with fresh keys is there that is not in use yet, and the token whether they sign."""
         found = wallets.prepared_of(wallets.wallets_of(self._parts, account))
-        signs = found is not None and wallets.answers(self._parts, found)
+        signs = found is not None and keys.answers(self._parts, found)
         return Verdict.HOLDS if signs else Verdict.DOES_NOT_HOLD
 
     def rotation_address(self, account: AccountId) -> str:
@@ -118,20 +122,21 @@ class BitcoinVault:
         if self.swept(account) is not Verdict.HOLDS:
             raise ConflictError(f"the old wallet of {account} is not empty yet: sweep it first")
         taken = sweeps.refresh(self._errand(account, key)).taken
-        lost = [k for k in wallets.keys_under(self._parts, old) if k.wallet_id not in set(new.signers.values())]
-        for leaf in self._leaves(old, lost):
+        lost = [k for k in self._parts.keys_of(account) if keys.home_of(k) not in new.homes]
+        for leaf in _leaves(every, lost):
             with token_calls():
                 if self._parts.token.exists(leaf):
                     self._parts.token.disable(leaf)
         with self._parts.db.begin() as uow:
-            uow.keys.set_key_state([one.id for one in lost if one.state in wallets.SIGNING], KeyState.RETIRED.value)
+            retired = [one.id for one in lost if one.state in keys.SIGNING]
+            uow.keys.set_key_state(retired, KeyState.RETIRED.value)
             wallets.make_current(uow, old, new)
             sentence = (
                 f"Wallet {new.number} of account {account} is current, the keys of wallet {old.number} are retired;"
                 f" {taken} satoshis were taken by others"
             )
             facts = {
-                "keys": [one.id for one in lost],
+                "keys": retired,
                 "descriptor": new.descriptor.text,
                 "step": key,
                 "taken": str(taken),
@@ -144,12 +149,12 @@ class BitcoinVault:
         every = wallets.wallets_of(self._parts, account)
         if len(every) < 2 or wallets.prepared_of(every) is not None:  # noqa: PLR2004  the old one and the new
             return Verdict.DOES_NOT_HOLD
-        now = set(wallets.current_of(every, account).signers.values())
-        old = [k for k in self._parts.keys_of(account) if k.wallet_id not in now]
-        if any(k.state in wallets.SIGNING for k in old):
+        now = wallets.current_of(every, account).homes
+        old = [k for k in self._parts.keys_of(account) if keys.home_of(k) not in now]
+        if any(k.state in keys.SIGNING for k in old):
             return Verdict.DOES_NOT_HOLD
         with token_calls():
-            able = any(self._able(leaf) for one in every for leaf in self._leaves(one, old))
+            able = any(self._able(leaf) for leaf in _leaves(every, old))
         return Verdict.DOES_NOT_HOLD if able else Verdict.HOLDS
 
     def destroy(self, account: AccountId, *, key: str) -> Receipt:
@@ -162,21 +167,20 @@ class BitcoinVault:
         due = destruction.due(self._parts, account)
         if not due:
             return 0
-        for one in wallets.wallets_of(self._parts, account):
-            leaves = self._leaves(one, list(due))
-            with token_calls():
-                self._parts.token.destroy(*leaves)
+        leaves = _leaves(wallets.wallets_of(self._parts, account), due)
+        with token_calls():
+            self._parts.token.destroy(*leaves)
         self._set(account, list(due), KeyState.DESTROYED, due[0].destroy_by)
         return len(due)
 
     def destroyed(self, account: AccountId) -> Verdict:
         """Ask the token whether a leaf of a destroyed key is still there; a delay is all that may stand before it."""
-        keys = self._parts.keys_of(account)
-        gone = [k for k in keys if k.state == KeyState.DESTROYED.value]
-        left = [k for k in keys if k.state == KeyState.RETIRED.value]
+        every = self._parts.keys_of(account)
+        gone = [k for k in every if k.state == KeyState.DESTROYED.value]
+        left = [k for k in every if k.state == KeyState.RETIRED.value]
         if not (gone or left) or any(k.destroy_from is None for k in left):
             return Verdict.DOES_NOT_HOLD
-        leaves = [leaf for one in wallets.wallets_of(self._parts, account) for leaf in self._leaves(one, gone)]
+        leaves = _leaves(wallets.wallets_of(self._parts, account), gone)
         with token_calls():
             there = any(self._parts.token.exists(leaf) for leaf in leaves)
         return Verdict.DOES_NOT_HOLD if there else Verdict.HOLDS
@@ -214,18 +218,7 @@ class BitcoinVault:
     def _exposed(self, account: AccountId) -> list[VaultKey]:
         """Return the keys of the current wallet that may still sign."""
         current = wallets.current_of(wallets.wallets_of(self._parts, account), account)
-        return [k for k in wallets.keys_under(self._parts, current) if k.state in wallets.SIGNING]
-
-    def _leaves(self, wallet: BitcoinWallet, keys: list[VaultKey]) -> list[KeyRef]:
-        """Return every leaf of these keys that signing for a wallet can have brought into the token."""
-        under = set(wallet.signers.values())
-        return [
-            KeyRef(k.wallet_id, DerivationPath.parse(f"{k.path}/{branch}/{index}"))
-            for k in keys
-            if k.wallet_id in under
-            for branch, end in enumerate(wallet.reach)
-            for index in range(end)
-        ]
+        return [k for k in wallets.keys_under(self._parts, current) if k.state in keys.SIGNING]
 
     def _able(self, leaf: KeyRef) -> bool:
         try:
@@ -238,17 +231,28 @@ class BitcoinVault:
         self._set(account, [k for k in exposed if k.state == before.value], after, by)
         return Receipt(account, {"keys": [k.id for k in exposed]})
 
-    def _set(self, account: AccountId, keys: list[VaultKey], after: KeyState, by: str) -> None:
-        if not keys:
+    def _set(self, account: AccountId, moved: list[VaultKey], after: KeyState, by: str) -> None:
+        if not moved:
             return
         with self._parts.db.begin() as uow:
-            uow.keys.set_key_state([one.id for one in keys], after.value)
+            uow.keys.set_key_state([one.id for one in moved], after.value)
             uow.record(
                 Entry(
                     kind=f"keys.{after.value}",
                     at=uow.now,
                     subject=account,
                     sentence=f"Keys of account {account} are now {after.value}",
-                    facts={"keys": [one.id for one in keys], "step": by},
+                    facts={"keys": [one.id for one in moved], "step": by},
                 )
             )
+
+
+def _leaves(every: Sequence[BitcoinWallet], of: Sequence[VaultKey]) -> list[KeyRef]:
+    """Return every leaf of these keys that proving them or signing for their wallets can have brought into the token."""
+    reach = {home: wallet.reach for wallet in every for home in wallet.homes}
+    return [
+        KeyRef(k.wallet_id, DerivationPath.parse(f"{k.path}/{branch}/{index}"))
+        for k in of
+        for branch, end in enumerate(reach.get(keys.home_of(k), _NEVER_MADE))
+        for index in range(end)
+    ]

@@ -36,7 +36,8 @@ from service.domain.timeline import Entry
 from service.domain.vault import SweepState, SweepTransaction
 from service.ports.chain import BitcoinChain
 from service.vault.bitcoin_coins import MOST_PROVEN, Situation, rival_of, scan, situation, spent_by
-from service.vault.bitcoin_wallets import cosign, wallets_of
+from service.vault.bitcoin_keys import cosign
+from service.vault.bitcoin_wallets import wallets_of
 from service.vault.destinations import verified_destination
 from service.vault.entries import move_sweep
 from service.vault.parts import VaultParts

@@ -18,7 +18,7 @@ from hsm.custodian import KeyRef, LeafKey, SealedSeed
 from hsm.derivation import ExtendedKey, evm_address
 from hsm.errors import HsmInputError, StatementError
 from hsm.gap import used_leaves
-from hsm.keypath import DerivationPath
+from hsm.keypath import COIN_ETHEREUM, PURPOSE_BIP44, DerivationPath
 from hsm.restrictions import KeyState
 from hsm.statements import SafeDestination
 from service.domain.account import AccountRef, Holder
@@ -34,10 +34,10 @@ from service.vault.entries import end_provisioning
 from service.vault.parts import VaultParts, token_calls
 
 _log = structlog.get_logger()
-_PURPOSE: Final = 44
-_ETHER: Final = 60
+EVM_PATH: Final = DerivationPath.account(PURPOSE_BIP44, COIN_ETHEREUM, 0)
+"""The first account path of EVM accounts under a seed."""
 BITCOIN_WALLET: Final = "bitcoin-"
-"""What the names of Bitcoin accounts' seeds begin with; no other account shares these."""
+"""What the names of the seeds of Bitcoin wallets of several keys begin with; no other account shares these."""
 DEFAULT_CHAIN: Final = "eip155:1"
 
 
@@ -48,7 +48,7 @@ def provision(parts: VaultParts, account_id: AccountId) -> Receipt:
         chains = chains_of(uow.keys.assets(account_id))
     addresses: tuple[str, ...] = account.addresses
     if account.holder is not Holder.PLATFORM:
-        wallet_id, path = _reserve(parts, account_id)
+        wallet_id, path = reserve(parts, account_id, EVM_PATH)
         make_leaf(parts, account_id, wallet_id, path, chains[0])
         if account.holder is Holder.VAULT_KEY:
             add_used_leaves(parts, account_id, wallet_id, path, chains)
@@ -168,9 +168,8 @@ def addresses_of(keys: Sequence[VaultKey], wallet_id: str, path: str, chains: Se
     return tuple(f"{chain}:{address}" for chain in chains for _, address in below)
 
 
-def free_path(taken: set[str]) -> str:
-    """Return the first account path m/44'/60'/n' that was never given out."""
-    path = DerivationPath.account(_PURPOSE, _ETHER, 0)
+def free_path(taken: set[str], path: DerivationPath) -> str:
+    """Return the first account path, from `path` on, that was never given out."""
     while str(path) in taken:
         path = path.next_account()
     return str(path)
@@ -190,19 +189,23 @@ def _recorded(keys: Sequence[VaultKey], wallet_id: str, leaf_path: str) -> Vault
     return next((k for k in keys if (k.wallet_id, k.path) == (wallet_id, leaf_path)), None)
 
 
-def _reserve(parts: VaultParts, account_id: AccountId) -> tuple[str, str]:
+def reserve(parts: VaultParts, account_id: AccountId, first: DerivationPath) -> tuple[str, str]:
+    """Return an account's vault wallet and account path, giving it the first free one from `first` on; the same each time.
+
+    Raises InputError for a wallet that no account may share.
+    """
     with parts.db.begin() as uow:
         account = uow.registry.account(account_id)
         wallet_id = account.wallet_id or f"wallet-{account_id.lower()}"
         if wallet_id.startswith(BITCOIN_WALLET):
             raise InputError(
-                f"{wallet_id} is a Bitcoin account's: give the account another wallet_id", field="wallet_id"
+                f"{wallet_id} is a Bitcoin account's alone: give the account another wallet_id", field="wallet_id"
             )
         uow.lock(wallet_lock(wallet_id))
         account = uow.registry.account(account_id)
         if account.account_path is not None:
             return wallet_id, account.account_path
-        path = free_path(set(uow.keys.account_paths(wallet_id)))
+        path = free_path(set(uow.keys.account_paths(wallet_id)), first)
         uow.keys.reserve_path(account_id, wallet_id, path)
     return wallet_id, path
 

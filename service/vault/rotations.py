@@ -37,7 +37,7 @@ from service.domain.timeline import Entry
 from service.domain.vault import RotationRecord, VaultKey, WalletState
 from service.ports.store.unit import UnitOfWork
 from service.vault.parts import VaultParts, token_calls
-from service.vault.provision import ensure_wallet, free_path, key_of, wallet_lock
+from service.vault.provision import EVM_PATH, ensure_wallet, free_path, key_of, wallet_lock
 
 _EVENTS: Final[dict[str, type[Event]]] = {cls.__name__: cls for cls in (Generate, Verify, Sweep, Retire, Destroy)}
 _OVER: Final = frozenset({State.RETIRED, State.DESTROYED, State.FAILED})
@@ -207,7 +207,7 @@ def _propose(uow: UnitOfWork, account: Account, loss: Loss, key: str) -> Rotatio
     lost = uow.keys.wallet(old_wallet)
     if loss is Loss.LEAF and lost is not None and lost.state is not WalletState.ACTIVE:
         loss = Loss.SEED
-    new_wallet = old_wallet if loss is Loss.LEAF else _next_wallet(uow, old_wallet)
+    new_wallet = old_wallet if loss is Loss.LEAF else next_wallet(uow, old_wallet)
     if new_wallet != old_wallet:
         uow.lock(wallet_lock(new_wallet))
     taken = set(uow.keys.account_paths(new_wallet))
@@ -219,13 +219,13 @@ def _propose(uow: UnitOfWork, account: Account, loss: Loss, key: str) -> Rotatio
         old_wallet_id=old_wallet,
         old_path=old_path,
         new_wallet_id=new_wallet,
-        new_path=free_path(taken) if loss is Loss.LEAF or old_path in taken else old_path,
+        new_path=free_path(taken, EVM_PATH) if loss is Loss.LEAF or old_path in taken else old_path,
         state=State.PROPOSED.value,
         events=(),
     )
 
 
-def _next_wallet(uow: UnitOfWork, wallet_id: str) -> str:
+def next_wallet(uow: UnitOfWork, wallet_id: str) -> str:
     """Return the wallet that follows a lost one: the first of `name.2`, `name.3` … that is not lost itself."""
     stem, _, digits = wallet_id.rpartition(".")
     number = int(digits) if stem and digits.isdigit() else 1

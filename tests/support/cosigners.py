@@ -1,4 +1,4 @@
-"""Keys of a Bitcoin multisig wallet in a custodian: made, described, and asked to sign."""
+"""Keys of Bitcoin wallets in a custodian: made, described, and asked to sign."""
 
 from dataclasses import dataclass, field
 
@@ -42,12 +42,21 @@ class Cosigners:
             self.token.leaf(self.seeds[wallet], wallet, path)
             point = next(key for key, owner in coin.place.keys.items() if owner == who)
             ref, digest = KeyRef(wallet, path), unsigned.digest(number)
-            if unsigned.descriptor.kind is Kind.WSH:
-                value = self.token.sign(ref, digest).der()
+            kind = unsigned.descriptor.kind
+            if kind.is_taproot:
+                value = self.token.sign_taproot(self.seeds[wallet], ref, digest, key_path=kind.is_single)
             else:
-                value = self.token.sign_taproot(self.seeds[wallet], ref, digest)
+                value = self.token.sign(ref, digest).der()
             made.append(Signature(number, point, value))
         return made
+
+
+def any_wallet(cosigners: Cosigners, kind: Kind, name: str) -> tuple[Descriptor, list[Cosigner]]:
+    """Return a wallet of a kind, 2 of 3 or of one key, with its keys; the last ones are as many as must sign."""
+    if not kind.is_single:
+        return two_of_three(cosigners, kind, name)
+    key = cosigners.new(f"{name}-{kind.value}")
+    return Descriptor.of(kind, 1, (key,), REGTEST), [key]
 
 
 def two_of_three(cosigners: Cosigners, kind: Kind, name: str) -> tuple[Descriptor, list[Cosigner]]:

@@ -1,4 +1,4 @@
-"""An own Bitcoin wallet of several keys: what a connection of it needs, and what it can do.
+"""An own Bitcoin wallet, of several keys or of one: what a connection of it needs, and what it can do.
 
 Rules: the settings say what the wallet is made of, and only a quorum changes them; the vault makes its keys from them
 (`vault/bitcoin_wallets.py`). A chain sends no signed webhooks, so every webhook is refused: what the wallet does is told by
@@ -47,10 +47,14 @@ PLATFORM: Final = PlatformDeclaration(
     title="Own Bitcoin wallet",
     settings=(
         _plain(CHAIN, "the network as CAIP-2, bip122:000000000019d6689c085ae165831e93", required=True),
-        _plain(THRESHOLD, "how many keys must sign", required=True),
-        _plain(VAULT_KEYS, "how many of the keys the vault makes and holds", required=True),
-        _plain(OTHER_KEYS, "the others' keys, [fingerprint/path]xpub/<0;1>/*, separated by spaces"),
-        _plain(SCRIPT, "wsh (unless told) or tr: tr signatures are made beside the token, not in it"),
+        _plain(THRESHOLD, "how many keys must sign; for wsh and tr"),
+        _plain(VAULT_KEYS, "how many of the keys the vault makes and holds; for wsh and tr"),
+        _plain(OTHER_KEYS, "the others' keys, [fingerprint/path]xpub/<0;1>/*, separated by spaces; for wsh and tr"),
+        _plain(
+            SCRIPT,
+            "of several keys wsh (unless told) or tr, of one key wpkh (BIP-84) or tr_key (BIP-86): signatures of tr and"
+            " tr_key are made beside the token, not in it",
+        ),
         asks_gate("the wallet signs nothing"),
     ),
     capabilities=calls.CAPABILITIES,

@@ -1,14 +1,15 @@
-"""Descriptors of multisig wallets: read strictly, derived, re-keyed (BIP-380, BIP-383, BIP-386, BIP-387, BIP-389).
+"""Descriptors of wallets: read strictly, derived, re-keyed (BIP-380, BIP-382, BIP-383, BIP-386, BIP-387, BIP-389).
 
-Rules: exactly two forms, `wsh(sortedmulti(k,…))` and `tr(H,sortedmulti_a(k,…))`, whose keys are extended public keys with
-their origin and both branches: `[fingerprint/path]xpub/<0;1>/*`. A wrong checksum is an error, a missing one is not. The
-internal key of the taproot form is BIP-341's point H, for which nobody has a private key, so that the script is the only
-way to spend and everybody can see it. Keys are kept in the order of their text: two writings of one wallet are equal. No
-key stands there twice, and a private key is refused without being shown.
+Rules: exactly four forms, of several keys `wsh(sortedmulti(k,…))` and `tr(H,sortedmulti_a(k,…))`, of one key `wpkh(key)`
+(BIP-84) and `tr(key)` (BIP-86), whose keys are extended public keys with their origin and both branches:
+`[fingerprint/path]xpub/<0;1>/*`. A wrong checksum is an error, a missing one is not. The internal key of the taproot form
+of several keys is BIP-341's point H, for which nobody has a private key, so that the script is the only way to spend and
+everybody can see it; that of one key has no script, so that its key is the only way. Keys are kept in the order of their
+text: two writings of one wallet are equal. No key stands there twice, and a private key is refused without being shown.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -37,11 +38,11 @@ LEAF_VERSION: Final = 0xC0
 _KEY: Final = r"\[([0-9a-f]{8})((?:/[0-9]{1,10}[h']?){0,9})\]([xt]pub[1-9A-HJ-NP-Za-km-z]{107,108})/<0;1>/\*"
 _ONE_KEY: Final = re.compile(_KEY, re.ASCII)
 _PRIVATE: Final = re.compile(r"[xt]prv[1-9A-HJ-NP-Za-km-z]", re.ASCII)
-_WHOLE: Final = re.compile(
-    rf"(?:wsh\(sortedmulti\(|tr\((?P<internal>{H}),sortedmulti_a\()(?P<k>[1-9][0-9]?)(?P<keys>(?:,[^,()#]{{1,300}}){{1,{MAX_KEYS}}})"
-    r"\)\)(?:#(?P<sum>[a-z0-9]{8}))?",
-    re.ASCII,
-)
+_SUM: Final = r"(?:#(?P<sum>[a-z0-9]{8}))?"
+_SEVERAL: Final = rf"(?P<k>[1-9][0-9]?)(?P<keys>(?:,[^,()#]{{1,300}}){{1,{MAX_KEYS}}})"
+_ALONE: Final = r"(?P<keys>[^,()#]{1,300})"
+_CODE_OF_KEY_HASH: Final = b"\x76\xa9\x14", b"\x88\xac"
+"""What stands around a key's hash in the script that its signature commits to (BIP-143, "P2WPKH")."""
 # The library ships no types; its curve is libsecp256k1's.
 _secp: Any = cast("Any", _library_of_curve)
 
@@ -51,6 +52,31 @@ class Kind(StrEnum):
 
     WSH = "wsh"
     TR = "tr"
+    WPKH = "wpkh"
+    TR_KEY = "tr_key"
+
+    @property
+    def is_single(self) -> bool:
+        """Whether one key is the whole wallet."""
+        return self in {Kind.WPKH, Kind.TR_KEY}
+
+    @property
+    def is_taproot(self) -> bool:
+        """Whether its signatures are Schnorr's (BIP-340), else ECDSA."""
+        return self in {Kind.TR, Kind.TR_KEY}
+
+
+_AROUND: Final[Mapping[Kind, tuple[str, str]]] = {
+    Kind.WSH: ("wsh(sortedmulti(", "))"),
+    Kind.TR: (f"tr({H},sortedmulti_a(", "))"),
+    Kind.WPKH: ("wpkh(", ")"),
+    Kind.TR_KEY: ("tr(", ")"),
+}
+"""What stands in a descriptor before its keys and after them."""
+_WHOLE: Final = {
+    kind: re.compile(re.escape(before) + (_ALONE if kind.is_single else _SEVERAL) + re.escape(after) + _SUM, re.ASCII)
+    for kind, (before, after) in _AROUND.items()
+}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -109,16 +135,30 @@ class Place:
     index: int
     script_pubkey: bytes
     script: bytes
-    """The witness script (BIP-141), or the one leaf of the script tree (BIP-342)."""
-    control: bytes
-    """The control block of the leaf (BIP-341); empty for wsh."""
+    """What a signature commits to: the witness script (BIP-141), a key hash's code (BIP-143), or the one leaf of the script
+    tree (BIP-342); empty where the output's key signs alone (BIP-341, key path)."""
+    shown: tuple[bytes, ...]
+    """What a witness holds after the signatures: script, script and control block, public key, or nothing."""
+    internal: bytes
+    """The taproot output's internal key, 32 bytes x-only; empty for other outputs."""
     keys: Mapping[bytes, Cosigner]
-    """Public key as it stands in the script (33 bytes, or 32 x-only) → whose it is."""
+    """Public key that a signature is verified with (33 bytes, or 32 x-only) → whose it is. For `tr(key)` it is the output's
+    key, which the owner's is after BIP-86's tweak."""
 
     @property
     def leaf_hash(self) -> bytes:
         """The leaf's hash that a signature commits to (BIP-342)."""
         return bytes(tagged_hash("TapLeaf", bytes([LEAF_VERSION]) + Script(self.script).serialize()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Lock:
+    """`Place` without where it is and whose its keys are."""
+
+    script: bytes
+    shown: tuple[bytes, ...]
+    internal: bytes
+    points: tuple[bytes, ...]
 
 
 @dataclass(frozen=True)
@@ -133,6 +173,8 @@ class Descriptor:
     @classmethod
     def of(cls, kind: Kind, threshold: int, keys: tuple[Cosigner, ...], network: Network) -> "Descriptor":
         """Return the wallet of these keys in the order of their text. Raises InputError."""
+        if kind.is_single and len(keys) != 1:
+            raise InputError(f"a wallet of kind {kind.value} has one key, not {len(keys)}", field="key")
         if not 1 <= threshold <= len(keys) <= MAX_KEYS:
             raise InputError(
                 f"a wallet has 1 to {MAX_KEYS} keys and asks for at least one, at most all", field="threshold"
@@ -145,27 +187,29 @@ class Descriptor:
     @classmethod
     def parse(cls, text: str, network: Network) -> "Descriptor":
         """Read a descriptor. Raises InputError that says what is wrong."""
-        found = _WHOLE.fullmatch(text) if len(text) <= MAX_TEXT else None
+        form = _form(text) if len(text) <= MAX_TEXT else None
         if _PRIVATE.search(text[:MAX_TEXT]):
             raise InputError(
                 "a descriptor for watching holds public keys only: a private key was given", field="descriptor"
             )
-        if found is None:
+        if form is None:
             raise InputError(
-                "a descriptor is wsh(sortedmulti(k,keys)) or tr(H,sortedmulti_a(k,keys)) with BIP-341's H",
+                "a descriptor is wsh(sortedmulti(k,keys)), tr(H,sortedmulti_a(k,keys)) with BIP-341's H, wpkh(key) or"
+                " tr(key)",
                 field="descriptor",
             )
+        kind, found = form
         if found["sum"] is not None and found["sum"] != checksum(text.partition("#")[0]):
             raise InputError("the descriptor's checksum is wrong: copy it again (BIP-380)", field="descriptor")
-        keys = tuple(Cosigner.parse(key, network) for key in found["keys"][1:].split(","))
-        return cls.of(Kind.TR if found["internal"] else Kind.WSH, int(found["k"]), keys, network)
+        keys = tuple(Cosigner.parse(key, network) for key in found["keys"].removeprefix(",").split(","))
+        return cls.of(kind, 1 if kind.is_single else int(found["k"]), keys, network)
 
     @property
     def text(self) -> str:
         """The descriptor with its checksum."""
-        keys = ",".join(key.text for key in self.keys)
-        inner = f"({self.threshold},{keys})"
-        body = f"wsh(sortedmulti{inner})" if self.kind is Kind.WSH else f"tr({H},sortedmulti_a{inner})"
+        needed = () if self.kind.is_single else (str(self.threshold),)
+        before, after = _AROUND[self.kind]
+        body = before + ",".join((*needed, *(key.text for key in self.keys))) + after
         return f"{body}#{checksum(body)}"
 
     def place(self, branch: int, index: int) -> Place:
@@ -173,13 +217,10 @@ class Descriptor:
         if branch not in (RECEIVE, CHANGE) or not 0 <= index <= MAX_INDEX:
             raise InputError("an address is at branch 0 or 1 and index 0 to 2^31-1", field="index")
         derived = self._library.derive(index, branch)
-        if self.kind is Kind.WSH:
-            script, control, found = bytes(derived.witness_script().data), b"", derived.miniscript.keys
-        else:
-            leaf = derived.taptree.tree.miniscript
-            script, control, found = bytes(leaf.compile()), _control(derived), leaf.keys
-        keys = {bytes(one.serialize()): key for key, one in zip(self.keys, found, strict=True)}
-        return Place(branch, index, bytes(derived.script_pubkey().data), script, control, keys)
+        lock = _LOCK[self.kind](derived)
+        keys = dict(zip(lock.points, self.keys, strict=True))
+        script_pubkey = bytes(derived.script_pubkey().data)
+        return Place(branch, index, script_pubkey, lock.script, lock.shown, lock.internal, keys)
 
     def address(self, branch: int, index: int) -> str:
         """Return one address as text."""
@@ -203,6 +244,46 @@ class Descriptor:
     @cached_property
     def _library(self) -> Any:
         return library.Descriptor.from_string(self.text.partition("#")[0])
+
+
+def _form(text: str) -> tuple[Kind, re.Match[str]] | None:
+    """Return the kind of a descriptor and its parts, or None where it is of none."""
+    return next(((kind, found) for kind, whole in _WHOLE.items() if (found := whole.fullmatch(text))), None)
+
+
+def _wsh(derived: Any) -> _Lock:
+    script = bytes(derived.witness_script().data)
+    return _Lock(script, (script,), b"", _points(derived.miniscript.keys))
+
+
+def _tr(derived: Any) -> _Lock:
+    leaf = derived.taptree.tree.miniscript
+    script = bytes(leaf.compile())
+    return _Lock(script, (script, _control(derived)), bytes.fromhex(H), _points(leaf.keys))
+
+
+def _wpkh(derived: Any) -> _Lock:
+    (point,) = _points([derived.key])
+    before, after = _CODE_OF_KEY_HASH
+    return _Lock(before + bytes(derived.script_pubkey().data)[2:] + after, (point,), b"", (point,))
+
+
+def _tr_key(derived: Any) -> _Lock:
+    (internal,) = _points([derived.key])
+    return _Lock(b"", (), internal, (bytes(derived.script_pubkey().data)[2:],))
+
+
+_LOCK: Final[Mapping[Kind, Callable[[Any], _Lock]]] = {
+    Kind.WSH: _wsh,
+    Kind.TR: _tr,
+    Kind.WPKH: _wpkh,
+    Kind.TR_KEY: _tr_key,
+}
+
+
+def _points(keys: Any) -> tuple[bytes, ...]:
+    """Return keys as their form writes them: 33 bytes, or 32 x-only for taproot."""
+    return tuple(bytes(one.serialize()) for one in keys)
 
 
 def _control(derived: Any) -> bytes:

@@ -2,8 +2,9 @@
 
 Rules: what is signed is decided by the draft, never by the PSBT: one that comes back is compared with the draft byte for
 byte, so a foreign input, another output or another amount is refused with its name, and only its signatures are taken.
-Every signature is verified before it is used; fewer than the wallet asks for is an error that says how many are lacking. A
-wsh input is signed with SIGHASH_ALL (BIP-143), a taproot leaf with the default type (BIP-341, BIP-342).
+Every signature is verified before it is used; fewer than the wallet asks for is an error that says how many are lacking. An
+input of version 0 (wsh, wpkh) is signed with SIGHASH_ALL (BIP-143), a taproot one, by its leaf or by its key, with the
+default type (BIP-341, BIP-342).
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,7 +20,7 @@ from embit.script import Script, Witness
 from embit.transaction import Transaction, TransactionInput, TransactionOutput
 
 from service.domain.bitcoin.coins import Coin, parsed, spends
-from service.domain.bitcoin.descriptor import LEAF_VERSION, Descriptor, H, Kind
+from service.domain.bitcoin.descriptor import LEAF_VERSION, Descriptor, Place
 from service.domain.bitcoin.sweep import REPLACEABLE, Draft
 from service.domain.errors import InputError
 
@@ -28,6 +29,8 @@ MAX_PREVIOUS: Final = 4_000_000
 """Bytes of the transactions that made the coins; over it they are left out, as segwit allows, so that dust fills no disk."""
 ALL: Final = 1
 _SCHNORR_BYTES: Final = 64
+_TAP_KEY_SIG: Final = b"\x13"
+"""PSBT_IN_TAP_KEY_SIG (BIP-371), which the library keeps among what it does not know."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -36,7 +39,7 @@ class Signature:
 
     input: int
     key: bytes
-    """As it stands in the script."""
+    """As `Place.keys` has it."""
     value: bytes
     """DER (BIP-66), or 64 bytes (BIP-340)."""
 
@@ -62,16 +65,12 @@ class Unsigned:
     def digest(self, number: int) -> bytes:
         """Return the 32 bytes that input `number`'s keys sign."""
         coin = self.draft.coins[number]
-        if self.descriptor.kind is Kind.WSH:
+        if not self.descriptor.kind.is_taproot:
             return bytes(self.transaction.sighash_segwit(number, Script(coin.place.script), coin.amount, ALL))
+        leaf = {"ext_flag": 1, "script": Script(coin.place.script)} if coin.place.script else {}
+        spent = [Script(c.place.script_pubkey) for c in self.draft.coins]
         return bytes(
-            self.transaction.sighash_taproot(
-                number,
-                [Script(c.place.script_pubkey) for c in self.draft.coins],
-                [c.amount for c in self.draft.coins],
-                ext_flag=1,
-                script=Script(coin.place.script),
-            )
+            self.transaction.sighash_taproot(number, spent, [c.amount for c in self.draft.coins], **leaf),
         )
 
     def verify(self, signature: Signature) -> None:
@@ -111,15 +110,17 @@ class Unsigned:
                 field="signature",
             )
         chosen = dict(sorted(made.items())[:threshold])
-        if self.descriptor.kind is Kind.WSH:
-            return [b"", *(value + bytes([ALL]) for _, value in sorted(chosen.items())), place.script]
-        # The last key's signature comes first: the script takes them from the top of the stack.
-        return [*(chosen.get(key, b"") for key in sorted(place.keys, reverse=True)), place.script, place.control]
+        if self.descriptor.kind.is_taproot:
+            # The last key's signature comes first: the script takes them from the top of the stack.
+            return [*(chosen.get(key, b"") for key in sorted(place.keys, reverse=True)), *place.shown]
+        # CHECKMULTISIG takes one item too many from the stack (BIP-147): an empty one.
+        extra = [] if self.descriptor.kind.is_single else [b""]
+        return [*extra, *(value + bytes([ALL]) for _, value in sorted(chosen.items())), *place.shown]
 
     def _is_good(self, signature: Signature) -> bool:
         digest = self.digest(signature.input)
         try:
-            if self.descriptor.kind is Kind.WSH:
+            if not self.descriptor.kind.is_taproot:
                 return bool(ec.PublicKey.parse(signature.key).verify(ec.Signature.parse(signature.value), digest))
             if len(signature.value) != _SCHNORR_BYTES:
                 return False
@@ -139,15 +140,18 @@ def write(unsigned: Unsigned, signatures: Iterable[Signature] = ()) -> bytes:
         if whole:
             scope.non_witness_utxo = parsed(coin.made_by)
         scope.witness_utxo = TransactionOutput(coin.amount, Script(coin.place.script_pubkey))
-        if unsigned.descriptor.kind is Kind.WSH:
-            _describe_wsh(scope, coin)
-        else:
+        if unsigned.descriptor.kind.is_taproot:
             _describe_tr(scope, coin)
+        else:
+            _describe_v0(scope, coin, unsigned.descriptor)
         for one in (s for s in made if s.input == number):
-            if unsigned.descriptor.kind is Kind.WSH:
+            if not unsigned.descriptor.kind.is_taproot:
                 scope.partial_sigs[ec.PublicKey.parse(one.key)] = one.value + bytes([ALL])
-            else:
+            elif coin.place.script:
                 scope.taproot_sigs[(ec.PublicKey.from_xonly(one.key), coin.place.leaf_hash)] = one.value
+            else:
+                # A mapping of its own: the library's default is one that all inputs of the process share.
+                scope.unknown = {_TAP_KEY_SIG: one.value}
     return bytes(found.serialize())
 
 
@@ -193,21 +197,36 @@ def _signatures(number: int, scope: Any, coin: Coin) -> Iterable[Signature]:
         if leaf != coin.place.leaf_hash or len(value) != _SCHNORR_BYTES:
             raise InputError(f"input {number}: a signature of another script or type", field="psbt")
         yield Signature(number, bytes(key.xonly()), bytes(value))
+    if _TAP_KEY_SIG in scope.unknown:
+        yield _by_key(number, coin.place, bytes(scope.unknown[_TAP_KEY_SIG]))
 
 
-def _describe_wsh(scope: Any, coin: Coin) -> None:
-    scope.witness_script = Script(coin.place.script)
+def _by_key(number: int, place: Place, value: bytes) -> Signature:
+    if not place.internal or place.script or len(value) != _SCHNORR_BYTES:
+        raise InputError(f"input {number}: a signature of another script or type", field="psbt")
+    (key,) = place.keys
+    return Signature(number, key, value)
+
+
+def _describe_v0(scope: Any, coin: Coin, descriptor: Descriptor) -> None:
+    if not descriptor.kind.is_single:
+        scope.witness_script = Script(coin.place.script)
     for key, owner in coin.place.keys.items():
         scope.bip32_derivations[ec.PublicKey.parse(key)] = _path(owner.fingerprint, owner.path, coin)
 
 
 def _describe_tr(scope: Any, coin: Coin) -> None:
-    scope.taproot_internal_key = ec.PublicKey.from_xonly(bytes.fromhex(H))
-    scope.taproot_merkle_root = coin.place.leaf_hash
-    scope.taproot_scripts[coin.place.control] = coin.place.script + bytes([LEAF_VERSION])
-    for key, owner in coin.place.keys.items():
-        path = _path(owner.fingerprint, owner.path, coin)
-        scope.taproot_bip32_derivations[ec.PublicKey.from_xonly(key)] = ([coin.place.leaf_hash], path)
+    place = coin.place
+    scope.taproot_internal_key = ec.PublicKey.from_xonly(place.internal)
+    leaves = [place.leaf_hash] if place.script else []
+    if place.script:
+        script, control = place.shown
+        scope.taproot_merkle_root = place.leaf_hash
+        scope.taproot_scripts[control] = script + bytes([LEAF_VERSION])
+    for key, owner in place.keys.items():
+        # BIP-371 names the owner's key as he derives it: without a script that is the internal one.
+        known = ec.PublicKey.from_xonly(key if place.script else place.internal)
+        scope.taproot_bip32_derivations[known] = (leaves, _path(owner.fingerprint, owner.path, coin))
 
 
 def _path(fingerprint: str, path: str, coin: Coin) -> psbt.DerivationPath:

@@ -164,13 +164,13 @@ def _at(rate: int, size: int) -> int:
 
 
 def _input_weight(kind: Kind, threshold: int, place: Place) -> int:
-    script = _count(len(place.script)) + len(place.script)
-    if kind is Kind.WSH:
-        witness = 1 + 1 + threshold * (1 + _SIGNATURE) + script
+    shown = sum(_count(len(item)) + len(item) for item in place.shown)
+    if kind.is_taproot:
+        signatures = threshold * _SCHNORR + len(place.keys) - threshold
     else:
-        unsigned = len(place.keys) - threshold
-        witness = 1 + threshold * _SCHNORR + unsigned + script + 1 + len(place.control)
-    return 4 * (36 + 1 + 4) + witness
+        extra = 0 if kind.is_single else 1
+        signatures = extra + threshold * (1 + _SIGNATURE)
+    return 4 * (36 + 1 + 4) + 1 + signatures + shown
 
 
 def _count(number: int) -> int:

@@ -1,7 +1,8 @@
 """A Bitcoin account's wallet as it is registered, and the sweep that is kept ready for it.
 
 Rules: what a wallet is made of stands in its connection's settings, which only a quorum changes: the kind of output, how
-many keys must sign, how many of them the vault makes, and the others' public keys. The vault never holds fewer than one. A
+many keys must sign, how many of them the vault makes, and the others' public keys. The vault never holds fewer than one; a
+wallet of one key has the vault's. Account paths are BIP-48's for several keys, BIP-84's and BIP-86's for one. A
 prepared sweep is unsigned: it authorises nothing, and what it says is proven again before anything is signed.
 """
 
@@ -25,9 +26,16 @@ SCRIPT: Final = "script"
 THRESHOLD: Final = "threshold"
 VAULT_KEYS: Final = "vault_keys"
 OTHER_KEYS: Final = "other_keys"
-PURPOSE: Final = 48
-SCRIPT_TYPE: Final = {Kind.WSH: 2, Kind.TR: 3}
-"""The fourth level of BIP-48 paths; 3 for taproot is a convention beyond the BIP."""
+_PATH: Final[Mapping[Kind, str]] = {
+    Kind.WSH: "m/48h/{coin}h/0h/2h",
+    Kind.TR: "m/48h/{coin}h/0h/3h",  # 3 for taproot is a convention beyond BIP-48
+    Kind.WPKH: "m/84h/{coin}h/0h",
+    Kind.TR_KEY: "m/86h/{coin}h/0h",
+}
+
+
+Home = tuple[str, str]
+"""Where a key of the vault's is derived: the vault wallet that has its seed, and its account path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +50,13 @@ class WalletTerms:
 
     @property
     def path(self) -> str:
-        """The account path of the vault's keys (BIP-48)."""
-        return f"m/{PURPOSE}h/{self.network.coin}h/0h/{SCRIPT_TYPE[self.kind]}h"
+        """The first account path of the vault's keys under a seed."""
+        return first_path(self.kind, self.network)
+
+
+def first_path(kind: Kind, network: Network) -> str:
+    """Return the first account path of a kind of wallet, with the network's coin type (SLIP-44)."""
+    return _PATH[kind].format(coin=network.coin)
 
 
 def read_terms(settings: Mapping[str, str]) -> WalletTerms:
@@ -53,6 +66,9 @@ def read_terms(settings: Mapping[str, str]) -> WalletTerms:
         kind = Kind(settings.get(SCRIPT, Kind.WSH.value))
     except ValueError:
         raise InputError(f"{SCRIPT} is one of {', '.join(Kind)}", field=SCRIPT) from None
+    if kind.is_single:
+        _require_alone(settings, kind)
+        return WalletTerms(network, kind, 1, 1, ())
     threshold, ours = (_number(settings, name) for name in (THRESHOLD, VAULT_KEYS))
     others = tuple(Cosigner.parse(text, network) for text in settings.get(OTHER_KEYS, "").split())
     if ours + len(others) > MAX_KEYS or threshold > ours + len(others):
@@ -61,6 +77,12 @@ def read_terms(settings: Mapping[str, str]) -> WalletTerms:
             field=THRESHOLD,
         )
     return WalletTerms(network, kind, threshold, ours, others)
+
+
+def _require_alone(settings: Mapping[str, str], kind: Kind) -> None:
+    for name, only in ((THRESHOLD, "1"), (VAULT_KEYS, "1"), (OTHER_KEYS, "")):
+        if settings.get(name, only) != only:
+            raise InputError(f"a wallet of kind {kind.value} has one key, the vault's: leave {name} out", field=name)
 
 
 def _number(settings: Mapping[str, str], name: str) -> int:
@@ -92,6 +114,11 @@ class BitcoinWallet:
     """Idempotency key of the step that made it; empty for the first."""
     reach: tuple[int, int] = (0, 0)
     """Of each branch, the first index of which no leaf was ever put into the token."""
+
+    @property
+    def homes(self) -> frozenset[Home]:
+        """Where the vault's keys of it are derived."""
+        return frozenset((wallet, self.descriptor.named(owner).path) for owner, wallet in self.signers.items())
 
 
 class CoinKept(msgspec.Struct, frozen=True, kw_only=True):

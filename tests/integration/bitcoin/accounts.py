@@ -3,34 +3,39 @@
 from sqlalchemy import update
 
 from service.domain.bitcoin.coins import Outpoint, proven
-from service.domain.bitcoin.descriptor import Descriptor
-from service.domain.bitcoin.network import REGTEST
+from service.domain.bitcoin.descriptor import Descriptor, Kind
+from service.domain.bitcoin.network import REGTEST, network_of
 from service.domain.bitcoin.psbt import Unsigned
 from service.domain.bitcoin.sweep import draft
 from service.domain.ids import AccountId
 from service.store.tables.registry import connections
 from service.vault.bitcoin import BitcoinVault
-from service.vault.bitcoin_wallets import cosign, current_of, wallets_of
+from service.vault.bitcoin_keys import cosign
+from service.vault.bitcoin_wallets import current_of, wallets_of
 from service.vault.vaults import Vaults
 from tests.support.esplora import Esplora
 from tests.support.incidents import CONNECTION
 from tests.support.vault import VaultHouse
 
-TERMS = {"chain": REGTEST.chain, "script": "wsh", "threshold": "2", "vault_keys": "3"}
+SEVERAL = {"threshold": "2", "vault_keys": "3"}
+KINDS = [kind.value for kind in Kind]
 
 
-def unprovisioned(house: VaultHouse, safe: str, **terms: str) -> AccountId:
+def unprovisioned(house: VaultHouse, safe: str, wallet_id: str | None = None, **terms: str) -> AccountId:
+    kind = Kind(terms.get("script", "wsh"))
+    config = {"chain": REGTEST.chain, "script": kind.value} | ({} if kind.is_single else SEVERAL) | terms
     with house.superuser.begin() as uow:
         uow.connection.execute(
-            update(connections).where(connections.c.id == CONNECTION).values(platform="bitcoin", config=TERMS | terms)
+            update(connections).where(connections.c.id == CONNECTION).values(platform="bitcoin", config=config)
         )
-    account = house.account(assets=(REGTEST.asset,))
-    house.destination(account, safe, stated_chain=REGTEST.chain)
+    network = network_of(config["chain"])
+    account = house.account(assets=(network.asset,), wallet=wallet_id)
+    house.destination(account, safe, stated_chain=network.chain)
     return account
 
 
-def registered(house: VaultHouse, safe: str, **terms: str) -> AccountId:
-    account = unprovisioned(house, safe, **terms)
+def registered(house: VaultHouse, safe: str, wallet_id: str | None = None, **terms: str) -> AccountId:
+    account = unprovisioned(house, safe, wallet_id, **terms)
     vaults(house).provision(account)
     return account
 

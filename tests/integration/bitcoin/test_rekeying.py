@@ -1,4 +1,4 @@
-"""A 2-of-3 wallet is re-keyed and swept; Bitcoin Core's consensus code judges what SoftHSM2 signed."""
+"""Wallets, 2-of-3 and of one key, are re-keyed and swept; Bitcoin Core's consensus code judges what SoftHSM2 signed."""
 
 from itertools import count
 
@@ -8,11 +8,11 @@ from hsm.custodian import KeyRef
 from hsm.errors import KeyUseRefusedError
 from hsm.keypath import DerivationPath
 from service.domain.bitcoin.coins import Coin, Outpoint, proven
-from service.domain.bitcoin.descriptor import Descriptor, Kind
+from service.domain.bitcoin.descriptor import Cosigner, Descriptor, Kind
 from service.domain.bitcoin.psbt import Signature, Unsigned, read, write
 from service.domain.bitcoin.sweep import Draft, Rival, child, destination, draft, plan
 from service.domain.errors import InputError
-from tests.support.cosigners import Cosigners, two_of_three
+from tests.support.cosigners import Cosigners, any_wallet, two_of_three
 from tests.support.regtest import COIN, Regtest, txid_of
 
 pytestmark = pytest.mark.servers
@@ -39,12 +39,13 @@ def only(wallet: Descriptor, coins: list[Coin], to: str) -> Unsigned:
 def test_the_rekeyed_wallet_receives_everything_and_the_chain_agrees(
     mined: Regtest, cosigners: Cosigners, kind: Kind
 ) -> None:
-    wallet, (lost, second, third) = two_of_three(cosigners, kind, f"re{next(_number)}")
+    wallet, keys = any_wallet(cosigners, kind, f"re{next(_number)}")
+    lost = keys[0]
     fresh = wallet.rekeyed(lost, cosigners.new(f"fresh-{kind.value}-{next(_number)}"))
     assert lost not in fresh.keys
     coins = funded(mined, wallet, COIN, 2 * COIN, 3 * COIN)
     unsigned = only(wallet, coins, fresh.text)
-    whole = unsigned.whole([*cosigners.sign(unsigned, second), *cosigners.sign(unsigned, third)])
+    whole = unsigned.whole(signed(cosigners, unsigned, keys))
     assert txid_of(whole) == unsigned.txid
     assert len(whole) <= 4 * unsigned.draft.vsize
     assert mined.mine(whole)
@@ -57,10 +58,10 @@ def test_the_rekeyed_wallet_receives_everything_and_the_chain_agrees(
 def test_what_is_corrupted_short_or_spent_twice_is_refused_by_the_chain(
     mined: Regtest, cosigners: Cosigners, kind: Kind
 ) -> None:
-    wallet, (_, second, third) = two_of_three(cosigners, kind, f"bad{next(_number)}")
+    wallet, keys = any_wallet(cosigners, kind, f"bad{next(_number)}")
     coins = funded(mined, wallet, COIN)
     unsigned = only(wallet, coins, wallet.address(0, 7))
-    good = [*cosigners.sign(unsigned, second), *cosigners.sign(unsigned, third)]
+    good = signed(cosigners, unsigned, keys)
     whole = unsigned.whole(good)
     outputs = [mined.output(coins[0].at.txid, coins[0].at.vout)]
     assert mined.scripts_hold(whole, outputs)
@@ -71,7 +72,7 @@ def test_what_is_corrupted_short_or_spent_twice_is_refused_by_the_chain(
     again = draft(wallet, tuple(coins), wallet.place(0, 8).script_pubkey, RATE)
     assert again is not None
     second_spend = Unsigned(wallet, again)
-    double = second_spend.whole([*cosigners.sign(second_spend, second), *cosigners.sign(second_spend, third)])
+    double = second_spend.whole(signed(cosigners, second_spend, keys))
     assert mined.scripts_hold(double, outputs), "each signature is right, the coin is gone"
     assert not mined.mine(double)
 
@@ -80,13 +81,15 @@ def test_what_is_corrupted_short_or_spent_twice_is_refused_by_the_chain(
 def test_a_psbt_that_comes_back_gives_its_signatures_and_nothing_else(
     mined: Regtest, cosigners: Cosigners, kind: Kind
 ) -> None:
-    wallet, (_, second, third) = two_of_three(cosigners, kind, f"psbt{next(_number)}")
+    wallet, keys = any_wallet(cosigners, kind, f"psbt{next(_number)}")
     unsigned = only(wallet, funded(mined, wallet, COIN, COIN), wallet.address(0, 3))
-    ours, theirs = cosigners.sign(unsigned, second), cosigners.sign(unsigned, third)
-    back = read(write(unsigned, [*ours, *theirs]), unsigned)
-    assert set(back) == {*ours, *theirs}
-    with pytest.raises(InputError, match="input 0 has 1 of 2 signatures: 1 more"):
-        unsigned.whole(read(write(unsigned, ours), unsigned))
+    ours = cosigners.sign(unsigned, keys[-1])
+    every = signed(cosigners, unsigned, keys)
+    back = read(write(unsigned, every), unsigned)
+    assert set(back) == set(every)
+    needed = wallet.threshold
+    with pytest.raises(InputError, match=f"input 0 has {needed - 1} of {needed} signatures: 1 more"):
+        unsigned.whole(read(write(unsigned, ours if needed > 1 else ()), unsigned))
     other = funded(mined, wallet, COIN)
     foreign = Unsigned(wallet, _with(unsigned.draft, (*unsigned.draft.coins, *other)))
     with pytest.raises(InputError, match="a foreign input"):
@@ -115,19 +118,19 @@ def test_a_key_outside_the_wallet_signs_nothing_for_it(mined: Regtest, cosigners
 def test_a_thief_in_the_pool_is_replaced_and_a_slow_parent_is_paid_for(
     mined: Regtest, cosigners: Cosigners, kind: Kind
 ) -> None:
-    wallet, (lost, second, third) = two_of_three(cosigners, kind, f"race{next(_number)}")
-    safe, (one, two, _) = two_of_three(cosigners, kind, f"safe{next(_number)}")
+    wallet, keys = any_wallet(cosigners, kind, f"race{next(_number)}")
+    safe, safe_keys = any_wallet(cosigners, kind, f"safe{next(_number)}")
     coins = tuple(funded(mined, wallet, COIN))
     theft = draft(wallet, coins, wallet.place(1, 9).script_pubkey, 50_000)
     assert theft is not None
     stolen = Unsigned(wallet, theft)
-    pending = stolen.whole([*cosigners.sign(stolen, lost), *cosigners.sign(stolen, second)])
+    pending = stolen.whole(signed(cosigners, stolen, keys[: wallet.threshold]))
     race = draft(wallet, coins, safe.place(0, 0).script_pubkey, RATE, Rival(theft.fee, theft.rate))
     assert race is not None
     assert race.rate > theft.rate
     assert race.fee >= theft.fee + race.vsize, "BIP-125: all fees of what it replaces, and its own relay"
     ours = Unsigned(wallet, race)
-    whole = ours.whole([*cosigners.sign(ours, second), *cosigners.sign(ours, third)])
+    whole = ours.whole(signed(cosigners, ours, keys))
     assert mined.mine(whole)
     assert not mined.mine(pending)
     made = proven(Outpoint(ours.txid, 0), whole, safe, 0, 0)
@@ -135,7 +138,7 @@ def test_a_thief_in_the_pool_is_replaced_and_a_slow_parent_is_paid_for(
     assert bump is not None
     assert (bump.fee + race.fee) * 1000 // (bump.vsize + race.vsize) >= 200_000
     with_child = Unsigned(safe, bump)
-    assert mined.mine(with_child.whole([*cosigners.sign(with_child, one), *cosigners.sign(with_child, two)]))
+    assert mined.mine(with_child.whole(signed(cosigners, with_child, safe_keys)))
 
 
 def test_a_disabled_or_destroyed_leaf_makes_no_schnorr_signature(cosigners: Cosigners) -> None:
@@ -148,6 +151,11 @@ def test_a_disabled_or_destroyed_leaf_makes_no_schnorr_signature(cosigners: Cosi
     cosigners.token.disable(ref)
     with pytest.raises(KeyUseRefusedError, match="is disabled"):
         cosigners.token.sign_taproot(seed, ref, bytes(32))
+
+
+def signed(cosigners: Cosigners, unsigned: Unsigned, keys: list[Cosigner]) -> list[Signature]:
+    """Return the signatures of as many keys, the last ones, as must sign."""
+    return [one for key in keys[-unsigned.descriptor.threshold :] for one in cosigners.sign(unsigned, key)]
 
 
 def _flipped(whole: bytes, signature: bytes) -> bytes:

@@ -19,7 +19,7 @@ from service.domain.errors import (
 )
 from service.domain.plan import Verdict
 from service.store.tables.registry import connections
-from tests.integration.bitcoin.accounts import at_safe, bury, fund, registered, steal, vaults, wallet
+from tests.integration.bitcoin.accounts import KINDS, at_safe, bury, fund, registered, steal, vaults, wallet
 from tests.support.cosigners import Cosigners
 from tests.support.esplora import Esplora
 from tests.support.regtest import COIN, txid_of
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.servers
 HOLDS, NOT, CANNOT = Verdict.HOLDS, Verdict.DOES_NOT_HOLD, Verdict.CANNOT_TELL
 
 
-@pytest.mark.parametrize("script", ["wsh", "tr"])
+@pytest.mark.parametrize("script", KINDS)
 def test_what_was_made_ready_goes_out_and_is_final_when_buried(
     house: VaultHouse, server: Esplora, safe: Descriptor, script: str
 ) -> None:

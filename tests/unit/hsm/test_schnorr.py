@@ -1,11 +1,11 @@
-"""BIP-340 signatures: the BIP's own vectors, and refusals."""
+"""BIP-340 signatures and BIP-86 keys: the BIPs' own vectors, and refusals."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hsm.errors import HsmInputError
-from hsm.schnorr import sign, verify
+from hsm.schnorr import output_key, sign, sign_alone, verify
 
 # BIP-340 test-vectors.csv, rows 0 and 1: secret key, public key (x), aux_rand, message, signature.
 VECTORS = [
@@ -31,6 +31,42 @@ def test_the_vectors_of_bip_340(vector: tuple[str, ...]) -> None:
     secret, public, aux, message, signature = map(bytes.fromhex, vector)
     assert sign(secret, message, aux) == signature
     assert verify(signature, message, b"\x02" + public)
+
+
+# BIP-341 wallet-test-vectors.json, keyPathSpending, the input without a script tree: internalPrivkey, sigHash, and the
+# signature in its witness without the type of hash; its output key is that of scriptPubKey[0].
+KEY_PATH = (
+    "6b973d88838f27366ed61c9ad6367663045cb456e28335c109e30717ae0c6baa",
+    "2514a6272f85cfa0f45eb907fcb0d121b808ed37c6ea160a5a9046ed5526d555",
+    "ed7c1647cb97379e76892be0cacff57ec4a7102aa24296ca39af7541246d8ff14d38958d4cc1e2e478e4d4a764bbfd835b16d4e314b72937b29833060b87276c",
+)
+INTERNAL = "d6889cb081036e0faefa3a35157ad71086b123b2b144b649798b494c300a961d"
+OUTPUT = "53a1f6e454df1aa2776a2814a721372d6258050de330b3c6d10ee8f4e0dda343"
+ORDER = 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BFD25E8C_D0364141
+
+
+def test_the_vector_of_bip_341_without_a_script_tree() -> None:
+    secret, digest, signature = map(bytes.fromhex, KEY_PATH)
+    assert output_key(b"\x02" + bytes.fromhex(INTERNAL)).hex() == OUTPUT
+    assert output_key(b"\x03" + bytes.fromhex(INTERNAL)).hex() == OUTPUT, "a taproot key has no sign"
+    assert sign_alone(secret, digest, bytes(32)) == signature
+    other_sign = (ORDER - int.from_bytes(secret, "big")).to_bytes(32, "big")
+    assert sign_alone(other_sign, digest, bytes(32)) == signature
+
+
+def test_the_vector_of_bip_86() -> None:
+    internal = "cc8a4bc64d897bddc5fbc2f670f7a8ba0b386779106cf1223c6fc5d7cd6fc115"
+    assert output_key(b"\x02" + bytes.fromhex(internal)).hex() == (
+        "a60869f0dbcf1dc659c9cecbaf8050135ea9e8cdc487053f1dc6880949dc684c"
+    )
+
+
+def test_an_output_s_signature_is_not_its_leaf_s() -> None:
+    secret, digest, signature = map(bytes.fromhex, KEY_PATH)
+    leaf, output = b"\x02" + bytes.fromhex(INTERNAL), b"\x02" + bytes.fromhex(OUTPUT)
+    assert verify(signature, digest, output)
+    assert not verify(signature, digest, leaf)
+    assert not verify(sign(secret, digest, bytes(32)), digest, output)
 
 
 def test_what_is_not_32_bytes_is_refused() -> None:

@@ -7,7 +7,9 @@ import pytest
 
 from service.custody.bitcoin.platform import PLATFORM
 from service.domain.account import AccountRef
-from service.domain.bitcoin.network import REGTEST
+from service.domain.bitcoin.descriptor import Kind
+from service.domain.bitcoin.network import MAIN, REGTEST, SIGNET, TEST, Network
+from service.domain.bitcoin.wallet import first_path
 from service.domain.errors import InputError, MissingCapabilityError, UnauthenticatedError
 from service.domain.ids import ConnectionId
 from service.domain.plan import Receipt, Verdict
@@ -99,6 +101,43 @@ def test_wrong_terms_are_refused_by_name(name: str, value: str) -> None:
     PLATFORM.check_settings(TERMS)
     with pytest.raises(InputError):
         PLATFORM.check_settings(TERMS | {name: value})
+
+
+@pytest.mark.parametrize("script", ["wpkh", "tr_key"])
+def test_a_wallet_of_one_key_needs_nothing_but_its_kind_and_takes_no_others(script: str) -> None:
+    alone = {"chain": REGTEST.chain, "script": script}
+    PLATFORM.check_settings(alone)
+    PLATFORM.check_settings(alone | {"threshold": "1", "vault_keys": "1"})
+    for name, value in (("threshold", "2"), ("vault_keys", "2"), ("vault_keys", "0"), ("other_keys", "[00000000]xpub")):
+        with pytest.raises(InputError, match=f"leave {name} out") as caught:
+            PLATFORM.check_settings(alone | {name: value})
+        assert caught.value.field == name
+
+
+@pytest.mark.parametrize("script", ["wsh", "tr"])
+@pytest.mark.parametrize("name", ["threshold", "vault_keys"])
+def test_a_wallet_of_several_keys_says_how_many(script: str, name: str) -> None:
+    told = {key: value for key, value in TERMS.items() if key != name} | {"script": script}
+    with pytest.raises(InputError, match=f"{name} is a number") as caught:
+        PLATFORM.check_settings(told)
+    assert caught.value.field == name
+
+
+@pytest.mark.parametrize(
+    ("script", "network", "path"),
+    [
+        ("wpkh", MAIN, "m/84h/0h/0h"),
+        ("wpkh", SIGNET, "m/84h/1h/0h"),
+        ("tr_key", MAIN, "m/86h/0h/0h"),
+        ("tr_key", TEST, "m/86h/1h/0h"),
+        ("wsh", MAIN, "m/48h/0h/0h/2h"),
+        ("tr", REGTEST, "m/48h/1h/0h/3h"),
+    ],
+)
+def test_the_account_path_has_the_kind_s_purpose_and_the_network_s_coin(
+    script: str, network: Network, path: str
+) -> None:
+    assert first_path(Kind(script), network) == path
 
 
 def test_nobody_can_post_a_webhook() -> None:

@@ -18,7 +18,7 @@ from tests.unit.service.domain.bitcoin.wallets import cosigner, wallet
 def test_a_descriptor_is_read_as_it_was_written_in_any_order_of_keys(kind: Kind) -> None:
     made = wallet(kind)
     assert Descriptor.parse(made.text, REGTEST) == made
-    assert Descriptor.of(kind, 2, tuple(reversed(made.keys)), REGTEST).text == made.text
+    assert Descriptor.of(kind, made.threshold, tuple(reversed(made.keys)), REGTEST).text == made.text
     assert made.address(0, 0) != made.address(0, 1) != made.address(1, 1)
 
 
@@ -32,8 +32,67 @@ def test_the_taproot_script_counts_x_only_keys_below_the_point_that_nobody_has()
     place = wallet(Kind.TR).place(0, 3)
     first, second, third = sorted(place.keys)
     assert place.script == b"\x20" + first + b"\xac\x20" + second + b"\xba\x20" + third + b"\xba\x52\x9c"
-    assert place.control[1:].hex() == H
-    assert place.control[0] in (0xC0, 0xC1)
+    shown, control = place.shown
+    assert shown == place.script
+    assert control[1:].hex() == H
+    assert control[0] in (0xC0, 0xC1)
+
+
+# The test vectors of BIP-84 and BIP-86 (sections "Test vectors"), all of the words "abandon … about": account key, with
+# BIP-84's written as xpub, and the addresses at 0/0, 0/1 and 1/0.
+PUBLISHED = {
+    Kind.WPKH: (
+        (
+            "wpkh([73c5da0a/84h/0h/0h]xpub6CatWdiZiodmUeTDp8LT5or8nmbKNcuyvz7WyksVFkKB4RHwCD3XyuvPEbvqAQY3rAPshWcMLoP2fMFMKHPJ4Z"
+            "eZXYVUhLv1VMrjPC7PW6V/<0;1>/*)#qf45pmyh"
+        ),
+        "bc1qcr8te4kr609gcawutmrza0j4xv80jy8z306fyu",
+        "bc1qnjg0jd8228aq7egyzacy8cys3knf9xvrerkf9g",
+        "bc1q8c6fshw2dlwun7ekn9qwf37cu2rn755upcp6el",
+    ),
+    Kind.TR_KEY: (
+        (
+            "tr([73c5da0a/86h/0h/0h]xpub6BgBgsespWvERF3LHQu6CnqdvfEvtMcQjYrcRzx53QJjSxarj2afYWcLteoGVky7D3UKDP9QyrLprQ3VCECoY49y"
+            "fdDEHGCtMMj92pReUsQ/<0;1>/*)"
+        ),
+        "bc1p5cyxnuxmeuwuvkwfem96lqzszd02n6xdcjrs20cac6yqjjwudpxqkedrcr",
+        "bc1p4qhjn9zdvkux4e44uhx8tc55attvtyu358kutcqkudyccelu0was9fqzwh",
+        "bc1p3qkhfews2uk44qtvauqyr2ttdsw7svhkl9nkm9s9c3x4ax5h60wqwruhk7",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", PUBLISHED)
+def test_addresses_of_one_key_are_those_that_bip_84_and_bip_86_publish(kind: Kind) -> None:
+    text, *addresses = PUBLISHED[kind]
+    found = Descriptor.parse(text, MAIN)
+    assert found.kind is kind
+    assert (found.threshold, len(found.keys), found.keys[0].path) == (
+        1,
+        1,
+        f"m/{84 if kind is Kind.WPKH else 86}h/0h/0h",
+    )
+    assert [found.address(*at) for at in ((0, 0), (0, 1), (1, 0))] == addresses
+
+
+def test_a_wallet_of_one_key_says_what_its_signatures_commit_to_and_are_verified_with() -> None:
+    """BIP-143's script code of a key's hash; of BIP-86 the internal and the output key of its first vector."""
+    found = Descriptor.parse(PUBLISHED[Kind.WPKH][0], MAIN).place(0, 0)
+    point = bytes.fromhex("0330d54fd0dd420a6e5f8d3624f5f3482cae350f79d5f0753bf5beef9c2d91af3c")
+    assert found.script == b"\x76\xa9\x14" + found.script_pubkey[2:] + b"\x88\xac"
+    assert (found.shown, tuple(found.keys), found.internal) == ((point,), (point,), b"")
+    found = Descriptor.parse(PUBLISHED[Kind.TR_KEY][0], MAIN).place(0, 0)
+    assert (found.script, found.shown) == (b"", ())
+    assert found.internal.hex() == "cc8a4bc64d897bddc5fbc2f670f7a8ba0b386779106cf1223c6fc5d7cd6fc115"
+    assert [key.hex() for key in found.keys] == ["a60869f0dbcf1dc659c9cecbaf8050135ea9e8cdc487053f1dc6880949dc684c"]
+
+
+@pytest.mark.parametrize("kind", PUBLISHED)
+def test_a_wallet_of_one_key_has_one(kind: Kind) -> None:
+    with pytest.raises(InputError, match="has one key, not 2"):
+        Descriptor.of(kind, 1, (cosigner(1), cosigner(2)), REGTEST)
+    with pytest.raises(InputError, match="at least one, at most all"):
+        Descriptor.of(kind, 2, (cosigner(1),), REGTEST)
 
 
 def test_the_other_writing_of_hardened_is_the_same_key() -> None:
@@ -67,6 +126,14 @@ WRONG: dict[str, Callable[[], str]] = {
     "a key twice": lambda: _body().replace(cosigner(1).text, cosigner(2).text),
     "a mistyped key": lambda: _body().replace(cosigner(1).xpub[20:24], "1111", 1),
     "another network": lambda: wallet(network=MAIN).text,
+    "two keys where one is the wallet": lambda: f"wpkh({cosigner(1).text},{cosigner(2).text})",
+    "one key with a script": lambda: f"tr({cosigner(1).text},pk({cosigner(2).text}))",
+    "one key with a threshold": lambda: f"wpkh(1,{cosigner(1).text})",
+    "one key of another form": lambda: f"pkh({cosigner(1).text})",
+    "one key, nested": lambda: f"sh(wpkh({cosigner(1).text}))",
+    "one key without an origin": lambda: f"tr({cosigner(1).xpub}/<0;1>/*)",
+    "a point instead of a key": lambda: f"tr({H})",
+    "one key, wrong checksum": lambda: wallet(Kind.WPKH).text.partition("#")[0] + "#qqqqqqqq",
     "rest": lambda: _body() + "x",
     "nothing": str,
     "long": lambda: "wsh(" + "a" * 5000,

@@ -17,6 +17,8 @@ def cosigner(number: int, network: Network = REGTEST) -> Cosigner:
 
 
 def wallet(kind: Kind = Kind.WSH, threshold: int = 2, keys: int = 3, network: Network = REGTEST) -> Descriptor:
+    if kind.is_single:
+        threshold = keys = 1
     return Descriptor.of(kind, threshold, tuple(cosigner(n + 1, network) for n in range(keys)), network)
 
 
