@@ -1,7 +1,8 @@
 """Alert → hold without the broker: a child of the worker takes alerts where their events were left (ADR 0048).
 
 Rules: it sleeps until a commit wakes it (LISTEN) and takes the oldest alert that nobody was told of by marking its event
-as handed over, in one statement, so that two takers never get one; then it goes on towards the hold (`straight.py`).
+as handed over, in one statement, so that two takers never get one; then it goes on towards the hold (`straight.py`). While
+alerts wait, what no hold waits for is left, and done afterwards.
 Whatever it leaves, because it is busy, hangs or dies, the relay publishes `relay.HEAD_START_S` later; what it took and did
 not note as done the sweeper sends again. Its rows tell it what to do, so no message can be invented to it; a
 row that is no event is set aside. A round that takes longer than any child's job may ends the process, by the system's
@@ -14,6 +15,7 @@ import signal
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, LiteralString, Protocol
 
 import psycopg
@@ -40,6 +42,7 @@ _TAKE: Final[LiteralString] = f"""
         SELECT id FROM outbox WHERE published_at IS NULL AND event = %s ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
     ) RETURNING id, {PAYLOAD}, left(trace_id, 128)
 """  # noqa: S608  both parts are text of our own
+_WAITS: Final[LiteralString] = "SELECT 1 FROM outbox WHERE published_at IS NULL AND event = %s LIMIT 1"
 
 log = structlog.get_logger(__name__)
 
@@ -54,13 +57,23 @@ def take(connection: psycopg.Connection) -> Message | None:
     return None
 
 
+def waits(connection: psycopg.Connection) -> bool:
+    """Say whether an alert waits to be taken; none does for who cannot tell, because the question comes amid a step."""
+    try:
+        return connection.execute(_WAITS, (EVENT,), prepare=True).fetchone() is not None
+    except psycopg.Error:
+        return False
+
+
 class AlarmRoot(Root, Protocol):
     """The child's wiring."""
 
     @property
     def rehearse(self) -> Callable[[], object]: ...
 
-    def alert(self, message: Message) -> None: ...
+    def alert(self, message: Message, more: Callable[[], bool]) -> None: ...
+
+    def finish(self) -> bool: ...
 
 
 class Alarm:
@@ -123,8 +136,8 @@ class Alarm:
                     _limit()
                     found = take(connection)
                     if found is not None:
-                        root.alert(found)
-                    else:
+                        root.alert(found, partial(waits, connection))
+                    elif not root.finish():
                         next(connection.notifies(timeout=POLL_S, stop_after=1), None)
         except psycopg.Error as error:
             log.warning("alarm.database_lost", error=type(error).__name__)

@@ -6,13 +6,17 @@ wake-up was lost. A broker that is down delays everything and loses nothing: row
 crash between publishing and marking sends a job twice, which every job endures; so the marks need not wait for the disk.
 What a hold does not wait for is published `HEAD_START_S` later, because the child that opened an incident goes on towards
 its hold by itself (ADR 0029), and pages, mail and second copies of its own jobs would compete with it for the processor
-(ADR 0043). Alerts are left alone for as long, because whoever waits for them takes them by itself (`alarm.py`).
+(ADR 0043). Alerts are left alone for as long, because whoever waits for them takes them by itself (`alarm.py`). Where
+several wait and it takes one after another, they are left for it, and whatever else is for the same workers waits behind
+them, each for `PATIENCE_S` at most: otherwise a burst goes to children that take longer for each alert, amid pages, mail and
+further steps of the first ones, which fill the line to the platform (ADR 0063). What people released, and what the key
+worker does, waits for no alert.
 A row that is no event is set aside, settled and said in the log, because one that stayed would stop all behind it.
 """
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final, LiteralString
 
@@ -32,15 +36,28 @@ BATCH: Final = 100
 POLL_S: Final = 1.0
 HEAD_START_S: Final = 0.05
 """Seconds."""
+PATIENCE_S: Final = 1.0
+"""How long an alert is left for whoever takes them one after another, and other work behind alerts."""
+BUSY_S: Final = 0.25
+"""How long one of several may take before the others are published."""
+MOST_LEFT: Final = 50
+"""Alerts that are left for one child: what it gets through in `PATIENCE_S`."""
 FIRST: Final = tuple(
     name for name, jobs in JOBS_OF.items() if any(QUEUES[j.partition(".")[0]] in HURRIED for j in jobs)
 )
 """Events that start a job in a queue which a hold waits for."""
+AT_ONCE: Final = tuple(name for name in FIRST if not {"triage.alert", "contain.step"} & {*JOBS_OF[name]})
+"""Those of them that wait for no alert; `step_ready` of the key worker's lane does neither."""
 _STANDBY_S: Final = 2.0
+_Row = tuple[int, str, dict[str, str], str | None, int]
+"""Number, event, payload, trace and how soon: 2 at once, 1 for a queue that a hold waits for, 0."""
 _WAITING: Final[LiteralString] = f"""
-    SELECT id, left(event, 64), {PAYLOAD}, left(trace_id, 128), first FROM (
-        SELECT *, event = ANY(%s) AS first FROM outbox WHERE published_at IS NULL ORDER BY first DESC, id LIMIT %s
-    ) AS batch ORDER BY first DESC, id
+    SELECT id, left(event, 64), {PAYLOAD}, left(trace_id, 128), soon FROM (
+        SELECT *, CASE
+            WHEN event = ANY(%s) OR event = 'step_ready' AND payload ->> 'lane' = 'keys' THEN 2
+            WHEN event = ANY(%s) THEN 1 ELSE 0
+        END AS soon FROM outbox WHERE published_at IS NULL ORDER BY soon DESC, id LIMIT %s
+    ) AS batch ORDER BY soon DESC, id
 """  # noqa: S608  both parts are text of our own; the inner query keeps a backlog's payloads from being looked at
 _PAUSE_AFTER_ERROR_S: Final = 1.0
 
@@ -57,6 +74,10 @@ class Relay:
         self._fork_guard = fork_guard
         self._seen: dict[int, float] = {}
         """When an event that waits was first seen, by this process's own clock."""
+        self._front: list[int] = []
+        """The alert that waits longest."""
+        self._moved = 0.0
+        """When another one came to be there."""
 
     def run(self) -> None:
         """Relay until stopped; whatever goes wrong is logged and tried again for ever."""
@@ -98,12 +119,12 @@ class Relay:
 
     def publish_waiting(self, connection: psycopg.Connection) -> float:
         """Publish the oldest waiting events; return after how many seconds to look again. Raises UnavailableError."""
-        found = connection.execute(_WAITING, (list(FIRST), BATCH)).fetchall()
+        found = connection.execute(_WAITING, (list(AT_ONCE), list(FIRST), BATCH)).fetchall()
         _set_aside(connection, [row[0] for row in found if row[2] is None])
         rows = [row for row in found if row[2] is not None]
         now = time.monotonic()
         self._seen = {row[0]: self._seen.get(row[0], now) for row in rows}
-        due = [row for row in rows if (row[4] and row[1] != EVENT) or now - self._seen[row[0]] >= HEAD_START_S]
+        due = self._due(rows, now)
         sent: list[int] = []
         try:
             for number, event, payload, trace_id, _ in due:
@@ -116,6 +137,21 @@ class Relay:
         if len(due) < len(rows):
             return HEAD_START_S
         return 0.0 if len(found) == BATCH else POLL_S
+
+    def _due(self, rows: Sequence[_Row], now: float) -> list[_Row]:
+        """Return what is published now."""
+        alerts = [number for number, event, *_ in rows if event == EVENT]
+        if alerts[:1] != self._front:
+            self._front, self._moved = alerts[:1], now
+        busy = 1 < len(alerts) <= MOST_LEFT and now - self._moved < BUSY_S
+        later_s = PATIENCE_S if busy else HEAD_START_S
+
+        def is_due(row: _Row) -> bool:
+            number, event, _, _, soon = row
+            at_once = soon > int(busy) and event != EVENT
+            return at_once or now - self._seen[number] >= later_s
+
+        return [row for row in rows if is_due(row)]
 
     def _publish(self, number: int, event: str, payload: dict[str, str], trace_id: str | None) -> None:
         try:

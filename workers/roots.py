@@ -103,12 +103,16 @@ class WorkerRoot:
     lines: Lines | None = None
     guardian: GuardianProcess | None = None
 
-    def alert(self, message: Message) -> None:
-        """Do an alert and go on to its hold."""
+    def alert(self, message: Message, more: Callable[[], bool]) -> None:
+        """Do an alert and go on to its hold; `more` says whether another one waits."""
         if self.straight is None:
             begin(self, message)
         else:
-            self.straight.go(self, message)
+            self.straight.go(self, message, more)
+
+    def finish(self) -> bool:
+        """Do something that was left for a moment when no alert waits; say whether there was anything."""
+        return self.straight is not None and self.straight.finish(self)
 
     def close(self) -> None:
         """Hang up, log out of the tokens and close the pool."""

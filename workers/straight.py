@@ -5,12 +5,14 @@ each writes its transition, its audit entry and its events. Plan and claim share
 each begin and commit; triage has its own, because all triage waits for its lock, and a plan takes as long as its alert
 names much. None of it has an effect outside the database. The intent comes after the commits, and waits for the disk as
 ever. When any of it fails, the alert goes the long way, job by job: what one of them cannot do keeps the others from
-nothing.
+nothing. While another alert waits, what follows a hold's answer, to verify it and to note what was done, is left until none
+does (`finish`): the receipt is written, and the step is due for whoever comes first (ADR 0063).
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from service.domain.events import Event
@@ -31,6 +33,8 @@ PLANNING: Final[dict[str, Callable[[Desk, IncidentId], None]]] = {
     "respond.extend": respond.extend,
 }
 HOLDING: Final = "contain.step"
+MOST_LEFT: Final = 50
+"""Steps whose rest may be left at the same time; the sweeper finds them, too, a second later."""
 
 
 class Lent:
@@ -52,9 +56,14 @@ class Straight:
     db: SqlDatabase
     desk: Desk
     hands: Hands
+    left: deque[tuple[StepId, list[Message]]] = field(default_factory=deque)
+    """Steps whose call was answered, the oldest first, each with what is noted once it is verified."""
 
-    def go(self, root: Root, message: Message) -> None:
-        """Do an alert and what leads to its hold, and note what worked; whatever goes wrong, the sweeper finds it."""
+    def go(self, root: Root, message: Message, more: Callable[[], bool] = lambda: False) -> None:
+        """Do an alert and what leads to its hold, and note what worked; whatever goes wrong, the sweeper finds it.
+
+        `more` says whether another alert waits.
+        """
         try:
             with bound(message):
                 done, taken = self.claim(message)
@@ -65,7 +74,9 @@ class Straight:
         if taken is not None:
             with bound(done[-1]):
                 try:
-                    self.hold(taken)
+                    if (left := self.hold(taken, more)) is not None:
+                        self.left.append((left, done))
+                        return
                 except Exception as error:  # noqa: BLE001  judged by whoever gets the published copy
                     log_failure(done[-1].job, error, None)
                     done.pop()
@@ -94,9 +105,29 @@ class Straight:
         first = replace(self.hands, most_at_once=MOST_AT_ONCE + PAST_THE_LINE)
         return None if holding is None else contain.take(first, uow, StepId(holding.payload["step_id"]))
 
-    def hold(self, taken: Taken) -> None:
-        """Work on what was claimed, and on what it made room for."""
-        go_on(self.hands, contain.work(self.hands, taken))
+    def hold(self, taken: Taken, more: Callable[[], bool] = lambda: False) -> StepId | None:
+        """Work on what was claimed, and on what it made room for; return the step if its rest was left."""
+        hands = replace(self.hands, leaves=more) if len(self.left) < MOST_LEFT else self.hands
+        after = contain.work(hands, taken)
+        if after == taken.claim.step.id:
+            return after
+        go_on(self.hands, after)
+        return None
+
+    def finish(self, root: Root) -> bool:
+        """Do the oldest rest that was left; say whether there was one. What goes wrong is the sweeper's, as ever."""
+        if not self.left:
+            return False
+        step, done = self.left.popleft()
+        with bound(done[-1]):
+            try:
+                go_on(self.hands, step)
+            except Exception as error:  # noqa: BLE001  judged by whoever gets the published copy
+                log_failure(done[-1].job, error, None)
+                done.pop()
+        root.hurry.take(())
+        note(root, done)
+        return True
 
 
 def _first(left: Iterable[tuple[int, Event]], cause: Message, *jobs: str) -> Message | None:

@@ -89,6 +89,8 @@ class Hands:
     """Asks for what `foresee` reads, told the same, so that it comes with the claim."""
     about_to_call: Callable[[UnitOfWork], None] = lambda _: None
     """Reads in the intent's transaction what must be as new as can be when the platform is called."""
+    leaves: Callable[[], bool] = lambda: False
+    """Asked when a call was answered: whether the rest, to verify it, waits for a later turn because a hold waits now."""
     vault: VaultKeys | None = None
     multisig: MultisigControl | None = None
     outside: Outside | None = None
@@ -106,7 +108,7 @@ class Taken:
 
 
 def step(hands: Hands, step_id: StepId) -> StepId | None:
-    """Work on one step as far as it goes, safely at any time, twice or at once; return one that found the line full."""
+    """Work on one step, safely at any time, twice or at once; return what to go on with: itself, or who found no room."""
     with hands.db.begin(on_disk=False) as uow:  # the number of a forgotten claim is never given again
         taken = take(hands, uow, step_id)
     return None if taken is None else work(hands, taken)
@@ -139,10 +141,10 @@ def take(hands: Hands, uow: UnitOfWork, step_id: StepId) -> Taken | None:
 
 def work(hands: Hands, taken: Taken) -> StepId | None:
     """Work on a step whose claim is committed; see `step`."""
-    on = taken.claim.step
+    on, attempt = taken.claim.step, _Attempt(hands, taken.claim, taken.account_id)
     try:
         with hands.keep(on.id, on.fence):
-            _Attempt(hands, taken.claim, taken.account_id).run()
+            attempt.run()
     except StaleFenceError:
         log.warning("step.taken_over", step_id=on.id, fence=on.fence)
     finally:
@@ -150,6 +152,8 @@ def work(hands: Hands, taken: Taken) -> StepId | None:
         healthy = hands.platform is not None and note_line(
             hands.db, connection, on.incident_id, hands.heard(connection), troubled=taken.troubled
         )
+    if attempt.left:
+        return on.id
     if not healthy:
         return None
     with hands.db.begin(on_disk=False) as uow:
@@ -176,6 +180,7 @@ class _Attempt:
         self._state = claim.step.state
         self._called = claim.intent_at is not None
         self._began = claim.intent_at or hands.clock.now()
+        self.left = False  # whether the step is anybody's again, with its receipt
 
     def run(self) -> None:
         """Do what the step's state asks for."""
@@ -249,8 +254,11 @@ class _Attempt:
             log.warning("step.answer_lost", step_id=self._step.id, error=type(error).__name__, exc_info=error)
             self._ask_what_happened(ctx, fresh=True)
         else:
-            self._write(Change(StepState.VERIFYING, receipt=receipt), keep_lease=True)
-            self._verify(ctx, receipt)
+            self.left = self._hands.leaves()
+            due_at = self._hands.clock.now() if self.left else None
+            self._write(Change(StepState.VERIFYING, receipt=receipt, due_at=due_at), keep_lease=not self.left)
+            if not self.left:
+                self._verify(ctx, receipt)
 
     def _intend(self) -> None:
         with self._hands.db.begin() as uow:

@@ -24,13 +24,13 @@ from service.domain.events import Event
 from service.domain.secrets import Secret
 from service.ports.clock import Clock
 from service.store import behind
-from service.store.quick import forget, send, settle
+from service.store.pipeline import RolledBackError
+from service.store.quick import commit, forget, send, settle
 from service.store.recording import announce
 from service.store.unit_of_work import SqlUnitOfWork
 
 _BEGIN: Final = (text("BEGIN"),)
 _BEGIN_OFF_DISK: Final = (*_BEGIN, text("SET LOCAL synchronous_commit TO off"))
-_COMMIT: Final = text("COMMIT")
 _ANYTHING: Final = "SELECT 1"
 PATIENCE_S: Final = 5
 """Seconds that are waited for the server, for a connection of the pool, and for a lock."""
@@ -124,7 +124,7 @@ class InARow:
         yield uow
         forget(self.connection)
         self.committing = True
-        send(self.connection, _COMMIT, {})
+        commit(self.connection)
         self.done.append(uow)
 
 
@@ -134,6 +134,8 @@ def _fault(error: OperationalError | InterfaceError | PoolTimeoutError, *, commi
         return UnknownOutcomeError(
             "the database's answer to the commit was lost: look whether it was stored before trying again"
         )
+    if isinstance(error, DBAPIError) and isinstance(error.orig, RolledBackError):
+        return UnavailableError(f"{error.orig}: nothing of it was stored, try again", retry_after_s=2)
     return UnavailableError(
         f"the database did not answer ({type(error).__name__}): nothing was stored, try again", retry_after_s=2
     )
@@ -159,7 +161,6 @@ def begun(engine: Engine, first: str | None = None) -> Iterator[tuple[Connection
 
 def _said(opened: ExitStack, engine: Engine, first: str | None) -> tuple[Connection, RootTransaction]:
     connection = opened.enter_context(engine.connect())
-    opened.callback(behind.give_up, connection)
     transaction = connection.begin()
     if first is not None or not behind.is_silent(connection):
         connection.exec_driver_sql(first or _ANYTHING)

@@ -10,37 +10,37 @@ What does not depend on each other is asked together (`ask`): each statement goe
 values later in the transaction finds the answer, as it was when it was asked.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections import namedtuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
 import psycopg
-from psycopg.rows import dict_row, namedtuple_row
 from sqlalchemy import ClauseElement, Connection, Dialect, Insert
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from service.store import behind
+from service.store.pipeline import Answer, Shape
 
-DIALECT: Final[Dialect] = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # SQLAlchemy does not type it
-_Cursor = psycopg.Cursor[Any]
+DIALECT: Final[Dialect] = PGDialect_psycopg(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]  # it is not typed
 
 
 @dataclass(slots=True)
 class _Asked:
-    answers: list[tuple[ClauseElement, Mapping[str, object], _Cursor]] = field(default_factory=list)
+    answers: list[tuple[ClauseElement, Mapping[str, object], Answer]] = field(default_factory=list)
     """What was asked, with which values, and where its answer will be."""
     only_sends: bool = False
 
-    def take(self, statement: ClauseElement, values: Mapping[str, object]) -> _Cursor | None:
-        for place, (asked, its_values, cursor) in enumerate(self.answers):
+    def take(self, statement: ClauseElement, values: Mapping[str, object]) -> Answer | None:
+        for place, (asked, its_values, answer) in enumerate(self.answers):
             if asked is statement and its_values == values:
                 del self.answers[place]
-                return cursor
+                return answer
         return None
 
 
@@ -53,44 +53,48 @@ class _SentError(Exception):
 
 
 @cache
-def _text(statement: ClauseElement, columns: tuple[str, ...] | None = None) -> tuple[str, Mapping[str, object]]:
-    """Return a statement's text, and the values that stand in it already."""
+def _text(
+    statement: ClauseElement, columns: tuple[str, ...] | None = None
+) -> tuple[str, Sequence[str], Mapping[str, object]]:
+    """Return a statement's text, what its parameters are called, and the values that stand in it already."""
     made = cast("SQLCompiler", statement.compile(dialect=DIALECT, column_keys=columns))
-    return str(made), {name: bound.value for name, bound in made.binds.items() if not bound.required}
+    return str(made), made.positiontup or (), {n: bound.value for n, bound in made.binds.items() if not bound.required}
 
 
 def rows(connection: Connection, statement: ClauseElement, values: Mapping[str, object]) -> Sequence[Any]:
     """Return a statement's rows with their columns as attributes. Raises DBAPIError."""
-    return _run(connection, statement, values, namedtuple_row)
+    return _run(connection, statement, values, _namedtuples)
 
 
 def mappings(
     connection: Connection, statement: ClauseElement, values: Mapping[str, object]
 ) -> Sequence[Mapping[str, Any]]:
     """Return a statement's rows by column name. Raises DBAPIError."""
-    return _run(connection, statement, values, dict_row)
+    return _run(connection, statement, values, _dicts)
 
 
 def send(connection: Connection, statement: ClauseElement, values: Mapping[str, object]) -> None:
     """Send a statement behind (`behind.py`). Of an INSERT without values, these are the columns."""
-    sql, own = _text(statement, tuple(values) if isinstance(statement, Insert) else None)
-    _send(connection, behind.driven(connection).cursor(), sql, {**own, **values})
+    _sent(connection, statement, values, tuple(values) if isinstance(statement, Insert) else None)
 
 
 def later(
     connection: Connection, statement: ClauseElement, values: Mapping[str, object]
 ) -> Callable[[], Sequence[Any]]:
     """Send a statement behind; return what waits for its rows, with their columns as attributes. Raises DBAPIError."""
-    return partial(_settled, connection, _started(connection, statement, values, namedtuple_row))
+    return partial(_read, connection, _sent(connection, statement, values), _namedtuples)
 
 
 def settle(connection: Connection) -> None:
     """Wait for all that was sent behind. Raises DBAPIError."""
-    driver: psycopg.Connection[Any] = behind.driven(connection)
-    try:
-        behind.settle(driver)
-    except psycopg.Error as error:
-        raise _wrapped(connection, driver, "", error) from error
+    with _wrapped(connection) as driver:
+        behind.pipeline(driver).settle()
+
+
+def commit(connection: Connection) -> None:
+    """Send a COMMIT behind; the server begins with it. Raises DBAPIError, of a transaction that has failed already."""
+    with _wrapped(connection) as driver:
+        behind.pipeline(driver).commit()
 
 
 def forget(connection: Connection) -> None:
@@ -112,50 +116,54 @@ def ask(connection: Connection, read: Callable[[], object]) -> None:
         asked.only_sends = False
 
 
-def _run(connection: Connection, statement: ClauseElement, values: Mapping[str, object], shape: Any) -> Sequence[Any]:
-    asked = _ASKED.get(connection)
+def _run(connection: Connection, statement: ClauseElement, values: Mapping[str, object], shape: Shape) -> Sequence[Any]:
+    asked, answer = _ASKED.get(connection), None
     if asked is not None:
         if asked.only_sends:
-            asked.answers.append((statement, values, _started(connection, statement, values, shape)))
+            asked.answers.append((statement, values, _sent(connection, statement, values)))
             raise _SentError
-        if (cursor := asked.take(statement, values)) is not None:
-            return _settled(connection, cursor)
-    sql, own = _text(statement)
+        answer = asked.take(statement, values)
+    return _read(connection, answer or _sent(connection, statement, values), shape)
+
+
+def _sent(
+    connection: Connection,
+    statement: ClauseElement,
+    values: Mapping[str, object],
+    columns: tuple[str, ...] | None = None,
+) -> Answer:
+    sql, names, own = _text(statement, columns)
+    with _wrapped(connection, sql) as driver:
+        return behind.pipeline(driver).send(sql, [values[name] if name in values else own[name] for name in names])
+
+
+def _read(connection: Connection, answer: Answer, shape: Shape) -> Sequence[Any]:
+    with _wrapped(connection):
+        return answer.rows(shape)
+
+
+@contextmanager
+def _wrapped(connection: Connection, sql: str = "") -> Iterator[psycopg.Connection[Any]]:
+    """Raise errors as SQLAlchemy would; a connection that is gone is not given to anybody again."""
     driver: psycopg.Connection[Any] = behind.driven(connection)
     try:
-        with driver.cursor(row_factory=shape) as cursor:
-            behind.send(cursor, sql, {**own, **values})
-            return cursor.fetchall()
+        yield driver
     except psycopg.Error as error:
-        raise _wrapped(connection, driver, sql, error) from error
+        lost = driver.closed
+        if lost:
+            connection.invalidate(error)
+        raise DBAPIError.instance(
+            sql, None, error, psycopg.Error, hide_parameters=True, connection_invalidated=lost
+        ) from error
 
 
-def _started(connection: Connection, statement: ClauseElement, values: Mapping[str, object], shape: Any) -> _Cursor:
-    sql, own = _text(statement)
-    cursor: _Cursor = behind.driven(connection).cursor(row_factory=shape)
-    _send(connection, cursor, sql, {**own, **values})
-    return cursor
+@cache
+def _namedtuples(names: tuple[str, ...]) -> Callable[[Sequence[Any]], Any]:
+    """Make rows with their columns as attributes."""
+    made = namedtuple("Row", names, rename=True)  # type: ignore[misc]  # noqa: PYI024  its fields are known now only
+    return made._make
 
 
-def _settled(connection: Connection, cursor: _Cursor) -> Sequence[Any]:
-    try:
-        with cursor:
-            behind.settle(cursor.connection)
-            return cursor.fetchall()
-    except psycopg.Error as error:
-        raise _wrapped(connection, cursor.connection, "", error) from error
-
-
-def _send(connection: Connection, cursor: _Cursor, sql: str, values: Mapping[str, object]) -> None:
-    try:
-        behind.send_behind(cursor, sql, values)
-    except psycopg.Error as error:
-        raise _wrapped(connection, cursor.connection, sql, error) from error
-
-
-def _wrapped(connection: Connection, driver: psycopg.Connection[Any], sql: str, error: psycopg.Error) -> BaseException:
-    """Return an error as SQLAlchemy would raise it; a connection that is gone is not given to anybody again."""
-    lost = driver.closed
-    if lost:
-        connection.invalidate(error)
-    return DBAPIError.instance(sql, None, error, psycopg.Error, hide_parameters=True, connection_invalidated=lost)
+def _dicts(names: tuple[str, ...]) -> Callable[[Sequence[Any]], Mapping[str, Any]]:
+    """Make rows by column name."""
+    return lambda values: dict(zip(names, values, strict=True))

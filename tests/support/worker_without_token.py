@@ -55,8 +55,11 @@ class TokenlessRoot:
     rehearse: Callable[[], object]
     straight: Straight
 
-    def alert(self, message: Message) -> None:
-        self.straight.go(self, message)
+    def alert(self, message: Message, more: Callable[[], bool]) -> None:
+        self.straight.go(self, message, more)
+
+    def finish(self) -> bool:
+        return self.straight.finish(self)
 
     def close(self) -> None:
         self.db.engine.dispose()

@@ -17,8 +17,9 @@ import pytest
 
 from service.clock import SystemClock
 from service.domain.errors import NotFoundError, UnavailableError
-from service.domain.events import AlertRaised, Event, IncidentOpened
-from service.domain.ids import AlertId, IncidentId
+from service.domain.events import AlertRaised, Event, IncidentOpened, StepApproved, StepReady
+from service.domain.ids import AlertId, ApprovalId, IncidentId, StepId
+from service.domain.plan import Lane
 from service.domain.secrets import Secret
 from service.domain.timeline import Entry
 from service.store.database import SqlDatabase, create
@@ -27,10 +28,11 @@ from tests.integration.containment.test_way_to_hold import Broker
 from tests.support.incidents import CONNECTION, add_account, add_alert, add_connection
 from tests.support.servers import url_of_role
 from workers import tending
-from workers.alarm import take
+from workers.alarm import take, waits
 from workers.hurry import Hurry
 from workers.jobs import Jobs, begin
-from workers.relay import HEAD_START_S, Relay
+from workers.relay import BUSY_S, HEAD_START_S, MOST_LEFT, Relay
+from workers.relay import PATIENCE_S as LEFT_FOR_S
 from workers.tending import Tending
 
 pytestmark = pytest.mark.servers
@@ -127,7 +129,6 @@ def test_what_cannot_be_noted_as_done_is_left_to_the_sweeper(
 
 HANGING = """
 import os, sys, threading
-from functools import partial
 from types import SimpleNamespace
 from service.clock import SystemClock
 from service.domain.secrets import Secret
@@ -139,8 +140,8 @@ from workers.jobs import begin
 settings = SimpleNamespace(database_url=Secret(os.environ["URL"]))
 db = SqlDatabase(create(settings.database_url, pool_size=1), SystemClock())
 jobs = {"triage.alert": lambda _: threading.Event().wait()}
-hangs = SimpleNamespace(db=db, hurry=Hurry(), jobs=jobs, rehearse=int, close=int)
-hangs.alert = partial(begin, hangs)
+hangs = SimpleNamespace(db=db, hurry=Hurry(), jobs=jobs, rehearse=int, close=int, finish=bool)
+hangs.alert = lambda message, _more: begin(hangs, message)
 alarm.LIMIT_S = float(os.environ["LIMIT_S"])
 sys.exit(alarm.Alarm(settings, lambda _: hangs, int(sys.argv[1]), int(sys.argv[2])).run())
 """
@@ -243,3 +244,66 @@ def test_a_child_that_dies_is_started_anew_and_takes_alerts_again(
         stop.set()
         thread.join()
     assert children() <= others
+
+
+@dataclass
+class Outbox:
+    """Events that wait, a relay that publishes them, and its clock."""
+
+    relay: Relay
+    broker: Broker
+    connection: psycopg.Connection
+    now: float = 100.0
+
+    def publish(self, after_s: float = 0.0) -> list[str]:
+        """Return what is published when the relay looks this much later."""
+        self.now += after_s
+        self.broker.taken.clear()
+        self.relay.publish_waiting(self.connection)
+        return self.broker.taken
+
+
+@pytest.fixture
+def outbox_of(fresh_postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outbox]:
+    broker = Broker()
+    relay = Relay(Secret(fresh_postgres_url), broker, threading.Event(), threading.Lock())  # type: ignore[arg-type]  # it only publishes
+    with psycopg.connect(fresh_postgres_url, autocommit=True) as connection:
+        made = Outbox(relay, broker, connection)
+        monkeypatch.setattr("workers.relay.time", SimpleNamespace(monotonic=lambda: made.now))
+        yield made
+
+
+def test_while_alerts_are_taken_one_after_another_other_work_waits_behind_them(
+    db: SqlDatabase, outbox_of: Outbox
+) -> None:
+    released = (StepApproved(ApprovalId("apr_1")), StepReady(StepId("stp_k"), Lane.KEYS.value))
+    others = (StepReady(StepId("stp_1"), Lane.CONTAINMENT.value), IncidentOpened(IncidentId("inc_1")))
+    raise_alerts(db, *alerts(6), *others, *released)
+    assert outbox_of.publish() == ["step_approved", "step_ready"], "these wait for no alert"
+    for _ in range(4):
+        assert outbox_of.publish(LEFT_FOR_S / 5) == []
+        assert waits(outbox_of.connection)
+        assert take(outbox_of.connection) is not None
+    assert outbox_of.publish(BUSY_S) == [*["alert_raised"] * 2, "step_ready", "incident_opened"], "though it goes on"
+    assert not waits(outbox_of.connection)
+
+
+def test_where_nobody_takes_alerts_they_and_all_behind_them_are_published(db: SqlDatabase, outbox_of: Outbox) -> None:
+    raise_alerts(db, *alerts(3), StepReady(StepId("stp_1"), Lane.CONTAINMENT.value))
+    assert outbox_of.publish() == []
+    assert outbox_of.publish(2 * BUSY_S) == ["alert_raised"] * 3 + ["step_ready"]
+
+
+def test_more_alerts_than_one_child_gets_through_are_shared_after_the_head_start(
+    db: SqlDatabase, outbox_of: Outbox
+) -> None:
+    raise_alerts(db, *alerts(MOST_LEFT + 1), StepReady(StepId("stp_1"), Lane.CONTAINMENT.value))
+    assert outbox_of.publish() == ["step_ready"]
+    assert outbox_of.publish(2 * HEAD_START_S) == ["alert_raised"] * (MOST_LEFT + 1)
+
+
+def test_who_cannot_tell_whether_alerts_wait_goes_on_as_if_none_did(db: SqlDatabase, fresh_postgres_url: str) -> None:
+    raise_alerts(db, *alerts(1))
+    with psycopg.connect(fresh_postgres_url, autocommit=True) as connection:
+        assert waits(connection)
+    assert not waits(connection)

@@ -12,7 +12,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg.pq import PipelineStatus
 from sqlalchemy import Select, select, text
 
 from service.domain.account import Account
@@ -26,6 +25,7 @@ from service.flow import contain, respond, triage
 from service.flow.contain import LEASE
 from service.store import registry
 from service.store.pace import BUSY
+from service.store.pipeline import Answer, Pipeline
 from service.store.plan_statements import IS_PLANNED, TOUCHED
 from service.store.tables.incident import alerts, steps
 from service.store.tables.proof import audit_personal, outbox, timeline
@@ -61,22 +61,25 @@ class Broker:
 def statements(*, waits: bool = False) -> Iterator[list[str]]:
     """Note what is said to the server and, if wanted, `WAIT` wherever its answers are waited for."""
     said: list[str] = []
-    execute, end = psycopg.Cursor.execute, psycopg.Pipeline.__exit__
+    execute, send, settle = psycopg.Cursor.execute, Pipeline.send, Pipeline.settle
 
-    def note(cursor: psycopg.Cursor[Any], query: str, *values: Any, **options: Any) -> psycopg.Cursor[Any]:
-        said.append(query)
-        if waits and cursor.connection.pgconn.pipeline_status == PipelineStatus.OFF:
-            said.append(WAIT)
+    def waited(cursor: psycopg.Cursor[Any], query: str, *values: Any, **options: Any) -> psycopg.Cursor[Any]:
+        said.extend([query, WAIT] if waits else [query])
         return execute(cursor, query, *values, **options)
 
-    def ended(pipeline: psycopg.Pipeline, *why: Any) -> None:
-        if waits:
+    def sent(pipeline: Pipeline, query: str, values: Sequence[object]) -> Answer:
+        said.append(query)
+        return send(pipeline, query, values)
+
+    def settled(pipeline: Pipeline) -> None:
+        if waits and pipeline.waits:
             said.append(WAIT)
-        end(pipeline, *why)
+        settle(pipeline)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(psycopg.Cursor, "execute", note)
-        patch.setattr(psycopg.Pipeline, "__exit__", ended)
+        patch.setattr(psycopg.Cursor, "execute", waited)
+        patch.setattr(Pipeline, "send", sent)
+        patch.setattr(Pipeline, "settle", settled)
         yield said
 
 
@@ -174,8 +177,8 @@ def test_who_makes_room_on_a_line_goes_on_with_who_found_it_full(scene: Scene) -
     ], "the two that had been put off for minutes went at once"
 
 
-def alert_message(alert: AlertId) -> Message:
-    return Message("triage.alert", {"alert_id": alert}, None, 0)
+def alert_message(alert: AlertId, number: int = 0) -> Message:
+    return Message("triage.alert", {"alert_id": alert}, None, number)
 
 
 def test_the_hold_of_a_new_alert_stands_behind_no_full_line(scene: Scene) -> None:

@@ -2,7 +2,6 @@
 
 import gc
 import weakref
-from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -10,17 +9,15 @@ from typing import Any
 import psycopg
 import pytest
 from sqlalchemy import bindparam, insert, select, text
-from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError, ProgrammingError
 
-from service.clock import SystemClock
 from service.domain.errors import UnavailableError, UnknownOutcomeError
 from service.domain.events import IncidentOpened
 from service.domain.ids import IncidentId
-from service.domain.secrets import Secret
 from service.domain.timeline import Entry
 from service.store import behind
-from service.store.database import SqlDatabase, create
-from service.store.quick import mappings, rows, send
+from service.store.database import SqlDatabase
+from service.store.quick import mappings, rows, send, settle
 from service.store.tables.attention import timers
 from service.store.tables.proof import handled
 from service.store.unit_of_work import SqlUnitOfWork
@@ -28,16 +25,10 @@ from service.store.unit_of_work import SqlUnitOfWork
 pytestmark = pytest.mark.servers
 NOTE = insert(handled).inline()
 NOTES = select(handled.c.key).order_by(handled.c.key)
+DIVIDE = text("SELECT 1 / (:zero - 0)")
 ONE = select(handled.c.key, handled.c.at).where(handled.c.key == bindparam("key"))
 INCIDENT = IncidentId("inc_1")
 AT = datetime(2026, 1, 2, tzinfo=UTC)
-
-
-@pytest.fixture
-def db(fresh_postgres_url: str) -> Iterator[SqlDatabase]:
-    database = SqlDatabase(create(Secret(fresh_postgres_url), pool_size=1), SystemClock())
-    yield database
-    database.engine.dispose()
 
 
 def noted(db: SqlDatabase) -> list[str]:
@@ -186,13 +177,94 @@ def test_what_fails_of_what_was_asked_is_raised_by_what_waits(db: SqlDatabase) -
     def work() -> None:
         with db.begin() as uow:
             send(uow.connection, NOTE, {"key": "a", "at": AT})
-            uow.ask(rows, uow.connection, text("SELECT 1 / (:zero - 0)"), {"zero": 0})
+            uow.ask(rows, uow.connection, DIVIDE, {"zero": 0})
             noted_at(uow, "a")
             pytest.fail("one cannot be divided")
 
     with pytest.raises(DataError):
         work()
     assert noted(db) == []
+
+
+def test_what_was_asked_behind_a_failure_is_not_an_empty_answer(db: SqlDatabase) -> None:
+    with suppress(OperationalError, UnavailableError), db.begin() as uow:
+        uow.ask(rows, uow.connection, DIVIDE, {"zero": 0})
+        uow.ask(noted_at, uow, "a")
+        with pytest.raises(DataError):
+            settle(uow.connection)
+        with pytest.raises(OperationalError):
+            noted_at(uow, "a")
+        raise OperationalError("", None, ZeroDivisionError())
+
+
+KNOWN = text("SELECT name FROM pg_prepared_statements WHERE name LIKE 'portcullis%'")
+
+
+def known(uow: SqlUnitOfWork) -> set[str]:
+    return set(uow.connection.execute(KNOWN).scalars())
+
+
+def busy(uow: SqlUnitOfWork) -> None:
+    """Execute so much by SQLAlchemy that the driver prepares it."""
+    for number in range(10):
+        assert not uow.noted(str(number))
+
+
+def test_what_the_server_was_made_to_know_it_still_knows_after_a_roll_back(db: SqlDatabase) -> None:
+    with suppress(ZeroDivisionError), db.begin() as uow:
+        busy(uow)
+        assert noted_at(uow, "a") == []
+        before = known(uow)
+        raise ZeroDivisionError
+    with suppress(IntegrityError):
+        note_twice(db, and_wait=False)
+    with suppress(DataError), db.engine.begin() as connection:
+        connection.execute(DIVIDE, {"zero": 0})
+    with db.begin() as uow:
+        assert noted_at(uow, "a") == []
+        assert before <= known(uow)
+
+
+def test_whoever_takes_what_the_server_knows_spoils_one_transaction_and_no_more(db: SqlDatabase) -> None:
+    with db.begin() as uow:
+        assert noted_at(uow, "a") == []
+        uow.connection.execute(text("DEALLOCATE ALL"))
+    with suppress(ProgrammingError):
+        noted(db)
+    assert noted(db) == []
+    with db.begin() as uow:
+        assert noted_at(uow, "a") == []
+
+
+def test_a_server_that_goes_away_between_what_was_sent_and_its_answers_is_our_own_fault(
+    db: SqlDatabase, fresh_postgres_url: str
+) -> None:
+    def work() -> None:
+        with db.begin() as uow:
+            process = uow.connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+            for key in "abc":
+                uow.ask(noted_at, uow, key)
+            uow.ask(rows, uow.connection, text("SELECT pg_sleep(60)"), {})
+            behind.pipeline(behind.driven(uow.connection)).push()
+            with psycopg.connect(fresh_postgres_url, autocommit=True) as judge:
+                judge.execute("SELECT pg_terminate_backend(%s, 30000)", (process,))
+            noted_at(uow, "c")
+
+    with pytest.raises(UnavailableError):
+        work()
+    assert noted(db) == []
+
+
+def test_much_that_goes_both_ways_at_once_comes_to_no_standstill(db: SqlDatabase) -> None:
+    back = text("SELECT CAST(:much AS text) AS much, CAST(:odd AS bytea[]) AS odd")
+    odd = [b"\0\xff'\\\"{,}", b""]
+    many = [{"much": f"{n}" * 1_000_000, "odd": odd} for n in range(10)]
+    with db.begin() as uow:
+        for one in many:
+            uow.ask(rows, uow.connection, back, one)
+        for one in many:
+            (found,) = rows(uow.connection, back, one)
+            assert (found.much, found.odd) == (one["much"], odd)
 
 
 def test_transactions_in_a_row_are_each_stored_and_wait_together(db: SqlDatabase) -> None:
