@@ -1,6 +1,6 @@
 """The rotation of an account to new keys, as a pure state machine.
 
-proposed → generated → verified → swept → retired → destroyed, or failed before `verified`.
+proposed → generated → verified → swept → retired → destroyed, or failed before `verified`, or overtaken before `retired`.
 
 Rules held here:
 - Pure: no token, no clock, no storage. `apply` takes a rotation and an event and returns the next rotation or raises.
@@ -13,6 +13,7 @@ Rules held here:
 - Repeating the event that led to the present state changes nothing, so a worker that died after acting may act again;
   the same event with other facts is an error.
 - From `verified` on there is no way back, only on: its addresses may have been told, the old keys count as compromised.
+- Where more turns out lost than it answers, it is overtaken: its own new keys are old ones of the rotation that follows.
 - How far the new keys must be from the old ones follows from what was lost (`Loss`): see `new_account`.
 """
 
@@ -34,6 +35,7 @@ class State(StrEnum):
     RETIRED = "retired"
     DESTROYED = "destroyed"
     FAILED = "failed"
+    OVERTAKEN = "overtaken"
 
 
 class Loss(StrEnum):
@@ -88,7 +90,14 @@ class Fail:
     reason: str
 
 
-Event = Generate | Verify | Sweep | Retire | Destroy | Fail
+@dataclass(frozen=True, slots=True)
+class Overtake:
+    """More is lost than this rotation answers, its new keys included; `by` names the rotation that follows."""
+
+    by: str
+
+
+Event = Generate | Verify | Sweep | Retire | Destroy | Fail | Overtake
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +157,7 @@ BESIDE: Final = (
 """What is done by who can reach the payers' address book, and by no token."""
 _BY_EVENT: Final = {transition.event: transition for transition in TRANSITIONS}
 FAILABLE: Final = frozenset({State.PROPOSED, State.GENERATED})
+OVERTAKABLE: Final = frozenset({State.PROPOSED, State.GENERATED, State.VERIFIED, State.SWEPT})
 
 
 def propose(old: DerivationPath, loss: Loss) -> Rotation:
@@ -178,6 +188,8 @@ def apply(rotation: Rotation, event: Event) -> Rotation:
         return rotation
     if isinstance(event, Fail):
         return _failed(rotation, event)
+    if isinstance(event, Overtake):
+        return _overtaken(rotation, event)
     transition = _BY_EVENT[type(event)]
     if rotation.state is not transition.start:
         allowed = ", ".join(sorted(kind.__name__ for kind in allowed_events(rotation))) or "nothing: it is over"
@@ -191,12 +203,14 @@ def allowed_events(rotation: Rotation) -> frozenset[type[Event]]:
     kinds: set[type[Event]] = {item.event for item in TRANSITIONS if item.start is rotation.state}
     if rotation.state in FAILABLE:
         kinds.add(Fail)
+    if rotation.state in OVERTAKABLE:
+        kinds.add(Overtake)
     return frozenset(kinds)
 
 
 def remaining(rotation: Rotation) -> tuple[Transition, ...]:
     """Return the transitions that are still ahead, in order: what a worker resumes with after any crash."""
-    if rotation.state is State.FAILED:
+    if rotation.state in (State.FAILED, State.OVERTAKEN):
         return ()
     order = [State.PROPOSED, *(item.end for item in TRANSITIONS)]
     return TRANSITIONS[order.index(rotation.state) :]
@@ -215,6 +229,14 @@ def _failed(rotation: Rotation, event: Fail) -> Rotation:
     if not event.reason:
         raise RotationError("say why the rotation is given up", field="reason")
     return replace(rotation, state=State.FAILED, events=(*rotation.events, event))
+
+
+def _overtaken(rotation: Rotation, event: Overtake) -> Rotation:
+    if rotation.state not in OVERTAKABLE:
+        raise RotationError(f"a rotation in state {rotation.state} is over: begin another")
+    if not event.by:
+        raise RotationError("say which rotation follows", field="by")
+    return replace(rotation, state=State.OVERTAKEN, events=(*rotation.events, event))
 
 
 def _require_facts(rotation: Rotation, event: Event) -> None:

@@ -44,17 +44,17 @@ TRANSITIONS: Final[Mapping[StepState, Mapping[StepState, str]]] = {
     StepState.WAITING_STEP: {
         StepState.READY: "what it waited for is done",
         StepState.WAITING_APPROVAL: "what it waited for is done, its votes are not all there",
-        StepState.REFUSED: "what it waited for was not done",
+        StepState.REFUSED: "what it waited for was not done, or a deeper rotation gave up what it publishes",
         StepState.EXPIRED: "its approval ended",
     },
     StepState.WAITING_APPROVAL: {
         StepState.READY: "the quorum is complete",
-        StepState.REFUSED: "somebody voted no",
+        StepState.REFUSED: "somebody voted no, or a deeper rotation gave up what it publishes",
         StepState.EXPIRED: "nobody decided in time",
     },
     StepState.READY: {
         StepState.RUNNING: "a worker committed its intent",
-        StepState.REFUSED: "a precondition or the votes do not hold, or the platform lacks the call",
+        StepState.REFUSED: "a precondition or the votes do not hold, the platform lacks the call, or it was given up",
         StepState.EXPIRED: "its approval ended before it was begun",
     },
     StepState.RUNNING: {

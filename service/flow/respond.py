@@ -38,6 +38,7 @@ from service.domain.requests import requested_entry
 from service.domain.timeline import Entry
 from service.playbooks.model import Playbook, Playbooks
 from service.playbooks.planner import OVER_LIMIT, coming_first, document, planned, undoing
+from service.playbooks.rotating import GIVEN_UP, given_up, rotation_is_due
 from service.playbooks.scene import Lacks, Look, ask_to_look, look, possible, wanted_by
 from service.playbooks.wording import step_sentence
 from service.ports.store.unit import Database, UnitOfWork
@@ -121,8 +122,9 @@ def advance(desk: Desk, step_id: StepId) -> None:
         _undo_undone(desk, uow, steps)
         if incident.state is IncidentState.CLOSED:
             return
-        if _rotation_is_due(steps):
+        if rotation_is_due(steps):
             _propose(desk, uow, incident, rotation=True)
+            _give_up(uow, uow.plans.steps_of(incident.id))
         _note_times(desk, uow, incident, uow.plans.steps_of(incident.id))
 
 
@@ -348,13 +350,11 @@ def _undo_undone(desk: Desk, uow: UnitOfWork, steps: Sequence[Step]) -> None:
             uow.plans.move(old.id, StepState.UNDONE)
 
 
-def _rotation_is_due(steps: Sequence[Step]) -> bool:
-    """Every preparation has ended and one gave a new address that no plan publishes yet."""
-    prepared = [s for s in steps if s.action == "prepare_rotation"]
-    published = {s.target for s in steps if s.action in {"publish_address", "retire_key"}}
-    return all(s.state in FINISHED for s in prepared) and any(
-        s.state is StepState.DONE and s.target not in published for s in prepared
-    )
+def _give_up(uow: UnitOfWork, steps: Sequence[Step]) -> None:
+    for step in given_up(steps):
+        uow.plans.move(step.id, StepState.REFUSED, reason=GIVEN_UP)
+        entry = _plain(uow, step, "step.refused", f"Not done: {step.action}: {GIVEN_UP}")
+        uow.record(entry, StepFailed(step.id, step.incident_id))
 
 
 def _note_times(desk: Desk, uow: UnitOfWork, incident: Incident, steps: Sequence[Step]) -> None:

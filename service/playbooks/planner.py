@@ -27,6 +27,8 @@ OVER_LIMIT: Final = "over the hour's blast radius: the gate keeps holding, peopl
 """Why a tightening step waits for approval."""
 _ADDRESS: Final = re.compile("0x[0-9a-fA-F]{40}")
 _ENDED_WITHOUT_EFFECT: Final = FINISHED - {StepState.DONE}
+_TOLD_APART: Final = ("scope", "address")
+"""Parameters that make another step of the same action and target: a deeper rotation, and the addresses it brings."""
 
 
 @dataclass(slots=True)
@@ -244,7 +246,7 @@ def _step(
         action.name,
         target,
         [s for s in others if not (scene.again and _is_worth_another(s, action, params, scene.told))],
-        params.get("scope"),
+        {name: params.get(name) for name in _TOLD_APART},
         again=scene.again,
     ):
         return None
@@ -317,10 +319,15 @@ def _is_worth_another(
     return any(step.params.get(name) != params[name] for name in ("facts", *told) if name in params)
 
 
-def _has(action: str, target: Target, steps: Sequence[Step], scope: object = None, *, again: bool = False) -> bool:
+def _has(
+    action: str, target: Target, steps: Sequence[Step], told: Mapping[str, object] | None = None, *, again: bool = False
+) -> bool:
     gone = _ENDED_WITHOUT_EFFECT if again else {StepState.UNDONE}
     return any(
-        s.action == action and same(s.target, target) and s.state not in gone and s.params.get("scope") == scope
+        s.action == action
+        and same(s.target, target)
+        and s.state not in gone
+        and all(s.params.get(name) == value for name, value in (told or {}).items())
         for s in steps
     )
 

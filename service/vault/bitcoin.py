@@ -89,8 +89,11 @@ class BitcoinVault:
     def rotation_prepared(self, account: AccountId) -> Verdict:
         """Ask whether a wallet with fresh keys is there that is not in use yet, and the token whether they sign."""
         found = wallets.prepared_of(wallets.wallets_of(self._parts, account))
-        signs = found is not None and keys.answers(self._parts, found)
-        return Verdict.HOLDS if signs else Verdict.DOES_NOT_HOLD
+        if found is None:
+            return Verdict.DOES_NOT_HOLD
+        with self._parts.db.begin() as uow:
+            whole = wallets.are_seeds_whole(uow, found)
+        return Verdict.HOLDS if whole and keys.answers(self._parts, found) else Verdict.DOES_NOT_HOLD
 
     def rotation_address(self, account: AccountId) -> str:
         """Return the first address of the re-keyed wallet."""
@@ -119,6 +122,8 @@ class BitcoinVault:
             if len(every) > 1:
                 return Receipt(account, {"address": wallets.address_of(old)})
             raise ConflictError(f"account {account} has no new wallet yet: prepare the rotation first")
+        with self._parts.db.begin() as uow:
+            wallets.require_whole(uow, new)
         if self.swept(account) is not Verdict.HOLDS:
             raise ConflictError(f"the old wallet of {account} is not empty yet: sweep it first")
         taken = sweeps.refresh(self._errand(account, key)).taken
@@ -128,6 +133,7 @@ class BitcoinVault:
                 if self._parts.token.exists(leaf):
                     self._parts.token.disable(leaf)
         with self._parts.db.begin() as uow:
+            wallets.require_whole(uow, new)
             retired = [one.id for one in lost if one.state in keys.SIGNING]
             uow.keys.set_key_state(retired, KeyState.RETIRED.value)
             wallets.make_current(uow, old, new)

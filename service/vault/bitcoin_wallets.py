@@ -3,8 +3,9 @@
 Rules: a wallet has as many keys of the vault's as its terms say (`bitcoin_keys.py`); the extended public key of each is
 derived where its seed is opened and checked into the descriptor. A re-keyed wallet keeps the keys of other people and
 gets fresh ones for all of ours: which of ours the thief has, nobody can tell. It is prepared, never current, until the old
-one is empty. No wallet is written down, and so none is told, paid or swept to, before each of our keys of it signed a
-challenge as it will sign its coins, checked against the key in the script of its first address.
+one is empty; where more turns out lost than it answers, another takes its place. No wallet is written down, and so none is
+told, paid or swept to, before each of our keys of it signed a challenge as it will sign its coins, checked against the key
+in the script of its first address.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from service.domain.errors import ConflictError, MissingCapabilityError, NotFoun
 from service.domain.ids import AccountId
 from service.domain.plan import Receipt
 from service.domain.timeline import Entry
-from service.domain.vault import VaultKey
+from service.domain.vault import VaultKey, WalletState
 from service.ports.store.unit import UnitOfWork
 from service.vault.bitcoin_keys import answers, first_homes, fresh_homes, home_of, make_key
 from service.vault.entries import end_provisioning
@@ -56,23 +57,40 @@ def provision(parts: VaultParts, account: AccountId) -> Receipt:
 
 
 def rekey(parts: VaultParts, account: AccountId, loss: Loss, step_key: str) -> BitcoinWallet:
-    """Return the wallet that this step made, or make it: the current one with fresh keys in the place of all of ours.
+    """Return the wallet that is prepared, or that this step made, or make it: the current one, all keys of ours fresh.
 
-    How far the fresh keys are from the lost ones follows from `loss` where a seed can have several. Raises
-    RefusedByOtherSideError when a fresh key does not sign.
+    How far the fresh keys are from the lost ones follows from `loss` where a seed can have several. One that answers a
+    smaller loss, or a seed of which is lost meanwhile, is replaced. Raises RefusedByOtherSideError when a fresh key does not
+    sign.
     """
     wallets = wallets_of(parts, account)
-    found = next((w for w in wallets if w.step_key == step_key), None) or prepared_of(wallets)
-    if found is not None:
-        return found
+    found = prepared_of(wallets) or next((w for w in reversed(wallets) if w.step_key == step_key), None)
     current = current_of(wallets, account)
+    overtaken = found if found is not None and _is_too_shallow(parts, found, current, loss) else None
+    if found is not None and overtaken is None:
+        return found
     descriptor, signers = current.descriptor, {}
     for lost, home in fresh_homes(parts, wallets, current, loss).items():
         fresh = make_key(parts, account, home, descriptor.network)
         descriptor = descriptor.rekeyed(descriptor.named(lost), fresh)
         signers[fresh.fingerprint] = home[0]
-    return _stored(parts, replace(current, number=len(wallets) + 1, descriptor=descriptor, signers=signers,
-                                  use=WalletUse.PREPARED, step_key=step_key))  # fmt: skip
+    made = replace(current, number=len(wallets) + 1, descriptor=descriptor, signers=signers, use=WalletUse.PREPARED,
+                   step_key=step_key)  # fmt: skip
+    return _stored(parts, made, overtaken)
+
+
+def are_seeds_whole(uow: UnitOfWork, wallet: BitcoinWallet) -> bool:
+    """Say whether no seed of the vault's keys of a wallet counts as lost."""
+    found = [uow.keys.wallet(wallet_id) for wallet_id in wallet.signers.values()]
+    return all(one is not None and one.state is WalletState.ACTIVE for one in found)
+
+
+def require_whole(uow: UnitOfWork, wallet: BitcoinWallet) -> None:
+    """Raise ConflictError when a seed of a prepared wallet's keys counts as lost: it must never become current."""
+    if not are_seeds_whole(uow, wallet):
+        raise ConflictError(
+            f"a seed of the new wallet of account {wallet.account_id} counts as lost: ask for prepare_rotation again"
+        )
 
 
 def wallets_of(parts: VaultParts, account: AccountId) -> tuple[BitcoinWallet, ...]:
@@ -125,13 +143,25 @@ def _terms(parts: VaultParts, account: AccountId) -> WalletTerms:
     return read_terms(connection.settings)
 
 
-def _stored(parts: VaultParts, wallet: BitcoinWallet) -> BitcoinWallet:
+def _is_too_shallow(parts: VaultParts, prepared: BitcoinWallet, current: BitcoinWallet, loss: Loss) -> bool:
+    """Say whether the thief has, or may have, what keys of a prepared wallet are derived from."""
+    if prepared.use is not WalletUse.PREPARED:
+        return False
+    if loss is not Loss.LEAF and set(prepared.signers.values()) & set(current.signers.values()):
+        return True
+    with parts.db.begin() as uow:
+        return not are_seeds_whole(uow, prepared)
+
+
+def _stored(parts: VaultParts, wallet: BitcoinWallet, overtaken: BitcoinWallet | None = None) -> BitcoinWallet:
     if not answers(parts, wallet):
         raise RefusedByOtherSideError(
             f"a key of wallet {wallet.number} of account {wallet.account_id} does not sign for its address: stop and look"
         )
     try:
         with parts.db.begin() as uow:
+            if overtaken is not None:
+                uow.bitcoin.set_use(wallet.account_id, overtaken.number, WalletUse.REPLACED)
             uow.bitcoin.add(wallet)
             if wallet.descriptor.kind.is_taproot:
                 uow.bitcoin.reach(

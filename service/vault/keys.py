@@ -128,20 +128,23 @@ class Vault:
         address = {"address": f"{new[0].chain}:{new[0].address}"}
         if rotations.is_over(record):
             return Receipt(record.id, address)
+        with self._parts.db.begin() as uow:
+            rotations.require_whole(uow, record)
         if self.swept(account) is not Verdict.HOLDS:
             raise ConflictError(f"the old addresses of {account} are not empty yet: sweep them first")
-        rotations.advance(self._parts, account, _emptied_by(self._sent(account), old, key))
+        rotations.advance(self._parts, record, _emptied_by(self._sent(account), old, key))
         with token_calls():
             self._parts.token.disable(*(ref_of(k) for k in old if k.state != KeyState.DESTROYED.value))
 
         def replace_keys(uow: UnitOfWork, now: RotationRecord) -> None:
+            rotations.require_whole(uow, now)
             uow.keys.set_key_state([k.id for k in old if k.state in _SIGNING], KeyState.RETIRED.value)
             chains = provision.chains_of(uow.keys.assets(account))
             uow.keys.reserve_path(account, now.new_wallet_id, now.new_path)
             addresses = provision.addresses_of(new, now.new_wallet_id, now.new_path, chains)
             uow.keys.provisioned(account, addresses)
 
-        record = rotations.advance(self._parts, account, Retire(key), replace_keys)
+        record = rotations.advance(self._parts, record, Retire(key), replace_keys)
         return Receipt(record.id, address)
 
     def retired(self, account: AccountId) -> Verdict:
@@ -176,8 +179,9 @@ class Vault:
         with token_calls():
             self._parts.token.destroy(*(ref_of(k) for k in due))
         self._move(account, due, KeyState.RETIRED, KeyState.DESTROYED, due[0].destroy_by)
-        if State(rotations.find_rotation(self._parts, account).state) is State.RETIRED:
-            rotations.advance(self._parts, account, Destroy(due[0].destroy_by))
+        record = rotations.find_rotation(self._parts, account)
+        if State(record.state) is State.RETIRED:
+            rotations.advance(self._parts, record, Destroy(due[0].destroy_by))
         return len(due)
 
     def _split(self, account: AccountId) -> tuple[RotationRecord | None, tuple[VaultKey, ...], tuple[VaultKey, ...]]:

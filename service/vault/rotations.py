@@ -4,8 +4,9 @@ Rules: an account gets as many new leaves as it has, all at once: each signs a c
 against the new account's xpub, and only then are they recorded, in the transaction that calls them verified; every event
 is committed before the next step begins, under a lock on the rotation, and repeating a step gives the same event; a lost
 leaf is answered with a new hardened account of the same seed, a lost account key or seed with a new seed, which all
-accounts under the old one share; from the moment a seed counts as lost nothing new is derived from it; the new keys are
-current only once the old addresses are empty.
+accounts under the old one share; from the moment a seed counts as lost nothing new is derived from it; where that, or a
+deeper loss, comes to light before the new keys are current, the rotation is overtaken by another, which counts them among
+the old ones; the new keys are current only once the old addresses are empty.
 """
 
 import hashlib
@@ -17,11 +18,13 @@ from hsm.custodian import MAX_BATCH, LeafKey, SealedSeed
 from hsm.derivation import ExtendedKey
 from hsm.errors import KeyUseRefusedError, RotationError
 from hsm.keypath import DerivationPath
+from hsm.restrictions import KeyState
 from hsm.rotation import (
     Destroy,
     Event,
     Generate,
     Loss,
+    Overtake,
     Retire,
     Rotation,
     State,
@@ -32,14 +35,16 @@ from hsm.rotation import (
 )
 from service.domain.account import Account
 from service.domain.errors import ConflictError, MissingCapabilityError, NotFoundError, RefusedByOtherSideError
-from service.domain.ids import AccountId, new_id
+from service.domain.ids import AccountId, id_after
 from service.domain.timeline import Entry
 from service.domain.vault import RotationRecord, VaultKey, WalletState
 from service.ports.store.unit import UnitOfWork
 from service.vault.parts import VaultParts, token_calls
 from service.vault.provision import EVM_PATH, ensure_wallet, free_path, key_of, wallet_lock
 
-_EVENTS: Final[dict[str, type[Event]]] = {cls.__name__: cls for cls in (Generate, Verify, Sweep, Retire, Destroy)}
+_EVENTS: Final[dict[str, type[Event]]] = {
+    cls.__name__: cls for cls in (Generate, Verify, Sweep, Retire, Destroy, Overtake)
+}
 _OVER: Final = frozenset({State.RETIRED, State.DESTROYED, State.FAILED})
 """From `retired` on the new keys are the current ones: the next loss is answered with a rotation of its own."""
 Also = Callable[[UnitOfWork, RotationRecord], None]
@@ -52,15 +57,21 @@ def is_over(record: RotationRecord) -> bool:
 
 
 def open_rotation(parts: VaultParts, account_id: AccountId, scope: str, key: str) -> RotationRecord:
-    """Return the rotation that this step began, or the unfinished one, or begin one (leaf | account_key | seed)."""
+    """Return the rotation that this step began, or the unfinished one, or begin one (leaf | account_key | seed).
+
+    An unfinished one that answers a smaller loss, or whose new seed is lost meanwhile, is overtaken.
+    """
     with parts.db.begin() as uow:
         account = uow.registry.account(account_id)
         if account.wallet_id is None or account.account_path is None:
             raise MissingCapabilityError(f"account {account_id} has no vault keys: its platform or signers rotate it")
         uow.lock(wallet_lock(account.wallet_id))
         record = uow.keys.rotation(account_id)
-        if record is None or (is_over(record) and record.step_key != key):
-            record = _propose(uow, account, Loss(scope), key)
+        too_shallow = record is not None and not is_over(record) and _is_too_shallow(uow, record, Loss(scope))
+        if record is None or too_shallow or (is_over(record) and record.step_key != key):
+            before, record = record, _propose(uow, account, Loss(scope), key, after=record)
+            if before is not None and too_shallow:
+                _overtake(uow, before, record.id)
             uow.keys.add_rotation(record)
             if record.new_wallet_id != record.old_wallet_id:
                 uow.keys.set_wallet_state(record.old_wallet_id, WalletState.COMPROMISED)
@@ -83,7 +94,7 @@ def generate(parts: VaultParts, record: RotationRecord, keys: tuple[VaultKey, ..
     sealed, account = SealedSeed(wallet.sealed_seed), DerivationPath.parse(record.new_path)
     with token_calls():
         xpub = parts.token.open_account(sealed, wallet.id, account).xpub
-    advance(parts, record.account_id, Generate(xpub))
+    advance(parts, record, Generate(xpub))
     wanted = [account.below(below) for below in _places(record, keys)]
     proved: list[LeafKey] = []
     for start in range(0, len(wanted), MAX_BATCH):
@@ -95,7 +106,7 @@ def generate(parts: VaultParts, record: RotationRecord, keys: tuple[VaultKey, ..
     def write_down(uow: UnitOfWork, _: RotationRecord) -> None:
         uow.keys.add_keys([key_of(record.account_id, leaf, keys[0].chain) for leaf in proved])
 
-    advance(parts, record.account_id, Verify(xpub), write_down)
+    advance(parts, record, Verify(xpub), write_down)
     _, new = split(record, parts.keys_of(record.account_id))
     if len(new) != len(proved):
         raise ConflictError(f"{record.new_path} of wallet {wallet.id} belongs to another account: stop and look")
@@ -103,10 +114,10 @@ def generate(parts: VaultParts, record: RotationRecord, keys: tuple[VaultKey, ..
 
 
 def still_answers(parts: VaultParts, record: RotationRecord, new: tuple[VaultKey, ...]) -> bool:
-    """Ask the token once more for the first new leaf: whether it derives it and lets it sign."""
+    """Ask the token once more for the first new leaf: whether it derives it, from a seed not lost, and lets it sign."""
     with parts.db.begin() as uow:
         wallet = uow.keys.wallet(record.new_wallet_id)
-    if wallet is None:
+    if wallet is None or wallet.state is not WalletState.ACTIVE:
         return False
     path = DerivationPath.parse(new[0].path)
     with token_calls():
@@ -117,16 +128,26 @@ def still_answers(parts: VaultParts, record: RotationRecord, new: tuple[VaultKey
     return leaf[0].public_key == new[0].public_key
 
 
-def advance(parts: VaultParts, account_id: AccountId, event: Event, also: Also | None = None) -> RotationRecord:
-    """Apply one event to the account's newest rotation and commit it, with `also` in the same transaction.
+def require_whole(uow: UnitOfWork, record: RotationRecord) -> None:
+    """Raise ConflictError when the seed of a rotation's new keys counts as lost: they must never become current."""
+    wallet = uow.keys.wallet(record.new_wallet_id)
+    if wallet is None or wallet.state is not WalletState.ACTIVE:
+        raise ConflictError(
+            f"the seed of the new keys of account {record.account_id} counts as lost: ask for prepare_rotation again"
+        )
 
-    An event of a kind that happened already changes nothing, except that new keys cannot become others: that, and an
-    event out of turn, raise ConflictError.
+
+def advance(parts: VaultParts, known: RotationRecord, event: Event, also: Also | None = None) -> RotationRecord:
+    """Apply one event to a rotation, as it is stored now, and commit it, with `also` in the same transaction.
+
+    An event of a kind that happened already changes nothing, except that new keys cannot become others: that, an event out
+    of turn, and a rotation that another one followed, raise ConflictError.
     """
+    account_id = known.account_id
     with parts.db.begin() as uow:
         record = uow.keys.rotation(account_id)
-        if record is None:
-            raise NotFoundError(f"account {account_id} has no rotation: prepare one first")
+        if record is None or record.id != known.id:
+            raise ConflictError(f"rotation {known.id} of account {account_id} was overtaken: the newest one goes on")
         rotation = machine(record)
         past = next((e for e in rotation.events if type(e) is type(event)), None)
         if past == event or (past is not None and not isinstance(event, Generate | Verify)):
@@ -135,10 +156,7 @@ def advance(parts: VaultParts, account_id: AccountId, event: Event, also: Also |
             after = apply(rotation, event)
         except RotationError as error:
             raise ConflictError(f"the rotation of account {account_id}: {error}") from error
-        fields = {name: str(getattr(event, name)) for name in event.__dataclass_fields__}
-        record = replace(record, state=after.state.value, events=(*record.events, (type(event).__name__, fields)))
-        uow.keys.save_rotation(record)
-        uow.record(_entry(uow, record, fields))
+        record = _saved(uow, record, after.state, event)
         if also is not None:
             also(uow, record)
     return record
@@ -202,7 +220,34 @@ def _entry(uow: UnitOfWork, record: RotationRecord, facts: dict[str, str]) -> En
     )
 
 
-def _propose(uow: UnitOfWork, account: Account, loss: Loss, key: str) -> RotationRecord:
+def _saved(uow: UnitOfWork, record: RotationRecord, state: State, event: Event) -> RotationRecord:
+    fields = {name: str(getattr(event, name)) for name in event.__dataclass_fields__}
+    record = replace(record, state=state.value, events=(*record.events, (type(event).__name__, fields)))
+    uow.keys.save_rotation(record)
+    uow.record(_entry(uow, record, fields))
+    return record
+
+
+def _is_too_shallow(uow: UnitOfWork, record: RotationRecord, loss: Loss) -> bool:
+    """Say whether the thief has, or may have, what the new keys of an unfinished rotation are derived from."""
+    wallet = uow.keys.wallet(record.new_wallet_id)
+    if wallet is not None and wallet.state is not WalletState.ACTIVE:
+        return True
+    return loss is not Loss.LEAF and record.new_wallet_id == record.old_wallet_id
+
+
+def _overtake(uow: UnitOfWork, record: RotationRecord, by: str) -> None:
+    """Give up a rotation's new keys: from here on they are old ones, and sign a sweep at most."""
+    _, new = split(record, tuple(uow.keys.keys_of(record.account_id)))
+    active = [key.id for key in new if key.state == KeyState.ACTIVE.value]
+    uow.keys.set_key_state(active, KeyState.RESTRICTED.value)
+    after = apply(machine(record), Overtake(by))
+    _saved(uow, record, after.state, after.events[-1])
+
+
+def _propose(
+    uow: UnitOfWork, account: Account, loss: Loss, key: str, *, after: RotationRecord | None
+) -> RotationRecord:
     old_wallet, old_path = str(account.wallet_id), str(account.account_path)
     lost = uow.keys.wallet(old_wallet)
     if loss is Loss.LEAF and lost is not None and lost.state is not WalletState.ACTIVE:
@@ -212,7 +257,7 @@ def _propose(uow: UnitOfWork, account: Account, loss: Loss, key: str) -> Rotatio
         uow.lock(wallet_lock(new_wallet))
     taken = set(uow.keys.account_paths(new_wallet))
     return RotationRecord(
-        id=new_id("rot"),
+        id=id_after("rot", [] if after is None else [after.id]),  # the newest one is told by it
         step_key=key,
         account_id=account.id,
         scope=loss.value,

@@ -36,7 +36,7 @@ ASSETS = {
 }
 ACTING = {name: action for name, action in ACTIONS.items() if action.takes}
 BY_KEYS = {name: action for name, action in ACTING.items() if action.lane is Lane.KEYS}
-NUMBERS = {threshold.BEFORE: 2, threshold.SIGNATURES: 3, threshold.OWNERS: 5}
+TOLD: Json = {threshold.BEFORE: 2, threshold.SIGNATURES: 3, threshold.OWNERS: 5, "scope": Scope.LEAF.value}
 every_kind = pytest.mark.parametrize("kind", OwnWallet)
 
 
@@ -127,7 +127,7 @@ def asked_of(action: ContainmentAction, kind: OwnWallet) -> ActionContext:
     target = Target(min(action.target_kinds), HERE, "own-1", "own-1")
     multisigs = Multisigs(rows, guardian, {})
     params: Json = dict.fromkeys(action.params, "0x00000000000000000000000000000000000000b2") | {
-        name: number for name, number in NUMBERS.items() if name in action.params
+        name: told for name, told in TOLD.items() if name in action.params
     }
     return ActionContext(
         target, params, "key", SystemClock(), AccountId("acc"), vault=Vaults(rows), multisig=cast("Any", multisigs)

@@ -13,6 +13,7 @@ from service.domain.bitcoin.network import MAIN, REGTEST
 from service.domain.errors import ConflictError, ForbiddenError, RefusedByOtherSideError, UnavailableError
 from service.domain.ids import AccountId
 from service.domain.plan import Verdict
+from service.domain.vault import WalletState
 from service.vault.bitcoin import BitcoinVault
 from service.vault.bitcoin_keys import _seed
 from service.vault.bitcoin_wallets import prepared_of, wallets_of
@@ -199,3 +200,28 @@ def test_a_restricted_key_signs_nothing_but_the_sweep_and_a_disabled_leaf_nothin
     with pytest.raises(RefusedByOtherSideError, match="disabled"):
         vaults(house).sweep(account, key="s")
     assert not server.pool
+
+
+@pytest.mark.parametrize("script", SINGLE)
+def test_more_turns_out_lost_than_a_prepared_wallet_answers(
+    house: VaultHouse, server: Esplora, safe: Descriptor, script: str
+) -> None:
+    vault, account = vaults(house), registered(house, safe.text, script=script)
+    vault.restrict(account, key="r")
+    near = vault.prepare_rotation(account, "leaf", key="p1")
+    far = vault.prepare_rotation(account, "seed", key="p2")
+    assert far.facts["address"] != near.facts["address"]
+    assert vault.prepare_rotation(account, "leaf", key="p1").facts["address"] == far.facts["address"]
+    (first, *_), (second, _), (third, _) = homes(house, account)
+    assert (second, third) == (first, f"{first}.2")
+    assert vault.rotation_prepared(account) is Verdict.HOLDS
+    with house.parts.db.begin() as uow:
+        uow.keys.set_wallet_state(third, WalletState.COMPROMISED)
+    assert vault.rotation_prepared(account) is Verdict.DOES_NOT_HOLD
+    with pytest.raises(ConflictError, match="counts as lost"):
+        vault.retire(account, key="t")
+    vault.prepare_rotation(account, "leaf", key="p3")
+    bury(server)
+    vault.retire(account, key="t")
+    assert [k[2] for k in house.keys(account)] == ["retired", "retired", "retired", "active"]
+    assert house.keys(account)[-1][0] == f"{first}.3"

@@ -8,12 +8,14 @@ from hsm.errors import DerivationError, RotationError
 from hsm.keypath import DerivationPath
 from hsm.rotation import (
     FAILABLE,
+    OVERTAKABLE,
     TRANSITIONS,
     Destroy,
     Event,
     Fail,
     Generate,
     Loss,
+    Overtake,
     Retire,
     Rotation,
     State,
@@ -35,8 +37,18 @@ HAPPY: tuple[Event, ...] = (
     Destroy("approval-4"),
 )
 EVENTS = st.sampled_from(
-    [*HAPPY, Fail("lost interest"), Verify("xpub2"), Sweep("a", ""), Retire(""), Destroy(""), Fail("")]
+    [
+        *HAPPY,
+        Fail("lost interest"),
+        Overtake("rot_2"),
+        Verify("xpub2"),
+        Sweep("a", ""),
+        Retire(""),
+        Destroy(""),
+        Fail(""),
+    ]
 )
+GIVEN_UP = (State.FAILED, State.OVERTAKEN)
 ORDER = [State.PROPOSED, *(step.end for step in TRANSITIONS)]
 
 
@@ -62,12 +74,12 @@ def test_no_order_of_events_skips_a_step_or_goes_back(events: list[Event]) -> No
         except RotationError:
             assert rotation is before
             continue
-        if rotation is not before and rotation.state is not State.FAILED:
+        if rotation is not before and rotation.state not in GIVEN_UP:
             assert ORDER.index(rotation.state) == ORDER.index(before.state) + 1
     reached = rotation.events
     if State.FAILED is rotation.state:
         assert not any(isinstance(event, Sweep | Retire | Destroy) for event in reached)
-    assert reached[: len(HAPPY)] == HAPPY[: len(reached)] or isinstance(reached[-1], Fail)
+    assert reached[: len(HAPPY)] == HAPPY[: len(reached)] or isinstance(reached[-1], Fail | Overtake)
 
 
 @given(st.integers(0, len(HAPPY)), st.lists(st.integers(1, 3), min_size=6, max_size=6))
@@ -130,9 +142,22 @@ def test_giving_up_is_possible_only_before_anybody_can_be_told(done: int) -> Non
             apply(rotation, Fail("no quorum"))
 
 
-@pytest.mark.parametrize("event", [Generate(""), Sweep("approval", ""), Fail("")])
+@pytest.mark.parametrize("done", range(len(HAPPY) + 1))
+def test_it_is_overtaken_until_its_keys_are_the_current_ones(done: int) -> None:
+    rotation = replay(start(), HAPPY[:done])
+    if rotation.state not in OVERTAKABLE:
+        with pytest.raises(RotationError, match="begin another"):
+            apply(rotation, Overtake("rot_2"))
+        return
+    overtaken = apply(rotation, Overtake("rot_2"))
+    assert (overtaken.state, remaining(overtaken), allowed_events(overtaken)) == (State.OVERTAKEN, (), frozenset())
+    with pytest.raises(RotationError, match="it is over"):
+        apply(overtaken, HAPPY[min(done, len(HAPPY) - 1)])
+
+
+@pytest.mark.parametrize("event", [Generate(""), Sweep("approval", ""), Fail(""), Overtake("")])
 def test_facts_may_not_be_empty(event: Event) -> None:
-    position = {Generate: 0, Sweep: 2, Fail: 0}[type(event)]
+    position = {Generate: 0, Sweep: 2, Fail: 0, Overtake: 0}[type(event)]
     with pytest.raises(RotationError):
         apply(replay(start(), HAPPY[:position]), event)
 
