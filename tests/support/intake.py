@@ -68,6 +68,7 @@ class World:
     store: PostgresIntakeStore
     url: str
     connections: Connections
+    app: IntakeApp
 
     def rows(self, query: str, *parameters: object) -> list[dict[str, Any]]:
         """Query as superuser."""
@@ -167,7 +168,7 @@ async def _running(url: str, *, signer: Signer, connection: str, authorised: Aut
     task = asyncio.create_task(intake.run())
     client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
     try:
-        yield World(client, intake, store, url, opened)
+        yield World(client, intake, store, url, opened, app)
     finally:
         await client.aclose()
         task.cancel()
