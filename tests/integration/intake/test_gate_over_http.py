@@ -45,7 +45,7 @@ async def served(world: World) -> AsyncIterator[httpx.AsyncClient]:
         await asyncio.sleep(0.01)
         assert not going.done()
     port = server.servers[0].sockets[0].getsockname()[1]
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)  # none that the server closes just now
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", limits=limits, timeout=None) as client:  # noqa: S113  nothing is judged by a clock
         yield client
     server.should_exit = True
