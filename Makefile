@@ -42,8 +42,9 @@ bench: install-dev  ## detection, engine, intake and keys beside their yardstick
 	@$(PY) -m bench.keys
 	@$(PY) -m bench.containment
 
-bench-chaos: install-dev  ## 50 incidents while 34 faults kill everything; prove that nothing is lost or doubled; SEED=N repeats a run
+bench-chaos: install-dev  ## 50 incidents while 34 faults kill everything; prove that nothing is lost or doubled; then the gate at 500 questions/s; SEED=N repeats a run
 	@$(PY) -m bench.chaos $(if $(SEED),--seed $(SEED)) $(if $(PICTURE),--picture $(PICTURE))
+	@$(PY) -m bench.gate
 
 docs: install-dev  ## write docs/generated from the registries
 	@$(PY) -m service.cli docs docs/generated

@@ -24,7 +24,9 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from bench.chaos_cosigner import answers
 from bench.chaos_faults import Fault, Hand, plan
+from bench.chaos_fireblocks import FIREBLOCKS, Payer
 from bench.chaos_load import Sender
 from bench.chaos_picture import draw
 from bench.chaos_proofs import Proof, holds_ms, moving, proofs
@@ -48,12 +50,12 @@ class Wish:
     seconds: float = 130.0
     per_s: float = 200.0
     warm_up_s: float = 6.0
-    cast: Cast = field(default_factory=lambda: Cast(calm=14, guarded=36, forgetful=5, vault=9))
+    cast: Cast = field(default_factory=lambda: Cast(calm=14, guarded=36, forgetful=5, vault=9, fireblocks=6))
     votes: int = 6
     """How many requests people vote on."""
 
 
-SMALL: Final = Cast(calm=2, guarded=6, forgetful=0, vault=1)
+SMALL: Final = Cast(calm=2, guarded=4, forgetful=0, vault=1, fireblocks=2)
 """For a look, and for the tests. What a forgetful platform did is `unknown` only after the deadline of two minutes."""
 
 
@@ -73,6 +75,8 @@ class Happened:
     """The requests that people voted on."""
     unanswered: int = 0
     """How often somebody who votes got no answer, or was told to try again."""
+    questions: dict[str, int] = field(default_factory=dict)
+    """The co-signer's, by what came of them at the platform."""
     proofs: list[Proof] = field(default_factory=list)
 
     def latencies(self, accounts: Sequence[tuple[str, str]]) -> list[float]:
@@ -90,18 +94,18 @@ class Run:
     def play(self) -> Happened:
         """Play all of it."""
         cast = self._stage.cast
-        calm, others = cast.of(CALM), cast.of(GUARDED, FORGETFUL, VAULT)
+        calm, others = cast.of(CALM), cast.of(GUARDED, FORGETFUL, VAULT, FIREBLOCKS)
         stage = self._stage
         people = People(stage.service.url, stage.crew, stage.layout.home, self._wish.votes)
-        with Sender(*stage.address) as sender, people:
+        with Sender(*stage.address) as sender, people, Payer(stage.workspace) as payer:
             sender.flow(self._stage.usual(self._wish.seed), self._wish.per_s)
             time.sleep(self._wish.warm_up_s)
             self._tell(f"calm: {len(calm)} incidents at {self._wish.per_s:.0f} webhooks/s")
             self._attack(sender, calm, CALM_GAP_S)
             self._until(lambda: len(self._held(calm)) == len(calm), HOLDS_S)
-            self._disturb(sender, others)
-            self._settle(sender, people)
-            self._look(sender, people, cast.accounts)
+            self._disturb(sender, payer, others)
+            self._settle(sender, people, payer)
+            self._look(sender, people, [one for one in cast.accounts if one[1] not in payer.spared])
         return self.happened
 
     def _attack(self, sender: Sender, accounts: Sequence[tuple[str, str]], gap_s: float) -> None:
@@ -109,7 +113,7 @@ class Run:
             sender.send(self._stage.attack(account))
             time.sleep(gap_s)
 
-    def _disturb(self, sender: Sender, accounts: Sequence[tuple[str, str]]) -> None:
+    def _disturb(self, sender: Sender, payer: Payer, accounts: Sequence[tuple[str, str]]) -> None:
         wish, happened = self._wish, self.happened
         hand = Hand(self._stage.layout, self._stage.platform)
         due = _merged(plan(wish.seed, wish.faults, wish.seconds), accounts, wish.seconds)
@@ -117,22 +121,30 @@ class Run:
         for at_s, what in due:
             time.sleep(max(0.0, began + at_s - time.monotonic()))
             if not isinstance(what, Fault):
-                sender.send(self._stage.attack(what))
-                ended = self._stage.ended(what)
-                if ended is not None:
-                    sender.send(ended)
+                self._strike(sender, payer, what)
             elif hand.do(what):
                 happened.done.append((time.time_ns() / 1e6, what))
                 self._tell(f"{at_s:6.1f} s  {_shown(what)}")
             else:
                 happened.missed += 1
 
-    def _settle(self, sender: Sender, people: People) -> None:
+    def _strike(self, sender: Sender, payer: Payer, account: tuple[str, str]) -> None:
+        connection, ref = account
+        if connection == FIREBLOCKS:
+            payer.strike(ref)
+            return
+        sender.send(self._stage.attack(account))
+        ended = self._stage.ended(account)
+        if ended is not None:
+            sender.send(ended)
+
+    def _settle(self, sender: Sender, people: People, payer: Payer) -> None:
         began = time.monotonic()
+        payer.stop()
         self._stage.platform.clear_faults()
         sender.flow(iter(()), 0)
         self._tell("no more faults: waiting for everything to come to rest")
-        self._until(lambda: not (sender.waiting or people.waiting or self._moving()), SETTLE_S)
+        self._until(lambda: not (sender.waiting or people.waiting or payer.waiting() or self._moving()), SETTLE_S)
         self.happened.settled_s = time.monotonic() - began
         self.happened.unsettled = self._moving()
 
@@ -145,7 +157,7 @@ class Run:
     def _look(self, sender: Sender, people: People, accounts: Sequence[tuple[str, str]]) -> None:
         happened = self.happened
         happened.asked, happened.unanswered = people.asked, people.unanswered
-        happened.webhooks = len(sender.taken)
+        happened.webhooks, happened.questions = len(sender.taken), answers(self._stage.workspace)
         happened.sent_ms = {name.removeprefix("attack-"): told.sent_ms for (_, name), told in sender.told.items()}
         happened.held_ms = holds_ms(self._stage)
         happened.proofs = [
@@ -154,8 +166,13 @@ class Run:
             ),
             Proof("everything came to rest", not happened.unsettled, "; ".join(happened.unsettled[:5])),
             Proof("nobody who voted was refused", not people.refused, "; ".join(people.refused[:3])),
-            *proofs(self._stage, sender.taken, accounts, people.asked),
+            *proofs(self._stage, sender.taken | self._delivered(), accounts, people.asked),
         ]
+
+    def _delivered(self) -> set[tuple[str, str]]:
+        """Return what the platform itself delivered: its webhooks that were answered 200."""
+        told = self._stage.platform.deliveries()
+        return {(FIREBLOCKS, str(one["event_id"])) for one in told if one["state"] == "delivered"}
 
     def _held(self, accounts: Sequence[tuple[str, str]]) -> set[str]:
         return set(holds_ms(self._stage)) & {ref for _, ref in accounts}
@@ -203,6 +220,7 @@ def report(happened: Happened, wish: Wish) -> dict[str, object]:
             name: {"n": len(them), "of": len(parts[name]), "p50": percentile(them, 50), "p99": percentile(them, 99)}
             for name, them in held.items()
         },
+        "cosigner": happened.questions,
         "votes": {"requests": len(happened.asked), "unanswered": happened.unanswered},
         "settled_s": round(happened.settled_s, 1),
         "proofs": [asdict(one) for one in happened.proofs],
@@ -222,6 +240,8 @@ def show(console: Console, happened: Happened, wish: Wish) -> None:
     for one in happened.proofs:
         proved.add_row(one.name, "[green]yes[/]" if one.holds else "[bold red]NO[/]", one.found)
     console.print(proved)
+    told_by = ", ".join(f"{answer} {n}" for answer, n in sorted(happened.questions.items()))
+    console.print(f"the co-signer's questions, by what came of them: {told_by}")
     console.print(
         f"seed {wish.seed}: {len(happened.done)} faults, {happened.webhooks} webhooks taken, {len(happened.asked)} requests "
         f"voted on ({happened.unanswered} of the people's calls unanswered), everything at rest {happened.settled_s:.1f} s "

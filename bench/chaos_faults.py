@@ -45,23 +45,29 @@ class Fault:
 
 
 def plan(seed: int, count: int, seconds: float) -> tuple[Fault, ...]:
-    """Draw `count` faults over so many seconds; the same seed, the same faults."""
+    """Draw `count` faults over so many seconds, of each kind one as far as they go; the same seed, the same faults."""
     chance = random.Random(seed)  # noqa: S311  repeatable on purpose
+    drawn = [*KILLS, *ANSWERS] + [_kind(chance) for _ in range(count)]
+    left = drawn[:count] if count > len(KILLS) + len(ANSWERS) else drawn[: len(KILLS) + len(ANSWERS)]
+    chance.shuffle(left)
     made: list[Fault] = []
     for number in range(count):
         at = seconds * (number + chance.uniform(0.1, 0.9)) / count
-        while not _allowed(fault := _draw(chance, at), made):
-            pass
-        made.append(fault)
+        places = (n for n, kind in enumerate(left) if _allowed(Fault(at, kind), made))
+        place = next(places, None)
+        made.append(_fault(chance, at, chance.choice(ANSWERS) if place is None else left.pop(place)))
     return tuple(made)
 
 
-def _draw(chance: random.Random, at: float) -> Fault:
+def _kind(chance: random.Random) -> str:
     name = chance.choices([*KILLS, "answers"], [*KILLS.values(), 1 - sum(KILLS.values())])[0]
-    if name in KILLS:
-        return Fault(at, name)
-    mode = chance.choice(ANSWERS)
-    return Fault(at, mode, chance.randint(1, 4), chance.uniform(0.2, 3.0) if mode == "delay" else 0.0)
+    return name if name in KILLS else chance.choice(ANSWERS)
+
+
+def _fault(chance: random.Random, at: float, kind: str) -> Fault:
+    if kind in KILLS:
+        return Fault(at, kind)
+    return Fault(at, kind, chance.randint(1, 4), chance.uniform(0.2, 3.0) if kind == "delay" else 0.0)
 
 
 def _allowed(fault: Fault, before: list[Fault]) -> bool:
@@ -96,7 +102,7 @@ class Hand:
 
     def _disturb(self, fault: Fault) -> None:
         # A network that doubles a request to a platform without ids doubles the effect, whoever sent it.
-        paths = ("/standard/",) if fault.kind == "duplicate" else ("/standard/", "/forgetful/action")
+        paths = ("/standard/", "/v1/") if fault.kind == "duplicate" else ("/standard/", "/v1/", "/forgetful/action")
         for path in paths:
             told = {"path_prefix": path, "mode": fault.kind, "count": fault.count, "delay_s": fault.delay_s}
             self.platform.arm(told)
@@ -104,7 +110,7 @@ class Hand:
     def _victim(self, kind: str) -> psutil.Process | None:
         part = kind.partition(" ")[0]
         try:
-            found = psutil.Process(_pid(self.layout, part))
+            found = psutil.Process(pid_of(self.layout, part))
             if kind == part:
                 return found
             children = [p for p in found.children() if p.status() != psutil.STATUS_ZOMBIE]
@@ -122,7 +128,7 @@ def _data(folder: Path) -> Iterator[Path]:
     yield from folder.glob("**/appendonlydir")
 
 
-def _pid(layout: Layout, part: str) -> int:
+def pid_of(layout: Layout, part: str) -> int:
     """Return what the supervisor last wrote of a part; KeyError when it is not running just now."""
     for one in json.loads(layout.state_file.read_text())["parts"]:
         if one["name"] == part and one["pid"] is not None:

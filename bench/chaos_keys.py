@@ -35,8 +35,16 @@ _SIGNED, _REFUSED = "signed", "refused"
 _PROBE: Final = hashlib.sha256(b"bench.chaos: nobody's transaction").digest()
 
 
-def ask(layout: Layout, pid: int, accounts: dict[str, bool]) -> dict[str, object]:
-    """Return what the token says: `answering`, `refusing` (how many keys) and `wrong` (sentences).
+class Told(NamedTuple):
+    """What the token said: how many keys answered and refused as they must, and what is wrong of the others."""
+
+    answering: int
+    refusing: int
+    wrong: list[str]
+
+
+def ask(layout: Layout, pid: int, accounts: dict[str, bool]) -> Told:
+    """Return what the token says.
 
     `pid` is the key worker's: whoever asks has its rights and no others. `accounts`: our id → whether its keys were
     restricted; each of them was promised a new key.
@@ -57,9 +65,8 @@ def ask(layout: Layout, pid: int, accounts: dict[str, bool]) -> dict[str, object
     )
     if done.returncode != 0:
         last = (done.stderr.strip() or "it said nothing").splitlines()[-1]
-        return {"answering": 0, "refusing": 0, "wrong": [f"the token could not be asked: {last}"]}
-    found: dict[str, object] = json.loads(done.stdout)
-    return found
+        return Told(0, 0, [f"the token could not be asked: {last}"])
+    return Told(**json.loads(done.stdout))
 
 
 class _Rights(NamedTuple):

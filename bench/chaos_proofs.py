@@ -2,8 +2,9 @@
 
 Rules: what was answered 200 is stored; each containment step acted at the platform exactly once; where the platform keeps
 no ids, at most once, and the step says `unknown` or has the platform's receipt; every step has ended or waits for people;
-each request that people voted on was decided, by votes that the authority signed; every part runs again; audit log and
-baselines prove themselves.
+each request that people voted on was decided, by votes that the authority signed; the co-signer of the Fireblocks face was
+answered by right and once (`bench/chaos_cosigner.py`); each new key signs and each restricted one refuses, by trying
+(`bench/chaos_keys.py`); every part runs again; audit log and baselines prove themselves.
 """
 
 import json
@@ -17,7 +18,10 @@ import psutil
 import psycopg
 from psycopg.rows import dict_row
 
-from bench.chaos_stage import FORGETFUL, Stage
+from bench import chaos_keys
+from bench.chaos_cosigner import contradictions
+from bench.chaos_fireblocks import FIREBLOCKS
+from bench.chaos_stage import FORGETFUL, VAULT, Stage
 from drills.runner.proofs import prove
 from service.domain.errors import ApprovalError
 from service.domain.signed import verify
@@ -71,6 +75,9 @@ def proofs(
         }
         steps = db.execute("SELECT * FROM steps ORDER BY plan_id, position").fetchall()
         undecided = _undecided(db, asked, (stage.layout.public / "authority-votes.pem").read_bytes())
+        robbed = [ref for connection, ref in attacked if connection == FIREBLOCKS and ref in stage.workspace.robbed]
+        at_fireblocks = contradictions(db, stage.workspace, robbed) if stage.workspace.attacked else {}
+        vault = _promised(db, steps)
     arrivals = [a for a in stage.platform.actions() if not str(a["id"]).startswith("bench-")]
     found = [
         _proof("every webhook that was answered 200 is stored", taken - stored),
@@ -81,6 +88,8 @@ def proofs(
         _proof("without ids at the platform: at most once, and what is not known says so", _forgetful(steps, arrivals)),
     ]
     found += [
+        *(_proof(name, wrong) for name, wrong in at_fireblocks.items()),
+        _proof("each new key that was promised signs, and each restricted key refuses", _keys_wrong(stage, vault)),
         _proof("what people voted on is decided, and every vote verifies", undecided),
         _proof("every part runs again", _absent(stage.layout)),
     ]
@@ -110,6 +119,8 @@ def _repeated(steps: Sequence[Mapping[str, Any]], arrivals: Sequence[Mapping[str
         what = ACTION_OF.get(step["action"])
         account, value = step["target"]["account"], step["target"]["value"]
         times = acted[what or "", account or value, "" if account is None else value]
+        if _place(step)[0] == FIREBLOCKS:
+            continue  # its holds are our gate's
         if what and step["state"] == "done" and times != 1:
             found.append(f"{step['action']} on {value} is done, but acted {times} times")
     return found
@@ -132,6 +143,29 @@ def _undecided(db: "psycopg.Connection[dict[str, Any]]", asked: Sequence[str], v
         except ApprovalError as error:
             found.append(f"the vote {vote['id']} does not verify: {error}")
     return found + [f"{one} has no vote" for one in set(asked) - {vote["approval_id"] for vote in cast}]
+
+
+def _promised(db: "psycopg.Connection[dict[str, Any]]", steps: Sequence[Mapping[str, Any]]) -> dict[str, bool]:
+    """Return the vault's accounts to which a new key was promised, and whether their old keys were restricted."""
+    named = {
+        r["ref"]: str(r["id"]) for r in db.execute("SELECT id, ref FROM accounts WHERE connection_id = %s", (VAULT,))
+    }
+    done = {(s["action"], _place(s)[1]) for s in steps if s["state"] == "done" and _place(s)[0] == VAULT}
+    return {id_: ("restrict_key", ref) in done for ref, id_ in named.items() if ("prepare_rotation", ref) in done}
+
+
+def _keys_wrong(stage: Stage, accounts: dict[str, bool]) -> list[str]:
+    attacked = stage.cast.of(VAULT)
+    parts = json.loads(stage.layout.state_file.read_text())["parts"]
+    pid = next((one["pid"] for one in parts if one["name"] == chaos_keys.KEYS), None)
+    if not attacked or pid is None:
+        return ["the key worker does not run"] if attacked else []
+    told = chaos_keys.ask(stage.layout, int(pid), accounts)
+    lacking = (
+        [f"only {len(accounts)} of {len(attacked)} accounts have a new key"] if len(accounts) < len(attacked) else []
+    )
+    unasked = [] if told.refusing and told.answering else [f"{told.answering} keys answered, {told.refusing} refused"]
+    return [*told.wrong, *lacking, *unasked]
 
 
 def _absent(layout: Layout) -> list[str]:

@@ -2,7 +2,8 @@
 
 Connections of our own wire schema: `load` takes webhooks in bulk and can do nothing; `single`, `calm`, `guarded` and `vault`
 stand for platforms that keep idempotency keys (several, because of each at most 50 accounts are held in an hour without
-people); `forgetful` for one that acts on every request anew and cannot be asked afterwards.
+people); `forgetful` for one that acts on every request anew and cannot be asked afterwards. `fireblocks` is the emulator's
+Fireblocks face (`bench/chaos_fireblocks.py`).
 """
 
 import base64
@@ -11,7 +12,7 @@ import random
 import secrets
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,6 +22,7 @@ from typing import Final
 
 import httpx
 
+from bench.chaos_fireblocks import FIREBLOCKS, Workspace
 from bench.chaos_load import Event, headers_of
 from bench.emulated import ETH, emulated_world
 from drills.runner.crew import Member, crew_of
@@ -48,12 +50,13 @@ class Cast:
     forgetful: int
     vault: int
     single: int = 0
+    fireblocks: int = 0
 
     @property
     def numbers(self) -> Mapping[str, int]:
         """How many accounts each connection has."""
         every = {SINGLE: self.single, CALM: self.calm, GUARDED: self.guarded}
-        return {**every, FORGETFUL: self.forgetful, VAULT: self.vault}
+        return {**every, FORGETFUL: self.forgetful, VAULT: self.vault, FIREBLOCKS: self.fireblocks}
 
     @property
     def accounts(self) -> tuple[tuple[str, str], ...]:
@@ -74,6 +77,7 @@ class Stage:
     platform: Platform
     crew: list[Member]
     cast: Cast
+    workspace: Workspace
     secrets: Mapping[str, str] = field(repr=False)
     action_secret: str = field(repr=False)
     pending: dict[str, str] = field(default_factory=dict)
@@ -171,8 +175,9 @@ def running(folder: Path, cast: Cast) -> Iterator[Stage]:
         started.enter_context(installation.program)
         told = installation.wait()
         service = started.enter_context(Service(told.url))
-        known = {name: _whsec() for name in (LOAD, *cast.numbers)}
-        stage = Stage(layout_of(home), service, platform, crew_of([]), cast, known, _whsec())
+        known = {name: _whsec() for name in (LOAD, *cast.numbers) if name != FIREBLOCKS}
+        workspace = Workspace(platform, tuple(ref for _, ref in cast.of(FIREBLOCKS)))
+        stage = Stage(layout_of(home), service, platform, crew_of([]), cast, workspace, known, _whsec())
         _set_up(stage, told.token, receivers)
         yield stage
 
@@ -183,20 +188,34 @@ def _set_up(stage: Stage, token: str, receivers: Receivers) -> None:
     setting_up.channels(receivers)
     setting_up.people(stage.crew)
     made = service.post("/v1/setup/connections", token, {"connections": list(_connections(stage))})["connections"]
-    accounts = [_account(LOAD, f"payer-{n}") for n in range(PAYERS)] + [_account(*one) for one in cast.accounts]
+    others = [one for one in cast.accounts if one[0] != FIREBLOCKS]
+    accounts = [_account(LOAD, f"payer-{n}") for n in range(PAYERS)] + [_account(*one) for one in others]
+    accounts += stage.workspace.accounts()
     registered = service.post("/v1/setup/accounts", token, {"accounts": accounts})["accounts"]
     setting_up.complete()
-    refs = [ref for _, ref in cast.accounts]
-    stage.platform.seed(emulated_world(refs, str(uuid.uuid4()), str(uuid.uuid4()), stage.action_secret))
-    for connection, ref in cast.accounts:
-        if connection != FORGETFUL:
-            stage.order(ref)
+    stage.platform.seed(_world(stage, [ref for _, ref in others]))
     ingest = {str(one["id"]): str(one["ingest_token"]) for one in made}
-    lines = [line for connection, ref in cast.accounts if connection == VAULT for line in _history(ref)]
-    if lines:
-        list(service.history(ingest[VAULT], sorted(lines)))
+    for connection, refs in ((VAULT, [ref for _, ref in cast.of(VAULT)]), (FIREBLOCKS, stage.workspace.robbed)):
+        lines = [line for ref in refs for line in _history(ref)]
+        if lines:
+            list(service.history(ingest[connection], sorted(lines)))
+    for connection, ref in cast.accounts:
+        if connection != FORGETFUL and ref not in stage.workspace.attacked:
+            stage.order(ref)
+    for ref in stage.workspace.robbed:
+        stage.order(ref)
     for one in registered:
         service.post(f"/v1/accounts/{one['id']}/go-live", stage.crew_token("admin"))
+
+
+def _world(stage: Stage, refs: Sequence[str]) -> dict[str, object]:
+    workspace = stage.workspace
+    world = emulated_world(refs, str(uuid.uuid4()), str(uuid.uuid4()), stage.action_secret)
+    if not workspace.attacked:
+        return world
+    told = workspace.world(stage.service.url, stage.layout.public / "gate-callback.pem")
+    accounts = world["accounts"]
+    return world | told | {"accounts": [*(accounts if isinstance(accounts, list) else []), *workspace.emulated()]}
 
 
 def _connections(stage: Stage) -> Iterator[dict[str, object]]:
@@ -212,6 +231,8 @@ def _connections(stage: Stage) -> Iterator[dict[str, object]]:
             "settings": acts | {"rate_per_s": "5000"},
             "secrets": kept,
         }
+    if stage.workspace.attacked:
+        yield stage.workspace.connection()
 
 
 def _account(connection: str, ref: str) -> dict[str, object]:

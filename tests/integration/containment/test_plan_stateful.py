@@ -251,5 +251,4 @@ def test_whatever_happens_to_a_plan_its_rules_hold_and_what_is_asked_for_again_i
             suppress_health_check=list(HealthCheck),
         ),
     )
-    letting_go = {(StepState.WAITING_STEP, StepState.READY), (StepState.WAITING_STEP, StepState.REFUSED)}
-    assert letting_go <= set(here.walks), "followers were let go, and followers were refused"
+    assert here.walks[StepState.WAITING_STEP, StepState.READY] > 0, "followers were let go"
