@@ -22,8 +22,9 @@ import msgspec
 import numpy as np
 import pyarrow.parquet as pq
 
-from bench.marks import Bools, Floats, Ints, Labelled, Week, book_weeks, intervals, label_free, weekly_rates
+from bench.marks import Bools, Floats, Labelled, Week, book_weeks, intervals, label_free, weekly_rates
 from bench.peers import FEATURES, Peer, all_peers
+from bench.poisoning import HOW, SIGNS, Said, caught
 from bench.simulated import report_worlds
 from bench.traffic import WORLDS, Traffic, make, poisoned, read
 
@@ -32,10 +33,6 @@ SCORED_FROM = 30
 BOOK_FROM = 37
 MADE = WORLDS[-1]
 SHOWN = ("auc", "all@0.01", "all@0.001", "1+3@0.01", "1+3@0.001", "1@0.01", "1@0.001", "3@0.01", "3@0.001", "2@0.01")
-HOW = {
-    "creeping": "amounts that grow by 10 % a day",
-    "hidden": "every third payment five times its size, for 14 days",
-}
 TARGETS = {"auc": 0.675, "1+3@0.001": 0.90, "1+3@0.01": 0.96}
 PUBLISHED = ("XGBoost, tuned, as the book prints", 0.869, 0.687, 0.303)
 """Not run here: the Fraud Detection Handbook's own figures for one test week, supervised, with delayed labels."""
@@ -48,6 +45,7 @@ class Ours:
 
     scores: Floats
     raised: Bools
+    held: Bools
     seconds: float
     summary: dict[str, Any]
 
@@ -73,38 +71,15 @@ def backtest(folder: Path, traffic: Traffic, *, verdicts: bool = False, options:
     seconds = time.perf_counter() - began
     table = pq.read_table(output, columns=["event_id", "score", "decision"])
     assert np.array_equal(table["event_id"].to_numpy(), np.arange(len(traffic.at_us)))
-    raised = np.array([word != "allow" for word in table["decision"].to_pylist()])
-    return Ours(table["score"].to_numpy(), raised, seconds, json.loads(done.stdout))
+    decisions = np.array(table["decision"].to_pylist())
+    told = json.loads(done.stdout)
+    return Ours(table["score"].to_numpy(), decisions != "allow", decisions == "hold", seconds, told)
 
 
 def book_means(weeks: list[Week]) -> dict[str, float]:
     """Means over the test weeks."""
     names = ("auc", "average_precision", "card_precision")
     return {name: float(np.mean([getattr(week, name) for week in weeks])) for name in names}
-
-
-def caught(traffic: Traffic, ours: Ours, attackers: Ints, first: int) -> dict[str, Any]:
-    """For each attacker the first day on which one of his payments stands among the highest 0.1 % of genuine ones.
-
-    ``by_chance``: the share of all other accounts that have such a payment in the same days.
-    """
-    recent, theirs = traffic.day >= first, np.isin(traffic.account, attackers)
-    level = np.quantile(ours.scores[recent & ~theirs], 0.999)
-    high = recent & (ours.scores > level)
-    days = []
-    for account in attackers:
-        seen = high & (traffic.account == account) & (traffic.scenario == 4)
-        days.append(int(traffic.day[seen][0]) - first + 1 if seen.any() else None)
-    known = sorted(day for day in days if day is not None)
-    others = np.unique(traffic.account[recent & ~theirs])
-    return {
-        "attackers": len(days),
-        "caught": len(known),
-        "days": days,
-        "median_day": float(np.median(known)) if known else None,
-        "slowest_day": known[-1] if known else None,
-        "by_chance": len(np.unique(traffic.account[high & ~theirs])) / len(others),
-    }
 
 
 def measure(traffic: Traffic, folder: Path, budget: float, *, peers: bool) -> dict[str, Any]:
@@ -134,7 +109,7 @@ def measure(traffic: Traffic, folder: Path, budget: float, *, peers: bool) -> di
         "weekly_rate_with_verdicts": weekly_rates(traffic.day, told.raised, budget),
         "events_per_s": speeds,
         "seconds_with_verdicts": told.seconds,
-        "poisoning": {how: _poisoning(traffic, folder, how) for how in HOW},
+        "poisoning": {how: _poisoning(traffic, folder, how, options) for how in HOW},
     }
 
 
@@ -156,9 +131,11 @@ def _book(data: Labelled, scores: Floats) -> list[Week]:
     return list(book_weeks(data, scores, BOOK_FROM))
 
 
-def _poisoning(traffic: Traffic, folder: Path, how: str) -> dict[str, Any]:
+def _poisoning(traffic: Traffic, folder: Path, how: str, options: Sequence[str]) -> dict[str, Any]:
     attacked, attackers, first = poisoned(traffic, how, SEED)
-    return caught(attacked, backtest(folder, attacked), attackers, first)
+    ours = backtest(folder, attacked, options=options)
+    found = caught(attacked, Said(ours.scores, ours.raised, ours.held), attackers, first)
+    return {sign: one.told() for sign, one in found.items()}
 
 
 def show(found: dict[str, Any], *, aims: bool) -> None:
@@ -184,9 +161,11 @@ def show(found: dict[str, Any], *, aims: bool) -> None:
         print(f"\n{name.replace('_', ' ')}, realised / asked ({found['budget_per_day']:g} a day), from the fifth week: "
               + " ".join(f"{rate:.2f}" for rate in rates))  # fmt: skip
     for how, words in HOW.items():
-        result = found["poisoning"][how]
-        print(f"\n{words}: {result['caught']} of {result['attackers']} attackers caught, median day {result['median_day']}, "
-              f"slowest day {result['slowest_day']}; of honest accounts {result['by_chance']:.0%} by chance")  # fmt: skip
+        print(f"\n{words}:")
+        for sign, meant in SIGNS.items():
+            result = found["poisoning"][how][sign]
+            print(f"  {meant:34}{result['caught']:3} of {result['attackers']} attackers, median day {result['median_day']}, "
+                  f"slowest day {result['slowest_day']}; of honest accounts {result['by_chance']:.0%}")  # fmt: skip
     print("\nevents/s: " + ", ".join(f"{name} {rate:,.0f}" for name, rate in found["events_per_s"].items()))
 
 

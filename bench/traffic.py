@@ -19,6 +19,9 @@ from bench.marks import Bools, Floats, Ints, Labelled
 DAY_US = 86_400_000_000
 DELAY_DAYS = 7
 START_US = 1_577_836_800_000_000  # 2020-01-01, for made payments
+POISONED = 4
+"""The scenario of what patient attackers changed."""
+
 SHAPES = ("lognormal", "gamma", "bimodal", "payroll")
 COLUMNS = ("transaction_id", "tx_datetime", "customer_id", "terminal_id", "tx_amount", "tx_fraud_scenario")
 
@@ -181,5 +184,5 @@ def poisoned(clean: Traffic, how: str, seed: int, attackers: int = 40, days: int
     else:
         theirs &= (genuine.day < first + 14) & (chance.random(len(amount)) < 1.0 / 3.0)
         amount[theirs] *= 5.0
-    scenario[theirs] = 4
+    scenario[theirs] = POISONED
     return replace(genuine, amount=np.round(amount, 2), scenario=scenario), chosen, first

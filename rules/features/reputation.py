@@ -15,7 +15,7 @@ REPUTATION: Final = tuple(
         f"reputation_{entity}",
         unit="chance",
         reads=f"verdicts on earlier activities of the {entity}: age of the bad episode, good ones since, gap",
-        null_when=f"no {entity}, or never a bad verdict on it",
+        null_when=f"no {entity}, or no verdict on it that tells anything",
         group=UNSCORED,
         show=percent,
     )
