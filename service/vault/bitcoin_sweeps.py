@@ -37,7 +37,7 @@ from service.domain.vault import SweepState, SweepTransaction
 from service.ports.chain import BitcoinChain
 from service.vault.bitcoin_coins import MOST_PROVEN, Situation, rival_of, scan, situation, spent_by
 from service.vault.bitcoin_keys import cosign
-from service.vault.bitcoin_wallets import wallets_of
+from service.vault.bitcoin_wallets import note_addresses, wallets_of
 from service.vault.destinations import verified_destination
 from service.vault.entries import move_sweep
 from service.vault.parts import VaultParts
@@ -142,6 +142,7 @@ def refresh(task: Errand) -> PreparedSweep:
     )
     with task.parts.db.begin() as uow:
         uow.bitcoin.keep(ready)
+    note_addresses(task.parts, task.wallet, coins)
     return ready
 
 

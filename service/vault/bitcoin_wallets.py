@@ -10,9 +10,12 @@ in the script of its first address.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 from hsm.rotation import Loss
+from service.domain.bitcoin.coins import Coin
 from service.domain.bitcoin.descriptor import RECEIVE, Descriptor
+from service.domain.bitcoin.network import address_of as address_of_script
 from service.domain.bitcoin.wallet import PLATFORM, BitcoinWallet, WalletTerms, WalletUse, read_terms
 from service.domain.errors import ConflictError, MissingCapabilityError, NotFoundError, RefusedByOtherSideError
 from service.domain.ids import AccountId
@@ -24,6 +27,9 @@ from service.vault.bitcoin_keys import answers, first_homes, fresh_homes, home_o
 from service.vault.entries import end_provisioning
 from service.vault.parts import VaultParts
 from service.vault.provision import sign_destinations
+
+MOST_KNOWN: Final = 200
+"""Addresses that an account is known by: the first one, and those that held coins when its sweep was made ready."""
 
 
 def provision(parts: VaultParts, account: AccountId) -> Receipt:
@@ -48,7 +54,8 @@ def provision(parts: VaultParts, account: AccountId) -> Receipt:
         )
         wallets = (_stored(parts, wallet),)
     current = current_of(wallets, account)
-    addresses = (address_of(current),)
+    first, known = address_of(current), _known_addresses(parts, account)
+    addresses = known if known[:1] == (first,) else (first,)
     signed = sign_destinations(parts, account)
     made = {"descriptor": current.descriptor.text}
     has = f"Account has its Bitcoin wallet and {signed} signed safe destinations"
@@ -122,6 +129,21 @@ def address_of(wallet: BitcoinWallet) -> str:
     return f"{wallet.descriptor.network.chain}:{wallet.descriptor.address(RECEIVE, 0)}"
 
 
+def note_addresses(parts: VaultParts, wallet: BitcoinWallet, coins: Sequence[Coin]) -> None:
+    """Add the addresses that hold coins, given the largest first, to those that the account is known by.
+
+    So that money which goes to one of them counts as ours, and a trace begins at each. At most `MOST_KNOWN` are kept: the
+    first address, what holds coins now, and what did before.
+    """
+    network, known = wallet.descriptor.network, _known_addresses(parts, wallet.account_id)
+    held = dict.fromkeys(coin.place.script_pubkey for coin in coins)
+    named = (f"{network.chain}:{address_of_script(script, network)}" for script in held)
+    addresses = tuple(dict.fromkeys((*known[:1], *named, *known[1:])))[:MOST_KNOWN]
+    if set(addresses) != set(known):
+        with parts.db.begin() as uow:
+            uow.keys.provisioned(wallet.account_id, addresses)
+
+
 def make_current(uow: UnitOfWork, old: BitcoinWallet, new: BitcoinWallet) -> None:
     """Let a prepared wallet take the old one's place."""
     uow.bitcoin.set_use(old.account_id, old.number, WalletUse.REPLACED)
@@ -130,6 +152,11 @@ def make_current(uow: UnitOfWork, old: BitcoinWallet, new: BitcoinWallet) -> Non
     if new.descriptor.kind.is_single:
         ((wallet_id, path),) = new.homes
         uow.keys.reserve_path(old.account_id, wallet_id, path)
+
+
+def _known_addresses(parts: VaultParts, account: AccountId) -> tuple[str, ...]:
+    with parts.db.begin() as uow:
+        return uow.registry.account(account).addresses
 
 
 def _terms(parts: VaultParts, account: AccountId) -> WalletTerms:

@@ -47,7 +47,8 @@ def test_the_rekeyed_wallet_receives_everything_and_the_chain_agrees(
     unsigned = only(wallet, coins, fresh.text)
     whole = unsigned.whole(signed(cosigners, unsigned, keys))
     assert txid_of(whole) == unsigned.txid
-    assert len(whole) <= 4 * unsigned.draft.vsize
+    weight = 3 * len(unsigned.transaction.serialize()) + len(whole)
+    assert 0 <= 4 * unsigned.draft.vsize - weight < 4 + 3 * 5 * wallet.threshold, "a signature is seldom much shorter"
     assert mined.mine(whole)
     output = mined.output(unsigned.txid, 0)
     assert bytes(output.script_pubkey.data) == fresh.place(0, 0).script_pubkey

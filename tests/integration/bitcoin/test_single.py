@@ -1,5 +1,7 @@
 """Wallets of one key: accounts of a seed by BIP-84 and BIP-86, raced, rotated near and far; the chain judges."""
 
+from datetime import timedelta
+
 import pytest
 
 from hsm.custodian import KeyRef
@@ -14,6 +16,7 @@ from service.domain.errors import ConflictError, ForbiddenError, RefusedByOtherS
 from service.domain.ids import AccountId
 from service.domain.plan import Verdict
 from service.domain.vault import WalletState
+from service.vault import bitcoin_coins
 from service.vault.bitcoin import BitcoinVault
 from service.vault.bitcoin_keys import _seed
 from service.vault.bitcoin_wallets import prepared_of, wallets_of
@@ -85,6 +88,33 @@ def test_a_thief_is_outbid_and_a_slow_sweep_is_replaced(house: VaultHouse, serve
     bury(server)
     assert vaults(house).swept(account) is Verdict.HOLDS
     assert at_safe(server, safe) > 2 * COIN - 300_000
+
+
+def test_coins_within_the_gap_on_both_branches_are_swept_and_their_addresses_are_the_account_s(
+    house: VaultHouse, server: Esplora, safe: Descriptor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bitcoin_coins, "GAP", 3)
+    account = registered(house, safe.text, script="wpkh")
+    of = wallet(house, account)
+    at = [(0, 2), (1, 1), (1, 4)]
+    beyond = of.place(0, 6)
+    paid = server.chain.pay(*((of.place(*one).script_pubkey, COIN) for one in at), (beyond.script_pubkey, COIN))
+    assert server.submit(paid) is None
+    server.mine()
+    vaults(house).refresh()
+    first, others = f"{REGTEST.chain}:{of.address(0, 0)}", {f"{REGTEST.chain}:{of.address(*one)}" for one in at}
+    with house.parts.db.begin() as uow:
+        known = uow.registry.account(account).addresses
+    assert (known[0], set(known[1:])) == (first, others)
+    vaults(house).provision(account)
+    house.clock.pass_by(timedelta(seconds=200))
+    vaults(house).refresh()
+    with house.parts.db.begin() as uow:
+        assert uow.registry.account(account).addresses == known, "neither a repeat nor the next look changes them"
+    vaults(house).sweep(account, key="s")
+    bury(server)
+    assert vaults(house).swept(account) is Verdict.HOLDS
+    assert 3 * COIN - 100_000 < at_safe(server, safe) < 3 * COIN, "what lies beyond the gap is not seen"
 
 
 def test_where_the_old_key_signs_no_more_a_child_of_the_new_wallet_pays(
