@@ -52,7 +52,8 @@ def evidence(
     report = found["report"] or {"chains": [], "access": [], "notes": []}
     for chain in report["chains"]:
         heads = ("hop", "address", "named", "stopped", "asset", "poison", "haircut", "FIFO")
-        title = plain(chain["chain"] if chain["complete"] else f"{chain['chain']}: {'; '.join(chain['cut'])}")
+        ended = "; ".join(chain["cut"]) or "not all could be told"
+        title = plain(chain["chain"] if chain["complete"] else f"{chain['chain']}: {ended}")
         out.print(table(title, heads, [row for one in chain["addresses"] for row in _rows(one)]), "")
     if report["access"]:
         columns = ("when, UTC", "what", "who", "from", "session", "in common", "about")

@@ -145,6 +145,9 @@ def _corner(edge: _Edge, at: Mapping[str, tuple[int, int]]) -> tuple[bool, bool]
 def _words(chain: Mapping[str, Any]) -> list[str]:
     """Return the lines above a chain's picture: what shapes mean, and where the trace was cut."""
     cut = [_cut(f"Cut short: {one}", _WIDE) for one in chain["cut"][:2]]
+    untold = (chain.get("inside") or {}).get("not_told", 0)  # a report from before has no such word
+    if untold:
+        cut.append(_cut(f"Not told: what contracts paid inside {untold} transactions", _WIDE))
     return ["Rounded, blue: victim. Dashed: on a list. Green: ours. Width: share of the theft.", *cut]
 
 

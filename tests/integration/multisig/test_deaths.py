@@ -137,7 +137,12 @@ class Life:
         return False
 
     def next_worker(self, step: StepId) -> None:
-        """Let the lease end. Attempts are counted anew: more die here than a step has workers."""
+        """Let the lease end, and what was sent be in a block: else a lock may be sent twice, which does no harm.
+
+        Attempts are counted anew: more die here than a step has workers.
+        """
+        while self.chain.next_nonce(self.house.guardian.address) > self.in_blocks():
+            time.sleep(0.01)
         self.house.house.clock.pass_by(AFTER_A_LEASE)
         with self.house.house.superuser.begin() as uow:
             uow.connection.execute(update(steps).where(steps.c.id == step).values(attempt=0))

@@ -105,6 +105,15 @@ def test_a_step_runs_by_votes_alone_is_final_and_recovered_by_a_quorum(
     with safe_house.house.superuser.begin() as uow:
         wanted = select(timeline.c.sentence).where(timeline.c.kind == "step.verified")
         assert "the vault's own keys are too few" in uow.connection.execute(wanted).scalar_one()
+    respond.request(watched.desk, watched.incident, "raise_threshold", "per_1", "before=2 owners=4 signatures=4")
+    with safe_house.house.superuser.begin() as uow:
+        wrong = uow.plans.steps_of(watched.incident)[-1]
+        uow.connection.execute(update(steps).where(steps.c.id == wrong.id).values(state="ready", reason=None))
+    contain.step(watched.hands, wrong.id)
+    with safe_house.house.superuser.begin() as uow:
+        ended = uow.plans.step(wrong.id)
+    assert (ended.state, asks_for(safe_house)) == (StepState.FAILED, 3), "at once, and not after twelve attempts"
+    assert "3 signatures of 3 owners now" in str(ended.reason)
     respond.request(watched.desk, watched.incident, respond.RECOVER, "per_1")
     back = replace(watched, action="restore_threshold").step()
     assert (back.effect.value, back.params) == ("loosens", {"before": 2})

@@ -123,7 +123,12 @@ def test_the_other_calls_are_made_as_written(api: list[httpx.Request]) -> None:
     run("comment", INCIDENT, "Called them.")
     run("confirm", INCIDENT, "stp_1")
     run("request", INCIDENT, "recover")
-    assert [json.loads(one.content) for one in api] == [{"text": "Called them."}, {}, {"action": "recover"}]
+    run("request", INCIDENT, "raise_threshold", "--number", "signatures=3", "--number", "before=2")
+    numbers = {"signatures": 3, "before": 2}
+    asked = [{"action": "recover"}, {"action": "raise_threshold", "numbers": numbers}]
+    assert [json.loads(one.content) for one in api] == [{"text": "Called them."}, {}, *asked]
+    with pytest.raises(InputError, match="name=number"):
+        run("request", INCIDENT, "raise_threshold", "--number", "three")
     with pytest.raises(ForbiddenError, match="roles: responder"):
         run("ack", INCIDENT)
 

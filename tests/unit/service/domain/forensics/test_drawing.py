@@ -57,6 +57,14 @@ def test_a_label_stands_with_its_list_and_says_where_it_ended_the_trace() -> Non
     assert words.count("own notes, 2026-11-01") == words.count("the trace ends: own notes, 2026-11-01") == 1
 
 
+def test_what_nobody_could_tell_stands_in_the_picture() -> None:
+    told = chain([("victim", "a", 2)]) | {
+        "inside": {"looked_into": 1, "not_told": 3, "transactions": [], "because": ""}
+    }
+    picture = ET.fromstring(drawn({"chains": [told]}))  # noqa: S314  our own
+    assert "Not told: what contracts paid inside 3 transactions" in "".join(picture.itertext())
+
+
 def test_amounts_beside_one_address_do_not_cover_one_another() -> None:
     many = chain([(giver, "taker", 5) for giver in ("victim", "a", "b", "c")] + [("taker", "a", 1), ("taker", "b", 1)])
     amounts = [t for t in ET.fromstring(drawn({"chains": [many]})).iter(f"{SVG}text") if t.get("class") == "e"]  # noqa: S314  our own
