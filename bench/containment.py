@@ -4,8 +4,8 @@ Run from the repository: `python -m bench.containment [--rounds N] [--only WORDS
 SoftHSM2 tokens, EVM node (anvil), mail server and, on Bitcoin Core's consensus code, a chain with an Esplora beside it, and
 removes them. Each figure is the median wall time of a few rounds, from the call that a worker makes until the other side
 says that it holds. Chains are alone on the machine and make a block at once: what a live network adds (a block's time, its
-finality, a way to it) is not in here, and the first hold from a webhook on is `bench.hold`'s. Beside it stands the machine's
-load, because figures of a busy machine are no figures of ours.
+finality, a way to it) is not in here, nor what a disk adds: its PostgreSQL is the tests' and flushes nothing. The first
+hold from a webhook on is `bench.hold`'s. The machine's load stands beside it: figures of a busy machine are not ours alone.
 """
 
 import argparse

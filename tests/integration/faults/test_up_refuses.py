@@ -15,8 +15,9 @@ from tests.support.stack import portcullis
 pytestmark = pytest.mark.servers
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def home() -> Iterator[Path]:
+    """A home of the module's own: what one start made ready, the next has."""
     with short_folder(myself()) as folder:
         folder.chmod(0o711)
         yield folder / "home"
@@ -37,9 +38,9 @@ def _is_of(process: psutil.Process, home: Path) -> bool:
 
 
 @pytest.fixture
-def mine(home: Path) -> Path:
+def mine(home: Path, request: pytest.FixtureRequest) -> Path:
     """A folder that every process user can read, beside the installation."""
-    folder = home.parent / "mine"
+    folder = home.parent / str(request.node.name)
     folder.mkdir(mode=0o755)
     folder.chmod(0o755)
     return folder
