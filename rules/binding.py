@@ -80,7 +80,8 @@ _RESULT_AT: Final = _SUMS_AT + BLOCK_WIDTH
 _REASONS_AT: Final = _RESULT_AT + RESULT_WIDTH
 _FIRED_AT: Final = _REASONS_AT + MAX_REASONS * REASON_WIDTH
 FIRED_MOST: Final = 256
-SCRATCH_WORDS: Final = _FIRED_AT + FIRED_MOST
+_PRIOR_AT: Final = _FIRED_AT + FIRED_MOST
+SCRATCH_WORDS: Final = _PRIOR_AT + WIDTH[Kind.POPULATION]
 
 
 class Told(NamedTuple):
@@ -119,7 +120,7 @@ def cut_shared(common: F8, integers: I8) -> Shared:
 
 
 def cut_frame(scratch: F8) -> Frame:
-    """The frame; what stands for its records is nobody's."""
+    """The frame; what stands for its records is nobody's. ``prior`` is room for what a group's members are shrunk to."""
     blank = scratch[SCRATCH_WORDS:]
     return Frame(
         scratch[:_NOW_AT],
@@ -141,14 +142,14 @@ def cut_frame(scratch: F8) -> Frame:
         blank,
         blank,
         blank,
-        blank,
+        scratch[_PRIOR_AT:SCRATCH_WORDS],
         blank,
     )
 
 
 def cut_told(scratch: F8) -> Told:
     """What was told."""
-    return Told(scratch[_REASONS_AT:_FIRED_AT].reshape((MAX_REASONS, REASON_WIDTH)), scratch[_FIRED_AT:SCRATCH_WORDS])
+    return Told(scratch[_REASONS_AT:_FIRED_AT].reshape((MAX_REASONS, REASON_WIDTH)), scratch[_FIRED_AT:_PRIOR_AT])
 
 
 places_of = compiled(cut_places)

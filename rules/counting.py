@@ -33,9 +33,9 @@ from rules.compiled import compiled, lowest
 from rules.event import E_ACCOUNT, E_ACTOR, E_FROZEN
 from rules.features.frame import (
     HOUR_US,
+    N_AMONG,
     N_ANY_EVIDENCE,
     N_ANY_ODD,
-    N_LOG2_USD,
     N_NOW_US,
     N_ODD,
     N_OWN_Z,
@@ -115,7 +115,7 @@ def _count_features(s: Shared, f: Frame) -> None:
     slow = s.clock[C_SLOW]
     if f.now[N_OWN_Z] == f.now[N_OWN_Z]:
         tails.count(s.tails[OWN_SIZE], f.now[N_OWN_Z], slow, 1.0 - f.now[N_ODD])
-        tails.count(s.tails[ANY_SIZE], f.now[N_LOG2_USD], slow, 1.0 - 0.95 * f.now[N_ANY_ODD])
+        tails.count(s.tails[ANY_SIZE], f.now[N_AMONG], slow, 1.0 - 0.95 * f.now[N_ANY_ODD])
         tails.count(s.tails[OWN_EVIDENCE], f.now[N_RAW_EVIDENCE], slow, 1.0)
         tails.count(s.tails[ANY_EVIDENCE], f.now[N_ANY_EVIDENCE], slow, 1.0)
         s.marks[MARK_TAILS : MARK_TAILS + FIRST_FEATURE] = 1

@@ -22,7 +22,7 @@ Text = Annotated[str, msgspec.Meta(min_length=1, max_length=400)]
 Id = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{2,63}$")]
 Tag = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9.-]{1,63}$")]
 Entity = Annotated[
-    str, msgspec.Meta(pattern=r"^(account|actor|destination|device|peer_group):[^\s*?][^*?]*$", max_length=420)
+    str, msgspec.Meta(pattern=r"^(account|actor|destination|device|network|peer_group):[^\s*?][^*?]*$", max_length=420)
 ]
 
 MAX_EXCEPTIONS: Final = 200
@@ -77,7 +77,7 @@ class Exemption(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def sort(self) -> str:
-        """What the entity is: account, actor, destination, device or peer_group."""
+        """What the entity is: account, actor, destination, device, network or peer_group."""
         return self.entity.partition(":")[0]
 
     @property

@@ -26,11 +26,13 @@ from rules.event import (
     DESTINATION_KINDS,
     E_ACCOUNT,
     E_ACTOR,
+    E_BLOCK,
     E_DESTINATION,
     E_DESTINATION_KIND,
     E_DEVICE,
     E_FAMILY,
     E_KIND,
+    E_NETWORK,
     KINDS,
     MONEY,
     SIGNING,
@@ -39,6 +41,7 @@ from rules.event import (
 from rules.expression import NUMBERS, SURPRISE, TEXTS, Expression
 from rules.features.frame import N_GROUP, N_NOW_US, Frame
 from rules.guards import OPERATORS, Row, passes
+from rules.networks import is_system
 from rules.signal import Decision, Reason, Signal
 
 _WORDS: Final = {"account": E_ACCOUNT, "actor": E_ACTOR, "destination": E_DESTINATION, "device": E_DEVICE}
@@ -94,8 +97,7 @@ class Detector:
     def exemption(self, frame: Frame, salt: str) -> Exemption | None:
         """The first exception that covers an event and has not expired at its own, monotone time."""
         for one in self.declaration.exceptions:
-            told = frame.now[N_GROUP] if one.sort == "peer_group" else frame.event[_WORDS[one.sort]]
-            if fingerprint(one.name, salt) == told and one.counts_at(frame.now[N_NOW_US]):
+            if fingerprint(one.name, salt) == _told(frame, one) and one.counts_at(frame.now[N_NOW_US]):
                 return one
         return None
 
@@ -150,6 +152,15 @@ class Detector:
             for index in self._shown
             if not isnan(frame.values[index])
         )
+
+
+def _told(frame: Frame, one: Exemption) -> float:
+    """The fingerprint that an event tells of an exception's sort of entity."""
+    if one.sort == "peer_group":
+        return float(frame.now[N_GROUP])
+    if one.sort == "network":
+        return float(frame.event[E_NETWORK if is_system(one.name) else E_BLOCK])
+    return float(frame.event[_WORDS[one.sort]])
 
 
 @lru_cache(maxsize=65_536)

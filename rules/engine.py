@@ -59,7 +59,7 @@ from rules.signal import Assessment, Decision, Signal, stronger
 from rules.state import State
 from rules.telling import NOTHING, Found, told, told_all
 
-ENGINE_VERSION: Final = "3.2"
+ENGINE_VERSION: Final = "3.3"
 """Changes whenever the same sequence would give other bytes or scores."""
 
 _FOLD_AFTER: Final = 4000

@@ -1,7 +1,8 @@
 """References to entities, ``account:ID`` and so on: which are under incident, and whose findings are suppressed.
 
 Rules: a reference names one word of a row and the fingerprint that stands there; text never reaches the kernel. A
-suppressed finding is still told, and says by which suppression; it expires by the later of event time and receipt.
+suppressed finding is still told, and says by which suppression; it expires by the later of event time and receipt. A
+network may be suppressed and is never under incident: too many people share one.
 """
 
 from typing import Final
@@ -9,9 +10,20 @@ from typing import Final
 import msgspec
 
 from rules.arrays import F8
-from rules.event import E_ACCOUNT, E_ACTOR, E_DESTINATION, E_DEVICE, E_RECEIVED_US, E_SESSION, fingerprint
+from rules.event import (
+    E_ACCOUNT,
+    E_ACTOR,
+    E_BLOCK,
+    E_DESTINATION,
+    E_DEVICE,
+    E_NETWORK,
+    E_RECEIVED_US,
+    E_SESSION,
+    fingerprint,
+)
 from rules.features.frame import N_NOW_US, Frame
 from rules.learning import Suppression
+from rules.networks import NAMED, is_block, is_system
 from rules.observation import Observation
 from rules.signal import Decision, Signal
 
@@ -22,7 +34,7 @@ WORDS: Final = {
     "device": E_DEVICE,
     "session": E_SESSION,
 }
-"""Sorts of entities that a reference may name, with the word of a row."""
+"""Sorts of entities that may be under incident, with the word of a row."""
 
 Place = tuple[int, float]
 
@@ -44,6 +56,22 @@ def place_of(reference: str, salt: str) -> Place | None:
     sort, _, name = reference.partition(":")
     word = WORDS.get(sort)
     return None if word is None or not name else (word, fingerprint(name, salt))
+
+
+def network_word(name: str) -> int | None:
+    """The word of a row that a network's name is compared with, or ``None`` for what names none."""
+    if is_system(name):
+        return E_NETWORK
+    return E_BLOCK if is_block(name) else None
+
+
+def _suppressed_place(reference: str, salt: str) -> Place | None:
+    """As ``place_of``, of what may be suppressed: networks too."""
+    sort, _, name = reference.partition(":")
+    if sort != "network":
+        return place_of(reference, salt)
+    word = network_word(name)
+    return None if word is None else (word, fingerprint(name, salt))
 
 
 class Frozen:
@@ -90,9 +118,11 @@ class Suppressions:
         self._active.pop(identity, None)
         if stored:
             one = msgspec.json.decode(stored, type=Suppression)
-            place = place_of(one.entity, salt)
+            place = _suppressed_place(one.entity, salt)
             if place is None:
-                raise ValueError(f"suppression {identity}: entity must be {':ID, '.join(WORDS)}:ID")
+                raise ValueError(
+                    f"suppression {identity}: entity must be {':ID, '.join(WORDS)}:ID or network: and {NAMED}"
+                )
             self._active[identity] = (place, one)
         self.stored[identity] = stored
 

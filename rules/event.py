@@ -7,13 +7,13 @@ Rules enforced here:
 """
 
 import hashlib
-import ipaddress
 from functools import lru_cache
 from math import nan
 from typing import Final
 
 from rules.arrays import F8
 from rules.lists.countries import COUNTRY_AT
+from rules.networks import block_of
 from rules.observation import Observation
 
 E_KIND: Final = 0
@@ -163,20 +163,6 @@ def chain_of(asset: str) -> str | None:
     """
     chain, slash, _ = asset.partition("/")
     return chain if slash and ":" in chain else None
-
-
-@lru_cache(maxsize=16_384)
-def block_of(ip: str) -> str:
-    """The network block that an address stands for: /24 of IPv4, /48 of IPv6, else the text itself.
-
-    >>> block_of("203.0.113.7"), block_of("2001:db8:1:2::3"), block_of("somewhere")
-    ('203.0.113.0/24', '2001:db8:1::/48', 'somewhere')
-    """
-    try:
-        address = ipaddress.ip_address(ip)
-    except ValueError:
-        return ip
-    return str(ipaddress.ip_network((address, 24 if address.version == 4 else 48), strict=False))  # noqa: PLR2004 -- IPv4
 
 
 @lru_cache(maxsize=65_536)

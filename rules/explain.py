@@ -1,15 +1,19 @@
 """Words for what was measured: reasons with what was observed and what is usual, and what each feature means.
 
-Rules: pure functions of numbers and of the catalogue; a range that is not known is "no history", never a guess. A share
-of a remembered balance says so.
+Rules: pure functions of numbers and of the catalogue; a range that is not known is "no history", never a guess. A range
+that is the peer group's says so, and so does a share of a remembered balance.
 """
 
 from typing import Final
 
+import msgspec
+
 from rules.features.amount import SHARE_OF_BALANCE
 from rules.features.catalogue import FEATURES
 from rules.features.declared import Feature, dollars, duration
-from rules.features.frame import N_BALANCE_TOLD_US, N_BALANCE_USD, N_NOW_US, US, Frame
+from rules.features.frame import N_BALANCE_TOLD_US, N_BALANCE_USD, N_BY_GROUP, N_NOW_US, US, Frame
+from rules.features.names import INDEX
+from rules.features.peers import by_group
 from rules.signal import Reason
 
 NO_HISTORY: Final = "no history"
@@ -31,7 +35,7 @@ MEANINGS: Final[dict[str, str]] = {
     "unpriced": "Nobody can tell what this is worth.",
     "priced_from_asset": "The worth is worked out from the asset's recent price, because none was told.",
     "price_ratio_off": "The told worth does not fit the asset's recent price.",
-    "amount_population": "The amount against what any account pays.",
+    "amount_population": "The amount against what its peer group's accounts pay, or any account without a group.",
     "amount_drift": "The account's payments have been growing: its last thirty or so against its long mean.",
     "assets_10m": "Many different assets leave within ten minutes.",
     "seconds_since_last": "How long the account had not paid.",
@@ -101,10 +105,17 @@ def reason_for(index: int, value: float, low: float, high: float, share: float, 
     )
 
 
+def among_peers(reason: Reason, told: float) -> Reason:
+    """The reason as it is told where its usual range is the peer group's; ``told`` is ``now[N_BY_GROUP]``."""
+    if reason.usual == NO_HISTORY or not by_group(INDEX[reason.feature], told):
+        return reason
+    return msgspec.structs.replace(reason, usual=f"{reason.usual} in its group")
+
+
 def reason_of(frame: Frame, index: int, share: float, detector: str | None) -> Reason:
     """As ``reason_for``, of a measured frame whose ranges were told."""
     numbers = float(frame.values[index]), float(frame.low[index]), float(frame.high[index])
-    found = reason_for(index, *numbers, share, detector)
+    found = among_peers(reason_for(index, *numbers, share, detector), float(frame.now[N_BY_GROUP]))
     note = ""
     if index == SHARE_OF_BALANCE:
         note = balance_note(*(float(frame.now[word]) for word in (N_NOW_US, N_BALANCE_TOLD_US, N_BALANCE_USD)))

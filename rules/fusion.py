@@ -9,8 +9,9 @@ Rules enforced here:
 - Own size has a memory: three forward filters (a two-state hidden Markov model each, Rabiner 1989) of how likely the
   account is in a short, middle or long spell of oddness raise what the next moderately odd payment is worth. An
   account's drift and recent surprise elsewhere raise the same prior.
-- There are three honest views: the own path (size, contagion and all groups), the size against everybody's, the share
-  of the balance. Each is calibrated by itself, and the largest is the score; the sum is calibrated within its class.
+- There are three honest views: the own path (size, contagion and all groups), the size against everybody's as it stands
+  in its peer group (``features.peers``), the share of the balance. Each is calibrated by itself, and the largest is the
+  score; the sum is calibrated within its class.
 - What each feature adds is kept: the explanation is the score. What verdicts add is in ``rules.opinion``.
 """
 
@@ -47,13 +48,13 @@ from rules.compiled import compiled, entry, lowest
 from rules.event import E_FAMILY, MONEY
 from rules.features.catalogue import GROUP_NAMES, GROUPS, WEIGHTS
 from rules.features.frame import (
+    N_AMONG,
     N_ANY_EVIDENCE,
     N_ANY_HABIT,
     N_ANY_ODD,
     N_KNOWN,
     N_LIKELIHOOD,
     N_LISTED,
-    N_LOG2_USD,
     N_ODD,
     N_OWN_HABIT,
     N_OWN_Z,
@@ -265,7 +266,7 @@ def _unknown_size(f: Frame, s: Shared, groups: float) -> float:
 def _any_size(f: Frame, s: Shared) -> float:
     """The calibrated surprisal of the size against everybody's."""
     now = f.now
-    common = surprisal(s.tails[ANY_SIZE], now[N_LOG2_USD])
+    common = surprisal(s.tails[ANY_SIZE], now[N_AMONG])
     f.surprise[_POPULATION] = common
     common = min(common, now[N_ANY_HABIT])
     now[N_ANY_EVIDENCE] = common

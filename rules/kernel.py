@@ -22,6 +22,7 @@ from rules.features import catalogue
 from rules.features.frame import (
     N_BALANCE_TOLD_US,
     N_BALANCE_USD,
+    N_BY_GROUP,
     N_LISTED,
     N_NOW_US,
     N_PARTS,
@@ -46,6 +47,7 @@ from rules.outcome import (
     MAX_REASONS,
     O_BALANCE_TOLD_US,
     O_BALANCE_USD,
+    O_BY_GROUP,
     O_CALIBRATED,
     O_DECISION,
     O_FREE,
@@ -221,6 +223,7 @@ def _write(f: Frame, reasons: F8, out: F8) -> None:
     out[O_NOW_US] = f.now[N_NOW_US]
     out[O_BALANCE_TOLD_US] = f.now[N_BALANCE_TOLD_US]
     out[O_BALANCE_USD] = f.now[N_BALANCE_USD]
+    out[O_BY_GROUP] = f.now[N_BY_GROUP]
     out[O_SCORE] = result[R_SCORE]
     out[O_P_VALUE] = result[R_P]
     out[O_DECISION] = result[R_DECISION]

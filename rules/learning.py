@@ -86,7 +86,7 @@ class Suppression(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Payload of ``suppression``: what is found about an entity decides nothing until a time.
 
     It is about one detector, or without one about the score alone. ``entity`` is ``account:ID``, ``actor:ID``,
-    ``destination:ID``, ``device:ID`` or ``session:ID``.
+    ``destination:ID``, ``device:ID``, ``session:ID`` or ``network:`` and a name of ``rules.networks``.
     """
 
     id: str

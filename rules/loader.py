@@ -20,6 +20,7 @@ from rules.errors import DetectorFileError, ExpressionError
 from rules.event import KINDS
 from rules.expression import NUMBERS, SURPRISE, Expression
 from rules.guards import Guards, stacked
+from rules.networks import NAMED, is_network
 from rules.plain_yaml import load
 
 MAX_FILE_BYTES: Final = 65_536
@@ -39,7 +40,8 @@ _WHAT_TO_DO: Final = {
     "runbook": "docs/runbooks/detector/ID.md",
     "id": "lower-case letters, digits and hyphens, like the file name without .yaml",
     "expires": "an RFC 3339 moment with an offset, like 2027-01-31T00:00:00Z",
-    "entity": "account:ID, actor:ID, destination:ID, device:ID or peer_group:NAME, exact, without * or ?",
+    "entity": f"account:ID, actor:ID, destination:ID, device:ID, peer_group:NAME or network: and {NAMED}; "
+    "exact, without * or ?",
     "tags": "lower-case words, or technique ids like attack.t1657 and aadapt.adt3028",
     "cases": "at least three: one that fires, one that stays silent, one with history: none",
 }
@@ -166,6 +168,9 @@ def _check(file: str, declaration: Declaration) -> None:
             raise DetectorFileError(file, f"kinds[{position}]", f"{kind!r} covers no kind of activity; known: {known}")
     _check_names(file, declaration)
     entities = [one.entity for one in declaration.exceptions]
+    for position, one in enumerate(declaration.exceptions):
+        if one.sort == "network" and not is_network(one.name):
+            raise _refused(file, f"exceptions[{position}].entity", f"{one.entity!r} names no network")
     for position, entity in enumerate(entities):
         if entity in entities[:position]:
             raise DetectorFileError(file, f"exceptions[{position}].entity", f"{entity!r} is excepted twice: keep one")

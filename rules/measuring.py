@@ -13,6 +13,7 @@ from rules.ahead import ask_when_bound, ask_when_measured
 from rules.arrays import F8
 from rules.baseline import budget
 from rules.baseline.layout import FINGERPRINT, GROUP, LAST_US, LEARNED, WIDTH, Kind
+from rules.baseline.peers import shrink
 from rules.baseline.shared import (
     S_ALERT_FLOOR,
     S_ALERT_P,
@@ -90,7 +91,6 @@ _ASSET: Final = WIDTH[Kind.ASSET]
 _DEVICE: Final = WIDTH[Kind.DEVICE]
 _NETWORK: Final = WIDTH[Kind.NETWORK]
 _PEER_GROUP: Final = WIDTH[Kind.PEER_GROUP]
-_GROUP_AFTER: Final = 50.0
 _HOUR_US: Final = 3_600_000_000
 _DAY_US: Final = 86_400_000_000
 
@@ -114,11 +114,12 @@ def bound(p: Places, s: Shared, f: Frame, row: int) -> Frame:
     ahead = p.ahead.reshape((ROWS_AHEAD, LINE))[row % ROWS_AHEAD]
     at = _found(p, f, ACCOUNTS, E_ACCOUNT, ahead[ACCOUNTS])
     account = arena[at : at + _ACCOUNT]
-    told = event[E_GROUP] if event[E_GROUP] != 0.0 else account[GROUP]
-    at = start_of(p, GROUPS, find(p, GROUPS, told))
-    prior = arena[at : at + _PEER_GROUP]
-    if prior[LEARNED] < _GROUP_AFTER:
-        prior = s.population
+    prior = s.population
+    group = find(p, GROUPS, event[E_GROUP] if event[E_GROUP] != 0.0 else account[GROUP])
+    if group >= 0 and event[E_FAMILY] <= SIGNING:
+        at = start_of(p, GROUPS, group)
+        prior = f.prior
+        shrink(prior, arena[at : at + _PEER_GROUP], s.population)
     actor = _found(p, f, ACTORS, E_ACTOR, ahead[ACTORS])
     destination = _found(p, f, DESTINATIONS, E_DESTINATION, ahead[DESTINATIONS])
     asset = _found(p, f, ASSETS, E_ASSET, NONE)

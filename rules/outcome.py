@@ -53,7 +53,9 @@ O_NOW_US: Final = O_REASONS + MAX_REASONS * REASON_WIDTH
 O_BALANCE_TOLD_US: Final = O_NOW_US + 1
 """When the balance that a share is of was told; NaN when that was with the activity, or never."""
 O_BALANCE_USD: Final = O_NOW_US + 2
-OUT_WIDTH: Final = O_NOW_US + 3
+O_BY_GROUP: Final = O_NOW_US + 3
+"""Reasons whose usual range is the peer group's, as bits of ``features.peers``."""
+OUT_WIDTH: Final = O_NOW_US + 4
 
 V_KNOWN_US: Final = 0
 V_TRUTH: Final = 1

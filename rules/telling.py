@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from rules.arrays import F8
-from rules.explain import balance_note, reason_for
+from rules.explain import among_peers, balance_note, reason_for
 from rules.features.amount import SHARE_OF_BALANCE
 from rules.outcome import (
     MAX_REASONS,
     O_BALANCE_TOLD_US,
     O_BALANCE_USD,
+    O_BY_GROUP,
     O_CALIBRATED,
     O_HISTORY,
     O_JUDGED,
@@ -78,7 +79,7 @@ def _reasons(row: F8) -> tuple[Reason, ...]:
     for index, value, low, high, share in told_of.tolist():
         if index < 0.0:
             break
-        reason = reason_for(int(index), value, low, high, share, None)
+        reason = among_peers(reason_for(int(index), value, low, high, share, None), float(row[O_BY_GROUP]))
         note = _note(row) if int(index) == SHARE_OF_BALANCE else ""
         found.append(Reason(reason.feature, reason.observed + note, reason.usual, share) if note else reason)
     return tuple(found)

@@ -9,7 +9,7 @@ its hold by itself (ADR 0029), and pages, mail and second copies of its own jobs
 (ADR 0043). Alerts are left alone for as long, because whoever waits for them takes them by itself (`alarm.py`). Where
 several wait and it takes one after another, they are left for it, and whatever else is for the same workers waits behind
 them, each for `PATIENCE_S` at most: otherwise a burst goes to children that take longer for each alert, amid pages, mail and
-further steps of the first ones, which fill the line to the platform (ADR 0063). What people released, and what the key
+further steps of the first ones, which fill the line to the platform (ADR 0061). What people released, and what the key
 worker does, waits for no alert.
 A row that is no event is set aside, settled and said in the log, because one that stayed would stop all behind it.
 """

@@ -6,7 +6,7 @@ each begin and commit; triage has its own, because all triage waits for its lock
 names much. None of it has an effect outside the database. The intent comes after the commits, and waits for the disk as
 ever. When any of it fails, the alert goes the long way, job by job: what one of them cannot do keeps the others from
 nothing. While another alert waits, what follows a hold's answer, to verify it and to note what was done, is left until none
-does (`finish`): the receipt is written, and the step is due for whoever comes first (ADR 0063).
+does (`finish`): the receipt is written, and the step is due for whoever comes first (ADR 0061).
 """
 
 from collections import deque

@@ -44,7 +44,6 @@ from rules.event import (
     E_SESSION,
     E_UNLIMITED,
     EVENT_WIDTH,
-    block_of,
     chain_of,
     family_code,
     fingerprint,
@@ -52,6 +51,7 @@ from rules.event import (
     look_key,
 )
 from rules.lists.countries import COUNTRY_AT
+from rules.networks import block_of
 
 _PLAIN: Final = {
     "account": E_ACCOUNT,

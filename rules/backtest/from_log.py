@@ -15,12 +15,13 @@ from rules.backtest.schema import BLOCK_ROWS
 from rules.engine import ENGINE_VERSION, Engine
 from rules.errors import LearningRecordError
 from rules.event import E_HISTORY, EVENT_WIDTH, write_row
-from rules.explain import reason_for
+from rules.explain import among_peers, reason_for
 from rules.learning import LearningRecord, Operation, RecordKind
 from rules.loader import DetectorSet
 from rules.observation import decode
 from rules.outcome import (
     MAX_REASONS,
+    O_BY_GROUP,
     O_P_VALUE,
     O_REASONS,
     O_SCORE,
@@ -100,5 +101,6 @@ def _reasons(said: F8) -> tuple[Reason, ...]:
         if said[place + W_FEATURE] < 0.0:
             break
         value, low, high = (float(said[place + word]) for word in (W_VALUE, W_LOW, W_HIGH))
-        found.append(reason_for(int(said[place + W_FEATURE]), value, low, high, float(said[place + W_SHARE]), None))
+        reason = reason_for(int(said[place + W_FEATURE]), value, low, high, float(said[place + W_SHARE]), None)
+        found.append(among_peers(reason, float(said[O_BY_GROUP])))
     return tuple(found)

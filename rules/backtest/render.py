@@ -13,9 +13,10 @@ import pyarrow as pa
 from rules.arrays import F8
 from rules.backtest.blocks import to_ipc
 from rules.backtest.schema import SCORES, Format
-from rules.explain import reason_for
+from rules.explain import among_peers, reason_for
 from rules.outcome import (
     MAX_REASONS,
+    O_BY_GROUP,
     O_DECISION,
     O_HISTORY,
     O_P_VALUE,
@@ -57,6 +58,7 @@ def reasons_of(row: F8) -> list[ShownReason]:
             break
         value, low, high = float(row[place + W_VALUE]), float(row[place + W_LOW]), float(row[place + W_HIGH])
         reason = reason_for(index, value, low, high, float(row[place + W_SHARE]), None)
+        reason = among_peers(reason, float(row[O_BY_GROUP]))
         found.append(ShownReason(reason.feature, reason.observed, reason.usual, round(reason.share, 4)))
     return found
 

@@ -30,7 +30,7 @@ from rules.baseline.layout import (
 from rules.baseline.statistics import CAP, absorb
 from rules.compiled import compiled
 from rules.event import E_ACCOUNT, E_AMOUNT_UNITS, E_AMOUNT_USD, E_ASSET
-from rules.features import size
+from rules.features import peers, size
 from rules.features.balance import recall_balance
 from rules.features.declared import FACT, UNSCORED, Group, declare, dollars, percent
 from rules.features.frame import (
@@ -89,7 +89,7 @@ SHARE_OF_BALANCE = declare(
 POPULATION = declare(
     "amount_population",
     unit="USD",
-    reads="the amount against recent amounts of all accounts",
+    reads="the amount against recent amounts of all accounts, each as it stands in its peer group",
     null_when="the amount is null",
     group=_SIZE,
     show=dollars,
@@ -139,6 +139,7 @@ def measure(f: Frame) -> None:
     f.now[N_LOG2_USD] = log2(shown)
     f.now[N_SIZE] = f.now[N_LOG2_USD] * _LOG10_2
     weigh(f, AMOUNT_USD, AMOUNT, f.now[N_SIZE], 0.0, _FLOOR)
+    peers.measure(f)
     size.measure(f)
     recall_balance(f)
     balance = f.now[N_BALANCE_USD]
@@ -160,9 +161,9 @@ def measure_if_told(f: Frame) -> None:
 
 @compiled
 def tell_range_anywhere(f: Frame, least: float) -> None:
-    """Set the usual range of amounts anywhere: nine tenths of all payments."""
+    """Set the usual range of others' amounts: nine tenths of all payments, of the peer group as far as that knows."""
     if f.values[POPULATION] >= 0.0 and f.parts[POPULATION] >= least:
-        tell_range(f, POPULATION, f.population[AMOUNT + 1], max(_FLOOR * _FLOOR, f.population[AMOUNT + 2]), 0.0)
+        tell_range(f, POPULATION, f.prior[AMOUNT + 1], max(_FLOOR * _FLOOR, f.prior[AMOUNT + 2]), 0.0)
 
 
 @compiled

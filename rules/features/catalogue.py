@@ -27,6 +27,7 @@ from rules.features import (
     linkage,
     listing,
     movement,
+    peers,
     rarity,
     reputation,
     signing,
@@ -108,6 +109,7 @@ def tell_ranges(f: Frame, least: float) -> None:
     timing.tell_hours(f, least)
     access.tell_ranges(f, least)
     crowd.tell_range_of_network(f, least)
+    peers.tell(f)
 
 
 @compiled

@@ -211,7 +211,7 @@ def _measure_new(f: Frame, age_us: float) -> None:
     f.values[FAN_OUT_1H] = fan_out
     f.now[N_FAN_OUT] = log10(1.0 + fan_out)
     if not known:
-        mean, variance = usual(account, f.population, FAN_OUTS, POPULATION_FAN_OUTS, _FLOOR)
+        mean, variance = usual(account, f.prior, FAN_OUTS, POPULATION_FAN_OUTS, _FLOOR)
         f.surprise[FAN_OUT_1H] = surprisal_above(f.now[N_FAN_OUT], mean, variance)
 
 
@@ -219,7 +219,7 @@ def _measure_new(f: Frame, age_us: float) -> None:
 def tell_range_of_fan_out(f: Frame, least: float) -> None:
     """Set how many new destinations the account usually pays within an hour."""
     if f.values[FAN_OUT_1H] >= 0.0 and f.parts[FAN_OUT_1H] >= least:
-        mean, variance = usual(f.account, f.population, FAN_OUTS, POPULATION_FAN_OUTS, _FLOOR)
+        mean, variance = usual(f.account, f.prior, FAN_OUTS, POPULATION_FAN_OUTS, _FLOOR)
         tell_range(f, FAN_OUT_1H, mean, variance, 1.0)
 
 

@@ -78,6 +78,8 @@ N_YOUNG_LEFT: Final = 35
 """What is left at this time of the weight of what is too young to be a habit."""
 N_SPELLS: Final = 36
 """The chances that the account is in a spell of each kind at this time, three words."""
+N_AMONG: Final = 39
+"""log2 of the amount as it stands among everybody's; of an account with a peer group, as it does among its group's."""
 N_SLOTS: Final = 40
 """The slots of the event's records by pool, seven words; -1 for what does not exist yet."""
 N_RECENT: Final = 48
@@ -96,6 +98,8 @@ N_PRIOR: Final = 61
 ratio of the own size, and the chance that the payment is odd before its size is looked at."""
 N_FAN_OUT: Final = 62
 """log10 of one more than the account's new destinations within an hour."""
+N_BY_GROUP: Final = 63
+"""Usual ranges that are the peer group's, as bits of ``features.peers``."""
 N_SUMS: Final = 64
 """From here on the evidence of each group of features in decades, by number of group."""
 N_LISTED: Final = 112
@@ -163,8 +167,8 @@ class Frame(NamedTuple):
     velocity windows (``B_*``). ``evidence`` is what stands for a
     feature in the score where that is not its surprise; NaN elsewhere. ``stands`` is what the population's tail of a
     feature is asked about and counts: one of the two, ``tails.ORDINARY`` where it is ordinary by definition, NaN where
-    there is nothing to ask. ``prior`` is what the account is shrunk towards:
-    its peer group's record, or the population's.
+    there is nothing to ask. ``prior`` is what the account is shrunk towards: the population's record, or what
+    ``baseline.peers`` makes of it and of the account's peer group; only then has it a fingerprint.
     """
 
     event: F8

@@ -1,8 +1,9 @@
-"""The model of an account's amounts: its mean shrunk towards all accounts', its relative spread, and its drift.
+"""The model of an account's amounts: its mean shrunk towards its peers', its relative spread, and its drift.
 
 Rules enforced here:
 - The mean is Buehlmann's credibility estimate (1967): own and common mean are weighed by how much accounts differ among
-  themselves against how much one account's payments differ; both are learned from the population, none is set.
+  themselves against how much one account's payments differ; both are learned of what is common, none is set. Common is
+  the population, or for members of a peer group what ``baseline.peers`` makes of both.
 - How much an account's own spread is believed against the common one follows in the same way from how spreads differ.
 - Amounts are clipped to five deviations before they are learned, and the odder one is the less of it is learned, so that
   no payment moves a baseline by much.
@@ -28,6 +29,7 @@ from rules.baseline.layout import (
     STRENGTH_SQUARE,
     STRENGTH_WEIGHT,
 )
+from rules.baseline.peers import SMALLEST_USD
 from rules.baseline.statistics import ORDINARY, tail_surprisal
 from rules.compiled import compiled
 from rules.features import habit
@@ -58,7 +60,6 @@ _ODD_MEANS: Final = 0.5
 """What of an odd amount does not move the mean; its spread and habits do not learn the rest either."""
 _ODDEST: Final = 0.9
 """A tenth of the oddest is learned all the same: who is odd in one way for months must become usual."""
-_SMALLEST_USD: Final = 0.01
 _LEAST_RELATIVE: Final = 0.01
 _LEAST_BETWEEN: Final = 0.05
 _LEAST_NOISE: Final = 0.01
@@ -102,13 +103,13 @@ def measure(f: Frame) -> None:
 def _shrink(f: Frame, weight: float) -> float:
     """Set the account's mean and relative spread, shrunk; give what the mean is worth in payments."""
     account, now = f.account, f.now
-    common = f.prior if f.prior[MODEL_WEIGHT] > 0.0 else f.population
-    mean = max(_SMALLEST_USD, common[MODEL_MEAN] if common[MODEL_WEIGHT] > 0.0 else now[N_USD])
+    common = f.prior
+    mean = max(SMALLEST_USD, common[MODEL_MEAN] if common[MODEL_WEIGHT] > 0.0 else now[N_USD])
     base = max(_LEAST_RELATIVE, common[MODEL_RESIDUALS])
     within = base * mean * mean
     between = max(_LEAST_BETWEEN * within, common[MODEL_SQUARE] - mean * mean - within)
     worth = weight + within / between
-    now[N_MEAN_USD] = max(_SMALLEST_USD, (weight * account[MODEL_MEAN] + (worth - weight) * mean) / worth)
+    now[N_MEAN_USD] = max(SMALLEST_USD, (weight * account[MODEL_MEAN] + (worth - weight) * mean) / worth)
     noise = max(_LEAST_NOISE, common[STRENGTH_NOISE])
     differ = max(noise / _MOST_STRENGTH, common[STRENGTH_SQUARE] - noise * common[STRENGTH_INVERSE])
     strength = max(_LEAST_STRENGTH, noise / differ)
@@ -167,7 +168,7 @@ def learn(f: Frame) -> None:
     account[MODEL_FAST] = (fast * account[MODEL_FAST] + usd) / (fast + 1.0)
     account[MODEL_FAST_WEIGHT] = min(_FAST, fast + 1.0)
     known = f.now[N_LOG2_USD]
-    shown = known if known == known else log2(max(_SMALLEST_USD, f.now[N_USD]))  # noqa: PLR0124 -- false only for NaN
+    shown = known if known == known else log2(max(SMALLEST_USD, f.now[N_USD]))  # noqa: PLR0124 -- false only for NaN
     habit.learn(f, shown, 1.0 - odd)
 
 

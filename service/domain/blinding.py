@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from rules.networks import NAMED, is_network
 from rules.settings import EngineSettings
 from service.domain.approval import MAX_ITEMS, Item, one_line
 from service.domain.errors import InputError
@@ -28,6 +29,7 @@ LONGEST: Final = timedelta(days=90)
 MAX_ENTITY: Final = 300
 MAX_REASON: Final = 500
 _ENTITY: Final = re.compile(r"(account|actor|device):[^/\s]{1,64}/\S.*|destination:\S.*")
+_NETWORK: Final = "network:"
 _DETECTOR: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}", re.ASCII)
 _MICROSECONDS: Final = 1_000_000
 
@@ -37,7 +39,8 @@ class Suppression(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     entity: str
-    """`account:CONNECTION/ID`, `actor:CONNECTION/ID`, `device:CONNECTION/ID` or `destination:ID`, exactly."""
+    """`account:CONNECTION/ID`, `actor:CONNECTION/ID`, `device:CONNECTION/ID`, `destination:ID` or `network:` and its name
+    (`rules.networks`), exactly."""
     detector: str | None
     owner: str
     """The person who answers for it."""
@@ -45,10 +48,10 @@ class Suppression(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime
 
     def __post_init__(self) -> None:
-        if len(self.entity) > MAX_ENTITY or not self.entity.isprintable() or _ENTITY.fullmatch(self.entity) is None:
+        if len(self.entity) > MAX_ENTITY or not self.entity.isprintable() or not _names_one(self.entity):
             raise InputError(
-                "entity is account:CONNECTION/ID, actor:CONNECTION/ID, device:CONNECTION/ID or destination:ID, exactly "
-                f"and at most {MAX_ENTITY} characters",
+                "entity is account:CONNECTION/ID, actor:CONNECTION/ID, device:CONNECTION/ID, destination:ID or network: "
+                f"and {NAMED}, exactly and at most {MAX_ENTITY} characters",
                 field="entity",
             )
         if self.detector is not None and _DETECTOR.fullmatch(self.detector) is None:
@@ -91,6 +94,12 @@ class Suppression(msgspec.Struct, frozen=True, kw_only=True):
             "reason": self.reason,
         }
         return msgspec.json.encode(told, order="deterministic")
+
+
+def _names_one(entity: str) -> bool:
+    if entity.startswith(_NETWORK):
+        return is_network(entity.removeprefix(_NETWORK))
+    return _ENTITY.fullmatch(entity) is not None
 
 
 def suppression_of(item: Item) -> Suppression:

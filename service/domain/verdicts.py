@@ -5,13 +5,13 @@ tables that people may change. An alert that does not stem from its activity's o
 id that came with two bodies) says nothing about that assessment, so its verdict tells neither entities nor detectors.
 """
 
-import ipaddress
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
 import msgspec
 
+from rules.networks import block_of
 from rules.observation import Observation, decode
 from service.domain.explaining import Assessed
 from service.domain.incident import Alert, CaseVerdict
@@ -19,7 +19,6 @@ from service.domain.observing import microseconds
 
 TOLD: Final = frozenset({CaseVerdict.TRUE_POSITIVE, CaseVerdict.FALSE_POSITIVE})
 """Verdicts from which the engine learns; it makes nothing of an inconclusive one."""
-_IPV4: Final = 4
 
 
 def payload(alert: Alert, verdict: CaseVerdict, assessed: Assessed | None, known_at: datetime) -> bytes:
@@ -69,10 +68,4 @@ def network_of(read: Observation) -> str | None:
     """
     if read.asn is not None:
         return f"as{read.asn}"
-    if not read.ip:
-        return None
-    try:
-        address = ipaddress.ip_address(read.ip)
-    except ValueError:
-        return read.ip
-    return str(ipaddress.ip_network((address, 24 if address.version == _IPV4 else 48), strict=False))
+    return block_of(read.ip) if read.ip else None

@@ -9,19 +9,22 @@ from sqlalchemy import ColumnElement, Connection, Row, false, func, select, upda
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from rules.learning import RecordKind
+from rules.networks import names_of
+from rules.observation import decode
 from rules.settings import EngineSettings
 from service.domain.approval import ActionDocument, ApprovalState, Subject, parse
 from service.domain.blinding import Suppression, Warranted
 from service.domain.errors import NotFoundError
 from service.domain.ids import ApprovalId
-from service.ports.store.blinding import MOST_WAITING, StandingSuppression
+from service.ports.store.blinding import MOST_ALERTS, MOST_WAITING, StandingSuppression
 from service.store.queries.suppressions import differences
-from service.store.tables.activity import learning, learning_requests
+from service.store.tables.activity import activities, learning, learning_requests
 from service.store.tables.approval import approvals
 from service.store.tables.blinding import rule_adoptions, rule_sets, suppressions
 from service.store.tables.incident import alerts
 from service.store.tables.keys import accounts
 
+_NETWORK: Final = "network:"
 _OPEN: Final = (ApprovalState.WAITING.value, ApprovalState.APPROVED.value)
 
 
@@ -52,11 +55,25 @@ class BlindingRepository:
 
     def known(self, entity: str) -> bool:
         """See the port."""
+        if entity.startswith(_NETWORK):
+            return self._alerted_from(entity.removeprefix(_NETWORK))
         connection, _, ref = entity.removeprefix("account:").partition("/")
         here = select(accounts.c.id).where(accounts.c.connection_id == connection, accounts.c.ref == ref)
         alerted = select(alerts.c.id).where(alerts.c.entities.contains([entity]))
         registered = here.exists() if entity.startswith("account:") else false()
         return bool(self._connection.execute(select(registered | alerted.exists())).scalar_one())
+
+    def _alerted_from(self, network: str) -> bool:
+        newest = (
+            select(learning.c.payload)
+            .select_from(alerts)
+            .join(activities, activities.c.id == alerts.c.activity_id)
+            .join(learning, (learning.c.seq == activities.c.seq) & (learning.c.kind == RecordKind.ACTIVITY.value))
+            .order_by(alerts.c.id.desc())
+            .limit(MOST_ALERTS)
+        )
+        read = (decode(bytes(payload)) for payload in self._connection.execute(newest).scalars())
+        return any(network in names_of(one.asn, one.ip) for one in read)
 
     def active(self, entity: str, detector: str | None) -> StandingSuppression | None:
         """See the port."""

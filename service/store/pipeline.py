@@ -7,7 +7,7 @@ like others. Where the answers can no longer be told apart (the server is gone, 
 connection is finished: nobody goes on with it.
 
 It is the driver's libpq (`psycopg.pq`) with the driver's adaptation of values, and not its cursors, because these take ten
-times the processor time for a short statement, and its pipeline wakes the server for each one (ADR 0063). A statement is
+times the processor time for a short statement, and its pipeline wakes the server for each one (ADR 0061). A statement is
 made known to the server at its first use, under a name of ours that is never used again. The driver takes all such names
 from the server, ours as well as its own, after a ROLLBACK, a DROP and an ALTER that it sends itself. The last two are not
 for connections of a service; the first is done here instead (`roll_back`), so that what is known stays known. Whoever is

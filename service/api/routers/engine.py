@@ -85,7 +85,8 @@ def ask_to_suppress(body: SuppressionIn, parts: Parts, judge: Judge) -> Blinding
         suppression.require_bounded(uow.now)
         if not uow.blinding.known(suppression.entity):
             raise NotFoundError(
-                f"{suppression.entity} is no registered account, and no alert was about it: name it as an alert does",
+                f"{suppression.entity} is no registered account, and no alert was about it or came from it: "
+                "name it as an alert does",
                 field="entity",
             )
         uow.lock(f"suppress:{suppression.entity}")

@@ -71,7 +71,8 @@ class SuppressionIn(Body):
 
     entity: str = Field(
         max_length=300,
-        description="account:CONNECTION/ID, actor:CONNECTION/ID, device:CONNECTION/ID or destination:ID, exactly.",
+        description="account:CONNECTION/ID, actor:CONNECTION/ID, device:CONNECTION/ID, destination:ID or network:NAME "
+        "(asN, or a block: /24 of IPv4 or /48 of IPv6), exactly.",
         examples=["account:main/hot-eth-1"],
     )
     detector: str | None = Field(default=None, max_length=80, description="A detector's id; absent: the score itself.")

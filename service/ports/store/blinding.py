@@ -13,6 +13,9 @@ from service.domain.ids import ApprovalId
 MOST_WAITING: Final = 100
 """Requests on one target that are looked through."""
 
+MOST_ALERTS: Final = 1000
+"""Alerts that are looked through for a network."""
+
 
 @dataclass(frozen=True, slots=True)
 class StandingSuppression:
@@ -43,7 +46,10 @@ class BlindingStore(Protocol):
         ...
 
     def known(self, entity: str) -> bool:
-        """Say whether an entity is a registered account, or one that an alert was ever about."""
+        """Say whether an entity is a registered account, or one that an alert was ever about.
+
+        Of a network, whether one of the newest `MOST_ALERTS` alerts came from it.
+        """
         ...
 
     def active(self, entity: str, detector: str | None) -> StandingSuppression | None:

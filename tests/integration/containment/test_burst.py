@@ -1,4 +1,4 @@
-"""Of alerts that come at once every account is held before any hold is verified (ADR 0063)."""
+"""Of alerts that come at once every account is held before any hold is verified (ADR 0061)."""
 
 from types import SimpleNamespace
 

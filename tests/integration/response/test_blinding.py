@@ -147,6 +147,8 @@ def test_a_quorum_suppresses_one_entity_and_anybody_who_judges_lifts_it_at_once(
         ({"entity": "account:main/*\n"}, "entity"),
         ({"entity": "person:main/x"}, "entity"),
         ({"entity": "destination:"}, "entity"),
+        ({"entity": "network:10.0.0.0/8"}, "entity"),
+        ({"entity": "network:AS64500"}, "entity"),
         ({"entity": "destination:" + "x" * 290}, "entity"),
         ({"entity": "account:main/a\u202eb"}, "entity"),
         ({"detector": "no such thing"}, "detector"),

@@ -11,8 +11,11 @@ from sqlalchemy import delete, insert, update
 
 from rules.baseline.layout import Kind
 from rules.engine import ENGINE_VERSION
+from rules.entities import Suppressions
 from rules.learning import RecordKind
+from rules.observation import Observation, encode
 from service.domain.blinding import Suppression, warranted
+from service.domain.errors import ApprovalError
 from service.domain.quorum import Role
 from service.flow.blinding import compare_suppressions
 from service.store.tables.activity import learning, learning_requests
@@ -21,9 +24,11 @@ from service.store.tables.blinding import suppressions
 from service.store.tables.incident import alerts
 from service.store.tables.keys import accounts
 from service.store.tables.proof import timeline
+from tests.integration.api.rows import add_activity
+from tests.integration.response.test_blinding import approve, document, release, requests
 from tests.support.api import ApiWorld, api_on, problem
 from tests.support.authority import House
-from tests.support.incidents import add_connection
+from tests.support.incidents import add_alert, add_connection
 from tests.support.response import CONTAINMENT, rows, superuser_do
 
 pytestmark = pytest.mark.servers
@@ -140,3 +145,36 @@ def test_a_registered_account_needs_no_alert(ready: House) -> None:
         assert uow.blinding.known(ENTITY)
         assert not uow.blinding.known("destination:main/hot-1")
         assert not uow.blinding.known("account:main/hot-10")
+
+
+def came_from(house: House, ip: str) -> None:
+    """An alert about a login from an address, with its row of the sequence."""
+    told = Observation(event_id="e", kind="access.login_succeeded", occurred_at_us=1, received_at_us=1, ip=ip)
+    sequence(house, 1, RecordKind.ACTIVITY, encode(told))
+    with house.databases["superuser"].begin() as uow:
+        activity = add_activity(uow.connection, connection_id="main", kind=told.kind, seq=1)
+        alert = add_alert(uow.connection, None, ("actor:main/x",), connection="main")
+        uow.connection.execute(update(alerts).where(alerts.c.id == alert).values(activity_id=activity))
+
+
+def test_a_network_that_an_alert_came_from_waits_for_the_same_quorum(ready: House, api: ApiWorld) -> None:
+    def wanted(network: str) -> httpx.Response:
+        end = (ready.clock.now() + timedelta(days=1)).isoformat()
+        body = {"entity": f"network:{network}", "expires_at": end, "reason": "The office."}
+        return api.call("POST", "/v1/suppressions", Role.RESPONDER, person=next(iter(ready.phones)), json=body)
+
+    assert problem(wanted("203.0.113.0/24"))["code"] == "not_found"
+    came_from(ready, "203.0.113.7")
+    assert problem(wanted("203.0.112.0/24"))["code"] == "not_found"
+    approval = wanted("203.0.113.0/24").json()["approval"]
+    assert "network:203.0.113.0/24" in document(ready, approval).what[0].sentence
+    with pytest.raises(ApprovalError, match="lacks"):
+        release(ready, approval)
+    assert requests(ready, "suppression") == []
+    approve(ready, approval)
+    release(ready, approval)
+    (told,) = requests(ready, "suppression")
+    assert told["entity"] == "network:203.0.113.0/24"
+    known = Suppressions()
+    known.put(told["id"], json.dumps(told).encode(), "")
+    assert list(known.stored) == [told["id"]]

@@ -1,4 +1,4 @@
-"""A transaction with a failure that somebody swallowed is never told as done (ADR 0063)."""
+"""A transaction with a failure that somebody swallowed is never told as done (ADR 0061)."""
 
 from contextlib import suppress
 

@@ -121,13 +121,18 @@ def test_shares_of_two_detectors_are_drawn_apart() -> None:
         ("destination:thief", True),
         ("destination:main/hot-1", False),
         ("device:laptop", True),
+        ("network:as64500", True),
+        ("network:as6450", False),
+        ("network:203.0.113.0/24", True),
+        ("network:203.0.112.0/24", False),
         ("peer_group:hot", True),
         ("peer_group:cold", False),
     ],
 )
 def test_an_exception_silences_exactly_its_entity(entity: str, excepted: bool) -> None:  # noqa: FBT001 -- a table of cases
     firing = detector(("cases:", EXCEPTION.replace("ENTITY", entity)))
-    frame = measured(firing, at_us=UNTIL_US - 1, actor="ops", device="laptop", peer_group="hot")
+    place = {"actor": "ops", "device": "laptop", "asn": 64_500, "ip": "203.0.113.7"}
+    frame = measured(firing, at_us=UNTIL_US - 1, peer_group="hot", **place)
     frame.now[N_GROUP] = frame.event[E_GROUP]
     found = finding(firing, frame)
     assert (found.decision is Decision.ALLOW) is excepted

@@ -72,6 +72,11 @@ def test_what_ships_loads_and_has_a_digest_of_every_byte(tmp_path: Path) -> None
         ("tags: [", "tags: [Not A Tag, ", r"tags\[0\]: .*technique ids"),
         ("cases:", EXCEPTION.replace("account:main/hot-1", "account:main/*") + "cases:", "entity: .*without"),
         ("cases:", EXCEPTION.replace("account:main/hot-1", "wallet:7") + "cases:", "entity: .*account:ID"),
+        (
+            "cases:",
+            EXCEPTION.replace("account:main/hot-1", "network:10.0.0.0/8") + "cases:",
+            "entity: .*asN, or a block",
+        ),
         ("cases:", EXCEPTION.replace("T00:00:00Z", "") + "cases:", "expires: .*RFC 3339"),
         ("cases:", EXCEPTION.replace("00:00Z", "00:00") + "cases:", "expires: .*RFC 3339"),
         ("cases:", EXCEPTION.replace("    owner: ada\n", "") + "cases:", "owner"),

@@ -69,9 +69,61 @@ class TestSuppressions:
             other.load(change.entity, change.kind, change.state)
         assert other.assess(self.attack).decision is Decision.ALLOW
 
-    def test_a_sort_that_rows_do_not_hold_is_refused(self) -> None:
-        with pytest.raises(LearningRecordError, match="account:ID"):
-            control(engine(), "suppression", **{**self.row, "entity": "ip:203.0.113.7"})
+    @pytest.mark.parametrize(
+        "entity",
+        [
+            "ip:203.0.113.7",
+            "network:203.0.113.7",
+            "network:10.0.0.0/8",
+            "network:203.0.113.7/24",
+            "network:2001:db8::/32",
+            "network:AS64500",
+            "network:as064500",
+            "network:as4294967296",
+            "network:as",
+            "network:",
+            "network:" + "f" * 5000,
+            "network:somewhere",
+        ],
+    )
+    def test_a_sort_that_rows_do_not_hold_is_refused(self, entity: str) -> None:
+        with pytest.raises(LearningRecordError, match=r"account:ID.* or network: and asN, or a block"):
+            control(engine(), "suppression", **{**self.row, "entity": entity})
+
+    @pytest.mark.parametrize(
+        ("entity", "covered"),
+        [
+            ("network:as64500", {"system", "both"}),
+            ("network:203.0.113.0/24", {"block", "both"}),
+            ("network:as6450", set()),
+            ("network:203.0.112.0/24", set()),
+            ("network:2001:db8:1::/48", {"sixth"}),
+        ],
+    )
+    def test_a_network_is_suppressed_by_its_system_or_by_its_block(self, entity: str, covered: set[str]) -> None:
+        """A block means every address in it, whether or not the system is told with it."""
+        places: dict[str, dict[str, object]] = {
+            "system": {"asn": 64_500},
+            "block": {"ip": "203.0.113.77"},
+            "both": {"asn": 64_500, "ip": "203.0.113.7"},
+            "sixth": {"ip": "2001:db8:1:2::3"},
+            "nowhere": {},
+        }
+        subject = engine()
+        control(subject, "suppression", **{**self.row, "entity": entity}, detector="signing-display-mismatch")
+        found = {
+            name
+            for name, place in places.items()
+            if subject.assess(msgspec.structs.replace(self.attack, **place)).decision is Decision.ALLOW
+        }
+        assert found == covered
+
+    def test_a_network_under_incident_freezes_nobody(self) -> None:
+        """Too many people share one: an incident that names a network keeps nobody from being learned."""
+        subject = engine()
+        control(subject, "incident_opened", entities=["network:as64500"])
+        login = observation("access.login_succeeded", NOW, actor="ann", asn=64_500)
+        assert subject.process(login)[1] is Operation.LEARN
 
 
 class TestVerdicts:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from rules.entities import place_of
+from rules.entities import Suppressions
 from rules.learning import Suppression as Row
 from rules.settings import EngineSettings
 from service.domain.approval import same
@@ -79,14 +79,25 @@ def test_an_approved_change_is_rebuilt_from_its_document_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "entity", ["account:main/hot-1", "actor:main/ops key", "device:m/1", "destination:eip155:1:0xabc"]
+    "entity",
+    [
+        "account:main/hot-1",
+        "actor:main/ops key",
+        "device:m/1",
+        "destination:eip155:1:0xabc",
+        "network:as64500",
+        "network:203.0.113.0/24",
+        "network:2001:db8:1::/48",
+    ],
 )
 def test_a_suppression_becomes_a_row_that_the_engine_knows(entity: str) -> None:
     asked = suppression(entity=entity, detector="payout-burst")
     row = msgspec.json.decode(asked.row(), type=Row)
     assert (row.id, row.entity, row.detector, row.owner) == ("sup_1", entity, "payout-burst", "per_1")
     assert row.until_us == 1_772_452_800_000_001
-    assert place_of(row.entity, "") is not None
+    known = Suppressions()
+    known.put(row.id, asked.row(), "")
+    assert list(known.stored) == [row.id]
     assert suppression_of(asked.item()) == asked
 
 

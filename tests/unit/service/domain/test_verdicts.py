@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from rules.event import block_of
 from rules.learning import Verdict
+from rules.networks import block_of
 from rules.observation import Observation, encode
 from service.domain.explaining import Assessed
 from service.domain.ids import ActivityId, AlertId, ConnectionId
