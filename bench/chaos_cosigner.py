@@ -85,12 +85,15 @@ def _differing(db: "psycopg.Connection[dict[str, Any]]", told: Sequence[Mapping[
 
 
 def _holds(db: "psycopg.Connection[dict[str, Any]]", steps: Sequence[Mapping[str, Any]]) -> list[str]:
-    query = (
-        "SELECT value, count(*) AS n FROM gate_holds WHERE connection_id = %s AND released_at IS NULL GROUP BY value"
-    )
-    held = {row["value"]: row["n"] for row in db.execute(query, (FIREBLOCKS,))}
-    wanted = {str(s["target"]["value"]) for s in steps if s["action"] in {"suspend_withdrawals", "lock_destination"}}
-    return [f"{value} is held {held.get(value, 0)} times" for value in wanted if held.get(value) != 1]
+    """Each done step has one hold, by its own key; two incidents may hold the same account."""
+    query = "SELECT idempotency_key, count(*) AS n FROM gate_holds WHERE released_at IS NULL GROUP BY idempotency_key"
+    held = {row["idempotency_key"]: row["n"] for row in db.execute(query)}
+    holding = [s for s in steps if s["action"] in {"suspend_withdrawals", "lock_destination"}]
+    return [
+        f"{s['action']} on {s['target']['value']} is done and holds {held.get(s['idempotency_key'], 0)} times"
+        for s in holding
+        if held.get(s["idempotency_key"]) != 1
+    ]
 
 
 def _uncancelled(workspace: Workspace, robbed: Sequence[str]) -> list[str]:

@@ -24,6 +24,8 @@ ASKED: Final = 12
 PER_S: Final = 3.0
 KNOWN: Final = 3
 """Whitelisted wallets that all of them pay."""
+DECOY: Final = "decoy"
+"""The one that deceived signers are shown, and that nobody else pays: it may be locked."""
 _WEI_OF_A_DOLLAR: Final = 10**18 // 350
 _LARGE_WEI: Final = 900 * 10**18
 _FIRST: Final = 0xF1B0000
@@ -116,7 +118,7 @@ class Workspace:
         thief = f"0x{_THIEF + self.attacked.index(ref):040x}"
         if self.is_deceived(ref):
             signed = {"to": thief, "value": str(_LARGE_WEI)}
-            self._order(ref, 30 * _WEI_OF_A_DOLLAR, "known-0", raw_call=signed)
+            self._order(ref, 30 * _WEI_OF_A_DOLLAR, DECOY, raw_call=signed)
         else:
             self._order(ref, _LARGE_WEI, thief, destination_type="ONE_TIME_ADDRESS")
 
@@ -133,7 +135,7 @@ class Workspace:
     def _wallets(self) -> list[Mapping[str, str]]:
         return [
             {"address": f"eip155:1:0x{_KNOWN + n:040x}", "kind": "customer", "name": name, "wallet_id": name}
-            for n, name in enumerate(f"known-{n}" for n in range(KNOWN))
+            for n, name in enumerate([*(f"known-{n}" for n in range(KNOWN)), DECOY])
         ]
 
 
