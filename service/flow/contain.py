@@ -1,7 +1,6 @@
 """One step of a plan: preconditions → authorisation → intent, committed → call → receipt → verify until it holds.
 
 Rules (design D2, D4, D5):
-
 - A step is worked on under a lease with a fencing token; no transaction is held while the other side is asked.
 - Before the first call the intent is committed. Whoever finds an intent without a receipt (the answer was lost, or the
   worker died) asks the other side first: holds → done; does not hold → call again under the same idempotency key; cannot
