@@ -8,15 +8,17 @@ What a hold does not wait for is published `HEAD_START_S` later, because the chi
 its hold by itself (ADR 0029), and pages, mail and second copies of its own jobs would compete with it for the processor
 (ADR 0043). Alerts are left alone for as long, because whoever waits for them takes them by itself (`alarm.py`). Where
 several wait and it takes one after another, they are left for it, and whatever else is for the same workers waits behind
-them, each for `PATIENCE_S` at most: otherwise a burst goes to children that take longer for each alert, amid pages, mail and
-further steps of the first ones, which fill the line to the platform (ADR 0061). What people released, and what the key
-worker does, waits for no alert.
+them, each for `PATIENCE_S` at most, however many wait: otherwise a burst goes to children that take longer for each alert,
+amid pages, mail and further steps of the first ones, which fill the line to the platform (ADR 0061). That second is counted
+by this process's own clock, from when there was an event of that number; one that is committed late waits less. What people
+released, and what the key worker does, waits for no alert.
 A row that is no event is set aside, settled and said in the log, because one that stayed would stop all behind it.
 """
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Final, LiteralString
 
@@ -49,16 +51,21 @@ FIRST: Final = tuple(
 AT_ONCE: Final = tuple(name for name in FIRST if not {"triage.alert", "contain.step"} & {*JOBS_OF[name]})
 """Those of them that wait for no alert; `step_ready` of the key worker's lane does neither."""
 _STANDBY_S: Final = 2.0
-_Row = tuple[int, str, dict[str, str], str | None, int]
-"""Number, event, payload, trace and how soon: 2 at once, 1 for a queue that a hold waits for, 0."""
+_Row = tuple[int, str, dict[str, str], str | None, int, int]
+"""Number, event, payload, trace, how soon (2 at once, 1 for a queue that a hold waits for, 0), highest number that waits."""
+_ANY: Final = 2**63 - 1
+"""No number is higher."""
 _WAITING: Final[LiteralString] = f"""
-    SELECT id, left(event, 64), {PAYLOAD}, left(trace_id, 128), soon FROM (
+    SELECT id, left(event, 64), {PAYLOAD}, left(trace_id, 128), soon,
+        (SELECT max(id) FROM outbox WHERE published_at IS NULL)
+    FROM (
         SELECT *, CASE
             WHEN event = ANY(%s) OR event = 'step_ready' AND payload ->> 'lane' = 'keys' THEN 2
             WHEN event = ANY(%s) THEN 1 ELSE 0
-        END AS soon FROM outbox WHERE published_at IS NULL ORDER BY soon DESC, id LIMIT %s
+        END AS soon FROM outbox WHERE published_at IS NULL AND id <= %s
+        ORDER BY soon DESC, event = %s DESC, id LIMIT %s
     ) AS batch ORDER BY soon DESC, id
-"""  # noqa: S608  both parts are text of our own; the inner query keeps a backlog's payloads from being looked at
+"""  # noqa: S608  both parts are text of our own; the inner query keeps a backlog's payloads from being looked at, and has all alerts
 _PAUSE_AFTER_ERROR_S: Final = 1.0
 
 log = structlog.get_logger(__name__)
@@ -73,7 +80,9 @@ class Relay:
         self._stop = stop
         self._fork_guard = fork_guard
         self._seen: dict[int, float] = {}
-        """When an event that waits was first seen, by this process's own clock."""
+        """When an event of the batch was first seen, by this process's own clock."""
+        self._marks: deque[tuple[float, int]] = deque()
+        """When there were events up to which number: the last of `PATIENCE_S` ago or before, and all since then."""
         self._front: list[int] = []
         """The alert that waits longest."""
         self._moved = 0.0
@@ -118,46 +127,78 @@ class Relay:
             next(connection.notifies(timeout=soon_s, stop_after=1), None)
 
     def publish_waiting(self, connection: psycopg.Connection) -> float:
-        """Publish the oldest waiting events; return after how many seconds to look again. Raises UnavailableError."""
-        found = connection.execute(_WAITING, (list(AT_ONCE), list(FIRST), BATCH)).fetchall()
-        _set_aside(connection, [row[0] for row in found if row[2] is None])
-        rows = [row for row in found if row[2] is not None]
+        """Publish what is due of what waits; return after how many seconds to look again. Raises UnavailableError."""
+        batch, rows = _waiting(connection)
         now = time.monotonic()
+        self._note(rows, now)
+        busy = self._is_busy(rows, now)
+        due = {row[0]: row for row in self._due(rows, now, busy=busy)}
+        overdue = 0
+        if busy and batch == BATCH:  # what waits behind the batch may have waited long enough
+            overdue, more = _waiting(connection, self._up_to(now))
+            due |= {row[0]: row for row in more}
+        self._publish_all(connection, due.values())
+        if overdue == BATCH:
+            return 0.0
+        if len(due) < len(rows):
+            return HEAD_START_S
+        return 0.0 if batch == BATCH else POLL_S
+
+    def _note(self, rows: Sequence[_Row], now: float) -> None:
+        """Note what waits, and since when."""
         self._seen = {row[0]: self._seen.get(row[0], now) for row in rows}
-        due = self._due(rows, now)
+        last = rows[0][5] if rows else 0
+        if last > (self._marks[-1][1] if self._marks else 0):
+            self._marks.append((now, last))
+        while len(self._marks) > 1 and now - self._marks[1][0] >= PATIENCE_S:
+            self._marks.popleft()
+
+    def _up_to(self, now: float) -> int:
+        """Return the number up to which events have waited for `PATIENCE_S`."""
+        at, number = self._marks[0]
+        return number if now - at >= PATIENCE_S else 0
+
+    def _is_busy(self, rows: Sequence[_Row], now: float) -> bool:
+        """Say whether several alerts wait and are taken one after another."""
+        alerts = [number for number, event, *_ in rows if event == EVENT]
+        if alerts[:1] != self._front:
+            self._front, self._moved = alerts[:1], now
+        return 1 < len(alerts) <= MOST_LEFT and now - self._moved < BUSY_S
+
+    def _due(self, rows: Sequence[_Row], now: float, *, busy: bool) -> list[_Row]:
+        """Return what is published now, of a batch."""
+
+        def is_due(row: _Row) -> bool:
+            number, event, _, _, soon, _ = row
+            if soon > int(busy) and event != EVENT:
+                return True
+            return number <= self._up_to(now) if busy else now - self._seen[number] >= HEAD_START_S
+
+        return [row for row in rows if is_due(row)]
+
+    def _publish_all(self, connection: psycopg.Connection, due: Iterable[_Row]) -> None:
         sent: list[int] = []
         try:
-            for number, event, payload, trace_id, _ in due:
+            for number, event, payload, trace_id, *_ in due:
                 self._publish(number, event, payload, trace_id)
                 sent.append(number)
         finally:
             # What went out is marked even when the broker failed in between.
             if sent:
                 connection.execute("UPDATE outbox SET published_at = now() WHERE id = ANY(%s)", (sent,))
-        if len(due) < len(rows):
-            return HEAD_START_S
-        return 0.0 if len(found) == BATCH else POLL_S
-
-    def _due(self, rows: Sequence[_Row], now: float) -> list[_Row]:
-        """Return what is published now."""
-        alerts = [number for number, event, *_ in rows if event == EVENT]
-        if alerts[:1] != self._front:
-            self._front, self._moved = alerts[:1], now
-        busy = 1 < len(alerts) <= MOST_LEFT and now - self._moved < BUSY_S
-        later_s = PATIENCE_S if busy else HEAD_START_S
-
-        def is_due(row: _Row) -> bool:
-            number, event, _, _, soon = row
-            at_once = soon > int(busy) and event != EVENT
-            return at_once or now - self._seen[number] >= later_s
-
-        return [row for row in rows if is_due(row)]
 
     def _publish(self, number: int, event: str, payload: dict[str, str], trace_id: str | None) -> None:
         try:
             self._queue.publish_event(Waiting(number, event, payload, trace_id))
         except KeyError:
             log.error("relay.unknown_event", outbox_id=number, event_name=event)  # noqa: TRY400  nothing to trace
+
+
+def _waiting(connection: psycopg.Connection, up_to: int = _ANY) -> tuple[int, list[_Row]]:
+    """Return how many rows a batch of what waits has, at most `BATCH`, and those of them that are events."""
+    found = connection.execute(_WAITING, (list(AT_ONCE), list(FIRST), up_to, EVENT, BATCH)).fetchall()
+    _set_aside(connection, [row[0] for row in found if row[2] is None])
+    return len(found), [row for row in found if row[2] is not None]
 
 
 def _set_aside(connection: psycopg.Connection, malformed: list[int]) -> None:

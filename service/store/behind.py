@@ -2,10 +2,11 @@
 
 Rules: each connection has one pipeline (`pipeline.py`). What is sent on it behind is done, or has failed, before the next
 statement of its transaction begins, whoever sends that: SQLAlchemy's own come after all that was sent. What it found is
-there once something else was waited for (`quick.py`). When it fails, that is raised by what is waited for, at the latest by
-the commit, and nothing of the transaction is stored, nor of any transaction that was begun behind it; what was committed
-before it stays. A hold waits for the server at each statement, and on an idle machine waking each other takes the two of
-them longer than the statement does.
+there once something else was waited for (`quick.py`). When it fails, that is raised by what is waited for, at the latest
+by the commit, and nothing of the transaction is stored, nor of any transaction that was begun behind it; what was
+committed before it stays. What is sent behind in a savepoint, and fails there, is given up with the savepoint where that
+is rolled back; where it is released, the whole transaction has failed. A hold waits for the server at each statement, and
+on an idle machine waking each other takes the two of them longer than the statement does.
 """
 
 import select
@@ -18,6 +19,7 @@ from sqlalchemy import Connection, Engine, event
 
 from service.store.pipeline import Pipeline
 
+_TO_SAVEPOINT: Final = "ROLLBACK TO SAVEPOINT"
 _PIPELINES: Final[WeakKeyDictionary[psycopg.Connection[Any], Pipeline]] = WeakKeyDictionary()
 
 
@@ -54,8 +56,14 @@ def waits(connection: Connection) -> bool:
     return pipeline(driven(connection)).waits
 
 
-def _before(cursor: Any, *_: object) -> bool:
-    """Wait for what was sent before SQLAlchemy executes something; False leaves that to it."""
+def _before(cursor: Any, statement: str, *_: object) -> bool:
+    """Wait for what was sent before SQLAlchemy executes something; False leaves that to it.
+
+    Rolling back to a savepoint is done here (True): after the driver's own the server would know no statement any more.
+    """
+    if statement.startswith(_TO_SAVEPOINT):
+        pipeline(cursor.connection).roll_back(statement)
+        return True
     pipeline(cursor.connection).settle()
     return False
 

@@ -24,7 +24,7 @@ from service.domain.events import Event
 from service.domain.secrets import Secret
 from service.ports.clock import Clock
 from service.store import behind
-from service.store.pipeline import RolledBackError
+from service.store.pipeline import ForgottenError, RolledBackError
 from service.store.quick import commit, forget, send, settle
 from service.store.recording import announce
 from service.store.unit_of_work import SqlUnitOfWork
@@ -134,7 +134,7 @@ def _fault(error: OperationalError | InterfaceError | PoolTimeoutError, *, commi
         return UnknownOutcomeError(
             "the database's answer to the commit was lost: look whether it was stored before trying again"
         )
-    if isinstance(error, DBAPIError) and isinstance(error.orig, RolledBackError):
+    if isinstance(error, DBAPIError) and isinstance(error.orig, (RolledBackError, ForgottenError)):
         return UnavailableError(f"{error.orig}: nothing of it was stored, try again", retry_after_s=2)
     return UnavailableError(
         f"the database did not answer ({type(error).__name__}): nothing was stored, try again", retry_after_s=2

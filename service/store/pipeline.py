@@ -9,9 +9,10 @@ connection is finished: nobody goes on with it.
 It is the driver's libpq (`psycopg.pq`) with the driver's adaptation of values, and not its cursors, because these take ten
 times the processor time for a short statement, and its pipeline wakes the server for each one (ADR 0061). A statement is
 made known to the server at its first use, under a name of ours that is never used again. The driver takes all such names
-from the server, ours as well as its own, after a ROLLBACK, a DROP and an ALTER that it sends itself. The last two are not
-for connections of a service; the first is done here instead (`roll_back`), so that what is known stays known. Whoever is
-told that a name is unknown makes everything known anew. For one thread at a time, as the connection.
+from the server, ours as well as its own, after a ROLLBACK, also one to a savepoint, a DROP and an ALTER that it sends
+itself. The last two are not for connections of a service; roll-backs are done here instead (`roll_back`), so that what is
+known stays known. Where a name is unknown all the same, everything is made known anew and the transaction fails as our own
+fault (`ForgottenError`): it can be tried again. For one thread at a time, as the connection.
 """
 
 import select
@@ -39,6 +40,13 @@ class RolledBackError(psycopg.OperationalError):
 
     def __init__(self) -> None:
         super().__init__("a statement had failed before the commit, so the server rolled the transaction back")
+
+
+class ForgottenError(psycopg.OperationalError):
+    """Nothing of a transaction is stored: the server was made to forget a statement that it had been told."""
+
+    def __init__(self) -> None:
+        super().__init__("the server no longer knew a statement, so it rolled the transaction back")
 
 
 class Answer:
@@ -101,12 +109,12 @@ class Pipeline:
         """Send what is queued as far as it goes without waiting. Raises psycopg.Error."""
         self._connection.flush()
 
-    def roll_back(self) -> None:
-        """Give up what was sent, and end the transaction if one is open. Raises psycopg.Error where the server is gone."""
+    def roll_back(self, statement: str = "ROLLBACK") -> None:
+        """Give up what was sent, and do this if a transaction is open. Raises psycopg.Error where the server is gone."""
         with suppress(psycopg.Error):  # why it is given up is known already, or nobody asks
             self.settle()
         if self._connection.transaction_status in _OPEN:
-            self.send("ROLLBACK", ())
+            self.send(statement, ())
             self.settle()
 
     def settle(self) -> None:
@@ -159,6 +167,7 @@ class Pipeline:
         self._connection.exit_pipeline_mode()
         if isinstance(failed, InvalidSqlStatementName):
             self._known.clear()
+            return ForgottenError()
         return failed
 
     def _end(self) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from service.clock import SystemClock
 from service.domain.errors import NotFoundError, UnavailableError
-from service.domain.events import AlertRaised, Event, IncidentOpened, StepApproved, StepReady
+from service.domain.events import AlertRaised, Event, IncidentOpened, StepApproved, StepReady, StepVerified
 from service.domain.ids import AlertId, ApprovalId, IncidentId, StepId
 from service.domain.plan import Lane
 from service.domain.secrets import Secret
@@ -31,7 +31,7 @@ from workers import tending
 from workers.alarm import take, waits
 from workers.hurry import Hurry
 from workers.jobs import Jobs, begin
-from workers.relay import BUSY_S, HEAD_START_S, MOST_LEFT, Relay
+from workers.relay import BATCH, BUSY_S, HEAD_START_S, MOST_LEFT, Relay
 from workers.relay import PATIENCE_S as LEFT_FOR_S
 from workers.tending import Tending
 
@@ -254,13 +254,15 @@ class Outbox:
     broker: Broker
     connection: psycopg.Connection
     now: float = 100.0
+    pause_s: float = 0.0
+    """After how long the relay would look again."""
 
     def publish(self, after_s: float = 0.0) -> list[str]:
         """Return what is published when the relay looks this much later."""
         self.now += after_s
         self.broker.taken.clear()
-        self.relay.publish_waiting(self.connection)
-        return self.broker.taken
+        self.pause_s = self.relay.publish_waiting(self.connection)
+        return [*self.broker.taken]
 
 
 @pytest.fixture
@@ -286,6 +288,24 @@ def test_while_alerts_are_taken_one_after_another_other_work_waits_behind_them(
         assert take(outbox_of.connection) is not None
     assert outbox_of.publish(BUSY_S) == [*["alert_raised"] * 2, "step_ready", "incident_opened"], "though it goes on"
     assert not waits(outbox_of.connection)
+
+
+def test_however_many_events_wait_behind_alerts_that_keep_coming_none_waits_longer(
+    db: SqlDatabase, outbox_of: Outbox
+) -> None:
+    hurried = [StepReady(StepId(f"stp_{n}"), Lane.CONTAINMENT.value) for n in range(BATCH)]
+    pages = [StepVerified(StepId(f"stp_{n}"), IncidentId("inc_1")) for n in range(2 * BATCH)]
+    raise_alerts(db, *alerts(4), *hurried, *pages)
+    published = outbox_of.publish()
+    for _ in range(5):
+        assert published == []
+        assert take(outbox_of.connection) is not None
+        raise_alerts(db, *alerts(1), *hurried[:30])
+        published = outbox_of.publish(LEFT_FOR_S / 5)
+    while outbox_of.pause_s == 0:
+        published = [*published, *outbox_of.publish()]
+    assert sorted(published) == ["step_ready"] * len(hurried) + ["step_verified"] * len(pages)
+    assert waits(outbox_of.connection), "the younger alerts are left as before"
 
 
 def test_where_nobody_takes_alerts_they_and_all_behind_them_are_published(db: SqlDatabase, outbox_of: Outbox) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg.pq import DiagnosticField, ExecStatus, TransactionStatus
 
-from service.store.pipeline import Pipeline, RolledBackError
+from service.store.pipeline import ForgottenError, Pipeline, RolledBackError
 
 DIVIDED = b"22012"
 
@@ -122,7 +122,7 @@ def test_after_a_name_that_is_unknown_everything_is_made_known_anew() -> None:
     line = pipeline_on(connection)
     line.send("a", ())
     line.send("a", ())
-    with pytest.raises(psycopg.errors.InvalidSqlStatementName):
+    with pytest.raises(ForgottenError):
         line.settle()
     line.send("a", ())
     line.settle()
