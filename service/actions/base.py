@@ -6,7 +6,7 @@ One action per file, found by scanning; `service/discovery.py` refuses a declara
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import ClassVar, Final
@@ -190,6 +190,14 @@ class ContainmentAction(ABC):
         if numbers:
             raise InputError(f"{self.name} takes no numbers", field="numbers")
         return {}
+
+    def may_hold_in_part(self, ended: Step) -> bool:  # noqa: ARG002  what an override gets
+        """Say whether a step that ended and is not done may have left what is to be undone all the same."""
+        return False
+
+    def handed_back(self, done: Sequence[Step]) -> Json:
+        """Return what the action that undoes this one is told of the steps of this one that hold at one target."""
+        return done[0].params
 
     @abstractmethod
     def execute(self, ctx: ActionContext) -> Receipt:

@@ -12,7 +12,7 @@ from service.domain.quorum import Quorum, Role
 
 
 class RestoreThreshold(ContainmentAction):
-    """Lower a multisig's threshold to what it was. Runbook: docs/runbooks/action/restore_threshold.md."""
+    """Lower to what it was what a step raised. Runbook: docs/runbooks/action/restore_threshold.md."""
 
     name = "restore_threshold"
     title = "Ask for no more signatures at the multisig {target} than before its threshold was raised"
@@ -28,13 +28,13 @@ class RestoreThreshold(ContainmentAction):
     lane = Lane.KEYS
     on_chain = True
     params: ClassVar[Mapping[str, str]] = {
-        threshold.BEFORE: "the plan does not say what the threshold was: its owners lower it by hand"
+        threshold.SAFES: "no step says which Safes it raised and from what: their owners lower them by hand"
     }
 
     def execute(self, ctx: ActionContext) -> Receipt:
         """Sign the change by as many owners whose keys are in the vault as the raised threshold takes, and carry it."""
-        return ctx.multisigs.restore_threshold(ctx.registered, threshold.number(ctx.params, threshold.BEFORE))
+        return ctx.multisigs.restore_threshold(ctx.registered, threshold.lowers(ctx.params))
 
     def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:  # noqa: ARG002  the chain knows it
-        """Ask the chain how many signatures it asks for."""
-        return ctx.multisigs.threshold_restored(ctx.registered, threshold.number(ctx.params, threshold.BEFORE))
+        """Ask the chain how many signatures those Safes ask for."""
+        return ctx.multisigs.threshold_restored(ctx.registered, threshold.lowers(ctx.params))

@@ -126,17 +126,22 @@ def planned(
 
 
 def undoing(existing: Sequence[Step], actions: Mapping[str, ContainmentAction], plan_id: PlanId) -> tuple[Step, ...]:
-    """Return the steps that loosen everything tightened that holds; each waits for approval."""
+    """Return the steps that loosen everything tightened that holds; each waits for approval, if it can be done."""
     steps: list[Step] = []
     for old in existing:
         back = actions[old.action].undone_by
-        if back is None or old.state is not StepState.DONE or _has(back, old.target, steps):
+        if back is None or not _may_hold(old, back, actions, existing) or _has(back, old.target, steps):
             continue
         if _has(back, old.target, [s for s in existing if s.state not in FINISHED]):
             continue
         identity = _Identity(old.incident_id, plan_id, len(steps), old.target)
-        known = {name: old.params[name] for name in actions[back].params if name in old.params}
-        steps.append(_made(identity, actions[back], known, _generation(back, old.target, existing)))
+        others = [s for s in existing if s.action == old.action and same(s.target, old.target)]
+        holding = [s for s in others if _may_hold(s, back, actions, existing)]
+        told = actions[old.action].handed_back(holding)
+        known = {name: told[name] for name in actions[back].params if name in told}
+        made = _made(identity, actions[back], known, _generation(back, old.target, existing))
+        missing = [what for name, what in actions[back].params.items() if not known.get(name)]
+        steps.append(_with_state(made, StepState.REFUSED, missing[0]) if missing else made)
     return tuple(steps)
 
 
@@ -182,6 +187,17 @@ def coming_first(step: Step, steps: Sequence[Step]) -> list[Step]:
     """Return what must be done before a step; where that was asked for again meanwhile, the newest."""
     named = (newest(one.action, one.target, steps) for one in steps if one.id in step.after)
     return [one for one in named if one is not None]
+
+
+def _may_hold(old: Step, back: str, actions: Mapping[str, ContainmentAction], existing: Sequence[Step]) -> bool:
+    """Say whether a step is to be undone: it holds, or may hold in part and was not undone since."""
+    if old.state is StepState.DONE:
+        return True
+    if old.state not in FINISHED or old.state is StepState.UNDONE:
+        return False
+    later = existing[existing.index(old) + 1 :]
+    undone = any(s.action == back and same(s.target, old.target) and s.state is StepState.DONE for s in later)
+    return not undone and actions[old.action].may_hold_in_part(old)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,15 @@ def step_sentence(title: str, step: Step) -> str:
         text += f"; it is {successor}, of {step.target.account}"
     if threshold.SIGNATURES in step.params:
         text += f"; {threshold.asked(step.params).sentence}"
-    elif before := step.params.get(threshold.BEFORE):
-        text += f"; that is {before}"
+    if step.params.get(threshold.SAFES):
+        text += _lowered(step)
     if recipient := step.params.get("recipient"):
         text += f"; the letter goes to {step.params.get('issuer')}, {recipient}, over {step.params.get('channel')}"
     return text
+
+
+def _lowered(step: Step) -> str:
+    safes = threshold.lowers(step.params)
+    shown = [f"{one.before} instead of {one.signatures} at {at}" for at, one in safes.items()][:MOST_ADDRESSES]
+    more = len(safes) - len(shown)
+    return f"; that is {', '.join(shown)}" + (f" and at {more} more, see below" if more else "")

@@ -15,7 +15,7 @@ from service.domain.plan import Receipt, Verdict
 from service.domain.safe import SafeTransaction
 from service.domain.safe_queue import Claim, Waiting
 from service.domain.standing import Standing
-from service.domain.threshold import Raise
+from service.domain.threshold import Lower, Raise
 
 
 class MultisigControl(Protocol):
@@ -53,17 +53,30 @@ class MultisigControl(Protocol):
 
     def owner_removed(self, account: AccountId, owner: str) -> Verdict: ...
 
-    def raise_threshold(self, account: AccountId, wanted: Raise) -> Receipt:
-        """Ask for more signatures, where the chain says what `wanted` was made of; never for fewer."""
+    def raise_threshold(self, account: AccountId, wanted: Raise, before: Receipt | None = None) -> Receipt:
+        """Ask for more signatures at the multisigs of which the chain says what `wanted` was made of.
+
+        `before` is the step's receipt so far. Without one those multisigs are noted and nothing is signed: only what is
+        noted is raised, so a repeat knows what was raised by the step. Others are left alone and named with the reason,
+        where at least one is raised. Raises as the module says where none is.
+        """
         ...
 
-    def threshold_raised(self, account: AccountId, signatures: int) -> Verdict: ...
-
-    def restore_threshold(self, account: AccountId, signatures: int) -> Receipt:
-        """Ask for no more signatures than that; never for more than now."""
+    def threshold_raised(self, account: AccountId, wanted: Raise, before: Receipt | None) -> Verdict:
+        """HOLDS once all that the receipt notes ask for as many signatures or more; nothing noted: DOES_NOT_HOLD."""
         ...
 
-    def threshold_restored(self, account: AccountId, signatures: int) -> Verdict: ...
+    def restore_threshold(self, account: AccountId, safes: Mapping[str, Lower]) -> Receipt:
+        """Lower these multisigs (CAIP-10), each from exactly what it was raised to; never another or to more than now.
+
+        Raises RefusedByOtherSideError for one that asks for another number, MissingCapabilityError for none, or for one
+        that is none of the account's any more; the others are lowered.
+        """
+        ...
+
+    def threshold_restored(self, account: AccountId, safes: Mapping[str, Lower]) -> Verdict:
+        """HOLDS once none of these asks for more than before it was raised."""
+        ...
 
     def cancel_delayed(self, account: AccountId) -> Receipt:
         """Skip every transaction that the multisig's delay modules hold back."""

@@ -18,21 +18,22 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
-from service.domain import guard, safe
+from service.domain import guard, safe, threshold
 from service.domain.account import Holder
 from service.domain.errors import MissingCapabilityError, PortcullisError, RefusedByOtherSideError
 from service.domain.ids import AccountId
 from service.domain.plan import Receipt, Verdict
 from service.domain.safe import SafeState
 from service.domain.standing import Standing
-from service.domain.threshold import TOO_FEW, Raise
+from service.domain.threshold import Lower, Raise
 from service.ports.multisig import SafeService
 from service.vault.everywhere import all_hold, everywhere, require
 from service.vault.guardian import PATIENCE_S, Guardian
 from service.vault.parts import VaultParts
 from service.vault.safe_out import Outgoing
 from service.vault.safe_rest import earlier, following
-from service.vault.safes import MANAGE, Safe, UsurpedSafeError
+from service.vault.safe_threshold import Raising
+from service.vault.safes import Safe, UsurpedSafeError
 
 _CAIP_10: Final = re.compile("eip155:[0-9]{1,20}:0x[0-9a-fA-F]{40}")
 SIGNED_OFF_CHAIN: Final = "signatures_still_checked_off_chain_by"
@@ -40,6 +41,7 @@ SIGNED_OFF_CHAIN: Final = "signatures_still_checked_off_chain_by"
 CAME_IN: Final = "came_in_beside_what_waits"
 """In a sweep's receipt: by Safe and asset, base units as text, what is proposed beside a proposal that waits."""
 Question = Callable[[Safe, SafeState], bool]
+Change = Callable[[Safe, SafeState], bytes | None]
 R = TypeVar("R")
 
 
@@ -66,7 +68,7 @@ class Multisigs:
 
         def told(one: Safe) -> tuple[str, int, list[str]]:
             known = [name for name in transactions if one.chain.mined(name) is not None]
-            return f"eip155:{one.guardian.chain_id}:{one.address}", one.read().nonce, known
+            return one.at, one.read().nonce, known
 
         found = self._at_each(account, told)
         return Standing({where: nonce for where, nonce, _ in found}, {name for *_, known in found for name in known})
@@ -102,7 +104,7 @@ class Multisigs:
     def replace_owner(self, account: AccountId, owner: str, successor: str) -> Receipt:
         """Swap an owner for another on every chain where he is one."""
 
-        def change(state: SafeState) -> bytes | None:
+        def change(_: Safe, state: SafeState) -> bytes | None:
             return safe.swap_owner(state, owner, successor) if owner.lower() in state.owners else None
 
         return self._changed(account, owner, change)
@@ -116,7 +118,7 @@ class Multisigs:
     def remove_owner(self, account: AccountId, owner: str) -> Receipt:
         """Remove an owner and keep the threshold. Raises RefusedByOtherSideError when the others could not meet it."""
 
-        def change(state: SafeState) -> bytes | None:
+        def change(_: Safe, state: SafeState) -> bytes | None:
             if owner.lower() not in state.owners:
                 return None
             if state.threshold > len(state.owners) - 1:
@@ -132,39 +134,39 @@ class Multisigs:
         """Ask the chain for the owners."""
         return self._every(account, lambda _, state: owner.lower() not in state.owners)
 
-    def raise_threshold(self, account: AccountId, wanted: Raise) -> Receipt:
-        """Raise it where the chain says what people approved; tell where the vault's owners are too few afterwards."""
-        too_few: dict[str, str] = {}
+    def raise_threshold(self, account: AccountId, wanted: Raise, before: Receipt | None = None) -> Receipt:
+        """Note the Safes of which the chain says what people approved; with that note, raise those."""
+        raising = Raising(wanted, before)
+        self._at_each(account, raising.work, among=raising.noted or None)
+        return raising.receipt(account)
 
-        def change(state: SafeState) -> bytes | None:
-            if (why := wanted.differs(state)) is not None:
-                raise RefusedByOtherSideError(why)
-            return None if state.threshold >= wanted.signatures else safe.change_threshold(state, wanted.signatures)
+    def threshold_raised(self, account: AccountId, wanted: Raise, before: Receipt | None) -> Verdict:
+        """Ask the chain for the thresholds of those that are noted."""
+        if not (noted := threshold.raises(before)):
+            return Verdict.DOES_NOT_HOLD  # nothing is signed before that
+        return self._every(account, lambda _, state: state.threshold >= wanted.signatures, among=noted)
 
-        def look(one: Safe) -> None:
-            state = one.read()
-            if (ours := len(one.owners(state, MANAGE))) < state.threshold:
-                too_few[one.address] = f"{ours} of {state.threshold}"
+    def restore_threshold(self, account: AccountId, safes: Mapping[str, Lower]) -> Receipt:
+        """Lower these, and only from what they were raised to."""
+        if not safes:
+            raise MissingCapabilityError("no Safe is named that was raised: its owners lower it by hand")
 
-        done = self._changed(account, None, change)
-        self._at_each(account, look)
-        return Receipt(account, {**done.facts, **({TOO_FEW: too_few} if too_few else {})})
+        def change(one: Safe, state: SafeState) -> bytes | None:
+            back = safes[one.at]
+            if state.threshold <= back.before:
+                return None
+            if state.threshold != back.signatures:
+                raise RefusedByOtherSideError(
+                    f"{one.at} asks for {state.threshold} signatures now, and not for the {back.signatures} that it was"
+                    " raised to: it is left alone, its owners lower it by hand"
+                )
+            return safe.change_threshold(state, back.before)
 
-    def threshold_raised(self, account: AccountId, signatures: int) -> Verdict:
-        """Ask the chain for the threshold."""
-        return self._every(account, lambda _, state: state.threshold >= signatures)
+        return self._changed(account, None, change, among=safes)
 
-    def restore_threshold(self, account: AccountId, signatures: int) -> Receipt:
-        """Lower it where it is higher."""
-
-        def change(state: SafeState) -> bytes | None:
-            return safe.change_threshold(state, signatures) if state.threshold > signatures else None
-
-        return self._changed(account, None, change)
-
-    def threshold_restored(self, account: AccountId, signatures: int) -> Verdict:
-        """Ask the chain for the threshold."""
-        return self._every(account, lambda _, state: state.threshold <= signatures)
+    def threshold_restored(self, account: AccountId, safes: Mapping[str, Lower]) -> Verdict:
+        """Ask the chain for the thresholds of these."""
+        return self._every(account, lambda one, state: state.threshold <= safes[one.at].before, among=safes)
 
     def cancel_delayed(self, account: AccountId) -> Receipt:
         """Skip what delay modules hold back."""
@@ -226,20 +228,25 @@ class Multisigs:
     def _out(self, one: Safe) -> Outgoing:
         return Outgoing(one, (), self.services.get(f"eip155:{one.guardian.chain_id}"))
 
-    def _changed(self, account: AccountId, owner: str | None, change: Callable[[SafeState], bytes | None]) -> Receipt:
+    def _changed(
+        self, account: AccountId, owner: str | None, change: Change, *, among: Collection[str] | None = None
+    ) -> Receipt:
         done: dict[str, str] = {}
 
         def make(one: Safe) -> None:
             state = one.read()
-            data = change(state)
+            data = change(one, state)
             if data is not None:
                 done[one.address] = one.manage(state, data, without=owner).transaction_hash
 
-        self._at_each(account, make)
+        self._at_each(account, make, among=among)
         return Receipt(account, {"transactions": done})
 
-    def _every(self, account: AccountId, holds: Question) -> Verdict:
-        """Ask of every Safe; one that is known not to hold is enough, also while another cannot be asked."""
+    def _every(self, account: AccountId, holds: Question, *, among: Collection[str] | None = None) -> Verdict:
+        """Ask of every Safe, or of those `among` them.
+
+        One that is known not to hold is enough, also while another cannot be asked.
+        """
 
         def ask(chain: str, address: str, until: float) -> bool:
             one = self._safe(account, chain, address, until)
@@ -249,24 +256,24 @@ class Multisigs:
                 return False  # known: there is no lock on it, and its owners decide nothing
 
         try:
-            places = self._places(account)
+            places = self._places(account, among)
         except PortcullisError:
             return Verdict.CANNOT_TELL
         return all_hold(everywhere(places, ask, PATIENCE_S))
 
-    def _at_each(self, account: AccountId, do: Callable[[Safe], R]) -> list[R]:
-        """Do it at every Safe, whatever becomes of the others; then raise what came of those that failed."""
+    def _at_each(self, account: AccountId, do: Callable[[Safe], R], *, among: Collection[str] | None = None) -> list[R]:
+        """Do it at every Safe, or at those `among` them, whatever becomes of the others; then raise what failed."""
 
         def one(chain: str, address: str, until: float) -> R:
             return do(self._safe(account, chain, address, until))
 
-        return require(everywhere(self._places(account), one, PATIENCE_S))
+        return require(everywhere(self._places(account, among), one, PATIENCE_S))
 
     def _safe(self, account: AccountId, chain: str, address: str, until: float) -> Safe:
         return Safe(self.parts, replace(self.guardian(chain), until=until), account, address)
 
-    def _places(self, account_id: AccountId) -> list[tuple[str, str]]:
-        """Return the chain and address of every Safe."""
+    def _places(self, account_id: AccountId, among: Collection[str] | None = None) -> list[tuple[str, str]]:
+        """Return the chain and address of every Safe, or of those `among` them (CAIP-10), none of which may be missing."""
         with self.parts.db.begin() as uow:
             account = uow.registry.account(account_id)
         if account.holder is not Holder.MULTISIG:
@@ -279,7 +286,12 @@ class Multisigs:
             raise MissingCapabilityError(
                 f"account {account.at.ref} has no EVM address: register the Safe's own, as CAIP-10"
             )
-        return [(chain, address.lower()) for chain, _, address in found]
+        places = [(chain, address.lower()) for chain, _, address in found]
+        if among is None:
+            return places
+        if gone := sorted(set(among) - {f"{chain}:{address}" for chain, address in places}):
+            raise MissingCapabilityError(f"{gone[0]} is no address of account {account.at.ref} any more")
+        return [(chain, address) for chain, address in places if f"{chain}:{address}" in among]
 
 
 def _lock_one(one: Safe) -> str:

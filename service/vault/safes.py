@@ -43,6 +43,11 @@ class Safe:
         """Access to its chain."""
         return self.guardian.chain
 
+    @property
+    def at(self) -> str:
+        """Its chain and address, as CAIP-10."""
+        return f"eip155:{self.guardian.chain_id}:{self.address}"
+
     def read(self) -> SafeState:
         """Return what it is now.
 
@@ -79,12 +84,7 @@ class Safe:
 
     def execute(self, made: SafeTransaction, request: SigningRequest, keys: Sequence[VaultKey]) -> Mined:
         """Let owners sign a transaction, each key asked with the same request, and carry it; raises as `manage`."""
-        state = self.read()
-        if len(keys) < state.threshold:
-            raise MissingCapabilityError(
-                f"{self.address} needs {state.threshold} signatures and the vault has active keys of {len(keys)} of its"
-                " owners: make vault accounts its owners, or let its owners sign by hand"
-            )
+        self.require(self.read(), keys)
         signatures = {key.address.lower(): self.signature(key, request, made) for key in keys}
         try:
             rejects = isinstance(request, SafeRejection)
@@ -95,6 +95,14 @@ class Safe:
             raise UnavailableError(
                 f"another transaction of {self.address} used nonce {made.nonce} first: it is signed anew for the next"
             ) from error
+
+    def require(self, state: SafeState, keys: Sequence[VaultKey]) -> None:
+        """Raise MissingCapabilityError where these keys are too few to sign for it."""
+        if len(keys) < state.threshold:
+            raise MissingCapabilityError(
+                f"{self.address} needs {state.threshold} signatures and the vault has active keys of {len(keys)} of its"
+                " owners: make vault accounts its owners, or let its owners sign by hand"
+            )
 
     def signature(self, key: VaultKey, request: SigningRequest, made: SafeTransaction) -> bytes:
         """Return one owner's signature as a Safe reads it. Raises ForbiddenError where the key may not."""

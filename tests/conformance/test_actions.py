@@ -23,6 +23,7 @@ PARAMS = {
     "before": 2,
     "signatures": 3,
     "owners": 5,
+    "safes": {"eip155:1:0xsafe": {"signatures": 3, "before": 2}},
     "destinations": [{"chain": "eip155:1", "descriptor": "0xsafe"}],
     **{name: name for name in ("issuer", "channel", "recipient", "subject", "letter", "facts")},
 }
@@ -133,7 +134,7 @@ def test_undone_it_no_longer_holds(action: ContainmentAction) -> None:
     assert action.verify(ctx, receipt) is Verdict.DOES_NOT_HOLD
     back = ACTIONS[action.undone_by]
     assert back.effect is Effect.LOOSENS
-    assert back.verify(ctx, receipt) is opposite(Verdict.DOES_NOT_HOLD)
+    assert back.verify(context(back, ledger), receipt) is opposite(Verdict.DOES_NOT_HOLD)
 
 
 @every_action

@@ -36,7 +36,13 @@ ASSETS = {
 }
 ACTING = {name: action for name, action in ACTIONS.items() if action.takes}
 BY_KEYS = {name: action for name, action in ACTING.items() if action.lane is Lane.KEYS}
-TOLD: Json = {threshold.BEFORE: 2, threshold.SIGNATURES: 3, threshold.OWNERS: 5, "scope": Scope.LEAF.value}
+RAISED: Json = {threshold.BEFORE: 2, threshold.SIGNATURES: 3}
+TOLD: Json = {
+    **RAISED,
+    threshold.OWNERS: 5,
+    threshold.SAFES: {ADDRESSES[OwnWallet.SAFE]: RAISED},
+    "scope": Scope.LEAF.value,
+}
 every_kind = pytest.mark.parametrize("kind", OwnWallet)
 
 

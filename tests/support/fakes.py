@@ -8,7 +8,7 @@ from service.domain.errors import MissingCapabilityError, NotFoundError, Unknown
 from service.domain.ids import AccountId
 from service.domain.plan import Receipt, Verdict, opposite
 from service.domain.standing import Standing
-from service.domain.threshold import Raise
+from service.domain.threshold import Lower, Raise
 from service.ports.custody import Capability, PendingChange, PendingTransfer
 from service.ports.notify import OutsideLetter
 
@@ -201,16 +201,16 @@ class FakeMultisig:
     def owner_removed(self, account: AccountId, owner: str) -> Verdict:
         return self.ledger.ask(f"remove {owner} of {account}")
 
-    def raise_threshold(self, account: AccountId, wanted: Raise) -> Receipt:
+    def raise_threshold(self, account: AccountId, wanted: Raise, before: Receipt | None = None) -> Receipt:
         return self._do(f"raise threshold of {account}")
 
-    def threshold_raised(self, account: AccountId, signatures: int) -> Verdict:
+    def threshold_raised(self, account: AccountId, wanted: Raise, before: Receipt | None) -> Verdict:
         return self.ledger.ask(f"raise threshold of {account}")
 
-    def restore_threshold(self, account: AccountId, signatures: int) -> Receipt:
+    def restore_threshold(self, account: AccountId, safes: Mapping[str, Lower]) -> Receipt:
         return self._do(f"raise threshold of {account}", holds=False)
 
-    def threshold_restored(self, account: AccountId, signatures: int) -> Verdict:
+    def threshold_restored(self, account: AccountId, safes: Mapping[str, Lower]) -> Verdict:
         return opposite(self.ledger.ask(f"raise threshold of {account}"))
 
     def cancel_delayed(self, account: AccountId) -> Receipt:

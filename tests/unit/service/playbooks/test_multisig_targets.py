@@ -5,9 +5,10 @@ from decimal import Decimal
 
 from service.domain.account import Holder
 from service.domain.ids import AccountId
-from service.domain.plan import Effect, Lane, StepState, Target
+from service.domain.plan import Effect, Lane, Receipt, Step, StepState, Target
 from service.playbooks.model import Selector
 from service.playbooks.planner import OVER_LIMIT, Allowance, Scene, undoing
+from service.playbooks.wording import step_sentence
 from tests.unit.service.playbooks.test_planner import ACTIONS, LATER, ONE, TWO, account, plan, scene, template
 
 OWNER = "0x" + "0a" * 20
@@ -60,8 +61,42 @@ def test_with_other_numbers_it_is_asked_for_anew_and_with_the_same_it_is_not() -
     more = {"before": 3, "signatures": 4, "owners": 5}
     (second,) = plan(safe_scene(told=more, again=True, existing=(done,)), RAISE)
     assert (second.params, second.idempotency_key != step.idempotency_key) == (more, True)
-    back = undoing((done, replace(second, state=StepState.DONE)), ACTIONS, LATER)
-    assert [(one.action, one.params) for one in back] == [("restore_threshold", {"before": 2})]
+
+
+def raised(existing: tuple[Step, ...], numbers: dict[str, int], *safes: str) -> Step:
+    """Return a step that raised these Safes to what people told."""
+    (step,) = plan(safe_scene(told=numbers, again=True, existing=existing), RAISE)
+    return replace(step, state=StepState.DONE, receipt=Receipt("", {"raises": list(safes)}))
+
+
+def test_recover_lowers_what_was_raised_and_only_that_back_to_where_it_began() -> None:
+    first = raised((), NUMBERS, "eip155:1:0xa", "eip155:1:0xb")
+    second = raised((first,), {"before": 3, "signatures": 4, "owners": 5}, "eip155:1:0xa")
+    third = raised((first, second), {"before": 1, "signatures": 2, "owners": 2}, "eip155:1:0xc")
+    (back,) = undoing((first, second, third), ACTIONS, LATER)
+    told = {"a": (4, 2), "b": (3, 2), "c": (2, 1)}
+    assert back.params == {
+        "safes": {f"eip155:1:0x{at}": {"signatures": to, "before": was} for at, (to, was) in told.items()}
+    }
+    read = step_sentence(ACTIONS[back.action].title, back)
+    assert read.endswith(
+        "; that is 2 instead of 4 at eip155:1:0xa, 2 instead of 3 at eip155:1:0xb, 1 instead of 2 at eip155:1:0xc"
+    )
+    (unsaid,) = undoing((replace(first, receipt=None),), ACTIONS, LATER)
+    assert (unsaid.state, unsaid.params) == (StepState.REFUSED, {"safes": {}})
+    assert "lower them by hand" in str(unsaid.reason)
+
+
+def test_recover_lowers_also_what_a_step_may_have_raised_before_it_failed_until_that_is_done() -> None:
+    at = "eip155:1:0xa"
+    for ended in (StepState.FAILED, StepState.REFUSED):
+        failed = replace(raised((), NUMBERS, at), state=ended)
+        (back,) = undoing((failed,), ACTIONS, LATER)
+        assert back.params == {"safes": {at: {"signatures": 3, "before": 2}}}
+        assert undoing((failed, replace(back, state=StepState.DONE)), ACTIONS, LATER) == ()
+        assert len(undoing((failed, replace(back, state=StepState.FAILED)), ACTIONS, LATER)) == 1
+        for nothing in (replace(failed, receipt=None), replace(failed, state=StepState.UNDONE)):
+            assert undoing((nothing,), ACTIONS, LATER) == ()
 
 
 def test_multisigs_nearby_are_locked_with_the_harmed_one_once_each() -> None:
