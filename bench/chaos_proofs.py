@@ -52,12 +52,17 @@ def moving(layout: Layout) -> list[str]:
             "SELECT id FROM incidents i WHERE NOT EXISTS (SELECT FROM plans p WHERE p.incident_id = i.id)",
         ),
         ("step", "SELECT action || ' ' || state AS id FROM steps WHERE state IN ('ready', 'running', 'verifying')"),
+        ("step that is asked about again", _IN_DOUBT),
         ("step that nobody told of", _UNTOLD),
     )
     with database(layout) as db:
         return [f"{what}: {row['id']}" for what, query in queries for row in db.execute(query)]
 
 
+_IN_DOUBT = f"""
+    SELECT action || ' ' || state AS id FROM steps WHERE state = 'unknown' AND target ->> 'connection' <> '{FORGETFUL}'
+"""  # noqa: S608  a constant
+"""Where the other side can be asked, an unknown outcome is settled by asking."""
 _UNTOLD = """
     SELECT s.action || ' ' || s.state AS id FROM steps s WHERE s.state = 'waiting_step' AND NOT EXISTS (
         SELECT FROM steps b WHERE b.id = ANY(s.after) AND b.state NOT IN ('done', 'failed', 'refused', 'expired'))
