@@ -2,15 +2,16 @@
 
 Rules: what has not reached the chain is cancelled; what was sent already is dropped where the platform can (replaced at its
 nonce). A drop that was accepted is a bid, not an end: whether it won is asked of the transfer's own state, and what got into
-a block all the same is told by name.
+a block all the same is told by name. What was not listed, or not asked for lack of time, is not known to be stopped.
 """
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Final
 
 from service.actions.base import ActionContext, ContainmentAction, OneAccount
-from service.domain.errors import PortcullisError, RefusedByOtherSideError, RetryKind
+from service.domain.errors import IncompleteListError, PortcullisError, RefusedByOtherSideError, RetryKind
 from service.domain.plan import Effect, Receipt, Verdict
 from service.domain.quorum import PreAuthorised
 from service.ports.custody import Capability, PendingTransfer
@@ -19,13 +20,15 @@ MOST_AT_ONCE = 500
 """Transfers that one attempt cancels, and as many that it drops; verification finds what is left and the step runs again."""
 LONGEST = timedelta(seconds=20)
 """How long one attempt goes on: a platform that is called slowly must not outlast the job's time limit."""
+ASKING = timedelta(seconds=8)
+"""How long verification goes on asking of each list, and what marks the receipt: all may follow an attempt in one job."""
 CANCELLED: Final = "cancelled"
 REFUSED: Final = "refused"
 DROPPED: Final = "dropped"
 NOT_DROPPED: Final = "not_dropped"
 """Fact of the receipt: transfers that the platform refused to drop."""
 MINED: Final = "mined"
-"""Fact of the receipt: transfers that were dropped and got into a block all the same, or of which nobody can tell."""
+"""Fact of the receipt: transfers that were dropped and got into a block all the same, or of which nobody told."""
 _TOLD: Final = 10
 """Transfers that people are told by name."""
 
@@ -46,37 +49,32 @@ class CancelPending(ContainmentAction):
 
     def execute(self, ctx: ActionContext) -> Receipt:
         """Drop and cancel each one; one that the platform refuses does not spare the others. What was sent goes first."""
-        now = ctx.clock.now
-        end = now() + LONGEST
+        late = _after(ctx, LONGEST)
         facts: dict[str, object] = {}
         if _drops(ctx):
-            done, refused = _each(ctx.platform.broadcast(ctx.account), lambda one: _drop(ctx, one), lambda: now() > end)
+            done, refused = _each(ctx.platform.broadcast(ctx.account), lambda one: _drop(ctx, one), late)
             facts = {DROPPED: [*dict.fromkeys([*_told(ctx.receipt, DROPPED), *done])], NOT_DROPPED: refused}
-        done, refused = _each(ctx.platform.pending(ctx.account), lambda one: _cancel(ctx, one), lambda: now() > end)
+        done, refused = _each(ctx.platform.pending(ctx.account), lambda one: _cancel(ctx, one), late)
         return Receipt(ctx.key, {CANCELLED: done, REFUSED: refused, **facts})
 
     def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:
         """HOLDS once every transfer that is still listed is known to be cancelled or dropped, or cannot be dropped."""
-        found = Verdict.HOLDS
-        for transfer in ctx.platform.pending(ctx.account):
-            told = _settled(ctx, transfer.transaction, ctx.platform.cancelled(transfer.transaction))
-            if told is Verdict.DOES_NOT_HOLD:
-                return told
-            found = found if told is Verdict.HOLDS else Verdict.CANNOT_TELL
-        kept = _told(receipt, NOT_DROPPED)
-        for transfer in ctx.platform.broadcast(ctx.account) if _drops(ctx) else ():
-            told = ctx.platform.dropped(transfer.transaction)
-            if told is Verdict.DOES_NOT_HOLD and transfer.transaction not in kept:
-                return told
-            found = Verdict.CANNOT_TELL if told is Verdict.CANNOT_TELL else found
-        return found
+        waiting = ctx.platform.pending(ctx.account)
+        found = _all_ended(ctx, waiting, lambda one: _settled(ctx, one, ctx.platform.cancelled(one)))
+        if found is Verdict.DOES_NOT_HOLD or not _drops(ctx):
+            return found
+        kept = frozenset(_told(receipt, NOT_DROPPED))
+        sent = (one for one in ctx.platform.broadcast(ctx.account) if one.transaction not in kept)
+        dropped = _all_ended(ctx, sent, ctx.platform.dropped)
+        return found if dropped is Verdict.HOLDS else dropped
 
     def marked(self, ctx: ActionContext, receipt: Receipt | None) -> Receipt | None:
         """Write down which of those that were dropped got into a block all the same; see the base."""
         if receipt is None or not _drops(ctx):
             return receipt
+        late = _after(ctx, ASKING)
         try:
-            mined = [one for one in _told(receipt, DROPPED) if ctx.platform.dropped(one) is not Verdict.HOLDS]
+            mined = [one for one in _told(receipt, DROPPED) if late() or ctx.platform.dropped(one) is not Verdict.HOLDS]
         except PortcullisError as error:
             if error.retry is RetryKind.LATER:
                 raise
@@ -105,21 +103,45 @@ def _cancel(ctx: ActionContext, transaction: str) -> Receipt:
     return ctx.platform.cancel(ctx.account, transaction, key=f"{ctx.key}:{transaction}")
 
 
+def _after(ctx: ActionContext, time: timedelta) -> Callable[[], bool]:
+    """Return what says whether so much time has gone by since now."""
+    end = ctx.clock.now() + time
+    return lambda: ctx.clock.now() > end
+
+
 def _each(
     transfers: Iterable[PendingTransfer], stop: Callable[[str], Receipt], late: Callable[[], bool]
 ) -> tuple[list[str], list[str]]:
     """Stop each one until the attempt's time or number is used up; return those that were and those that were refused."""
     done: list[str] = []
     refused: list[str] = []
-    for transfer in transfers:
-        try:
-            stop(transfer.transaction)
-            done.append(transfer.transaction)
-        except RefusedByOtherSideError:
-            refused.append(transfer.transaction)
-        if len(done) + len(refused) >= MOST_AT_ONCE or late():
-            break
+    with suppress(IncompleteListError):  # verification lists again, and says so
+        for transfer in transfers:
+            try:
+                stop(transfer.transaction)
+                done.append(transfer.transaction)
+            except RefusedByOtherSideError:
+                refused.append(transfer.transaction)
+            if len(done) + len(refused) >= MOST_AT_ONCE or late():
+                break
     return done, refused
+
+
+def _all_ended(ctx: ActionContext, transfers: Iterable[PendingTransfer], ended: Callable[[str], Verdict]) -> Verdict:
+    """Say whether every one has ended; CANNOT_TELL where one was not asked, or not all were listed."""
+    found, late = Verdict.HOLDS, None
+    try:
+        for transfer in transfers:
+            late = late or _after(ctx, ASKING)  # the list itself may have taken long: one question is always asked
+            if late():
+                return Verdict.CANNOT_TELL
+            told = ended(transfer.transaction)
+            if told is Verdict.DOES_NOT_HOLD:
+                return told
+            found = found if told is Verdict.HOLDS else Verdict.CANNOT_TELL
+    except IncompleteListError:
+        return Verdict.CANNOT_TELL
+    return found
 
 
 def _settled(ctx: ActionContext, transaction: str, told: Verdict) -> Verdict:

@@ -97,6 +97,12 @@ class UnavailableError(PortcullisError):
     retry = RetryKind.LATER
 
 
+class IncompleteListError(UnavailableError):
+    """The other side lists more than is read; what was not read is nobody's to call absent."""
+
+    code = "incomplete_list"
+
+
 class UnknownOutcomeError(PortcullisError):
     """A call to the other side was made and its answer was lost: it may or may not have happened."""
 

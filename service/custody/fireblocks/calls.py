@@ -3,7 +3,8 @@
 Rules: suspending one account *means* that our co-signer callback answers RETRY for it: Fireblocks has no call that stops
 the outgoing transfers of one vault account (freezing a transaction quarantines incoming funds). The calls are those of
 the official API description; freezing the workspace is lifted by Fireblocks support alone. What is broadcast on an EVM
-chain is dropped: replaced at its nonce by a transaction of amount 0, which itself is never dropped.
+chain is dropped: replaced at its nonce by a transaction of amount 0, which itself is never dropped. Lists are read page by
+page, the newest first; one that goes on beyond MOST_PAGES, or cannot be read on, is told as incomplete.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -19,10 +20,12 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from service.custody.base import GateHeldCalls, calls_setting, cannot_tell, rate_of, require_url
 from service.custody.fireblocks.api import CALLS_PER_S, FireblocksApi
 from service.custody.fireblocks.assets import read_assets
+from service.custody.fireblocks.mapping import MILLISECONDS_FROM
 from service.custody.fireblocks.wallets import InternalWallets
 from service.domain.account import AccountRef
 from service.domain.errors import (
     ConfigurationError,
+    IncompleteListError,
     InputError,
     PortcullisError,
     UnavailableError,
@@ -99,6 +102,8 @@ _CANCELLED: Final = frozenset({"CANCELLED", "CANCELLING", "REJECTED", "BLOCKED",
 _GONE: Final = frozenset({"CANCELLED", "REJECTED", "BLOCKED", "FAILED", "TIMEOUT"})
 """Ends of a transfer that moved nothing; one of a contract that failed in a block (FAILED, too) moved nothing either."""
 _PAGE: Final = 200
+MOST_PAGES: Final = 10
+"""Pages of one status that are read: 2,000 transfers."""
 _FROZEN: Final = "FROZEN"
 _EVM: Final = "eip155:"
 
@@ -176,11 +181,29 @@ class FireblocksCalls(GateHeldCalls):
         return self._ended(transaction, _GONE)
 
     def _listed(self, account: AccountRef, status: str) -> Iterator[dict[str, object]]:
+        """Yield each transaction once. Raises IncompleteListError where more are listed than can be read."""
         query = {"status": status, "sourceType": "VAULT_ACCOUNT", "sourceId": account.ref, "limit": str(_PAGE)}
+        query |= {"orderBy": "createdAt", "sort": "DESC"}
+        seen: set[object] = set()
+        for _ in range(MOST_PAGES):
+            page = self._page(query)
+            fresh = [one for one in page if isinstance(one, dict) and one.get("id") not in seen]
+            yield from fresh
+            if len(page) < _PAGE:
+                return
+            created = [_created_ms(one) for one in fresh]
+            if not created or None in created:
+                break
+            seen |= {one.get("id") for one in fresh}
+            # One millisecond more: whether the bound itself is meant is not told, and several may share it.
+            query["before"] = str(min(at for at in created if at is not None) + 1)
+        raise IncompleteListError(f"Fireblocks lists more {status} transactions of {account.ref} than can be read")
+
+    def _page(self, query: Mapping[str, str]) -> list[object]:
         found = self._api.ask("/transactions", query)
         if not isinstance(found, list):
             raise UnavailableError("Fireblocks answered the list of transactions with something else", retry_after_s=2)
-        yield from (one for one in found if isinstance(one, dict))
+        return found
 
     def _ended(self, transaction: str, ends: Collection[str]) -> Verdict:
         """Say whether a transaction's status is one of these."""
@@ -248,6 +271,12 @@ def _moves_nothing(told: Mapping[str, object]) -> bool:
     amount = _number(info.get("amount") if isinstance(info, dict) else None)
     calls_something = isinstance(extra, dict) and bool(extra.get("contractCallData"))
     return bool(told.get("replacedTxHash")) and amount == 0 and not calls_something
+
+
+def _created_ms(told: Mapping[str, object]) -> int | None:
+    """Return when it was made, in milliseconds; None where that is told in seconds, or not at all."""
+    created = told.get("createdAt")
+    return created if isinstance(created, int) and created > MILLISECONDS_FROM else None
 
 
 def _number(text: object) -> Decimal | None:

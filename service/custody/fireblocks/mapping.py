@@ -23,7 +23,8 @@ MAX_USD: Final = Decimal(10) ** 18
 _USD_DIGITS: Final = 18
 _FINEST: Final = Decimal(1).scaleb(-_USD_DIGITS)
 _USD: Final = Context(prec=40)
-_MILLISECONDS_FROM: Final = 100_000_000_000
+MILLISECONDS_FROM: Final = 100_000_000_000
+"""A stamp above this is in milliseconds, one below in seconds."""
 _LATEST_MS: Final = 4_102_444_800_000
 
 STATES: Final[Mapping[str, str]] = {
@@ -136,7 +137,7 @@ def dollars(value: Decimal | None) -> Decimal | None:
 
 def moment(stamp: int, field: str) -> datetime:
     """Return the time of a stamp in seconds or milliseconds: the documentation says one, the platform sends the other."""
-    milliseconds = stamp if stamp > _MILLISECONDS_FROM else stamp * 1000
+    milliseconds = stamp if stamp > MILLISECONDS_FROM else stamp * 1000
     if not 0 < milliseconds < _LATEST_MS:
         raise InputError(f"{field} is not a time between 1970 and 2100", field=field)
     return datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -1,14 +1,15 @@
 """What was sent is dropped: a bid under a key of its own, which only the transfer's own state says won."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from service.actions.base import ActionContext
-from service.actions.cancel_pending import CancelPending
+from service.actions.cancel_pending import ASKING, CancelPending
 from service.clock import SystemClock
 from service.domain.account import AccountRef
-from service.domain.errors import RefusedByOtherSideError, UnavailableError, UnknownOutcomeError
+from service.domain.errors import IncompleteListError, RefusedByOtherSideError, UnavailableError, UnknownOutcomeError
 from service.domain.ids import ConnectionId
 from service.domain.plan import Receipt, Target, Verdict
 from service.ports.custody import Capability, PendingTransfer
@@ -38,6 +39,37 @@ def platform(sent: Iterable[str], *, kept: Iterable[str] = ()) -> Stubborn:
     found.sent = [transfer(name) for name in sent]
     found.kept = frozenset(kept)
     return found
+
+
+class Slow(Stubborn):
+    """Each answer about one transfer takes a second; it is its own clock. A list may end before it is whole."""
+
+    at = datetime(2026, 11, 2, tzinfo=UTC)
+    asked = 0
+    incomplete = False
+
+    def now(self) -> datetime:
+        return self.at
+
+    def dropped(self, transaction: str) -> Verdict:
+        self.at += timedelta(seconds=1)
+        self.asked += 1
+        return super().dropped(transaction)
+
+    def broadcast(self, account: AccountRef) -> Iterator[PendingTransfer]:
+        yield from super().broadcast(account)
+        if self.incomplete:
+            raise IncompleteListError("there are more")
+
+
+def slow(names: Iterable[str]) -> Slow:
+    found = Slow(Ledger())
+    found.sent = [transfer(name) for name in names]
+    return found
+
+
+def timed(custody: Slow) -> ActionContext:
+    return ActionContext(HOT, {}, "step", custody, None, custody=custody)
 
 
 def context(custody: FakePlatform, receipt: Receipt | None = None) -> ActionContext:
@@ -146,3 +178,36 @@ def test_a_platform_that_drops_nothing_is_not_asked_to() -> None:
     assert receipt.facts == {"cancelled": [], "refused": []}
     assert ACTION.verify(ctx, receipt) is Verdict.HOLDS
     assert ACTION.marked(ctx, receipt) is receipt
+
+
+def test_what_there_is_no_time_to_ask_of_is_not_known_to_be_stopped() -> None:
+    custody = slow(f"tx-{n:03}" for n in range(500))
+    ctx, most = timed(custody), ASKING // timedelta(seconds=1) + 1
+    receipt = ACTION.execute(ctx)
+    assert ACTION.verify(ctx, receipt) is Verdict.CANNOT_TELL
+    assert custody.asked == most
+    marked = ACTION.marked(ctx, receipt)
+    assert custody.asked == 2 * most
+    assert marked is not None
+    assert marked.facts["mined"] == [f"tx-{n:03}" for n in range(most, 500)]
+    assert f"tx-{most:03}" in ACTION.remark(marked)
+
+
+def test_what_is_refused_is_told_and_not_asked_for_again() -> None:
+    custody = slow(f"tx-{n:03}" for n in range(500))
+    custody.kept = frozenset(one.transaction for one in custody.sent)
+    ctx = timed(custody)
+    assert ACTION.verify(ctx, ACTION.execute(ctx)) is Verdict.HOLDS
+    assert custody.asked == 0
+
+
+def test_a_list_that_is_not_whole_spares_nobody_and_never_holds() -> None:
+    custody = slow(["sent"])
+    custody.incomplete = True
+    custody.waiting = [transfer("new", "QUEUED")]
+    ctx = timed(custody)
+    receipt = ACTION.execute(ctx)
+    assert (receipt.facts["dropped"], receipt.facts["cancelled"]) == (["sent"], ["new"])
+    assert ACTION.verify(ctx, receipt) is Verdict.CANNOT_TELL
+    custody.sent.append(transfer("another"))
+    assert ACTION.verify(ctx, receipt) is Verdict.DOES_NOT_HOLD, "what is known to go on is stopped first"
