@@ -4,6 +4,8 @@ Rules enforced here:
 - An account with a peer group is held against the sizes of its group: the amount is told as it would stand among
   everybody's, as many spreads from their mean as it is from the group's, so far as the group knows enough
   (``baseline.peers``). Without a group it stands there as it is, to the last bit.
+- A group narrower than everybody spreads its members' amounts apart; a wider one never draws them together. One account
+  can make its group wide at will, and thefts from the others would look usual.
 - A usual range is the group's where the group's word weighs most, more than the account's own history and more than the
   whole; then its text says so. Who judged a number is told of that very number.
 """
@@ -53,7 +55,7 @@ def measure(f: Frame) -> None:
     if f.prior[FINGERPRINT] == 0.0:
         f.now[N_AMONG] = f.now[N_LOG2_USD]
         return
-    wide = max(_FLOOR * _FLOOR, f.population[AMOUNT + 2]) / max(_FLOOR * _FLOOR, f.prior[AMOUNT + 2])
+    wide = max(1.0, max(_FLOOR * _FLOOR, f.population[AMOUNT + 2]) / max(_FLOOR * _FLOOR, f.prior[AMOUNT + 2]))
     apart = f.now[N_SIZE] - f.prior[AMOUNT + 1]
     f.now[N_AMONG] = (f.population[AMOUNT + 1] + apart * sqrt(wide)) * _LOG2_10
 

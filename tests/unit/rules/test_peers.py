@@ -5,6 +5,7 @@ import random
 from functools import cache
 from typing import Final
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -42,6 +43,11 @@ def paid(account: str, at: int, usd: float, group: str | None) -> Observation:
     return observation(
         "withdrawal.requested", at, account=account, amount_usd=usd, asset="eth", destination=f"{account}@{at}", **told
     )
+
+
+def home(told: Observation) -> Observation:
+    """The same payment to the one destination that its account always pays."""
+    return msgspec.structs.replace(told, destination=f"{told.account}@home")
 
 
 def usual(group: str, chance: random.Random) -> float:
@@ -155,6 +161,47 @@ class TestYoungGroups:
         assert steps.max() > 0.0
         assert np.abs(steps[38:]).max() < 0.05
         assert np.abs(np.diff(steps[10:])).max() < 0.05
+
+
+class TestLaundering:
+    """One account of a small group of large accounts pays itself for a month, so that others' thefts may look usual."""
+
+    ATTACKS: Final = {
+        "a ladder": (1000, (0.01, 0.1, 1.0, 10.0, 100.0, 1e3, 1e4, 1e5)),
+        "dust": (300, (0.01,)),
+        "dust and the usual": (300, (0.01, 60_000.0)),
+        "nothing": (0, ()),
+    }
+
+    @staticmethod
+    @cache
+    def after(attack: str) -> Engine:
+        """An engine that knows the world and learned of the attack what it let pass."""
+        engine = engine_of([home(told) for told in traffic(grouped=True)])
+        count, amounts = TestLaundering.ATTACKS[attack]
+        for n in range(count):
+            at = NOW - 35 * DAY + n * (30 * DAY // count)
+            engine.process(home(paid("mule", at, amounts[n % len(amounts)], "vip")))
+        return engine
+
+    @pytest.mark.parametrize("attack", ATTACKS)
+    def test_a_theft_from_a_member_with_a_history_alerts(self, attack: str) -> None:
+        found = self.after(attack).assess(home(paid("vip-1", NOW, 600_000.0, "vip")))
+        assert (found.decision, found.history) == (Decision.ALERT, History.ENOUGH)
+        assert found.score > 4.0
+
+    @pytest.mark.parametrize("attack", ATTACKS)
+    def test_what_a_newcomer_steals_scores_as_it_did(self, attack: str) -> None:
+        told = home(paid("newcomer", NOW, 600_000.0, "vip"))
+        assert self.after(attack).assess(told).score > self.after("nothing").assess(told).score - 0.1
+
+    @pytest.mark.parametrize("attack", ATTACKS)
+    def test_no_group_is_so_wide_that_amounts_come_nearer_to_one_another(self, attack: str) -> None:
+        engine, among = self.after(attack), []
+        for usd in (600.0, 600_000.0):
+            engine.assess(home(paid("vip-1", NOW, usd, "vip")))
+            among.append(engine.frame.now[N_AMONG])
+        assert among[1] - among[0] >= math.log2(1000.0) - 1e-9
 
 
 class TestNobodyElse:
