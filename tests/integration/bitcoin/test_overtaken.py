@@ -1,16 +1,23 @@
 """What a wallet was before it was replaced or its seed was lost does not come back: neither as ours nor as safe."""
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from service.domain.bitcoin.descriptor import Descriptor
+from service.domain.bitcoin.descriptor import Descriptor, Kind
 from service.domain.bitcoin.network import REGTEST
+from service.domain.errors import ApprovalError
 from service.domain.ids import AccountId
-from service.vault import bitcoin_sweeps, bitcoin_wallets
+from service.domain.plan import Verdict
+from service.domain.vault import WalletState
+from service.vault import bitcoin_sweeps, bitcoin_wallets, destinations
 from service.vault.bitcoin import REFRESH_AFTER_S
-from tests.integration.bitcoin.accounts import bury, fund, registered, vaults, wallet
+from service.vault.bitcoin_wallets import wallets_of
+from service.vault.given_up import why_lost
+from tests.integration.bitcoin.accounts import at_safe, bury, fund, registered, vaults, wallet
 from tests.support.esplora import Esplora
 from tests.support.regtest import COIN
 from tests.support.vault import VaultHouse
@@ -62,3 +69,51 @@ def test_an_address_of_a_wallet_that_is_replaced_meanwhile_is_not_ours_again(
     new = wallet(house, account)
     assert new != old
     assert known(house, account) == (f"{REGTEST.chain}:{new.address(0, 0)}",)
+
+
+@pytest.mark.parametrize("form", ["descriptor", "first address", "later address"])
+def test_nothing_is_swept_to_a_wallet_of_ours_that_was_given_up(
+    house: VaultHouse, server: Esplora, safe: Descriptor, form: str
+) -> None:
+    """The re-keyed wallet was registered as the safe destination, then its seed turned out lost as well."""
+    vault, account = vaults(house), registered(house, safe.text, script="wpkh")
+    fund(server, wallet(house, account), COIN)
+    vault.restrict(account, key="r")
+    vault.prepare_rotation(account, "leaf", key="p1")
+    given_up = wallets_of(house.parts, account)[1].descriptor
+    to = {"descriptor": given_up.text, "first address": given_up.address(0, 0), "later address": given_up.address(1, 3)}
+    house.destination(account, to[form], stated_chain=REGTEST.chain, stated_from=house.clock.now())
+    vault.provision(account)
+    chosen = destinations.verified_destination(house.parts, account, REGTEST.chain)
+    assert chosen.destination.descriptor == to[form], "until then it is as good as any"
+    vault.prepare_rotation(account, "seed", key="p2")
+    vault.sweep(account, key="s")
+    bury(server)
+    assert vault.swept(account) is Verdict.HOLDS
+    assert at_safe(server, safe) > COIN - 100_000, "it went to the one that was registered before"
+    assert not server.unspent(given_up.address(0, 0)) + server.unspent(given_up.address(1, 3))
+
+
+def test_where_the_only_destination_was_given_up_nothing_is_swept_and_people_are_told(
+    house: VaultHouse, server: Esplora, safe: Descriptor
+) -> None:
+    """A wallet of another account: its key restricted; then named by another path of its seed, which is lost."""
+    vault, other = vaults(house), registered(house, safe.text, "near", script="wpkh")
+    ours = wallet(house, other)
+    account = registered(house, ours.text, script="tr_key")
+    fund(server, wallet(house, account), COIN)
+    vault.restrict(other, key="r")
+    with pytest.raises(ApprovalError, match=re.escape(f"{ours.text} is our own and lost (key m/84h/1h/0h of account")):
+        vault.sweep(account, key="s")
+    assert "is our own and lost" in str(vault.prepare_rotation(account, "leaf", key="p").facts["sweep"])
+    vault.lift_restriction(other, key="l")
+    vault.sweep(account, key="s")
+    assert len(server.pool) == 1
+    sibling = registered(house, safe.text, "near", script="wpkh")
+    with house.parts.db.begin() as uow:
+        uow.keys.set_wallet_state("near", WalletState.COMPROMISED)
+        (key,) = wallet(house, sibling).keys
+        unknown = replace(key, path="m/84h/1h/9h", xpub=safe.keys[0].xpub)
+        named = Descriptor.of(Kind.WPKH, 1, (unknown,), REGTEST).text
+        assert why_lost(uow, REGTEST.chain, named) is not None
+        assert why_lost(uow, REGTEST.chain, safe.text) is None
