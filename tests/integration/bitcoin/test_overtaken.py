@@ -9,7 +9,7 @@ import pytest
 
 from service.domain.bitcoin.descriptor import Descriptor, Kind
 from service.domain.bitcoin.network import REGTEST
-from service.domain.errors import ApprovalError
+from service.domain.errors import ApprovalError, UnknownOutcomeError
 from service.domain.ids import AccountId
 from service.domain.plan import Verdict
 from service.domain.vault import WalletState
@@ -117,3 +117,24 @@ def test_where_the_only_destination_was_given_up_nothing_is_swept_and_people_are
         named = Descriptor.of(Kind.WPKH, 1, (unknown,), REGTEST).text
         assert why_lost(uow, REGTEST.chain, named) is not None
         assert why_lost(uow, REGTEST.chain, safe.text) is None
+
+
+def test_what_was_signed_for_a_wallet_before_it_was_given_up_is_not_sent(
+    house: VaultHouse, server: Esplora, safe: Descriptor
+) -> None:
+    vault, other = vaults(house), registered(house, safe.text, script="wpkh")
+    ours, account = wallet(house, other), registered(house, safe.text, script="wpkh")
+    house.destination(account, ours.text, stated_chain=REGTEST.chain, stated_from=house.clock.now())
+    vault.provision(account)
+    fund(server, wallet(house, account), COIN)
+    server.deaf = 1
+    with pytest.raises(UnknownOutcomeError):
+        vault.sweep(account, key="s")
+    vault.restrict(other, key="r")
+    vault.sweep(account, key="s")
+    bury(server)
+    assert vault.swept(account) is Verdict.HOLDS
+    assert at_safe(server, safe) > COIN - 100_000
+    assert [(row.to_address, row.state) for row in house.sweeps(account)] == [
+        (ours.text, "failed"), (safe.text, "final"),
+    ]  # fmt: skip
