@@ -140,6 +140,12 @@ class KeyRepository:
         query = select(vault_keys).where(func.lower(vault_keys.c.address).in_(wanted)).order_by(vault_keys.c.id)
         return [_key_of(row) for row in self._connection.execute(query)]
 
+    def given_up(self) -> Sequence[VaultKey]:
+        """See the port."""
+        lost = or_(vault_keys.c.state != "active", vault_wallets.c.state != WalletState.ACTIVE.value)
+        query = select(vault_keys).join(vault_wallets, vault_wallets.c.id == vault_keys.c.wallet_id).where(lost)
+        return [_key_of(row) for row in self._connection.execute(query.order_by(vault_keys.c.id))]
+
     def set_key_state(self, key_ids: Sequence[str], state: str) -> None:
         """Move leaf keys to another state."""
         self._connection.execute(update(vault_keys).where(vault_keys.c.id.in_(key_ids)).values(state=state))

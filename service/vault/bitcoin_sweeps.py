@@ -38,7 +38,7 @@ from service.ports.chain import BitcoinChain
 from service.vault.bitcoin_coins import MOST_PROVEN, Situation, rival_of, scan, situation, spent_by
 from service.vault.bitcoin_keys import cosign
 from service.vault.bitcoin_wallets import note_addresses, wallets_of
-from service.vault.destinations import verified_destination
+from service.vault.destinations import give_up, verified_destination
 from service.vault.entries import move_sweep
 from service.vault.parts import VaultParts
 
@@ -323,7 +323,7 @@ def _settle(task: Errand, row: SweepTransaction) -> None:
         others = [s for s in spenders if s is not None and s.txid != row.transaction_hash]
         if any(s.height is not None and _is_buried(task.chain, s.txid) for s in others):
             move_sweep(task.parts, row, SweepState.FAILED, "another transaction spent its coins")
-        elif not others:
+        elif not others and not give_up(task.parts, row):
             _send(task, row)
 
 

@@ -53,13 +53,14 @@ def provision(parts: VaultParts, account: AccountId) -> Receipt:
             step_key="",
         )
         wallets = (_stored(parts, wallet),)
-    current = current_of(wallets, account)
-    first, known = address_of(current), _known_addresses(parts, account)
-    addresses = known if known[:1] == (first,) else (first,)
     signed = sign_destinations(parts, account)
-    made = {"descriptor": current.descriptor.text}
     has = f"Account has its Bitcoin wallet and {signed} signed safe destinations"
-    end_provisioning(parts, account, addresses, has, {**made, "destinations": signed})
+    with parts.db.begin() as uow:
+        current = _current_locked(uow, account)
+        first, known = address_of(current), uow.registry.account(account).addresses
+        addresses = known if known[:1] == (first,) else (first,)
+        made = {"descriptor": current.descriptor.text}
+        end_provisioning(uow, account, addresses, has, {**made, "destinations": signed})
     return Receipt(account, {"addresses": list(addresses), **made})
 
 
@@ -133,19 +134,24 @@ def note_addresses(parts: VaultParts, wallet: BitcoinWallet, coins: Sequence[Coi
     """Add the addresses that hold coins, given the largest first, to those that the account is known by.
 
     So that money which goes to one of them counts as ours, and a trace begins at each. At most `MOST_KNOWN` are kept: the
-    first address, what holds coins now, and what did before.
+    first address, what holds coins now, and what did before. Of a wallet that was replaced while its coins were looked for
+    none is added: whoever stole its keys is no longer us.
     """
-    network, known = wallet.descriptor.network, _known_addresses(parts, wallet.account_id)
+    network, account = wallet.descriptor.network, wallet.account_id
     held = dict.fromkeys(coin.place.script_pubkey for coin in coins)
-    named = (f"{network.chain}:{address_of_script(script, network)}" for script in held)
-    addresses = tuple(dict.fromkeys((*known[:1], *named, *known[1:])))[:MOST_KNOWN]
-    if set(addresses) != set(known):
-        with parts.db.begin() as uow:
-            uow.keys.provisioned(wallet.account_id, addresses)
+    named = [f"{network.chain}:{address_of_script(script, network)}" for script in held]
+    with parts.db.begin() as uow:
+        if _current_locked(uow, account).number != wallet.number:
+            return
+        known = uow.registry.account(account).addresses
+        addresses = tuple(dict.fromkeys((*known[:1], *named, *known[1:])))[:MOST_KNOWN]
+        if set(addresses) != set(known):
+            uow.keys.provisioned(account, addresses)
 
 
 def make_current(uow: UnitOfWork, old: BitcoinWallet, new: BitcoinWallet) -> None:
-    """Let a prepared wallet take the old one's place."""
+    """Let a prepared wallet take the old one's place; the account is known by its address alone."""
+    _lock_addresses(uow, old.account_id)
     uow.bitcoin.set_use(old.account_id, old.number, WalletUse.REPLACED)
     uow.bitcoin.set_use(new.account_id, new.number, WalletUse.CURRENT)
     uow.keys.provisioned(old.account_id, (address_of(new),))
@@ -154,9 +160,15 @@ def make_current(uow: UnitOfWork, old: BitcoinWallet, new: BitcoinWallet) -> Non
         uow.keys.reserve_path(old.account_id, wallet_id, path)
 
 
-def _known_addresses(parts: VaultParts, account: AccountId) -> tuple[str, ...]:
-    with parts.db.begin() as uow:
-        return uow.registry.account(account).addresses
+def _current_locked(uow: UnitOfWork, account: AccountId) -> BitcoinWallet:
+    """Return the current wallet, which stays it until the transaction ends."""
+    _lock_addresses(uow, account)
+    return current_of(uow.bitcoin.wallets(account), account)
+
+
+def _lock_addresses(uow: UnitOfWork, account: AccountId) -> None:
+    """Let nobody else write which addresses the account is known by until the transaction ends."""
+    uow.lock(f"bitcoin-addresses:{account}")
 
 
 def _terms(parts: VaultParts, account: AccountId) -> WalletTerms:

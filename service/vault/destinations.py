@@ -1,4 +1,8 @@
-"""The safe destination that a sweep goes to: the newest active one whose vault signature verifies (design D4)."""
+"""The safe destination that a sweep goes to: the newest active one whose vault signature verifies (design D4).
+
+Rule: one that is ours and lost (`vault/given_up.py`) is passed over as if it were not registered; where no other is left,
+nothing is swept and people are told which it was. What was signed for it before and is unknown to the chain is not sent.
+"""
 
 from contextlib import suppress
 
@@ -6,18 +10,42 @@ from hsm.errors import StatementError
 from hsm.statements import VerifiedDestination, verified
 from service.domain.errors import ApprovalError
 from service.domain.ids import AccountId
+from service.domain.vault import SweepState, SweepTransaction
+from service.vault.entries import move_sweep
+from service.vault.given_up import why_lost
 from service.vault.parts import VaultParts
 from service.vault.provision import destination_of
 
 
 def verified_destination(parts: VaultParts, account: AccountId, chain: str) -> VerifiedDestination:
-    """Return the account's safe destination on a chain. Raises ApprovalError when none is active and signed."""
+    """Return the account's safe destination on a chain. Raises ApprovalError when none is active, signed and not lost."""
     now = parts.clock.now()
     with parts.db.begin() as uow:
         rows = [r for r in uow.registry.destinations(account) if r.chain == chain and r.active_from <= now]
+    lost = []
     for row in rows:
-        if row.signature is not None:
-            # A row with a wrong signature neither redirects nor hides the genuine one.
-            with suppress(StatementError):
-                return verified(destination_of(row), row.signature, parts.statements, now)
+        if row.signature is None:
+            continue
+        # A row with a wrong signature neither redirects nor hides the genuine one.
+        with suppress(StatementError):
+            found = verified(destination_of(row), row.signature, parts.statements, now)
+            with parts.db.begin() as uow:
+                why = why_lost(uow, chain, row.descriptor)
+            if why is None:
+                return found
+            lost.append(f"{row.descriptor} is our own and lost ({why})")
+    if lost:
+        raise ApprovalError(
+            f"account {account} has no safe destination on {chain} that is safe: {'; '.join(lost)}: register one whose keys"
+            " are kept elsewhere, by quorum"
+        )
     raise ApprovalError(f"account {account} has no active, signed safe destination on {chain}: register one by quorum")
+
+
+def give_up(parts: VaultParts, row: SweepTransaction) -> bool:
+    """Count a transaction that no chain knows as failed where what it pays is lost meanwhile; say whether it is."""
+    with parts.db.begin() as uow:
+        why = why_lost(uow, row.chain, row.to_address)
+    if why is not None:
+        move_sweep(parts, row, SweepState.FAILED, f"{row.to_address} is our own and lost ({why})")
+    return why is not None

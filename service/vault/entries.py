@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from service.domain.ids import AccountId
 from service.domain.timeline import Entry
 from service.domain.vault import SweepState, SweepTransaction
+from service.ports.store.unit import UnitOfWork
 from service.vault.parts import VaultParts
 
 
@@ -30,10 +31,9 @@ def move_sweep(parts: VaultParts, row: SweepTransaction, state: SweepState, why:
 
 
 def end_provisioning(
-    parts: VaultParts, account: AccountId, addresses: Sequence[str], has: str, facts: Mapping[str, object]
+    uow: UnitOfWork, account: AccountId, addresses: Sequence[str], has: str, facts: Mapping[str, object]
 ) -> None:
     """Make the account ready under its CAIP-10 addresses; the entry, written once, says what it has."""
-    with parts.db.begin() as uow:
-        if uow.keys.provisioned(account, addresses):
-            told = {"addresses": list(addresses), **facts}
-            uow.record(Entry(kind="account.provisioned", at=uow.now, subject=account, sentence=has, facts=told))
+    if uow.keys.provisioned(account, addresses):
+        told = {"addresses": list(addresses), **facts}
+        uow.record(Entry(kind="account.provisioned", at=uow.now, subject=account, sentence=has, facts=told))

@@ -55,7 +55,8 @@ def provision(parts: VaultParts, account_id: AccountId) -> Receipt:
             addresses = addresses_of(parts.keys_of(account_id), wallet_id, path, chains)
     signed = sign_destinations(parts, account_id)
     has = f"Account {account.at.ref} has its keys and {signed} signed safe destinations"
-    end_provisioning(parts, account_id, addresses, has, {"destinations": signed})
+    with parts.db.begin() as uow:
+        end_provisioning(uow, account_id, addresses, has, {"destinations": signed})
     return Receipt(account_id, {"addresses": list(addresses)})
 
 

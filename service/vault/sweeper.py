@@ -27,7 +27,7 @@ from service.domain.ids import AccountId, new_id
 from service.domain.plan import Verdict
 from service.domain.timeline import Entry
 from service.domain.vault import SweepState, SweepTransaction, VaultKey
-from service.vault.destinations import verified_destination
+from service.vault.destinations import give_up, verified_destination
 from service.vault.entries import move_sweep
 from service.vault.parts import VaultParts
 from service.vault.payments import Found, Payment, Source, Terms, fee_of, find, sources
@@ -67,6 +67,8 @@ def sweep(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey], step_
 def send_dropped(parts: VaultParts, account: AccountId) -> None:
     """Send again what was in a block and is in none, where its nonce is free. Raises what the chain raises."""
     for row in _dropped(parts, account):
+        if give_up(parts, row):
+            continue
         move_sweep(parts, row, SweepState.SIGNED)
         try:
             parts.chain(row.chain).send(row.raw_transaction)
@@ -128,7 +130,7 @@ def _terms(source: Source) -> Terms:
 
 def _round(source: Source, destination: VerifiedDestination, step_key: str, raised: int, gas_times: int) -> Found | str:
     """Send what is signed but unsent, then what is still there; the chain's refusal when another round is needed."""
-    mine = source.of(_rows(source.parts, source.key.account_id))
+    mine = [s for s in source.of(_rows(source.parts, source.key.account_id)) if not _is_given_up(source, s)]
     refused = [why for s in mine if s.state is SweepState.SIGNED and (why := _send(source, s)) is not None]
     if refused:
         return refused[0]
@@ -202,6 +204,11 @@ def _send(source: Source, row: SweepTransaction) -> str | None:
             raise
     move_sweep(source.parts, row, SweepState.SENT)
     return None
+
+
+def _is_given_up(source: Source, row: SweepTransaction) -> bool:
+    unsent = row.state is SweepState.SIGNED and not source.chain.knows(row.transaction_hash)
+    return unsent and source.chain.mined(row.transaction_hash) is None and give_up(source.parts, row)
 
 
 def _require_fee(source: Source, row: SweepTransaction) -> None:

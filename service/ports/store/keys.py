@@ -44,6 +44,10 @@ class KeyStore(Protocol):
         """Return the leaf keys of these 0x addresses, of whatever account, oldest first."""
         ...
 
+    def given_up(self) -> Sequence[VaultKey]:
+        """Return the keys, of whatever account, that are not active or whose wallet is not, oldest first."""
+        ...
+
     def set_key_state(self, key_ids: Sequence[str], state: str) -> None:
         """Move leaf keys to another state."""
         ...

@@ -4,14 +4,14 @@ import pytest
 
 from hsm.keypath import DerivationPath
 from hsm.rotation import Generate
-from service.domain.errors import ConflictError
+from service.domain.errors import ApprovalError, ConflictError, UnknownOutcomeError
 from service.domain.ids import AccountId
 from service.domain.plan import Verdict
 from service.domain.vault import WalletState
-from service.vault import rotations
+from service.vault import destinations, rotations
 from service.vault.destruction import DESTROY_AFTER
 from tests.support.chain import ETHER, MemoryChain
-from tests.support.vault import VaultHouse
+from tests.support.vault import COIN, OTHER_SAFE, SAFE, VaultHouse
 
 HOLDS, NOT = Verdict.HOLDS, Verdict.DOES_NOT_HOLD
 
@@ -93,3 +93,74 @@ def test_a_new_seed_that_is_lost_before_it_is_used_is_followed_by_another(
     house.vault.prepare_rotation(account, "seed", key="p2")
     assert house.keys(account)[-1][0] == "w.3"
     assert house.vault.rotation_prepared(account) is HOLDS
+
+
+def test_nothing_is_swept_to_an_address_of_ours_that_was_given_up(house: VaultHouse, chain: MemoryChain) -> None:
+    """It was registered as the safe destination while its keys were the new ones, in whatever case."""
+    vault, account = house.vault, house.account(wallet="treasury")
+    house.destination(account, SAFE)
+    vault.provision(account)
+    chain.coins[house.address(account)] = 3 * ETHER
+    vault.restrict(account, key="r")
+    given_up = str(vault.prepare_rotation(account, "leaf", key="p1").facts["address"]).rpartition(":")[2]
+    house.destination(account, given_up, stated_from=house.clock.now())
+    vault.provision(account)
+    assert destinations.verified_destination(house.parts, account, "eip155:1").destination.descriptor == given_up
+    vault.prepare_rotation(account, "seed", key="p2")
+    vault.sweep(account, key="s")
+    assert vault.swept(account) is HOLDS
+    assert (chain.coins.get(given_up.lower(), 0), chain.coins[SAFE] > 2 * ETHER) == (0, True)
+
+
+def test_what_was_signed_for_an_address_before_it_was_given_up_is_not_sent(
+    house: VaultHouse, chain: MemoryChain
+) -> None:
+    vault, account, other = house.vault, house.ready(), house.ready()
+    house.destination(account, house.address(other), stated_from=house.clock.now())
+    vault.provision(account)
+    chain.coins[house.address(account)] = 3 * ETHER
+    chain.deaf = 1
+    with pytest.raises(UnknownOutcomeError):
+        vault.sweep(account, key="s")
+    vault.restrict(other, key="r")
+    vault.sweep(account, key="s")
+    assert vault.swept(account) is HOLDS
+    assert (chain.coins.get(house.address(other), 0), chain.coins[SAFE] > 2 * ETHER) == (0, True)
+    assert [(row.to_address, row.state) for row in house.sweeps(account)] == [
+        (house.address(other), "failed"), (SAFE, "final"),
+    ]  # fmt: skip
+
+
+def test_what_a_reorganisation_drops_is_not_sent_again_to_an_address_given_up_meanwhile(
+    house: VaultHouse, chain: MemoryChain
+) -> None:
+    vault, account, other = house.vault, house.ready(assets=(COIN,)), house.ready()
+    house.destination(account, house.address(other), stated_from=house.clock.now())
+    vault.provision(account)
+    chain.coins[house.address(account)] = 3 * ETHER
+    vault.sweep(account, key="s")
+    assert vault.swept(account) is HOLDS
+    chain.receipts.clear()
+    chain.nonces.clear()
+    chain.coins.clear()
+    chain.coins[house.address(account)] = 3 * ETHER
+    vault.restrict(other, key="r")
+    vault.sweep(account, key="s")
+    assert vault.swept(account) is HOLDS
+    assert (chain.coins.get(house.address(other), 0), chain.coins[SAFE] > 2 * ETHER) == (0, True)
+
+
+def test_a_restricted_address_of_another_account_is_no_safe_destination(house: VaultHouse, chain: MemoryChain) -> None:
+    vault, other = house.vault, house.ready()
+    account = house.account()
+    house.destination(account, house.address(other))
+    vault.provision(account)
+    chain.coins[house.address(account)] = 3 * ETHER
+    vault.restrict(other, key="r")
+    with pytest.raises(ApprovalError, match=rf"{house.address(other)} is our own and lost \(key .* is restricted"):
+        vault.sweep(account, key="s")
+    assert chain.coins[house.address(account)] == 3 * ETHER
+    house.destination(account, OTHER_SAFE, stated_from=house.clock.now())
+    vault.provision(account)
+    vault.sweep(account, key="s")
+    assert chain.coins[OTHER_SAFE] > 2 * ETHER
