@@ -31,7 +31,7 @@ def jobs(db: SqlDatabase, desk: Desk, votes_key_pem: Callable[[], bytes], tracer
         "respond.plan": lambda p: respond.plan(desk, IncidentId(p["incident_id"])),
         "respond.extend": lambda p: respond.extend(desk, IncidentId(p["incident_id"])),
         "respond.request": lambda p: respond.request(
-            desk, IncidentId(p["incident_id"]), p["action"], p["requester"], p.get("numbers", "")
+            desk, IncidentId(p["incident_id"]), p["action"], p["requester"], p.get("numbers", ""), p.get("request", "")
         ),
         "respond.advance": lambda p: respond.advance(desk, StepId(p["step_id"])),
         "escalate.start": lambda p: escalate.start(db, IncidentId(p["incident_id"])),

@@ -3,11 +3,12 @@
 Rules: two calls a block, the transactions and their receipts; a transfer that failed moved nothing; a token's transfer is
 what its log says (EIP-20 `Transfer`), so a token that lies in its logs lies here, too. What contracts pay in the coin
 inside a transaction is asked for (`evm_insides.py`) where an address that is followed is called, or lets its logs say that
-it acted: at most MOST_INSIDES a block and INSIDES_S seconds; what is left is told as such. Answers are bounded and typed; an
-endpoint's URL may carry its key and is in no message.
+it acted: at most MOST_INSIDES a block, MOST_EACH of them for one address, and INSIDES_S seconds; what is left is told as
+such. Answers are bounded and typed; an endpoint's URL may carry its key and is in no message.
 """
 
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Final
@@ -20,6 +21,7 @@ from service.chain.json_rpc import JsonRpc, Kind, quantity
 from service.domain.errors import UnavailableError
 from service.domain.evm import balance_data
 from service.domain.forensics.movement import Movement, Part
+from service.domain.forensics.walk import Looked
 from service.ports.tracing import Block
 
 _TIMEOUT_S: Final = 15.0
@@ -34,6 +36,7 @@ _LOGS: Final = 10**6
 _PLAIN_GAS: Final = 21_000
 """A transaction that used no more only paid."""
 MOST_INSIDES: Final = 50
+MOST_EACH: Final = 25
 INSIDES_S: Final = 20.0
 
 
@@ -101,7 +104,7 @@ class EvmTracing:
             raise UnavailableError(f"the chain's endpoint tells other receipts than transactions of block {number}")
         looking = _Looking(self._insides, set(of))
         moved = list(self._movements(number, found, told, looking))
-        return Block(found.hash, found.parentHash, moved, looking.looked_into, looking.untold)
+        return Block(found.hash, found.parentHash, moved, looking.found)
 
     def balance(self, asset: str, address: str, block: int) -> int | None:
         """See the port."""
@@ -153,9 +156,18 @@ class _Looking:
     def __init__(self, insides: Insides, of: set[str]) -> None:
         self._insides = insides
         self._of = of
+        self._named = frozenset(of)
         self._until = time.monotonic() + INSIDES_S
-        self.looked_into = 0
-        self.untold: dict[str, str] = {}
+        self._told = 0
+        self._untold: dict[str, str] = {}
+        self._asked = 0
+        self._asked_of: Counter[str] = Counter()
+
+    @property
+    def found(self) -> Looked:
+        """Return what was asked so far."""
+        named = {address: count for address, count in self._asked_of.items() if address in self._named}
+        return Looked(self._told, self._untold, self._asked, named)
 
     def follow(self, paid: Payment) -> None:
         """Let whoever is paid by one of them be one of them, for the rest of the block."""
@@ -167,23 +179,30 @@ class _Looking:
         if quantity(receipt.gasUsed, "a block") <= _PLAIN_GAS:
             return []
         to = (transaction.to or "").lower()
-        acting = {to, *(log.address.lower() for log in receipt.logs)}
-        if self._of.isdisjoint(acting):
+        acting = self._of & {to, *(log.address.lower() for log in receipt.logs)}
+        if not acting:
             return []
-        if self.looked_into + len(self.untold) >= MOST_INSIDES or time.monotonic() > self._until:
-            self.untold[transaction.hash] = (
-                f"no more than {MOST_INSIDES} of a block are asked for, in {INSIDES_S:.0f} s"
+        if self._is_too_much(acting):
+            self._untold[transaction.hash] = (
+                f"no more than {MOST_INSIDES} of a block are asked for, {MOST_EACH} of one address, in {INSIDES_S:.0f} s"
             )
             return []
-        called = Called(transaction.hash, transaction.sender.lower(), to, transaction.input, receipt.logs)
-        found = self._insides.of(called)
+        self._asked += 1
+        self._asked_of.update(acting)
+        found = self._insides.of(
+            Called(transaction.hash, transaction.sender.lower(), to, transaction.input, receipt.logs)
+        )
         if found.because is None:
-            self.looked_into += 1
+            self._told += 1
         else:
-            self.untold[transaction.hash] = found.because
+            self._untold[transaction.hash] = found.because
         for paid in found.payments:
             self.follow(paid)
         return found.payments
+
+    def _is_too_much(self, acting: set[str]) -> bool:
+        spent = all(self._asked_of[address] >= MOST_EACH for address in acting)
+        return spent or self._asked >= MOST_INSIDES or time.monotonic() > self._until
 
 
 def _movement(names: tuple[str, str, str], when: tuple[int, int, int], what: tuple[str, str, int]) -> Movement:

@@ -92,6 +92,8 @@ class ActionRequested(Event):
     requester: str
     numbers: str = ""
     """What he tells with it (`domain/numbers.py`)."""
+    request: str = ""
+    """Its own name: delivered again, it is planned once."""
 
     def payload(self) -> dict[str, str]:
         """See the base; without numbers there is no word of them."""

@@ -31,6 +31,7 @@ from service.domain.forensics.walk import (
     Known,
     OutputWalk,
     addresses_of,
+    asked_about,
     follow,
     next_output,
     note_insides,
@@ -171,7 +172,7 @@ class _Slice:
         self.walks[chain] = walk
         while not walk.is_done and time.monotonic() < self._until:
             number = walk.next_block
-            block = source.block(number, {*self.case.victims(chain), *self.case.suspects(chain), *walk.watched})
+            block = source.block(number, asked_about(walk, self.case.victims(chain) | self.case.suspects(chain)))
             if walk.last_hash not in ("", block.parent):
                 first = walk.first_block
                 walk = AccountWalk(chain=chain, first_block=first, next_block=first, last_block=walk.last_block)
@@ -180,7 +181,7 @@ class _Slice:
             for asset, address in read_block(walk, block.movements, self._known(chain, addresses_of(block.movements))):
                 amount = source.balance(asset, address, number - 1)
                 walk.openings[f"{asset} {address}"] = UNKNOWN if amount is None else amount
-            note_insides(walk, block.looked_into, block.untold)
+            note_insides(walk, block.looked)
             walk.last_hash = block.hash
 
     def _outputs(self, chain: str) -> None:

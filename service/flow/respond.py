@@ -86,8 +86,8 @@ def _locked(uow: UnitOfWork, incident_id: IncidentId) -> Incident:
     return uow.incidents.lock_incident(incident_id)
 
 
-def request(desk: Desk, incident_id: IncidentId, action: str, requester: str, numbers: str = "") -> None:
-    """Plan what a person asks for: `recover`, or one action again on all targets its playbook gives it.
+def request(desk: Desk, incident_id: IncidentId, action: str, by: str, numbers: str = "", name: str = "") -> None:
+    """Plan what a person asks for, once by its name: `recover`, or one action again on all targets its playbook gives it.
 
     Raises InputError for an action that the incident's playbook does not have, and for numbers that it does not take.
     """
@@ -106,8 +106,8 @@ def request(desk: Desk, incident_id: IncidentId, action: str, requester: str, nu
         else:
             scene = possible(uow, replace(seen.scene, told=told), templates, desk.actions, desk.lacks)
             steps = planned(templates, scene, desk.actions, plan_id)
-        if steps:
-            _store(desk, uow, incident, _Proposal(plan_id, playbook, playbook_digest, seen, steps, requester))
+        if (not name or uow.once(f"respond.request:{name}")) and steps:
+            _store(desk, uow, incident, _Proposal(plan_id, playbook, playbook_digest, seen, steps, by))
 
 
 def advance(desk: Desk, step_id: StepId) -> None:

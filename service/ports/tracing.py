@@ -3,12 +3,13 @@
 Every call raises UnavailableError when the endpoint does not answer or contradicts itself; what it tells is its word.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from service.domain.forensics.movement import Movement
+from service.domain.forensics.walk import Looked
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +20,8 @@ class Block:
     parent: str
     movements: Sequence[Movement]
     """In order; transfers of the coin that succeeded, and of tokens by their logs."""
-    looked_into: int = 0
-    """Transactions whose inside was told."""
-    untold: Mapping[str, str] = field(default_factory=dict)
-    """By transaction, why nobody can tell all that contracts paid inside it."""
+    looked: Looked = field(default_factory=Looked)
+    """What was asked about their insides."""
 
 
 class AccountSource(Protocol):

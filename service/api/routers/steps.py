@@ -15,7 +15,7 @@ from service.api.schemas.incidents import ActionAsked, ActionIn, IncidentWhole, 
 from service.domain.approval import Draft, Item, Subject, lists, one_line, parse
 from service.domain.errors import ConflictError, InputError, NotFoundError
 from service.domain.events import ActionRequested, ApprovalRequested
-from service.domain.ids import IncidentId, StepId
+from service.domain.ids import IncidentId, StepId, new_id
 from service.domain.incident import IncidentState
 from service.domain.numbers import to_words
 from service.domain.plan import Effect, Step
@@ -48,7 +48,7 @@ def request_action(incident_id: Id, body: ActionIn, parts: Parts, responder: Res
                 incident_id=incident.id,
                 facts={"action": body.action, **numbers},
             ),
-            ActionRequested(incident.id, body.action, requester, to_words(numbers)),
+            ActionRequested(incident.id, body.action, requester, to_words(numbers), new_id("req")),
         )
     return ActionAsked(incident=incident_id, action=body.action)
 

@@ -20,7 +20,7 @@ _LISTED = {
 _CHAIN = {
     "chain": "eip155:1",
     "complete": True,
-    "inside": {"looked_into": 3, "not_told": 0, "transactions": [], "because": ""},
+    "inside": {"looked_into": 3, "not_told": 0, "transactions": [], "because": "", "not_asked": []},
     "cut": [],
     "victims": ["0x2020202020202020202020202020202020202020"],
     "movements": [],

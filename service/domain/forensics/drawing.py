@@ -145,9 +145,10 @@ def _corner(edge: _Edge, at: Mapping[str, tuple[int, int]]) -> tuple[bool, bool]
 def _words(chain: Mapping[str, Any]) -> list[str]:
     """Return the lines above a chain's picture: what shapes mean, and where the trace was cut."""
     cut = [_cut(f"Cut short: {one}", _WIDE) for one in chain["cut"][:2]]
-    untold = (chain.get("inside") or {}).get("not_told", 0)  # a report from before has no such word
-    if untold:
+    inside = chain.get("inside") or {}  # a report from before has no such word
+    if untold := inside.get("not_told", 0):
         cut.append(_cut(f"Not told: what contracts paid inside {untold} transactions", _WIDE))
+    cut += [_cut(f"Not asked: what contracts paid inside {one}", _WIDE) for one in inside.get("not_asked", [])[:1]]
     return ["Rounded, blue: victim. Dashed: on a list. Green: ours. Width: share of the theft.", *cut]
 
 

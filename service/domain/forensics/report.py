@@ -112,7 +112,7 @@ def _chain(walked: Walked) -> dict[str, object]:
     inside = _inside(walk)
     return {
         "chain": walk.chain,
-        "complete": walk.is_done and not cut and not (inside and inside["not_told"]),
+        "complete": walk.is_done and not cut and not (inside and (inside["not_told"] or inside["not_asked"])),
         "inside": inside,
         "cut": cut,
         "victims": sorted(walked.victims),
@@ -134,6 +134,7 @@ def _inside(walk: AccountWalk | OutputWalk) -> dict[str, object] | None:
         "not_told": walk.untold_in_all,
         "transactions": walk.untold,
         "because": walk.untold_because,
+        "not_asked": walk.unasked,
     }
 
 
@@ -146,6 +147,9 @@ def _untold(walked: Walked) -> Iterator[str]:
             f" far as no Safe's own log says it ({walk.untold_because}): set an endpoint with debug_traceTransaction or"
             f" trace_transaction, then ask again; the first is {walk.untold[0]}"
         )
+    if isinstance(walk, AccountWalk):
+        asked = f"{walk.chain}: what contracts paid in the coin was not asked for inside"
+        yield from (f"{asked} {one}; what such a contract paid on may be missing" for one in walk.unasked)
 
 
 def _ends(walked: Walked) -> Iterator[str]:

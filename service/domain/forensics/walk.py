@@ -1,15 +1,16 @@
 """Following money: which movements belong to the trace, where it stops and why. Pure: who walks hands the movements in.
 
 Rules: a walk is bounded in hops, addresses, movements, transactions looked into and the length of the chain it reads, and
-says where it was cut. It
-stops at a service that a list names (it mixes the money of many; what it pays out is not the thief's), at an address
-of our own, and at one that is so busy that it must be a service nobody listed. What was followed once is not followed again,
-so a circle ends. Money that comes to a followed address from elsewhere is kept: without it nobody could say what share of
-the next payment is stolen. A transfer of nothing, as in address poisoning, is no movement.
+says where it was cut. Looking into transactions ends for one address, and for all, while the rest is read on: whoever owns
+a followed contract can have it called as often as he pays for. It stops at a service that a list names (it mixes the money
+of many; what it pays out is not the thief's), at an address of our own, and at one that is so busy that it must be a
+service nobody listed. What was followed once is not followed again, so a circle ends. Money that comes to a followed
+address from elsewhere is kept: without it nobody could say what share of the next payment is stolen. A transfer of
+nothing, as in address poisoning, is no movement.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -42,6 +43,8 @@ class Limits:
     """Of an account chain: a day of Ethereum's."""
     insides: int = 5_000
     """Transactions whose inside is asked for."""
+    insides_each: int = 1_000
+    """As many of those in which one address acts."""
     fan: int = 50
     """Outputs of one transaction that are followed, the largest."""
     least: int = 1_000
@@ -63,6 +66,20 @@ class Known:
     """Addresses whose label ends a trace."""
     suspects: frozenset[str] = frozenset()
     """Where a platform says the money went, where no address of the victim's own is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What was asked about the insides of one block's transactions."""
+
+    told: int = 0
+    """Transactions whose inside was told."""
+    untold: Mapping[str, str] = field(default_factory=dict)
+    """By transaction, why nobody can tell all that contracts paid inside it."""
+    asked: int = 0
+    """Transactions that were asked for."""
+    asked_of: Mapping[str, int] = field(default_factory=dict)
+    """The same by address that acts in them, of those that are followed."""
 
 
 class AccountWalk(msgspec.Struct, kw_only=True):
@@ -93,6 +110,12 @@ class AccountWalk(msgspec.Struct, kw_only=True):
     untold_in_all: int = 0
     untold_because: str = ""
     """Why not, of the first."""
+    asked: int = 0
+    """Transactions whose inside was asked for."""
+    asked_of: dict[str, int] = {}
+    """The same by followed address that acts in them."""
+    unasked: list[str] = []
+    """From where on it was not asked any more, and about whom, the first MOST_UNTOLD."""
 
     @property
     def is_done(self) -> bool:
@@ -164,14 +187,30 @@ def read_block(
     return list(wanted)
 
 
-def note_insides(walk: AccountWalk, looked_into: int, untold: Mapping[str, str], limits: Limits = LIMITS) -> None:
-    """Note how many transactions of a block were looked into, and of which nobody could tell what was paid inside."""
-    walk.looked_into += looked_into
-    walk.untold_in_all += len(untold)
-    walk.untold_because = walk.untold_because or next(iter(untold.values()), "")
-    walk.untold += list(untold)[: MOST_UNTOLD - len(walk.untold)]
-    if walk.looked_into + walk.untold_in_all >= limits.insides:
-        walk.cut.append(f"stopped after looking into {limits.insides} transactions, before block {walk.next_block}")
+def asked_about(walk: AccountWalk, victims: Collection[str], limits: Limits = LIMITS) -> set[str]:
+    """Return in whose transactions of the next block it is asked what was paid inside; nobody's past the limit of all."""
+    if walk.asked >= limits.insides:
+        return set()
+    return {one for one in (*victims, *walk.watched) if walk.asked_of.get(one, 0) < limits.insides_each}
+
+
+def note_insides(walk: AccountWalk, looked: Looked, limits: Limits = LIMITS) -> None:
+    """Note what was asked about a block's transactions, of which nobody could tell, and who is asked about no more."""
+    walk.looked_into += looked.told
+    walk.untold_in_all += len(looked.untold)
+    walk.untold_because = walk.untold_because or next(iter(looked.untold.values()), "")
+    walk.untold += list(looked.untold)[: MOST_UNTOLD - len(walk.untold)]
+    ended = []
+    for address, count in looked.asked_of.items():
+        before = walk.asked_of.get(address, 0)
+        walk.asked_of[address] = before + count
+        if before < limits.insides_each <= before + count:
+            ended.append(f"in which nobody who is followed acts but {address}, after {limits.insides_each}")
+    if walk.asked < limits.insides <= walk.asked + looked.asked:
+        ended.insert(0, f"at all, after {limits.insides}")
+    walk.asked += looked.asked
+    room = MOST_UNTOLD - len(walk.unasked)
+    walk.unasked += [f"transactions from block {walk.next_block} on {one}" for one in ended[:room]]
 
 
 def start(walk: OutputWalk, theft: Movement, known: Known, limits: Limits = LIMITS) -> None:

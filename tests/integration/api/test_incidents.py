@@ -179,6 +179,7 @@ def test_an_action_is_asked_for_by_a_person(world: ApiWorld, house: House) -> No
     answer = world.call("POST", path, Role.RESPONDER, person=person(house), json={"action": "recover"})
     assert (answer.status_code, answer.json()) == (202, {"incident": known, "action": "recover"})
     asked = rows(world, "SELECT payload FROM outbox WHERE event = 'action_requested'")[-1].payload
+    assert asked.pop("request").startswith("req_"), "each request has a name of its own"
     assert asked == {"incident_id": known, "action": "recover", "requester": person(house)}
     wrong = world.call("POST", path, Role.RESPONDER, person=person(house), json={"action": "rm -rf"})
     assert problem(wrong)["field"] == "action"

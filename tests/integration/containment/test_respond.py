@@ -245,6 +245,22 @@ def test_a_closed_incident_gets_no_plan(scene: Scene) -> None:
     assert scene.steps(incident) == {}
 
 
+def test_a_request_that_is_delivered_twice_is_planned_once(scene: Scene) -> None:
+    """A freeze that ends by itself may be asked for while it holds; what was asked for once is not asked for again."""
+    incident = IncidentId(a_drain(scene, "hot-1"))
+    respond.plan(scene.desk, incident)
+
+    def frozen(name: str) -> int:
+        respond.request(scene.desk, incident, "freeze_account", "per_1", name=name)
+        with scene.db.begin() as uow:
+            found = [s for s in uow.plans.steps_of(incident) if s.action == "freeze_account"]
+        for step in found:
+            scene.overwrite(step.id, state=StepState.DONE.value, reason=None)
+        return len(found)
+
+    assert [frozen(name) for name in ("req_1", "req_1", "req_2", "req_1", "req_2", "req_3")] == [1, 1, 2, 2, 2, 3]
+
+
 def test_recovery_asks_to_loosen_exactly_what_holds(scene: Scene) -> None:
     incident = a_drain(scene, "hot-1")
     respond.plan(scene.desk, IncidentId(incident))

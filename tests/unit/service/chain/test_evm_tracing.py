@@ -73,11 +73,12 @@ def test_only_what_calls_or_is_logged_by_somebody_who_is_followed_is_looked_into
     with closing(Canned(*block)) as source:
         found = source.block(1, {VICTIM})
         assert asked == ["0x0", "0x1", "0x3", "0x4", "0x6", "0x7"]
-        assert (found.looked_into, found.untold) == (6, {})
+        assert (found.looked.told, found.looked.untold, found.looked.asked) == (6, {}, 6)
+        assert found.looked.asked_of == {VICTIM: 3}
         order = [m.id for m in sorted(found.movements, key=lambda m: m.order)]
         assert order == ["0x0/1", "0x1/1", "0x2", "0x3", "0x3/1", "0x4/1", "0x5#0", "0x6/1", "0x7", "0x7/1"]
         asked.clear()
-        assert source.block(1).looked_into == 0
+        assert source.block(1).looked.told == 0
         assert asked == []
 
 
@@ -88,8 +89,22 @@ def test_what_is_over_a_block_s_limits_is_not_asked_for_and_said(
     with closing(Canned(*block)) as source:
         monkeypatch.setattr(evm_tracing, "MOST_INSIDES", 3)
         found = source.block(1, {VICTIM})
-        assert (len(asked), found.looked_into, list(found.untold)) == (3, 3, ["0x3"])
+        assert (len(asked), found.looked.told, list(found.looked.untold)) == (3, 3, ["0x3"])
         monkeypatch.setattr(evm_tracing, "INSIDES_S", -1.0)
         found = source.block(1, {VICTIM})
-        assert (len(asked), found.looked_into, len(found.untold)) == (3, 0, 4)
-        assert "no more than 3 of a block" in found.untold["0x0"]
+        assert (len(asked), found.looked.told, len(found.looked.untold)) == (3, 0, 4)
+        assert "no more than 3 of a block" in found.looked.untold["0x0"]
+
+
+def test_one_contract_cannot_use_up_what_is_asked_for_in_a_block(
+    asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evm_tracing, "MOST_EACH", 3)
+    calls: list[Told] = [(STRANGER, TOKEN, 0, 90_000, []) for _ in range(8)]
+    with closing(
+        Canned(*calls, (STRANGER, VICTIM, 0, 90_000, []), (STRANGER, TOKEN, 0, 90_000, [log(VICTIM)]))
+    ) as source:
+        found = source.block(1, {VICTIM, TOKEN})
+    assert asked == ["0x0", "0x1", "0x2", "0x8", "0x9"]
+    assert list(found.looked.untold) == ["0x3", "0x4", "0x5", "0x6", "0x7"]
+    assert (found.looked.asked, found.looked.asked_of) == (5, {TOKEN: 4, VICTIM: 2})

@@ -59,10 +59,18 @@ def test_a_label_stands_with_its_list_and_says_where_it_ended_the_trace() -> Non
 
 def test_what_nobody_could_tell_stands_in_the_picture() -> None:
     told = chain([("victim", "a", 2)]) | {
-        "inside": {"looked_into": 1, "not_told": 3, "transactions": [], "because": ""}
+        "inside": {
+            "looked_into": 1,
+            "not_told": 3,
+            "transactions": [],
+            "because": "",
+            "not_asked": ["further ones", "others"],
+        }
     }
     picture = ET.fromstring(drawn({"chains": [told]}))  # noqa: S314  our own
-    assert "Not told: what contracts paid inside 3 transactions" in "".join(picture.itertext())
+    words = "".join(picture.itertext())
+    assert "Not told: what contracts paid inside 3 transactions" in words
+    assert "Not asked: what contracts paid inside further ones" in words
 
 
 def test_amounts_beside_one_address_do_not_cover_one_another() -> None:

@@ -9,7 +9,9 @@ from service.domain.forensics.walk import (
     AccountWalk,
     Known,
     Limits,
+    Looked,
     OutputWalk,
+    asked_about,
     follow,
     next_output,
     note_insides,
@@ -69,14 +71,39 @@ def test_hops_addresses_movements_and_busy_addresses_are_bounded() -> None:
 
 def test_what_nobody_could_tell_is_counted_named_in_part_and_bounded() -> None:
     found = AccountWalk(chain="eip155:1", first_block=1, next_block=1, last_block=9)
-    note_insides(found, 2, {})
-    note_insides(found, 1, {f"0x{n}": f"because {n}" for n in range(30)}, Limits(insides=34))
+    note_insides(found, Looked(2, {}, 2))
+    note_insides(found, Looked(1, {f"0x{n}": f"because {n}" for n in range(30)}, 1))
     assert (found.looked_into, found.untold_in_all, found.untold_because) == (3, 30, "because 0")
     assert len(found.untold) == MOST_UNTOLD
+    assert (found.asked, found.unasked) == (3, []), "what was not asked uses nothing up"
+
+
+def test_past_the_limit_of_insides_nothing_is_asked_and_the_rest_is_read_on() -> None:
+    found = walk([pay(1, "victim", "a")], [])
+    found.last_block = 9
+    limits = Limits(insides=34)
+    note_insides(found, Looked(33, {}, 33), limits)
+    assert asked_about(found, {"victim"}, limits) == {"victim", "a"}
+    note_insides(found, Looked(1, {}, 1), limits)
+    note_insides(found, Looked(), limits)
+    assert asked_about(found, {"victim"}, limits) == set()
+    assert found.unasked == ["transactions from block 3 on at all, after 34"]
     assert not found.is_done
-    note_insides(found, 1, {}, Limits(insides=34))
-    assert found.cut == ["stopped after looking into 34 transactions, before block 1"]
-    assert found.is_done
+    read_block(found, [pay(2, "a", "b")], KNOWN)
+    assert found.watched == {"a": 1, "b": 2}
+
+
+def test_one_address_uses_up_what_is_asked_about_itself_alone() -> None:
+    found = walk([pay(1, "victim", "a"), pay(2, "victim", "b")])
+    limits = Limits(insides_each=10)
+    note_insides(found, Looked(9, {}, 9, {"a": 9, "b": 2}), limits)
+    assert asked_about(found, {"victim"}, limits) == {"victim", "a", "b"}
+    note_insides(found, Looked(3, {}, 3, {"a": 3}), limits)
+    note_insides(found, Looked(1, {}, 1, {"a": 1}), limits)  # beside another who acts in it
+    assert asked_about(found, {"victim"}, limits) == {"victim", "b"}
+    assert found.unasked == ["transactions from block 2 on in which nobody who is followed acts but a, after 10"]
+    note_insides(found, Looked(99, {}, 99, {f"c{n}": 10 for n in range(40)}), limits)
+    assert len(found.unasked) == MOST_UNTOLD
 
 
 def output(number: int, taken: list[str], given: list[tuple[str, int]]) -> Movement:
