@@ -10,7 +10,7 @@ is offered twice as much, and after any other refusal the fee of moving the coin
 is swept by the next attempt while it is worth its fee.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from hsm.restrictions import Sweep
@@ -98,7 +98,7 @@ def swept(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey]) -> Ve
         # Signed but unknown to the chain: nothing is under way, so the same bytes may be sent.
         lost = any(s.state is SweepState.SIGNED and not parts.chain(s.chain).knows(s.transaction_hash) for s in sent)
         return Verdict.DOES_NOT_HOLD if lost else Verdict.CANNOT_TELL
-    found = [find(source, _terms(source), rows) for source in sources(parts, account, keys)]
+    found = [find(source, terms, rows) for source, terms in _questions(parts, account, keys)]
     if any(f.worth for f in found) or _dropped(parts, account):
         return Verdict.DOES_NOT_HOLD
     return Verdict.CANNOT_TELL if any(f.unread for f in found) else Verdict.HOLDS
@@ -108,8 +108,8 @@ def holdings(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey]) ->
     """Return what a sweep would move now: CAIP-19 → base units, over all addresses."""
     total: dict[str, int] = {}
     rows = _rows(parts, account)
-    for source in sources(parts, account, keys):
-        for payment in find(source, _terms(source), rows).worth:
+    for source, terms in _questions(parts, account, keys):
+        for payment in find(source, terms, rows).worth:
             total[payment.asset] = total.get(payment.asset, 0) + payment.amount
     return {asset: str(amount) for asset, amount in sorted(total.items())}
 
@@ -119,13 +119,21 @@ def _rows(parts: VaultParts, account: AccountId) -> Sequence[SweepTransaction]:
         return uow.keys.sweeps(account)
 
 
-def _terms(source: Source) -> Terms:
-    """Return the terms of a first attempt, for questions only: a chain without a verified destination is asked, too."""
+def _questions(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey]) -> Iterator[tuple[Source, Terms]]:
+    """Yield each source with the terms of a first attempt, for questions only; a chain's destination is verified once."""
+    to: dict[str, str | None] = {}
+    for source in sources(parts, account, keys):
+        if source.chain_id not in to:
+            to[source.chain_id] = _destination(parts, account, source.chain_id)
+        yield source, Terms(fee_of(source), to[source.chain_id])
+
+
+def _destination(parts: VaultParts, account: AccountId, chain: str) -> str | None:
+    """Return what verifies; a chain without a verified destination is asked, too."""
     try:
-        to = verified_destination(source.parts, source.key.account_id, source.chain_id).destination.descriptor
+        return verified_destination(parts, account, chain).destination.descriptor
     except ApprovalError:
-        to = None
-    return Terms(fee_of(source), to)
+        return None
 
 
 def _round(source: Source, destination: VerifiedDestination, step_key: str, raised: int, gas_times: int) -> Found | str:

@@ -5,12 +5,16 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
+from hsm.statements import VerifiedDestination
 from service.actions.sweep_to_safe import SweepToSafe
 from service.domain.errors import ApprovalError, RefusedByOtherSideError, UnavailableError, UnknownOutcomeError
 from service.domain.evm import MAX_FEE, NATIVE_GAS, Fee
 from service.domain.ids import AccountId
 from service.domain.plan import Receipt, Verdict
 from service.domain.vault import SweepState, SweepTransaction
+from service.vault import sweeper
+from service.vault.destinations import verified_destination
+from service.vault.parts import VaultParts
 from tests.support.chain import ETHER, MemoryChain, Sent
 from tests.support.vault import COIN, OTHER_SAFE, SAFE, TOKEN, USDT, Authority, VaultHouse, moment
 
@@ -294,3 +298,18 @@ def test_a_token_that_is_registered_in_two_spellings_is_swept_once(house: VaultH
     house.vault.sweep(account, key="s")
     assert [sent.to for sent in chain.executed] == [USDT, SAFE]
     assert chain.coins[SAFE] == max(sent.value for sent in chain.executed)
+
+
+def test_a_question_about_many_keys_verifies_a_chains_destination_once(
+    house: VaultHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def counted(parts: VaultParts, account: AccountId, chain: str) -> VerifiedDestination:
+        asked.append(chain)
+        return verified_destination(parts, account, chain)
+
+    account = house.ready(wallet="many")
+    monkeypatch.setattr(sweeper, "verified_destination", counted)
+    sweeper.holdings(house.parts, account, house.parts.keys_of(account) * 5)
+    assert asked == ["eip155:1"]
