@@ -5,8 +5,8 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -158,13 +158,17 @@ def hanging(server: PostgresForTests) -> Iterator[None]:
     main = server._server.pid
     assert main is not None
     stopped = [main, *map(int, Path(f"/proc/{main}/task/{main}/children").read_text().split())]
-    for pid in stopped:
-        os.kill(pid, signal.SIGSTOP)
+    _signal(stopped, signal.SIGSTOP)
     try:
         yield
     finally:
-        for pid in stopped:
-            os.kill(pid, signal.SIGCONT)
+        _signal(stopped, signal.SIGCONT)
+
+
+def _signal(processes: Sequence[int], number: signal.Signals) -> None:
+    for pid in processes:
+        with suppress(ProcessLookupError):  # of those that the server starts for a moment one may have ended
+            os.kill(pid, number)
 
 
 async def until(reached: Callable[[], bool]) -> None:
