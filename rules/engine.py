@@ -23,7 +23,7 @@ from rules.baseline.reputation import NO_CELL
 from rules.baseline.tables import ACCOUNTS, FULL, claim, format_word
 from rules.binding import SCRATCH_WORDS, cut_frame, cut_told
 from rules.errors import CapacityError, LearningRecordError
-from rules.event import E_COUNTS, E_FAMILY, E_FROZEN, E_HISTORY, EVENT_WIDTH, fingerprint, row_of, write_row
+from rules.event import E_COUNTS, E_FAMILY, E_FROZEN, E_HISTORY, EVENT_WIDTH, fingerprint, rows_of, write_row
 from rules.features.frame import R_LEVEL, Frame
 from rules.fusion import JUDGED_WORDS
 from rules.health import Health, health_of
@@ -79,7 +79,8 @@ class Engine:
     """The engine. Not safe for use by several threads: one total order is the point.
 
     ``sequence`` is the number of the last row applied; a caller that numbers rows itself sets it after ``process``.
-    ``frame`` shows the last event as it was measured, until the next one.
+    ``frame`` shows the last event as it was measured, until the next one. ``settings_digest`` is that of the settings in
+    force, worked out once.
     """
 
     def __init__(self, settings: EngineSettings, detectors: DetectorSet) -> None:
@@ -112,6 +113,7 @@ class Engine:
     def _hold(self) -> None:
         """Bind the kernel to the present state and detectors."""
         state = self._state
+        self.settings_digest = state.settings.digest()
         guards = kernel.packed(self._detectors.guards())
         self._held = kernel.Held(state.arena, state.integers, state.common, self._scratch, guards)
 
@@ -139,8 +141,7 @@ class Engine:
         """As ``process`` one by one, in order, with the same bits; what has no room is an error in its place."""
         if not observations:
             return []
-        salt = self.settings.salt
-        events = self._with_frozen(np.array([row_of(one, salt) for one in observations], np.float64))
+        events = self._with_frozen(rows_of(observations, self.settings.salt))
         events[:, E_HISTORY] = history
         out, full = np.empty((len(events), OUT_WIDTH), np.float64), set[int]()
         work = kernel.Work(events, out, _NO_VERDICTS, np.zeros(kernel.PLACE_WIDTH, np.int64))
@@ -350,8 +351,16 @@ class Engine:
         """Drift of the calibrations and what became of the budgets."""
         return health_of(self._state.shared, self.sequence)
 
+    def take_records(self) -> list[StateChange]:
+        """Entities' records changed since they were last taken, in an order that depends on them alone.
+
+        What is shared by all is not among them: only ``take_changes`` gives a state that is whole.
+        """
+        self._since_fold = 0
+        return self._state.take_records()
+
     def take_changes(self) -> list[StateChange]:
-        """Records changed since the last call, in an order that depends on them alone."""
+        """Everything changed since it was last taken, in an order that depends on it alone."""
         self._since_fold = 0
         return self._state.take()
 

@@ -7,9 +7,13 @@ Rules enforced here:
 """
 
 import hashlib
+import struct
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from math import nan
-from typing import Final
+from typing import Final, NamedTuple
+
+import numpy as np
 
 from rules.arrays import F8
 from rules.lists.countries import COUNTRY_AT
@@ -97,6 +101,7 @@ DESTINATION_KINDS: Final = ("", "whitelisted", "one_time", "internal", "contract
 _DESTINATION_KIND_AT: Final = {kind: code for code, kind in enumerate(DESTINATION_KINDS)}
 _HEADS: Final = {"withdrawal": MONEY, "signing": SIGNING, "access": ACCESS, "governance": GOVERNANCE}
 _NOT_LEAVING: Final = frozenset({"withdrawal.failed", "withdrawal.cancelled"})
+_MOST_REMEMBERED: Final = 65_536
 _LOOK_CHARACTERS: Final = 4
 _SHORTEST_ADDRESS: Final = 24
 _SHARED_PREFIXES: Final = ("0x", "bc1q", "bc1p", "tb1q", "tb1p", "ltc1q")
@@ -128,9 +133,44 @@ def _key(salt: str) -> bytes:
     return hashlib.blake2b(salt.encode(), digest_size=16).digest()
 
 
-@lru_cache(maxsize=65_536)
+class _Remembered(dict[str, float]):
+    """What was worked out of texts, by text; when it is too much, all of it is forgotten.
+
+    Not ``lru_cache``, which keeps an order: every look-up would touch several times as much memory, and the collector
+    would follow three objects for each text.
+    """
+
+    def __init__(self, work_out: Callable[[str], float]) -> None:
+        super().__init__()
+        self._work_out = work_out
+
+    def __missing__(self, text: str) -> float:
+        if len(self) >= _MOST_REMEMBERED:
+            self.clear()
+        found = self[text] = self._work_out(text)
+        return found
+
+
+class _Keys(NamedTuple):
+    """Fingerprints of ids, of destinations' looks and of addresses' blocks under one salt."""
+
+    ids: _Remembered
+    looks: _Remembered
+    blocks: _Remembered
+
+
+@lru_cache(maxsize=16)
+def _keys(salt: str) -> _Keys:
+    ids = _Remembered(lambda text: _fingerprint(text, salt))
+    return _Keys(ids, _Remembered(lambda text: _look_key(text, ids)), _Remembered(lambda ip: ids[block_of(ip)]))
+
+
 def fingerprint(text: str, salt: str) -> float:
     """A 52-bit BLAKE2b fingerprint of an id (RFC 7693), keyed by the salt, as an exact float; never 0."""
+    return _keys(salt).ids[text]
+
+
+def _fingerprint(text: str, salt: str) -> float:
     digest = hashlib.blake2b(text.encode(), digest_size=8, key=_key(salt), person=b"portcullis-fp-v1").digest()
     return float((int.from_bytes(digest, "little") >> 12) or 1)
 
@@ -165,22 +205,20 @@ def chain_of(asset: str) -> str | None:
     return chain if slash and ":" in chain else None
 
 
-@lru_cache(maxsize=65_536)
 def look_key(destination: str, salt: str) -> float:
     """The fingerprint of a destination's look; 0 when it has none."""
+    return _keys(salt).looks[destination]
+
+
+def _look_key(destination: str, ids: _Remembered) -> float:
     look = look_of(destination)
-    return fingerprint(look, salt) if look is not None else 0.0
+    return ids[look] if look is not None else 0.0
 
 
 @lru_cache(maxsize=4096)
 def _asset_keys(asset: str, salt: str) -> tuple[float, float]:
     chain = chain_of(asset)
     return fingerprint(asset, salt), fingerprint(chain, salt) if chain else 0.0
-
-
-@lru_cache(maxsize=16_384)
-def _block_key(ip: str, salt: str) -> float:
-    return fingerprint(block_of(ip), salt)
 
 
 @lru_cache(maxsize=1024)
@@ -200,28 +238,29 @@ def row_of(told: Observation, salt: str) -> list[float]:
     """
     account, actor, destination, device = told.account, told.actor, told.destination, told.device
     session, group, ip, asn, listed = told.session, told.peer_group, told.ip, told.asn, told.destination_listed
+    ids, looks, blocks = _keys(salt)
     asset, chain = _asset_keys(told.asset, salt) if told.asset else _NO_KEYS
     country, country_at = _country_keys(told.country, salt) if told.country else _NO_COUNTRY
-    block = _block_key(ip, salt) if ip else 0.0
+    block = blocks[ip] if ip else 0.0
     usd, units, balance, age_s = told.amount_usd, told.amount_units, told.balance_usd, told.contract_age_s
     return [
         kind_code(told.kind),
         family_code(told.kind),
         told.occurred_at_us,
         told.received_at_us,
-        fingerprint(account, salt) if account else 0.0,
-        fingerprint(actor, salt) if actor else 0.0,
-        fingerprint(destination, salt) if destination else 0.0,
-        look_key(destination, salt) if destination else 0.0,
+        ids[account] if account else 0.0,
+        ids[actor] if actor else 0.0,
+        ids[destination] if destination else 0.0,
+        looks[destination] if destination else 0.0,
         asset,
         chain,
         country,
         country_at,
-        block if asn is None else fingerprint(f"as{asn}", salt),
+        block if asn is None else ids[f"as{asn}"],
         block,
-        fingerprint(device, salt) if device else 0.0,
-        fingerprint(session, salt) if session else 0.0,
-        fingerprint(group, salt) if group else 0.0,
+        ids[device] if device else 0.0,
+        ids[session] if session else 0.0,
+        ids[group] if group else 0.0,
         _DESTINATION_KIND_AT.get(told.destination_kind or "", len(DESTINATION_KINDS) - 1),
         nan if usd is None else usd,
         nan if units is None else units,
@@ -240,8 +279,18 @@ def row_of(told: Observation, salt: str) -> list[float]:
 
 
 _REST: Final = (0.0,) * (EVENT_WIDTH - E_LISTED - 1)
+_PACKED: Final = struct.Struct(f"{EVENT_WIDTH}d")
 
 
 def write_row(row: F8, told: Observation, salt: str) -> None:
     """Put an observation into a row; see ``row_of``."""
     row[:] = row_of(told, salt)
+
+
+def rows_of(told: Sequence[Observation], salt: str) -> F8:
+    """The rows of many observations; see ``row_of``."""
+    rows = np.empty((len(told), EVENT_WIDTH), np.float64)
+    into = rows.data.cast("B")
+    for at, one in enumerate(told):
+        _PACKED.pack_into(into, at * _PACKED.size, *row_of(one, salt))
+    return rows

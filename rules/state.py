@@ -166,14 +166,19 @@ class State:
             return StateChange(kind, name, self.suppressions.stored.get(name, b""))
         return StateChange(kind, name, self.verdicts[name].tobytes())
 
-    def take(self) -> list[StateChange]:
-        """Every record changed since the last call: by pool and slot, then sections, then what has a name."""
+    def take_records(self) -> list[StateChange]:
+        """Every entity's record changed since it was last taken, by pool and slot."""
         self.fold()
-        marked = np.flatnonzero(self.shared.marks[: len(SECTIONS)]).tolist()
         changes = self._pooled(sorted(self._dirty))
+        self._dirty.clear()
+        return changes
+
+    def take(self) -> list[StateChange]:
+        """Everything changed since it was last taken: records, then sections, then what has a name."""
+        changes = self.take_records()
+        marked = np.flatnonzero(self.shared.marks[: len(SECTIONS)]).tolist()
         changes += [self._section(at) for at in marked]
         changes += [self._named(kind, name) for kind, name in sorted(self.dirty_names)]
-        self._dirty.clear()
         self.dirty_names.clear()
         self._ever.update(marked)
         self.shared.marks[:] = 0

@@ -58,18 +58,19 @@ def told(row: F8, found: Found, *, tell: bool = False) -> Assessment:
 def _told(row: F8, numbers: list[float], found: Found, *, tell: bool = False) -> Assessment:
     score = numbers[O_SCORE]
     shown = tell or score >= TOLD_FROM or found.decision is not Decision.ALLOW
+    # By place: names would take longer than all the rest, and this runs for every event.
     return Assessment(
-        score=score,
-        p_value=numbers[O_P_VALUE],
-        decision=found.decision,
-        history=_HISTORIES[numbers[O_HISTORY] == 1.0],
-        reasons=_reasons(row) if shown else (),
-        signals=found.signals,
-        playbook=found.playbook,
-        tail=numbers[O_TAIL] != 0.0,
-        calibrated=numbers[O_CALIBRATED] != 0.0,
-        judged=tuple(row[O_JUDGED:O_REASONS].tolist()) if shown else (),
-        silenced=found.silenced,
+        score,
+        numbers[O_P_VALUE],
+        found.decision,
+        _HISTORIES[numbers[O_HISTORY] == 1.0],
+        _reasons(row) if shown else (),
+        found.signals,
+        found.playbook,
+        numbers[O_TAIL] != 0.0,
+        numbers[O_CALIBRATED] != 0.0,
+        tuple(row[O_JUDGED:O_REASONS].tolist()) if shown else (),
+        found.silenced,
     )
 
 

@@ -98,8 +98,12 @@ class EngineKeeper:
         if self._engine is None:
             return
         self._committed = upto
-        if self._engine.sequence == upto:  # a snapshot is of what is committed
-            self._snapshots.committed(self._engine, stored)
+        self._snapshots.committed(upto, stored)
+
+    def copy(self) -> None:
+        """Copy what changed, if that is due; the engine stands between two batches, of which one may be under way."""
+        if self._engine is not None:
+            self._snapshots.copy(self._engine)
 
     def has(self, engine: Engine) -> bool:
         """Say whether this is still the engine."""
@@ -108,14 +112,14 @@ class EngineKeeper:
     def for_going_on(self, facts: Facts) -> Engine | None:
         """Return the engine when it may go on before what it did last is committed.
 
-        Not when something comes in between: a new rule set, what others added, a snapshot that is due.
+        Not when something comes in between: a new rule set, what others added.
         """
         if not self.near(facts):
             return None
         engine = self._engine
         if engine is None or engine.sequence != facts.last or engine.detectors is not self._detectors:
             return None
-        return None if self._snapshots.due(engine) else engine
+        return engine
 
     async def listings(self) -> Listings | None:
         """Return what the address lists say that are in force where the engine stands, None where none is.
@@ -162,8 +166,7 @@ class EngineKeeper:
         """Apply what other processes added meanwhile, without the turn: what is committed never changes."""
         await self.prepare()
         await self._catch_up()
-        if self._engine is not None:
-            self._snapshots.committed(self._engine)
+        self._keep_up()
 
     async def _catch_up(self) -> None:
         engine = self._engine
@@ -176,7 +179,13 @@ class EngineKeeper:
             self._committed = engine.sequence
             if len(rows) < FOLLOWED:
                 return
-            self._snapshots.committed(engine)
+            self._keep_up()
+
+    def _keep_up(self) -> None:
+        """See to snapshots of an engine that stands at what is committed."""
+        if self._engine is not None:
+            self._snapshots.copy(self._engine)
+            self._snapshots.committed(self._committed)
 
     def near(self, facts: Facts) -> bool:
         """Say whether the engine can be brought up to date within the turn; if not, `prepare` has to be called without.
@@ -261,7 +270,7 @@ class EngineKeeper:
     @staticmethod
     def append(engine: Engine, writes: Writes, kind: str, payload: bytes, subject: str) -> int:
         """Apply one control row and add it to the sequence; return its number. Raises LearningRecordError."""
-        row = LearningRecord(engine.sequence + 1, kind, None, payload, ENGINE_VERSION, engine.settings.digest())
+        row = LearningRecord(engine.sequence + 1, kind, None, payload, ENGINE_VERSION, engine.settings_digest)
         engine.apply(row)
         writes.learning.append((row, subject))
         return row.seq

@@ -128,7 +128,7 @@ class Batch:
         self._due: list[_Due] = []
         self._due_events: set[EventKey] = set()
         self._due_transactions: set[TransactionKey] = set()
-        writes.engine_version, writes.settings_digest = ENGINE_VERSION, engine.settings.digest()
+        writes.engine_version, writes.settings_digest = ENGINE_VERSION, engine.settings_digest
 
     def take(self, items: Sequence[Item]) -> list[Outcome | PortcullisError]:
         """Work on the items: each one's outcome, or its own error."""

@@ -4,20 +4,22 @@ Rules:
 
 - The log is the truth: a batch commits rows of the sequence alone, and a snapshot only bounds how many of them have to be
   applied again at the next start. It is due after so many rows, or so many seconds with anything new.
-- Changes are copied out of the engine right after a commit, some thousand rows at a time, so that no copy is a pause. What
-  is written is the engine's state at exactly one committed sequence number.
+- Records are copied out of the engine as they change, some hundred rows at a time, so that no copy is a pause; the engine
+  may be ahead of what is committed then. For a snapshot all the rest is copied at one sequence number, and written once
+  that number is committed. An engine that is given up takes its copies with it.
 - One process writes at a time, and who finds that another one has just done it leaves it at that. A failure costs nothing
   but time: what was to be written is written next time. Being late is said in the log, because recovery then takes longer.
 """
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import structlog
 
 from rules.engine import Engine
+from rules.learning import StateChange
 from service.domain.errors import PortcullisError
 from service.flow.intake.unsaved import Unsaved
 from service.ports.store.baselines import BaselineStore
@@ -27,8 +29,8 @@ EVERY_ROWS: Final = 50_000
 EVERY_S: Final = 10.0
 RETRY_S: Final = 1.0
 """After one that failed, or that another process was writing."""
-COPIED_ROWS: Final = 4000
-"""Rows after which changes are copied out of the engine: some milliseconds' work, in which nothing is scored ahead."""
+COPIED_ROWS: Final = 500
+"""Rows after which changed records are copied out of the engine: about a millisecond's work."""
 STOP_S: Final = 8.0
 """How long the last snapshot may take when the process ends; without it the next start applies more rows."""
 _LATE: Final = 4
@@ -38,7 +40,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Snapshots:
-    """Stores the engine's changes. For one event loop; `committed` is never called while a batch is under way."""
+    """Stores the engine's changes. For one event loop; `copy` is never called while a batch is being scored."""
 
     def __init__(self, store: BaselineStore, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._store = store
@@ -46,42 +48,50 @@ class Snapshots:
         self._unsaved: Unsaved | None = None
         self._stored = 0
         self._since = monotonic()
+        self._whole: int | None = None
+        """The sequence number of a whole copy that waits for its commit."""
         self._writing: asyncio.Task[None] | None = None
         self._failing = False
         """The last try failed: no snapshot comes soon, so what is unsaved is kept in the least room."""
 
     def begin(self, stored: int) -> None:
         """Follow a new engine that was built from the snapshot at `stored`; its changes since then are still in it."""
-        self._unsaved = Unsaved(stored)
+        self._unsaved, self._whole = Unsaved(stored), None
         self._stored = stored
         self._since = self._monotonic()
 
     def forget(self) -> None:
         """The engine was given up, with all that it had not stored: the sequence has it."""
-        self._unsaved = None
+        self._unsaved = self._whole = None
 
     def fits(self, stored: int) -> bool:
         """Say whether the stored snapshot can be continued; it cannot when the database was set back."""
         return self._unsaved is None or stored >= self._unsaved.base
 
-    def committed(self, engine: Engine, stored: int | None = None) -> None:
-        """Note that everything up to the engine's sequence number is committed, and which snapshot is stored."""
+    def copy(self, engine: Engine) -> None:
+        """Copy what changed, if that is due; the engine stands between two batches, of which the first may be under way."""
+        unsaved = self._unsaved
+        if unsaved is None or self._whole is not None:
+            return
+        if self._to_write(engine):
+            unsaved.add(engine.take_changes(), engine.sequence)
+            self._whole = engine.sequence
+        elif engine.sequence - unsaved.upto >= COPIED_ROWS:
+            unsaved.add(engine.take_records(), engine.sequence)
+            if self._failing and self._writing is None:
+                unsaved.merge()
+
+    def committed(self, upto: int, stored: int | None = None) -> None:
+        """Note that everything up to a sequence number is committed, and which snapshot is stored."""
         unsaved = self._unsaved
         if unsaved is None:
             return
         if stored is not None:
             self._moved(stored)
-        if _to_copy(engine, unsaved):
-            unsaved.add(engine.take_changes(), engine.sequence)
-            if self._failing and self._writing is None:
-                unsaved.merge()
-        if self._to_write(engine):
-            unsaved.add(engine.take_changes(), engine.sequence)
-            self._writing = asyncio.get_running_loop().create_task(self._write(unsaved, gently=True))
-
-    def due(self, engine: Engine) -> bool:
-        """Say whether `committed` would have to copy changes of the engine as it stands."""
-        return self._unsaved is not None and (_to_copy(engine, self._unsaved) or self._to_write(engine))
+        if self._whole is not None and upto >= self._whole:
+            self._whole = None
+            writing = self._write(unsaved, unsaved.whole(), unsaved.upto, gently=True)
+            self._writing = asyncio.get_running_loop().create_task(writing)
 
     def _to_write(self, engine: Engine) -> bool:
         if self._writing is not None:
@@ -98,9 +108,9 @@ class Snapshots:
         if self._unsaved is not None:
             self._unsaved.covered(stored)
 
-    async def _write(self, unsaved: Unsaved, *, gently: bool) -> None:
+    async def _write(self, unsaved: Unsaved, changes: Iterator[StateChange], seq: int, *, gently: bool) -> None:
         try:
-            began, changes, seq, records = self._monotonic(), unsaved.whole(), unsaved.upto, len(unsaved)
+            began, records = self._monotonic(), len(unsaved)
             found = await self._store.save(changes, self._stored, seq, gently=gently)
             self._failing = False
             if found is not None and self._unsaved is unsaved:
@@ -135,12 +145,8 @@ class Snapshots:
             async with asyncio.timeout(STOP_S):
                 while self._stored < unsaved.upto:
                     before = self._stored
-                    await self._write(unsaved, gently=False)
+                    await self._write(unsaved, unsaved.whole(), unsaved.upto, gently=False)
                     if self._stored == before:
                         return
         except TimeoutError:
             _log.warning("intake.snapshot_not_stored", rows=unsaved.upto - self._stored)
-
-
-def _to_copy(engine: Engine, unsaved: Unsaved) -> bool:
-    return engine.sequence - unsaved.upto >= COPIED_ROWS

@@ -16,7 +16,10 @@ _States = dict[int, dict[str, bytes]]
 
 
 class Unsaved:
-    """Changes after sequence number `base`, at which a snapshot was stored, up to `upto`."""
+    """Changes after sequence number `base`, at which a snapshot was stored, up to `upto`.
+
+    They may be some of those changes only; what `whole` yields is a snapshot's when all up to `upto` were added.
+    """
 
     def __init__(self, base: int) -> None:
         self.base = base
@@ -31,13 +34,13 @@ class Unsaved:
         return sum(len(states) for kept in (self._older, self._newer) for states in kept.values())
 
     def add(self, changes: Sequence[StateChange], seq: int) -> None:
-        """Keep what changed up to `seq`."""
+        """Keep records as they stand at `seq`."""
         for change in changes:
             self._newer.setdefault(change.kind, {})[change.entity] = change.state
         self.upto = seq
 
     def whole(self) -> Iterator[StateChange]:
-        """Yield every change up to `upto`, as of now; they stay until `covered` says that a snapshot has them."""
+        """Yield every change kept, as of now; they stay until `covered` says that a snapshot has them."""
         self.merge()
         # Nothing is added to these while they are read: the next call comes after this snapshot has ended.
         return (

@@ -12,7 +12,6 @@ from service.flow.intake import batcher
 from service.flow.intake.ahead import Following, Scored
 from service.flow.intake.batcher import Intake
 from service.flow.intake.keeper import EngineKeeper
-from service.flow.intake.snapshots import Snapshots
 from service.flow.intake.waiting import Queue
 from service.ports.store.intake import Ahead, Asked, Facts, Writes
 from service.store.intake import PostgresTurn
@@ -68,8 +67,6 @@ class Held:
             self.scored += len(items)
             self._changed.set()
 
-        # After a second a first snapshot is due, before which nothing is scored ahead.
-        monkeypatch.setattr(Snapshots, "due", lambda *_: False)
         monkeypatch.setattr(PostgresTurn, "write", writing)
         monkeypatch.setattr(PostgresTurn, "look_ahead", looking)
         monkeypatch.setattr(Intake, "_score_ahead", scoring_ahead)

@@ -43,8 +43,10 @@ class Live:
         self.rows.append(record)
         self.store()
 
-    def store(self) -> None:
-        self.stored |= {(change.kind, change.entity): change for change in self.engine.take_changes()}
+    def store(self, *, whole: bool = False) -> None:
+        # Of every other row records alone are taken: with all that is taken at the end they make the whole.
+        taken = self.engine.take_changes() if whole or len(self.rows) % 2 else self.engine.take_records()
+        self.stored |= {(change.kind, change.entity): change for change in taken}
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +72,7 @@ def live() -> Live:
     live.process(observation("withdrawal.cancelled", NOW - DAY // 2, account="main/hot-eth-1", amount_usd=9e6))
     for one in desk.between(NOW - DAY // 2, NOW):
         live.process(one)
+    live.store(whole=True)
     return live
 
 

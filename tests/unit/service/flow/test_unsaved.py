@@ -1,7 +1,7 @@
 """What waits for a snapshot: nothing is dropped before one covers it, and only the newest form of each record is kept."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import pytest
@@ -63,36 +63,135 @@ def test_memory_is_bounded_by_records() -> None:
     assert len(unsaved) <= 10
 
 
-def test_while_no_snapshot_can_be_stored_each_record_is_kept_once(monkeypatch: pytest.MonkeyPatch) -> None:
+class Changing:
+    """An engine of which the same five records change with every row."""
+
+    sequence = 0
+
+    def take_changes(self) -> Sequence[StateChange]:
+        return [*self.take_records(), change("shared", bytes(self.sequence))]
+
+    def take_records(self) -> Sequence[StateChange]:
+        return [change(str(number), bytes(self.sequence)) for number in range(5)]
+
+
+class Written:
+    """A store; `full`: nothing can be written."""
+
+    def __init__(self, *, full: bool = False) -> None:
+        self.full = full
+        self.snapshots: list[tuple[int, dict[str, bytes]]] = []
+
+    async def save(self, changes: Iterable[StateChange], stored: int, seq: int, *, gently: bool) -> int | None:
+        del stored, gently
+        if self.full:
+            raise UnavailableError("the disk is full")
+        self.snapshots.append((seq, {found.entity: found.state for found in changes}))
+        return seq
+
+
+def snapshots_of(store: Written) -> Snapshots:
+    kept = Snapshots(cast("BaselineStore", store))
+    kept.begin(0)
+    return kept
+
+
+def copied(kept: Snapshots, engine: Changing, sequence: int) -> None:
+    engine.sequence = sequence
+    kept.copy(cast("Engine", engine))
+
+
+async def written(kept: Snapshots) -> None:
+    assert kept._writing is not None
+    await kept._writing
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything is due at once."""
     monkeypatch.setattr(snapshots, "COPIED_ROWS", 1)
     monkeypatch.setattr(snapshots, "EVERY_S", 0.0)
 
-    class FullStore:
-        async def save(self, *_: object, **__: object) -> int | None:
-            raise UnavailableError("the disk is full")
 
-    class Changing:
-        sequence = 0
+@pytest.mark.usefixtures("at_once")
+def test_what_was_copied_ahead_is_written_once_it_is_committed_and_as_it_was() -> None:
+    async def play() -> None:
+        store, engine = Written(), Changing()
+        kept = snapshots_of(store)
+        copied(kept, engine, 10)
+        kept.committed(9)
+        assert kept._writing is None, "10 is not committed"
+        copied(kept, engine, 12)  # the batch after is scored already
+        kept.committed(10)
+        copied(kept, engine, 13)  # while 10 is written
+        await written(kept)
+        assert [seq for seq, _ in store.snapshots] == [10]
+        assert set(store.snapshots[0][1].values()) == {bytes(10)}
+        copied(kept, engine, 14)
+        kept.committed(14)
+        await written(kept)
+        assert [seq for seq, _ in store.snapshots] == [10, 14]
+        assert set(store.snapshots[1][1].values()) == {bytes(14)}
 
-        def take_changes(self) -> Sequence[StateChange]:
-            self.sequence += 1
-            return [change(str(number), bytes(self.sequence)) for number in range(5)]
+    asyncio.run(play())
+
+
+@pytest.mark.usefixtures("at_once")
+def test_an_engine_that_is_given_up_takes_its_copies_with_it() -> None:
+    async def play() -> None:
+        store, engine = Written(), Changing()
+        kept = snapshots_of(store)
+        copied(kept, engine, 10)
+        kept.forget()
+        kept.begin(0)
+        kept.committed(11)
+        assert kept._writing is None
+        assert store.snapshots == []
+
+    asyncio.run(play())
+
+
+def test_some_records_are_no_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshots, "COPIED_ROWS", 10)
+    now = [0.0]
+
+    async def play() -> None:
+        store, engine = Written(), Changing()
+        kept = Snapshots(cast("BaselineStore", store), monotonic=lambda: now[0])
+        kept.begin(0)
+        for sequence in range(1, 60):
+            copied(kept, engine, sequence)
+            kept.committed(sequence)
+        assert kept._unsaved is not None
+        assert kept._unsaved.upto == 50, "copied every ten rows"
+        assert kept._writing is None, "a snapshot is not due"
+        now[0] = snapshots.EVERY_S + 1
+        copied(kept, engine, 60)
+        kept.committed(60)
+        await written(kept)
+        assert store.snapshots == [(60, {"shared": bytes(60)} | {str(number): bytes(60) for number in range(5)})]
+
+    asyncio.run(play())
+
+
+def test_while_no_snapshot_can_be_stored_each_record_is_kept_once(
+    at_once: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del at_once
 
     async def play() -> None:
         engine = Changing()
-        kept = Snapshots(cast("BaselineStore", FullStore()))
-        kept.begin(0)
-        engine.sequence = 1
-        kept.committed(cast("Engine", engine), 0)
-        assert kept._writing is not None
-        await kept._writing
+        kept = snapshots_of(Written(full=True))
+        copied(kept, engine, 1)
+        kept.committed(1)
+        await written(kept)
         monkeypatch.setattr(snapshots, "EVERY_S", 1e9)
         monkeypatch.setattr(snapshots, "RETRY_S", 1e9)
-        for _ in range(3):
-            engine.sequence += 1
-            kept.committed(cast("Engine", engine), 0)
+        for sequence in range(2, 5):
+            copied(kept, engine, sequence)
+            kept.committed(sequence)
         assert kept._unsaved is not None
-        assert len(kept._unsaved) == 5
-        assert kept._unsaved.upto >= 3
+        assert len(kept._unsaved) == 6, "five records and what is shared"
+        assert kept._unsaved.upto == 4
 
     asyncio.run(play())
