@@ -1,7 +1,9 @@
 """Durable events a second of one intake process, beside two yardsticks built and measured in the same run.
 
-Run from the repository: `python -m bench.intake [--seconds N]`. Every answer counted was given after a commit with fsync on.
-The load generator shares this machine's processors with the servers, so ratios travel between machines, figures do not.
+Run from the repository: `python -m bench.intake [--seconds N] [--rounds N]`. Every answer counted was given after a commit
+with fsync on. The load generator shares this machine's processors with the servers, so ratios travel between machines,
+figures do not. A machine is not equally quick all the time, so the servers are measured in turn, several times: a ratio is
+the median of the rounds', with the least and the greatest beside it, everything else the median of its figures.
 """
 
 import argparse
@@ -12,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +31,8 @@ from service.runtime.valkey import EmbeddedValkey, ValkeyPlace
 from service.store.migrate import upgrade
 
 CONNECTIONS = 64
-WARM_UP_S = 1.5
+WARM_UP_S = 4.0
+"""Until most accounts were seen."""
 PREPARED = 20_000
 """Requests that are made ready for each second of load; more than any server here answers."""
 TABLES = """
@@ -92,10 +95,10 @@ def _seconds(pid: int, *, tree: bool) -> float:
     return found
 
 
-def measure(name: str, place: Place, seconds: float) -> Measured:
+def measure(name: str, place: Place, seconds: float, turn: int) -> Measured:
     """Run one server and load it with webhooks."""
-    with serving(name, place) as (socket, server, told):
-        prepared = iter(list(webhooks(int((seconds + WARM_UP_S) * PREPARED))))
+    with serving(name, place, socket_name=f"{name}-{turn}") as (socket, server, told):
+        prepared = iter(list(webhooks(int((seconds + WARM_UP_S) * PREPARED), prefix=f"{name}-{turn}-")))
         uvloop.run(closed_loop(socket, WARM_UP_S, prepared, CONNECTIONS))
         processors = Processors(server, place.postgres)
         load = uvloop.run(closed_loop(socket, seconds, prepared, CONNECTIONS))
@@ -189,23 +192,19 @@ def prepare(connection: psycopg.Connection) -> None:
     )
 
 
-def report(found: list[Measured]) -> None:
+def report(rounds: list[list[Measured]]) -> None:
     """Print the figures, the ratios and where the processors' time goes."""
-    ours = found[0]
     print(
-        f"\n{CONNECTIONS} connections, {ACCOUNTS} accounts, seed {SEED}, {os.cpu_count()} processors shared with the load"
+        f"\n{CONNECTIONS} connections, {ACCOUNTS} accounts, seed {SEED}, {os.cpu_count()} processors shared with the load,"
+        f" {len(rounds)} rounds"
     )
     print(
-        f"{'':8}{'events/s':>10}{'p50 ms':>9}{'p99 ms':>9}{'ours is':>10}{'its p99':>10}   processor µs: server, PG, load"
+        f"{'':8}{'events/s':>10}{'p50 ms':>9}{'p99 ms':>9}{'ours is':>10}{'from to':>13}{'its p99':>10}"
+        "   processor µs: server, PG, load"
     )
-    for one in found:
-        ratio = ours.events_per_s / one.events_per_s
-        each, waits = one.each_us, ours.p99_ms / one.p99_ms
-        print(
-            f"{one.name:8}{one.events_per_s:10.0f}{one.p50_ms:9.1f}{one.p99_ms:9.1f}{ratio:9.2f}x{waits:9.2f}x"
-            f"   {each['server']:8.0f}{each['postgres']:8.0f}{each['load']:8.0f}"
-        )
-    inside = ours.inside
+    for measured in zip(*rounds, strict=True):
+        _tell(measured, [each[0] for each in rounds])
+    inside = rounds[-1][0].inside
     batches = inside.get("batches", 0)
     if not batches:
         return
@@ -214,21 +213,41 @@ def report(found: list[Measured]) -> None:
         for name, seconds in inside.items()
         if name not in {"batches", "in batches", "cpu"} and not name.startswith("longest ")
     }
-    print(f"\nwhere a batch's time goes ({batches:.0f} batches)")
+    print(f"\nwhere a batch's time goes ({batches:.0f} batches of the last round)")
     rest = {"engine and book-keeping": inside["in batches"] - sum(named.values())}
     for part, seconds in (named | rest).items():
         print(f"  {part:30}{seconds:7.2f} s {100 * seconds / inside['in batches']:5.1f} %")
 
 
+def _tell(measured: Sequence[Measured], ours: Sequence[Measured]) -> None:
+    """Print one server's line."""
+    median = statistics.median
+    ratios = [mine.events_per_s / its.events_per_s for mine, its in zip(ours, measured, strict=True)]
+    waits = median(mine.p99_ms / its.p99_ms for mine, its in zip(ours, measured, strict=True))
+    each = [median(one.each_us[part] for one in measured) for part in ("server", "postgres", "load")]
+    rate, p50, p99 = (median(getattr(one, what) for one in measured) for what in ("events_per_s", "p50_ms", "p99_ms"))
+    spread = f"{min(ratios):.2f} {max(ratios):.2f}"
+    print(
+        f"{measured[0].name:8}{rate:10.0f}{p50:9.1f}{p99:9.1f}{median(ratios):9.2f}x{spread:>13}{waits:9.2f}x"
+        f"   {each[0]:8.0f}{each[1]:8.0f}{each[2]:8.0f}"
+    )
+
+
 def main() -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=8.0, help="how long each server is loaded")
+    parser.add_argument("--seconds", type=float, default=6.0, help="how long each server is loaded in a round")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each server is measured, in turn")
     parser.add_argument("--only", default="ours,bare,naive", help="which servers")
     told = parser.parse_args()
     with servers() as place:
         print(f"an event changes {place.state_bytes} bytes of entities' baselines, which the yardsticks write")
-        report([measure(name, place, told.seconds) for name in told.only.split(",")])
+        rounds = []
+        for turn in range(told.rounds):
+            rounds.append([measure(name, place, told.seconds, turn) for name in told.only.split(",")])
+            rates = ", ".join(f"{one.name} {one.events_per_s:.0f}/s" for one in rounds[-1])
+            print(f"round {turn + 1} of {told.rounds}: {rates}", flush=True)
+        report(rounds)
 
 
 if __name__ == "__main__":
