@@ -21,7 +21,6 @@ from hsm.pkcs11.custodian import TokenCustodian
 from hsm.pkcs11.guardian import GuardianToken
 from hsm.power import Power
 from service.chain.bitcoin import EsploraChain
-from service.chain.evm import JsonRpcChain
 from service.chain.evm_tracing import EvmTracing
 from service.chain.guard import guard_code
 from service.clock import SystemClock
@@ -40,7 +39,7 @@ from service.vault.guardian import Guardian
 from service.vault.multisig import Multisigs
 from tests.integration.bitcoin.accounts import fund, registered, vaults, wallet
 from tests.integration.hsm.tokens import set_up
-from tests.support.anvil import CHAIN, CHAIN_ID, ETHER, SAFE_BUILD, Anvil, running_anvil
+from tests.support.anvil import CHAIN, CHAIN_ID, ETHER, SAFE_BUILD, Anvil, Mining, running_anvil
 from tests.support.cosigners import Cosigners, Custodian, two_of_three
 from tests.support.esplora import Esplora, esplora
 from tests.support.incidents import CONNECTION, add_account, add_connection, add_incident
@@ -81,23 +80,10 @@ def parts() -> Iterator[Parts]:
         yield Parts(stack.enter_context(running_postgres()), softhsm, folder, token)
 
 
-class _Mining(JsonRpcChain):
-    """Makes a block after so many of our transactions, where the chain makes none by itself."""
-
-    left = 0
-
-    def send(self, raw: bytes) -> str:
-        name = super().send(raw)
-        self.left -= 1
-        if self.left == 0:
-            self._rpc.ask("evm_mine", [], object)
-        return name
-
-
 @contextmanager
-def on_anvil(found: Parts) -> Iterator[tuple[Anvil, _Mining, VaultHouse]]:
+def on_anvil(found: Parts) -> Iterator[tuple[Anvil, Mining, VaultHouse]]:
     """Start a node and open a key worker's vault on it."""
-    with running_anvil() as chain, closing(_Mining(chain.url, CHAIN_ID)) as access:
+    with running_anvil() as chain, closing(Mining(chain.url, CHAIN_ID)) as access:
         house, close = vault_house(
             found.postgres.migrated_database(), found.token, found.token.statements, {CHAIN: access}
         )
@@ -114,7 +100,7 @@ def own_wallet(rounds: int) -> dict[str, list[float]]:
     return watch.times
 
 
-def _one_wallet(watch: Stopwatch, chain: Anvil, access: _Mining, house: VaultHouse) -> None:
+def _one_wallet(watch: Stopwatch, chain: Anvil, access: Mining, house: VaultHouse) -> None:
     token, vault = chain.deploy(TOKEN), house.vault
     account, key = _funded(chain, house, f"{CHAIN}/slip44:60", f"{CHAIN}/erc20:{token}")
     thief = _Thief(chain, house, key)

@@ -12,7 +12,7 @@ from typing import Final
 
 from service.actions.base import ActionContext, ContainmentAction, OneAccount
 from service.domain.errors import IncompleteListError, PortcullisError, RefusedByOtherSideError, RetryKind
-from service.domain.plan import Effect, Receipt, Verdict
+from service.domain.plan import Effect, Receipt, Verdict, listed
 from service.domain.quorum import PreAuthorised
 from service.ports.custody import Capability, PendingTransfer
 
@@ -53,7 +53,7 @@ class CancelPending(ContainmentAction):
         facts: dict[str, object] = {}
         if _drops(ctx):
             done, refused = _each(ctx.platform.broadcast(ctx.account), lambda one: _drop(ctx, one), late)
-            facts = {DROPPED: [*dict.fromkeys([*_told(ctx.receipt, DROPPED), *done])], NOT_DROPPED: refused}
+            facts = {DROPPED: [*dict.fromkeys([*listed(ctx.receipt, DROPPED), *done])], NOT_DROPPED: refused}
         done, refused = _each(ctx.platform.pending(ctx.account), lambda one: _cancel(ctx, one), late)
         return Receipt(ctx.key, {CANCELLED: done, REFUSED: refused, **facts})
 
@@ -63,7 +63,7 @@ class CancelPending(ContainmentAction):
         found = _all_ended(ctx, waiting, lambda one: _settled(ctx, one, ctx.platform.cancelled(one)))
         if found is Verdict.DOES_NOT_HOLD or not _drops(ctx):
             return found
-        kept = frozenset(_told(receipt, NOT_DROPPED))
+        kept = frozenset(listed(receipt, NOT_DROPPED))
         sent = (one for one in ctx.platform.broadcast(ctx.account) if one.transaction not in kept)
         dropped = _all_ended(ctx, sent, ctx.platform.dropped)
         return found if dropped is Verdict.HOLDS else dropped
@@ -74,7 +74,9 @@ class CancelPending(ContainmentAction):
             return receipt
         late = _after(ctx, ASKING)
         try:
-            mined = [one for one in _told(receipt, DROPPED) if late() or ctx.platform.dropped(one) is not Verdict.HOLDS]
+            mined = [
+                one for one in listed(receipt, DROPPED) if late() or ctx.platform.dropped(one) is not Verdict.HOLDS
+            ]
         except PortcullisError as error:
             if error.retry is RetryKind.LATER:
                 raise
@@ -83,7 +85,7 @@ class CancelPending(ContainmentAction):
 
     def remark(self, receipt: Receipt | None) -> str:
         """Name what was sent and not stopped."""
-        left = [*dict.fromkeys([*_told(receipt, MINED), *_told(receipt, NOT_DROPPED)])]
+        left = [*dict.fromkeys([*listed(receipt, MINED), *listed(receipt, NOT_DROPPED)])]
         if not left:
             return ""
         more = f" and {len(left) - _TOLD} more" if len(left) > _TOLD else ""
@@ -146,8 +148,3 @@ def _all_ended(ctx: ActionContext, transfers: Iterable[PendingTransfer], ended: 
 
 def _settled(ctx: ActionContext, transaction: str, told: Verdict) -> Verdict:
     return ctx.platform.settled(f"{ctx.key}:{transaction}") if told is Verdict.CANNOT_TELL else told
-
-
-def _told(receipt: Receipt | None, name: str) -> list[str]:
-    found = None if receipt is None else receipt.facts.get(name)
-    return [str(one) for one in found] if isinstance(found, list) else []

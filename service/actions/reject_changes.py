@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from service.actions.base import ActionContext, ContainmentAction, Workspace
 from service.domain.errors import RefusedByOtherSideError
-from service.domain.plan import Effect, Receipt, Verdict
+from service.domain.plan import Effect, Receipt, Verdict, listed
 from service.domain.quorum import PreAuthorised
 from service.ports.custody import Capability
 
@@ -36,8 +36,7 @@ class RejectChanges(ContainmentAction):
         Raises RefusedByOtherSideError naming what was refused, by earlier attempts, too: somebody may have approved it a
         moment before, and a change that is in force must not be told as rejected.
         """
-        told = {} if ctx.receipt is None else ctx.receipt.facts
-        rejected, refused = ([*map(str, _list(told.get(name)))] for name in ("rejected", "refused"))
+        rejected, refused = listed(ctx.receipt, "rejected"), listed(ctx.receipt, "refused")
         if self._go_through(ctx, rejected, refused) and refused:
             named = ", ".join(refused[:_TOLD]) + (f" and {len(refused) - _TOLD} more" if len(refused) > _TOLD else "")
             raise RefusedByOtherSideError(
@@ -81,7 +80,3 @@ class RejectChanges(ContainmentAction):
     def _rejected(self, ctx: ActionContext, change: str) -> Verdict:
         told = ctx.platform.change_rejected(change)
         return ctx.platform.settled(f"{ctx.key}:{change}") if told is Verdict.CANNOT_TELL else told
-
-
-def _list(told: object) -> list[object]:
-    return told if isinstance(told, list) else []

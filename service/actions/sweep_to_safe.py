@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from service.actions.base import VAULT_KEYS, ActionContext, NonceAction, OneAccount
 from service.domain.account import OwnWallet
-from service.domain.plan import Effect, Lane, Receipt, Verdict
+from service.domain.plan import Effect, Lane, Receipt, Verdict, listed
 from service.domain.quorum import Quorum, Role
 from service.domain.standing import Standing
 
@@ -43,8 +43,7 @@ class SweepToSafe(NonceAction):
 
     def remark(self, receipt: Receipt | None) -> str:
         """Say what stays because it is not worth its fee."""
-        told = None if receipt is None else receipt.facts.get("left")
-        return "".join(f". Left: {one}" for one in told) if isinstance(told, list) else ""
+        return "".join(f". Left: {one}" for one in listed(receipt, "left"))
 
     def standing(self, ctx: ActionContext, transactions: Collection[str]) -> Standing:
         """Ask the chain."""

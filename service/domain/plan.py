@@ -148,6 +148,12 @@ class Receipt:
     facts: Json
 
 
+def listed(receipt: Receipt | None, name: str) -> list[str]:
+    """Return the list that a receipt has under this name, as strings; empty where it has none, or there is no receipt."""
+    found = None if receipt is None else receipt.facts.get(name)
+    return [str(one) for one in found] if isinstance(found, list) else []
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One action on one target in a plan."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from service.domain.errors import InputError
-from service.domain.plan import Json, Receipt, Step
+from service.domain.plan import Json, Receipt, Step, listed
 from service.domain.safe import MOST_OWNERS, SafeState
 
 BEFORE: Final = "before"
@@ -88,8 +88,7 @@ class Lower:
 
 def raises(receipt: Receipt | None) -> frozenset[str]:
     """Return the Safes (CAIP-10) that a step raises; empty while it has not noted them."""
-    found = None if receipt is None else receipt.facts.get(RAISES)
-    return frozenset(map(str, found)) if isinstance(found, list) else frozenset()
+    return frozenset(listed(receipt, RAISES))
 
 
 def handed_back(done: Sequence[Step]) -> Json:

@@ -59,7 +59,7 @@ def require_ordinary(uow: UnitOfWork, activity_id: ActivityId) -> Assessed:
         )
     if uow.reports.besieged(entities_of(assessed)):
         raise ConflictError(f"an open incident is about {activity_id}: close that first", field="activity_id")
-    if uow.reports.vouched_lately(assessed):
+    if uow.reports.vouched_lately(activity_id):
         raise ConflictError(
             f"another one about the destination or actor of {activity_id} was vouched for within two days: one counts",
             field="activity_id",

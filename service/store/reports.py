@@ -5,17 +5,15 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import Connection, and_, exists, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, case, exists, false, insert, or_, select
 
-from service.domain.explaining import Assessed
 from service.domain.ids import ActivityId, AlertId
 from service.domain.incident import Alert, IncidentState
-from service.domain.reports import subject_of
 from service.ports.store.reports import Vouched
 from service.store.tables.activity import activities
 from service.store.tables.incident import alerts, incidents, vouched
 
-LATELY: Final = timedelta(days=2)
+_LATELY: Final = timedelta(days=2)
 """So long nothing else about the same subject may be vouched for."""
 
 
@@ -56,18 +54,10 @@ class ReportRepository:
         about = and_(incidents.c.state != IncidentState.CLOSED.value, incidents.c.entities.op("&&")(list(entities)))
         return bool(self._connection.execute(select(exists().where(about))).scalar())
 
-    def vouched_lately(self, assessed: Assessed) -> bool:
+    def vouched_lately(self, activity_id: ActivityId) -> bool:
         """See the port."""
-        about = subject_of(assessed)
-        if about is None:
-            return False
-        others = exists().where(
-            vouched.c.activity_id == activities.c.id,
-            vouched.c.activity_id != assessed.id,
-            vouched.c.at > self._now - LATELY,
-            activities.c[about[0]] == about[1],
-        )
-        return bool(self._connection.execute(select(others)).scalar())
+        alike = exists().where(activities.c.id == activity_id, alike_vouched(self._now))
+        return bool(self._connection.execute(select(alike)).scalar())
 
     def vouch(self, activity_id: ActivityId, by: str) -> Vouched:
         """See the port."""
@@ -78,6 +68,16 @@ class ReportRepository:
         """See the port."""
         row = self._connection.execute(select(vouched).where(vouched.c.activity_id == activity_id)).first()
         return None if row is None else Vouched(row.by, row.at)
+
+
+def alike_vouched(now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
+    """Return the condition that another activity about the same (`domain.reports.subject_of`) was vouched for lately."""
+    other = activities.alias()
+    here, there = activities.c, other.c
+    about = case(
+        *((here[name] != "", there[name] == here[name]) for name in ("destination", "actor", "account")), else_=false()
+    )
+    return exists().where(vouched.c.activity_id == there.id, there.id != here.id, vouched.c.at > now - _LATELY, about)
 
 
 _AS_TOLD: Final = (

@@ -25,6 +25,7 @@ from service.vault import bitcoin_wallets as wallets
 from service.vault import destruction
 from service.vault.bitcoin_sweeps import Errand
 from service.vault.parts import VaultParts, token_calls
+from service.vault.provision import are_whole, require_whole
 
 REFRESH_AFTER_S: Final = 120.0
 """How old a sweep that is kept ready may become."""
@@ -92,7 +93,7 @@ class BitcoinVault:
         if found is None:
             return Verdict.DOES_NOT_HOLD
         with self._parts.db.begin() as uow:
-            whole = wallets.are_seeds_whole(uow, found)
+            whole = are_whole(uow, found.signers.values())
         return Verdict.HOLDS if whole and keys.answers(self._parts, found) else Verdict.DOES_NOT_HOLD
 
     def rotation_address(self, account: AccountId) -> str:
@@ -123,7 +124,7 @@ class BitcoinVault:
                 return Receipt(account, {"address": wallets.address_of(old)})
             raise ConflictError(f"account {account} has no new wallet yet: prepare the rotation first")
         with self._parts.db.begin() as uow:
-            wallets.require_whole(uow, new)
+            require_whole(uow, account, new.signers.values())
         if self.swept(account) is not Verdict.HOLDS:
             raise ConflictError(f"the old wallet of {account} is not empty yet: sweep it first")
         taken = sweeps.refresh(self._errand(account, key)).taken
@@ -133,7 +134,7 @@ class BitcoinVault:
                 if self._parts.token.exists(leaf):
                     self._parts.token.disable(leaf)
         with self._parts.db.begin() as uow:
-            wallets.require_whole(uow, new)
+            require_whole(uow, account, new.signers.values())
             retired = [one.id for one in lost if one.state in keys.SIGNING]
             uow.keys.set_key_state(retired, KeyState.RETIRED.value)
             wallets.make_current(uow, old, new)

@@ -21,12 +21,12 @@ from service.domain.errors import ConflictError, MissingCapabilityError, NotFoun
 from service.domain.ids import AccountId
 from service.domain.plan import Receipt
 from service.domain.timeline import Entry
-from service.domain.vault import VaultKey, WalletState
+from service.domain.vault import VaultKey
 from service.ports.store.unit import UnitOfWork
 from service.vault.bitcoin_keys import answers, first_homes, fresh_homes, home_of, make_key
 from service.vault.entries import end_provisioning
 from service.vault.parts import VaultParts
-from service.vault.provision import sign_destinations
+from service.vault.provision import are_whole, sign_destinations
 
 MOST_KNOWN: Final = 200
 """Addresses that an account is known by: the first one, and those that held coins when its sweep was made ready."""
@@ -85,20 +85,6 @@ def rekey(parts: VaultParts, account: AccountId, loss: Loss, step_key: str) -> B
     made = replace(current, number=len(wallets) + 1, descriptor=descriptor, signers=signers, use=WalletUse.PREPARED,
                    step_key=step_key)  # fmt: skip
     return _stored(parts, made, overtaken)
-
-
-def are_seeds_whole(uow: UnitOfWork, wallet: BitcoinWallet) -> bool:
-    """Say whether no seed of the vault's keys of a wallet counts as lost."""
-    found = [uow.keys.wallet(wallet_id) for wallet_id in wallet.signers.values()]
-    return all(one is not None and one.state is WalletState.ACTIVE for one in found)
-
-
-def require_whole(uow: UnitOfWork, wallet: BitcoinWallet) -> None:
-    """Raise ConflictError when a seed of a prepared wallet's keys counts as lost: it must never become current."""
-    if not are_seeds_whole(uow, wallet):
-        raise ConflictError(
-            f"a seed of the new wallet of account {wallet.account_id} counts as lost: ask for prepare_rotation again"
-        )
 
 
 def wallets_of(parts: VaultParts, account: AccountId) -> tuple[BitcoinWallet, ...]:
@@ -189,7 +175,7 @@ def _is_too_shallow(parts: VaultParts, prepared: BitcoinWallet, current: Bitcoin
     if loss is not Loss.LEAF and set(prepared.signers.values()) & set(current.signers.values()):
         return True
     with parts.db.begin() as uow:
-        return not are_seeds_whole(uow, prepared)
+        return not are_whole(uow, prepared.signers.values())
 
 
 def _stored(parts: VaultParts, wallet: BitcoinWallet, overtaken: BitcoinWallet | None = None) -> BitcoinWallet:

@@ -42,6 +42,12 @@ def verified_destination(parts: VaultParts, account: AccountId, chain: str) -> V
     raise ApprovalError(f"account {account} has no active, signed safe destination on {chain}: register one by quorum")
 
 
+def is_lost(parts: VaultParts, found: VerifiedDestination) -> bool:
+    """Say whether a destination that was verified is our own and lost meanwhile."""
+    with parts.db.begin() as uow:
+        return why_lost(uow, found.destination.chain, found.destination.descriptor) is not None
+
+
 def give_up(parts: VaultParts, row: SweepTransaction) -> bool:
     """Count a transaction that no chain knows as failed where what it pays is lost meanwhile; say whether it is."""
     with parts.db.begin() as uow:

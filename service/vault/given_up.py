@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
+from hsm.restrictions import KeyState
 from service.domain.bitcoin.descriptor import Cosigner, Descriptor
 from service.domain.bitcoin.network import Network, network_of
 from service.domain.bitcoin.sweep import destination
@@ -27,12 +28,11 @@ _KEPT: Final = 1_024
 
 def why_lost(uow: UnitOfWork, chain: str, descriptor: str) -> str | None:
     """Return what is lost about a destination that is ours, as a sentence; None for one that is not, or not lost."""
-    keys = uow.keys.given_up()
     if chain.startswith(_EVM):
-        key = next((k for k in keys if k.address.lower() == descriptor.lower()), None)
+        key = next((k for k in uow.keys.keys_at([descriptor]) if _is_given_up(uow, k)), None)
         return None if key is None else _told(uow, key)
     network = network_of(chain)
-    keys = [k for k in keys if k.chain == chain]
+    keys = [k for k in uow.keys.given_up() if k.chain == chain]
     try:
         script = destination(descriptor, network)
         named = Descriptor.parse(descriptor, network).keys if "(" in descriptor else ()
@@ -40,6 +40,10 @@ def why_lost(uow: UnitOfWork, chain: str, descriptor: str) -> str | None:
         return None  # pays nothing: whoever sweeps to it is told what is wrong with it
     key = next((k for k in keys for one in named if _is_of(uow, k, one, network)), None)
     return _wallet_lost(uow, keys, script) if key is None else _told(uow, key)
+
+
+def _is_given_up(uow: UnitOfWork, key: VaultKey) -> bool:
+    return key.state != KeyState.ACTIVE.value or _seed_state(uow, key) is not WalletState.ACTIVE
 
 
 def _is_of(uow: UnitOfWork, key: VaultKey, named: Cosigner, network: Network) -> bool:

@@ -129,7 +129,7 @@ class Vault:
         if rotations.is_over(record):
             return Receipt(record.id, address)
         with self._parts.db.begin() as uow:
-            rotations.require_whole(uow, record)
+            provision.require_whole(uow, account, [record.new_wallet_id])
         if self.swept(account) is not Verdict.HOLDS:
             raise ConflictError(f"the old addresses of {account} are not empty yet: sweep them first")
         rotations.advance(self._parts, record, _emptied_by(self._sent(account), old, key))
@@ -137,7 +137,7 @@ class Vault:
             self._parts.token.disable(*(ref_of(k) for k in old if k.state != KeyState.DESTROYED.value))
 
         def replace_keys(uow: UnitOfWork, now: RotationRecord) -> None:
-            rotations.require_whole(uow, now)
+            provision.require_whole(uow, account, [now.new_wallet_id])
             uow.keys.set_key_state([k.id for k in old if k.state in _SIGNING], KeyState.RETIRED.value)
             chains = provision.chains_of(uow.keys.assets(account))
             uow.keys.reserve_path(account, now.new_wallet_id, now.new_path)

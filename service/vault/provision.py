@@ -9,7 +9,7 @@ is signed by the vault only when the authority's signature over the same account
 against the pinned key.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import structlog
@@ -30,6 +30,7 @@ from service.domain.timeline import Entry
 from service.domain.vault import VaultKey, Wallet, WalletState
 from service.ports.chain import EvmChain
 from service.ports.store.registry import DestinationRow
+from service.ports.store.unit import UnitOfWork
 from service.vault.entries import end_provisioning
 from service.vault.parts import VaultParts, token_calls
 
@@ -85,6 +86,20 @@ def ensure_wallet(parts: VaultParts, wallet_id: str) -> Wallet:
     if wallet.state is not WalletState.ACTIVE:
         raise ConflictError(f"wallet {wallet_id} is {wallet.state.value}: nothing new is derived from its seed")
     return wallet
+
+
+def are_whole(uow: UnitOfWork, wallet_ids: Iterable[str]) -> bool:
+    """Say whether every one of these wallets is there and none of their seeds counts as lost."""
+    found = (uow.keys.wallet(wallet_id) for wallet_id in wallet_ids)
+    return all(wallet is not None and wallet.state is WalletState.ACTIVE for wallet in found)
+
+
+def require_whole(uow: UnitOfWork, account_id: AccountId, wallet_ids: Iterable[str]) -> None:
+    """Raise ConflictError when a seed of an account's new keys counts as lost: they must never become current."""
+    if not are_whole(uow, wallet_ids):
+        raise ConflictError(
+            f"a seed of the new keys of account {account_id} counts as lost: ask for prepare_rotation again"
+        )
 
 
 def make_leaf(parts: VaultParts, account_id: AccountId, wallet_id: str, path: str, chain: str) -> VaultKey:

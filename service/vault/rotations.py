@@ -128,15 +128,6 @@ def still_answers(parts: VaultParts, record: RotationRecord, new: tuple[VaultKey
     return leaf[0].public_key == new[0].public_key
 
 
-def require_whole(uow: UnitOfWork, record: RotationRecord) -> None:
-    """Raise ConflictError when the seed of a rotation's new keys counts as lost: they must never become current."""
-    wallet = uow.keys.wallet(record.new_wallet_id)
-    if wallet is None or wallet.state is not WalletState.ACTIVE:
-        raise ConflictError(
-            f"the seed of the new keys of account {record.account_id} counts as lost: ask for prepare_rotation again"
-        )
-
-
 def advance(parts: VaultParts, known: RotationRecord, event: Event, also: Also | None = None) -> RotationRecord:
     """Apply one event to a rotation, as it is stored now, and commit it, with `also` in the same transaction.
 

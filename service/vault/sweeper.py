@@ -27,7 +27,7 @@ from service.domain.ids import AccountId, new_id
 from service.domain.plan import Verdict
 from service.domain.timeline import Entry
 from service.domain.vault import SweepState, SweepTransaction, VaultKey
-from service.vault.destinations import give_up, verified_destination
+from service.vault.destinations import give_up, is_lost, verified_destination
 from service.vault.entries import move_sweep
 from service.vault.parts import VaultParts
 from service.vault.payments import Found, Payment, Source, Terms, fee_of, find, sources
@@ -41,16 +41,21 @@ _WANTS_GAS: Final = "intrinsic gas"
 def sweep(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey], step_key: str) -> Sequence[str]:
     """Send what the keys' addresses hold; returns what stays because it is not worth its fee, as sentences.
 
+    A chain's destination is verified once, and again where it is lost before the next address is begun.
+
     Raises ApprovalError when no safe destination verifies, UnavailableError when something was left for later, and what
     the chain raises.
     """
     left: list[str] = []
     rests: list[str] = []
+    to: dict[str, VerifiedDestination] = {}
     for source in sources(parts, account, keys):
-        destination = verified_destination(parts, account, source.chain_id)
+        chain = source.chain_id
+        if chain not in to or is_lost(parts, to[chain]):
+            to[chain] = verified_destination(parts, account, chain)
         raised, gas_times = 0, 1
         for _ in range(ROUNDS):
-            found = _round(source, destination, step_key, raised, gas_times)
+            found = _round(source, to[chain], step_key, raised, gas_times)
             if isinstance(found, Found):
                 left.extend(found.left)
                 rests.extend(filter(None, [found.rest]))

@@ -13,6 +13,7 @@ from eth_abi.abi import encode
 
 from drills.evm import packages
 from drills.evm.anvil import running_anvil as started_anvil
+from service.chain.evm import JsonRpcChain
 from service.domain.decode.call import selector
 from service.domain.evm import contract_address
 from service.domain.safe import ZERO
@@ -114,6 +115,19 @@ class Anvil:
         )  # fmt: skip
         self.send(factory, data_of("createProxyWithNonce(address,bytes,uint256)", master, setup, 1))
         return contract_address_of(self, factory)
+
+
+class Mining(JsonRpcChain):
+    """Makes a block after so many of our transactions, where the chain makes none by itself."""
+
+    left = 0
+
+    def send(self, raw: bytes) -> str:
+        name = super().send(raw)
+        self.left -= 1
+        if self.left == 0:
+            self._rpc.ask("evm_mine", [], object)
+        return name
 
 
 def contract_address_of(chain: Anvil, factory: str) -> str:

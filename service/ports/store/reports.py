@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from service.domain.explaining import Assessed
 from service.domain.ids import ActivityId, AlertId
 from service.domain.incident import Alert
 
@@ -37,7 +36,7 @@ class ReportStore(Protocol):
         """Say whether an incident that is not closed is about one of these entities."""
         ...
 
-    def vouched_lately(self, assessed: Assessed) -> bool:
+    def vouched_lately(self, activity_id: ActivityId) -> bool:
         """Say whether another activity about the same (`domain.reports.subject_of`) was vouched for within two days."""
         ...
 

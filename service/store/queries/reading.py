@@ -7,12 +7,12 @@ from datetime import datetime
 from html import escape
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, case, exists, func, not_, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, exists, func, not_, or_, select
 
 from service.domain.errors import NotFoundError
 from service.domain.reports import SAMPLED
 from service.store.queries.pages import Page, Record, Span, page
-from service.store.reports import LATELY
+from service.store.reports import alike_vouched
 from service.store.tables.access import api_tokens
 from service.store.tables.activity import activities
 from service.store.tables.attention import reviews
@@ -106,7 +106,9 @@ def activities_page(
     if anomalous:
         query = query.where(activities.c.decision != "allow")
     if sample:
-        query = query.where(activities.c.decision == "allow", _drawn(), not_(_spoken_of()), not_(_alike_spoken_of()))
+        query = query.where(
+            activities.c.decision == "allow", _drawn(), not_(or_(_spoken_of(), alike_vouched(func.now())))
+        )
     return page(connection, query, activities.c.id, span, "act")
 
 
@@ -119,18 +121,6 @@ def _drawn() -> ColumnElement[bool]:
 def _spoken_of() -> ColumnElement[bool]:
     alerted = exists().where(alerts.c.activity_id == activities.c.id)
     return or_(alerted, exists().where(vouched.c.activity_id == activities.c.id))
-
-
-def _alike_spoken_of() -> ColumnElement[bool]:
-    """What `ReportRepository.vouched_lately` says, in SQL: another one about the same subject was vouched for."""
-    other = activities.alias()
-    here, there = activities.c, other.c
-    about = case(
-        (here.destination.is_not(None), there.destination == here.destination),
-        (here.actor.is_not(None), there.actor == here.actor),
-        else_=there.account == here.account,
-    )
-    return exists().where(vouched.c.activity_id == there.id, vouched.c.at > func.now() - LATELY, about)
 
 
 def activity(connection: Connection, activity_id: str, *, with_body: bool) -> Record:

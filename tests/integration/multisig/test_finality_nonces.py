@@ -17,9 +17,9 @@ from service.store.tables.keys import accounts
 from service.store.tables.proof import outbox, timeline
 from service.vault.multisig import Multisigs
 from tests.integration.multisig.conftest import SafeHouse
-from tests.integration.multisig.test_hot_wallet import THIEF, Mining, send, wallet
+from tests.integration.multisig.test_hot_wallet import THIEF, send, wallet
 from tests.integration.multisig.watching import ACTIONS, DEEP, Watched, watching
-from tests.support.anvil import CHAIN, CHAIN_ID, ETHER
+from tests.support.anvil import CHAIN, CHAIN_ID, ETHER, Mining
 from tests.support.authority import a_step
 from tests.support.incidents import CONNECTION
 from tests.support.safe_service import FakeSafeService

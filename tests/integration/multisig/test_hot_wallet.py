@@ -15,7 +15,7 @@ from service.domain.plan import Verdict
 from service.domain.safe import call
 from service.domain.vault import VaultKey
 from tests.integration.multisig.conftest import SafeHouse
-from tests.support.anvil import CHAIN, CHAIN_ID, ETHER, SAFE_BUILD, data_of
+from tests.support.anvil import CHAIN, CHAIN_ID, ETHER, SAFE_BUILD, Mining, data_of
 
 THIEF = "0x" + "bad0" * 10
 TOKEN = SAFE_BUILD / "test" / "ERC20Token.sol" / "ERC20Token.json"
@@ -35,19 +35,6 @@ def send(house: SafeHouse, key: VaultKey, nonce: int, to: str, data: bytes = b""
     transaction = Transaction(CHAIN_ID, nonce, to, value, data, 100_000, Fee(5 * GWEI, GWEI))
     found = house.house.parts.token.sign(KeyRef(key.wallet_id, DerivationPath.parse(key.path)), transaction.digest())
     house.chain.rpc("eth_sendRawTransaction", "0x" + transaction.signed(found.v, found.r, found.s).hex())
-
-
-class Mining(JsonRpcChain):
-    """Makes a block after so many of our transactions, where the chain makes none by itself."""
-
-    left = 0
-
-    def send(self, raw: bytes) -> str:
-        name = super().send(raw)
-        self.left -= 1
-        if self.left == 0:
-            self._rpc.ask("evm_mine", [], object)
-        return name
 
 
 @pytest.mark.parametrize(("mined_after", "stolen"), [(2, 0), (1, ETHER // 2)], ids=["in time", "one block too late"])

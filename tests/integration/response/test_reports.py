@@ -150,6 +150,30 @@ def test_one_destination_is_vouched_for_once_in_two_days_and_never_under_an_inci
     assert (refused.status_code, "an open incident" in problem(refused)["detail"]) == (409, True)
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        ({"destination": "d", "actor": "a"}, {"destination": "d"}, True),
+        ({"destination": "d", "actor": "a"}, {"destination": "e", "actor": "a"}, False),
+        ({"actor": "a", "account": "x"}, {"destination": "e", "actor": "a"}, True),
+        ({"destination": "", "actor": "a"}, {"destination": "", "actor": "b"}, False),
+        ({"account": "x"}, {"actor": "b", "account": "x"}, True),
+        ({}, {}, False),
+    ],
+)
+def test_what_another_one_has_in_common_is_its_destination_else_its_actor_else_its_account(
+    ready: House, api: ApiWorld, one: dict[str, str], other: dict[str, str], *, alike: bool
+) -> None:
+    let_pass(ready, 0, 2)
+    asked, said = (row.id for row in rows(ready, activities))
+    for at, told in ((asked, one), (said, other)):
+        subjects = {"destination": None, "actor": None, "account": None, **told}
+        superuser_do(ready, update(activities).where(activities.c.id == at).values(**subjects))
+    with api.parts.database.begin() as uow:
+        uow.reports.vouch(ActivityId(said), "per_x")
+        assert uow.reports.vouched_lately(ActivityId(asked)) is alike
+
+
 def test_a_forged_word_is_not_believed(ready: House, api: ApiWorld) -> None:
     """The API's role may write that somebody vouched for anything; the worker looks for itself."""
     db = ready.database(CONTAINMENT)

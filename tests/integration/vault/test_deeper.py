@@ -164,3 +164,17 @@ def test_a_restricted_address_of_another_account_is_no_safe_destination(house: V
     vault.provision(account)
     vault.sweep(account, key="s")
     assert chain.coins[OTHER_SAFE] > 2 * ETHER
+
+
+def test_an_address_of_a_seed_that_is_lost_is_no_safe_destination_while_its_key_is_active(house: VaultHouse) -> None:
+    account, other = house.account(), house.ready(wallet="shared")
+    house.destination(account, house.address(other))
+    house.vault.provision(account)
+    with house.parts.db.begin() as uow:
+        uow.keys.set_wallet_state("shared", WalletState.COMPROMISED)
+    with pytest.raises(ApprovalError, match="is active, its seed shared compromised"):
+        destinations.verified_destination(house.parts, account, "eip155:1")
+    with house.parts.db.begin() as uow:
+        uow.keys.set_wallet_state("shared", WalletState.ACTIVE)
+    found = destinations.verified_destination(house.parts, account, "eip155:1")
+    assert found.destination.descriptor == house.address(other)

@@ -194,3 +194,24 @@ def test_a_hundred_leaves_rotate_in_the_token(real: VaultHouse, record_property:
     real.parts.sign(new, Transfer(account), a_digest("first use"))
     with pytest.raises(HsmError):
         real.parts.token.sign(KeyRef(new.wallet_id, DerivationPath.parse("m/0/0")), bytes(32))
+
+
+def test_what_is_left_of_a_sweep_goes_elsewhere_once_its_destination_is_given_up(
+    house: VaultHouse, chain: MemoryChain
+) -> None:
+    token, take = restored(house), chain.send
+    for below in ("m/0/0", "m/1/2"):
+        chain.coins[address(token, below).lower()] = ETHER
+    account, other = house.ready(wallet="old"), house.ready()
+    house.destination(account, house.address(other), stated_from=house.clock.now())
+    house.vault.provision(account)
+
+    def give_up(raw: bytes) -> str:
+        name = take(raw)
+        house.vault.restrict(other, key="r")
+        return name
+
+    chain.send = give_up  # type: ignore[method-assign]  # the destination's key is restricted while it is swept to
+    house.vault.sweep(account, key="s")
+    assert [row.to_address for row in house.sweeps(account)] == [house.address(other), SAFE]
+    assert house.vault.swept(account) is HOLDS

@@ -300,7 +300,7 @@ def test_a_token_that_is_registered_in_two_spellings_is_swept_once(house: VaultH
     assert chain.coins[SAFE] == max(sent.value for sent in chain.executed)
 
 
-def test_a_question_about_many_keys_verifies_a_chains_destination_once(
+def test_a_question_about_many_keys_and_their_sweep_each_verify_a_chains_destination_once(
     house: VaultHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
@@ -311,5 +311,8 @@ def test_a_question_about_many_keys_verifies_a_chains_destination_once(
 
     account = house.ready(wallet="many")
     monkeypatch.setattr(sweeper, "verified_destination", counted)
-    sweeper.holdings(house.parts, account, house.parts.keys_of(account) * 5)
+    keys = house.parts.keys_of(account) * 5
+    sweeper.holdings(house.parts, account, keys)
     assert asked == ["eip155:1"]
+    sweeper.sweep(house.parts, account, keys, "s")
+    assert asked == ["eip155:1"] * 2
