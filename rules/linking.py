@@ -8,15 +8,18 @@ Rules enforced here:
   bits, an instruction more for every constant and call. The memory manager set here reserves a program's block whole
   before it fills it; what lies outside of it (the C library, the interpreter) is reached by 64-bit addresses that the block
   holds. A program that referred to another's code could be too far from it: hence the first rule.
-- Neither reorders arithmetic: the bits stay.
+- A number in brackets is a place from the beginning, never from the end: the kernel has no negative place, so no program
+  asks of each whether it is one.
+- None of this reorders arithmetic: the bits stay.
 """
 
 import platform
 from typing import Any, Final
 
 import numba
-from numba.core import codegen
+from numba.core import codegen, types
 from numba.core.registry import cpu_target
+from numba.np import arrayobj
 
 _CONFIG: Final[Any] = numba.config
 _MACHINE: Final[Any] = codegen.JITCPUCodegen
@@ -29,6 +32,10 @@ def _near(machine: object, options: dict[str, Any]) -> None:
     _usual_options(machine, options)
     usual = options["reloc"], options["codemodel"]
     options["reloc"], options["codemodel"] = _MODELS.get(platform.machine(), usual)
+
+
+def _from_the_beginning(context: Any, builder: Any, kind: Any, place: Any, _size: object) -> Any:
+    return context.cast(builder, place, kind, types.intp)
 
 
 class _Program(codegen.JITCodeLibrary):
@@ -52,7 +59,8 @@ def _relink(module: Any, linkage: str, instead: str) -> None:
 
 
 def _prepared() -> bool:
-    """Set both rules for this process; whether the second could be: not once something else was compiled here."""
+    """Set these rules for this process; whether the second could be: not once something else was compiled here."""
+    arrayobj.fix_integer_index = _from_the_beginning
     _MACHINE._library_class = _Program  # noqa: SLF001 -- the compiler offers no other way to its libraries
     if "_toplevel_target_context" in vars(cpu_target):
         return False

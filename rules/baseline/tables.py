@@ -81,7 +81,7 @@ _REPUTATION_BADS: Final = DESTINATION_REPUTATION + 3
 class Places(NamedTuple):
     """Where records stand.
 
-    ``slots`` is the index. ``dirty`` holds (pool, slot) of what was claimed, as pool * 2**24 + slot; ``meta[-1, 0]``
+    ``slots`` is the index. ``dirty`` holds (pool, slot) of what was claimed, as pool * 2**24 + slot; ``meta[len(POOLS), 0]``
     counts them. ``ahead`` holds slots that were looked up for later rows (``rules.ahead``): a line a row, a word a pool.
     They are only guesses; a record's own fingerprint decides.
     """
@@ -245,7 +245,7 @@ def claim(places: Places, pool: int, key: float, claimant: float) -> int:
 @entry
 def touch(places: Places, pool: int, slot: int) -> None:
     """Note that a record changes. Beyond the room for notes only their number goes on: then everything counts as changed."""
-    noted = places.meta[-1, 0]
+    noted = places.meta[len(POOLS), 0]
     if noted < len(places.dirty):
         places.dirty[noted] = (pool << SLOT_BITS) | slot
-    places.meta[-1, 0] = noted + 1
+    places.meta[len(POOLS), 0] = noted + 1

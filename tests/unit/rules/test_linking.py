@@ -5,10 +5,13 @@ import struct
 from pathlib import Path
 from typing import NamedTuple
 
+import numba
+import numpy as np
 import pytest
 
 import rules.warm
 from rules import compiled
+from rules.arrays import F8
 from rules.linking import NEAR
 
 ELF = b"\x7fELF"
@@ -74,3 +77,14 @@ def test_a_program_reaches_only_itself_by_32_bits() -> None:
         assert not [symbol for symbol in known if symbol.binding == WEAK], file.name
         outside = {kind for symbol, kind in relocations(elf) if known[symbol].section in ELSEWHERE}
         assert outside <= ANY_DISTANCE, file.name
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="interpreted code has no programs")
+def test_a_program_asks_of_no_place_whether_it_is_negative() -> None:
+    @numba.njit(boundscheck=False)
+    def word(words: F8, at: int) -> float:
+        return float(words[at])
+
+    assert word(np.array([3.0, 5.0]), 1) == 5.0
+    (program,) = word.inspect_llvm().values()
+    assert "select" not in program[program.index("define") :].split("\n}")[0]
