@@ -79,7 +79,7 @@ def test_a_program_reaches_only_itself_by_32_bits() -> None:
         assert outside <= ANY_DISTANCE, file.name
 
 
-@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="interpreted code has no programs")
+@pytest.mark.skipif(bool(getattr(numba.config, "DISABLE_JIT", 0)), reason="interpreted code has no programs")
 def test_a_program_asks_of_no_place_whether_it_is_negative() -> None:
     @numba.njit(boundscheck=False)
     def word(words: F8, at: int) -> float:
