@@ -27,7 +27,7 @@ from rules.baseline.tables import (
 from rules.binding import ROWS_AHEAD
 from rules.compiled import compiled, prefetch
 from rules.event import E_ACCOUNT, E_ACTOR, E_DESTINATION, E_DEVICE, E_NETWORK, EVENT_WIDTH
-from rules.outcome import OUT_WIDTH
+from rules.outcome import O_REASONS, OUT_WIDTH, REASON_WIDTH
 
 _ROWS: Final = 10
 _INDEX: Final = 7
@@ -40,6 +40,8 @@ _DESTINATION: Final = TOUCHED[Kind.DESTINATION]
 _DEVICE: Final = TOUCHED[Kind.DEVICE]
 _NETWORK: Final = TOUCHED[Kind.NETWORK]
 _PAIR: Final = 2
+_TOLD: Final = O_REASONS + REASON_WIDTH + 1
+"""What is written of most rows: one reason, and that it is the last."""
 _THIRD: Final = _ACCOUNT // (3 * LINE) * LINE
 
 
@@ -111,7 +113,7 @@ def ask_at_last(out: F8, at: int) -> None:
     """Ask for a later row of what is told."""
     if at + _REST < len(out):
         first = (at + _REST) * OUT_WIDTH
-        for word in range(first, first + OUT_WIDTH, LINE):
+        for word in range(first, first + _TOLD, LINE):
             prefetch(out, word)
 
 

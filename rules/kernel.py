@@ -236,9 +236,11 @@ def _write(f: Frame, reasons: F8, out: F8) -> None:
     out[O_LEVEL] = result[R_LEVEL]
     for word in range(JUDGED_WORDS):
         out[O_JUDGED + word] = result[R_JUDGED + word]
-    flat = reasons.reshape(-1)
-    for word in range(0, MAX_REASONS * REASON_WIDTH, LINE):
-        _copy_line(flat[word:], out[O_REASONS + word :])
+    for row in range(MAX_REASONS):
+        for word in range(REASON_WIDTH):
+            out[O_REASONS + row * REASON_WIDTH + word] = reasons[row, word]
+        if reasons[row, W_FEATURE] < 0.0:
+            return
 
 
 @entry

@@ -1,7 +1,8 @@
 """What the kernel says about one activity, as a row of numbers.
 
 Rules: the row holds everything that is shown of an assessment, so that a back-test may render it elsewhere and later; it
-names features by index and nobody by name. Reasons stand in falling order of share, ties by index.
+names features by index and nobody by name. Reasons stand in falling order of share, ties by index, and last: of most
+activities there are few, and what follows the last is not written, for memory is what a row costs.
 """
 
 from typing import Final, NamedTuple
@@ -34,8 +35,16 @@ O_OPERATION: Final = 8
 O_LEVEL: Final = 9
 """What the p-value alone decides."""
 
-O_JUDGED: Final = 10
-O_REASONS: Final = 27
+O_NOW_US: Final = 10
+"""Event time as it counts, in epoch microseconds."""
+O_BALANCE_TOLD_US: Final = 11
+"""When the balance that a share is of was told; NaN when that was with the activity, or never."""
+O_BALANCE_USD: Final = 12
+O_BY_GROUP: Final = 13
+"""Reasons whose usual range is the peer group's, as bits of ``features.peers``."""
+
+O_JUDGED: Final = 14
+O_REASONS: Final = 31
 """Words from ``O_JUDGED`` to here are the kernel's: what a verdict must know of how its activity was scored."""
 
 TOLD_FROM: Final = 1.0
@@ -48,14 +57,7 @@ W_LOW: Final = 2
 W_HIGH: Final = 3
 W_SHARE: Final = 4
 REASON_WIDTH: Final = 5
-O_NOW_US: Final = O_REASONS + MAX_REASONS * REASON_WIDTH
-"""Event time as it counts, in epoch microseconds."""
-O_BALANCE_TOLD_US: Final = O_NOW_US + 1
-"""When the balance that a share is of was told; NaN when that was with the activity, or never."""
-O_BALANCE_USD: Final = O_NOW_US + 2
-O_BY_GROUP: Final = O_NOW_US + 3
-"""Reasons whose usual range is the peer group's, as bits of ``features.peers``."""
-OUT_WIDTH: Final = O_NOW_US + 4
+OUT_WIDTH: Final = O_REASONS + MAX_REASONS * REASON_WIDTH
 
 V_KNOWN_US: Final = 0
 V_TRUTH: Final = 1

@@ -19,8 +19,10 @@ from rules.learning import LearningRecord, Operation
 from rules.loader import DetectorSet
 from rules.observation import Observation
 from rules.outcome import (
+    MAX_REASONS,
     O_DECISION,
     O_FREE,
+    O_JUDGED,
     O_NOW_US,
     O_OPERATION,
     O_P_VALUE,
@@ -204,11 +206,25 @@ class TestRows:
         many.process_rows(rows_of(traffic[:600]), out, NONE)
         for each, row in zip(traffic[:600], out, strict=True):
             told = one.process(each)[0]
-            shares = row[O_REASONS + REASON_WIDTH - 1 : O_NOW_US : REASON_WIDTH]
-            features = row[O_REASONS:O_NOW_US:REASON_WIDTH]
+            shares = row[O_REASONS + REASON_WIDTH - 1 : OUT_WIDTH : REASON_WIDTH]
+            features = row[O_REASONS:OUT_WIDTH:REASON_WIDTH]
             known = [share for share, feature in zip(shares, features, strict=True) if feature >= 0.0]
             if told.reasons:
                 assert [reason.share for reason in told.reasons] == known[: len(told.reasons)]
+
+    def test_of_a_row_only_what_is_told_is_written(self, traffic: list[Observation]) -> None:
+        untouched = -7.0
+        out = np.full((600, OUT_WIDTH), untouched)
+        engine().process_rows(rows_of(traffic[:600]), out, NONE)
+        assert not (out[:, :O_REASONS] == untouched).any()
+        told = set()
+        for row in out[:, O_REASONS:].reshape((-1, MAX_REASONS, REASON_WIDTH)):
+            features = row[:, 0].tolist()
+            count = features.index(-1.0) if -1.0 in features else MAX_REASONS
+            assert not (row[:count] == untouched).any()
+            assert (row[count + 1 :] == untouched).all()
+            told.add(count)
+        assert len(told) > 2
 
     def test_a_prefix_gives_the_same_scores_with_verdicts(self, traffic: list[Observation]) -> None:
         rows = rows_of(traffic)
@@ -225,7 +241,8 @@ class TestRows:
         out = np.zeros((1000, OUT_WIDTH))
         engine().process_rows(rows_of(traffic[:1000]), out, NONE)
         assert out[:, O_SCORE] == pytest.approx(out[:, O_FREE], abs=1e-9)
-        assert np.isfinite(out[:, :O_REASONS]).all()
+        assert np.isfinite(out[:, :O_NOW_US]).all()
+        assert np.isfinite(out[:, O_JUDGED:O_REASONS]).all()
 
     def test_history_never_alerts_and_learns_all(self, traffic: list[Observation]) -> None:
         rows, out = rows_of(traffic), np.zeros((len(traffic), OUT_WIDTH))

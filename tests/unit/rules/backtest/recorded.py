@@ -21,10 +21,10 @@ from rules.outcome import (
     O_DECISION,
     O_HISTORY,
     O_LEVEL,
-    O_NOW_US,
     O_P_VALUE,
     O_REASONS,
     O_SCORE,
+    OUT_WIDTH,
     REASON_WIDTH,
     V_DESTINATION,
     V_KNOWN_US,
@@ -128,8 +128,8 @@ class Simple:
         said[:] = 0.0
         said[[O_SCORE, O_P_VALUE, O_HISTORY]] = score, 10.0**-score, key in self.mean
         said[[O_DECISION, O_LEVEL]] = float(score > 4.0)
-        said[O_REASONS:O_NOW_US:REASON_WIDTH] = -1.0
-        assert O_NOW_US - O_REASONS == MAX_REASONS * REASON_WIDTH
+        said[O_REASONS:OUT_WIDTH:REASON_WIDTH] = -1.0
+        assert OUT_WIDTH - O_REASONS == MAX_REASONS * REASON_WIDTH
         place = O_REASONS
         said[place + W_FEATURE] = NAMES.index("amount_usd")
         said[[place + W_VALUE, place + W_LOW, place + W_HIGH]] = amount, mean * 0.5, mean * 2.0
