@@ -352,10 +352,7 @@ class Engine:
         return health_of(self._state.shared, self.sequence)
 
     def take_records(self) -> list[StateChange]:
-        """Entities' records changed since they were last taken, in an order that depends on them alone.
-
-        What is shared by all is not among them: only ``take_changes`` gives a state that is whole.
-        """
+        """Entities' records changed since they were last taken, without what all share: only ``take_changes`` is whole."""
         self._since_fold = 0
         return self._state.take_records()
 
