@@ -3,7 +3,8 @@
 Run from the repository: `python -m bench.intake [--seconds N] [--rounds N]`. Every answer counted was given after a commit
 with fsync on. The load generator shares this machine's processors with the servers, so ratios travel between machines,
 figures do not. A machine is not equally quick all the time, so the servers are measured in turn, several times: a ratio is
-the median of the rounds', with the least and the greatest beside it, everything else the median of its figures.
+the median of the rounds', with the least and the greatest beside it, everything else the median of its figures. Who is
+first changes from round to round. All servers get the same load, and the same again in each round, under new ids.
 """
 
 import argparse
@@ -98,7 +99,7 @@ def _seconds(pid: int, *, tree: bool) -> float:
 def measure(name: str, place: Place, seconds: float, turn: int) -> Measured:
     """Run one server and load it with webhooks."""
     with serving(name, place, socket_name=f"{name}-{turn}") as (socket, server, told):
-        prepared = iter(list(webhooks(int((seconds + WARM_UP_S) * PREPARED), prefix=f"{name}-{turn}-")))
+        prepared = iter(list(webhooks(int((seconds + WARM_UP_S) * PREPARED), prefix=f"{name[0]}{turn:03}-")))
         uvloop.run(closed_loop(socket, WARM_UP_S, prepared, CONNECTIONS))
         processors = Processors(server, place.postgres)
         load = uvloop.run(closed_loop(socket, seconds, prepared, CONNECTIONS))
@@ -240,11 +241,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="how often each server is measured, in turn")
     parser.add_argument("--only", default="ours,bare,naive", help="which servers")
     told = parser.parse_args()
+    if told.rounds < 1:
+        parser.error("--rounds must be 1 or more")
+    names = told.only.split(",")
     with servers() as place:
         print(f"an event changes {place.state_bytes} bytes of entities' baselines, which the yardsticks write")
         rounds = []
         for turn in range(told.rounds):
-            rounds.append([measure(name, place, told.seconds, turn) for name in told.only.split(",")])
+            first = turn % len(names)
+            found = {name: measure(name, place, told.seconds, turn) for name in (*names[first:], *names[:first])}
+            rounds.append([found[name] for name in names])
             rates = ", ".join(f"{one.name} {one.events_per_s:.0f}/s" for one in rounds[-1])
             print(f"round {turn + 1} of {told.rounds}: {rates}", flush=True)
         report(rounds)

@@ -290,7 +290,6 @@ def write_row(row: F8, told: Observation, salt: str) -> None:
 def rows_of(told: Sequence[Observation], salt: str) -> F8:
     """The rows of many observations; see ``row_of``."""
     rows = np.empty((len(told), EVENT_WIDTH), np.float64)
-    into = rows.data.cast("B")
     for at, one in enumerate(told):
-        _PACKED.pack_into(into, at * _PACKED.size, *row_of(one, salt))
+        _PACKED.pack_into(rows.data, at * _PACKED.size, *row_of(one, salt))
     return rows

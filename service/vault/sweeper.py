@@ -41,7 +41,8 @@ _WANTS_GAS: Final = "intrinsic gas"
 def sweep(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey], step_key: str) -> Sequence[str]:
     """Send what the keys' addresses hold; returns what stays because it is not worth its fee, as sentences.
 
-    A chain's destination is verified once, and again where it is lost before the next address is begun.
+    A chain's destination is verified once, and again where it is lost before the next address is begun. One that becomes
+    active meanwhile counts from the next sweep.
 
     Raises ApprovalError when no safe destination verifies, UnavailableError when something was left for later, and what
     the chain raises.

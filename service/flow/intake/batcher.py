@@ -12,7 +12,7 @@ Rules:
   own; only the broken one is refused, as our own fault.
 - Somebody waits with a deadline for a question before signing: questions go into the next batch before all else, and have
   a quota of their own, so that nothing that can wait keeps them out.
-- Waiting is bounded, by items and by bytes, and one connection has a share: beyond it the caller is told to come back.
+- Waiting is bounded, by items and by bytes, and one connection has a share: beyond any of these callers must come back.
 - What takes long is done without the turn: an engine that is far behind is brought near before the turn is taken again.
 - While one batch is written, the facts of the next are read, as soon as anything has come: on another connection. What
   the batch that was written did is laid over them, and nobody else adds to the sequence in between; if somebody may have,

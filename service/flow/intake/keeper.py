@@ -155,12 +155,12 @@ class EngineKeeper:
     async def _build(self) -> None:
         async with self._store.view() as view:
             _check_version(view)
+            self._snapshots.begin(view.seq)
             try:
                 self._engine = await self._built(view)
             except RulesError as error:
                 raise ConfigurationError(f"the stored baselines cannot be used: {error}") from error
             self._committed = view.last
-            self._snapshots.begin(view.seq)
 
     async def follow(self) -> None:
         """Apply what other processes added meanwhile, without the turn: what is committed never changes."""
@@ -253,6 +253,7 @@ class EngineKeeper:
         async for row in view.rows():
             _apply(engine, (row,))
             if row.seq % _BREATHE == 0:
+                self._snapshots.copy(engine)
                 await asyncio.sleep(0)
                 if time.monotonic() - told >= _TELL_S:
                     told = time.monotonic()

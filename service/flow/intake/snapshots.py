@@ -55,8 +55,8 @@ class Snapshots:
         """The last try failed: no snapshot comes soon, so what is unsaved is kept in the least room."""
 
     def begin(self, stored: int) -> None:
-        """Follow a new engine that was built from the snapshot at `stored`; its changes since then are still in it."""
-        self._unsaved, self._whole = Unsaved(stored), None
+        """Follow a new engine that is built from the snapshot at `stored`, before a later row is applied to it."""
+        self._unsaved = Unsaved(stored)
         self._stored = stored
         self._since = self._monotonic()
 

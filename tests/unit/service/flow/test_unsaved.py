@@ -80,12 +80,16 @@ class Written:
 
     def __init__(self, *, full: bool = False) -> None:
         self.full = full
+        self.may_read: asyncio.Event | None = None
+        """Until it is set nothing of what is to be stored is read."""
         self.snapshots: list[tuple[int, dict[str, bytes]]] = []
 
     async def save(self, changes: Iterable[StateChange], stored: int, seq: int, *, gently: bool) -> int | None:
         del stored, gently
         if self.full:
             raise UnavailableError("the disk is full")
+        if self.may_read is not None:
+            await self.may_read.wait()
         self.snapshots.append((seq, {found.entity: found.state for found in changes}))
         return seq
 
@@ -132,6 +136,26 @@ def test_what_was_copied_ahead_is_written_once_it_is_committed_and_as_it_was() -
         await written(kept)
         assert [seq for seq, _ in store.snapshots] == [10, 14]
         assert set(store.snapshots[1][1].values()) == {bytes(14)}
+
+    asyncio.run(play())
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_copy_while_a_try_is_under_way_changes_nothing_of_it() -> None:
+    async def play() -> None:
+        store, engine = Written(full=True), Changing()
+        kept = snapshots_of(store)
+        copied(kept, engine, 10)
+        kept.committed(10)
+        await written(kept)  # it failed: what is unsaved is kept in the least room now
+        store.full, store.may_read = False, asyncio.Event()
+        copied(kept, engine, 20)
+        kept.committed(20)
+        await asyncio.sleep(0)
+        copied(kept, engine, 30)
+        store.may_read.set()
+        await written(kept)
+        assert [(seq, set(states.values())) for seq, states in store.snapshots] == [(20, {bytes(20)})]
 
     asyncio.run(play())
 
