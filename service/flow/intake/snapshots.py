@@ -56,7 +56,8 @@ class Snapshots:
 
     def begin(self, stored: int) -> None:
         """Follow a new engine that is built from the snapshot at `stored`, before a later row is applied to it."""
-        self._unsaved = Unsaved(stored)
+        # A build that was broken off may have left a whole copy that waits.
+        self._unsaved, self._whole = Unsaved(stored), None
         self._stored = stored
         self._since = self._monotonic()
 

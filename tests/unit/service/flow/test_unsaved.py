@@ -175,6 +175,23 @@ def test_an_engine_that_is_given_up_takes_its_copies_with_it() -> None:
     asyncio.run(play())
 
 
+@pytest.mark.usefixtures("at_once")
+def test_an_engine_that_is_built_anew_has_nothing_of_a_build_that_was_broken_off() -> None:
+    async def play() -> None:
+        store, engine = Written(), Changing()
+        kept = snapshots_of(store)
+        copied(kept, engine, 10)
+        kept.begin(0)
+        kept.committed(11)
+        assert kept._writing is None
+        copied(kept, engine, 12)
+        kept.committed(12)
+        await written(kept)
+        assert [seq for seq, _ in store.snapshots] == [12]
+
+    asyncio.run(play())
+
+
 def test_some_records_are_no_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshots, "COPIED_ROWS", 10)
     now = [0.0]
