@@ -351,10 +351,10 @@ class Engine:
         """Drift of the calibrations and what became of the budgets."""
         return health_of(self._state.shared, self.sequence)
 
-    def take_records(self) -> list[StateChange]:
-        """Entities' records changed since they were last taken, without what all share: only ``take_changes`` is whole."""
+    def take_records(self, most: int) -> list[StateChange]:
+        """Entities' records changed since they were last taken, ``most`` of them: only with ``take_changes`` it is whole."""
         self._since_fold = 0
-        return self._state.take_records()
+        return self._state.take_records(most)
 
     def take_changes(self) -> list[StateChange]:
         """Everything changed since it was last taken, in an order that depends on it alone."""

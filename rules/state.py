@@ -7,12 +7,12 @@ and index lie in huge pages: without them the processor looks up where memory is
 """
 
 import mmap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
 
-from rules.arrays import F8, I8
+from rules.arrays import B1, F8, I8
 from rules.baseline.layout import FINGERPRINT, FORMAT, VERSION, WIDTH, Kind
 from rules.baseline.priors import write_priors
 from rules.baseline.reputation import CLASSES, WEIGHT_AT, refit
@@ -40,6 +40,7 @@ from rules.learning import StateChange
 from rules.settings import EngineSettings
 
 _WORD: Final = 8
+_SLOT_MASK: Final = (1 << SLOT_BITS) - 1
 _SMALL_ARENA: Final = 1 << 23
 _SMALL_INDEX: Final = 1 << 24
 """Bytes of records that never use huge pages, and of an index that uses none: what up to 131,072 accounts need."""
@@ -78,7 +79,6 @@ class State:
         self.frozen = Frozen()
         self.suppressions = Suppressions()
         self.dirty_names: set[tuple[Kind, str]] = set()
-        self._dirty: set[int] = set()
         self._ever: set[int] = set()
         self.use(settings)
 
@@ -99,12 +99,15 @@ class State:
         self.places = cut_places(self.arena, self.integers)
         self.shared = cut_shared(self.common, self.integers)
         self.places.meta[:] = meta
+        self._first = np.concatenate(([0], np.cumsum(meta[:-1, M_LIMIT])))
+        self._changed = np.zeros(int(self._first[-1]), np.bool_)
 
     def _grow(self, accounts: int) -> None:
         """Move everything to arrays with room for more accounts."""
         old, arena = self.places.meta.copy(), self.arena
         index, marks = self.places.slots, self.shared.marks
         used = self.fold()
+        first, changed = self._first, self._changed
         self._allocate(accounts)
         self.places.meta[:, M_USED] = old[:, M_USED]
         self.shared.marks[:] = marks
@@ -114,6 +117,8 @@ class State:
             start, words = int(old[pool, M_START]), int(old[pool, M_USED] * old[pool, M_WIDTH])
             to = int(self.places.meta[pool, M_START])
             self.arena[to : to + words] = arena[start : start + words]
+            kept, at = changed[first[pool] : first[pool + 1]], self._first[pool]
+            self._changed[at : at + len(kept)] = kept
         for slot in range(used):
             put(self.places, ACCOUNTS, self.record(ACCOUNTS, slot)[FINGERPRINT], slot)
 
@@ -137,22 +142,25 @@ class State:
         noted = int(meta[-1, 0])
         if noted > DIRTY_MOST:
             for pool in range(len(POOLS)):
-                self._dirty.update((pool << SLOT_BITS) | slot for slot in range(int(meta[pool, M_USED])))
+                self._of(pool)[:] = True
         else:
-            self._dirty.update(np.unique(self.places.dirty[:noted]).tolist())
+            notes = self.places.dirty[:noted]
+            self._changed[self._first[notes >> SLOT_BITS] + (notes & _SLOT_MASK)] = True
         meta[-1, 0] = 0
         return int(meta[ACCOUNTS, M_USED])
 
-    def _pooled(self, notes: Iterable[int]) -> list[StateChange]:
-        """Copies of records by their notes; of plain bytes and plain integers, for there are thousands a second."""
+    def _of(self, pool: int) -> B1:
+        """Which of a pool's used slots changed since they were last taken, to be written to."""
+        first = int(self._first[pool])
+        return self._changed[first : first + int(self.places.meta[pool, M_USED])]
+
+    def _pooled(self, pool: int, slots: Sequence[int]) -> Iterator[StateChange]:
+        """Copies of a pool's records; of plain bytes and plain integers, for there are thousands a second."""
         view = self.arena.data.cast("B")
-        starts, widths = ((self.places.meta[: len(POOLS), word] * _WORD).tolist() for word in (M_START, M_WIDTH))
-        found = []
-        for note in notes:
-            pool, slot = note >> SLOT_BITS, note & ((1 << SLOT_BITS) - 1)
-            at = starts[pool] + slot * widths[pool]
-            found.append(StateChange(POOLS[pool], str(slot), bytes(view[at : at + widths[pool]])))
-        return found
+        start, wide = (int(self.places.meta[pool, word]) * _WORD for word in (M_START, M_WIDTH))
+        for slot in slots:
+            at = start + slot * wide
+            yield StateChange(POOLS[pool], str(slot), bytes(view[at : at + wide]))
 
     def _section(self, at: int) -> StateChange:
         section = SECTIONS[at]
@@ -166,16 +174,20 @@ class State:
             return StateChange(kind, name, self.suppressions.stored.get(name, b""))
         return StateChange(kind, name, self.verdicts[name].tobytes())
 
-    def take_records(self) -> list[StateChange]:
-        """Every entity's record changed since it was last taken, by pool and slot."""
+    def take_records(self, most: int) -> list[StateChange]:
+        """Entities' records changed since they were last taken, by pool and slot: the first ``most`` of them."""
         self.fold()
-        changes = self._pooled(sorted(self._dirty))
-        self._dirty.clear()
+        changes: list[StateChange] = []
+        for pool in range(len(POOLS)):
+            changed = self._of(pool)
+            slots = np.flatnonzero(changed)[: most - len(changes)]
+            changed[slots] = False
+            changes += self._pooled(pool, slots.tolist())
         return changes
 
     def take(self) -> list[StateChange]:
         """Everything changed since it was last taken: records, then sections, then what has a name."""
-        changes = self.take_records()
+        changes = self.take_records(len(self._changed))
         marked = np.flatnonzero(self.shared.marks[: len(SECTIONS)]).tolist()
         changes += [self._section(at) for at in marked]
         changes += [self._named(kind, name) for kind, name in sorted(self.dirty_names)]
@@ -186,12 +198,10 @@ class State:
 
     def snapshot(self) -> Iterator[StateChange]:
         """Every record, in order of kind and entity."""
-        every = self._pooled(
-            (pool << SLOT_BITS) | slot
-            for pool in range(len(POOLS))
-            for slot in range(int(self.places.meta[pool, M_USED]))
-            if self.record(pool, slot)[FORMAT]
-        )
+        every: list[StateChange] = []
+        for pool in range(len(POOLS)):
+            used = range(int(self.places.meta[pool, M_USED]))
+            every += self._pooled(pool, [slot for slot in used if self.record(pool, slot)[FORMAT]])
         self._ever.update(np.flatnonzero(self.shared.marks[: len(SECTIONS)]).tolist())
         every += [self._section(at) for at in self._ever]
         every += [self._named(Kind.FROZEN, name) for name in self.frozen.counts]

@@ -23,7 +23,7 @@ from tests.support.intake import DETECTORS, PLATFORMS, tokens
 
 async def serve(socket: str, url: str) -> None:
     """Serve until told to stop; snapshots are due often, so that a kill finds one under way."""
-    vars(snapshots).update(EVERY_ROWS=60, RETRY_S=0.0, COPIED_ROWS=20)
+    vars(snapshots).update(EVERY_ROWS=60, RETRY_S=0.0, COPIED=20)
     store = await connect(Secret(url))
     clock = SystemClock()
     keeper = EngineKeeper(store.baselines, DETECTORS, EngineSettings(salt="test"))

@@ -184,7 +184,7 @@ class EngineKeeper:
     def _keep_up(self) -> None:
         """See to snapshots of an engine that stands at what is committed."""
         if self._engine is not None:
-            self._snapshots.copy(self._engine)
+            self._snapshots.copy(self._engine, idle=True)
             self._snapshots.committed(self._committed)
 
     def near(self, facts: Facts) -> bool:

@@ -4,9 +4,9 @@ Rules:
 
 - The log is the truth: a batch commits rows of the sequence alone, and a snapshot only bounds how many of them have to be
   applied again at the next start. It is due after so many rows, or so many seconds with anything new.
-- Records are copied out of the engine as they change, some hundred rows at a time, so that no copy is a pause; the engine
-  may be ahead of what is committed then. For a snapshot all the rest is copied at one sequence number, and written once
-  that number is committed. An engine that is given up takes its copies with it.
+- When a snapshot is due, what changed is copied out of the engine batch by batch, some records at a time, so that no copy
+  is a pause; the engine may be ahead of what is committed then. Once only some records are left, all the rest is copied at
+  one sequence number, and written when that number is committed. An engine that is given up takes its copies with it.
 - One process writes at a time, and who finds that another one has just done it leaves it at that. A failure costs nothing
   but time: what was to be written is written next time. Being late is said in the log, because recovery then takes longer.
 """
@@ -18,6 +18,7 @@ from typing import Final
 
 import structlog
 
+from rules.baseline.tables import POOLS
 from rules.engine import Engine
 from rules.learning import StateChange
 from service.domain.errors import PortcullisError
@@ -29,8 +30,12 @@ EVERY_ROWS: Final = 50_000
 EVERY_S: Final = 10.0
 RETRY_S: Final = 1.0
 """After one that failed, or that another process was writing."""
-COPIED_ROWS: Final = 500
-"""Rows after which changed records are copied out of the engine: about a millisecond's work."""
+COPIED: Final = 1000
+"""Records that are copied in one go, beside those that change meanwhile: about a millisecond's work."""
+COPIED_IDLE: Final = 5000
+"""Records that are copied in one go while nobody waits."""
+_ROW_CHANGES: Final = len(POOLS)
+"""Records that a row of the sequence changes, at most but for few: so many more are copied, or there would be no end."""
 STOP_S: Final = 8.0
 """How long the last snapshot may take when the process ends; without it the next start applies more rows."""
 _LATE: Final = 4
@@ -48,17 +53,17 @@ class Snapshots:
         self._unsaved: Unsaved | None = None
         self._stored = 0
         self._since = monotonic()
+        self._seen = 0
+        """The sequence number at which was last seen whether to copy."""
         self._whole: int | None = None
         """The sequence number of a whole copy that waits for its commit."""
         self._writing: asyncio.Task[None] | None = None
-        self._failing = False
-        """The last try failed: no snapshot comes soon, so what is unsaved is kept in the least room."""
 
     def begin(self, stored: int) -> None:
         """Follow a new engine that is built from the snapshot at `stored`, before a later row is applied to it."""
         # A build that was broken off may have left a whole copy that waits.
         self._unsaved, self._whole = Unsaved(stored), None
-        self._stored = stored
+        self._stored = self._seen = stored
         self._since = self._monotonic()
 
     def forget(self) -> None:
@@ -69,18 +74,21 @@ class Snapshots:
         """Say whether the stored snapshot can be continued; it cannot when the database was set back."""
         return self._unsaved is None or stored >= self._unsaved.base
 
-    def copy(self, engine: Engine) -> None:
-        """Copy what changed, if that is due; the engine stands between two batches, of which the first may be under way."""
+    def copy(self, engine: Engine, *, idle: bool = False) -> None:
+        """Copy some of what changed, if a snapshot is due; more of it while nobody waits (`idle`).
+
+        The engine stands between two batches, of which the first may be under way.
+        """
+        rows, self._seen = engine.sequence - self._seen, engine.sequence
         unsaved = self._unsaved
-        if unsaved is None or self._whole is not None:
+        if unsaved is None or self._whole is not None or not self._to_write(engine):
             return
-        if self._to_write(engine):
-            unsaved.add(engine.take_changes(), engine.sequence)
+        most = (COPIED_IDLE if idle else COPIED) + rows * _ROW_CHANGES
+        changes = engine.take_records(most)
+        if len(changes) < most:
+            changes += engine.take_changes()
             self._whole = engine.sequence
-        elif engine.sequence - unsaved.upto >= COPIED_ROWS:
-            unsaved.add(engine.take_records(), engine.sequence)
-            if self._failing and self._writing is None:
-                unsaved.merge()
+        unsaved.add(changes, engine.sequence)
 
     def committed(self, upto: int, stored: int | None = None) -> None:
         """Note that everything up to a sequence number is committed, and which snapshot is stored."""
@@ -113,7 +121,6 @@ class Snapshots:
         try:
             began, records = self._monotonic(), len(unsaved)
             found = await self._store.save(changes, self._stored, seq, gently=gently)
-            self._failing = False
             if found is not None and self._unsaved is unsaved:
                 self._moved(found)
             if found == seq:
@@ -128,7 +135,6 @@ class Snapshots:
             self._writing = None
 
     def _failed(self, unsaved: Unsaved, error: Exception) -> None:
-        self._failing = True
         rows = unsaved.upto - self._stored
         log = _log.error if rows >= _LATE * EVERY_ROWS else _log.warning
         log("intake.snapshot_failed", rows_since_the_last=rows, error=type(error).__name__, reason=str(error))

@@ -1,18 +1,14 @@
-"""The records that changed since the stored snapshot: what the next snapshot has to write.
+"""The records that changed since the stored snapshot, as they were copied: what the next snapshot has to write.
 
 Rules: pure; for one engine. Nothing is dropped before a stored snapshot covers it, whoever wrote that: a snapshot that
 failed is simply written again, with what changed since. Of each record only the newest form is kept, so memory is bounded
-by the number of records, not of events: by twice that number while a snapshot is written, and by once while none can be.
-What is kept is text and bytes alone, because tens of thousands of objects that the garbage collector follows would make
-each of its rounds a pause.
+by the number of records, not of events. What is kept is text and bytes alone, because tens of thousands of objects that the
+garbage collector follows would make each of its rounds a pause.
 """
 
 from collections.abc import Iterator, Sequence
 
 from rules.learning import StateChange
-
-_States = dict[int, dict[str, bytes]]
-"""By kind and entity."""
 
 
 class Unsaved:
@@ -24,44 +20,29 @@ class Unsaved:
     def __init__(self, base: int) -> None:
         self.base = base
         self.upto = base
-        self._cut = base
-        # `_older` changed up to `_cut`, `_newer` since: a snapshot at `_cut` or later has all the older.
-        self._older: _States = {}
-        self._newer: _States = {}
+        self._states: dict[int, dict[str, bytes]] = {}
+        """By kind and entity."""
 
     def __len__(self) -> int:
-        """Return how many changes are kept, some twice."""
-        return sum(len(states) for kept in (self._older, self._newer) for states in kept.values())
+        """Return how many records are kept."""
+        return sum(map(len, self._states.values()))
 
     def add(self, changes: Sequence[StateChange], seq: int) -> None:
-        """Keep records as they stand at `seq`."""
+        """Keep records as they stand at `seq`; never while what `whole` yields is being read."""
         for change in changes:
-            self._newer.setdefault(change.kind, {})[change.entity] = change.state
+            self._states.setdefault(change.kind, {})[change.entity] = change.state
         self.upto = seq
 
     def whole(self) -> Iterator[StateChange]:
-        """Yield every change kept, as of now; they stay until `covered` says that a snapshot has them."""
-        self.merge()
-        # Nothing is added to these while they are read: the next call comes after this snapshot has ended.
+        """Yield every change kept; they stay until `covered` says that a snapshot has them."""
         return (
-            StateChange(kind, entity, state) for kind, states in self._older.items() for entity, state in states.items()
+            StateChange(kind, entity, state)
+            for kind, states in self._states.items()
+            for entity, state in states.items()
         )
 
-    def merge(self) -> None:
-        """Keep each record once, at the price that only a snapshot from here on covers any of them.
-
-        Never while what `whole` yields is being read.
-        """
-        for kind, states in self._newer.items():
-            self._older.setdefault(kind, {}).update(states)
-        self._newer = {}
-        self._cut = self.upto
-
     def covered(self, seq: int) -> None:
-        """Drop what the snapshot that is stored at `seq` has."""
+        """Note that a snapshot is stored at `seq`, and drop all if it has all; some would have to be told from the rest."""
         if seq >= self.upto:
-            self._older, self._newer = {}, {}
-            self.base = self._cut = self.upto
-        elif seq >= self._cut:
-            self._older, self._newer = self._newer, {}
-            self.base, self._cut = self._cut, self.upto
+            self._states = {}
+        self.base = max(self.base, min(seq, self.upto))

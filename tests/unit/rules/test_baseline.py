@@ -175,6 +175,37 @@ class TestStored:
         tables.touch(subject.places, ACCOUNTS, 3)
         assert [change.entity for change in subject.take()] == ["3"]
 
+    def test_some_changed_records_are_taken_and_the_rest_is_taken_later(self) -> None:
+        subject = state()
+        for key in keys(5):
+            claim(subject.places, ACCOUNTS, key, 0.0)
+            claim(subject.places, DESTINATIONS, key, 0.0)
+        subject.take()
+        for slot in (4, 1, 3):
+            tables.touch(subject.places, ACCOUNTS, slot)
+        tables.touch(subject.places, DESTINATIONS, 2)
+        taken = [(change.kind, change.entity) for change in subject.take_records(2)]
+        assert taken == [(Kind.ACCOUNT, "1"), (Kind.ACCOUNT, "3")]
+        tables.touch(subject.places, ACCOUNTS, 0)
+        taken = [(change.kind, change.entity) for change in subject.take_records(9)]
+        assert taken == [(Kind.ACCOUNT, "0"), (Kind.ACCOUNT, "4"), (Kind.DESTINATION, "2")]
+        assert subject.take_records(9) == []
+
+    @pytest.mark.parametrize("folded", [False, True])
+    def test_what_changed_is_known_after_the_limit_was_raised(self, folded: bool) -> None:  # noqa: FBT001
+        subject = state()
+        for key in keys(5):
+            claim(subject.places, ACCOUNTS, key, 0.0)
+            claim(subject.places, DESTINATIONS, key, 0.0)
+        subject.take()
+        tables.touch(subject.places, ACCOUNTS, 3)
+        tables.touch(subject.places, DESTINATIONS, 4)
+        if folded:
+            subject.fold()
+        subject.use(EngineSettings(max_accounts=5000))
+        taken = [(change.kind, change.entity) for change in subject.take_records(9)]
+        assert taken == [(Kind.ACCOUNT, "3"), (Kind.DESTINATION, "4")]
+
     @staticmethod
     def record(kind: Kind, key: float) -> bytes:
         words = np.zeros(WIDTH[kind])

@@ -44,8 +44,8 @@ class Live:
         self.store()
 
     def store(self, *, whole: bool = False) -> None:
-        # Of every other row records alone are taken: with all that is taken at the end they make the whole.
-        taken = self.engine.take_changes() if whole or len(self.rows) % 2 else self.engine.take_records()
+        # Of every other row some records alone are taken: with all that is taken at the end they make the whole.
+        taken = self.engine.take_changes() if whole or len(self.rows) % 2 else self.engine.take_records(3)
         self.stored |= {(change.kind, change.entity): change for change in taken}
 
 

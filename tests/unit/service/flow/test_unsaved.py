@@ -32,27 +32,33 @@ def test_a_failed_snapshot_is_written_again_with_what_changed_since() -> None:
     assert (unsaved.base, unsaved.upto) == (10, 20)
 
 
-def test_what_a_stored_snapshot_has_is_dropped_and_what_came_while_it_was_written_is_not() -> None:
+def test_what_a_stored_snapshot_has_is_dropped() -> None:
     unsaved = Unsaved(10)
     unsaved.add([change("a", b"1"), change("b", b"1")], 15)
-    unsaved.whole()
-    unsaved.add([change("a", b"2")], 20)
     unsaved.covered(15)
+    assert (states(unsaved), unsaved.base) == ({}, 15)
+    unsaved.add([change("a", b"2")], 20)
     assert states(unsaved) == {"a": b"2"}
-    assert unsaved.base == 15
 
 
-def test_another_process_s_snapshot_counts_only_as_far_as_it_covers() -> None:
+def test_another_process_s_snapshot_counts_only_when_it_covers_all() -> None:
     unsaved = Unsaved(10)
     unsaved.add([change("a", b"1")], 15)
     unsaved.covered(12)
-    assert states(unsaved) == {"a": b"1"}, "the record may have changed after 12"
-    unsaved.add([change("b", b"1")], 20)
-    unsaved.covered(18)
-    assert states(unsaved) == {"b": b"1"}
+    assert (states(unsaved), unsaved.base) == ({"a": b"1"}, 12), "the record may have changed after 12"
+    unsaved.covered(11)
+    assert unsaved.base == 12
     unsaved.covered(99)
     assert states(unsaved) == {}
-    assert unsaved.base == unsaved.upto == 20
+    assert unsaved.base == unsaved.upto == 15
+
+
+def test_what_is_read_stays_as_it_is_when_a_snapshot_that_has_it_is_stored_meanwhile() -> None:
+    unsaved = Unsaved(10)
+    unsaved.add([change("a", b"1"), change("b", b"1")], 15)
+    read = unsaved.whole()
+    unsaved.covered(15)
+    assert [found.entity for found in read] == ["a", "b"]
 
 
 def test_memory_is_bounded_by_records() -> None:
@@ -60,19 +66,26 @@ def test_memory_is_bounded_by_records() -> None:
     for seq in range(1, 1000):
         unsaved.add([change(f"entity-{seq % 5}", bytes(seq % 256))], seq)
         unsaved.covered(seq // 2)
-    assert len(unsaved) <= 10
+    assert len(unsaved) == 5
 
 
 class Changing:
-    """An engine of which the same five records change with every row."""
+    """An engine of which the same five records change with every row, and so many more with its first."""
 
-    sequence = 0
+    def __init__(self, at_first: int = 0) -> None:
+        self.sequence = 0
+        self._changed = {f"{5 + number:04}": bytes(1) for number in range(at_first)}
+
+    def go_on(self, sequence: int) -> None:
+        self.sequence = sequence
+        self._changed |= {f"{number:04}": bytes(sequence) for number in range(5)}
 
     def take_changes(self) -> Sequence[StateChange]:
-        return [*self.take_records(), change("shared", bytes(self.sequence))]
+        return [*self.take_records(len(self._changed)), change("shared", bytes(self.sequence))]
 
-    def take_records(self) -> Sequence[StateChange]:
-        return [change(str(number), bytes(self.sequence)) for number in range(5)]
+    def take_records(self, most: int) -> Sequence[StateChange]:
+        entities = sorted(self._changed)[:most]
+        return [change(entity, self._changed.pop(entity)) for entity in entities]
 
 
 class Written:
@@ -101,7 +114,7 @@ def snapshots_of(store: Written) -> Snapshots:
 
 
 def copied(kept: Snapshots, engine: Changing, sequence: int) -> None:
-    engine.sequence = sequence
+    engine.go_on(sequence)
     kept.copy(cast("Engine", engine))
 
 
@@ -113,7 +126,6 @@ async def written(kept: Snapshots) -> None:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything is due at once."""
-    monkeypatch.setattr(snapshots, "COPIED_ROWS", 1)
     monkeypatch.setattr(snapshots, "EVERY_S", 0.0)
 
 
@@ -192,45 +204,63 @@ def test_an_engine_that_is_built_anew_has_nothing_of_a_build_that_was_broken_off
     asyncio.run(play())
 
 
-def test_some_records_are_no_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshots, "COPIED_ROWS", 10)
+def test_records_are_copied_once_a_snapshot_is_due_and_some_of_them_are_no_snapshot(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(snapshots, "COPIED", 20)
     now = [0.0]
 
     async def play() -> None:
-        store, engine = Written(), Changing()
+        store, engine = Written(), Changing(at_first=60)
         kept = Snapshots(cast("BaselineStore", store), monotonic=lambda: now[0])
         kept.begin(0)
-        for sequence in range(1, 60):
+        for sequence in range(1, 10):
             copied(kept, engine, sequence)
             kept.committed(sequence)
         assert kept._unsaved is not None
-        assert kept._unsaved.upto == 50, "copied every ten rows"
-        assert kept._writing is None, "a snapshot is not due"
+        assert len(kept._unsaved) == 0, "a snapshot is not due"
         now[0] = snapshots.EVERY_S + 1
-        copied(kept, engine, 60)
-        kept.committed(60)
+        for sequence, known in ((10, 27), (11, 49)):
+            copied(kept, engine, sequence)
+            kept.committed(sequence)
+            assert len(kept._unsaved) == known, "twenty, and as many as a row may change"
+            assert kept._writing is None, "some are not copied yet"
+        copied(kept, engine, 12)
+        kept.committed(12)
         await written(kept)
-        assert store.snapshots == [(60, {"shared": bytes(60)} | {str(number): bytes(60) for number in range(5)})]
+        more = {f"{5 + number:04}": bytes(1) for number in range(60)}
+        assert store.snapshots == [
+            (12, {"shared": bytes(12)} | {f"{number:04}": bytes(12) for number in range(5)} | more)
+        ]
 
     asyncio.run(play())
 
 
-def test_while_no_snapshot_can_be_stored_each_record_is_kept_once(
-    at_once: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    del at_once
+def test_while_nobody_waits_more_is_copied_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshots, "EVERY_S", 0.0)
+    monkeypatch.setattr(snapshots, "COPIED", 20)
 
+    async def play() -> None:
+        store, engine = Written(), Changing(at_first=1000)
+        kept = snapshots_of(store)
+        engine.go_on(1)
+        kept.copy(cast("Engine", engine), idle=True)
+        kept.committed(1)
+        await written(kept)
+        assert len(store.snapshots[0][1]) == 1006
+
+    asyncio.run(play())
+
+
+@pytest.mark.usefixtures("at_once")
+def test_while_no_snapshot_can_be_stored_each_record_is_kept_once() -> None:
     async def play() -> None:
         engine = Changing()
         kept = snapshots_of(Written(full=True))
-        copied(kept, engine, 1)
-        kept.committed(1)
-        await written(kept)
-        monkeypatch.setattr(snapshots, "EVERY_S", 1e9)
-        monkeypatch.setattr(snapshots, "RETRY_S", 1e9)
-        for sequence in range(2, 5):
+        for sequence in range(1, 5):
             copied(kept, engine, sequence)
             kept.committed(sequence)
+            await written(kept)
         assert kept._unsaved is not None
         assert len(kept._unsaved) == 6, "five records and what is shared"
         assert kept._unsaved.upto == 4
