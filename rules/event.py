@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from math import nan
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -102,6 +102,7 @@ _DESTINATION_KIND_AT: Final = {kind: code for code, kind in enumerate(DESTINATIO
 _HEADS: Final = {"withdrawal": MONEY, "signing": SIGNING, "access": ACCESS, "governance": GOVERNANCE}
 _NOT_LEAVING: Final = frozenset({"withdrawal.failed", "withdrawal.cancelled"})
 _MOST_REMEMBERED: Final = 65_536
+_T = TypeVar("_T")
 _LOOK_CHARACTERS: Final = 4
 _SHORTEST_ADDRESS: Final = 24
 _SHARED_PREFIXES: Final = ("0x", "bc1q", "bc1p", "tb1q", "tb1p", "ltc1q")
@@ -133,18 +134,18 @@ def _key(salt: str) -> bytes:
     return hashlib.blake2b(salt.encode(), digest_size=16).digest()
 
 
-class _Remembered(dict[str, float]):
+class _Remembered(dict[str, _T]):
     """What was worked out of texts, by text; when it is too much, all of it is forgotten.
 
     Not ``lru_cache``, which keeps an order: every look-up would touch several times as much memory, and the collector
     would follow three objects for each text.
     """
 
-    def __init__(self, work_out: Callable[[str], float]) -> None:
+    def __init__(self, work_out: Callable[[str], _T]) -> None:
         super().__init__()
         self._work_out = work_out
 
-    def __missing__(self, text: str) -> float:
+    def __missing__(self, text: str) -> _T:
         if len(self) >= _MOST_REMEMBERED:
             self.clear()
         found = self[text] = self._work_out(text)
@@ -152,17 +153,28 @@ class _Remembered(dict[str, float]):
 
 
 class _Keys(NamedTuple):
-    """Fingerprints of ids, of destinations' looks and of addresses' blocks under one salt."""
+    """Fingerprints under one salt: of ids, of destinations' looks, of addresses' blocks, of assets and their chains.
 
-    ids: _Remembered
-    looks: _Remembered
-    blocks: _Remembered
+    Of countries with their places in the list.
+    """
+
+    ids: _Remembered[float]
+    looks: _Remembered[float]
+    blocks: _Remembered[float]
+    assets: _Remembered[tuple[float, float]]
+    countries: _Remembered[tuple[float, float]]
 
 
 @lru_cache(maxsize=16)
 def _keys(salt: str) -> _Keys:
     ids = _Remembered(lambda text: _fingerprint(text, salt))
-    return _Keys(ids, _Remembered(lambda text: _look_key(text, ids)), _Remembered(lambda ip: ids[block_of(ip)]))
+    return _Keys(
+        ids,
+        _Remembered(lambda destination: _look_key(destination, ids)),
+        _Remembered(lambda ip: ids[block_of(ip)]),
+        _Remembered(lambda asset: _asset_keys(asset, ids)),
+        _Remembered(lambda country: (ids[country], float(COUNTRY_AT.get(country.upper(), -1)))),
+    )
 
 
 def fingerprint(text: str, salt: str) -> float:
@@ -210,42 +222,38 @@ def look_key(destination: str, salt: str) -> float:
     return _keys(salt).looks[destination]
 
 
-def _look_key(destination: str, ids: _Remembered) -> float:
+def _look_key(destination: str, ids: _Remembered[float]) -> float:
     look = look_of(destination)
     return ids[look] if look is not None else 0.0
 
 
-@lru_cache(maxsize=4096)
-def _asset_keys(asset: str, salt: str) -> tuple[float, float]:
+def _asset_keys(asset: str, ids: _Remembered[float]) -> tuple[float, float]:
     chain = chain_of(asset)
-    return fingerprint(asset, salt), fingerprint(chain, salt) if chain else 0.0
+    return ids[asset], ids[chain] if chain else 0.0
 
 
-@lru_cache(maxsize=1024)
-def _country_keys(country: str, salt: str) -> tuple[float, float]:
-    return fingerprint(country, salt), float(COUNTRY_AT.get(country.upper(), -1))
-
-
+_KIND_CODES: Final = _Remembered(lambda kind: (kind_code(kind), family_code(kind)))
 _NO_KEYS: Final = (0.0, 0.0)
 _NO_COUNTRY: Final = (0.0, -1.0)
 _FACTS: Final = {None: nan, False: 0.0, True: 1.0}
 
 
-def row_of(told: Observation, salt: str) -> list[float]:
+def _row_of(told: Observation, keys: _Keys) -> list[float]:
     """The words of an observation's row. ``E_FROZEN`` and ``E_HISTORY`` are the caller's and are 0.
 
     One display in the order of the words: a store into an array costs several times as much as a place in a list.
     """
     account, actor, destination, device = told.account, told.actor, told.destination, told.device
     session, group, ip, asn, listed = told.session, told.peer_group, told.ip, told.asn, told.destination_listed
-    ids, looks, blocks = _keys(salt)
-    asset, chain = _asset_keys(told.asset, salt) if told.asset else _NO_KEYS
-    country, country_at = _country_keys(told.country, salt) if told.country else _NO_COUNTRY
+    ids, looks, blocks, assets, countries = keys
+    kind, family = _KIND_CODES[told.kind]
+    asset, chain = assets[told.asset] if told.asset else _NO_KEYS
+    country, country_at = countries[told.country] if told.country else _NO_COUNTRY
     block = blocks[ip] if ip else 0.0
     usd, units, balance, age_s = told.amount_usd, told.amount_units, told.balance_usd, told.contract_age_s
     return [
-        kind_code(told.kind),
-        family_code(told.kind),
+        kind,
+        family,
         told.occurred_at_us,
         told.received_at_us,
         ids[account] if account else 0.0,
@@ -283,13 +291,15 @@ _PACKED: Final = struct.Struct(f"{EVENT_WIDTH}d")
 
 
 def write_row(row: F8, told: Observation, salt: str) -> None:
-    """Put an observation into a row; see ``row_of``."""
-    row[:] = row_of(told, salt)
+    """Put an observation into a row; see ``_row_of``."""
+    row[:] = _row_of(told, _keys(salt))
 
 
 def rows_of(told: Sequence[Observation], salt: str) -> F8:
-    """The rows of many observations; see ``row_of``."""
+    """The rows of many observations; see ``_row_of``."""
+    keys, pack_into = _keys(salt), _PACKED.pack_into
     rows = np.empty((len(told), EVENT_WIDTH), np.float64)
+    data = rows.data
     for at, one in enumerate(told):
-        _PACKED.pack_into(rows.data, at * _PACKED.size, *row_of(one, salt))
+        pack_into(data, at * _PACKED.size, *_row_of(one, keys))
     return rows

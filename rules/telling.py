@@ -7,6 +7,8 @@ be made after later rows were worked through. Reasons are told when something wa
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+import numpy as np
+
 from rules.arrays import F8
 from rules.explain import among_peers, balance_note, reason_for
 from rules.features.amount import SHARE_OF_BALANCE
@@ -47,15 +49,15 @@ NOTHING: Final = Found()
 def told_all(rows: F8, found: Mapping[int, Found]) -> list[Assessment]:
     """The assessments of out rows, with what was found in those that somebody looked at, by their places."""
     numbers = rows[:, :O_JUDGED].tolist()
-    return [_told(rows[at], numbers[at], found.get(at, NOTHING)) for at in range(len(rows))]
+    return [_told(rows, at, numbers[at], found.get(at, NOTHING)) for at in range(len(rows))]
 
 
 def told(row: F8, found: Found, *, tell: bool = False) -> Assessment:
     """The assessment of one out row; ``tell``: with its reasons however low the score."""
-    return _told(row, row[:O_JUDGED].tolist(), found, tell=tell)
+    return _told(row[np.newaxis], 0, row[:O_JUDGED].tolist(), found, tell=tell)
 
 
-def _told(row: F8, numbers: list[float], found: Found, *, tell: bool = False) -> Assessment:
+def _told(rows: F8, at: int, numbers: list[float], found: Found, *, tell: bool = False) -> Assessment:
     score = numbers[O_SCORE]
     shown = tell or score >= TOLD_FROM or found.decision is not Decision.ALLOW
     # By place: names would take longer than all the rest, and this runs for every event.
@@ -64,12 +66,12 @@ def _told(row: F8, numbers: list[float], found: Found, *, tell: bool = False) ->
         numbers[O_P_VALUE],
         found.decision,
         _HISTORIES[numbers[O_HISTORY] == 1.0],
-        _reasons(row) if shown else (),
+        _reasons(rows[at]) if shown else (),
         found.signals,
         found.playbook,
         numbers[O_TAIL] != 0.0,
         numbers[O_CALIBRATED] != 0.0,
-        tuple(row[O_JUDGED:O_REASONS].tolist()) if shown else (),
+        tuple(rows[at, O_JUDGED:O_REASONS].tolist()) if shown else (),
         found.silenced,
     )
 
