@@ -153,13 +153,13 @@ class _Remembered(dict[str, _T]):
 
 
 class _Keys(NamedTuple):
-    """Fingerprints under one salt: of ids, of destinations' looks, of addresses' blocks, of assets and their chains.
+    """Fingerprints under one salt: of destinations with those of their looks, of assets with those of their chains.
 
-    Of countries with their places in the list.
+    A country comes with its place in the list.
     """
 
     ids: _Remembered[float]
-    looks: _Remembered[float]
+    destinations: _Remembered[tuple[float, float]]
     blocks: _Remembered[float]
     assets: _Remembered[tuple[float, float]]
     countries: _Remembered[tuple[float, float]]
@@ -170,7 +170,8 @@ def _keys(salt: str) -> _Keys:
     ids = _Remembered(lambda text: _fingerprint(text, salt))
     return _Keys(
         ids,
-        _Remembered(lambda destination: _look_key(destination, ids)),
+        # Not among the ids: what is told of one text lies in one place.
+        _Remembered(lambda destination: (_fingerprint(destination, salt), _look_key(destination, ids))),
         _Remembered(lambda ip: ids[block_of(ip)]),
         _Remembered(lambda asset: _asset_keys(asset, ids)),
         _Remembered(lambda country: (ids[country], float(COUNTRY_AT.get(country.upper(), -1)))),
@@ -219,7 +220,7 @@ def chain_of(asset: str) -> str | None:
 
 def look_key(destination: str, salt: str) -> float:
     """The fingerprint of a destination's look; 0 when it has none."""
-    return _keys(salt).looks[destination]
+    return _keys(salt).destinations[destination][1]
 
 
 def _look_key(destination: str, ids: _Remembered[float]) -> float:
@@ -245,8 +246,9 @@ def _row_of(told: Observation, keys: _Keys) -> list[float]:
     """
     account, actor, destination, device = told.account, told.actor, told.destination, told.device
     session, group, ip, asn, listed = told.session, told.peer_group, told.ip, told.asn, told.destination_listed
-    ids, looks, blocks, assets, countries = keys
+    ids, destinations, blocks, assets, countries = keys
     kind, family = _KIND_CODES[told.kind]
+    place, look = destinations[destination] if destination else _NO_KEYS
     asset, chain = assets[told.asset] if told.asset else _NO_KEYS
     country, country_at = countries[told.country] if told.country else _NO_COUNTRY
     block = blocks[ip] if ip else 0.0
@@ -258,8 +260,8 @@ def _row_of(told: Observation, keys: _Keys) -> list[float]:
         told.received_at_us,
         ids[account] if account else 0.0,
         ids[actor] if actor else 0.0,
-        ids[destination] if destination else 0.0,
-        looks[destination] if destination else 0.0,
+        place,
+        look,
         asset,
         chain,
         country,

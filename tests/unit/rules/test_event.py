@@ -31,7 +31,7 @@ def test_what_is_remembered_of_ids_is_bounded_and_only_saves_time(monkeypatch: p
     names = [f"eip155:1:0x{number:040x}" for number in range(30)]
     first = [(fingerprint(name, salt), look_key(name, salt)) for name in names]
     kept = event._keys(salt)
-    assert max(len(kept.ids), len(kept.looks)) <= 4
+    assert max(len(kept.ids), len(kept.destinations)) <= 4
     assert [(fingerprint(name, salt), look_key(name, salt)) for name in reversed(names)] == first[::-1]
     assert len({one for one, _ in first}) == 30
 
