@@ -192,7 +192,7 @@ class TestStored:
         assert subject.take_records(9) == []
 
     @pytest.mark.parametrize("folded", [False, True])
-    def test_what_changed_is_known_after_the_limit_was_raised(self, folded: bool) -> None:  # noqa: FBT001
+    def test_what_changed_is_known_after_the_limit_was_raised(self, folded: bool) -> None:  # noqa: FBT001 -- a table of cases
         subject = state()
         for key in keys(5):
             claim(subject.places, ACCOUNTS, key, 0.0)
