@@ -18,14 +18,12 @@ import numpy as np
 
 from rules import kernel
 from rules.arrays import F8, I8
-from rules.baseline.layout import FORMAT, GROUP, WIDTH, Kind
-from rules.baseline.reputation import NO_CELL
-from rules.baseline.tables import ACCOUNTS, FULL, claim, format_word
+from rules.baseline.layout import GROUP, Kind
+from rules.baseline.tables import ACCOUNTS, FULL, claim
 from rules.binding import SCRATCH_WORDS, cut_frame, cut_told
 from rules.errors import CapacityError, LearningRecordError
 from rules.event import E_COUNTS, E_FAMILY, E_FROZEN, E_HISTORY, EVENT_WIDTH, fingerprint, rows_of, write_row
 from rules.features.frame import R_LEVEL, Frame
-from rules.fusion import JUDGED_WORDS
 from rules.health import Health, health_of
 from rules.learning import (
     Entities,
@@ -42,29 +40,18 @@ from rules.learning import (
 from rules.learning import Operation as Operation  # noqa: PLC0414 -- part of this module's interface
 from rules.loader import DetectorSet
 from rules.observation import Observation, decode
-from rules.outcome import (
-    O_DECISION,
-    O_OPERATION,
-    OUT_WIDTH,
-    V_ACCOUNT,
-    V_AT_US,
-    V_JUDGED,
-    V_KNOWN_US,
-    V_TRUTH,
-    VERDICT_WIDTH,
-    Fired,
-)
+from rules.outcome import O_DECISION, O_OPERATION, OUT_WIDTH, VERDICT_WIDTH, Fired
 from rules.settings import EngineSettings as EngineSettings  # noqa: PLC0414 -- part of this module's interface
 from rules.signal import Assessment, Decision, Signal, stronger
 from rules.state import State
 from rules.telling import NOTHING, Found, told, told_all
+from rules.verdicts import COUNTED_AT, no_verdicts, verdict_row
 
-ENGINE_VERSION: Final = "3.3"
+ENGINE_VERSION: Final = "3.4"
 """Changes whenever the same sequence would give other bytes or scores."""
 
 _FOLD_AFTER: Final = 4000
 _NO_VERDICTS: Final[F8] = np.zeros((0, VERDICT_WIDTH), np.float64)
-_VERDICT_WORDS: Final = {"true_positive": 5, "false_positive": 6}
 _PLAYBOOKS: Final = ("drain", "signing_tampering", "account_takeover", "insider_policy_change")
 _DECISIONS: Final = (Decision.ALLOW, Decision.ALERT, Decision.HOLD)
 _OPERATIONS: Final = {Operation.LEARN: 0, Operation.SKIP: 1, Operation.LATE_LEARN: 2}
@@ -278,7 +265,10 @@ class Engine:
         return events
 
     def apply(self, record: LearningRecord) -> None:
-        """Apply a row of the learning sequence. Raises :class:`LearningRecordError` naming the row when it cannot."""
+        """Apply a row of the learning sequence.
+
+        Raises :class:`LearningRecordError` naming the row, or :class:`CapacityError`, when it cannot; then nothing changed.
+        """
         if record.seq <= self.sequence:
             raise LearningRecordError(f"row {record.seq} comes after row {self.sequence}: rows must ascend")
         try:
@@ -332,15 +322,11 @@ class Engine:
         self._state.record(ACCOUNTS, slot)[GROUP] = fingerprint(group, self.settings.salt) if group else 0.0
 
     def _judge(self, verdict: Verdict) -> None:
-        word = _VERDICT_WORDS.get(verdict.verdict)
-        if word is None:
-            raise LearningRecordError(f"verdict {verdict.verdict!r} is not one of {', '.join(sorted(_VERDICT_WORDS))}")
+        row = verdict_row(verdict, self.settings.salt)
         for detector in verdict.detectors:
-            counts = self._state.verdicts.setdefault(detector, _no_verdicts())
-            counts[word] += 1.0
+            self._state.verdicts.setdefault(detector, no_verdicts())[COUNTED_AT[verdict.verdict]] += 1.0
             self._state.dirty_names.add((Kind.VERDICT, detector))
-        if verdict.occurred_at_us is not None:
-            row = _verdict_row(verdict, self.settings.salt)
+        if row is not None:
             kernel.judge(self._held, row)
 
     def pools(self) -> I8:
@@ -352,7 +338,7 @@ class Engine:
         return health_of(self._state.shared, self.sequence)
 
     def take_records(self, most: int) -> list[StateChange]:
-        """Entities' records changed since they were last taken, ``most`` of them: only with ``take_changes`` it is whole."""
+        """Entities' records changed since they were last taken, at most so many: only with ``take_changes`` it is whole."""
         self._since_fold = 0
         return self._state.take_records(most)
 
@@ -374,27 +360,3 @@ class Engine:
         self._state = State(self.settings)
         self._hold()
         self.sequence = 0
-
-
-def _no_verdicts() -> F8:
-    counts = np.zeros(WIDTH[Kind.VERDICT], np.float64)
-    counts[FORMAT] = format_word(Kind.VERDICT)
-    return counts
-
-
-def _verdict_row(verdict: Verdict, salt: str) -> F8:
-    row = np.zeros(VERDICT_WIDTH, np.float64)
-    row[V_KNOWN_US] = float(verdict.known_at_us or verdict.occurred_at_us or 0)
-    row[V_TRUTH] = float(verdict.verdict == "true_positive")
-    row[V_AT_US] = float(verdict.occurred_at_us or 0)
-    named = (verdict.account, verdict.actor, verdict.destination, verdict.device, verdict.network)
-    row[V_ACCOUNT : V_ACCOUNT + len(named)] = [fingerprint(name, salt) if name else 0.0 for name in named]
-    judged = verdict.judged
-    if len(judged) == JUDGED_WORDS and np.isfinite(judged).all():
-        row[V_JUDGED:] = judged
-    elif judged:
-        raise LearningRecordError(f"verdict.judged must be {JUDGED_WORDS} finite numbers, as the assessment told them")
-    else:
-        row[V_JUDGED] = verdict.score
-        row[V_JUDGED + JUDGED_WORDS - len(named) :] = NO_CELL
-    return row

@@ -114,9 +114,10 @@ class Suppressions:
         self._active: dict[str, tuple[Place, Suppression]] = {}
 
     def put(self, identity: str, stored: bytes, salt: str) -> None:
-        """Add one, or lift it with empty bytes. Raises ``msgspec.DecodeError`` or ``ValueError``."""
-        self._active.pop(identity, None)
-        if stored:
+        """Add one, or lift it with empty bytes. Raises ``msgspec.DecodeError`` or ``ValueError``, and then does nothing."""
+        if not stored:
+            self._active.pop(identity, None)
+        else:
             one = msgspec.json.decode(stored, type=Suppression)
             place = _suppressed_place(one.entity, salt)
             if place is None:

@@ -101,7 +101,11 @@ DESTINATION_KINDS: Final = ("", "whitelisted", "one_time", "internal", "contract
 _DESTINATION_KIND_AT: Final = {kind: code for code, kind in enumerate(DESTINATION_KINDS)}
 _HEADS: Final = {"withdrawal": MONEY, "signing": SIGNING, "access": ACCESS, "governance": GOVERNANCE}
 _NOT_LEAVING: Final = frozenset({"withdrawal.failed", "withdrawal.cancelled"})
-_MOST_REMEMBERED: Final = 65_536
+_MOST_IDS: Final = 65_536
+_MOST_ASSETS: Final = 4096
+_MOST_COUNTRIES: Final = 1024
+_MOST_KINDS: Final = 256
+"""Texts of which is remembered what was worked out; countries are whatever a platform calls so."""
 _T = TypeVar("_T")
 _LOOK_CHARACTERS: Final = 4
 _SHORTEST_ADDRESS: Final = 24
@@ -135,18 +139,18 @@ def _key(salt: str) -> bytes:
 
 
 class _Remembered(dict[str, _T]):
-    """What was worked out of texts, by text; when it is too much, all of it is forgotten.
+    """What was worked out of texts, by text; when it is of more than ``most``, all of it is forgotten.
 
-    Not ``lru_cache``, which keeps an order: every look-up would touch several times as much memory, and the collector
-    would follow three objects for each text.
+    Not ``lru_cache``, which keeps an order: every look-up would touch several times as much memory.
     """
 
-    def __init__(self, work_out: Callable[[str], _T]) -> None:
+    def __init__(self, most: int, work_out: Callable[[str], _T]) -> None:
         super().__init__()
+        self._most = most
         self._work_out = work_out
 
     def __missing__(self, text: str) -> _T:
-        if len(self) >= _MOST_REMEMBERED:
+        if len(self) >= self._most:
             self.clear()
         found = self[text] = self._work_out(text)
         return found
@@ -167,14 +171,14 @@ class _Keys(NamedTuple):
 
 @lru_cache(maxsize=16)
 def _keys(salt: str) -> _Keys:
-    ids = _Remembered(lambda text: _fingerprint(text, salt))
+    ids = _Remembered(_MOST_IDS, lambda text: _fingerprint(text, salt))
     return _Keys(
         ids,
         # Not among the ids: what is told of one text lies in one place.
-        _Remembered(lambda destination: (_fingerprint(destination, salt), _look_key(destination, ids))),
-        _Remembered(lambda ip: ids[block_of(ip)]),
-        _Remembered(lambda asset: _asset_keys(asset, ids)),
-        _Remembered(lambda country: (ids[country], float(COUNTRY_AT.get(country.upper(), -1)))),
+        _Remembered(_MOST_IDS, lambda destination: (_fingerprint(destination, salt), _look_key(destination, ids))),
+        _Remembered(_MOST_IDS, lambda ip: ids[block_of(ip)]),
+        _Remembered(_MOST_ASSETS, lambda asset: _asset_keys(asset, ids)),
+        _Remembered(_MOST_COUNTRIES, lambda country: (ids[country], float(COUNTRY_AT.get(country.upper(), -1)))),
     )
 
 
@@ -233,7 +237,7 @@ def _asset_keys(asset: str, ids: _Remembered[float]) -> tuple[float, float]:
     return ids[asset], ids[chain] if chain else 0.0
 
 
-_KIND_CODES: Final = _Remembered(lambda kind: (kind_code(kind), family_code(kind)))
+_KIND_CODES: Final = _Remembered(_MOST_KINDS, lambda kind: (kind_code(kind), family_code(kind)))
 _NO_KEYS: Final = (0.0, 0.0)
 _NO_COUNTRY: Final = (0.0, -1.0)
 _FACTS: Final = {None: nan, False: 0.0, True: 1.0}

@@ -124,7 +124,7 @@ class State:
 
     def use(self, settings: EngineSettings) -> None:
         """Put settings in force. A raised limit of accounts moves all records to larger arrays."""
-        if settings.max_accounts > self.places.meta[ACCOUNTS, M_LIMIT]:
+        if settings.max_accounts > self._first[ACCOUNTS + 1] - self._first[ACCOUNTS]:
             self._grow(settings.max_accounts)
         self.places.meta[ACCOUNTS, M_LIMIT] = settings.max_accounts
         self.settings = settings
@@ -183,6 +183,8 @@ class State:
             slots = np.flatnonzero(changed)[: most - len(changes)]
             changed[slots] = False
             changes += self._pooled(pool, slots.tolist())
+            if len(changes) == most:
+                break
         return changes
 
     def take(self) -> list[StateChange]:

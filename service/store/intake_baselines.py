@@ -84,7 +84,7 @@ class PostgresBaselineStore:
         with unavailable():
             async with borrowed(self._pool) as connection, connection.transaction():
                 found = await connection.fetchval("SELECT seq FROM baseline_snapshot FOR UPDATE SKIP LOCKED")
-                if found is None or found != stored:
+                if found is None or found != stored or seq <= found:
                     return None if found is None else int(found)
                 waiting = iter(changes)
                 while part := list(islice(waiting, AT_ONCE)):

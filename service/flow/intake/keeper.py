@@ -101,7 +101,7 @@ class EngineKeeper:
         self._snapshots.committed(upto, stored)
 
     def copy(self) -> None:
-        """Copy what changed, if that is due; the engine stands between two batches, of which one may be under way."""
+        """Copy some of what changed, if a snapshot is due, before facts are read; a batch may be under way."""
         if self._engine is not None:
             self._snapshots.copy(self._engine)
 
@@ -155,18 +155,18 @@ class EngineKeeper:
     async def _build(self) -> None:
         async with self._store.view() as view:
             _check_version(view)
-            self._snapshots.begin(view.seq)
             try:
                 self._engine = await self._built(view)
             except RulesError as error:
                 raise ConfigurationError(f"the stored baselines cannot be used: {error}") from error
+            self._snapshots.begin(view.seq, view.last)
             self._committed = view.last
 
     async def follow(self) -> None:
         """Apply what other processes added meanwhile, without the turn: what is committed never changes."""
         await self.prepare()
         await self._catch_up()
-        self._keep_up()
+        self._keep_up(idle=True)
 
     async def _catch_up(self) -> None:
         engine = self._engine
@@ -179,12 +179,12 @@ class EngineKeeper:
             self._committed = engine.sequence
             if len(rows) < FOLLOWED:
                 return
-            self._keep_up()
+            self._keep_up(idle=False)
 
-    def _keep_up(self) -> None:
+    def _keep_up(self, *, idle: bool) -> None:
         """See to snapshots of an engine that stands at what is committed."""
         if self._engine is not None:
-            self._snapshots.copy(self._engine, idle=True)
+            self._snapshots.copy(self._engine, idle=idle)
             self._snapshots.committed(self._committed)
 
     def near(self, facts: Facts) -> bool:
@@ -253,7 +253,6 @@ class EngineKeeper:
         async for row in view.rows():
             _apply(engine, (row,))
             if row.seq % _BREATHE == 0:
-                self._snapshots.copy(engine)
                 await asyncio.sleep(0)
                 if time.monotonic() - told >= _TELL_S:
                     told = time.monotonic()

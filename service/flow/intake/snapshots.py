@@ -13,20 +13,19 @@ Rules:
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 import structlog
 
 from rules.baseline.tables import POOLS
 from rules.engine import Engine
-from rules.learning import StateChange
 from service.domain.errors import PortcullisError
 from service.flow.intake.unsaved import Unsaved
 from service.ports.store.baselines import BaselineStore
 
 EVERY_ROWS: Final = 50_000
-"""Rows after which a snapshot is due: what a start has to apply at most, but for the rows that come while one is written."""
+"""Rows after which a snapshot is due: what a start has to apply, and those that come while one is copied and written."""
 EVERY_S: Final = 10.0
 RETRY_S: Final = 1.0
 """After one that failed, or that another process was writing."""
@@ -35,7 +34,7 @@ COPIED: Final = 1000
 COPIED_IDLE: Final = 5000
 """Records that are copied in one go while nobody waits."""
 _ROW_CHANGES: Final = len(POOLS)
-"""Records that a row of the sequence changes, at most but for few: so many more are copied, or there would be no end."""
+"""Records that a row changes at most, one of each pool: so many more are copied, or there would be no end."""
 STOP_S: Final = 8.0
 """How long the last snapshot may take when the process ends; without it the next start applies more rows."""
 _LATE: Final = 4
@@ -52,6 +51,8 @@ class Snapshots:
         self._monotonic = monotonic
         self._unsaved: Unsaved | None = None
         self._stored = 0
+        self._least = 0
+        """The snapshot that was stored when facts were last about to be read: they tell of this one or of a newer one."""
         self._since = monotonic()
         self._seen = 0
         """The sequence number at which was last seen whether to copy."""
@@ -59,11 +60,11 @@ class Snapshots:
         """The sequence number of a whole copy that waits for its commit."""
         self._writing: asyncio.Task[None] | None = None
 
-    def begin(self, stored: int) -> None:
-        """Follow a new engine that is built from the snapshot at `stored`, before a later row is applied to it."""
-        # A build that was broken off may have left a whole copy that waits.
+    def begin(self, stored: int, upto: int) -> None:
+        """Follow a new engine that was built from the snapshot at `stored` and the rows from there up to `upto`."""
         self._unsaved, self._whole = Unsaved(stored), None
-        self._stored = self._seen = stored
+        self._stored = self._least = stored
+        self._seen = upto
         self._since = self._monotonic()
 
     def forget(self) -> None:
@@ -71,14 +72,18 @@ class Snapshots:
         self._unsaved = self._whole = None
 
     def fits(self, stored: int) -> bool:
-        """Say whether the stored snapshot can be continued; it cannot when the database was set back."""
-        return self._unsaved is None or stored >= self._unsaved.base
+        """Say whether the stored snapshot that facts tell of can be continued; not when the database was set back.
+
+        It may be older than what is stored by now: a snapshot may have been written while the facts were read.
+        """
+        return self._unsaved is None or stored >= self._least
 
     def copy(self, engine: Engine, *, idle: bool = False) -> None:
         """Copy some of what changed, if a snapshot is due; more of it while nobody waits (`idle`).
 
-        The engine stands between two batches, of which the first may be under way.
+        The engine stands between two batches, of which the first may be under way; no facts are being read.
         """
+        self._least = self._stored
         rows, self._seen = engine.sequence - self._seen, engine.sequence
         unsaved = self._unsaved
         if unsaved is None or self._whole is not None or not self._to_write(engine):
@@ -99,7 +104,7 @@ class Snapshots:
             self._moved(stored)
         if self._whole is not None and upto >= self._whole:
             self._whole = None
-            writing = self._write(unsaved, unsaved.whole(), unsaved.upto, gently=True)
+            writing = self._write(unsaved, self._stored, gently=True)
             self._writing = asyncio.get_running_loop().create_task(writing)
 
     def _to_write(self, engine: Engine) -> bool:
@@ -116,11 +121,14 @@ class Snapshots:
             self._since = self._monotonic()
         if self._unsaved is not None:
             self._unsaved.covered(stored)
+        if self._whole is not None and stored >= self._whole:
+            self._whole = None  # another process was quicker: what was copied is older than what is stored
 
-    async def _write(self, unsaved: Unsaved, changes: Iterator[StateChange], seq: int, *, gently: bool) -> None:
+    async def _write(self, unsaved: Unsaved, stored: int, *, gently: bool) -> None:
+        """Write what is unsaved on top of the snapshot that is stored."""
         try:
-            began, records = self._monotonic(), len(unsaved)
-            found = await self._store.save(changes, self._stored, seq, gently=gently)
+            began, records, seq = self._monotonic(), len(unsaved), unsaved.upto
+            found = await self._store.save(unsaved.whole(), stored, seq, gently=gently)
             if found is not None and self._unsaved is unsaved:
                 self._moved(found)
             if found == seq:
@@ -152,7 +160,7 @@ class Snapshots:
             async with asyncio.timeout(STOP_S):
                 while self._stored < unsaved.upto:
                     before = self._stored
-                    await self._write(unsaved, unsaved.whole(), unsaved.upto, gently=False)
+                    await self._write(unsaved, before, gently=False)
                     if self._stored == before:
                         return
         except TimeoutError:

@@ -12,14 +12,13 @@ from rules.learning import StateChange
 
 
 class Unsaved:
-    """Changes after sequence number `base`, at which a snapshot was stored, up to `upto`.
+    """Changes up to sequence number `upto`; at first that of the snapshot that the engine was built from.
 
     They may be some of those changes only; what `whole` yields is a snapshot's when all up to `upto` were added.
     """
 
-    def __init__(self, base: int) -> None:
-        self.base = base
-        self.upto = base
+    def __init__(self, upto: int) -> None:
+        self.upto = upto
         self._states: dict[int, dict[str, bytes]] = {}
         """By kind and entity."""
 
@@ -45,4 +44,3 @@ class Unsaved:
         """Note that a snapshot is stored at `seq`, and drop all if it has all; some would have to be told from the rest."""
         if seq >= self.upto:
             self._states = {}
-        self.base = max(self.base, min(seq, self.upto))

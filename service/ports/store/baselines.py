@@ -53,7 +53,7 @@ class BaselineStore(Protocol):
     async def save(self, changes: Iterable[StateChange], stored: int, seq: int, *, gently: bool) -> int | None:
         """Make the snapshot be at `seq`, given every record that changed after `stored`; return where it stands then.
 
-        None when another process is writing one. Nothing is changed unless the stored one stands at `stored`.
+        None when another process is writing one. Nothing is changed unless the stored one stands at `stored`, before `seq`.
         `gently`: leave time to intake between statements.
         """
         ...

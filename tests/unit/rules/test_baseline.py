@@ -9,6 +9,7 @@ from rules.baseline import tables
 from rules.baseline.layout import FINGERPRINT, FORMAT, LAST_US, PAYERS, REMEMBERED, WIDTH, Kind
 from rules.baseline.statistics import CAP, absorb, imprint, recall, surprisal_above, tail_surprisal, usual
 from rules.baseline.tables import ACCOUNTS, ACTORS, ASSETS, DESTINATIONS, FULL, M_LIMIT, NONE, claim, find, start_of
+from rules.binding import DIRTY_MOST
 from rules.errors import StateFormatError
 from rules.event import fingerprint
 from rules.features.catalogue import FEATURES
@@ -205,6 +206,29 @@ class TestStored:
         subject.use(EngineSettings(max_accounts=5000))
         taken = [(change.kind, change.entity) for change in subject.take_records(9)]
         assert taken == [(Kind.ACCOUNT, "3"), (Kind.DESTINATION, "4")]
+
+    def test_the_limit_may_be_lowered_below_what_is_used_and_raised_again(self) -> None:
+        subject = state()
+        for key in keys(500):
+            claim(subject.places, ACCOUNTS, key, 0.0)
+        claim(subject.places, DESTINATIONS, 7.0, 0.0)
+        before = list(subject.snapshot())
+        for most in (10, 400, 600, 700):
+            subject.use(EngineSettings(max_accounts=most))
+            assert list(subject.snapshot()) == before
+        taken = [(change.kind, change.entity) for change in subject.take_records(1000)]
+        assert taken == [*((Kind.ACCOUNT, str(slot)) for slot in range(500)), (Kind.DESTINATION, "0")]
+
+    def test_too_many_notes_of_changes_count_as_a_change_of_everything(self) -> None:
+        subject = state()
+        for key in keys(3):
+            claim(subject.places, ACCOUNTS, key, 0.0)
+            claim(subject.places, DESTINATIONS, key, 0.0)
+        subject.take()
+        for _ in range(DIRTY_MOST + 1):
+            tables.touch(subject.places, ACCOUNTS, 1)
+        taken = [(change.kind, change.entity) for change in subject.take_records(9)]
+        assert taken == [(kind, str(slot)) for kind in (Kind.ACCOUNT, Kind.DESTINATION) for slot in range(3)]
 
     @staticmethod
     def record(kind: Kind, key: float) -> bytes:

@@ -6,11 +6,11 @@ import pytest
 
 from rules import event
 from rules.engine import Engine
-from rules.event import EVENT_WIDTH, fingerprint, look_key, rows_of, write_row
+from rules.event import EVENT_WIDTH, rows_of, write_row
 from rules.learning import LearningRecord
 from rules.loader import DetectorSet
 from rules.settings import EngineSettings
-from tests.unit.rules.scenario import NOW, SECOND, Desk
+from tests.unit.rules.scenario import NOW, SECOND, Desk, observation
 
 SALT = "salt"
 
@@ -25,15 +25,24 @@ def test_rows_made_together_are_those_made_one_by_one() -> None:
     assert rows_of([], SALT).shape == (0, EVENT_WIDTH)
 
 
-def test_what_is_remembered_of_ids_is_bounded_and_only_saves_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event, "_MOST_REMEMBERED", 4)
+def test_what_is_remembered_is_bounded_and_only_saves_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    for at, most in enumerate(("_MOST_IDS", "_MOST_ASSETS", "_MOST_COUNTRIES"), start=4):
+        monkeypatch.setattr(event, most, at)
+    told = [
+        observation(
+            "withdrawal.requested", NOW, account=f"a{number}", destination=f"eip155:1:0x{number:040x}", amount_usd=1.0,
+            ip=f"10.{number}.0.1", asset=f"eip155:{number}/slip44:60", country=f"place {number}",
+        )
+        for number in range(30)
+    ]  # fmt: skip
     salt = "of this test"
-    names = [f"eip155:1:0x{number:040x}" for number in range(30)]
-    first = [(fingerprint(name, salt), look_key(name, salt)) for name in names]
+    first = rows_of(told, salt)
     kept = event._keys(salt)
-    assert max(len(kept.ids), len(kept.destinations)) <= 4
-    assert [(fingerprint(name, salt), look_key(name, salt)) for name in reversed(names)] == first[::-1]
-    assert len({one for one, _ in first}) == 30
+    most = {"ids": 4, "destinations": 4, "blocks": 4, "assets": 5, "countries": 6}
+    assert set(most) == set(kept._fields)
+    assert [name for name in most if not 0 < len(getattr(kept, name)) <= most[name]] == []
+    assert rows_of(told[::-1], salt).tobytes() == first[::-1].tobytes()
+    assert len({row.tobytes() for row in first}) == 30
 
 
 def test_the_digest_of_the_settings_is_that_of_those_in_force() -> None:

@@ -5,8 +5,10 @@ from typing import ClassVar
 import msgspec
 import pytest
 
+from rules.baseline.layout import Kind
 from rules.engine import Engine
-from rules.errors import LearningRecordError
+from rules.errors import CapacityError, LearningRecordError
+from rules.fusion import JUDGED_WORDS
 from rules.learning import LearningRecord, Operation
 from rules.loader import DetectorSet
 from rules.settings import EngineSettings
@@ -144,7 +146,62 @@ class TestVerdicts:
         assert reason.usual == "0 %"
         assert float(reason.observed.removesuffix(" %")) > 1.0
 
-    @pytest.mark.parametrize("judged", [[1.0], [float("1e308")] * 5])
+    def test_a_verdict_on_a_score_alone_says_nothing_of_what_state_an_entity_was_in(self) -> None:
+        subject = engine(DetectorSet((), "none"))
+        control(
+            subject, "verdict", verdict="true_positive", account="a", destination="d", occurred_at_us=NOW, score=3.0
+        )
+        changed = {change.entity for change in subject.take_changes() if change.kind == Kind.TABLE}
+        assert {name for name in changed if name.startswith("verdicts/")} == {"verdicts/score"}
+
+    @pytest.mark.parametrize(
+        "judged",
+        [
+            [1.0],
+            [0.0] * (JUDGED_WORDS + 1),
+            [1e308] + [0.0] * (JUDGED_WORDS - 1),
+            [0.0] * (JUDGED_WORDS - 6) + [6.0 * 6 * 160] + [0.0] * 5,
+            [0.0] * (JUDGED_WORDS - 6) + [-2.0] + [0.0] * 5,
+        ],
+        ids=["too few", "too many", "out of range", "a place after the table", "a place before it"],
+    )
     def test_a_verdict_that_does_not_fit_is_refused(self, judged: list[float]) -> None:
-        with pytest.raises(LearningRecordError, match="judged"):
+        with pytest.raises(LearningRecordError, match=r"verdict\.judged"):
             control(engine(), "verdict", verdict="true_positive", account="a", occurred_at_us=NOW, judged=judged)
+
+
+REFUSED: list[tuple[str, dict[str, object]]] = [
+    ("verdict", {"verdict": "perhaps", "detectors": ["d"]}),
+    ("verdict", {"verdict": "true_positive", "detectors": ["d"], "occurred_at_us": NOW, "judged": [1.0]}),
+    ("verdict", {"verdict": "true_positive", "detectors": ["d"], "score": -1.0}),
+    ("suppression", {**TestSuppressions.row, "entity": "nobody"}),
+    ("suppression", {"id": "s1"}),
+    ("suppression_lifted", {"id": 1}),
+    ("incident_opened", {"entities": ["account:a", 7]}),
+    ("peer_group", {"account": "one too many", "peer_group": "g"}),
+    ("settings", {"max_accounts": 0}),
+    ("activity", {"event_id": "e"}),
+    ("gossip", {}),
+]
+
+
+@pytest.mark.parametrize(("kind", "payload"), REFUSED)
+def test_a_row_that_is_refused_changes_nothing(kind: str, payload: dict[str, object]) -> None:
+    subject = engine(DetectorSet((), "none"), max_accounts=1)
+    subject.process(observation("withdrawal.requested", NOW, account="a", destination="d", amount_usd=10.0))
+    control(subject, "suppression", **TestSuppressions.row)
+    subject.take_changes()
+    before, sequence, digest = list(subject.snapshot()), subject.sequence, subject.settings_digest
+    with pytest.raises((LearningRecordError, CapacityError)):
+        control(subject, kind, **payload)
+    assert subject.take_changes() == []
+    assert list(subject.snapshot()) == before
+    assert (subject.sequence, subject.settings_digest) == (sequence, digest)
+
+
+def test_a_suppression_that_is_refused_leaves_the_one_that_it_would_replace() -> None:
+    subject = engine()
+    control(subject, "suppression", **TestSuppressions.row, detector="signing-display-mismatch")
+    with pytest.raises(LearningRecordError, match="entity"):
+        control(subject, "suppression", **{**TestSuppressions.row, "entity": "nobody"})
+    assert subject.assess(TestSuppressions.attack).decision is Decision.ALLOW

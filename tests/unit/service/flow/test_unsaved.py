@@ -29,14 +29,14 @@ def test_a_failed_snapshot_is_written_again_with_what_changed_since() -> None:
     assert states(unsaved) == {"a": b"1", "b": b"1"}
     unsaved.add([change("a", b"2")], 20)
     assert states(unsaved) == {"a": b"2", "b": b"1"}
-    assert (unsaved.base, unsaved.upto) == (10, 20)
+    assert unsaved.upto == 20
 
 
 def test_what_a_stored_snapshot_has_is_dropped() -> None:
     unsaved = Unsaved(10)
     unsaved.add([change("a", b"1"), change("b", b"1")], 15)
     unsaved.covered(15)
-    assert (states(unsaved), unsaved.base) == ({}, 15)
+    assert states(unsaved) == {}
     unsaved.add([change("a", b"2")], 20)
     assert states(unsaved) == {"a": b"2"}
 
@@ -45,12 +45,10 @@ def test_another_process_s_snapshot_counts_only_when_it_covers_all() -> None:
     unsaved = Unsaved(10)
     unsaved.add([change("a", b"1")], 15)
     unsaved.covered(12)
-    assert (states(unsaved), unsaved.base) == ({"a": b"1"}, 12), "the record may have changed after 12"
-    unsaved.covered(11)
-    assert unsaved.base == 12
+    assert states(unsaved) == {"a": b"1"}, "the record may have changed after 12"
     unsaved.covered(99)
     assert states(unsaved) == {}
-    assert unsaved.base == unsaved.upto == 15
+    assert unsaved.upto == 15
 
 
 def test_what_is_read_stays_as_it_is_when_a_snapshot_that_has_it_is_stored_meanwhile() -> None:
@@ -95,6 +93,8 @@ class Written:
         self.full = full
         self.may_read: asyncio.Event | None = None
         """Until it is set nothing of what is to be stored is read."""
+        self.other: int | None = None
+        """The snapshot that another process stored meanwhile."""
         self.snapshots: list[tuple[int, dict[str, bytes]]] = []
 
     async def save(self, changes: Iterable[StateChange], stored: int, seq: int, *, gently: bool) -> int | None:
@@ -103,13 +103,15 @@ class Written:
             raise UnavailableError("the disk is full")
         if self.may_read is not None:
             await self.may_read.wait()
+        if self.other is not None:
+            return self.other
         self.snapshots.append((seq, {found.entity: found.state for found in changes}))
         return seq
 
 
 def snapshots_of(store: Written) -> Snapshots:
     kept = Snapshots(cast("BaselineStore", store))
-    kept.begin(0)
+    kept.begin(0, 0)
     return kept
 
 
@@ -159,7 +161,7 @@ def test_a_copy_while_a_try_is_under_way_changes_nothing_of_it() -> None:
         kept = snapshots_of(store)
         copied(kept, engine, 10)
         kept.committed(10)
-        await written(kept)  # it failed: what is unsaved is kept in the least room now
+        await written(kept)  # it failed
         store.full, store.may_read = False, asyncio.Event()
         copied(kept, engine, 20)
         kept.committed(20)
@@ -179,7 +181,7 @@ def test_an_engine_that_is_given_up_takes_its_copies_with_it() -> None:
         kept = snapshots_of(store)
         copied(kept, engine, 10)
         kept.forget()
-        kept.begin(0)
+        kept.begin(0, 0)
         kept.committed(11)
         assert kept._writing is None
         assert store.snapshots == []
@@ -193,7 +195,7 @@ def test_an_engine_that_is_built_anew_has_nothing_of_a_build_that_was_broken_off
         store, engine = Written(), Changing()
         kept = snapshots_of(store)
         copied(kept, engine, 10)
-        kept.begin(0)
+        kept.begin(0, 0)
         kept.committed(11)
         assert kept._writing is None
         copied(kept, engine, 12)
@@ -213,7 +215,7 @@ def test_records_are_copied_once_a_snapshot_is_due_and_some_of_them_are_no_snaps
     async def play() -> None:
         store, engine = Written(), Changing(at_first=60)
         kept = Snapshots(cast("BaselineStore", store), monotonic=lambda: now[0])
-        kept.begin(0)
+        kept.begin(0, 0)
         for sequence in range(1, 10):
             copied(kept, engine, sequence)
             kept.committed(sequence)
@@ -264,5 +266,43 @@ def test_while_no_snapshot_can_be_stored_each_record_is_kept_once() -> None:
         assert kept._unsaved is not None
         assert len(kept._unsaved) == 6, "five records and what is shared"
         assert kept._unsaved.upto == 4
+
+    asyncio.run(play())
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_whole_copy_that_another_process_overtook_is_not_written() -> None:
+    async def play() -> None:
+        store, engine = Written(), Changing()
+        kept = snapshots_of(store)
+        copied(kept, engine, 10)
+        kept.committed(12, stored=11)
+        assert kept._writing is None, "it would take the stored snapshot back"
+        copied(kept, engine, 13)
+        kept.committed(13, stored=11)
+        await written(kept)
+        assert [seq for seq, _ in store.snapshots] == [13]
+
+    asyncio.run(play())
+
+
+@pytest.mark.usefixtures("at_once")
+def test_facts_that_were_read_before_a_snapshot_was_stored_are_of_the_same_database() -> None:
+    async def play() -> None:
+        store, engine = Written(), Changing()
+        kept = snapshots_of(store)
+        copied(kept, engine, 10)
+        kept.committed(10)
+        await written(kept)
+        assert kept.fits(0), "they may have been read before"
+        copied(kept, engine, 11)
+        assert not kept.fits(9), "facts that are read from now on tell of 10 or more, unless the database was set back"
+        assert kept.fits(10)
+        kept.committed(11, stored=10)
+        store.other = 12
+        await written(kept)
+        assert kept.fits(10)
+        copied(kept, engine, 13)
+        assert (kept.fits(11), kept.fits(12)) == (False, True)
 
     asyncio.run(play())
