@@ -221,6 +221,22 @@ def test_what_another_version_left_is_refused_with_its_name(url: str, never: Non
     asyncio.run(play())
 
 
+def test_a_snapshot_that_is_not_newer_is_refused(url: str, never: None) -> None:
+    async def play() -> None:
+        async with running(url) as world:
+            await send(world, *range(3))
+        store = await connect(Secret(url_of_role(url, API)))
+        stored = verified(url).snapshot
+        changes = [StateChange(1, "0", b"older")]
+        for older in (stored, stored - 1):
+            assert await store.baselines.save(changes, stored, older, gently=False) == stored
+        await store.close()
+        assert verified(url).snapshot == stored
+
+    asyncio.run(play())
+    assert verified(url).differences == ()
+
+
 def test_a_database_that_was_set_back_is_followed(url: str, never: None) -> None:
     """A restored backup: the sequence is shorter than this process remembers."""
 

@@ -26,8 +26,8 @@ def test_rows_made_together_are_those_made_one_by_one() -> None:
 
 
 def test_what_is_remembered_is_bounded_and_only_saves_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    for at, most in enumerate(("_MOST_IDS", "_MOST_ASSETS", "_MOST_COUNTRIES"), start=4):
-        monkeypatch.setattr(event, most, at)
+    for at, name in enumerate(("_MOST_IDS", "_MOST_ASSETS", "_MOST_COUNTRIES"), start=4):
+        monkeypatch.setattr(event, name, at)
     told = [
         observation(
             "withdrawal.requested", NOW, account=f"a{number}", destination=f"eip155:1:0x{number:040x}", amount_usd=1.0,

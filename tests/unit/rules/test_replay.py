@@ -6,6 +6,7 @@ import sys
 import msgspec
 import pytest
 
+from rules.baseline.tables import POOLS
 from rules.engine import ENGINE_VERSION, Engine
 from rules.errors import LearningRecordError
 from rules.learning import LearningRecord, Operation, StateChange
@@ -204,3 +205,15 @@ def test_late_learning_makes_a_cleared_destination_known() -> None:
     assert "drain-large-share" in fired(live.engine.assess(third))
     live.control("clearance", encode(held))
     assert "drain-large-share" not in fired(live.engine.assess(third))
+
+
+def test_a_row_changes_at_most_one_record_of_each_pool(live: Live) -> None:
+    """Else a snapshot under way might copy fewer records than change meanwhile, and never be whole."""
+    engine = Engine(SETTINGS, shipped())
+    most = 0
+    for record in live.rows:
+        engine.apply(record)
+        changed = engine.take_records(1000)
+        assert len({change.kind for change in changed}) == len(changed)
+        most = max(most, len(changed))
+    assert 4 < most <= len(POOLS)
