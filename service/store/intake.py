@@ -62,7 +62,6 @@ class PostgresIntakeStore:
         self.pool = pool
         self.baselines = PostgresBaselineStore(pool)
         self._url = url
-        self._reader = FactReader()
         self._turn: PostgresTurn | None = None
 
     async def close(self) -> None:
@@ -90,7 +89,8 @@ class PostgresIntakeStore:
                 if self._turn is not None and self._turn.connection.is_closed():
                     self._drop()
                 if self._turn is None:
-                    self._turn = PostgresTurn(await open_connection(self._url), self._reader, self._url)
+                    # With a reader that remembers nothing: another connection may lead to a database that was set back.
+                    self._turn = PostgresTurn(await open_connection(self._url), FactReader(), self._url)
                 await self._turn.take()
                 yield self._turn
             except BaseException:

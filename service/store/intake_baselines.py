@@ -57,7 +57,8 @@ class PostgresBaselineStore:
                 connection.transaction(isolation="repeatable_read", readonly=True),
             ):
                 row = await connection.fetchrow(
-                    "SELECT seq, engine_version, (SELECT coalesce(max(seq), 0) FROM learning) AS last FROM baseline_snapshot"
+                    "SELECT seq, engine_version, (SELECT coalesce(max(seq), 0) FROM learning) AS last,"
+                    " (SELECT payload FROM learning l WHERE l.seq = s.seq) AS head FROM baseline_snapshot s"
                 )
                 yield PostgresBaselineView(connection, row)
 
@@ -86,6 +87,8 @@ class PostgresBaselineStore:
                 found = await connection.fetchval("SELECT seq FROM baseline_snapshot FOR UPDATE SKIP LOCKED")
                 if found is None or found != stored or seq <= found:
                     return None if found is None else int(found)
+                if not await connection.fetchval("SELECT EXISTS (SELECT FROM learning WHERE seq = $1)", seq):
+                    return int(found)  # the database was set back: rows of this engine are lost
                 waiting = iter(changes)
                 while part := list(islice(waiting, AT_ONCE)):
                     await connection.execute(
@@ -109,6 +112,7 @@ class PostgresBaselineView:
         self.seq: int = row["seq"]
         self.engine_version: str = row["engine_version"]
         self.last: int = row["last"]
+        self.head: bytes | None = row["head"]
 
     async def control_rows(self, up_to: int | None = None) -> Mapping[str, bytes]:
         """See the port."""

@@ -32,6 +32,7 @@ MAX_REMEMBERED: Final = 1_000_000
 
 _FACTS: Final = """
 SELECT (SELECT coalesce(max(seq), 0) FROM learning) AS last,
+  coalesce((SELECT sha256(payload) FROM learning ORDER BY seq DESC LIMIT 1), '') AS head,
   (SELECT seq FROM baseline_snapshot) AS saved,
   (SELECT version FROM registry_version) AS version,
   EXISTS (SELECT FROM learning_requests WHERE seq IS NULL) AS requests,
@@ -54,6 +55,7 @@ _REQUESTS: Final = (
 
 _SCOUT: Final = """
 SELECT (SELECT coalesce(max(seq), 0) FROM learning) AS last,
+  coalesce((SELECT sha256(payload) FROM learning ORDER BY seq DESC LIMIT 1), '') AS head,
   (SELECT seq FROM baseline_snapshot) AS saved,
   (SELECT version FROM registry_version) AS version,
   EXISTS (SELECT FROM learning_requests WHERE seq IS NULL) AS requests,
@@ -99,7 +101,9 @@ class FactReader:
             row = await connection.fetchrow(_SCOUT, *told)
             if row["version"] == self._version and not row["known"]:
                 self._remember(row["accounts"])
-                return Facts({}, self._accounts, {}, last=row["last"], saved=row["saved"]), row["requests"]
+                return Facts({}, self._accounts, {}, last=row["last"], head=row["head"], saved=row["saved"]), row[
+                    "requests"
+                ]
         return await self._look_at_all(connection, asked)
 
     async def _look_at_all(self, connection: Any, asked: Asked) -> tuple[Facts, bool]:
@@ -121,6 +125,7 @@ class FactReader:
             },
             live=frozenset(row["live"]),
             last=row["last"],
+            head=row["head"],
             saved=row["saved"],
         )
         return facts, row["requests"]

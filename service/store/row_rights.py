@@ -32,6 +32,18 @@ _LISTS: Final = f"""
 """  # noqa: S608  words of ours
 """Which address lists are in force at a place: all that were added by then but for those that an approval removed. Of the
 requests and not of the rows before, because one batch may take several, and a policy sees nothing of its own statement."""
+_NEWEST_SETTINGS: Final = f"""
+    SELECT known.told INTO old_told FROM (
+      (SELECT seq, convert_from(payload, 'UTF8')::jsonb AS told FROM public.learning
+        WHERE kind = '{RecordKind.SETTINGS}' ORDER BY seq DESC LIMIT 1)
+      UNION ALL
+      (SELECT seq, convert_from(payload, 'UTF8')::jsonb -> 'row' FROM public.learning_requests
+        WHERE kind = '{RecordKind.SETTINGS}' AND seq > 0 AND seq < new_seq
+          AND convert_from(payload, 'UTF8')::jsonb ->> 'approval' IS NOT NULL ORDER BY seq DESC LIMIT 1)
+    ) AS known ORDER BY seq DESC LIMIT 1
+"""  # noqa: S608  words of ours
+"""The settings that new ones are held against: those in force, or newer ones that a quorum approved and that get their place
+in the same statement, which a policy does not see. Approved ones alone: for the rest whoever scores may ask himself."""
 _OPERATORS: Final = {Direction.LOWER_LOOSENS: ">=", Direction.HIGHER_LOOSENS: "<="}
 
 
@@ -59,8 +71,7 @@ DECLARE
 BEGIN
   IF new_kind = '{RecordKind.RULES}' THEN RETURN true; END IF;
   IF new_kind = '{RecordKind.SETTINGS}' THEN
-    SELECT convert_from(payload, 'UTF8')::jsonb INTO old_told FROM public.learning
-      WHERE kind = '{RecordKind.SETTINGS}' ORDER BY seq DESC LIMIT 1;
+    {_NEWEST_SETTINGS};
     IF NOT FOUND THEN RETURN true; END IF;
   END IF;
   SELECT * INTO ask FROM public.learning_requests WHERE seq = new_seq AND kind = new_kind;

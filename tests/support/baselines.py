@@ -41,6 +41,7 @@ class View:
     def __init__(self, database: Database) -> None:
         self.seq, self.last = database.seq, len(database.log)
         self.engine_version = ENGINE_VERSION if self.seq else ""
+        self.head = database.log[self.seq - 1].payload if 0 < self.seq <= self.last else None
         self._database = database
         self._log, self._changes = list(database.log), database.changes()
 
@@ -86,7 +87,7 @@ class MemoryBaselines:
         await database.wait()
         if database._locked:
             return None
-        if database.seq != stored or seq <= database.seq:
+        if database.seq != stored or not database.seq < seq <= len(database.log):
             return database.seq
         database._locked = True
         try:

@@ -7,6 +7,9 @@ whole when that one was not stored, or when others may have added to the sequenc
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
+
+import msgspec
 
 from rules.engine import Engine
 from service.domain.errors import PortcullisError
@@ -15,6 +18,9 @@ from service.domain.listed import Listings
 from service.flow.intake.scoring import Batch
 from service.flow.intake.waiting import Waiting
 from service.ports.store.intake import Ahead, Asked, Facts, Writes
+
+
+_NOT_IN_FORCE: Final = "what people decided is not in force yet"
 
 
 @dataclass(slots=True)
@@ -38,6 +44,14 @@ class Scored:
         Not when it takes an account live: what is remembered of accounts learns of that after the commit.
         """
         return not self.writes.went_live
+
+    @property
+    def head(self) -> bytes | None:
+        """The payload of the last row that it adds to the sequence; None when it adds none."""
+        for activity in reversed(self.writes.activities):
+            if activity.learned is not None:
+                return activity.learned.observation
+        return self.writes.learning[-1][0].payload if self.writes.learning else None
 
     def grow(self, items: Sequence[Item], facts: Facts, now: datetime) -> None:
         """Score more items on top of it; `facts`: of them, as the batch before it left them.
@@ -81,12 +95,20 @@ class Following:
 def lay_over(found: Facts, asked: Asked, before: Scored) -> None:
     """Lay over what was read what the batch before leaves: its facts, and the last sequence number."""
     facts = before.facts
-    found.last = before.upto
+    found.last, found.head = before.upto, b""
     found.events.update({key: facts.events[key] for key in asked.events if key in facts.events})
     found.transactions.update({key: facts.transactions[key] for key in asked.transactions if key in facts.transactions})
     for key in asked.questions:
         if key in facts.decisions:  # people may have decided since: what is stored counts
             found.decisions.setdefault(key, facts.decisions[key])
+
+
+def doubted(items: Sequence[Item]) -> Sequence[Item]:
+    """Return them with a doubt about every question: something that people decided is not in force yet."""
+    return [
+        item if item.question is None else msgspec.structs.replace(item, doubt=item.doubt or _NOT_IN_FORCE)
+        for item in items
+    ]
 
 
 def asked_of(items: Sequence[Item]) -> Asked:

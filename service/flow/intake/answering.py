@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import Sequence
 from copy import copy
 
+import msgspec
 import structlog
 
 from service.domain.errors import PortcullisError, UnavailableError
-from service.domain.intake import Outcome
+from service.domain.intake import Item, Outcome
 from service.flow.intake.waiting import Waiting
+from service.ports.store.intake import IntakeTurn
 
 _log = structlog.get_logger(__name__)
 
@@ -40,3 +42,21 @@ def settle_future(future: "asyncio.Future[Outcome]", answer: Outcome | Portculli
         future.set_exception(answer)
     else:
         future.set_result(answer)
+
+
+async def tell_standing(turn: IntakeTurn, items: Sequence[Item], answers: list[Outcome | PortcullisError]) -> None:
+    """Tell of each question what holds and clearances say after it was stored; it is stored whatever comes of this."""
+    questions = [
+        (at, item.received.activity, outcome)
+        for at, (item, outcome) in enumerate(zip(items, answers, strict=True))
+        if item.question is not None and isinstance(outcome, Outcome)
+    ]
+    if not questions:
+        return
+    try:
+        found = await turn.standing([(activity, outcome.activity_id) for _, activity, outcome in questions])
+    except Exception as error:  # noqa: BLE001  the batch is committed; the gate holds what it cannot look up
+        _log.error("intake.standing_unknown", questions=len(questions), exc_info=error)
+        return
+    for (at, _, outcome), standing in zip(questions, found, strict=True):
+        answers[at] = msgspec.structs.replace(outcome, standing=standing)

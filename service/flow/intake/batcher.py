@@ -29,13 +29,12 @@ from datetime import timedelta
 from functools import partial
 from typing import Final
 
-import msgspec
 import structlog
 
 from service.domain.errors import ConfigurationError, PortcullisError, UnavailableError
 from service.domain.intake import Item, Outcome
-from service.flow.intake.ahead import Following, Scored, asked_of, lay_over, score
-from service.flow.intake.answering import answer_all, refuse, settle_future, stopping
+from service.flow.intake.ahead import Following, Scored, asked_of, doubted, lay_over, score
+from service.flow.intake.answering import answer_all, refuse, settle_future, stopping, tell_standing
 from service.flow.intake.keeper import EngineKeeper
 from service.flow.intake.waiting import BUSY_RETRY_S, Halves, Queue, Settle, Waiting
 from service.ports.clock import Clock
@@ -73,6 +72,8 @@ class Intake:
         """Items of the batch that is being written."""
         self._most = 0
         """Items that the next batch may have."""
+        self._apart = False
+        """A batch is taken apart: what is read meanwhile is not what all of it leaves."""
         self._ended = False
         self._work = asyncio.Event()
 
@@ -187,12 +188,22 @@ class Intake:
             self._looking = None
 
     async def _take_apart(self, batch: Sequence[Waiting], error: Exception) -> None:
+        if self._keeper.blame_requests(alone=len(batch) == 1):
+            await self._commit_all(batch)
+            return
         if len(batch) == 1:
             item = batch[0][0]
             _log.error("intake.item_failed", activity_id=item.received.activity_id, exc_info=error)
             refuse(batch, UnavailableError("this event could not be scored; it was not stored", retry_after_s=60))
             return
         _log.error("intake.batch_failed", items=len(batch), error=type(error).__name__)
+        self._apart = True
+        try:
+            await self._one_by_one(batch)
+        finally:
+            self._apart = False
+
+    async def _one_by_one(self, batch: Sequence[Waiting]) -> None:
         for at, waiting in enumerate(batch, start=1):
             try:
                 await self._commit_all([waiting])
@@ -222,14 +233,16 @@ class Intake:
             standing = await turn.standing_alerts(keys, writes.now - ALERT_WINDOW) if keys else {}
             scored.batch.finish(dict(standing))
             await self._write(turn, scored)
-            self._keeper.committed(scored.upto, scored.facts.saved)
-            await _stand(turn, items, scored.answers)
+            self._keeper.committed(scored.upto, scored.facts.saved, scored.head)
+            await tell_standing(turn, items, scored.answers)
         _tell(scored)
         return scored.answers
 
     async def _scored(self, turn: IntakeTurn, items: Sequence[Item], following: Following | None) -> Scored | None:
         if following is not None and following.scored is not None and following.ahead is not None:
-            if await turn.looked_up(following.ahead) is not None and self._keeper.has(following.scored.engine):
+            if not self._keeper.has(following.scored.engine):
+                return None  # another was built since
+            if await turn.looked_up(following.ahead) is not None:
                 return following.scored
             self._keeper.forget()  # others may have added to the sequence since
             return None
@@ -239,14 +252,16 @@ class Intake:
         writes = Writes(self._clock.now())
         engine = await self._keeper.up_to_date(turn, facts, writes)
         refused = self._keeper.take_requests(engine, facts.requests, writes)
-        scored = score(engine, facts, writes, items, await self._keeper.listings())
+        sure = doubted(items) if self._keeper.leaves_requests else items
+        scored = score(engine, facts, writes, sure, await self._keeper.listings())
         scored.refused = refused
         return scored
 
     async def _write(self, turn: IntakeTurn, scored: Scored) -> None:
         """Write a batch, and look ahead meanwhile."""
         self._being_written = len(scored.answers)
-        if self._looking is None or self._looking.done():  # two at once could each take a next batch
+        idle = self._looking is None or self._looking.done()  # two at once could each take a next batch
+        if idle and not self._apart:
             self._looking = asyncio.create_task(self._look_ahead(turn, scored))
         try:
             await turn.write(scored.writes)
@@ -282,7 +297,7 @@ class Intake:
         Whatever breaks, nobody's item is lost: the next batch is read and scored in its turn, by an engine built anew.
         """
         if self._next is not None:
-            return  # a batch that is taken apart writes more than once
+            return  # a batch that is tried again writes more than once
         try:
             self._keeper.copy()
             await self._next_grows(turn, before)
@@ -380,21 +395,3 @@ async def _facts(turn: IntakeTurn, items: Sequence[Item], following: Following |
     ahead = None if following is None else following.ahead
     found = None if ahead is None else await turn.looked_up(ahead)
     return await turn.facts(asked_of(items)) if found is None else found
-
-
-async def _stand(turn: IntakeTurn, items: Sequence[Item], answers: list[Outcome | PortcullisError]) -> None:
-    """Tell of each question what holds and clearances say after it was stored; it is stored whatever comes of this."""
-    questions = [
-        (at, item.received.activity, outcome)
-        for at, (item, outcome) in enumerate(zip(items, answers, strict=True))
-        if item.question is not None and isinstance(outcome, Outcome)
-    ]
-    if not questions:
-        return
-    try:
-        found = await turn.standing([(activity, outcome.activity_id) for _, activity, outcome in questions])
-    except Exception as error:  # noqa: BLE001  the batch is committed; the gate holds what it cannot look up
-        _log.error("intake.standing_unknown", questions=len(questions), exc_info=error)
-        return
-    for (at, _, outcome), standing in zip(questions, found, strict=True):
-        answers[at] = msgspec.structs.replace(outcome, standing=standing)

@@ -8,6 +8,7 @@ force are rows of the sequence; the stored settings win over this process's defa
 """
 
 import asyncio
+import hashlib
 import json
 import secrets
 import time
@@ -29,6 +30,7 @@ from service.domain.intake import LearningRequest
 from service.domain.listed import MAX_LISTS, Listings, in_force
 from service.flow.intake.lists import KeptLists
 from service.flow.intake.snapshots import Snapshots
+from service.flow.intake.suspects import Suspects
 from service.flow.intake.warrants import KINDS as WARRANTED
 from service.flow.intake.warrants import Authorised, looked_up, nobody, warranted_change, warranted_row
 from service.ports.store.baselines import BaselineStore, BaselineView
@@ -67,6 +69,9 @@ class EngineKeeper:
         """The address lists that are in force where the engine stands."""
         self._engine: Engine | None = None
         self._committed = 0
+        self._head: bytes | None = None
+        """The payload of the last row that the engine has and that is committed."""
+        self._suspects = Suspects()
         self._far = False
         """More than a page of rows behind, or just built."""
         self._rules: bytes | None = None
@@ -89,15 +94,29 @@ class EngineKeeper:
         return None if self._engine is None else self._engine.health()
 
     def undo(self) -> None:
-        """Forget the engine unless it stands at what is committed: after a transaction that failed."""
+        """Forget the engine unless it stands at what is committed: after a transaction that failed for a known reason."""
+        self._suspects.given_up()
         if self._engine is not None and self._engine.sequence != self._committed:
             self.forget()
 
-    def committed(self, upto: int, stored: int) -> None:
-        """Note that the sequence is committed up to a number; `stored` is that of the stored snapshot."""
+    def blame_requests(self, *, alone: bool) -> bool:
+        """A batch failed for no known reason, `alone`: of one item. Say whether that is worth trying with fewer requests."""
+        return self._suspects.failed(alone=alone)
+
+    @property
+    def leaves_requests(self) -> bool:
+        """Say whether the batch under way leaves out what people decided, because no batch with it could be stored."""
+        return self._suspects.left_out
+
+    def committed(self, upto: int, stored: int, head: bytes | None) -> None:
+        """Note that the sequence is committed up to a number; `stored` is that of the stored snapshot.
+
+        `head`: the payload of the last row that was added, if any was.
+        """
+        self._suspects.committed()
         if self._engine is None:
             return
-        self._committed = upto
+        self._committed, self._head = upto, self._head if head is None else head
         self._snapshots.committed(upto, stored)
 
     def copy(self) -> None:
@@ -171,15 +190,27 @@ class EngineKeeper:
     async def _catch_up(self) -> None:
         engine = self._engine
         while engine is not None and engine is self._engine:
-            rows = await self._store.rows_after(engine.sequence, FOLLOWED)
-            if rows and engine.sequence == 0:
-                self.forget()  # another process was the first: its settings are in force from the first row on
+            rows = self._following(engine, await self._store.rows_after(max(0, engine.sequence - 1), FOLLOWED + 1))
+            if rows is None or (rows and engine.sequence == 0):
+                self.forget()  # or another process was the first: its settings are in force from the first row on
                 return
             await self._follow(engine, rows)
             self._committed = engine.sequence
             if len(rows) < FOLLOWED:
                 return
             self._keep_up(idle=False)
+
+    def _following(self, engine: Engine, rows: Sequence[LearningRecord]) -> Sequence[LearningRecord] | None:
+        """Return the rows that follow the engine's last, of rows from that one on; None when it is not the engine's.
+
+        Then rows were lost, with a standby that lagged or a backup, and maybe others took their numbers since.
+        """
+        if engine.sequence == 0:
+            return rows
+        if not rows or rows[0].seq != engine.sequence or (self._head is not None and rows[0].payload != self._head):
+            _log.error("intake.set_back", sequence=engine.sequence)
+            return None
+        return rows[1:]
 
     def _keep_up(self, *, idle: bool) -> None:
         """See to snapshots of an engine that stands at what is committed."""
@@ -193,7 +224,9 @@ class EngineKeeper:
         Forgets an engine that does not continue the stored sequence.
         """
         engine = self._engine
-        set_back = engine is not None and (engine.sequence > facts.last or not self._snapshots.fits(facts.saved))
+        set_back = engine is not None and (
+            engine.sequence > facts.last or not self._snapshots.fits(facts.saved) or self._is_other(facts)
+        )
         # Another process was the first: its settings, not those drawn here, are in force from the first row on.
         overtaken = engine is not None and engine.sequence == 0 < facts.last
         if engine is None or set_back or overtaken:
@@ -201,6 +234,13 @@ class EngineKeeper:
             return False
         self._far = facts.last - engine.sequence > FOLLOWED
         return not self._far
+
+    def _is_other(self, facts: Facts) -> bool:
+        """Say whether another row stands where the engine's last one stood."""
+        here = self._engine is not None and self._engine.sequence == facts.last == self._committed
+        return bool(
+            here and facts.head and self._head is not None and hashlib.sha256(self._head).digest() != facts.head
+        )
 
     async def up_to_date(self, turn: IntakeTurn, facts: Facts, writes: Writes) -> Engine:
         """Return the engine at the last sequence number; call with the turn, once it is `near`.
@@ -211,7 +251,11 @@ class EngineKeeper:
         if engine is None:
             raise UnavailableError("the engine was given up meanwhile: send it again", retry_after_s=1)
         if engine.sequence < facts.last:
-            await self._follow(engine, await turn.rows_after(engine.sequence, FOLLOWED))
+            rows = self._following(engine, await turn.rows_after(max(0, engine.sequence - 1), FOLLOWED + 1))
+            if rows is None:
+                self.forget()
+                raise UnavailableError("the engine is built anew: send it again", retry_after_s=1)
+            await self._follow(engine, rows)
         self._committed = engine.sequence
         if engine.detectors is not self._detectors:
             engine.use(self._detectors)
@@ -225,8 +269,11 @@ class EngineKeeper:
             _apply(engine, rows[start : start + _BREATHE])
             await asyncio.sleep(0)
         for row in rows:
+            self._head = row.payload
             if row.kind == RecordKind.LISTS.value:
                 self._listed = in_force(row.payload)
+            elif row.kind == RecordKind.RULES.value:
+                self._rules = row.payload
 
     def _announce(self, engine: Engine, writes: Writes) -> None:
         if engine.sequence == 0:
@@ -249,9 +296,10 @@ class EngineKeeper:
                 await asyncio.sleep(0)
         if loaded:
             engine.take_changes()
-        engine.sequence = view.seq
+        engine.sequence, self._head = view.seq, view.head
         async for row in view.rows():
             _apply(engine, (row,))
+            self._head = row.payload
             if row.seq % _BREATHE == 0:
                 await asyncio.sleep(0)
                 if time.monotonic() - told >= _TELL_S:
@@ -278,7 +326,7 @@ class EngineKeeper:
     def take_requests(self, engine: Engine, requests: Sequence[LearningRequest], writes: Writes) -> list[int]:
         """Give waiting requests their places; return the ids of those that cannot be applied, which are marked so."""
         refused = []
-        for request in requests:
+        for request in self._suspects.admitted(requests):
             try:
                 payload = self._payload(request, engine.settings)
                 seq = self.append(engine, writes, request.kind, payload, request.subject)
@@ -290,6 +338,8 @@ class EngineKeeper:
 
     def _payload(self, request: LearningRequest, settings: EngineSettings) -> bytes:
         """Return the payload as the sequence keeps it: of incidents only the entities, whatever else was told."""
+        if self._suspects.broken(request):
+            raise LearningRecordError(f"request {request.id} ({request.kind}): no batch with it can be stored")
         if request.kind == RecordKind.LISTS.value:
             return self._listed_after(request)
         if request.kind in WARRANTED:
@@ -316,6 +366,11 @@ def _check_version(view: BaselineView) -> None:
         raise ConfigurationError(
             f"the stored baselines are of engine {view.engine_version}, this is engine {ENGINE_VERSION}, which reads them"
             " differently: run the version that wrote them"
+        )
+    if view.seq > view.last:
+        raise ConfigurationError(
+            f"the stored baselines are those of row {view.seq} of the learning sequence, which ends at row {view.last}: rows"
+            " were lost or only a part of a backup was restored; restore both of one moment (docs/concepts/intake.md)"
         )
 
 

@@ -18,7 +18,7 @@ from rules.engine import ENGINE_VERSION, Engine
 from rules.errors import CapacityError, ObservationError
 from rules.observation import Observation, encode
 from rules.signal import Assessment, Decision
-from service.domain.activity import KINDS
+from service.domain.activity import KINDS, Activity
 from service.domain.errors import ConflictError, ForbiddenError, InputError, PortcullisError, UnavailableError
 from service.domain.events import AlertRaised
 from service.domain.ids import AlertId, new_id
@@ -30,6 +30,7 @@ from service.domain.intake import (
     GateDecision,
     Item,
     Judged,
+    KnownAccount,
     Learned,
     Mode,
     Outcome,
@@ -128,6 +129,8 @@ class Batch:
         self._due: list[_Due] = []
         self._due_events: set[EventKey] = set()
         self._due_transactions: set[TransactionKey] = set()
+        self._going_live: set[AccountKey] = set()
+        """Accounts that this batch takes live, those whose score is due among them."""
         writes.engine_version, writes.settings_digest = ENGINE_VERSION, engine.settings_digest
 
     def take(self, items: Sequence[Item]) -> list[Outcome | PortcullisError]:
@@ -203,7 +206,7 @@ class Batch:
             account = self._facts.accounts.get(activity.connection, {}).get(activity.account)
             if account is None:
                 return self._store(item, Status.UNATTRIBUTED, gate=GateDecision.HOLD)
-        live = account.live if account is not None else activity.connection in self._facts.live
+        live = self._is_live(activity, account)
         if item.mode is Mode.HISTORY and live:
             return ForbiddenError("history is taken only before the account is live; send it as live", field="mode")
         goes_live = None
@@ -213,6 +216,8 @@ class Batch:
             answer = self._counted(item, None if account is None else account.peer_group, transaction, goes_live)
         except ObservationError as error:
             return InputError(str(error))
+        if goes_live is not None:
+            self._going_live.add(goes_live)
         if isinstance(answer, _Due):
             self._due.append(answer)
             self._due_events.add(event)
@@ -222,6 +227,14 @@ class Batch:
         if goes_live is not None:
             self._writes.went_live.add(goes_live)
         return answer
+
+    def _is_live(self, activity: Activity, account: KnownAccount | None) -> bool:
+        """Say whether an account is live, or any of the connection's where none is told; what this batch does counts."""
+        if account is not None:
+            return account.live or (activity.connection, activity.account) in self._going_live
+        return activity.connection in self._facts.live or any(
+            connection == activity.connection for connection, _ in self._going_live
+        )
 
     def _counted(
         self, item: Item, peer_group: str | None, key: TransactionKey | None, goes_live: AccountKey | None

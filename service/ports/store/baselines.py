@@ -21,6 +21,8 @@ class BaselineView(Protocol):
     """Of the engine that wrote the snapshot; "" when there is none."""
     last: int
     """The last sequence number."""
+    head: bytes | None
+    """The payload of the row at `seq`; None when there is none."""
 
     async def control_rows(self, up_to: int | None = None) -> Mapping[str, bytes]:
         """The newest payload of each kind of settings, rules and lists row, up to a number; of the first if none is."""
@@ -53,7 +55,8 @@ class BaselineStore(Protocol):
     async def save(self, changes: Iterable[StateChange], stored: int, seq: int, *, gently: bool) -> int | None:
         """Make the snapshot be at `seq`, given every record that changed after `stored`; return where it stands then.
 
-        None when another process is writing one. Nothing is changed unless the stored one stands at `stored`, before `seq`.
+        None when another process is writing one. Nothing is changed unless the stored one stands at `stored`, before `seq`,
+        and the sequence has that row.
         `gently`: leave time to intake between statements.
         """
         ...

@@ -60,6 +60,8 @@ class Facts:
     """Those of the asked connections of which at least one account is live."""
     last: int = 0
     """The last sequence number."""
+    head: bytes = b""
+    """SHA-256 of the payload of that row; nothing where that is not known."""
     saved: int = 0
     """The sequence number of the newest stored snapshot of the baselines."""
     requests: Sequence[LearningRequest] = ()

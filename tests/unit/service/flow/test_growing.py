@@ -9,14 +9,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 
+import msgspec
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rules.engine import Engine
 from rules.settings import EngineSettings
 from service.domain.activity import Activity, Received
+from service.domain.errors import ForbiddenError
 from service.domain.ids import ActivityId, ConnectionId
-from service.domain.intake import Item, KnownAccount, StoredEvent, TransactionState
+from service.domain.intake import Item, KnownAccount, Mode, Outcome, StoredEvent, TransactionState
 from service.flow.intake.ahead import Scored, asked_of, lay_over, score
 from service.ports.store.intake import Asked, Facts, Writes
 from tests.support.detectors import shipped
@@ -152,3 +154,17 @@ def test_a_batch_that_grew_is_the_batch_read_at_once(
             grown.grow(items, found, NOW)
     assert grown is not None
     assert result(grown) == result(at_once)
+
+
+def test_an_account_that_goes_live_takes_no_history_from_then_on_in_the_same_batch_either() -> None:
+    accounts = {"std": {"hot-1": KnownAccount("", live=False), "hot-2": KnownAccount("", live=False)}}
+    live = item(1, (1, 1, "withdrawal.requested", 1))
+    past = [msgspec.structs.replace(item(n, (n, n, "withdrawal.requested", 1)), mode=Mode.HISTORY) for n in (2, 3)]
+    elsewhere = msgspec.structs.replace(past[1].received.activity, account="hot-2")
+    past[1] = msgspec.structs.replace(past[1], received=msgspec.structs.replace(past[1].received, activity=elsewhere))
+    scored = score(Engine(EngineSettings(), shipped()), Facts({}, accounts, {}), Writes(NOW), [live, *past])
+    first, second, third = scored.answers
+    assert isinstance(first, Outcome)
+    assert isinstance(second, ForbiddenError)
+    assert isinstance(third, Outcome), "another account of the connection is not live"
+    assert scored.writes.went_live == {("std", "hot-1")}

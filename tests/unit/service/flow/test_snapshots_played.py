@@ -5,12 +5,14 @@ is older than the one before.
 """
 
 import asyncio
+import hashlib
 import json
 import random
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import cast
 
+import msgspec
 import pytest
 
 from rules.baseline import tables
@@ -155,7 +157,7 @@ class Play:
                 keeper.undo()  # it was not stored
                 return
             database.log.extend(rows)
-            keeper.committed(upto, saved)
+            keeper.committed(upto, saved, rows[-1].payload if rows else None)
             await database.wait()
         keeper.undo()
 
@@ -211,3 +213,47 @@ def test_what_is_stored_is_what_the_sequence_gives(seed: int, monkeypatch: pytes
     assert wrong == []
     assert len(play.database.moves) > 3, "snapshots were stored"
     assert all(before < after for before, after in play.database.moves)
+
+
+@pytest.mark.usefixtures("hurried")
+@pytest.mark.parametrize("others", [0, 3, 10, 40], ids=["fewer rows", "still fewer", "as many", "more rows"])
+def test_a_database_that_lost_its_last_rows_is_followed_however_many_came_since(others: int) -> None:
+    """A standby that lagged takes over: numbers say nothing, so the engine is held against the row it stands at."""
+    play = Play(others)
+    database = play.database
+
+    async def add(keeper: EngineKeeper, count: int) -> None:
+        await keeper.prepare()
+        facts = play.facts(len(database.log), database.seq)
+        facts.head = hashlib.sha256(database.log[-1].payload).digest() if database.log else b""
+        while not keeper.near(facts):
+            await keeper.prepare()
+        writes = Writes(datetime.now(UTC))
+        engine = await keeper.up_to_date(cast("IntakeTurn", Turn(database)), facts, writes)
+        rows, seq = [row for row, _ in writes.learning], engine.sequence
+        for one in [play.observed() for _ in range(count)]:
+            ((_, operation),) = engine.process_all([one], [False])  # type: ignore[misc]  # there is room
+            seq += 1
+            rows.append(
+                LearningRecord(seq, "activity", operation.value, encode(one), ENGINE_VERSION, engine.settings_digest)
+            )
+        database.log.extend(rows)
+        keeper.committed(seq, database.seq, rows[-1].payload if rows else None)
+
+    async def all_of_it() -> None:
+        roomy = msgspec.structs.replace(SETTINGS, max_accounts=400)
+        lagging, other = (EngineKeeper(MemoryBaselines(database), NONE, roomy) for _ in range(2))
+        await add(lagging, 20)
+        del database.log[-10:]
+        await add(other, others)
+        first = lagging._engine
+        await lagging.follow()
+        await add(lagging, 1)
+        assert lagging._engine is not first
+        await lagging.follow()
+        await lagging.stop()
+        assert lagging._engine is not None
+        assert compare(replay(database.log, roomy, NONE), lagging._engine.snapshot()) == []
+        assert compare(replay(database.log[: database.seq], roomy, NONE), database.changes()) == []
+
+    asyncio.run(all_of_it())
