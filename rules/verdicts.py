@@ -62,5 +62,7 @@ def _checked(judged: tuple[float, ...]) -> F8:
     words = np.array(judged, np.float64)
     fits = len(words) == JUDGED_WORDS and bool((np.abs(words) <= _MOST).all())
     if not fits or not ((words[_CELLS] >= NO_CELL) & (words[_CELLS] <= _MOST_CELL)).all():
-        raise LearningRecordError(f"verdict.judged must be {JUDGED_WORDS} numbers in range, as the assessment told them")
+        raise LearningRecordError(
+            f"verdict.judged must be {JUDGED_WORDS} numbers in range, as the assessment told them"
+        )
     return words

@@ -19,7 +19,6 @@ from service.flow.intake.scoring import Batch
 from service.flow.intake.waiting import Waiting
 from service.ports.store.intake import Ahead, Asked, Facts, Writes
 
-
 _NOT_IN_FORCE: Final = "what people decided is not in force yet"
 
 

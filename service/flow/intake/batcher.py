@@ -189,6 +189,7 @@ class Intake:
 
     async def _take_apart(self, batch: Sequence[Waiting], error: Exception) -> None:
         if self._keeper.blame_requests(alone=len(batch) == 1):
+            _log.error("intake.requests_left_out", error=type(error).__name__, exc_info=error)
             await self._commit_all(batch)
             return
         if len(batch) == 1:
