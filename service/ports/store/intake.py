@@ -141,7 +141,7 @@ class IntakeTurn(Protocol):
         ...
 
     async def rows_after(self, seq: int, limit: int) -> Sequence[LearningRecord]:
-        """Rows that other processes added since, at most `limit` of them."""
+        """Rows that follow `seq`, at most `limit` of them."""
         ...
 
     async def standing_alerts(self, dedup_keys: Sequence[str], since: datetime) -> Mapping[str, str]:
