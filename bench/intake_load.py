@@ -160,6 +160,10 @@ class _Paced(asyncio.Protocol):
             else:
                 self._load.refused = self._got.decode()
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        self.idle = False  # the server ends what nobody used for seconds; after a stall it would be next
+
     def close(self) -> None:
         self._transport.close()
 
