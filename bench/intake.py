@@ -129,7 +129,8 @@ def serving(name: str, place: Place, *, socket_name: str = "") -> Iterator[tuple
         "BENCH_STATE_BYTES": str(place.state_bytes),
     }
     told: dict[str, float] = {}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as server:
+    output = Path(f"{socket}.out")  # not a pipe: nobody would read the log, and a full one stops who writes it
+    with output.open("wb") as written, subprocess.Popen(command, env=environment, stdout=written) as server:
         try:
             while not Path(socket).exists():
                 if server.poll() is not None:
@@ -138,7 +139,8 @@ def serving(name: str, place: Place, *, socket_name: str = "") -> Iterator[tuple
             yield socket, server.pid, told
         finally:
             server.terminate()
-            lines = (server.stdout.read() if server.stdout else b"").decode().strip().splitlines()
+            server.wait()
+            lines = output.read_text(encoding="utf-8").strip().splitlines()
             told.update(json.loads(lines[-1]) if lines else {})
 
 
