@@ -30,12 +30,14 @@ MAX_REQUESTS: Final = 500
 MAX_REMEMBERED: Final = 1_000_000
 """Accounts; beyond it all are forgotten at once."""
 
-_FACTS: Final = """
-SELECT (SELECT coalesce(max(seq), 0) FROM learning) AS last,
+_STANDS: Final = """(SELECT coalesce(max(seq), 0) FROM learning) AS last,
   coalesce((SELECT sha256(payload) FROM learning ORDER BY seq DESC LIMIT 1), '') AS head,
   (SELECT seq FROM baseline_snapshot) AS saved,
   (SELECT version FROM registry_version) AS version,
-  EXISTS (SELECT FROM learning_requests WHERE seq IS NULL) AS requests,
+  EXISTS (SELECT FROM learning_requests WHERE seq IS NULL) AS requests"""
+"""Where the sequence, the snapshot and the registry stand."""
+_FACTS: Final = f"""
+SELECT {_STANDS},
   ARRAY(SELECT ROW(k.c, k.e, a.id, a.body_digest, a.status, a.decision, a.score, a.p_value, a.history, a.reasons)
     FROM unnest($1::text[], $2::text[]) AS k(c, e) CROSS JOIN LATERAL
     (SELECT * FROM activities WHERE connection_id = k.c AND event_id = k.e LIMIT 1) a) AS events,
@@ -48,17 +50,13 @@ SELECT (SELECT coalesce(max(seq), 0) FROM learning) AS last,
     CROSS JOIN LATERAL (SELECT * FROM decisions WHERE connection_id = k.c AND request_id = k.r LIMIT 1) d) AS decisions,
   ARRAY(SELECT k.c FROM unnest($9::text[]) AS k(c) CROSS JOIN LATERAL
     (SELECT FROM accounts WHERE connection_id = k.c AND live_since IS NOT NULL LIMIT 1) a) AS live
-"""
+"""  # noqa: S608  a constant
 _REQUESTS: Final = (
     f"SELECT id, kind, subject, payload FROM learning_requests WHERE seq IS NULL ORDER BY id LIMIT {MAX_REQUESTS}"  # noqa: S608  a constant
 )
 
-_SCOUT: Final = """
-SELECT (SELECT coalesce(max(seq), 0) FROM learning) AS last,
-  coalesce((SELECT sha256(payload) FROM learning ORDER BY seq DESC LIMIT 1), '') AS head,
-  (SELECT seq FROM baseline_snapshot) AS saved,
-  (SELECT version FROM registry_version) AS version,
-  EXISTS (SELECT FROM learning_requests WHERE seq IS NULL) AS requests,
+_SCOUT: Final = f"""
+SELECT {_STANDS},
   EXISTS (SELECT FROM activities WHERE connection_id = ANY(string_to_array($1, E'\\x1f'))
     AND event_id = ANY(string_to_array($2, E'\\x1f')))
   OR EXISTS (SELECT FROM transactions WHERE connection_id = ANY(string_to_array($1, E'\\x1f'))
@@ -66,7 +64,7 @@ SELECT (SELECT coalesce(max(seq), 0) FROM learning) AS last,
   ARRAY(SELECT ROW(k.c, k.r, a.peer_group, a.live_since IS NOT NULL)
     FROM unnest(string_to_array($4, E'\\x1f'), string_to_array($5, E'\\x1f')) AS k(c, r)
     CROSS JOIN LATERAL (SELECT * FROM accounts WHERE connection_id = k.c AND ref = k.r LIMIT 1) a) AS accounts
-"""
+"""  # noqa: S608  a constant
 """Says too often that something is known, for what one connection has under another one's name, and never too rarely."""
 _SEPARATOR: Final = "\x1f"
 """One text for many keys: an array would cost this process twice what all else of the question does."""
@@ -101,9 +99,8 @@ class FactReader:
             row = await connection.fetchrow(_SCOUT, *told)
             if row["version"] == self._version and not row["known"]:
                 self._remember(row["accounts"])
-                return Facts({}, self._accounts, {}, last=row["last"], head=row["head"], saved=row["saved"]), row[
-                    "requests"
-                ]
+                facts = Facts({}, self._accounts, {}, last=row["last"], head=row["head"], saved=row["saved"])
+                return facts, row["requests"]
         return await self._look_at_all(connection, asked)
 
     async def _look_at_all(self, connection: Any, asked: Asked) -> tuple[Facts, bool]:

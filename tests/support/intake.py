@@ -70,6 +70,11 @@ class World:
     connections: Connections
     app: IntakeApp
 
+    async def tell(self, key: str, document: object) -> httpx.Response:
+        """Send one signed webhook to connection `std`."""
+        body = encoded(document)
+        return await self.client.post("/webhooks/std", content=body, headers=signed(key, body))
+
     def rows(self, query: str, *parameters: object) -> list[dict[str, Any]]:
         """Query as superuser."""
         with psycopg.connect(self.url, row_factory=psycopg.rows.dict_row) as connection:

@@ -190,7 +190,7 @@ class EngineKeeper:
     async def _catch_up(self) -> None:
         engine = self._engine
         while engine is not None and engine is self._engine:
-            rows = self._following(engine, await self._store.rows_after(max(0, engine.sequence - 1), FOLLOWED + 1))
+            rows = await self._following(engine, self._store)
             if rows is None or (rows and engine.sequence == 0):
                 self.forget()  # or another process was the first: its settings are in force from the first row on
                 return
@@ -200,11 +200,12 @@ class EngineKeeper:
                 return
             self._keep_up(idle=False)
 
-    def _following(self, engine: Engine, rows: Sequence[LearningRecord]) -> Sequence[LearningRecord] | None:
-        """Return the rows that follow the engine's last, of rows from that one on; None when it is not the engine's.
+    async def _following(self, engine: Engine, source: BaselineStore | IntakeTurn) -> Sequence[LearningRecord] | None:
+        """Return the rows that follow the engine's last, at most a page; None when that one is not the engine's.
 
         Then rows were lost, with a standby that lagged or a backup, and maybe others took their numbers since.
         """
+        rows = await source.rows_after(max(0, engine.sequence - 1), FOLLOWED + 1)
         if engine.sequence == 0:
             return rows
         if not rows or rows[0].seq != engine.sequence or (self._head is not None and rows[0].payload != self._head):
@@ -251,7 +252,7 @@ class EngineKeeper:
         if engine is None:
             raise UnavailableError("the engine was given up meanwhile: send it again", retry_after_s=1)
         if engine.sequence < facts.last:
-            rows = self._following(engine, await turn.rows_after(max(0, engine.sequence - 1), FOLLOWED + 1))
+            rows = await self._following(engine, turn)
             if rows is None:
                 self.forget()
                 raise UnavailableError("the engine is built anew: send it again", retry_after_s=1)

@@ -9,13 +9,8 @@ from service.domain.observing import observe as genuine_observe
 from service.flow.intake import scoring
 from service.store.intake import PostgresTurn
 from tests.support.intake import (
-    SECRET,
     World,
-    add_account,
-    add_connection,
-    encoded,
     running,
-    signed,
     verified,
     withdrawal,
 )
@@ -23,16 +18,8 @@ from tests.support.intake import (
 pytestmark = pytest.mark.servers
 
 
-@pytest.fixture
-def url(fresh_postgres_url: str) -> str:
-    add_connection(fresh_postgres_url, "std", "standard", {}, {"webhook_secret": SECRET})
-    add_account(fresh_postgres_url, "std", "hot-1")
-    return fresh_postgres_url
-
-
 async def tell(world: World, key: str, **told: object) -> int:
-    body = encoded(withdrawal(1, timestamp="2026-01-01T00:00:00Z", **told))
-    answer = await world.client.post("/webhooks/std", content=body, headers=signed(key, body))
+    answer = await world.tell(key, withdrawal(1, timestamp="2026-01-01T00:00:00Z", **told))
     return answer.status_code
 
 

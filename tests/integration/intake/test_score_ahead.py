@@ -14,13 +14,8 @@ from service.flow.intake.batcher import Intake
 from service.ports.store.intake import Writes
 from service.store.intake import PostgresTurn
 from tests.support.intake import (
-    SECRET,
     World,
-    add_account,
-    add_connection,
-    encoded,
     running,
-    signed,
     verified,
     withdrawal,
 )
@@ -83,16 +78,8 @@ class Watched:
         return self.to_come > 0 or (self._intake is not None and not self._intake._idle())
 
 
-@pytest.fixture
-def url(fresh_postgres_url: str) -> str:
-    add_connection(fresh_postgres_url, "std", "standard", {}, {"webhook_secret": SECRET})
-    add_account(fresh_postgres_url, "std", "hot-1")
-    return fresh_postgres_url
-
-
 async def tell(world: World, number: int, kind: str) -> int:
-    body = encoded(withdrawal(number, timestamp="2026-01-01T00:00:00Z", type=kind))
-    answer = await world.client.post("/webhooks/std", content=body, headers=signed(f"{kind[11:]}-{number}", body))
+    answer = await world.tell(f"{kind[11:]}-{number}", withdrawal(number, timestamp="2026-01-01T00:00:00Z", type=kind))
     return answer.status_code
 
 

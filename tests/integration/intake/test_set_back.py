@@ -14,14 +14,10 @@ from service.domain.approval import ActionDocument
 from service.domain.blinding import changed, warranted
 from service.flow.intake import snapshots
 from tests.support.intake import (
-    SECRET,
     TOKEN,
     World,
-    add_account,
-    add_connection,
     encoded,
     running,
-    signed,
     verified,
     withdrawal,
 )
@@ -37,16 +33,8 @@ LOSES_ROWS = (
 )
 
 
-@pytest.fixture
-def url(fresh_postgres_url: str) -> str:
-    add_connection(fresh_postgres_url, "std", "standard", {}, {"webhook_secret": SECRET})
-    add_account(fresh_postgres_url, "std", "hot-1")
-    return fresh_postgres_url
-
-
 async def tell(world: World, number: int) -> int:
-    body = encoded(withdrawal(number, timestamp="2026-01-01T00:00:00Z"))
-    answer = await world.client.post("/webhooks/std", content=body, headers=signed(f"e-{number}", body))
+    answer = await world.tell(f"e-{number}", withdrawal(number, timestamp="2026-01-01T00:00:00Z"))
     return answer.status_code
 
 

@@ -53,8 +53,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def send(world: World, *numbers: int) -> None:
     for number in numbers:
-        body = encoded(withdrawal(number))
-        answer = await world.client.post("/webhooks/std", content=body, headers=signed(f"m-{number}", body))
+        answer = await world.tell(f"m-{number}", withdrawal(number))
         assert answer.status_code == 200, answer.text
 
 
