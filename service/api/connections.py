@@ -8,7 +8,8 @@ connection is remembered as unknown for a second, in a bounded table.
 import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -81,6 +82,12 @@ class OpenConnection:
     fingerprint: bytes
 
 
+class _Lock(asyncio.Lock):
+    """Knows how many have it or wait for it."""
+
+    users = 0
+
+
 class Connections:
     """Opens connections by id."""
 
@@ -90,7 +97,7 @@ class Connections:
         self._platforms = platforms
         self._open: dict[str, tuple[float, OpenConnection]] = {}
         self._unknown: dict[str, float] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._looking: dict[str, _Lock] = {}
 
     def opened(self, name: str) -> OpenConnection | None:
         """Return a connection that was looked at lately; None says only that `get` has to look."""
@@ -111,11 +118,24 @@ class Connections:
             or self._unknown.get(name, 0.0) > now
         ):
             raise _unknown()
-        async with self._locks.setdefault(name, asyncio.Lock()):
+        async with self._alone(name):
             cached = self._open.get(name)
             if cached is not None and cached[0] > time.monotonic():
                 return cached[1]
             return await self._reload(name, None if cached is None else cached[1])
+
+    @asynccontextmanager
+    async def _alone(self, name: str) -> AsyncIterator[None]:
+        """Look up one name once at a time; nothing is kept of a name that nobody waits for, whoever made it up."""
+        lock = self._looking.get(name) or self._looking.setdefault(name, _Lock())
+        lock.users += 1
+        try:
+            async with lock:
+                yield
+        finally:
+            lock.users -= 1
+            if not lock.users:
+                del self._looking[name]
 
     def last_known(self, name: str) -> OpenConnection | None:
         """Return a connection as it was when the database last told it; None for one that was paused or is unknown.
@@ -129,7 +149,6 @@ class Connections:
         stored = await self._load(name)
         if stored is None:
             self._open.pop(name, None)
-            self._locks.pop(name, None)
             if len(self._unknown) >= _MAX_UNKNOWN:
                 self._unknown.clear()
             self._unknown[name] = time.monotonic() + UNKNOWN_S

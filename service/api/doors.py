@@ -34,6 +34,7 @@ from service.domain.errors import (
 from service.domain.gate import HOLD_RETRY_S, GateAnswer, GateCall, GateQuestion, GateReply
 from service.domain.ids import ConnectionId
 from service.domain.intake import GATE_PREFIX, GateDecision
+from service.domain.transactions import GIVEN_UP
 from service.domain.wire import MAX_BODY_BYTES, WireActivity, check_event_id, decoded, parse_wire, to_activity
 from service.flow.gate import Gate
 from service.ports.gate import GateDoor, Signer
@@ -168,6 +169,8 @@ async def _in_time(left_s: float) -> AsyncIterator[None]:
 
 def _question(wire: WireActivity, connection: ConnectionId, request_id: str, body: bytes) -> GateQuestion:
     told = check_event_id(request_id, "id")
+    if wire.type.partition(".")[2] in GIVEN_UP:
+        raise InputError(f"type {wire.type} asks for no decision: send it as an activity", field="type")
     bytes_told = decoded(wire)
     activity = to_activity(wire, connection, GATE_PREFIX + told)
     if bytes_told.signing is not None:

@@ -68,6 +68,8 @@ class SigningFacts(msgspec.Struct, frozen=True, kw_only=True):
     contract_age_s: float | None = None
     summary: str | None = None
     """One plain sentence of what the bytes do."""
+    parties: tuple[str, ...] = ()
+    """Whom the bytes pay, call or give rights, as far as they are known: CAIP-10, or bare where no chain is told."""
 
 
 class Activity(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ import msgspec
 
 from service.domain.errors import InputError
 from service.domain.evm import MAX_UNITS
+from service.domain.places import spelt
 
 ASSETS_SETTING: Final = "assets"
 _EVM: Final = "eip155:"
@@ -87,7 +88,7 @@ class Assets:
         if not address:
             return None
         known = self.table.get(asset_id or "")
-        plain = address.lower() if address[:2] in {"0x", "0X"} else address
+        plain = spelt(address.lower() if address[:2] in {"0x", "0X"} else address)
         return plain if known is None else f"{known.chain}:{plain}"
 
 

@@ -9,6 +9,7 @@ EVM or Bitcoin address (CAIP-10 or bare), and only while a list is in force; of 
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 import msgspec
@@ -105,6 +106,11 @@ class Listings:
         if destination is None:
             return None
         return self._named(destination[destination.rfind(":") + 1 :])
+
+    def worst(self, places: Iterable[str]) -> tuple[str, Listing] | None:
+        """Return the place of which the gravest is said, and what; None where nothing is said of any."""
+        named = [(found, place) for place in places if (found := self.of(place)) is not None]
+        return None if not named else max(named, key=itemgetter(0))[::-1]
 
     def level(self, destination: str | None) -> int | None:
         """Return its place in `LISTINGS`; None where lists could say nothing of it."""

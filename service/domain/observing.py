@@ -80,14 +80,21 @@ def observe(received: Received, peer_group: str | None, *, counts: bool, listed:
     )
 
 
-def entities_of(activity: Activity) -> tuple[str, ...]:
-    """Return what incidents join on: `account:…`, `actor:…`, `destination:…`, `device:…`."""
+def places_of(activity: Activity) -> tuple[str, ...]:
+    """Return where an activity goes: its destination, and whom the bytes pay, call or give rights."""
+    parties = () if activity.signing is None else activity.signing.parties
+    return parties if activity.destination is None else (activity.destination, *parties)
+
+
+def entities_of(activity: Activity, listed: str | None = None) -> tuple[str, ...]:
+    """Return what incidents join on: `account:…`, `actor:…`, `destination:…`, `device:…`; `listed`: who else is paid."""
     here = activity.connection
     named = (
         ("account", _within(here, activity.account)),
         ("actor", _within(here, activity.actor)),
         ("destination", activity.destination),
         ("device", _within(here, activity.device)),
+        ("destination", None if listed == activity.destination else listed),
     )
     return tuple(f"{sort}:{name}" for sort, name in named if name)
 
@@ -129,8 +136,8 @@ def detectors_of(assessment: Assessment) -> tuple[str, ...]:
     return tuple([signal.detector for signal in assessment.signals])
 
 
-def alert_of(received: Received, assessment: Assessment, decision: str) -> tuple[Alert, str]:
-    """Return the alert for an anomalous activity, and its title."""
+def alert_of(received: Received, assessment: Assessment, decision: str, listed: str | None = None) -> tuple[Alert, str]:
+    """Return the alert for an anomalous activity, and its title; `listed`: the place of which lists say the gravest."""
     activity = received.activity
     kind = _incident_kind(activity, assessment)
     counting = [signal for signal in assessment.signals if signal.decision is not Decision.ALLOW]
@@ -138,13 +145,13 @@ def alert_of(received: Received, assessment: Assessment, decision: str) -> tuple
         id=AlertId(new_id("alr")),
         connection=activity.connection,
         activity_id=received.activity_id,
-        dedup_key=_dedup_key(activity, kind, decision),
+        dedup_key=_dedup_key(activity, kind, decision, listed),
         kind=kind,
         severity=_severity(counting, decision),
         decision=decision,
         score=assessment.score,
         p_value=assessment.p_value,
-        entities=entities_of(activity),
+        entities=entities_of(activity, listed),
         amount_usd=activity.amount_usd,
         raised_at=received.received_at,
         judged=assessment.judged,
@@ -158,10 +165,10 @@ def _incident_kind(activity: Activity, assessment: Assessment) -> IncidentKind:
     return KIND_OF_FAMILY[activity.family]
 
 
-def _dedup_key(activity: Activity, kind: IncidentKind, decision: str) -> str:
+def _dedup_key(activity: Activity, kind: IncidentKind, decision: str, listed: str | None) -> str:
     """Same kind, decision and entities: one alert. A new destination or a stronger decision is a new one."""
     whose = activity.account or activity.actor or ""
-    return "|".join((activity.connection, kind.value, decision, whose, activity.destination or ""))
+    return "|".join((activity.connection, kind.value, decision, whose, listed or activity.destination or ""))
 
 
 def _severity(counting: list[Signal], decision: str) -> Severity:

@@ -1,7 +1,8 @@
 """A transaction counts once (design D10): what a later activity of it means.
 
 Rules: a value that was not told is never a difference; but a value that is told for the first time was never weighed, so
-it is scored then, and nobody gets a question answered by an assessment that did not know the destination. To be asked to
+it is scored then, and nobody gets a question answered by an assessment that did not know the destination, or by one that
+did not see the bytes. Only bytes that are proven to be the very payment that was told tell nothing new. To be asked to
 sign what was told as failed or cancelled is a contradiction and holds. Failed and cancelled transfers leave the value
 totals, with the amount that was counted. A changed destination, asset, account or payload is what tampering looks like and
 holds; a changed amount alerts. Fees and nonces may change: they are not part of the payload digest.
@@ -89,18 +90,20 @@ def decision_for(changed: tuple[str, ...]) -> str:
 def says_more(state: TransactionState, item: Item) -> bool:
     """Say whether an activity tells what was never weighed.
 
-    That is an account, asset, destination or amount that was not known, or the first bytes, where they do something that
-    a plain transfer does not.
+    That is an account, asset, destination or amount that was not known, or the first bytes, unless they are proven to be
+    the payment that is told.
     """
     activity = item.received.activity
     if any(getattr(state, name) is None and getattr(activity, name) is not None for name in _WEIGHED):
         return True
     signing = activity.signing
-    if signing is None or state.payload_digest is not None:
+    if state.payload_digest is not None or (signing is None and item.payload_digest is None):
         return False
-    return bool(
+    grave = signing is not None and bool(
         signing.delegatecall or signing.unlimited_approval or signing.governance_call or signing.display_mismatch
     )
+    proven = activity.family is Family.WITHDRAWAL and signing is not None and signing.display_mismatch is False
+    return grave or (item.payload_digest is not None and not proven)
 
 
 def gives_up(state: TransactionState, activity: Activity) -> bool:
@@ -117,6 +120,12 @@ def payload_digest(transaction: EvmTransaction) -> bytes:
     """Return SHA-256 of what a transaction would do, without its fees and nonce."""
     text = f"{transaction.chain_id}|{transaction.to}|{transaction.value}|{transaction.data.hex()}"
     return hashlib.sha256(b"portcullis/payload/v1\0" + text.encode()).digest()
+
+
+def call_digest(*, to: str, operation: int, method: str, data: str) -> bytes:
+    """Return SHA-256 of a call that a platform describes instead of showing the bytes."""
+    told = msgspec.json.encode([to.lower(), operation, method, data.lower()])
+    return hashlib.sha256(b"portcullis/call/v1\0" + told).digest()
 
 
 def _first(old: T | None, new: T | None) -> T | None:

@@ -5,7 +5,8 @@ Rules:
 - The caller has verified the bytes; nothing here is called on unverified input.
 - A missing or malformed field is an `InputError` that names it (`data.amount_base_units`). Unknown fields are kept with
   the raw body and never an error.
-- An EVM address is kept in lower case, as a hold and a baseline of it are: a sender's way of writing it changes nothing.
+- A destination is kept in one spelling (`places`), as a hold and a baseline of it are: a sender's way of writing it
+  changes nothing.
 - An id from outside never begins as the event ids of gate questions do: it could take a later question's place.
 - The bytes of a withdrawal that is asked about are held against what is told of it: another payment is a mismatch, what
   cannot be compared is a doubt.
@@ -35,7 +36,8 @@ from service.domain.errors import InputError
 from service.domain.evm import MAX_UNITS
 from service.domain.ids import ConnectionId
 from service.domain.intake import GATE_PREFIX
-from service.domain.transactions import payload_digest
+from service.domain.places import spelt
+from service.domain.transactions import call_digest, payload_digest
 
 MAX_BODY_BYTES: Final = 256 * 1024
 """Longest body or line that intake reads."""
@@ -120,7 +122,6 @@ _is_usd: Final = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,18})?").fullmatch
 _DIGITS: Final = len(str(MAX_UNITS))
 _TOLD: Final = {kind: attrgetter(*fields, fields[0]) for kind, fields in _REQUIRED.items()}
 """All required fields at once, as a tuple, which of a single name would be none."""
-_EVM_PLACE: Final = re.compile(r"(eip155:[0-9]{1,32}:)?0[xX][0-9a-fA-F]{40}", re.ASCII)
 _DECODER: Final = msgspec.json.Decoder(WireActivity)
 _TEXTS: Final = tuple(
     name
@@ -160,7 +161,7 @@ def to_activity(wire: WireActivity, connection: ConnectionId, event_id: str) -> 
         amount_base_units=None if data.amount_base_units is None else int(data.amount_base_units),
         amount_usd=None if data.amount_usd is None else Decimal(data.amount_usd),
         balance_usd=None if data.balance_usd is None else Decimal(data.balance_usd),
-        destination=_place(data.destination),
+        destination=None if data.destination is None else spelt(data.destination),
         destination_kind=data.destination_kind,
         ip=data.ip,
         country=data.country,
@@ -205,7 +206,10 @@ def _of_bytes(data: WireData) -> Decoded:
     if data.psbt is not None:
         psbt = _psbt(data)
         return Decoded(digest_of(psbt), "its signatures leave outputs or inputs open" if psbt.open_signatures else None)
-    return Decoded()
+    call = data.contract_call
+    if call is None:
+        return Decoded()
+    return Decoded(call_digest(to=call.to, operation=call.operation, method=call.method, data=call.data))
 
 
 def _held_against(wire: WireActivity) -> Decoded:
@@ -235,12 +239,6 @@ def check_event_id(event_id: str, field: str) -> str:
     if event_id.startswith(GATE_PREFIX):
         raise InputError(f"{field} must not begin with {GATE_PREFIX}, which marks our own questions", field=field)
     return event_id
-
-
-def _place(destination: str | None) -> str | None:
-    if destination is None or _EVM_PLACE.fullmatch(destination) is None:
-        return destination
-    return destination.lower()
 
 
 def _signing(data: WireData) -> SigningFacts:

@@ -17,6 +17,8 @@ from rules.learning import LearningRecord
 from service.domain.activity import Activity
 from service.domain.ids import ActivityId
 from service.domain.intake import AccountKey, Standing
+from service.domain.observing import places_of
+from service.domain.places import address_of
 from service.domain.secrets import Secret
 from service.ports.store.intake import Ahead, Asked, Facts, Writes
 from service.store.driver import TIMEOUT_S, open_connection, open_pool, unavailable
@@ -39,15 +41,15 @@ async def connect(url: Secret, *, size: int = 4) -> "PostgresIntakeStore":
 
 
 _STANDING: Final = """
+WITH p AS MATERIALIZED (SELECT * FROM unnest($6::int8[], $7::text[]) AS p(number, place))
 SELECT EXISTS (SELECT FROM gate_holds h WHERE h.connection_id = q.connection AND h.released_at IS NULL AND (
          h.scope = 'connection' OR (h.scope = 'account' AND h.value = q.account)
-         OR (h.scope = 'destination' AND h.value = q.destination))) AS held,
+         OR (h.scope = 'destination' AND EXISTS (SELECT FROM p WHERE p.number = q.number AND p.place = h.place)))) AS held,
        coalesce(c.id = q.id, false) AS cleared,
        coalesce(EXISTS (SELECT FROM activities a WHERE a.id = q.id AND a.status = 'repeated' AND
          (a.account, a.asset, a.destination, a.amount_base_units) IS NOT DISTINCT FROM
          (c.account, c.asset, c.destination, c.amount_base_units)) AND c.id IS NOT NULL, false) AS alike
-FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[]) WITH ORDINALITY
-  AS q(connection, account, destination, ref, id, number)
+FROM unnest($1::int8[], $2::text[], $3::text[], $4::text[], $5::text[]) AS q(number, connection, account, ref, id)
 LEFT JOIN LATERAL (SELECT a.* FROM transactions t JOIN approvals p ON p.id = t.cleared_by
   JOIN activities a ON a.id = p.document::jsonb #>> '{what,0,target,value}'
   WHERE t.connection_id = q.connection AND t.ref = q.ref AND t.state NOT IN ('failed', 'cancelled') LIMIT 1) c ON true
@@ -215,6 +217,8 @@ class PostgresTurn:
 
     async def standing(self, asked: Sequence[tuple[Activity, ActivityId]]) -> Sequence[Standing]:
         """See the port."""
-        told = [(a.connection, a.account, a.destination, a.transaction, id_) for a, id_ in asked]
-        rows = await self.connection.fetch(_STANDING, *(list(column) for column in zip(*told, strict=True)))
+        told = [(number, a.connection, a.account, a.transaction, id_) for number, (a, id_) in enumerate(asked)]
+        places = [(number, address_of(one)) for number, (a, _) in enumerate(asked) for one in places_of(a)]
+        columns = (*zip(*told, strict=True), *(zip(*places, strict=True) if places else ((), ())))
+        rows = await self.connection.fetch(_STANDING, *(list(column) for column in columns))
         return [Standing(row["held"], row["cleared"], row["alike"]) for row in rows]

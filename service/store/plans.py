@@ -27,6 +27,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from service.domain.errors import ConflictError, NotFoundError, StaleFenceError
 from service.domain.ids import ApprovalId, ConnectionId, IncidentId, PlanId, StepId, new_id
 from service.domain.incident import IncidentState
+from service.domain.places import address_of
 from service.domain.plan import FINISHED, Lane, Plan, Step, StepState, allowed
 from service.domain.settlement import require_unknown
 from service.ports.store.plans import Change, Claim, DueStep, Touched
@@ -259,6 +260,7 @@ class PlanRepository:
                 connection_id=connection,
                 scope=scope,
                 value=value,
+                place=address_of(value),
                 idempotency_key=key,
                 placed_at=self._now,
             )

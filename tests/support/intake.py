@@ -30,6 +30,7 @@ from service.custody.bitgo.platform import PLATFORM as BITGO
 from service.custody.fireblocks.platform import PLATFORM as FIREBLOCKS
 from service.custody.standard.platform import PLATFORM as STANDARD
 from service.domain.ids import ConnectionId, PersonId, new_id
+from service.domain.places import address_of
 from service.domain.quorum import Role
 from service.domain.secrets import Secret
 from service.flow.gate import Gate
@@ -227,6 +228,13 @@ def withdrawal(number: int, **changes: object) -> dict[str, object]:
 def encoded(document: object) -> bytes:
     """JSON bytes."""
     return json.dumps(document).encode()
+
+
+def hold_by_hand(url: str, connection: str, scope: str, value: str) -> None:
+    """Have our gate hold an account, a destination or a connection."""
+    columns = "(id, connection_id, scope, value, place, idempotency_key, placed_at)"
+    row = (new_id("hld"), connection, scope, value, address_of(value), new_id("hld"))
+    seed(url, [(f"INSERT INTO gate_holds {columns} VALUES (%s, %s, %s, %s, %s, %s, now())", row)])  # noqa: S608  a constant
 
 
 def clear_by_hand(url: str, activity_id: str) -> None:

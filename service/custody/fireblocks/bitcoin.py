@@ -197,4 +197,5 @@ def _facts(
         governance_call=False,
         display_mismatch=mismatch,
         summary=f"{paid}, fee {'unknown' if fee is None else f'{fee} sat'}",
+        parties=tuple(dict.fromkeys(name for _, name in names if not name.startswith("script "))),
     )

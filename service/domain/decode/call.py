@@ -1,5 +1,6 @@
 """What one EVM call does, as far as containment must know, and how it is told to people."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -10,6 +11,7 @@ WORD: Final = 32
 SELECTOR: Final = 4
 UNLIMITED: Final = (1 << 160) - 1
 """An allowance of 2^160 - 1 or more is unlimited: no supply comes near it, and wallets use several such constants."""
+MOST_PARTIES: Final = 64
 _MOST_PARTS: Final = 256
 _SHOWN: Final = 6
 _LONGEST: Final = 1_500
@@ -36,6 +38,8 @@ class Call:
     delegatecall: bool = False
     inners: "tuple[Call, ...]" = ()
     """The calls inside a wallet's transaction or a batch, in order."""
+    others: tuple[str, ...] = ()
+    """Whom it pays or gives rights besides `recipient`."""
 
     @property
     def inner(self) -> "Call | None":
@@ -112,6 +116,27 @@ class Arguments:
         if offset is None or self._start + offset + WORD > len(self._data):
             return None
         return self._start + offset
+
+
+def parties(call: Call) -> tuple[str, ...]:
+    """Return whom the call and those inside it pay, call or give rights: distinct lower-case 0x addresses, in order.
+
+    At most 64; `more_parties` says whether there are more. Of calls that are not known nobody is told.
+    """
+    return tuple(dict.fromkeys(_named(call)))[:MOST_PARTIES]
+
+
+def more_parties(call: Call) -> bool:
+    """Say whether `parties` leaves somebody out."""
+    return len(set(_named(call))) > MOST_PARTIES
+
+
+def _named(call: Call) -> Iterator[str]:
+    if call.recipient is not None:
+        yield call.recipient
+    yield from call.others
+    for inner in call.inners:
+        yield from _named(inner)
 
 
 def units(amount: int) -> str:

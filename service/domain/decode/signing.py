@@ -1,16 +1,18 @@
 """From what is about to be signed to the facts that the engine and people read.
 
-Rule: None means that the bytes did not say. A summary is made from the decoded bytes only, never from what was shown.
+Rules: None means that the bytes did not say. A summary is made from the decoded bytes only, never from what was shown. A
+call with more parties than are told counts as the worst, as one that is too deep does.
 """
 
 from service.domain.activity import SigningFacts
-from service.domain.decode.call import Call
+from service.domain.decode.call import Call, more_parties, parties
 from service.domain.decode.calldata import DELEGATECALL, decode_call
 from service.domain.decode.eip712 import TypedData
 from service.domain.decode.evm import EvmTransaction, decode_transaction, from_hex
 from service.domain.decode.governance import METHODS
 from service.domain.decode.psbt import Psbt
 from service.domain.decode.typed import UNKNOWN, decode_typed_data
+from service.domain.places import spelt
 
 
 def facts_of(transaction: EvmTransaction, *, display_mismatch: bool | None = None) -> SigningFacts:
@@ -19,9 +21,10 @@ def facts_of(transaction: EvmTransaction, *, display_mismatch: bool | None = Non
     return SigningFacts(
         delegatecall=call.any("delegatecall"),
         unlimited_approval=call.any("unlimited_approval"),
-        governance_call=call.any("governance") or transaction.to is None,
+        governance_call=call.any("governance") or transaction.to is None or more_parties(call),
         display_mismatch=display_mismatch,
         summary=sentence(transaction, call),
+        parties=_places(transaction.chain, transaction.to, call),
     )
 
 
@@ -39,8 +42,9 @@ def facts_of_call(*, to: str, operation: int, method: str, data: str, field: str
     return SigningFacts(
         delegatecall=operation == DELEGATECALL or shown.any("delegatecall"),
         unlimited_approval=None if call is None and name else shown.any("unlimited_approval"),
-        governance_call=name in METHODS or shown.any("governance"),
+        governance_call=name in METHODS or shown.any("governance") or more_parties(shown),
         summary=f"{'delegatecall' if operation == DELEGATECALL else 'call'} to {to}: {shown.sentence()}",
+        parties=_places(None, spelt(to), shown),
     )
 
 
@@ -51,9 +55,10 @@ def facts_of_typed_data(data: TypedData, *, display_mismatch: bool | None = None
     return SigningFacts(
         delegatecall=call.any("delegatecall") if known else None,
         unlimited_approval=call.any("unlimited_approval") if known else None,
-        governance_call=call.any("governance") if known else None,
+        governance_call=call.any("governance") or more_parties(call) if known else None,
         display_mismatch=display_mismatch,
         summary=call.sentence(),
+        parties=_places(None if data.chain_id is None else f"eip155:{data.chain_id}", None, call),
     )
 
 
@@ -65,7 +70,14 @@ def facts_of_psbt(psbt: Psbt, *, display_mismatch: bool | None = None) -> Signin
         governance_call=False,
         display_mismatch=display_mismatch,
         summary=psbt.sentence(),
+        parties=tuple(dict.fromkeys(one.address for one in psbt.outputs if one.address is not None)),
     )
+
+
+def _places(chain: str | None, to: str | None, call: Call) -> tuple[str, ...]:
+    """Return whom a call to `to` is about, as places."""
+    named = dict.fromkeys((*((to,) if to else ()), *parties(call)))
+    return tuple(named if chain is None else (f"{chain}:{one}" for one in named))
 
 
 def sentence(transaction: EvmTransaction, call: Call) -> str:

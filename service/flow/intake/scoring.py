@@ -42,7 +42,7 @@ from service.domain.intake import (
 )
 from service.domain.listed import Listings
 from service.domain.merkle import leaf_hash, root_of
-from service.domain.observing import alert_of, detectors_of, entities_of, judged, observe, told_reasons
+from service.domain.observing import alert_of, detectors_of, entities_of, judged, observe, places_of, told_reasons
 from service.domain.timeline import Entry
 from service.domain.transactions import (
     GIVEN_UP,
@@ -241,14 +241,14 @@ class Batch:
     ) -> Outcome | _Due:
         received, activity = item.received, item.received.activity
         at = len(self._answers) - 1
-        listed = None if self._listings is None else self._listings.level(activity.destination)
+        listed = self._listed(activity)
         if key is None:
             return _Due(at, item, observe(received, peer_group, counts=True, listed=listed), goes_live=goes_live)
         state = self._facts.transactions.get(key)
         if state is None:
             if state_of(activity) in GIVEN_UP:
                 opens = self._open(key, item, _ALLOW)
-                return self._answer(item, ActivityRow(received, Status.NOTED, opens=opens), GateDecision.APPROVE)
+                return self._answer(item, ActivityRow(received, Status.NOTED, opens=opens), GateDecision.HOLD)
             observation = observe(received, peer_group, counts=True, listed=listed)
             return _Due(at, item, observation, opening=key, goes_live=goes_live)
         changed, moving = differences(state, item), (key, state)
@@ -266,6 +266,14 @@ class Batch:
         outcome = self._store(item, Status.REPEATED, gate=_gate_decision(state.decision))
         self._move(key, moved(state, item, None))
         return outcome
+
+    def _listed(self, activity: Activity) -> int | None:
+        """Return what lists say of where an activity goes, and of whom its bytes pay, call or give rights: the gravest."""
+        if self._listings is None:
+            return None
+        level = self._listings.level(activity.destination)
+        found = None if activity.signing is None else self._listings.worst(activity.signing.parties)
+        return level if found is None else max(level or 0, found[1].level)
 
     def _open(self, key: TransactionKey, item: Item, decision: str) -> TransactionState:
         state = self._facts.transactions[key] = opened(item, decision)
@@ -318,17 +326,19 @@ class Batch:
         decision = _ALLOW if assessment.decision is Decision.ALLOW else assessment.decision.value
         if changed and item.mode is Mode.LIVE:
             decision = max(decision, decision_for(changed), key=(_ALLOW, "alert", "hold").index)
-        listing = None if self._listings is None else self._listings.of(item.received.activity.destination)
+        worst = None if self._listings is None else self._listings.worst(places_of(item.received.activity))
+        place, listing = worst or (None, None)
         found = judged(assessment, decision, told_reasons(item, changed, listing))
         if decision == _ALLOW:
             self._allowed.append(_leaf(item, found))
         else:
-            alert, title = alert_of(item.received, assessment, decision)
+            alert, title = alert_of(item.received, assessment, decision, place)
             self._alerts.append(_Raised(alert, title, found, item.trace_id))
         opens = None if due.opening is None else self._open(due.opening, item, decision)
         status = Status.HISTORY if item.mode is Mode.HISTORY else Status.SCORED
         row = ActivityRow(item.received, status, found, detectors_of(assessment), learned, opens)
-        return self._answer(item, row, _gate_decision(decision))
+        before = _ALLOW if due.moving is None else due.moving[1].decision
+        return self._answer(item, row, _gate_decision("hold" if before == "hold" else decision))
 
     def _store(self, item: Item, status: Status, *, gate: GateDecision = GateDecision.APPROVE) -> Outcome:
         return self._answer(item, ActivityRow(item.received, status), gate)

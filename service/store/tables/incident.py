@@ -170,5 +170,6 @@ gate_holds = Table(
     when("placed_at", nullable=False),
     when("released_at"),
     Column("released_by", Text),  # idempotency key of the releasing step
+    Column("place", Text, nullable=False),  # what a question's destinations are held against
     Index("ix_gate_holds_active", "connection_id", "scope", "value", postgresql_where=text("released_at IS NULL")),
 )

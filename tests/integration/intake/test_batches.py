@@ -11,6 +11,7 @@ from tests.support.intake import (
     TOKEN,
     clear_by_hand,
     encoded,
+    hold_by_hand,
     running,
     seed,
     signed,
@@ -102,18 +103,7 @@ def test_a_decision_is_stored_repeated_and_looked_up_again(url: str) -> None:
             first = await ask(1, timestamp=stamp)
             assert first["decision"] == "approve"
             assert await ask(1, timestamp=stamp) == first
-            seed(
-                url,
-                [
-                    (
-                        (
-                            "INSERT INTO gate_holds (id, connection_id, scope, value, idempotency_key, placed_at)"
-                            " VALUES ('h', 'std', 'account', 'hot-1', 'k', now())"
-                        ),
-                        (),
-                    )
-                ],
-            )
+            hold_by_hand(url, "std", "account", "hot-1")
             assert (await ask(1, timestamp=stamp))["decision"] == "hold"
             assert (await ask(2, timestamp=stamp))["decision"] == "hold"
             seed(url, [("UPDATE gate_holds SET released_at = now()", ())])

@@ -7,14 +7,10 @@ from typing import Any
 import pytest
 
 from tests.support.bitgo import PATH_SECRET, SETTINGS, WALLET, WEBHOOK_SECRET, policy_request, signed
-from tests.support.intake import World, add_account, add_connection, clear_by_hand, encoded, running, seed
+from tests.support.intake import World, add_account, add_connection, clear_by_hand, encoded, hold_by_hand, running, seed
 
 pytestmark = pytest.mark.servers
 ASK = f"/cosigner/bg/policy/{PATH_SECRET}"
-HOLD = (
-    "INSERT INTO gate_holds (id, connection_id, scope, value, idempotency_key, placed_at)"
-    " VALUES ('h', 'bg', 'account', %s, 'k', now())"
-)
 
 
 @pytest.fixture
@@ -73,7 +69,7 @@ def test_holds_doubts_and_faults_refuse_and_people_let_pass(url: str) -> None:
         assert (answer.status_code, answer.json()["decision"]) == (403, "hold")
         clear_by_hand(url, world.rows("SELECT activity_id FROM decisions")[0]["activity_id"])
         assert (await world.client.post(ASK, json=doubted)).status_code == 200
-        seed(url, [(HOLD, (WALLET,))])
+        hold_by_hand(url, "bg", "account", WALLET)
         held = policy_request()
         assert (await world.client.post(ASK, json=held)).status_code == 403
         seed(url, [("UPDATE gate_holds SET released_at = now()", ())])

@@ -23,7 +23,17 @@ from tests.support.fireblocks import (
     v1_headers,
     v2_headers,
 )
-from tests.support.intake import World, add_account, add_connection, clear_by_hand, encoded, running, seed, stand_still
+from tests.support.intake import (
+    World,
+    add_account,
+    add_connection,
+    clear_by_hand,
+    encoded,
+    hold_by_hand,
+    running,
+    seed,
+    stand_still,
+)
 
 pytestmark = pytest.mark.servers
 
@@ -236,18 +246,7 @@ def test_holds_and_doubts_are_retried(url: str) -> None:
         assert (await ask(world, sign_request(rawTx=[])))["action"] == "RETRY"
         unlisted = sign_request(sourceId="77", requestId="r-2", txId="tx-2")
         assert (await ask(world, unlisted))["action"] == "RETRY"
-        seed(
-            url,
-            [
-                (
-                    (
-                        "INSERT INTO gate_holds (id, connection_id, scope, value, idempotency_key, placed_at)"
-                        " VALUES ('h', 'fb', 'account', '0', 'k', now())"
-                    ),
-                    (),
-                )
-            ],
-        )
+        hold_by_hand(url, "fb", "account", "0")
         held = sign_request(requestId="r-3", txId="tx-3")
         assert (await ask(world, held))["action"] == "RETRY"
         seed(url, [("UPDATE gate_holds SET released_at = now()", ())])

@@ -26,6 +26,7 @@ from tests.support.intake import (
     add_account,
     add_connection,
     encoded,
+    hold_by_hand,
     running,
     seed,
     signed,
@@ -39,10 +40,6 @@ AUTH = {"authorization": f"Bearer {TOKEN}"}
 ELSEWHERE = "eip155:1:0x" + "7" * 40
 OTHER = "eip155:1:0x" + "8" * 40
 STAMP = "2026-01-01T00:00:00Z"
-HOLD = (
-    "INSERT INTO gate_holds (id, connection_id, scope, value, idempotency_key, placed_at)"
-    " VALUES ('h', 'std', 'account', 'hot-1', 'k', now())"
-)
 
 
 @pytest.fixture
@@ -100,7 +97,7 @@ def test_a_quorum_clears_exactly_the_question_that_was_held(ready: House, api: A
             approve(ready, approval)
             release(ready, approval)
             release(ready, approval)
-            seed(ready.superuser_url, [(HOLD, ())])
+            hold_by_hand(ready.superuser_url, "std", "account", "hot-1")
             assert await ask(world, "q-1", ELSEWHERE) == "hold", "the account is held"
             seed(ready.superuser_url, [("UPDATE gate_holds SET released_at = now()", ())])
             assert await ask(world, "q-1", ELSEWHERE) == "approve"

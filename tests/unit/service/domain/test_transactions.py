@@ -53,10 +53,14 @@ def test_a_payload_differs_only_from_a_known_one() -> None:
     assert differences(opened(item(b"p"), "allow"), item(b"q")) == ("payload",)
 
 
-def test_bytes_that_do_more_than_a_transfer_are_news() -> None:
-    state = opened(item(), "allow")
-    assert says_more(state, item(b"p", signing=SigningFacts(delegatecall=True)))
-    assert not says_more(state, item(b"p", signing=SigningFacts(delegatecall=False)))
+def test_first_bytes_are_news_unless_they_are_proven_to_be_the_payment_that_was_told() -> None:
+    state, proven = opened(item(), "allow"), SigningFacts(delegatecall=False, display_mismatch=False)
+    assert not says_more(state, item(b"p", signing=proven))
+    assert not says_more(state, item(None, signing=SigningFacts()))
+    for signing in (None, SigningFacts(delegatecall=False), replace(proven, delegatecall=True)):
+        assert says_more(state, item(b"p", signing=signing))
+    assert says_more(state, item(b"p", signing=proven, kind="signing.requested"))
+    assert says_more(state, item(None, signing=SigningFacts(governance_call=True)))
     assert not says_more(opened(item(b"p"), "allow"), item(b"p", signing=SigningFacts(delegatecall=True)))
 
 
