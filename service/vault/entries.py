@@ -10,10 +10,9 @@ from service.vault.parts import VaultParts
 
 
 def move_sweep(parts: VaultParts, row: SweepTransaction, state: SweepState, why: str = "") -> None:
-    """Record that a transaction of ours was sent, is in a block, was dropped from it or failed; `why` is of a failed one."""
+    """Record that a transaction of ours was sent, once more too, is in a block or failed; `why` is of a failed one."""
     words = {
-        SweepState.SIGNED: "dropped from its block: it is sent again",
-        SweepState.SENT: "sent",
+        SweepState.SENT: "sent" if row.state is SweepState.SIGNED else "sent again: its chain did not know it any more",
         SweepState.FINAL: "final",
         SweepState.FAILED: f"failed: {why}",
     }

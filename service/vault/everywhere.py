@@ -8,11 +8,13 @@ again, where there is one.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from service.domain.errors import PortcullisError, RefusedByOtherSideError, RetryKind, UnavailableError
 from service.domain.plan import Verdict
 
+MOST_TOLD: Final = 20
+"""Different errors that the one for all tells in full."""
 P = TypeVar("P")
 R = TypeVar("R")
 
@@ -57,8 +59,10 @@ def require(outcome: Outcome[R]) -> list[R]:
     first = min(errors, key=_order)
     if len(errors) == 1:
         raise first
-    told = "; ".join(dict.fromkeys(str(error) for error in sorted(errors, key=_order)))
-    raise type(first)(told, field=first.field, retry_after_s=first.retry_after_s) from first
+    told = list(dict.fromkeys(str(error) for error in sorted(errors, key=_order)))
+    if len(told) > MOST_TOLD:
+        told[MOST_TOLD:] = [f"and {len(told) - MOST_TOLD} others"]
+    raise type(first)("; ".join(told), field=first.field, retry_after_s=first.retry_after_s) from first
 
 
 def all_hold(answers: Outcome[bool]) -> Verdict:

@@ -138,13 +138,15 @@ def standing(
     parts: VaultParts, account: AccountId, keys: Sequence[VaultKey], transactions: Collection[str]
 ) -> Standing:
     """Return the keys' nonces in blocks, and which of the transactions are in one. Raises what the chains raise."""
+    known: dict[str, set[str]] = {}
 
-    def told(wallet: _Wallet) -> tuple[str, int, list[str]]:
-        known = [name for name in transactions if wallet.chain.mined(name) is not None]
-        return wallet.caip10, wallet.chain.mined_nonce(wallet.address), known
+    def told(wallet: _Wallet) -> tuple[str, int]:
+        if wallet.chain_id not in known:
+            known[wallet.chain_id] = {name for name in transactions if wallet.chain.mined(name) is not None}
+        return wallet.caip10, wallet.chain.mined_nonce(wallet.address)
 
-    found = require(_at_each(parts, account, keys, told))
-    return Standing({where: nonce for where, nonce, _ in found}, {name for *_, known in found for name in known})
+    nonces = dict(require(_at_each(parts, account, keys, told)))
+    return Standing(nonces, set().union(*known.values()))
 
 
 def revoke(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey]) -> list[str]:
@@ -232,10 +234,13 @@ def _at_each(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey], do
         raise MissingCapabilityError(f"account {account} has no EVM asset registered: name its assets")
 
     owners = tuple(key.address for key in keys)
+    reached: dict[str, ContractChain] = {}
 
     def at(chain_id: str, key: VaultKey, until: float) -> R:
         tokens = tuple(a.partition("/erc20:")[2] for a in assets if a.startswith(f"{chain_id}/erc20:"))
-        return do(_Wallet(parts, key, chain_id, parts.chain(chain_id), tokens, owners, until))
+        if chain_id not in reached:
+            reached[chain_id] = parts.chain(chain_id)
+        return do(_Wallet(parts, key, chain_id, reached[chain_id], tokens, owners, until))
 
     chains = sorted({asset.partition("/")[0] for asset in assets})
     return everywhere([(chain, key) for chain in chains for key in keys], at, SENDING_S)

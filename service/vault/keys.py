@@ -108,10 +108,11 @@ class Vault:
         record, _, _ = self._split(account)
         with self._parts.db.begin() as uow:
             begun = any(s.step_key == key for s in uow.keys.sweeps(account))
-        sweeper.send_dropped(self._parts, account)
         left: Sequence[str] = ()
-        if not (begun and record is not None and rotations.is_over(record)):
+        if begun and record is not None and rotations.is_over(record):
             # A late repeat after the rotation must not empty the new keys.
+            sweeper.send_dropped(self._parts, account)
+        else:
             left = sweeper.sweep(self._parts, account, self._exposed(account), key)
         told = {"left": list(left)} if left else {}
         return Receipt(key, {"transactions": list(self._hashes(account)), **told})

@@ -28,6 +28,7 @@ from service.domain.vault import VaultKey
 from service.ports.chain import BitcoinChain, ContractChain
 from service.ports.clock import Clock
 from service.ports.store.unit import Database
+from service.vault.visits import Visits
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,8 @@ class VaultParts:
     """Access to Bitcoin networks by CAIP-2 id."""
     at_last: bool = False
     """Whether chains are asked as their newest final block shows them: for questions only."""
+    visits: Visits = field(default_factory=Visits)
+    """When this process looked at which address of own EVM wallets."""
 
     def bitcoin_chain(self, chain: str) -> BitcoinChain:
         """Return the access to a Bitcoin network. Raises MissingCapabilityError when none is configured."""

@@ -5,16 +5,17 @@ of a transfer is the node's estimate within bounds (`vault/gas.py`), and at leas
 step had used when it failed: one that ran out of gas is never sent again with as much. One that failed in a block and
 would fail again, by the node's word or at MOST_GAS, is not paid for once more by the same step. A token gets TOKEN_GAS
 at least where the coin is there for it. Where its transfer may need a second one, with twice as much gas, the coin for
-that stays, too: a token without coin beside it is stuck. A token is known by its contract, however its registration
-spells that. One whose balance cannot be read delays nothing else, and what it holds is never taken for nothing.
+that stays, too: a token without coin beside it is stuck. One that the coin there does not pay for is not signed, as no
+node would take it. A token is known by its contract, however its registration spells that. One whose balance cannot be read
+delays nothing else, and what it holds is never taken for nothing.
 """
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from service.domain.assets import spelt_once
-from service.domain.errors import MissingCapabilityError, UnavailableError
+from service.domain.errors import UnavailableError
 from service.domain.evm import (
     COIN_GAS,
     MOST_GAS,
@@ -27,7 +28,6 @@ from service.domain.evm import (
     ran_out,
     transfer_data,
 )
-from service.domain.ids import AccountId
 from service.domain.vault import SweepState, SweepTransaction, VaultKey
 from service.ports.chain import EvmChain
 from service.vault.gas import Call, PlannedGas, planned_gas
@@ -60,10 +60,6 @@ class Source:
     def address(self) -> str:
         """The key's address."""
         return self.key.address
-
-    def of(self, rows: Iterable[SweepTransaction]) -> list[SweepTransaction]:
-        """Return the sweep transactions from this address on this chain, in their order."""
-        return [row for row in rows if row.chain == self.chain_id and row.from_address == self.address]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +96,22 @@ class Payment:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """What lies at an address, in base units."""
+
+    coin: int
+    tokens: tuple[tuple[str, int], ...]
+    """(CAIP-19, amount) of each that is there."""
+    unread: tuple[str, ...]
+    """CAIP-19 of the tokens that could not be read."""
+
+    @property
+    def nothing(self) -> bool:
+        """Say whether it surely holds nothing."""
+        return not (self.coin or self.tokens or self.unread)
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """What an address holds that is worth sending, tokens first; and the tokens that could not be read."""
 
@@ -118,57 +130,32 @@ class Found:
                 yield f"{payment.asset} was not sent: {payment.vain}"
 
 
-def sources(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey]) -> list[Source]:
-    """Return the addresses to empty. Raises MissingCapabilityError where no asset on an EVM chain is registered."""
-    with parts.db.begin() as uow:
-        assets = spelt_once(uow.keys.assets(account))
-    chains = sorted({asset.partition("/")[0] for asset in assets if asset.startswith("eip155:")})
-    if not chains:
-        raise MissingCapabilityError(f"account {account} has no EVM asset registered: name its assets to sweep them")
-    return [_source(parts, key, chain, assets) for chain in chains for key in keys]
-
-
-def fee_of(source: Source) -> Fee:
-    """Return the fee to offer, over what is pending. Raises what the chain raises."""
-    fee = source.chain.fee()
-    mined = source.chain.mined_nonce(source.address)
-    return fee.raised() if source.chain.next_nonce(source.address) > mined else fee
-
-
-def find(source: Source, terms: Terms, rows: Sequence[SweepTransaction]) -> Found:
-    """Return what the address holds that is worth sending. Raises what the chain raises.
-
-    `rows`: the account's sweep transactions so far, by nonce.
-    """
-    held, unread = _tokens(source)
-    coin = source.chain.balance(source.address)
-    failed = _failed(source, terms, source.of(rows))
-    payments = [_payment(source, terms, (asset, amount), failed.get(asset)) for asset, amount in held]
-    roomy = [replace(p, gas=max(p.gas, TOKEN_GAS)) for p in payments]
-    if coin >= sum(p.gas for p in roomy) * terms.fee.max_fee:
-        payments = roomy
-    kept = sum(p.gas if p.sure or p.vain else SECOND * p.gas for p in payments) + TOKEN_GAS * len(unread)
-    own = _coin(source, terms, coin - kept * terms.fee.max_fee, failed.get(source.native))
-    rest = "" if own or not coin else _rest(source, coin, terms.fee)
-    return Found((*payments, *own), tuple(unread), rest)
-
-
-def _rest(source: Source, coin: int, fee: Fee) -> str:
-    what = f"{coin} base units of {source.native} stay at {source.address}"
-    return f"{what}: not worth moving at {fee.max_fee} wei for each gas, as its chain tells fee and gas"
-
-
-def _source(parts: VaultParts, key: VaultKey, chain: str, assets: Sequence[str]) -> Source:
+def source_at(parts: VaultParts, key: VaultKey, chain: str, assets: Sequence[str]) -> Source:
+    """Return one address to empty; `assets` are all of the account. Raises MissingCapabilityError without an endpoint."""
     mine = [a for a in assets if a.startswith(f"{chain}/")]
     tokens = tuple((a, a.partition("/erc20:")[2]) for a in mine if "/erc20:" in a)
     native = next((a for a in mine if "/slip44:" in a), f"{chain}/slip44:60")
     return Source(parts, key, chain, parts.chain(chain), tokens, native)
 
 
-def _tokens(source: Source) -> tuple[list[tuple[str, int]], list[str]]:
+def raised_at(source: Source, fee: Fee) -> Fee:
+    """Return the fee to offer where the chain's is `fee`, over what is pending. Raises what the chain raises."""
+    mined = source.chain.mined_nonce(source.address)
+    return fee.raised() if source.chain.next_nonce(source.address) > mined else fee
+
+
+def held_at(source: Source, until: float) -> Held:
+    """Ask what lies at the address. After `until`, on the monotonic clock, nothing is asked once a token was not read.
+
+    Raises what the chain raises to the question for the coin.
+    """
     held: list[tuple[str, int]] = []
     unread: list[str] = []
+    coin = source.chain.balance(source.address)
     for asset, token in source.tokens:
+        if unread and time.monotonic() >= until:
+            unread.append(asset)
+            continue
         try:
             amount = source.chain.token_balance(token, source.address)
         except UnavailableError:
@@ -176,7 +163,42 @@ def _tokens(source: Source) -> tuple[list[tuple[str, int]], list[str]]:
         else:
             if amount > 0:
                 held.append((asset, amount))
-    return held, unread
+    return Held(coin, tuple(held), tuple(unread))
+
+
+def find(source: Source, held: Held, terms: Terms, rows: Sequence[SweepTransaction]) -> Found:
+    """Return what of it is worth sending. Raises what the chain raises.
+
+    `rows`: the sweep transactions from there so far, by nonce.
+    """
+    coin = held.coin
+    failed = _failed(source, terms, rows)
+    payments = [_payment(source, terms, (asset, amount), failed.get(asset)) for asset, amount in held.tokens]
+    roomy = [replace(p, gas=max(p.gas, TOKEN_GAS)) for p in payments]
+    if coin >= sum(p.gas for p in roomy) * terms.fee.max_fee:
+        payments = roomy
+    kept = sum(p.gas if p.sure or p.vain else SECOND * p.gas for p in payments) + TOKEN_GAS * len(held.unread)
+    own = _coin(source, terms, coin - kept * terms.fee.max_fee, failed.get(source.native))
+    rest = "" if own or not coin else _rest(source, coin, terms.fee)
+    return Found((*_affordable(source, payments, terms.fee, coin), *own), held.unread, rest)
+
+
+def _affordable(source: Source, payments: Iterable[Payment], fee: Fee, coin: int) -> Iterable[Payment]:
+    """Yield the payments; those are vain that what is left of the coin after those before does not pay for."""
+    for payment in payments:
+        price = payment.gas * fee.max_fee
+        if payment.vain:
+            yield payment
+        elif price > coin:
+            yield replace(payment, vain=f"{source.address} cannot pay for it: send it {price} base units of the coin")
+        else:
+            coin -= price
+            yield payment
+
+
+def _rest(source: Source, coin: int, fee: Fee) -> str:
+    what = f"{coin} base units of {source.native} stay at {source.address}"
+    return f"{what}: not worth moving at {fee.max_fee} wei for each gas, as its chain tells fee and gas"
 
 
 def _failed(source: Source, terms: Terms, rows: Sequence[SweepTransaction]) -> Mapping[str, int]:

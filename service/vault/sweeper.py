@@ -2,169 +2,317 @@
 
 Rules: every transaction is signed and its row committed before it is sent, so that after a crash or a lost answer the
 very same bytes are sent again or their receipt is asked for; a nonce that somebody else used (the thief has the key too)
-makes that transaction fail and a new round begin at the next nonce, with twice the fee. One that a reorganisation took out
-of its block is sent again as it is while its nonce is free: that takes no key, and pays once. Tokens go first, the native
-coin last, because it pays for them. Pending transactions of others are outbid at their nonce; while one of ours is pending
-no second is signed. What is worth sending, and with how much gas, is `vault/payments.py`'s; a chain that refuses a gas limit
+makes that transaction fail and a new round begin at the next nonce, with twice the fee. What is in no block and unknown to
+its chain is sent again as it is, at whatever address of the account (`vault/sent.py`). Tokens go first, the native coin
+last, because it pays for them. Pending transactions of others are outbid at their nonce; while one of ours is pending no
+second is signed. What is worth sending, and with how much gas, is `vault/payments.py`'s; a chain that refuses a gas limit
 is offered twice as much, and after any other refusal the fee of moving the coin is kept twice: what that was not needed for
 is swept by the next attempt while it is worth its fee.
+
+One address or chain that fails keeps no other from its turn (`vault/everywhere.py`), and each attempt has a time: it begins
+with the address that was looked at longest ago (`vault/visits.py`), and what it did not come to is told and left for the
+next. The fee is asked once for each chain and attempt, and only where there is something to move.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Final
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
 
 from hsm.restrictions import Sweep
 from hsm.statements import VerifiedDestination
-from service.domain.errors import (
-    ApprovalError,
-    ConflictError,
-    RefusedByOtherSideError,
-    UnavailableError,
-    UnknownOutcomeError,
-)
-from service.domain.evm import Fee, gas_of, transaction_hash
+from service.domain.assets import spelt_once
+from service.domain.errors import ApprovalError, ConflictError, MissingCapabilityError, UnavailableError
+from service.domain.evm import Fee, transaction_hash
 from service.domain.ids import AccountId, new_id
 from service.domain.plan import Verdict
 from service.domain.timeline import Entry
 from service.domain.vault import SweepState, SweepTransaction, VaultKey
-from service.vault.destinations import give_up, is_lost, verified_destination
-from service.vault.entries import move_sweep
+from service.vault.destinations import is_lost, verified_destination
+from service.vault.everywhere import Outcome, all_hold, everywhere, require
 from service.vault.parts import VaultParts
-from service.vault.payments import Found, Payment, Source, Terms, fee_of, find, sources
+from service.vault.payments import Found, Payment, Source, Terms, find, held_at, raised_at, source_at
+from service.vault.sent import send, send_again, watch
+from service.vault.visits import Spot
 
 ROUNDS: Final = 6
 """How often a sweep starts again when the thief used the nonce first, or the chain wants more."""
+SENDING_S: Final = 25.0
+"""How long one attempt goes on to further addresses, shared by all chains."""
+ASKING_S: Final = 12.0
+"""The same of one question: a step asks before and after its attempt, all within a worker's time limit."""
 _WANTS_GAS: Final = "intrinsic gas"
 """In what a node says of a transaction whose gas limit it does not take at all."""
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """One address on one chain, and our transactions from it."""
+
+    spot: Spot
+    key: VaultKey | None
+    """None where nothing is swept: what was sent from there is seen into a block."""
+    rows: Sequence[SweepTransaction]
+    """By nonce."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Errand:
+    """One attempt or question, with what it asks only once."""
+
+    parts: VaultParts
+    account: AccountId
+    step_key: str = ""
+    assets: Sequence[str] = ()
+    fees: dict[str, Fee] = field(default_factory=dict)
+    to: dict[str, VerifiedDestination] = field(default_factory=dict)
+
+    def rows(self) -> Mapping[tuple[str, str], Sequence[SweepTransaction]]:
+        """Return the account's transactions as they are now, by chain and address, each by nonce."""
+        found: dict[tuple[str, str], list[SweepTransaction]] = {}
+        with self.parts.db.begin() as uow:
+            for row in uow.keys.sweeps(self.account):
+                found.setdefault((row.chain, row.from_address), []).append(row)
+        return found
+
+    def rows_at(self, source: Source) -> Sequence[SweepTransaction]:
+        """Return those from one address as they are now, by nonce."""
+        return self.rows().get((source.chain_id, source.address), ())
+
+    def fee(self, source: Source) -> Fee:
+        """Return the fee to offer, over what is pending. Raises what the chain raises."""
+        if source.chain_id not in self.fees:
+            self.fees[source.chain_id] = source.chain.fee()
+        return raised_at(source, self.fees[source.chain_id])
+
+    def require_destination(self, chain: str) -> None:
+        """Raise ApprovalError unless a chain's safe destination verifies; asked once."""
+        if chain not in self.to:
+            self.to[chain] = verified_destination(self.parts, self.account, chain)
+
+    def destination(self, chain: str) -> VerifiedDestination:
+        """Return a chain's safe destination, verified once, and again where it is lost meanwhile. Raises ApprovalError."""
+        self.require_destination(chain)
+        if is_lost(self.parts, self.to[chain]):
+            self.to[chain] = verified_destination(self.parts, self.account, chain)
+        return self.to[chain]
+
+    def terms(self, source: Source) -> Terms:
+        """Return the terms of a first attempt, for questions: a chain without a verified destination is asked, too."""
+        try:
+            to = self.destination(source.chain_id).destination.descriptor
+        except ApprovalError:
+            to = None
+        return Terms(self.fee(source), to)
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """What the chain's refusals made of the first round's offer."""
+
+    raised: int = 0
+    """How often the fee was doubled."""
+    gas_times: int = 1
+
+    def after(self, refusal: str) -> "_Offer":
+        """Return the next round's."""
+        if _WANTS_GAS in refusal.lower():
+            return _Offer(self.raised, 2 * self.gas_times)
+        return _Offer(self.raised + 1, self.gas_times)
 
 
 def sweep(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey], step_key: str) -> Sequence[str]:
-    """Send what the keys' addresses hold; returns what stays because it is not worth its fee, as sentences.
+    """Send what the keys' addresses hold, and again what is nowhere, at any address of the account.
 
-    A chain's destination is verified once, and again where it is lost before the next address is begun. One that becomes
-    active meanwhile counts from the next sweep.
-
-    Raises ApprovalError when no safe destination verifies, UnavailableError when something was left for later, and what
-    the chain raises.
+    Returns what stays because it is not worth its fee, as sentences. A destination that becomes active meanwhile counts
+    from the next sweep. Raises one error for all that failed or was left for later, after everything else was done:
+    ApprovalError where no safe destination of a chain verifies, UnavailableError, and what the chains raise.
     """
-    left: list[str] = []
-    rests: list[str] = []
-    to: dict[str, VerifiedDestination] = {}
-    for source in sources(parts, account, keys):
-        chain = source.chain_id
-        if chain not in to or is_lost(parts, to[chain]):
-            to[chain] = verified_destination(parts, account, chain)
-        raised, gas_times = 0, 1
-        for _ in range(ROUNDS):
-            found = _round(source, to[chain], step_key, raised, gas_times)
-            if isinstance(found, Found):
-                left.extend(found.left)
-                rests.extend(filter(None, [found.rest]))
-                break
-            if _WANTS_GAS in found.lower():
-                gas_times *= 2
-            else:
-                raised += 1
-    if left:
-        raise UnavailableError(f"{'; '.join(left)}: the rest was swept")
-    return rests
+    errand = _errand(parts, account, step_key)
+
+    def at(place: _Place, until: float) -> tuple[str, bool]:
+        if place.key is not None:
+            return _empty(errand, place, place.key, until)
+        return "", _see_to(errand, place)
+
+    outcome, late = _at_each(errand, _places(errand, keys), at, SENDING_S)
+    outcome.errors.extend(_left_for_later(late))
+    return [rest for rest in require(outcome) if rest]
 
 
 def send_dropped(parts: VaultParts, account: AccountId) -> None:
-    """Send again what was in a block and is in none, where its nonce is free. Raises what the chain raises."""
-    for row in _dropped(parts, account):
-        if give_up(parts, row):
-            continue
-        move_sweep(parts, row, SweepState.SIGNED)
-        try:
-            parts.chain(row.chain).send(row.raw_transaction)
-        except RefusedByOtherSideError as refused:
-            if not parts.chain(row.chain).knows(row.transaction_hash):
-                move_sweep(parts, row, SweepState.FAILED, str(refused))
-            continue
-        move_sweep(parts, row, SweepState.SENT)
-
-
-def _dropped(parts: VaultParts, account: AccountId) -> list[SweepTransaction]:
-    settled = [s for s in _rows(parts, account) if s.state is SweepState.FINAL]
-    return [
-        row
-        for row in settled
-        if parts.chain(row.chain).mined_nonce(row.from_address) <= row.nonce
-        and parts.chain(row.chain).mined(row.transaction_hash) is None
-    ]
+    """Send again what is nowhere, at any address of the account. Raises what the chains raise, after all were tried."""
+    errand = _Errand(parts, account)
+    outcome, late = _at_each(errand, _places(errand, ()), lambda place, _: (None, _see_to(errand, place)), SENDING_S)
+    outcome.errors.extend(_left_for_later(late))
+    require(outcome)
 
 
 def swept(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey]) -> Verdict:
-    """Say whether every sweep transaction is final and nothing worth its fee is left."""
-    rows = _rows(parts, account)
-    sent = [s for s in rows if s.state in (SweepState.SIGNED, SweepState.SENT)]
-    settled = [_settle(parts, s) for s in sent]
-    if not all(settled):
-        # Signed but unknown to the chain: nothing is under way, so the same bytes may be sent.
-        lost = any(s.state is SweepState.SIGNED and not parts.chain(s.chain).knows(s.transaction_hash) for s in sent)
-        return Verdict.DOES_NOT_HOLD if lost else Verdict.CANNOT_TELL
-    found = [find(source, terms, rows) for source, terms in _questions(parts, account, keys)]
-    if any(f.worth for f in found) or _dropped(parts, account):
-        return Verdict.DOES_NOT_HOLD
-    return Verdict.CANNOT_TELL if any(f.unread for f in found) else Verdict.HOLDS
+    """Say whether every sweep transaction is settled and nothing worth its fee is left.
+
+    An address that there was no time for, and that was not empty lately, is one that is not swept.
+    """
+    errand = _errand(parts, account)
+
+    def holds(place: _Place, until: float) -> tuple[bool, bool]:
+        watched = watch(parts, place.rows)
+        if watched.nowhere:
+            return False, False  # nothing is under way, so the same bytes may be sent
+        if watched.under_way:
+            raise UnavailableError(f"{watched.under_way[0].transaction_hash} is in no block yet")
+        found = _found(errand, place, until)
+        if found.unread and not found.worth:
+            raise UnavailableError("; ".join(found.left))
+        return not found.worth, not found.worth
+
+    outcome, late = _at_each(errand, _places(errand, keys), holds, ASKING_S)
+    outcome.results.extend(False for _ in late.elements())
+    return all_hold(outcome)
 
 
 def holdings(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey]) -> dict[str, str]:
-    """Return what a sweep would move now: CAIP-19 → base units, over all addresses."""
-    total: dict[str, int] = {}
-    rows = _rows(parts, account)
-    for source, terms in _questions(parts, account, keys):
-        for payment in find(source, terms, rows).worth:
-            total[payment.asset] = total.get(payment.asset, 0) + payment.amount
+    """Return what a sweep would move now: CAIP-19 → base units, over all addresses.
+
+    Raises UnavailableError where not all of them could be asked in time, and what the chains raise.
+    """
+    errand = _errand(parts, account)
+
+    def worth(place: _Place, until: float) -> tuple[Sequence[Payment], bool]:
+        return _found(errand, place, until).worth, False
+
+    keyed = [place for place in _places(errand, keys) if place.key is not None]
+    outcome, late = _at_each(errand, keyed, worth, ASKING_S)
+    outcome.errors.extend(_left_for_later(late))
+    total: Counter[str] = Counter()
+    for payment in (payment for payments in require(outcome) for payment in payments):
+        total[payment.asset] += payment.amount
     return {asset: str(amount) for asset, amount in sorted(total.items())}
 
 
-def _rows(parts: VaultParts, account: AccountId) -> Sequence[SweepTransaction]:
+def _errand(parts: VaultParts, account: AccountId, step_key: str = "") -> _Errand:
+    """Raises MissingCapabilityError where no asset on an EVM chain is registered."""
     with parts.db.begin() as uow:
-        return uow.keys.sweeps(account)
+        assets = [asset for asset in spelt_once(uow.keys.assets(account)) if asset.startswith("eip155:")]
+    if not assets:
+        raise MissingCapabilityError(f"account {account} has no EVM asset registered: name its assets to sweep them")
+    return _Errand(parts, account, step_key, assets)
 
 
-def _questions(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey]) -> Iterator[tuple[Source, Terms]]:
-    """Yield each source with the terms of a first attempt, for questions only; a chain's destination is verified once."""
-    to: dict[str, str | None] = {}
-    for source in sources(parts, account, keys):
-        if source.chain_id not in to:
-            to[source.chain_id] = _destination(parts, account, source.chain_id)
-        yield source, Terms(fee_of(source), to[source.chain_id])
+def _places(errand: _Errand, keys: Sequence[VaultKey]) -> list[_Place]:
+    """Return the keys' addresses on every chain, and whatever else the account sent from."""
+    rows, last = errand.rows(), errand.parts.at_last
+    chains = sorted({asset.partition("/")[0] for asset in errand.assets})
+    found = [_Place((last, c, k.address), k, rows.get((c, k.address), ())) for c in chains for k in keys]
+    swept_from = {place.spot[1:] for place in found}
+    return [*found, *(_Place((last, *at), None, sent) for at, sent in rows.items() if at not in swept_from)]
 
 
-def _destination(parts: VaultParts, account: AccountId, chain: str) -> str | None:
-    """Return what verifies; a chain without a verified destination is asked, too."""
-    try:
-        return verified_destination(parts, account, chain).destination.descriptor
-    except ApprovalError:
-        return None
+def _at_each(
+    errand: _Errand, places: Sequence[_Place], do: Callable[[_Place, float], tuple[R, bool]], patience_s: float
+) -> tuple[Outcome[R], Counter[str]]:
+    """Call `do`, which says whether nothing is left there, at each place while there is time for its chain.
+
+    Returns what came of it, and by chain how many addresses were left although they were not empty lately.
+    """
+    visits, late = errand.parts.visits, Counter[str]()
+
+    def at(chain: str, place: _Place, until: float) -> Sequence[R]:
+        if time.monotonic() >= until:
+            late[chain] += not visits.lately_empty(place.spot)
+            return ()
+        visits.begin(place.spot)
+        result, empty = do(place, until)
+        if empty:
+            visits.found_empty(place.spot)
+        return (result,)
+
+    ordered = sorted(places, key=lambda place: visits.last(place.spot))
+    outcome = everywhere([(place.spot[1], place) for place in ordered], at, patience_s)
+    return Outcome([result for results in outcome.results for result in results], outcome.errors), late
 
 
-def _round(source: Source, destination: VerifiedDestination, step_key: str, raised: int, gas_times: int) -> Found | str:
-    """Send what is signed but unsent, then what is still there; the chain's refusal when another round is needed."""
-    mine = [s for s in source.of(_rows(source.parts, source.key.account_id)) if not _is_given_up(source, s)]
-    refused = [why for s in mine if s.state is SweepState.SIGNED and (why := _send(source, s)) is not None]
-    if refused:
-        return refused[0]
-    settled = [_settle(source.parts, s) for s in mine if s.state in (SweepState.SIGNED, SweepState.SENT)]
-    if not all(settled):
+def _left_for_later(late: Counter[str]) -> Sequence[UnavailableError]:
+    return [
+        UnavailableError(f"{chain} took too long: {left} addresses there are left for later")
+        for chain, left in late.items()
+        if left
+    ]
+
+
+def _see_to(errand: _Errand, place: _Place) -> bool:
+    """Send again what is nowhere; say whether nothing was."""
+    watched = watch(errand.parts, place.rows)
+    send_again(errand.parts, watched)
+    return watched.settled
+
+
+def _found(errand: _Errand, place: _Place, until: float) -> Found:
+    """Ask what is worth sending from a place."""
+    if place.key is None:
         return Found()
+    source = source_at(errand.parts, place.key, place.spot[1], errand.assets)
+    held = held_at(source, until)
+    return Found() if held.nothing else find(source, held, errand.terms(source), place.rows)
+
+
+def _empty(errand: _Errand, place: _Place, key: VaultKey, until: float) -> tuple[str, bool]:
+    """Send what one address holds; returns what stays, as a sentence, and whether nothing is left to do there.
+
+    Raises UnavailableError when something was left for later.
+    """
+    source = source_at(errand.parts, key, place.spot[1], errand.assets)
+    rows, offer = place.rows, _Offer()
+    for _ in range(ROUNDS):
+        found = _round(errand, source, rows, offer, until)
+        if isinstance(found, Found):
+            if left := list(found.left):
+                raise UnavailableError(f"{'; '.join(left)}: the rest was swept")
+            return found.rest, not found.worth
+        if found is None:
+            break
+        if time.monotonic() >= until:
+            raise UnavailableError(f"{source.address} is left for later: {found}")
+        rows, offer = errand.rows_at(source), offer.after(found)
+    return "", False
+
+
+def _round(
+    errand: _Errand, source: Source, rows: Sequence[SweepTransaction], offer: _Offer, until: float
+) -> Found | str | None:
+    """Send what is nowhere, then what is still there; the chain's refusal when another round is needed.
+
+    None while one of ours is under way.
+    """
+    watched = watch(errand.parts, rows)
+    if watched.nowhere:
+        if refused := send_again(errand.parts, watched):
+            return refused
+        rows = errand.rows_at(source)
+        watched = watch(errand.parts, rows)
+    if not watched.settled:
+        return None
+    errand.require_destination(source.chain_id)
+    held = held_at(source, until)
+    if held.nothing:
+        return Found()
+    destination = errand.destination(source.chain_id)
     terms = Terms(
-        fee=fee_of(source).times(2**raised),
+        fee=errand.fee(source).times(2**offer.raised),
         to=destination.destination.descriptor,
-        step_key=step_key,
-        gas_times=gas_times,
-        spare=raised > 0,
+        step_key=errand.step_key,
+        gas_times=offer.gas_times,
+        spare=offer.raised > 0,
     )
-    found = find(source, terms, mine)
+    found = find(source, held, terms, rows)
     nonce = source.chain.mined_nonce(source.address)
     for payment in found.worth:
         if payment.vain:
             continue
-        row = _signed(source, destination, payment, (nonce, terms.fee), step_key)
-        if (why := _send(source, row)) is not None:
+        row = _signed(source, destination, payment, (nonce, terms.fee), errand.step_key)
+        if (why := send(errand.parts, row)) is not None:
             return why
         nonce += 1
     return found
@@ -202,50 +350,3 @@ def _signed(
         sentence = f"Sweep signed: {amount} of {asset} to {to}"
         uow.record(Entry(kind="sweep.signed", at=uow.now, subject=row.id, sentence=sentence, facts=facts))
     return row
-
-
-def _send(source: Source, row: SweepTransaction) -> str | None:
-    """Send one signed transaction; the chain's words when it can never be mined and a new round must replace it."""
-    try:
-        source.chain.send(row.raw_transaction)
-    except RefusedByOtherSideError as refused:
-        if source.chain.mined(row.transaction_hash) is None:
-            move_sweep(source.parts, row, SweepState.FAILED, str(refused))
-            _require_fee(source, row)
-            return str(refused)
-    except UnknownOutcomeError:
-        if source.chain.mined(row.transaction_hash) is None and not source.chain.knows(row.transaction_hash):
-            raise
-    move_sweep(source.parts, row, SweepState.SENT)
-    return None
-
-
-def _is_given_up(source: Source, row: SweepTransaction) -> bool:
-    unsent = row.state is SweepState.SIGNED and not source.chain.knows(row.transaction_hash)
-    return unsent and source.chain.mined(row.transaction_hash) is None and give_up(source.parts, row)
-
-
-def _require_fee(source: Source, row: SweepTransaction) -> None:
-    """Raise UnavailableError when a token cannot be moved because the address has no coin to pay for it."""
-    needed = source.chain.fee().max_fee * gas_of(row.raw_transaction)
-    if row.asset != source.native and source.chain.balance(source.address) < needed:
-        raise UnavailableError(
-            f"{source.address} cannot pay for moving {row.asset}: send it {needed} base units of the coin"
-        )
-
-
-def _settle(parts: VaultParts, row: SweepTransaction) -> bool:
-    """Ask for the receipt of a sent transaction; True when it is final, one way or the other."""
-    chain = parts.chain(row.chain)
-    try:
-        used = chain.mined_nonce(row.from_address) > row.nonce
-        mined = chain.mined(row.transaction_hash)
-    except UnavailableError:
-        return False
-    if mined is None and not used:
-        return False
-    if mined is None:
-        move_sweep(parts, row, SweepState.FAILED, "another transaction took its nonce")
-    else:
-        move_sweep(parts, row, SweepState.FINAL if mined.succeeded else SweepState.FAILED, "it was reverted")
-    return True

@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from sqlalchemy import insert, select, update
 
-from hsm.custodian import StatementSigner
+from hsm.custodian import SealedSeed, StatementSigner
+from hsm.keypath import DerivationPath
 from hsm.schnorr import WalletKeys
 from service.domain.ids import AccountId, new_id
 from service.domain.secrets import Secret
@@ -22,6 +23,7 @@ from service.store.database import SqlDatabase, create
 from service.store.tables.keys import accounts, safe_destinations, sweeps, vault_keys, vault_wallets
 from service.vault.keys import Vault
 from service.vault.parts import VaultParts
+from service.vault.provision import key_of
 from tests.support.authority import MovedClock
 from tests.support.incidents import CONNECTION, add_connection
 from tests.support.servers import url_of_role
@@ -225,6 +227,19 @@ class VaultHouse:
         self.destination(account)
         self.vault.provision(account)
         return account
+
+    def add_leaves(self, account: AccountId, count: int) -> list[str]:
+        """Give an account the records of so many leaves in all; return their addresses in the order of its keys."""
+        (first,) = self.parts.keys_of(account)
+        path = DerivationPath.parse(first.path).parent.parent
+        with self.parts.db.begin() as uow:
+            wallet = uow.keys.wallet(first.wallet_id)
+        assert wallet is not None
+        paths = [path.leaf(0, index) for index in range(1, count)]
+        proved = self.parts.token.prove(SealedSeed(wallet.sealed_seed), wallet.id, paths, bytes(32))
+        with self.parts.db.begin() as uow:
+            uow.keys.add_keys([key_of(account, leaf, first.chain) for leaf in proved])
+        return [key.address.lower() for key in self.parts.keys_of(account)]
 
     def address(self, account: AccountId) -> str:
         """Return the account's current address as our records have it."""

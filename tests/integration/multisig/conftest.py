@@ -23,7 +23,7 @@ from service.chain.safe_service import HttpSafeService
 from service.domain.ids import AccountId
 from service.domain.safe import ZERO, packed
 from service.store.tables.keys import accounts, vault_keys
-from service.vault import hot
+from service.vault import hot, sweeper
 from service.vault.guardian import Guardian
 from service.vault.multisig import Multisigs
 from tests.integration.hsm.tokens import set_up
@@ -89,6 +89,8 @@ def slow_chains_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that stands still makes no chain late."""
     monkeypatch.setattr(hot, "PATIENCE_S", 300.0)
     monkeypatch.setattr(hot, "SENDING_S", 300.0)
+    monkeypatch.setattr(sweeper, "SENDING_S", 300.0)
+    monkeypatch.setattr(sweeper, "ASKING_S", 300.0)
 
 
 @pytest.fixture(scope="session")

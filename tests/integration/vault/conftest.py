@@ -8,7 +8,7 @@ import pytest
 from hsm.pkcs11.custodian import TokenCustodian
 from hsm.power import Power
 from hsm.software import ACKNOWLEDGEMENT, SoftwareCustodian
-from service.vault import hot
+from service.vault import hot, sweeper
 from tests.integration.hsm.tokens import set_up
 from tests.support.chain import MemoryChain
 from tests.support.servers import SoftHsm
@@ -20,6 +20,8 @@ def slow_chains_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that stands still makes no chain late."""
     monkeypatch.setattr(hot, "PATIENCE_S", 300.0)
     monkeypatch.setattr(hot, "SENDING_S", 300.0)
+    monkeypatch.setattr(sweeper, "SENDING_S", 300.0)
+    monkeypatch.setattr(sweeper, "ASKING_S", 300.0)
 
 
 @pytest.fixture

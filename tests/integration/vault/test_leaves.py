@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from sqlalchemy import update
 
-from hsm.custodian import KeyRef, SealedSeed
+from hsm.custodian import KeyRef
 from hsm.derivation import evm_address
 from hsm.errors import HsmError, KeyUseRefusedError
 from hsm.keypath import DerivationPath
@@ -23,8 +23,6 @@ from service.domain.errors import (
 from service.domain.ids import AccountId
 from service.domain.plan import Verdict
 from service.store.tables.keys import vault_keys
-from service.vault.parts import VaultParts
-from service.vault.provision import key_of
 from tests.support.chain import ETHER, MemoryChain
 from tests.support.vault import SAFE, USDT, VaultHouse, a_digest, vault_house
 
@@ -168,23 +166,10 @@ def real(fresh_postgres_url: str, token: TokenCustodian, chain: MemoryChain) -> 
     close()
 
 
-def add_leaves(parts: VaultParts, account: AccountId, count: int) -> None:
-    """Give an account the records of more leaves than its first."""
-    (first,) = parts.keys_of(account)
-    path = DerivationPath.parse(first.path).parent.parent
-    with parts.db.begin() as uow:
-        wallet = uow.keys.wallet(first.wallet_id)
-    assert wallet is not None
-    paths = [path.leaf(0, index) for index in range(1, count)]
-    proved = parts.token.prove(SealedSeed(wallet.sealed_seed), wallet.id, paths, bytes(32))
-    with parts.db.begin() as uow:
-        uow.keys.add_keys([key_of(account, leaf, first.chain) for leaf in proved])
-
-
 def test_a_hundred_leaves_rotate_in_the_token(real: VaultHouse, record_property: Callable[[str, object], None]) -> None:
     """How long it takes is printed by bench/keys.py; here only that it is one batch, and right."""
     account = real.ready()
-    add_leaves(real.parts, account, 100)
+    real.add_leaves(account, 100)
     began = time.perf_counter()
     made = real.vault.prepare_rotation(account, "leaf", key="p")
     record_property("rotate_100_leaves_s", round(time.perf_counter() - began, 3))

@@ -10,7 +10,7 @@ from service.domain.errors import (
     UnknownOutcomeError,
 )
 from service.domain.plan import Verdict
-from service.vault.everywhere import Outcome, all_hold, everywhere, require
+from service.vault.everywhere import MOST_TOLD, Outcome, all_hold, everywhere, require
 
 A, B = "eip155:1", "eip155:10"
 
@@ -52,6 +52,12 @@ def test_one_error_is_raised_as_it_is_and_none_is_no_error() -> None:
         require(attempt({"b1": only}))
     assert raised.value is only
     assert require(attempt({})) == ["a1", "a2", "b1"]
+
+
+def test_of_very_many_errors_some_are_told_and_the_others_counted() -> None:
+    errors: list[PortcullisError] = [UnavailableError(f"place {number} is away") for number in range(MOST_TOLD + 3)]
+    with pytest.raises(UnavailableError, match=f"place {MOST_TOLD - 1} is away; and 3 others$"):
+        require(Outcome([], errors))
 
 
 @pytest.mark.parametrize(
