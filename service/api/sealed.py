@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, SecretStr
 from hsm.errors import HsmInputError
 from hsm.sealing import seal
 from service.discovery import declarations
-from service.domain.changes import ChannelSetting, ConnectionSetting, SealedValue
+from service.domain.changes import CHANNEL_KINDS, ChannelSetting, ConnectionSetting, SealedValue
 from service.domain.errors import ConfigurationError, InputError
 from service.domain.setup import channel_aad, secret_aad
 from service.ports.custody import PlatformDeclaration, Setting
@@ -44,7 +44,7 @@ class ChannelIn(BaseModel):
     """A way to deliver messages: smtp, slack, webhook or apprise."""
 
     id: str = Field(pattern="^[a-z0-9][a-z0-9_-]{0,39}$", examples=["mail"])
-    kind: str = Field(pattern="^(smtp|slack|webhook|apprise)$")
+    kind: str = Field(pattern=f"^({'|'.join(CHANNEL_KINDS)})$")
     config: dict[str, str | list[str]] = Field(default_factory=dict, max_length=50)
     secret: SecretStr | None = Field(default=None, max_length=60_000)
 
@@ -77,7 +77,7 @@ def channel_setting(public: Path, given: ChannelIn) -> ChannelSetting:
     sealed = ""
     if given.secret is not None:
         sealed = _seal(public, "containment", given.secret, channel_aad(given.id))
-    return ChannelSetting(id=given.id, kind=given.kind, config=dict(given.config), sealed_secret=sealed)
+    return ChannelSetting(id=given.id, kind=given.kind, config=given.config, sealed_secret=sealed)
 
 
 def _check_names(given: ConnectionIn, declared: dict[str, Setting]) -> None:

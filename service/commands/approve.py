@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.panel import Panel
+from rich.table import Table
 from rich.text import Text
 
 from service.commands.client import ApiClient, api_token
@@ -105,9 +106,14 @@ def read_document(api: ApiClient, approval: str) -> tuple[ActionDocument, str]:
 
 
 def show(out: Console, document: ActionDocument, person: str) -> None:
-    """Print the document's sentences, as plain text, and the check code of this person."""
-    text = Text("\n".join(sentences(document)))
-    out.print(Panel(text, title=f"Request {document.id}", subtitle=f"digest {document.digest[:16]}…"))
+    """Print the document's sentences, as plain text, and the check code of this person.
+
+    Each begins at a mark, so that no text can look like another sentence by where it is wrapped.
+    """
+    lines = Table.grid(padding=(0, 1))
+    for line in sentences(document):
+        lines.add_row("-", Text(plain(line)))
+    out.print(Panel(lines, title=f"Request {document.id}", subtitle=f"digest {document.digest[:16]}…"))
     out.print(Text.assemble("Check code for you: ", (check_code(document.digest, person), "bold")))
 
 

@@ -6,12 +6,14 @@ Rules:
   was voted on is recomputed from the very bytes that are shown and executed.
 - It may list several steps of one plan, or one change of the registry, or a batch of messages, or one mandate; never a
   mixture, because their quorums differ.
-- Every text is printable and on one line: no line break or direction mark can rearrange what an approver reads.
+- Every text, each name among them, and every sentence made of them is printable and on one line: no line break, direction
+  mark or terminal command can rearrange what an approver reads.
 - People read sentences made from the stored document alone. What its author wrote stands beside what it exactly does,
   so that a friendly sentence cannot hide another target.
 - Check code = the first 8 base32 characters of SHA-256(`portcullis/check/v1` ‖ digest in hex ‖ approver id). It proves
   that the approver had this document before him; it is no secret.
-- Two expiries: votes count until `approve_by`, the document may be executed until `execute_by`.
+- Two expiries: votes count until `approve_by`, the document may be executed until `execute_by`. All moments are in UTC, as
+  they are shown.
 """
 
 import base64
@@ -117,8 +119,8 @@ class ActionDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
                 )
         if len(self.nonce) != 2 * NONCE_BYTES:
             raise InputError(f"nonce is {NONCE_BYTES} bytes in hex", field="nonce")
-        if any(moment.tzinfo is None for moment in (self.created, self.approve_by, self.execute_by)):
-            raise InputError("the moments carry their time zone", field="created")
+        if any(moment.utcoffset() != timedelta(0) for moment in (self.created, self.approve_by, self.execute_by)):
+            raise InputError("the moments are in UTC", field="created")
         if not self.created < self.approve_by <= self.execute_by:
             raise InputError("created < approve_by <= execute_by must hold", field="approve_by")
         if len({subject_of(item.action) for item in self.what}) != 1:
@@ -127,10 +129,13 @@ class ActionDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             )
         if self.targets != targets_of(self.what):
             raise InputError("targets must list what `what` names", field="targets")
+        if not all(line.isprintable() for line in sentences(self)):
+            raise InputError("what people read of the document is not printable", field="what")
 
     def _texts(self) -> list[str]:
-        own = [self.why, self.incident, self.plan_digest, self.requester, *self.preconditions]
-        return [*own, *(t for i in self.what for t in (i.step, i.action, i.sentence, *i.target.values()))]
+        own = [self.why, self.incident, self.plan_digest, self.requester, *self.preconditions, *self.quorum]
+        items = (t for i in self.what for t in (i.step, i.action, i.sentence, *i.target, *i.target.values()))
+        return [*own, *self.amounts, *self.amounts.values(), *items]
 
     @property
     def text(self) -> str:

@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from service.domain.approval import Item
+from service.domain.attention import Audience
 from service.domain.ballot import CLIENT_CODE
 from service.domain.errors import InputError
 from service.domain.issuer import Issuer, require_distinct
@@ -28,6 +29,7 @@ MAX_VALUE: Final = 8_192
 MAX_DESCRIPTOR: Final = 1_000
 MAX_SEALED: Final = 100_000
 LEVELS: Final = (1, 2, 3)
+CHANNEL_KINDS: Final = ("smtp", "slack", "webhook", "apprise")
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -133,16 +135,22 @@ class ConnectionSetting(Change, frozen=True, kw_only=True):
 
 
 class ChannelSetting(Change, frozen=True, kw_only=True):
-    """A delivery channel as it shall be. `config` has no secret in it."""
+    """A delivery channel as it shall be. `config` has no secret in it; its `audiences` are a list, all else is text."""
 
     id: str
     kind: str
-    config: dict[str, object]
+    config: dict[str, str | list[str]]
     sealed_secret: str = ""
 
     def __post_init__(self) -> None:
         _slug(self.id, "id")
-        _slug(self.kind, "kind")
+        if self.kind not in CHANNEL_KINDS:
+            raise InputError(f"kind is one of {', '.join(CHANNEL_KINDS)}", field="kind")
+        for name, value in self.config.items():
+            _text(name, "config")
+            _check_config(name, value)
+        if self.kind == "smtp" and not str(self.config.get("sender", "")).isascii():
+            raise InputError("sender is an ASCII address: not every mail server takes another", field="config.sender")
         if self.sealed_secret:
             sealed_bytes(self.sealed_secret, "sealed_secret")
 
@@ -271,6 +279,16 @@ def _check_reach(level: int | None, channels: tuple[dict[str, str], ...]) -> Non
             raise InputError("each of channels is {channel, recipient}", field="channels")
         _text(route["channel"], "channels.channel")
         _text(route["recipient"], "channels.recipient")
+
+
+def _check_config(name: str, value: str | list[str]) -> None:
+    if name == "audiences":
+        if not isinstance(value, list) or not set(value) <= set(Audience):
+            raise InputError(f"audiences is a list of {', '.join(Audience)}", field="config.audiences")
+        return
+    longest = MAX_TEXT if name == "recipient" else MAX_VALUE
+    if not isinstance(value, str) or len(value) > longest or not value.isprintable():
+        raise InputError(f"{name} is one line of at most {longest} printable characters", field=f"config.{name}")
 
 
 def _text(value: str, field: str) -> None:

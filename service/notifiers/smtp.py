@@ -7,6 +7,7 @@ is kept carries at most `MOST_A_CONNECTION` messages and none after a failure; a
 (RFC 5321 3.8, 4.5.3.2.7) is asked for another, once, because it has nothing of the next message yet. One message, with the
 connection that it needs, takes `within_s` at most: a server that answers a byte at a time keeps every read within its time.
 One answer has `MOST_A_REPLY` bytes at most: the standard library bounds a line of it (RFC 5321 4.5.3.1.5), not their number.
+An address beyond ASCII needs a server that offers SMTPUTF8 (RFC 6531); at any other it is refused.
 """
 
 import hashlib
@@ -62,6 +63,8 @@ class SmtpChannel:
             raise ConfigurationError(f"security {self.security!r} of the mail server is not none, starttls or tls")
         if self.security == "none" and self.user:
             raise ConfigurationError("a mail server that asks for a password needs security starttls or tls")
+        if self.user and self.password and not (self.user + self.password.reveal()).isascii():
+            raise ConfigurationError("user and password of a mail server are ASCII")
 
     def deliver(self, letter: Letter) -> Mapping[str, str]:
         """Deliver one mail over a connection of its own; see the port for what is raised."""
@@ -77,14 +80,14 @@ class SmtpChannel:
         finally:
             line.hang_up()
 
-    def compose(self, letter: Letter) -> EmailMessage:
-        """Return the mail. Raises RefusedByOtherSideError for what fits into none."""
-        mail = EmailMessage(policy=SMTP_POLICY)
+    def compose(self, letter: Letter) -> bytes:
+        """Return the mail as it goes out. Raises RefusedByOtherSideError for what fits into none."""
+        mail = EmailMessage(policy=SMTP_POLICY.clone(utf8=bool(self.options(letter.recipient))))
         try:
             mail["From"] = self.sender
             mail["To"] = letter.recipient
             mail["Subject"] = " ".join(letter.subject.split())
-            mail["Message-ID"] = f"<{hashlib.sha256(letter.key.encode()).hexdigest()[:32]}@portcullis>"
+            mail["Message-ID"] = _message_id(letter)
             mail["Auto-Submitted"] = "auto-generated"
             for name, value in sorted(letter.facts.items()):
                 if value:
@@ -93,9 +96,13 @@ class SmtpChannel:
             for file in letter.attachments:
                 kind, _, subtype = file.kind.partition("/")
                 mail.add_attachment(file.content, maintype=kind, subtype=subtype, filename=file.name)
-        except (ValueError, UnicodeError) as error:
+            return mail.as_bytes()
+        except Exception as error:  # the standard library's parser of headers documents nothing that it raises
             raise RefusedByOtherSideError(f"no mail can be made of this: {error}") from error
-        return mail
+
+    def options(self, recipient: str) -> tuple[str, ...]:
+        """Return what MAIL has to ask for, so that the server takes both addresses."""
+        return () if (self.sender + recipient).isascii() else ("SMTPUTF8", "BODY=8BITMIME")
 
     def open(self, until: float) -> "_Timed":
         """Return a new connection that takes mail, open by `until` on the monotonic clock.
@@ -110,6 +117,8 @@ class SmtpChannel:
                 connection = _Timed(until, self.host, self.port, timeout=self.timeout_s)
         except OSError as error:
             raise UnavailableError(f"the mail server {self.host}:{self.port} did not answer: {error}") from error
+        except ValueError as error:
+            raise RefusedByOtherSideError(f"{self.host!r} is no server's name: {error}") from error
         try:
             if self.security == "starttls":
                 connection.starttls(context=_trusted())
@@ -134,15 +143,15 @@ class SmtpLine:
 
     def deliver(self, letter: Letter) -> Mapping[str, str]:
         """Deliver one mail; see the port for what is raised."""
-        mail = self.channel.compose(letter)
+        content = self.channel.compose(letter)
         try:
             until = time.monotonic() + self.channel.within_s
-            self._hand_over(self._ready(letter.recipient, until), mail)
+            self._hand_over(self._ready(letter.recipient, until), content)
         except BaseException:
             self.hang_up()  # what the server makes of the next command is not known
             raise
         self._carried += 1
-        return {"message_id": str(mail["Message-ID"])}
+        return {"message_id": _message_id(letter)}
 
     def hang_up(self) -> None:
         """End the connection politely; that the goodbye failed changes nothing about any message."""
@@ -172,11 +181,14 @@ class SmtpLine:
         return self._connection
 
     def _envelope(self, connection: smtplib.SMTP, recipient: str) -> None:
+        options = self.channel.options(recipient)
         try:
             connection.ehlo_or_helo_if_needed()
-            answers = [connection.mail(self.channel.sender), connection.rcpt(recipient)]
-        except smtplib.SMTPNotSupportedError as error:
-            raise RefusedByOtherSideError(f"the mail server cannot take this address: {error}") from error
+            if options and not connection.has_extn("smtputf8"):
+                raise RefusedByOtherSideError(
+                    "the mail server takes no address beyond ASCII: write its domain as xn--…"
+                )
+            answers = [connection.mail(self.channel.sender, options), connection.rcpt(recipient)]
         except smtplib.SMTPResponseException as error:
             raise _judge(error.smtp_code) from error
         except OSError as error:
@@ -187,9 +199,9 @@ class SmtpLine:
             if code not in _ACCEPTED:
                 raise _judge(code)
 
-    def _hand_over(self, connection: smtplib.SMTP, mail: EmailMessage) -> None:
+    def _hand_over(self, connection: smtplib.SMTP, content: bytes) -> None:
         try:
-            code, _ = connection.data(mail.as_bytes())
+            code, _ = connection.data(content)
         except smtplib.SMTPDataError as error:
             raise _judge(error.smtp_code) from error
         except OSError as error:
@@ -261,6 +273,10 @@ class _EndedError(Exception):
 def _trusted() -> ssl.SSLContext:
     """The authorities that are trusted, read once a process: reading them takes longer than a mail."""
     return ssl.create_default_context()
+
+
+def _message_id(letter: Letter) -> str:
+    return f"<{hashlib.sha256(letter.key.encode()).hexdigest()[:32]}@portcullis>"
 
 
 def _judge(code: int) -> PortcullisError:

@@ -59,6 +59,12 @@ def _timer_of(row: Row[Any]) -> Timer:
     return Timer(row.id, row.kind, row.subject, row.payload, row.due_at)
 
 
+def _audiences(config: Mapping[str, object]) -> Sequence[object]:
+    """Return whom a channel is for: nobody, where that is malformed, so that it does not silence the others."""
+    told = config.get("audiences")
+    return told if isinstance(told, list) else ()
+
+
 class AttentionRepository:
     """See the port."""
 
@@ -151,11 +157,7 @@ class AttentionRepository:
     def channels_for(self, audience: str) -> Sequence[tuple[str, str]]:
         """List the channels configured for an audience."""
         rows = self._connection.execute(select(channels).order_by(channels.c.id))
-        return [
-            (row.id, str(row.config.get("recipient", "")))
-            for row in rows
-            if audience in row.config.get("audiences", [])
-        ]
+        return [(row.id, str(row.config.get("recipient", ""))) for row in rows if audience in _audiences(row.config)]
 
     def add_page(self, page: Page) -> bool:
         """Note a page once."""

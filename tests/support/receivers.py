@@ -19,7 +19,8 @@ START_S = 60.0
 class Mailbox:
     """What arrived, and how the server answers RCPT and DATA; `hang_up` closes the connection after DATA.
 
-    A connection takes `most` mails: then MAIL is answered by 421, or by hanging up when `rudely`.
+    A connection takes `most` mails: then MAIL is answered by 421, or by hanging up when `rudely`. SMTPUTF8 is offered unless
+    `ascii_only`.
     """
 
     port: int = 0
@@ -29,6 +30,7 @@ class Mailbox:
     hang_up: bool = False
     most: int = 1_000
     rudely: bool = False
+    ascii_only: bool = False
     connections: list[list[str]] = field(default_factory=list)
     """By connection, whom mail was for."""
 
@@ -37,7 +39,7 @@ class Mailbox:
     ) -> list[str]:
         session.host_name = hostname
         self.connections.append([])
-        return responses
+        return [line for line in responses if not (self.ascii_only and "SMTPUTF8" in line)]
 
     async def handle_MAIL(  # noqa: N802  as above
         self, server: SMTP, session: object, envelope: Any, address: str, options: list[str]

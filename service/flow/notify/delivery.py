@@ -1,7 +1,8 @@
 """Handing messages over, and what becomes of them.
 
 Rules: a message to others than staff goes only as a quorum approved it, whatever its row says. A delivery whose answer was
-lost becomes `unknown` and is not sent again blindly (design D5). A page that failed, is unknown or does not get through also
+lost becomes `unknown` and is not sent again blindly (design D5); so does one that broke in a way that no channel should, and
+what waits behind it goes on. A page that failed, is unknown or does not get through also
 goes over the person's next channel. A channel that takes nothing is tried by one message at a time; whoever is on call hears
 of it over the others. What a job carries of one channel goes over one connection, where the channel can keep one.
 """
@@ -13,6 +14,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
+import structlog
+
 from service.domain import letters
 from service.domain.approval import lists
 from service.domain.attention import FALL_BACK_AFTER, RETRY_AFTER_S, Audience, Message, MessageState
@@ -23,6 +26,8 @@ from service.domain.timeline import Entry
 from service.flow.notify.drafts import Writing, item, queue, to_person
 from service.ports.notify import Channel, Keeping, Letter
 from service.ports.store.unit import Database, UnitOfWork
+
+_log = structlog.get_logger(__name__)
 
 LEASE: Final = timedelta(seconds=60)
 LONGEST_RUN_S: Final = 15.0
@@ -110,7 +115,14 @@ def _send(channel: Channel | None, message: Message) -> Mapping[str, str]:
             f"there is no channel {message.channel}: add it, or correct the person's channels"
         )
     facts = {"incident": message.incident_id or "", "approval": message.approval_id or ""}
-    return channel.deliver(Letter(message.idempotency_key, message.recipient, message.subject, message.body, facts))
+    letter = Letter(message.idempotency_key, message.recipient, message.subject, message.body, facts)
+    try:
+        return channel.deliver(letter)
+    except (RefusedByOtherSideError, UnavailableError, UnknownOutcomeError):
+        raise
+    except Exception as error:
+        _log.exception("a channel failed in a way that it should not", channel=message.channel, message=message.id)
+        raise UnknownOutcomeError(f"our own fault ({type(error).__name__}): it may have arrived") from error
 
 
 def _settle_abandoned(db: Database, message_id: MessageId) -> None:

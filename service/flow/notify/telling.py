@@ -7,6 +7,8 @@ what his signed vote was counted for, so that a door that swaps documents under 
 
 from dataclasses import replace
 
+import structlog
+
 from service.domain import letters
 from service.domain.approval import ApprovalState, Draft, Subject, parse, sentences
 from service.domain.attention import Audience, MessageState
@@ -20,6 +22,8 @@ from service.domain.timeline import Entry
 from service.flow.notify.drafts import Writing, item, to_channels, to_person
 from service.ports.store.unit import Database, UnitOfWork
 
+_log = structlog.get_logger(__name__)
+
 
 def incident(db: Database, incident_id: IncidentId) -> None:
     """Tell the responders' shared channels that an incident opened."""
@@ -31,9 +35,15 @@ def incident(db: Database, incident_id: IncidentId) -> None:
 
 
 def contained(db: Database, incident_id: IncidentId) -> None:
-    """Tell the responders, and hold a message to users until it is approved."""
+    """Tell the responders, and hold a message to users until it is approved.
+
+    Does nothing when the incident is not contained: the event was invented, or more was found meanwhile.
+    """
     with db.begin() as uow:
         found = uow.incidents.incident(incident_id)
+        if found.contained_at is None:
+            _log.warning("an incident that is not contained was called so", incident=incident_id)
+            return
         text = letters.contained_for_responders(found)
         to_channels(uow, Writing(found.id, Audience.RESPONDERS, text, f"contained:{found.id}"))
         if not uow.once(f"notify.users:{incident_id}"):

@@ -142,6 +142,34 @@ def test_a_recipient_cannot_bring_headers_along(mailbox: Mailbox) -> None:
     assert mailbox.mails == []
 
 
+BEYOND_ASCII = (
+    ("portcullis@example.org", "jürgen@example.org"),
+    ("portcullis@example.org", "ada@münchen.de"),
+    ("pörtcullis@example.org", "ada@example.org"),
+)
+
+
+@pytest.mark.parametrize(("sender", "recipient"), BEYOND_ASCII)
+def test_an_address_beyond_ascii_goes_to_a_server_that_takes_it(mailbox: Mailbox, sender: str, recipient: str) -> None:
+    channel = SmtpChannel("127.0.0.1", mailbox.port, sender, security="none", timeout_s=60)
+    channel.deliver(to(recipient))
+    told, content = mailbox.mails[0]
+    assert told == recipient
+    assert f"From: {sender}\r\nTo: {recipient}\r\n" in content
+    mailbox.ascii_only = True
+    with channel.kept() as line:
+        with pytest.raises(RefusedByOtherSideError, match="ASCII"):
+            line.deliver(to(recipient))
+        if sender.isascii():
+            line.deliver(LETTER)
+    assert len(mailbox.mails) == 1 + sender.isascii()
+
+
+def test_a_mail_server_whose_name_is_none_is_refused() -> None:
+    with pytest.raises(RefusedByOtherSideError, match="no server's name"):
+        SmtpChannel("x" * 64 + ".example", 25, "p@example.org", security="none").deliver(LETTER)
+
+
 def test_a_signed_webhook_verifies_with_the_official_library(inbox: Inbox) -> None:
     channel = SignedWebhookChannel(inbox.url, Secret(KEY))
     channel.deliver(LETTER)
@@ -204,11 +232,12 @@ def test_one_wrong_channel_does_not_silence_the_others(mailbox: Mailbox) -> None
         ChannelRow("short", "webhook", {"url": "http://127.0.0.1"}, b"whsec_YWJj"),
         ChannelRow("sealed", "slack", {}, b"\xff\xfe"),
         ChannelRow("bare", "slack", {}, None),
+        ChannelRow("accented", "smtp", config | {"security": "tls", "user": "p"}, "pässword".encode()),
     ]
     found = channels_from(rows, lambda sealed, _aad: sealed)
     found["good"].deliver(LETTER)
     assert len(mailbox.mails) == 1
-    for name in ("lacking", "plain", "strange", "short", "sealed", "bare"):
+    for name in ("lacking", "plain", "strange", "short", "sealed", "bare", "accented"):
         with pytest.raises(RefusedByOtherSideError, match=name):
             found[name].deliver(LETTER)
 

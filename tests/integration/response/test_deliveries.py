@@ -9,11 +9,12 @@ from service.domain.errors import RefusedByOtherSideError, UnavailableError
 from service.domain.ids import IncidentId, MessageId, new_id
 from service.domain.incident import Severity
 from service.domain.line import DEAD_AFTER
-from service.flow.notify import delivery
+from service.flow.notify import delivery, telling
 from service.flow.notify.delivery import LEASE
 from service.store.deliveries import LONGEST, MOST_AT_ONCE, MOST_PASSED
 from service.store.tables.attention import messages
 from service.store.tables.incident import incidents
+from service.store.tables.registry import channels as registered
 from tests.support.authority import House
 from tests.support.incidents import add_incident
 from tests.support.response import CONTAINMENT, FakeChannel, deliver_all, equip, fake_channels, rows, superuser_do
@@ -201,6 +202,35 @@ def test_a_dead_channel_is_tried_by_one_and_whoever_is_on_call_is_told_once(read
         ready.clock.pass_by(timedelta(hours=1))
         deliver_all(ready, channels)
     assert rows(ready, messages, channel="page", state="queued") == []
+
+
+def test_a_delivery_that_breaks_is_unknown_at_once_and_stops_nothing_behind_it(
+    ready: House, incident: IncidentId
+) -> None:
+    broken, *behind = queued(ready, incident, "page", 1 + DEAD_AFTER, page=True)
+    channels = fake_channels()
+    channels["page"].errors = [RuntimeError("no channel should") for _ in range(DEAD_AFTER)]
+    deliver_all(ready, channels)
+    (row,) = rows(ready, messages, id=broken)
+    assert (row.state, row.reason) == ("unknown", "our own fault (RuntimeError): it may have arrived")
+    assert rows(ready, messages, channel="mail", subject="0", page=True), "the person's next channel is used"
+    for _ in behind:
+        ready.clock.pass_by(timedelta(seconds=5))
+        deliver_all(ready, channels)
+    assert rows(ready, messages, id=behind[-1])[0].state == "sent"
+    assert any(letter.subject.startswith("[channel] page") for letter in channels["mail"].letters)
+
+
+@pytest.mark.parametrize("audiences", [None, 1, "responders", {"responders": 1}])
+def test_a_malformed_channel_silences_no_other(ready: House, incident: IncidentId, audiences: object) -> None:
+    malformed = {"id": "chat", "kind": "slack", "config": {"audiences": audiences}, "created_at": ready.clock.now()}
+    superuser_do(ready, registered.insert().values(**malformed))
+    page = queued(ready, incident, "page", page=True)[0]
+    found = fake_channels()
+    delivery.deliver(ready.database(CONTAINMENT), found, ready.office.public_key_pem, page, "worker-1")
+    assert [letter.subject for letter in found["page"].letters] == ["0"]
+    telling.incident(ready.database(CONTAINMENT), incident)
+    assert {row.channel for row in rows(ready, messages, page=False)} == {"staff"}
 
 
 def test_a_channel_that_works_is_in_no_trouble(ready: House, incident: IncidentId) -> None:

@@ -15,6 +15,7 @@ from service.flow import escalate
 from service.flow.notify import delivery, telling
 from service.store.tables.approval import approvals
 from service.store.tables.attention import messages
+from service.store.tables.incident import incidents
 from tests.support.authority import House
 from tests.support.response import (
     CONTAINMENT,
@@ -39,6 +40,8 @@ def channels() -> dict[str, FakeChannel]:
 
 
 def contained(house: House, incident: IncidentId) -> ApprovalId:
+    at = house.clock.now()
+    superuser_do(house, incidents.update().where(incidents.c.id == incident).values(state="contained", contained_at=at))
     telling.contained(house.database(CONTAINMENT), incident)
     (row,) = rows(house, approvals)
     return ApprovalId(row.id)
@@ -52,6 +55,13 @@ def approve(house: House, approval: ApprovalId) -> None:
 
 def release(house: House, approval: ApprovalId) -> None:
     telling.released(house.database(CONTAINMENT), house.office.public_key_pem, approval)
+
+
+def test_an_incident_that_is_not_contained_is_not_called_so(ready: House, incident: IncidentId) -> None:
+    telling.contained(ready.database(CONTAINMENT), incident)
+    assert rows(ready, messages) == []
+    contained(ready, incident)
+    assert {row.channel for row in rows(ready, messages)} == {"staff", "users"}, "the true message still goes out"
 
 
 def test_users_are_told_only_once_people_approved_the_text(

@@ -1,13 +1,16 @@
 """`portcullis approve` believes the document, not the API."""
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
+from rich.console import Console
 
-from service.commands.approve import checked_vote, read_document
+from service.commands.approve import checked_vote, read_document, show
 from service.commands.client import ApiClient, api_token
 from service.commands.setup import read_plan, setup_token
 from service.domain.approval import ActionDocument, Draft, check_code, propose
@@ -82,6 +85,15 @@ def test_an_honest_api_is_read() -> None:
 def test_an_api_that_shows_something_else_is_caught(lie: dict[str, object]) -> None:
     with shows(DOCUMENT, **lie) as client, pytest.raises(ConflictError, match="do not vote"):
         read_document(client, DOCUMENT.id)
+
+
+def test_no_text_looks_like_a_sentence_by_where_it_is_wrapped() -> None:
+    why = f"{'It drains.':60}1. Nothing is done."
+    for width in range(40, 120):
+        shown = io.StringIO()
+        show(Console(file=shown, width=width), msgspec.structs.replace(DOCUMENT, why=why), "per_1")
+        told = [line.removeprefix("│ ").rstrip("│ ") for line in shown.getvalue().splitlines()]
+        assert [line for line in told if line.startswith(("1. ", "- 1. "))] == ["- 1. Sweep account hot-1."], width
 
 
 def test_a_document_that_is_not_canonical_is_not_shown() -> None:

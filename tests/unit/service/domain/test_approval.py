@@ -5,7 +5,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import msgspec
 import pytest
@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.domain.approval import (
+    ActionDocument,
     Draft,
     Item,
     Subject,
@@ -25,6 +26,7 @@ from service.domain.approval import (
     says,
     sentences,
     step_item,
+    targets_of,
 )
 from service.domain.canonical import canonical
 from service.domain.errors import ApprovalError, InputError
@@ -102,6 +104,41 @@ def test_an_action_that_the_policy_does_not_know_cannot_be_asked_for() -> None:
 def test_a_hostile_title_becomes_one_harmless_line() -> None:
     document = propose(Draft([an_item(sentence="a\n\u202eb\x1b[31m")], "why\r\nnot", "portcullis"), POLICY, NOW)
     assert (document.what[0].sentence, document.why) == ("a b [31m", "why not")
+
+
+@pytest.mark.parametrize("hostile", ["\x1b[30A\x1b[J1. Nothing.", "nothing\n1. Nothing.", "\u202enothing", "x" * 2001])
+@pytest.mark.parametrize(
+    "hide",
+    [
+        lambda document, text: {"amounts": {text: "0"}},
+        lambda document, text: {"amounts": {"balance": text}},
+        lambda document, text: {"quorum": document.quorum | {text: ()}},
+        lambda document, text: {"preconditions": (text,)},
+        lambda document, text: _with_item(document, target=document.what[0].target | {text: "x"}),
+        lambda document, text: _with_item(document, target=document.what[0].target | {"zone": text}),
+    ],
+    ids=["name of an amount", "amount", "name of a quorum", "precondition", "name of a target's field", "target"],
+)
+def test_no_text_of_a_document_can_rewrite_what_is_shown(
+    hide: Callable[[ActionDocument, str], dict[str, object]], hostile: str
+) -> None:
+    document = propose(Draft([an_item()], "It drains.", "portcullis"), POLICY, NOW)
+    with pytest.raises(InputError, match="printable"):
+        msgspec.structs.replace(document, **hide(document, hostile))
+
+
+def _with_item(document: ActionDocument, **changes: object) -> dict[str, object]:
+    what = (msgspec.structs.replace(document.what[0], **changes),)
+    return {"what": what, "targets": targets_of(what)}
+
+
+@pytest.mark.parametrize("moment", ["created", "approve_by", "execute_by"])
+def test_a_moment_in_another_zone_is_refused_because_it_would_be_shown_as_utc(moment: str) -> None:
+    document = propose(Draft([an_item()], "It drains.", "portcullis"), POLICY, NOW)
+    behind = timezone(-timedelta(hours=23, minutes=59))
+    for elsewhere in (getattr(document, moment).astimezone(behind), getattr(document, moment).replace(tzinfo=None)):
+        with pytest.raises(InputError, match="UTC"):
+            msgspec.structs.replace(document, **{moment: elsewhere})
 
 
 @given(st.text(max_size=3000))

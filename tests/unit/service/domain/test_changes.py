@@ -31,6 +31,11 @@ from tests.unit.service.domain.test_policy import PEM, sign
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 PERSON = {"id": "per_1", "name": "Ada", "email": "ada@example.org", "roles": ["responder"]}
+CHANNEL: dict[str, object] = {
+    "id": "mail",
+    "kind": "smtp",
+    "config": {"host": "localhost", "audiences": ["responders", "users"], "recipient": ""},
+}
 
 
 def stated(descriptor: str, active_from: datetime, account: str = "acc_1") -> Signed:
@@ -77,6 +82,12 @@ def test_a_change_comes_back_from_its_item() -> None:
     assert PersonNamed(person="per_1").item("change.person.suspend", "x").effect is Effect.TIGHTENS
 
 
+def test_a_channel_comes_back_from_its_item() -> None:
+    channel = change_of("change.channel.put", CHANNEL)
+    item = channel.item("change.channel.put", sentence("change.channel.put", channel))
+    assert change_of(item.action, item.params) == channel
+
+
 def test_a_factor_for_one_client_says_so() -> None:
     change = NewFactor(person="per_1", client="mfragg2zonsxi5djovzgs3tf")
     assert "only from the client with the code mfra-gg2z-onsx-i5dj-ovzg-s3tf" in sentence("change.factor.enrol", change)
@@ -113,6 +124,16 @@ def test_only_taking_away_is_a_tightening() -> None:
                 "secrets": [{"name": "s", "opened_by": "api", "sealed": "not base64!"}],
             },
         ),
+        ("change.channel.put", {**CHANNEL, "kind": "pigeon"}),
+        ("change.channel.put", {**CHANNEL, "config": {"audiences": None}}),
+        ("change.channel.put", {**CHANNEL, "config": {"audiences": "users"}}),
+        ("change.channel.put", {**CHANNEL, "config": {"audiences": ["responders", "everybody"]}}),
+        ("change.channel.put", {**CHANNEL, "config": {"recipient": ["ada"]}}),
+        ("change.channel.put", {**CHANNEL, "config": {"recipient": "a" * 201}}),
+        ("change.channel.put", {**CHANNEL, "config": {"host": "a\x00b"}}),
+        ("change.channel.put", {**CHANNEL, "config": {"host": {"name": "localhost"}}}),
+        ("change.channel.put", {**CHANNEL, "config": {"host\n": "localhost"}}),
+        ("change.channel.put", {**CHANNEL, "config": {"sender": "pörtcullis@example.org"}}),
         (
             "change.destination.register",
             {"account": "a", "connection": "c", "ref": "r", "chain": "x", "descriptor": "y"},
