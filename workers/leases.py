@@ -44,8 +44,9 @@ class _Keeper:
         try:
             yield
         finally:
+            self._held.pop((step_id, fence), None)  # first: waiting may be cut short, and nobody renews it any more
             with self._turn:
-                self._held.pop((step_id, fence), None)
+                pass
 
     def _run(self) -> None:
         while True:
@@ -53,7 +54,7 @@ class _Keeper:
             with self._turn:
                 late = time.monotonic() - RENEW_EVERY_S / 2
                 for (step_id, fence), renewed_at in list(self._held.items()):
-                    if renewed_at <= late:
+                    if renewed_at <= late and (step_id, fence) in self._held:
                         self._renew(step_id, fence)
 
     def _renew(self, step_id: StepId, fence: int) -> None:
@@ -61,10 +62,11 @@ class _Keeper:
             with self._db.begin() as uow:
                 uow.plans.extend(step_id, fence, LEASE)
         except StaleFenceError:
-            del self._held[step_id, fence]
+            self._held.pop((step_id, fence), None)
             return
         except PortcullisError as error:
             log.warning("lease.not_renewed", step_id=step_id, error_code=error.code)
         except Exception as error:
             log.exception("lease.not_renewed", step_id=step_id, error=type(error).__name__)
-        self._held[step_id, fence] = time.monotonic()
+        if (step_id, fence) in self._held:
+            self._held[step_id, fence] = time.monotonic()

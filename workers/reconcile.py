@@ -2,19 +2,38 @@
 
 It looks at rows only: steps that are due or whose lease ran out, timers, messages, overdue requests, accounts without
 keys, retired keys whose time is over, Bitcoin sweeps that are not fresh, audit entries without a place in the tree,
-connections whose platform is to be asked for events, and events whose jobs nobody noted as handled. So a flushed broker, a
-killed worker or a schedule that stands still delays work and loses none. What was just sent is left alone for a while.
-A worker's lock keeps the others from looking; anybody else's does not (`leading.py`).
+connections whose platform is to be asked for events, alerts without an incident, and events whose jobs nobody noted as
+handled. So a flushed broker, a killed worker or a schedule that stands still delays work and loses none. What was just
+sent is left alone for a while, and longer each time: a worker that is away would find its queue full of the same, and the
+others a broker that takes nothing more. Each lane and each queue has a share of its own in every look, so that what one
+worker leaves lying keeps nothing from another. A worker's lock keeps the others from looking; anybody else's does not
+(`leading.py`).
 """
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
 import structlog
-from sqlalchemy import ColumnElement, Connection, Float, Text, and_, column, exists, func, select, text, update, values
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Connection,
+    Float,
+    Text,
+    and_,
+    column,
+    exists,
+    func,
+    or_,
+    select,
+    text,
+    update,
+    values,
+)
 from sqlalchemy.sql.selectable import Values
 
 from service.domain.errors import PortcullisError
@@ -39,16 +58,24 @@ TIMER: Final = "escalate.timer"
 """The third: it is due when nobody answered in time."""
 HURRIED_QUIET_S: Final = 5.0
 """The same for jobs that a hold waits for."""
+LONGEST_QUIET_S: Final = 1_800.0
+"""What that grows to, doubled each time that the job is late still."""
+HURRIED_LONGEST_QUIET_S: Final = 300.0
+"""The same for jobs that a hold waits for."""
 UNHANDLED_AFTER: Final = timedelta(seconds=30)
 HURRIED_AFTER: Final = timedelta(seconds=3)
 """The same for jobs that a hold waits for: one that was sent twice costs a look, one that is late costs money."""
 UNHANDLED_FOR: Final = timedelta(days=1)
+"""How long a job is sent again that fails in ways nobody foresaw; one that a hold waits for is sent again for ever."""
 UNPLACED_AFTER: Final = timedelta(seconds=1)
 """How long an audit entry has to get its place in the tree."""
+UNTRIAGED_AFTER: Final = timedelta(seconds=30)
+"""How long an alert's own job has to find its incident, whatever became of the event."""
 KEYLESS_AFTER: Final = timedelta(seconds=10)
 """How long an account's own job has to provision it."""
 BATCH: Final = 200
 _MOST_SETTLED: Final = 1_000
+_ALERT: Final = "triage.alert"
 _MOST_REMEMBERED: Final = 10_000
 
 log = structlog.get_logger(__name__)
@@ -62,7 +89,9 @@ class Sweeper:
         self._queue = queue
         self._stop = stop
         self._fork_guard = fork_guard
-        self._sent: dict[str, float] = {}
+        self._sent: dict[str, _Sent] = {}
+        self._late: set[str] = set()
+        """What this look found to be late."""
         self._foreign = ForeignHands(LOCK)
 
     def run(self) -> None:
@@ -82,7 +111,7 @@ class Sweeper:
         with self._db.begin() as uow:
             if not self._leads(uow.connection):
                 return 0
-            due = uow.plans.due(limit=BATCH, lanes=tuple(Lane))
+            due = [step for lane in Lane for step in uow.plans.due(limit=BATCH, lanes=(lane,))]
             late: list[tuple[str, str, dict[str, str]]] = [
                 *((f"timer:{t}", TIMER, {"timer_id": t}) for t in uow.attention.due_timers(BATCH)),
                 *((f"timer:{t}", FINALITY, {"timer_id": t}) for t in uow.attention.due_looks(BATCH)),
@@ -94,13 +123,15 @@ class Sweeper:
                 *_rest(uow.connection, overdue=bool(uow.approvals.overdue(1))),
             ]
             _settle(uow.connection)
-            lost = _unhandled(uow.connection)
+            lost = [one for queue in sorted({*QUEUES.values()}) for one in _unhandled(uow.connection, queue)]
+        self._late.clear()
         sent = [
             self._again(f"{s.id}@{s.due_at}", _step_job(s.lane), {"step_id": str(s.id)}, trace_id=s.trace_id)
             for s in due
         ]
         sent += [self._again(key, job, payload) for key, job, payload in late]
-        sent += [self._again_event(waiting, settled) for waiting, settled in lost]
+        sent += [self._again_event(waiting, job) for waiting, job in lost]
+        self._forget()
         return sum(sent)
 
     def _leads(self, connection: Connection) -> bool:
@@ -117,21 +148,36 @@ class Sweeper:
         self._queue.publish(job, payload, trace_id)
         return True
 
-    def _again_event(self, waiting: Waiting, settled: frozenset[str]) -> bool:
-        hurried = any(_is_hurried(job) for job in waiting.jobs if job not in settled)
-        if not self._is_quiet(f"event:{waiting.number}", hurried=hurried):
+    def _again_event(self, waiting: Waiting, job: str) -> bool:
+        if not self._is_quiet(f"event:{waiting.number}:{job}", hurried=_is_hurried(job)):
             return False
-        self._queue.publish_event(waiting, leave_out=settled)
+        self._queue.publish_event(waiting, leave_out=frozenset(waiting.jobs) - {job})
         return True
 
     def _is_quiet(self, key: str, *, hurried: bool) -> bool:
-        now, quiet_s = time.monotonic(), HURRIED_QUIET_S if hurried else QUIET_S
-        if now - self._sent.get(key, -QUIET_S) < quiet_s:
+        now, before = time.monotonic(), self._sent.get(key)
+        self._late.add(key)
+        if before is not None and now < before.until:
             return False
-        if len(self._sent) >= _MOST_REMEMBERED:
-            self._sent = {k: at for k, at in self._sent.items() if now - at < QUIET_S}
-        self._sent[key] = now
+        first, longest = (HURRIED_QUIET_S, HURRIED_LONGEST_QUIET_S) if hurried else (QUIET_S, LONGEST_QUIET_S)
+        quiet_s = first if before is None else min(before.quiet_s * 2, longest)
+        self._sent[key] = _Sent(now + quiet_s, quiet_s)
         return True
+
+    def _forget(self) -> None:
+        """Forget what is late no more, once it was quiet: when it is late again, that is another time."""
+        now = time.monotonic()
+        self._sent = {key: sent for key, sent in self._sent.items() if key in self._late or now < sent.until}
+        if len(self._sent) > _MOST_REMEMBERED:
+            self._sent.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A job that was sent again: until when it is left alone, and how long that is."""
+
+    until: float
+    quiet_s: float
 
 
 def _step_job(lane: Lane) -> str:
@@ -141,6 +187,12 @@ def _step_job(lane: Lane) -> str:
 def _rest(connection: Connection, *, overdue: bool) -> Iterator[tuple[str, str, dict[str, str]]]:
     if overdue:
         yield "approvals", "approve.expire", {}
+    untriaged = (
+        "SELECT id FROM alerts WHERE incident_id IS NULL AND raised_at < now() - CAST(:after AS interval) "
+        "ORDER BY id LIMIT :most"
+    )
+    for row in connection.execute(text(untriaged), {"after": UNTRIAGED_AFTER, "most": BATCH}):
+        yield f"alert:{row.id}", _ALERT, {"alert_id": row.id}
     waiting = "SELECT 1 FROM audit_entries WHERE leaf_index IS NULL AND at < now() - CAST(:after AS interval) LIMIT 1"
     if connection.execute(text(waiting), {"after": UNPLACED_AFTER}).first() is not None:
         yield "audit", "audit.sequence", {}
@@ -166,35 +218,42 @@ def _rest(connection: Connection, *, overdue: bool) -> Iterator[tuple[str, str, 
 
 def _settle(connection: Connection) -> None:
     """Mark the events all of whose jobs are noted as handled, so that a look costs what is unfinished, not what was."""
-    jobs = _jobs()
+    jobs = _jobs(_routes())
     unnoted = select(jobs.c.job).where(_starts(jobs), ~_noted(jobs)).correlate(outbox)
     oldest = select(outbox.c.id).where(_open(), ~unnoted.exists()).order_by(outbox.c.published_at).limit(_MOST_SETTLED)
     connection.execute(update(outbox).where(outbox.c.id.in_(oldest)).values(settled_at=func.now()))
 
 
-def _unhandled(connection: Connection) -> list[tuple[Waiting, frozenset[str]]]:
-    """Events that went out a while ago and of which a job is not noted as handled, with the jobs that are."""
-    jobs = _jobs()
+def _unhandled(connection: Connection, queue: str) -> list[tuple[Waiting, str]]:
+    """Events that went out a while ago, with each of their jobs in a queue that is not noted as handled; the oldest."""
+    routes = [row for row in _routes() if QUEUES[row[2].partition(".")[0]] == queue]
+    if not routes:
+        return []
+    jobs = _jobs(routes)
     after = func.make_interval(0, 0, 0, 0, 0, 0, jobs.c.after_s)
     query = (
-        select(
-            outbox.c.id, outbox.c.event, outbox.c.payload, outbox.c.trace_id, func.array_agg(jobs.c.job).label("lost")
-        )
+        select(outbox.c.id, outbox.c.event, outbox.c.payload, outbox.c.trace_id, jobs.c.job)
         .join(jobs, _starts(jobs))
         .where(_open(), outbox.c.published_at < func.now() - after)
-        .where(outbox.c.published_at > func.now() - UNHANDLED_FOR, ~_noted(jobs), text(f"{PAYLOAD} IS NOT NULL"))
-        .group_by(outbox.c.id)
-        .order_by(outbox.c.id)
+        .where(or_(jobs.c.hurried, outbox.c.published_at > func.now() - UNHANDLED_FOR))
+        .where(~_noted(jobs), text(f"{PAYLOAD} IS NOT NULL"))
+        .order_by(outbox.c.id, jobs.c.job)
         .limit(BATCH)
     )
-    rows = [(Waiting(r.id, r.event, r.payload, r.trace_id), r.lost) for r in connection.execute(query)]
-    return [(waiting, frozenset(waiting.jobs) - frozenset(lost)) for waiting, lost in rows]
+    return [(Waiting(r.id, r.event, r.payload, r.trace_id), r.job) for r in connection.execute(query)]
 
 
-def _jobs() -> Values:
-    """The table of routes, with how long each job has before it is sent again."""
-    columns = (column("event", Text), column("lane", Text), column("job", Text), column("after_s", Float))
-    return values(*columns, name="jobs").data([(*row, _after(row[2]).total_seconds()) for row in _routes()])
+def _jobs(routes: Sequence[tuple[str, str, str]]) -> Values:
+    """A table of routes, with how long each job has before it is sent again."""
+    columns = (
+        column("event", Text),
+        column("lane", Text),
+        column("job", Text),
+        column("after_s", Float),
+        column("hurried", Boolean),
+    )
+    told = [(*row, _after(row[2]).total_seconds(), _is_hurried(row[2])) for row in routes]
+    return values(*columns, name="jobs").data(told)
 
 
 def _open() -> ColumnElement[bool]:

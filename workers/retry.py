@@ -9,7 +9,7 @@ from typing import Any, Final, NoReturn
 
 import structlog
 
-from service.domain.errors import PortcullisError, RetryKind
+from service.domain.errors import ConfigurationError, PortcullisError, RetryKind
 from workers.app import LONGEST_WAIT_S
 
 MOST_RETRIES: Final = 5
@@ -31,7 +31,12 @@ def try_again(task: Any, error: Exception, pause_s: float) -> NoReturn:
 
 
 def is_final(error: Exception) -> bool:
-    """Say whether repeating the job cannot help: its own errors that say so. A surprise may be gone next time."""
+    """Say whether repeating the job cannot help: its own errors that say so.
+
+    A surprise may be gone next time, and what this machine was told or lacks may be mended while it runs.
+    """
+    if isinstance(error, ConfigurationError):
+        return False
     return isinstance(error, PortcullisError) and error.retry is RetryKind.NEVER
 
 

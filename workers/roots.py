@@ -64,7 +64,7 @@ from service.vault.multisig import Multisigs
 from service.vault.parts import VaultParts, token_calls
 from service.vault.purse import Purse
 from service.vault.vaults import Vaults
-from workers import containment, delivery, incidents, keys
+from workers import containment, delivery, incidents, keys, votes_key
 from workers.ahead import OPENED_BY, Ahead, Rows
 from workers.hurry import Hurry
 from workers.jobs import Jobs, begin
@@ -133,7 +133,7 @@ def containment_root(settings: Settings) -> WorkerRoot:
     token = PlatformToken.open(_token(settings))
     require_pinned(settings.public / "containment-seal.pem", token.secrets.public_key_pem())
     actions = actions_in(ACTIONS)
-    pem = partial(_votes_key, settings)
+    pem = partial(votes_key.now, settings)
     platforms = declarations(PLATFORMS, "PLATFORM", PlatformDeclaration)
     ahead, reached = Ahead(), partial(_configured, token, Opened())
     lines = Lines(partial(_line, db, token, platforms), partial(Turns, db, ahead=ahead))
@@ -155,7 +155,8 @@ def containment_root(settings: Settings) -> WorkerRoot:
         ours=lines.ours,
         outside=SignedMail(partial(_channels, db, token), partial(signed, token)),
     )
-    desk = Desk(db, actions, load(actions, settings.extra_playbooks), pem, partial(_lacks, reached, lines))
+    playbooks = load(actions, settings.extra_playbooks)
+    desk = Desk(db, actions, playbooks, partial(votes_key.for_plans, settings), partial(_lacks, reached, lines))
     jobs = {
         **incidents.jobs(db, desk, pem, _tracer(settings, db)),
         **containment.jobs(hands),
@@ -182,7 +183,7 @@ def keys_root(settings: Settings) -> WorkerRoot:
         for chain, endpoint in settings.chains.items()
         if chain not in bitcoin
     }
-    parts = VaultParts(db, token, token.statements, chains, _votes_key(settings), SystemClock(), bitcoin)
+    parts = VaultParts(db, token, token.statements, chains, votes_key.pinned(settings), SystemClock(), bitcoin)
     vault = Vaults(parts)
     guardian = (
         None if settings.guardian is None else GuardianProcess(settings.guardian.uri, settings.guardian.softhsm_conf)
@@ -193,7 +194,7 @@ def keys_root(settings: Settings) -> WorkerRoot:
         owner=_owner(),
         lane=Lane.KEYS,
         actions=actions_in(ACTIONS),
-        votes_key_pem=partial(_votes_key, settings),
+        votes_key_pem=partial(votes_key.now, settings),
         keep=keeper(db),
         vault=vault,
         multisig=None if guardian is None else _multisigs(settings, guardian, parts),
@@ -255,14 +256,6 @@ def _token(settings: Settings) -> TokenConfig:
     if settings.token is None:
         raise ConfigurationError("PORTCULLIS_TOKEN_URI is not set: this worker cannot act without its token")
     return TokenConfig.from_uri(settings.token.uri, settings.token.softhsm_conf)
-
-
-def _votes_key(settings: Settings) -> bytes:
-    path = settings.public / "authority-votes.pem"
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be read: without it no approval can be verified") from error
 
 
 def _calls(

@@ -8,12 +8,15 @@ and the question is put more rarely.
 from datetime import timedelta
 from typing import Final
 
+from service.domain.errors import CallDeferredError
+
 _SHORTEST: Final = timedelta(seconds=0.3)
 _LONGEST: Final = timedelta(seconds=15)
 _ASKED_AT_LEAST: Final = 100
 """How often an effect is asked for within its deadline; a long deadline is not spent on asking every 15 seconds."""
 _SHORTEST_DOUBT: Final = timedelta(seconds=5)
 _LONGEST_DOUBT: Final = timedelta(minutes=5)
+_PUT_OFF: Final = timedelta(minutes=30)
 
 
 def until_next(since: timedelta, deadline: timedelta, wanted_s: float | None = None) -> timedelta:
@@ -25,6 +28,14 @@ def until_next(since: timedelta, deadline: timedelta, wanted_s: float | None = N
 def in_doubt(since: timedelta) -> timedelta:
     """Return the pause before an unknown outcome is asked about again."""
     return min(max(since / 4, _SHORTEST_DOUBT), _LONGEST_DOUBT)
+
+
+def past_deadline(error: Exception) -> timedelta:
+    """Return how long after its deadline a step goes on asking in silence, when this keeps it from an answer.
+
+    A call that we put off ourselves, because there would be too many, says nothing of the other side.
+    """
+    return _PUT_OFF if isinstance(error, CallDeferredError) else timedelta(0)
 
 
 def of_attempts(left: int, deadline: timedelta) -> timedelta:

@@ -295,12 +295,11 @@ class _Attempt:
 
     def _verify(self, ctx: ActionContext, receipt: Receipt | None) -> None:
         verdict = self._action.verify(ctx, receipt)
-        late = self._step.deadline_at is not None and self._hands.clock.now() > self._step.deadline_at
         if verdict is Verdict.HOLDS:
             self._done(ctx, receipt)
         elif verdict is Verdict.DOES_NOT_HOLD and self._action.repeats:
             self._write(Change(StepState.RUNNING, verdict=verdict, due_at=self._later(None)))
-        elif not late:
+        elif not self._is_late():
             self._write(Change(StepState.VERIFYING, verdict=verdict, due_at=self._later(None)))
         elif verdict is Verdict.DOES_NOT_HOLD:
             self._fail("the other side accepted it, and yet it does not hold after the deadline")
@@ -337,10 +336,7 @@ class _Attempt:
             self._give_up()
             return
         reason = "its workers die of it: look at the other side, then decide by hand"
-        with self._hands.db.begin() as uow:
-            uow.plans.write(self._step.id, self._step.fence, Change(StepState.UNKNOWN, reason=reason))
-            entry = self._entry(uow, "step.unknown", f"Unknown: {self.sentence}: {reason}")
-            uow.record(entry, StepUnknown(self._step.id, self._step.incident_id))
+        self._end(StepState.UNKNOWN, "step.unknown", f"Unknown: {self.sentence}: {reason}", reason)
 
     def _fail(self, reason: str) -> None:
         self._end(StepState.FAILED, "step.failed", f"Failed: {self.sentence}: {reason}", reason)
@@ -353,7 +349,8 @@ class _Attempt:
     ) -> None:
         with self._hands.db.begin() as uow:
             uow.plans.write(self._step.id, self._step.fence, Change(state, reason=reason))
-            uow.record(self._entry(uow, kind, sentence, facts), StepFailed(self._step.id, self._step.incident_id))
+            told = StepUnknown if state is StepState.UNKNOWN else StepFailed
+            uow.record(self._entry(uow, kind, sentence, facts), told(self._step.id, self._step.incident_id))
 
     def _doubt(self, reason: str) -> None:
         """Become `unknown` and ask again later; people are told once."""
@@ -366,7 +363,7 @@ class _Attempt:
                 uow.record(self._entry(uow, "step.unknown", f"Unknown: {self.sentence}: {reason}"), event)
 
     def _postpone_or_refuse(self, error: PortcullisError) -> None:
-        if error.retry is RetryKind.LATER:
+        if error.retry is RetryKind.LATER and not (self._called and self._is_late(pauses.past_deadline(error))):
             self._write(Change(self._state, reason=str(error), due_at=self._later(error.retry_after_s)))
         elif not self._called:
             self._refuse("step.refused", str(error), {"unmet": [error.code]})
@@ -380,6 +377,9 @@ class _Attempt:
             due_at = self._hands.clock.now() + pauses.of_attempts(left, self._action.deadline)
         free, nothing = isinstance(error, CallDeferredError), only or not asked
         self._write(Change(StepState.RUNNING, reason=str(error), due_at=due_at, did_nothing=nothing, free=free))
+
+    def _is_late(self, patience: timedelta = timedelta(0)) -> bool:
+        return (until := self._step.deadline_at) is not None and self._hands.clock.now() > until + patience
 
     def _write(self, change: Change, *, keep_lease: bool = False) -> None:
         with self._hands.db.begin() as uow:

@@ -217,7 +217,7 @@ def _current(uow: UnitOfWork, account: AccountId) -> Sequence[VaultKey]:
 def _policy(uow: UnitOfWork, votes_key_pem: bytes) -> Policy | None:
     try:
         return policy_in_force(uow.registry.policy(), votes_key_pem)
-    except ApprovalError:
+    except (ApprovalError, ConfigurationError):
         return None
 
 

@@ -168,7 +168,10 @@ class PlanRepository:
 
     def extend(self, step_id: StepId, fence: int, lease: timedelta) -> None:
         """See the port."""
-        self._fenced(step_id, fence, {"lease_until": literal(self._now + lease) + PASSED})
+        held = and_(steps.c.id == step_id, steps.c.fence == fence, steps.c.lease_owner.is_not(None))
+        kept = update(steps).where(held).values(lease_until=literal(self._now + lease) + PASSED)
+        if self._connection.execute(kept).rowcount != 1:
+            raise StaleFenceError(f"step {step_id} was taken over or given back: fence {fence} holds no lease")
 
     def intend(self, step_id: StepId, fence: int, deadline_at: datetime) -> None:
         """See the port."""

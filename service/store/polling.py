@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, delete, select, text, update
+from sqlalchemy import Connection, delete, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from service.domain.ids import ConnectionId
@@ -16,10 +16,13 @@ from service.store.tables.polling import poll_cursors, polled_events
 POLL_SETTING: Final = "poll_every_s"
 KEPT: Final = timedelta(days=1)
 """How long an event is kept after intake took it: far longer than questions overlap."""
+FURTHEST: Final = timedelta(hours=1, minutes=1)
+"""Further ahead nothing is put off (`flow/poll.py`, `MOST_S`): the clock was set back since."""
 _MOST_FORGOTTEN: Final = 2_000
 _DUE: Final = text(
     """SELECT c.id FROM connections c LEFT JOIN poll_cursors p ON p.connection_id = c.id
-    WHERE c.state = 'active' AND c.config::jsonb ? :setting AND (p.due_at IS NULL OR p.due_at <= :now)
+    WHERE c.state = 'active' AND c.config::jsonb ? :setting
+    AND (p.due_at IS NULL OR p.due_at <= :now OR p.due_at > :furthest)
     ORDER BY c.id LIMIT :most"""
 )
 
@@ -33,7 +36,7 @@ class PollingRepository:
 
     def due(self, limit: int) -> Sequence[ConnectionId]:
         """See the port."""
-        told = {"setting": POLL_SETTING, "now": self._now, "most": limit}
+        told = {"setting": POLL_SETTING, "now": self._now, "furthest": self._now + FURTHEST, "most": limit}
         return [ConnectionId(row.id) for row in self._connection.execute(_DUE, told)]
 
     def claim(self, connection: ConnectionId, again_after: timedelta) -> Claim | None:
@@ -41,7 +44,9 @@ class PollingRepository:
         due = self._now + again_after
         made = insert(poll_cursors).values(connection_id=connection, due_at=due)
         taken = made.on_conflict_do_update(
-            index_elements=["connection_id"], set_={"due_at": due}, where=poll_cursors.c.due_at <= self._now
+            index_elements=["connection_id"],
+            set_={"due_at": due},
+            where=or_(poll_cursors.c.due_at <= self._now, poll_cursors.c.due_at > self._now + FURTHEST),
         ).returning(poll_cursors.c.cursor)
         row = self._connection.execute(taken).one_or_none()
         return None if row is None else Claim(row.cursor)

@@ -90,6 +90,28 @@ def test_cannot_tell_becomes_unknown_and_is_asked_again_not_repeated(scene: Scen
     assert len(scene.ledger.calls) == 1
 
 
+@pytest.mark.parametrize("accepted", [True, False])
+def test_a_question_that_fails_again_and_again_becomes_unknown_after_the_deadline(
+    scene: Scene, suspension: Step, monkeypatch: pytest.MonkeyPatch, *, accepted: bool
+) -> None:
+    def slow_down(*_: object, **__: object) -> Receipt:
+        raise RateLimitedError("slower", retry_after_s=4)
+
+    scene.ledger.lose_next_answer = not accepted
+    with monkeypatch.context() as patch:
+        for question in ("settled", "outgoing_held"):
+            patch.setattr(FakePlatform, question, slow_down)
+        for _ in range(30):
+            contain.step(scene.hands(), suspension.id)
+            scene.clock.pass_by(timedelta(seconds=30))
+    assert scene.step(suspension.id).state is StepState.UNKNOWN
+    assert events(scene).count("step_unknown") == 1, "people are told once"
+    scene.clock.pass_by(timedelta(minutes=10))
+    contain.step(scene.hands(), suspension.id)
+    assert scene.step(suspension.id).state is StepState.DONE
+    assert len(scene.ledger.calls) == 1
+
+
 def test_a_worker_that_died_after_its_intent_is_taken_over_by_asking_first(scene: Scene, suspension: Step) -> None:
     with scene.db.begin() as uow:
         claim = uow.plans.claim(suspension.id, owner="dead", lease=LEASE)

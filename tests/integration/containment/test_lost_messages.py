@@ -174,7 +174,7 @@ def test_jobs_that_a_flushed_broker_forgot_are_sent_again_until_noted(
     with db.begin() as uow:
         number = uow.connection.exec_driver_sql("SELECT id FROM outbox").scalar_one()
         uow.once(done_key(number, "respond.plan"))
-    assert sweeper.sweep() == 1
+    assert sweeper.sweep() == 2
     assert (waiting(redis_url, "flow"), waiting(redis_url, "delivery")) == (1, 1), "escalate.start and notify.incident"
     assert sweeper.sweep() == 0, "it is left alone for a while"
 

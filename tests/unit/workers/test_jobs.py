@@ -2,7 +2,13 @@
 
 import pytest
 
-from service.domain.errors import ConflictError, RateLimitedError, UnavailableError, UnknownOutcomeError
+from service.domain.errors import (
+    ConfigurationError,
+    ConflictError,
+    RateLimitedError,
+    UnavailableError,
+    UnknownOutcomeError,
+)
 from service.domain.events import EVENTS
 from service.domain.secrets import Secret
 from service.flow.routes import JOBS_OF, QUEUES
@@ -99,6 +105,7 @@ def test_a_job_is_done_with_when_repeating_cannot_help() -> None:
     assert not is_final(UnavailableError("x"))
     assert not is_final(UnknownOutcomeError("x"))
     assert not is_final(ZeroDivisionError())
+    assert not is_final(ConfigurationError("a file that may be mended while it runs"))
 
 
 def test_the_sweeper_knows_the_routes_of_both_lanes() -> None:
