@@ -139,6 +139,10 @@ class KeyCustodian(Protocol):
         """Return the seed that a ceremony left for `wallet_id`, or draw a new 64-byte one in the token; sealed."""
         ...
 
+    def kept_wallet(self, wallet_id: str) -> SealedSeed | None:
+        """Return the seed that a ceremony left in this token for `wallet_id`, sealed, or None."""
+        ...
+
     def open_account(self, sealed: SealedSeed, wallet_id: str, path: DerivationPath) -> AccountPublic:
         """Return the public side of the account at `path`. Raises SealError if the seal is not of this wallet."""
         ...

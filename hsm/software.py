@@ -67,6 +67,10 @@ class SoftwareCustodian:
         """Return the seed that a ceremony left, or draw a 64-byte one; sealed."""
         return self.kept.get(wallet_id) or SealedSeed(self.restore_wallet(wallet_id, os.urandom(64)).envelope)
 
+    def kept_wallet(self, wallet_id: str) -> SealedSeed | None:
+        """Return the seed that a ceremony left for a wallet, or None."""
+        return self.kept.get(wallet_id)
+
     def restore_wallet(self, wallet_id: str, seed: bytes) -> SealedSeed:
         """Seal an existing seed."""
         nonce = os.urandom(_NONCE_BYTES)

@@ -88,6 +88,16 @@ class KeyRepository:
             )
         )
 
+    def replace_seed(self, wallet_id: str, before: bytes, after: bytes) -> bool:
+        """See the port."""
+        changed = self._connection.execute(
+            update(vault_wallets)
+            .where(vault_wallets.c.id == wallet_id, vault_wallets.c.sealed_seed == before)
+            .values(sealed_seed=after, restored=True)
+            .returning(vault_wallets.c.id)
+        )
+        return changed.first() is not None
+
     def set_wallet_state(self, wallet_id: str, state: WalletState) -> None:
         """Move a wallet to another state."""
         self._connection.execute(update(vault_wallets).where(vault_wallets.c.id == wallet_id).values(state=state.value))
@@ -132,6 +142,11 @@ class KeyRepository:
     def keys_of(self, account_id: AccountId) -> Sequence[VaultKey]:
         """List an account's leaf keys."""
         query = select(vault_keys).where(vault_keys.c.account_id == account_id).order_by(vault_keys.c.id)
+        return [_key_of(row) for row in self._connection.execute(query)]
+
+    def keys_under(self, wallet_id: str) -> Sequence[VaultKey]:
+        """See the port."""
+        query = select(vault_keys).where(vault_keys.c.wallet_id == wallet_id).order_by(vault_keys.c.id)
         return [_key_of(row) for row in self._connection.execute(query)]
 
     def keys_at(self, addresses: Sequence[str]) -> Sequence[VaultKey]:

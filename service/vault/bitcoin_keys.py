@@ -10,6 +10,7 @@ is asked for its state before each signature; version 0 leaves sign inside the t
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Final
 
 from hsm.custodian import KeyRef, SealedSeed
@@ -75,7 +76,7 @@ def make_key(parts: VaultParts, account: AccountId, home: Home, network: Network
     Raises UnavailableError when another account was given its place meanwhile.
     """
     wallet_id, path = home
-    sealed = SealedSeed(ensure_wallet(parts, wallet_id).sealed_seed)
+    sealed = ensure_wallet(parts, wallet_id)
     with token_calls():
         master = parts.token.open_account(sealed, wallet_id, DerivationPath())
         public = parts.token.open_account(sealed, wallet_id, DerivationPath.parse(path))
@@ -105,7 +106,7 @@ def cosign(
     Raises ForbiddenError when a key's state does not allow the request.
     """
     keys = {home_of(k): k for k in parts.keys_of(wallet.account_id) if k.state in SIGNING}
-    signatures = list(made)
+    signatures, seed = list(made), cache(parts.seed)
     reach = [max((c.place.index + 1 for c in unsigned.draft.coins if c.place.branch == b), default=0) for b in (0, 1)]
     with parts.db.begin() as uow:
         # Before the first leaf enters the token, so that retiring and destroying find every one.
@@ -117,7 +118,8 @@ def cosign(
             if len(have) >= wallet.descriptor.threshold or point in have or key is None:
                 continue
             parts.require_allowed(key, request)
-            signatures.append(Signature(number, point, _signature(parts, key, unsigned, number)))
+            value = _signature(parts, key, seed(key.wallet_id), unsigned, number)
+            signatures.append(Signature(number, point, value))
             have.add(point)
     return signatures
 
@@ -169,7 +171,7 @@ def _name(account: AccountId) -> str:
 def _answers(parts: VaultParts, wallet: BitcoinWallet, wallet_id: str, point: bytes, owner: Cosigner) -> bool:
     """Let one key sign as it signs coins, and hold it against `point` of the address, which for taproot has no sign."""
     kind, challenge = wallet.descriptor.kind, _challenge(wallet, wallet_id)
-    ref, sealed = KeyRef(wallet_id, DerivationPath.parse(f"{owner.path}/{RECEIVE}/0")), _seed(parts, wallet_id)
+    ref, sealed = KeyRef(wallet_id, DerivationPath.parse(f"{owner.path}/{RECEIVE}/0")), parts.seed(wallet_id)
     with token_calls():
         if not kind.is_taproot:
             (leaf,) = parts.token.prove(sealed, wallet_id, [ref.path], challenge)
@@ -187,20 +189,12 @@ def _challenge(wallet: BitcoinWallet, wallet_id: str) -> bytes:
     return hashlib.sha256(f"portcullis/bitcoin-wallet-challenge/v1\x00{about}".encode()).digest()
 
 
-def _signature(parts: VaultParts, key: VaultKey, unsigned: Unsigned, number: int) -> bytes:
+def _signature(parts: VaultParts, key: VaultKey, sealed: SealedSeed, unsigned: Unsigned, number: int) -> bytes:
     place, kind = unsigned.draft.coins[number].place, unsigned.descriptor.kind
     ref = KeyRef(key.wallet_id, DerivationPath.parse(f"{key.path}/{place.branch}/{place.index}"))
-    sealed, digest = _seed(parts, key.wallet_id), unsigned.digest(number)
+    digest = unsigned.digest(number)
     with token_calls():
         parts.token.leaf(sealed, key.wallet_id, ref.path)
         if kind.is_taproot:
             return parts.token.sign_taproot(sealed, ref, digest, key_path=kind.is_single)
         return parts.token.sign(ref, digest).der()
-
-
-def _seed(parts: VaultParts, wallet_id: str) -> SealedSeed:
-    with parts.db.begin() as uow:
-        wallet = uow.keys.wallet(wallet_id)
-    if wallet is None:
-        raise InputError(f"the vault has no wallet {wallet_id}", field="wallet")
-    return SealedSeed(wallet.sealed_seed)

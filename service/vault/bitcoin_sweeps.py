@@ -5,7 +5,8 @@ first transactions of an emergency need no scan. Every transaction is signed and
 the chain does not know is sent again byte for byte; what it replaced stays on watch until one of them is buried
 `FINAL_DEPTH` deep. Coins that a thief's unconfirmed transaction spends go into a replacement that outbids it, up to the
 limits of `domain/bitcoin/sweep.py`, and apart from the others, which need no bidding. Our own is replaced (BIP-125) when the
-rate has risen by half, and where the old keys may no longer sign, a child from the new wallet pays for it (CPFP).
+rate has risen by half, and where the old keys may no longer sign, a child from the new wallet pays for it (CPFP). Where
+other people must sign, too, every transaction is signed as far as the vault can and kept for them (`bitcoin_halves.py`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,7 +19,7 @@ import structlog
 from hsm.restrictions import Sweep
 from hsm.statements import VerifiedDestination
 from service.domain.bitcoin.coins import Coin, Outpoint, parsed, proven, spends, txid_of
-from service.domain.bitcoin.psbt import Unsigned, txid_in, write
+from service.domain.bitcoin.psbt import Unsigned, write
 from service.domain.bitcoin.sweep import Draft, child, destination, draft, plan, vsize
 from service.domain.bitcoin.wallet import BitcoinWallet, CoinKept, PreparedSweep
 from service.domain.errors import (
@@ -36,6 +37,7 @@ from service.domain.timeline import Entry
 from service.domain.vault import SweepState, SweepTransaction
 from service.ports.chain import BitcoinChain
 from service.vault.bitcoin_coins import MOST_PROVEN, Situation, rival_of, scan, situation, spent_by
+from service.vault.bitcoin_halves import Half, coins_of, halves_of, ids_of, keep_half, keep_ready, without
 from service.vault.bitcoin_keys import cosign
 from service.vault.bitcoin_wallets import note_addresses, wallets_of
 from service.vault.destinations import give_up, verified_destination
@@ -119,40 +121,44 @@ def errand(parts: VaultParts, wallet: BitcoinWallet, step_key: str) -> Errand:
 
 def refresh(task: Errand) -> PreparedSweep:
     """Make the account's sweep ready anew and keep it. Raises what the chain raises; the one before is then kept."""
-    descriptor, known = task.wallet.descriptor, task.registered()
+    descriptor, before = task.wallet.descriptor, task.ready()
+    known = [] if before is None else before.proven(descriptor)
     tip = task.tip()
     coins = scan(task.chain, descriptor, known)
     rate = task.chain.rate(TARGET_BLOCKS)
-    found = plan(descriptor, coins, task.to, rate)
     names = frozenset(coin.at.text for coin in coins)
     # A coin that a pending transaction of somebody else spends is listed no more; forgetting it would give it up.
     missed = situation(task.chain, [c for c in known if c.at.text not in names], _ours(task), frozenset())
-    moved = [coin for one in found.drafts for coin in one.coins]
-    moved += [*missed.free, *(coin for contest in missed.contests for coin in contest.coins)]
+    halves = _halves(task, replace(missed, free=(*coins, *missed.free)), before)
+    waiting = coins_of(halves)
+    found = plan(descriptor, [coin for coin in coins if coin.at not in waiting], task.to, rate)
+    moved = [coin for one in (*(half.draft for half in halves), *found.drafts) for coin in one.coins]
+    rest = (*missed.free, *(coin for contest in missed.contests for coin in contest.coins))
+    moved += [coin for coin in rest if coin.at not in waiting]
     ready = PreparedSweep(
         account_id=task.account,
         wallet=task.wallet.number,
         to=task.safe.destination.descriptor,
         rate=rate,
         tip=tip,
-        coins=(*(_kept(coin) for coin in moved), *_taken(task, missed, names)),
+        coins=(*(CoinKept.of(coin) for coin in moved), *_taken(task, missed, names, before)),
         made_by={coin.at.txid: coin.made_by for coin in moved},
-        psbts=tuple(write(Unsigned(descriptor, one)) for one in found.drafts),
+        psbts=(*(half.psbt for half in halves), *(write(Unsigned(descriptor, one)) for one in found.drafts)),
         made_at=task.parts.clock.now(),
     )
     with task.parts.db.begin() as uow:
-        uow.bitcoin.keep(ready)
+        ready = keep_ready(uow, ready, before)
     note_addresses(task.parts, task.wallet, coins)
     return ready
 
 
-def _taken(task: Errand, missed: Situation, listed: frozenset[str]) -> list[CoinKept]:
+def _taken(task: Errand, missed: Situation, listed: frozenset[str], before: PreparedSweep | None) -> list[CoinKept]:
     """Return what others took, the largest first: known before, or missed now. What a reorganisation gave back is not."""
     with task.parts.db.begin() as uow:
         ours = {row.transaction_hash for row in uow.keys.sweeps(task.account)}
-    before = task.ready()
+    ours |= set() if before is None else ids_of(before.psbts)
     known = [] if before is None else [one for one in before.coins if one.taken_by and one.at.text not in listed]
-    known += [_kept(coin, by) for coin, by in missed.gone if by not in ours]
+    known += [CoinKept.of(coin, by) for coin, by in missed.gone if by not in ours]
     return sorted(known, key=lambda one: -one.amount)[:MOST_PROVEN]
 
 
@@ -162,6 +168,8 @@ def sweep(task: Errand) -> None:
     Raises MissingCapabilityError when others must sign too, UnavailableError when something was left for later, and what
     the chain raises.
     """
+    if task.ready() is None and len(task.wallet.signers) < task.wallet.descriptor.threshold:
+        refresh(task)  # what others must sign, too, is kept with it
     registered = task.registered()
     rows = task.rows()
     moved = _spent_by(rows)
@@ -169,19 +177,27 @@ def sweep(task: Errand) -> None:
     if fresh and not any(row.state in _WATCHED for row in rows):
         # What was made ready goes out before anything is looked for: a thief is looking at the same coins.
         with suppress(UnavailableError):
-            _send_all(task, plan(task.wallet.descriptor, fresh, task.to, task.chain.rate(TARGET_BLOCKS)).drafts)
+            _send_all(task, Situation(tuple(fresh), (), ()), task.chain.rate(TARGET_BLOCKS))
     _settle_all(task)
     now, rate = _look(task, registered), task.chain.rate(TARGET_BLOCKS)
-    _send_all(task, _drafts(task, now, rate))
+    lacking = _send_all(task, now, rate)
     for row in task.rows():
         _hurry(task, row, rate)
+    lacking = lacking or next((half.lacks for half in _halves(task, now, task.ready())), "")
+    if lacking:
+        raise MissingCapabilityError(
+            f"{lacking}: the vault has signed what it can; take each PSBT from GET /v1/accounts/{task.account}/sweep,"
+            " let the others sign it, and send it"
+        )
 
 
 def swept(task: Errand) -> Verdict:
     """Say whether every sweep transaction is final and nothing worth its fee is left."""
     _settle_all(task)
     now = _look(task, task.registered())
-    if any(True for _ in _drafts(task, now, task.chain.rate(TARGET_BLOCKS))):
+    halves = _halves(task, now, task.ready())
+    waits = any(coin.at in coins_of(halves) for coin in now.free)
+    if waits or any(True for _ in _drafts(task, without(now, halves), task.chain.rate(TARGET_BLOCKS))):
         return Verdict.DOES_NOT_HOLD
     waiting = [row for row in task.rows() if row.state in _WATCHED]
     if any(row.state is SweepState.SIGNED and task.chain.depth(row.transaction_hash) is None for row in waiting):
@@ -229,32 +245,37 @@ def _drafts(task: Errand, now: Situation, rate: int) -> Iterable[Draft]:
             log.warning("sweep.outbid", account=task.account, rival=contest.txid, fees=contest.rival.fees)
 
 
-def _send_all(task: Errand, drafts: Iterable[Draft]) -> None:
-    for one in drafts:
-        _send(task, _signed(task, one))
+def _halves(task: Errand, now: Situation, ready: PreparedSweep | None, rate: int = 0) -> tuple[Half, ...]:
+    """Return what waits for other people's signatures, and pays enough where the rate is now `rate`."""
+    if ready is None or len(task.wallet.signers) >= task.wallet.descriptor.threshold:
+        return ()
+    found = halves_of(task.wallet, ready.psbts, now, task.to)
+    return tuple(half for half in found if rate * RISEN[1] < half.draft.rate * RISEN[0])
 
 
-def _signed(task: Errand, made: Draft) -> SweepTransaction:
+def _send_all(task: Errand, now: Situation, rate: int) -> str:
+    """Sign all that a sweep needs and send what is whole; return what the rest lacks, or nothing."""
+    lacking = ""
+    for one in _drafts(task, without(now, _halves(task, now, task.ready(), rate)), rate):
+        made = _signed(task, one)
+        if isinstance(made, str):
+            lacking = made
+        else:
+            _send(task, made)
+    return lacking
+
+
+def _signed(task: Errand, made: Draft) -> SweepTransaction | str:
+    """Sign one draft; where others must sign it, too, keep it for them and return what it lacks."""
     unsigned = Unsigned(task.wallet.descriptor, made)
     signatures = cosign(task.parts, task.wallet, unsigned, task.request)
     try:
         raw = unsigned.whole(signatures)
     except InputError as short:
-        _keep_half_signed(task, unsigned.txid, write(unsigned, signatures))
-        raise MissingCapabilityError(
-            f"{short}: the vault has signed what it can; take the PSBT from GET /v1/accounts/{task.account}/sweep, let the"
-            " others sign it, and send it"
-        ) from short
+        with task.parts.db.begin() as uow:
+            keep_half(uow, task.account, task.wallet.number, write(unsigned, signatures))
+        return str(short)
     return _kept_row(task, made, raw)
-
-
-def _keep_half_signed(task: Errand, txid: str, psbt: bytes) -> None:
-    """Put the vault's signatures into the PSBT that is kept ready, for the others to sign."""
-    with task.parts.db.begin() as uow:
-        ready = uow.bitcoin.prepared(task.account)
-        if ready is not None:
-            kept = [one for one in ready.psbts if txid_in(one) != txid]
-            uow.bitcoin.keep(replace(ready, psbts=(psbt, *kept)))
 
 
 def _kept_row(task: Errand, made: Draft, raw: bytes) -> SweepTransaction:
@@ -343,16 +364,17 @@ def _hurry(task: Errand, row: SweepTransaction, rate: int) -> None:
     if len(mine) != len(spends(parsed(row.raw_transaction))):
         return
     bid = draft(task.wallet.descriptor, mine, task.to, rate, rival)
+    if bid is None:
+        return
     try:
-        if bid is not None:
-            _send(task, _signed(task, bid))
-    except (ForbiddenError, MissingCapabilityError):
-        _pay_for(
-            task,
-            row,
-            Draft(mine, task.to, row.amount_base_units, rival.fees, vsize(task.wallet.descriptor, mine, task.to)),
-            rate,
-        )
+        replacing = _signed(task, bid)
+    except (ForbiddenError, MissingCapabilityError) as error:
+        replacing = str(error)
+    if isinstance(replacing, str):
+        size = vsize(task.wallet.descriptor, mine, task.to)
+        _pay_for(task, row, Draft(mine, task.to, row.amount_base_units, rival.fees, size), rate)
+    else:
+        _send(task, replacing)
 
 
 def _pay_for(task: Errand, row: SweepTransaction, parent: Draft, rate: int) -> None:
@@ -366,16 +388,7 @@ def _pay_for(task: Errand, row: SweepTransaction, parent: Draft, rate: int) -> N
     made = child(receiving.descriptor, parent, coin, task.to, rate)
     if made is not None:
         bumping = replace(task, wallet=receiving)
-        _send(bumping, _signed(bumping, made))
-
-
-def _kept(coin: Coin, taken_by: str = "") -> CoinKept:
-    return CoinKept(
-        txid=coin.at.txid,
-        vout=coin.at.vout,
-        amount=coin.amount,
-        branch=coin.place.branch,
-        index=coin.place.index,
-        is_confirmed=coin.is_confirmed,
-        taken_by=taken_by,
-    )
+        paying = _signed(bumping, made)
+        if isinstance(paying, str):
+            raise MissingCapabilityError(f"a child that pays for the sweep needs other people's signatures: {paying}")
+        _send(bumping, paying)

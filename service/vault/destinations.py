@@ -2,11 +2,11 @@
 
 Rule: one that is ours and lost (`vault/given_up.py`) is passed over as if it were not registered; where no other is left,
 nothing is swept and people are told which it was. What was signed for it before and is unknown to the chain is not sent.
+After a restore the vault token has another statement key: what the authority stated is signed anew, and nothing else.
 """
 
 from contextlib import suppress
 
-from hsm.errors import StatementError
 from hsm.statements import VerifiedDestination, verified
 from service.domain.errors import ApprovalError
 from service.domain.ids import AccountId
@@ -14,7 +14,7 @@ from service.domain.vault import SweepState, SweepTransaction
 from service.vault.entries import move_sweep
 from service.vault.given_up import why_lost
 from service.vault.parts import VaultParts
-from service.vault.provision import destination_of
+from service.vault.provision import destination_of, signature_of
 
 
 def verified_destination(parts: VaultParts, account: AccountId, chain: str) -> VerifiedDestination:
@@ -24,11 +24,9 @@ def verified_destination(parts: VaultParts, account: AccountId, chain: str) -> V
         rows = [r for r in uow.registry.destinations(account) if r.chain == chain and r.active_from <= now]
     lost = []
     for row in rows:
-        if row.signature is None:
-            continue
-        # A row with a wrong signature neither redirects nor hides the genuine one.
-        with suppress(StatementError):
-            found = verified(destination_of(row), row.signature, parts.statements, now)
+        # A row that nobody decided on neither redirects nor hides the genuine one.
+        with suppress(ApprovalError):
+            found = verified(destination_of(row), signature_of(parts, row), parts.statements, now)
             with parts.db.begin() as uow:
                 why = why_lost(uow, chain, row.descriptor)
             if why is None:

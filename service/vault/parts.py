@@ -3,7 +3,7 @@
 Rules: nothing of a database transaction is held across a token or chain call; "the token's answer was lost" stays an
 unknown outcome; a key signs only what `hsm/restrictions.py` allows to its state, which is read just before and once
 more before the signature is given out: what was restricted meanwhile gives none. A leaf that is not in the token is put
-there at its first use, from the wallet's sealed seed.
+there at its first use, from the wallet's sealed seed, which after a restore is the one that a ceremony left (`restored.py`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from hsm.custodian import KeyRef, SealedSeed, Signature, StatementSigner
-from hsm.errors import HsmError, KeyNotFoundError
+from hsm.errors import HsmError, KeyNotFoundError, SealError
 from hsm.errors import RetryKind as HsmRetry
 from hsm.keypath import DerivationPath
 from hsm.restrictions import KeyState, Refused, SigningRequest, may_sign
 from hsm.schnorr import WalletKeys
 from service.domain.errors import (
     ForbiddenError,
+    InputError,
     MissingCapabilityError,
     RefusedByOtherSideError,
     UnavailableError,
@@ -28,6 +29,7 @@ from service.domain.vault import VaultKey
 from service.ports.chain import BitcoinChain, ContractChain
 from service.ports.clock import Clock
 from service.ports.store.unit import Database
+from service.vault.restored import take_over
 from service.vault.visits import Visits
 
 
@@ -73,6 +75,24 @@ class VaultParts:
             raise MissingCapabilityError(f"the vault holds no key of account {account}: its platform or signers do")
         return keys
 
+    def seed(self, wallet_id: str) -> SealedSeed:
+        """Return a wallet's sealed seed as this token opens it.
+
+        Raises InputError for a wallet that we have no record of, RefusedByOtherSideError when the token opens neither what
+        we recorded nor what a ceremony left.
+        """
+        with self.db.begin() as uow:
+            wallet = uow.keys.wallet(wallet_id)
+        if wallet is None:
+            raise InputError(f"the vault has no wallet {wallet_id}", field="wallet")
+        sealed = SealedSeed(wallet.sealed_seed, wallet.restored)
+        with token_calls():
+            try:
+                self.token.open_account(sealed, wallet_id, DerivationPath())
+            except SealError:
+                return take_over(self.db, self.token, wallet)
+        return sealed
+
     def sign(self, key: VaultKey, request: SigningRequest, digest: bytes) -> Signature:
         """Sign if the key's state, before and after, allows this request. Raises ForbiddenError."""
         self.require_allowed(key, request)
@@ -96,11 +116,7 @@ class VaultParts:
 
     def _bring_in(self, key: VaultKey, ref: KeyRef) -> None:
         """Put a leaf into the token that was proved but never used here. Raises KeyUseRefusedError for a retired one."""
-        with self.db.begin() as uow:
-            wallet = uow.keys.wallet(key.wallet_id)
-        if wallet is None:
-            raise KeyNotFoundError(f"wallet {key.wallet_id} of key {key.id} is not in our records")
-        if self.token.leaf(SealedSeed(wallet.sealed_seed), ref.wallet_id, ref.path).public_key != key.public_key:
+        if self.token.leaf(self.seed(ref.wallet_id), ref.wallet_id, ref.path).public_key != key.public_key:
             raise KeyNotFoundError(f"the token derives another key than the recorded {key.id}: stop and look")
 
 

@@ -21,7 +21,7 @@ from hsm.gap import used_leaves
 from hsm.keypath import COIN_ETHEREUM, PURPOSE_BIP44, DerivationPath
 from hsm.restrictions import KeyState
 from hsm.statements import SafeDestination
-from service.domain.account import AccountRef, Holder
+from service.domain.account import Holder
 from service.domain.errors import ApprovalError, ConflictError, InputError
 from service.domain.ids import AccountId, new_id
 from service.domain.plan import Receipt
@@ -67,10 +67,10 @@ def chains_of(assets: Sequence[str]) -> tuple[str, ...]:
     return tuple(named) or (DEFAULT_CHAIN,)
 
 
-def ensure_wallet(parts: VaultParts, wallet_id: str) -> Wallet:
-    """Return a wallet, drawing its seed in the token if it is not there yet.
+def ensure_wallet(parts: VaultParts, wallet_id: str) -> SealedSeed:
+    """Return a wallet's sealed seed, drawing it in the token if it is not there yet.
 
-    Raises ConflictError for a wallet that is no longer active: its seed counts as lost.
+    Raises what `VaultParts.seed` raises, and ConflictError for a wallet that is no longer active: its seed counts as lost.
     """
     with parts.db.begin() as uow:
         wallet = uow.keys.wallet(wallet_id)
@@ -85,7 +85,7 @@ def ensure_wallet(parts: VaultParts, wallet_id: str) -> Wallet:
                 uow.keys.add_wallet(wallet)
     if wallet.state is not WalletState.ACTIVE:
         raise ConflictError(f"wallet {wallet_id} is {wallet.state.value}: nothing new is derived from its seed")
-    return wallet
+    return parts.seed(wallet_id)
 
 
 def are_whole(uow: UnitOfWork, wallet_ids: Iterable[str]) -> bool:
@@ -112,9 +112,9 @@ def make_leaf(parts: VaultParts, account_id: AccountId, wallet_id: str, path: st
         found = _recorded(uow.keys.keys_of(account_id), wallet_id, str(leaf_path))
     if found is not None:
         return found
-    wallet = ensure_wallet(parts, wallet_id)
+    sealed = ensure_wallet(parts, wallet_id)
     with token_calls():
-        leaf = parts.token.leaf(SealedSeed(wallet.sealed_seed), wallet_id, leaf_path)
+        leaf = parts.token.leaf(sealed, wallet_id, leaf_path)
     with parts.db.begin() as uow:
         uow.keys.add_keys([key_of(account_id, leaf, chain)])
         found = _recorded(uow.keys.keys_of(account_id), wallet_id, str(leaf_path))
@@ -149,9 +149,9 @@ def add_used_leaves(parts: VaultParts, account_id: AccountId, wallet_id: str, pa
     if wallet is None or not wallet.restored:
         return
     asked = [(parts.chain(chain), _tokens_on(chain, assets)) for chain in chains]
-    account = DerivationPath.parse(path)
+    account, sealed = DerivationPath.parse(path), parts.seed(wallet_id)
     with token_calls():
-        public = parts.token.open_account(SealedSeed(wallet.sealed_seed), wallet_id, account)
+        public = parts.token.open_account(sealed, wallet_id, account)
     try:
         found = used_leaves(ExtendedKey.parse(public.xpub), lambda key: _is_used(evm_address(key), asked))
     except HsmInputError as error:
@@ -229,13 +229,11 @@ def reserve(parts: VaultParts, account_id: AccountId, first: DerivationPath) -> 
 def sign_destinations(parts: VaultParts, account_id: AccountId) -> int:
     """Sign the account's safe destinations that the authority stated; return how many are signed."""
     with parts.db.begin() as uow:
-        at = uow.registry.account(account_id).at
         rows = uow.registry.destinations(account_id)
     signed = 0
     for row in rows:
         try:
-            if not _is_signed(parts, row):
-                _sign_destination(parts, row, at)
+            signature_of(parts, row)
         except ApprovalError as error:
             # A row that somebody slipped in must not stop the genuine ones; it is never signed.
             _log.warning("safe_destination.not_signed", account=account_id, chain=row.chain, reason=str(error))
@@ -244,17 +242,27 @@ def sign_destinations(parts: VaultParts, account_id: AccountId) -> int:
     return signed
 
 
-def _is_signed(parts: VaultParts, row: DestinationRow) -> bool:
-    if row.signature is None:
-        return False
+def signature_of(parts: VaultParts, row: DestinationRow) -> bytes:
+    """Return the vault's signature of a safe destination, made anew where the row has none of this token.
+
+    Raises ApprovalError when the authority did not state just this destination: then nothing is signed.
+    """
+    if row.signature is not None and _is_signed(parts, row, row.signature):
+        return row.signature
+    return _sign_destination(parts, row)
+
+
+def _is_signed(parts: VaultParts, row: DestinationRow, signature: bytes) -> bool:
     try:
-        parts.statements.verify_statement(destination_of(row).to_bytes(), row.signature)
+        parts.statements.verify_statement(destination_of(row).to_bytes(), signature)
     except StatementError:
         return False
     return True
 
 
-def _sign_destination(parts: VaultParts, row: DestinationRow, at: AccountRef) -> None:
+def _sign_destination(parts: VaultParts, row: DestinationRow) -> bytes:
+    with parts.db.begin() as uow:
+        at = uow.registry.account(row.account_id).at
     said = registered_destination(row.registered, parts.authority_pem)
     stored = (row.account_id, at.connection, at.ref, row.chain, row.descriptor, row.active_from)
     if (said.account, said.connection, said.ref, said.chain, said.descriptor, said.active_from) != stored:
@@ -272,3 +280,4 @@ def _sign_destination(parts: VaultParts, row: DestinationRow, at: AccountRef) ->
                 facts={"chain": row.chain, "descriptor": row.descriptor, "active_from": row.active_from.isoformat()},
             )
         )
+    return signature

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from hsm.custodian import MAX_BATCH, LeafKey, SealedSeed
+from hsm.custodian import MAX_BATCH, LeafKey
 from hsm.derivation import ExtendedKey
 from hsm.errors import KeyUseRefusedError, RotationError
 from hsm.keypath import DerivationPath
@@ -90,17 +90,17 @@ def find_rotation(parts: VaultParts, account_id: AccountId) -> RotationRecord:
 
 def generate(parts: VaultParts, record: RotationRecord, keys: tuple[VaultKey, ...]) -> tuple[VaultKey, ...]:
     """Generate and verify the new keys of an account that has `keys`; returns what is recorded of them."""
-    wallet = ensure_wallet(parts, record.new_wallet_id)
-    sealed, account = SealedSeed(wallet.sealed_seed), DerivationPath.parse(record.new_path)
+    wallet_id, account = record.new_wallet_id, DerivationPath.parse(record.new_path)
+    sealed = ensure_wallet(parts, wallet_id)
     with token_calls():
-        xpub = parts.token.open_account(sealed, wallet.id, account).xpub
+        xpub = parts.token.open_account(sealed, wallet_id, account).xpub
     advance(parts, record, Generate(xpub))
     wanted = [account.below(below) for below in _places(record, keys)]
     proved: list[LeafKey] = []
     for start in range(0, len(wanted), MAX_BATCH):
         with token_calls():
             batch = wanted[start : start + MAX_BATCH]
-            proved += parts.token.prove(sealed, wallet.id, batch, challenge(record, xpub))
+            proved += parts.token.prove(sealed, wallet_id, batch, challenge(record, xpub))
     _require_of(record, proved, xpub)
 
     def write_down(uow: UnitOfWork, _: RotationRecord) -> None:
@@ -109,7 +109,7 @@ def generate(parts: VaultParts, record: RotationRecord, keys: tuple[VaultKey, ..
     advance(parts, record, Verify(xpub), write_down)
     _, new = split(record, parts.keys_of(record.account_id))
     if len(new) != len(proved):
-        raise ConflictError(f"{record.new_path} of wallet {wallet.id} belongs to another account: stop and look")
+        raise ConflictError(f"{record.new_path} of wallet {wallet_id} belongs to another account: stop and look")
     return new
 
 
@@ -119,10 +119,10 @@ def still_answers(parts: VaultParts, record: RotationRecord, new: tuple[VaultKey
         wallet = uow.keys.wallet(record.new_wallet_id)
     if wallet is None or wallet.state is not WalletState.ACTIVE:
         return False
-    path = DerivationPath.parse(new[0].path)
+    path, sealed = DerivationPath.parse(new[0].path), parts.seed(wallet.id)
     with token_calls():
         try:
-            leaf = parts.token.prove(SealedSeed(wallet.sealed_seed), wallet.id, [path], challenge(record, new[0].id))
+            leaf = parts.token.prove(sealed, wallet.id, [path], challenge(record, new[0].id))
         except KeyUseRefusedError:
             return False
     return leaf[0].public_key == new[0].public_key

@@ -19,9 +19,9 @@ from embit.psbt import PSBT, DerivationPath
 from embit.script import Script, Witness
 from embit.transaction import Transaction, TransactionInput, TransactionOutput
 
-from service.domain.bitcoin.coins import Coin, parsed, spends
+from service.domain.bitcoin.coins import Coin, Outpoint, parsed, spends
 from service.domain.bitcoin.descriptor import LEAF_VERSION, Descriptor, Place
-from service.domain.bitcoin.sweep import REPLACEABLE, Draft
+from service.domain.bitcoin.sweep import REPLACEABLE, Draft, vsize
 from service.domain.errors import InputError
 
 MAX_PSBT_BYTES: Final = 40_000_000
@@ -237,6 +237,28 @@ def _path(fingerprint: str, path: str, coin: Coin) -> psbt.DerivationPath:
 def txid_in(raw: bytes) -> str:
     """Return the id of a PSBT's transaction. Raises InputError."""
     return str(_parsed(raw).tx.txid().hex())
+
+
+def spent_in(raw: bytes) -> frozenset[Outpoint]:
+    """Return the outputs that a PSBT's transaction spends. Raises InputError."""
+    return frozenset(spends(_parsed(raw).tx))
+
+
+def read_kept(
+    raw: bytes, descriptor: Descriptor, coins: Mapping[Outpoint, Coin], to: bytes
+) -> tuple[Unsigned, tuple[Signature, ...]]:
+    """Return what a PSBT of ours that was kept is a draft of, and its signatures.
+
+    Raises InputError when it spends anything but these coins or pays anything but `to`, and as `read`.
+    """
+    transaction = _parsed(raw).tx
+    names = spends(transaction)
+    if not names or len(transaction.vout) != 1 or not set(names) <= set(coins):
+        raise InputError("the PSBT is no sweep of these coins", field="psbt")
+    mine, amount = tuple(coins[at] for at in names), int(transaction.vout[0].value)
+    made = Draft(mine, to, amount, sum(coin.amount for coin in mine) - amount, vsize(descriptor, mine, to))
+    unsigned = Unsigned(descriptor, made)
+    return unsigned, read(raw, unsigned)
 
 
 def _parsed(raw: bytes) -> Any:

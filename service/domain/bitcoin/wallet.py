@@ -3,7 +3,7 @@
 Rules: what a wallet is made of stands in its connection's settings, which only a quorum changes: the kind of output, how
 many keys must sign, how many of them the vault makes, and the others' public keys. The vault never holds fewer than one; a
 wallet of one key has the vault's. Account paths are BIP-48's for several keys, BIP-84's and BIP-86's for one. A
-prepared sweep is unsigned: it authorises nothing, and what it says is proven again before anything is signed.
+prepared sweep authorises nothing: no transaction of it is whole, and what it says is proven again before anything is signed.
 """
 
 from collections.abc import Mapping
@@ -134,6 +134,19 @@ class CoinKept(msgspec.Struct, frozen=True, kw_only=True):
     taken_by: str = ""
     """The transaction of somebody else, in a block, that spent it; empty while it is ours."""
 
+    @classmethod
+    def of(cls, coin: Coin, taken_by: str = "") -> "CoinKept":
+        """Return what is kept of a coin."""
+        return cls(
+            txid=coin.at.txid,
+            vout=coin.at.vout,
+            amount=coin.amount,
+            branch=coin.place.branch,
+            index=coin.place.index,
+            is_confirmed=coin.is_confirmed,
+            taken_by=taken_by,
+        )
+
     @property
     def at(self) -> Outpoint:
         """The output's name."""
@@ -142,7 +155,7 @@ class CoinKept(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class PreparedSweep:
-    """The coins of a wallet with the transactions that made them, and the unsigned PSBTs that sweep them."""
+    """The coins of a wallet with the transactions that made them, and the PSBTs that sweep them."""
 
     account_id: AccountId
     wallet: int
@@ -156,6 +169,7 @@ class PreparedSweep:
     made_by: Mapping[str, bytes]
     """Transaction id → its bytes."""
     psbts: tuple[bytes, ...]
+    """Unsigned, or signed by the vault as far as it can, which come first."""
     made_at: datetime
 
     @property

@@ -20,6 +20,10 @@ class KeyStore(Protocol):
         """Insert a wallet."""
         ...
 
+    def replace_seed(self, wallet_id: str, before: bytes, after: bytes) -> bool:
+        """Put another envelope in the place of `before`, of a restored seed from now on; False when it was not there."""
+        ...
+
     def set_wallet_state(self, wallet_id: str, state: WalletState) -> None:
         """Move a wallet to another state."""
         ...
@@ -38,6 +42,10 @@ class KeyStore(Protocol):
 
     def keys_of(self, account_id: AccountId) -> Sequence[VaultKey]:
         """Return an account's leaf keys, oldest first."""
+        ...
+
+    def keys_under(self, wallet_id: str) -> Sequence[VaultKey]:
+        """Return the keys of whatever account that are derived from a wallet's seed, oldest first."""
         ...
 
     def keys_at(self, addresses: Sequence[str]) -> Sequence[VaultKey]:

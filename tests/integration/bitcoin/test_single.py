@@ -1,6 +1,10 @@
 """Wallets of one key: accounts of a seed by BIP-84 and BIP-86, raced, rotated near and far; the chain judges."""
 
+from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -9,6 +13,7 @@ from hsm.errors import KeyUseRefusedError
 from hsm.keypath import DerivationPath
 from hsm.mnemonic import seed_of_words
 from hsm.pkcs11.custodian import TokenCustodian
+from hsm.power import Power
 from hsm.restrictions import Transfer
 from service.domain.bitcoin.descriptor import Descriptor
 from service.domain.bitcoin.network import MAIN, REGTEST
@@ -18,11 +23,12 @@ from service.domain.plan import Verdict
 from service.domain.vault import WalletState
 from service.vault import bitcoin_coins
 from service.vault.bitcoin import BitcoinVault
-from service.vault.bitcoin_keys import _seed
 from service.vault.bitcoin_wallets import prepared_of, wallets_of
 from tests.integration.bitcoin.accounts import at_safe, bury, fund, registered, steal, vaults, wallet
+from tests.integration.hsm.tokens import set_up
 from tests.support.esplora import Esplora
 from tests.support.regtest import COIN, txid_of
+from tests.support.servers import SoftHsm
 from tests.support.vault import VaultHouse
 
 pytestmark = pytest.mark.servers
@@ -54,6 +60,27 @@ def test_a_restored_seed_has_the_addresses_that_the_bips_publish(
     purpose = SINGLE[script]
     assert homes(house, first) == [(shared, f"m/{purpose}h/0h/0h")]
     assert homes(house, second) == [(shared, f"m/{purpose}h/0h/1h")]
+
+
+@pytest.mark.parametrize("script", SINGLE)
+def test_a_wallet_whose_token_was_lost_is_swept_from_the_token_that_a_ceremony_restored(
+    house: VaultHouse, server: Esplora, safe: Descriptor, softhsm: SoftHsm, tmp_path: Path, script: str
+) -> None:
+    shared, label = f"lost-{script}".replace("_", "-"), f"restored-{script}"
+    lost = cast("TokenCustodian", house.parts.token)
+    lost.keep_wallet(shared, lost.restore_wallet(shared, seed_of_words(WORDS, script)))
+    account = registered(house, safe.text, shared, script=script)
+    fund(server, wallet(house, account), COIN)
+    with closing(
+        TokenCustodian.open(set_up(softhsm.module, softhsm.configuration, tmp_path, Power.VAULT, label))
+    ) as fresh:
+        house.parts = replace(house.parts, token=fresh, statements=fresh.statements)
+        fresh.keep_wallet(shared, fresh.restore_wallet(shared, seed_of_words(WORDS, script)))
+        vaults(house).refresh()
+        vaults(house).sweep(account, key="s")
+        bury(server)
+        assert vaults(house).swept(account) is Verdict.HOLDS
+        assert vaults(house).prepare_rotation(account, "leaf", key="p").facts["address"]
 
 
 @pytest.mark.parametrize("script", SINGLE)
@@ -225,7 +252,7 @@ def test_a_restricted_key_signs_nothing_but_the_sweep_and_a_disabled_leaf_nothin
     with pytest.raises(ForbiddenError, match="a restricted key signs only"):
         house.parts.require_allowed(key, Transfer(account))
     leaf = KeyRef(key.wallet_id, DerivationPath.parse(f"{key.path}/0/0"))
-    house.parts.token.leaf(_seed(house.parts, key.wallet_id), key.wallet_id, leaf.path)
+    house.parts.token.leaf(house.parts.seed(key.wallet_id), key.wallet_id, leaf.path)
     house.parts.token.disable(leaf)
     with pytest.raises(RefusedByOtherSideError, match="disabled"):
         vaults(house).sweep(account, key="s")

@@ -24,22 +24,12 @@ from hsm.pkcs11.custodian import TokenCustodian
 from hsm.pkcs11.witnesses import MAX_TRIES
 from hsm.power import Power
 from hsm.totp import SEED_BYTES
-from hsm.uri import Pkcs11Uri
 from tests.integration.hsm.conftest import MakeToken
-from tests.integration.hsm.tokens import write_private
+from tests.integration.hsm.tokens import uri_of, write_private
 from tests.support.ceremony import AT, PLAN, Script, plan_text
 
 PERIOD_S = 30
 SEEDS = {"first-officer": b"1" * SEED_BYTES, "second-officer": b"2" * SEED_BYTES}
-
-
-def uri_of(config: TokenConfig) -> str:
-    query = (
-        ("module-path", str(config.module)),
-        ("pin-source", f"file:{config.state_dir / 'pin'}"),
-        ("x-softhsm-conf", str(config.softhsm_conf)),
-    )
-    return str(Pkcs11Uri((("token", config.label),), query))
 
 
 class Officers(TokenWitnesses):

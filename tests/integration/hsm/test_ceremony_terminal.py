@@ -19,7 +19,7 @@ from hsm.ceremony.offices import TokenVault, TokenWitnesses, _confirm
 from hsm.power import Power
 from hsm.totp import SEED_BYTES
 from tests.integration.hsm.conftest import MakeToken
-from tests.integration.hsm.test_ceremony import uri_of
+from tests.integration.hsm.tokens import uri_of
 from tests.support.ceremony import plan_text
 
 ROOT = Path(__file__).parents[3]

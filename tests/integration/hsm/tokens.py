@@ -9,6 +9,7 @@ from pathlib import Path
 from hsm.pkcs11.config import TokenConfig, pin_from_file
 from hsm.pkcs11.provision import provision
 from hsm.power import Power
+from hsm.uri import Pkcs11Uri
 
 OFFICER_PIN = "officer-of-tests"
 USER_PIN = "user-of-tests"
@@ -23,6 +24,15 @@ def write_private(path: Path, text: str) -> Path:
 def configure(module: Path, conf: Path, folder: Path, label: str) -> TokenConfig:
     pin = pin_from_file(folder / "pin")
     return TokenConfig(module=module, label=label, state_dir=folder, pin=pin, softhsm_conf=conf)
+
+
+def uri_of(config: TokenConfig) -> str:
+    query = (
+        ("module-path", str(config.module)),
+        ("pin-source", f"file:{config.state_dir / 'pin'}"),
+        ("x-softhsm-conf", str(config.softhsm_conf)),
+    )
+    return str(Pkcs11Uri((("token", config.label),), query))
 
 
 def set_up(module: Path, conf: Path, folder: Path, power: Power, label: str) -> TokenConfig:
