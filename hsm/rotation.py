@@ -143,7 +143,7 @@ TRANSITIONS: Final = (
     Transition(
         Retire, State.SWEPT, State.RETIRED, quorum=True,
         does="set CKA_SIGN to false on the old keys; the new addresses are the account's",
-        undo="none: late deposits to old addresses need a rotation of their own",
+        undo="none: what is still paid to the old addresses cannot be moved",
     ),
     Transition(
         Destroy, State.RETIRED, State.DESTROYED, quorum=True,

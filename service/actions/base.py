@@ -21,6 +21,7 @@ from service.domain.errors import (
     MissingCapabilityError,
     PortcullisError,
     RetryKind,
+    StaleFenceError,
 )
 from service.domain.ids import AccountId
 from service.domain.plan import Effect, Json, Lane, Receipt, Step, Target, Verdict
@@ -29,9 +30,10 @@ from service.domain.settlement import Outcome, settlement_item, stands_in_for
 from service.domain.standing import Standing, marked, marks, named
 from service.ports.clock import Clock
 from service.ports.custody import Capability, ContainmentCalls
-from service.ports.keys import VaultKeys
+from service.ports.keys import StillMine, VaultKeys
 from service.ports.multisig import MultisigControl
 from service.ports.notify import Outside
+from service.ports.store.unit import UnitOfWork
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,10 @@ class Workspace:
 
 
 BlastRadius = OneAccount | Workspace
+
+
+def _nobodys(_: UnitOfWork) -> None:
+    raise StaleFenceError("nobody works on this step: it may only ask")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,8 @@ class ActionContext:
     """Beside `custody`: letters to outsiders."""
     receipt: Receipt | None = None
     """What an earlier attempt at the same step was told."""
+    still_mine: StillMine = _nobodys
+    """Asked where our own records are loosened."""
 
     @property
     def account(self) -> AccountRef:

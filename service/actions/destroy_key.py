@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from service.actions.base import VAULT_KEYS, ActionContext, ContainmentAction, OneAccount
 from service.domain.account import OwnWallet
-from service.domain.plan import Effect, Lane, Receipt, Verdict
+from service.domain.plan import Effect, Lane, Receipt, Verdict, listed
 from service.domain.quorum import Quorum, Role
 
 
@@ -34,3 +34,7 @@ class DestroyKey(ContainmentAction):
     def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:  # noqa: ARG002  the vault knows by account
         """Ask the vault."""
         return ctx.keys.destroyed(ctx.registered)
+
+    def remark(self, receipt: Receipt | None) -> str:
+        """Say what lies at their addresses: it is lost with the keys."""
+        return "".join(f". At their addresses: {one}" for one in listed(receipt, "left"))

@@ -26,7 +26,7 @@ class LiftKeyRestriction(ContainmentAction):
 
     def execute(self, ctx: ActionContext) -> Receipt:
         """Lift it."""
-        return ctx.keys.lift_restriction(ctx.registered, key=ctx.key)
+        return ctx.keys.lift_restriction(ctx.registered, key=ctx.key, still_mine=ctx.still_mine)
 
     def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:  # noqa: ARG002  the vault knows by account
         """Ask the vault."""

@@ -37,4 +37,4 @@ class RestrictKey(ContainmentAction):
 
     def undo(self, ctx: ActionContext, receipt: Receipt | None) -> Receipt:  # noqa: ARG002  as verify
         """Lift the restriction."""
-        return ctx.keys.lift_restriction(ctx.registered, key=ctx.key)
+        return ctx.keys.lift_restriction(ctx.registered, key=ctx.key, still_mine=ctx.still_mine)

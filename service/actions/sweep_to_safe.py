@@ -37,9 +37,9 @@ class SweepToSafe(NonceAction):
         """Sign and send the sweep."""
         return ctx.keys.sweep(ctx.registered, key=ctx.key)
 
-    def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:  # noqa: ARG002  the chain knows by account
+    def verify(self, ctx: ActionContext, receipt: Receipt | None) -> Verdict:  # noqa: ARG002  the vault knows by its key
         """HOLDS once every transaction is final and nothing sweepable is left."""
-        return ctx.keys.swept(ctx.registered)
+        return ctx.keys.swept(ctx.registered, key=ctx.key)
 
     def remark(self, receipt: Receipt | None) -> str:
         """Say what stays because it is not worth its fee."""

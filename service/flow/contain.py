@@ -54,7 +54,6 @@ from service.ports.store.unit import Database, UnitOfWork
 MOST_ATTEMPTS: Final = 12
 LEASE: Final = timedelta(seconds=6)
 """A living worker renews it; a dead one is noticed when it ends."""
-
 log = structlog.get_logger(__name__)
 
 Keep = Callable[[StepId, int], AbstractContextManager[None]]
@@ -222,6 +221,7 @@ class _Attempt:
             vault=self._hands.vault if self._action.lane is Lane.KEYS else None,
             multisig=self._hands.multisig if self._action.lane is Lane.KEYS else None,
             receipt=planned.receipt,
+            still_mine=lambda uow: uow.plans.require_lease(planned.id, planned.fence),
         )
 
     def _begin(self, ctx: ActionContext) -> None:

@@ -5,12 +5,17 @@ earlier attempt stopped. A sweep goes only to a safe destination whose vault sig
 answer was lost raise UnknownOutcomeError.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from service.domain.ids import AccountId
 from service.domain.plan import Receipt, Verdict
 from service.domain.standing import Standing
+from service.ports.store.unit import UnitOfWork
+
+StillMine = Callable[[UnitOfWork], None]
+"""Asked in the transaction that loosens, last: raises StaleFenceError where the step that does it is no longer the caller's,
+and else keeps it so until the transaction ends."""
 
 
 class VaultKeys(Protocol):
@@ -26,7 +31,9 @@ class VaultKeys(Protocol):
 
     def restricted(self, account: AccountId) -> Verdict: ...
 
-    def lift_restriction(self, account: AccountId, *, key: str) -> Receipt: ...
+    def lift_restriction(self, account: AccountId, *, key: str, still_mine: StillMine) -> Receipt:
+        """Let restricted keys sign again; retired ones stay retired. Raises StaleFenceError."""
+        ...
 
     def final(self) -> "VaultKeys":
         """Return the same keys as their chains' newest final blocks show them: for questions only."""
@@ -65,11 +72,17 @@ class VaultKeys(Protocol):
         ...
 
     def sweep(self, account: AccountId, *, key: str) -> Receipt:
-        """Send everything the account's addresses hold to its verified safe destination."""
+        """Send everything the account's addresses hold to its verified safe destination.
+
+        A step that began with keys that were replaced since sends nothing from others: it was approved for those alone.
+        """
         ...
 
-    def swept(self, account: AccountId) -> Verdict:
-        """HOLDS once every sweep transaction is final and nothing sweepable is left."""
+    def swept(self, account: AccountId, *, key: str = "") -> Verdict:
+        """HOLDS once every sweep transaction is final and nothing sweepable is left.
+
+        Left by the step `key`, at the addresses that it began to empty; without one, at those of all keys that may sign.
+        """
         ...
 
     def retire(self, account: AccountId, *, key: str) -> Receipt:

@@ -106,6 +106,7 @@ INSERT: Final[Mapping[str, tuple[str, ...]]] = {
         "vault_keys",
         "rotations",
         "sweeps",
+        "sweep_steps",
         "guardian_gas",
         "bitcoin_wallets",
         "prepared_sweeps",

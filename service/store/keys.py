@@ -1,6 +1,6 @@
 """The vault's records on PostgreSQL; implements `ports.store.keys.KeyStore`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -19,6 +19,7 @@ from service.store.tables.keys import (
     guardian_gas,
     rotations,
     safe_destinations,
+    sweep_steps,
     sweeps,
     vault_keys,
     vault_wallets,
@@ -161,9 +162,12 @@ class KeyRepository:
         query = select(vault_keys).join(vault_wallets, vault_wallets.c.id == vault_keys.c.wallet_id).where(lost)
         return [_key_of(row) for row in self._connection.execute(query.order_by(vault_keys.c.id))]
 
-    def set_key_state(self, key_ids: Sequence[str], state: str) -> None:
-        """Move leaf keys to another state."""
-        self._connection.execute(update(vault_keys).where(vault_keys.c.id.in_(key_ids)).values(state=state))
+    def set_key_state(self, key_ids: Sequence[str], before: Collection[str], after: str) -> Sequence[str]:
+        """See the port. Locked first, by a statement of its own: the next one sees what they have become meanwhile."""
+        named = vault_keys.c.id.in_(key_ids)
+        self._connection.execute(select(vault_keys.c.id).where(named).order_by(vault_keys.c.id).with_for_update())
+        moved = update(vault_keys).where(named, vault_keys.c.state.in_(before)).values(state=after)
+        return sorted(self._connection.execute(moved.returning(vault_keys.c.id)).scalars())
 
     def schedule_destruction(self, key_ids: Sequence[str], at: datetime, by: str) -> None:
         """Write down from when retired keys are destroyed; a time that stands is kept."""
@@ -273,6 +277,19 @@ class KeyRepository:
             .where(rotations.c.id == record.id)
             .values(state=record.state, events=[list(e) for e in record.events], updated_at=self._now)
         )
+
+    def begin_sweep(self, account_id: AccountId, step_key: str, keys_of: str) -> str:
+        """See the port."""
+        row = {"account_id": account_id, "step_key": step_key, "keys_of": keys_of, "begun_at": self._now}
+        self._connection.execute(upsert(sweep_steps).values(row).on_conflict_do_nothing())
+        return self.begun_sweep(account_id, step_key) or keys_of
+
+    def begun_sweep(self, account_id: AccountId, step_key: str) -> str | None:
+        """See the port."""
+        query = select(sweep_steps.c.keys_of).where(
+            sweep_steps.c.account_id == account_id, sweep_steps.c.step_key == step_key
+        )
+        return self._connection.execute(query).scalar_one_or_none()
 
     def sweeps(self, account_id: AccountId) -> Sequence[SweepTransaction]:
         """List the account's sweep transactions."""

@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import BigInteger, DateTime, Text
 
-from service.domain.plan import NEARBY_ACTION, Effect, StepState, allowed
+from service.domain.plan import NEARBY_ACTION, Effect, Lane, StepState, allowed
 from service.store.plan_rows import NEW_STEP
 from service.store.quick import DIALECT
 from service.store.tables.incident import alerts, plans, steps
@@ -58,13 +58,18 @@ def is_over(moment: ColumnElement[Any], furthest: timedelta) -> ColumnElement[bo
 
 
 def _opposed() -> ColumnElement[bool]:
-    """Somebody works on a step that loosens where this one tightens, or the other way round."""
+    """Somebody works on a step that loosens where this one tightens, or the other way round.
+
+    Or on another use of the target's keys, where neither tightens: each moves what the other one goes by.
+    """
     other = steps.alias("other")
     tightens = Effect.TIGHTENS.value
     here = and_(*(other.c.target[name].astext == steps.c.target[name].astext for name in ("connection", "value")))
     leased = and_(other.c.lease_until > _NOW, other.c.lease_until <= _NOW + _LONGEST_LEASE)
     against = (other.c.effect == tightens) != (steps.c.effect == tightens)
-    return select(other.c.id).where(among(other.c.state, WORKABLE), leased, here, against).exists()
+    keys = Lane.KEYS.value
+    of_keys = and_(other.c.lane == keys, steps.c.lane == keys, other.c.effect != tightens, steps.c.effect != tightens)
+    return select(other.c.id).where(among(other.c.state, WORKABLE), leased, here, or_(against, of_keys)).exists()
 
 
 PASSED: Final = func.clock_timestamp(type_=DateTime(timezone=True)) - func.transaction_timestamp(
@@ -127,6 +132,13 @@ def before(new: StepState) -> list[str]:
     return [state.value for state in StepState if state is new or allowed(state, new)]
 
 
+MINE: Final = (
+    select(steps.c.id)
+    .where(steps.c.id == bindparam("step"), steps.c.fence == bindparam("its_fence"))
+    .where(~FREE, steps.c.lease_until > _NOW + PASSED)
+    .with_for_update()
+)
+"""The step, kept from everybody else, while its lease lasts: as late as it is by now, however long locks were waited for."""
 INTEND: Final = (
     update(steps)
     .where(steps.c.id == bindparam("step"), steps.c.fence == bindparam("its_fence"))

@@ -41,6 +41,7 @@ from service.store.plan_statements import (
     GRACE,
     INTEND,
     IS_PLANNED,
+    MINE,
     NOT_BEGUN,
     PASSED,
     STEP,
@@ -168,10 +169,14 @@ class PlanRepository:
 
     def extend(self, step_id: StepId, fence: int, lease: timedelta) -> None:
         """See the port."""
-        held = and_(steps.c.id == step_id, steps.c.fence == fence, steps.c.lease_owner.is_not(None))
-        kept = update(steps).where(held).values(lease_until=literal(self._now + lease) + PASSED)
-        if self._connection.execute(kept).rowcount != 1:
-            raise StaleFenceError(f"step {step_id} was taken over or given back: fence {fence} holds no lease")
+        self._fenced(
+            step_id, fence, {"lease_until": literal(self._now + lease) + PASSED}, steps.c.lease_until > self._now
+        )
+
+    def require_lease(self, step_id: StepId, fence: int) -> None:
+        """See the port."""
+        if not rows(self._connection, MINE, {"step": step_id, "its_fence": fence, "now": self._now}):
+            raise _taken_over(step_id, fence)
 
     def intend(self, step_id: StepId, fence: int, deadline_at: datetime) -> None:
         """See the port."""
@@ -305,12 +310,16 @@ class PlanRepository:
         state = found.scalar_one_or_none()
         if state is not None:
             _judge(step_id, StepState(state), new)
-        raise StaleFenceError(f"step {step_id} was taken over: fence {fence} is no longer valid")
+        raise _taken_over(step_id, fence)
 
-    def _fenced(self, step_id: StepId, fence: int, values: Mapping[str, object]) -> None:
-        query = update(steps).where(steps.c.id == step_id, steps.c.fence == fence).values(**values)
+    def _fenced(self, step_id: StepId, fence: int, values: Mapping[str, object], *also: ColumnElement[bool]) -> None:
+        query = update(steps).where(steps.c.id == step_id, steps.c.fence == fence, *also).values(**values)
         if self._connection.execute(query).rowcount != 1:
-            raise StaleFenceError(f"step {step_id} was taken over: fence {fence} is no longer valid")
+            raise _taken_over(step_id, fence)
+
+
+def _taken_over(step_id: StepId, fence: int) -> StaleFenceError:
+    return StaleFenceError(f"step {step_id} was taken over: fence {fence} is no longer valid")
 
 
 def _judge(step_id: StepId, old: StepState, new: StepState) -> None:

@@ -19,11 +19,13 @@ from service.domain.plan import Receipt, Verdict
 from service.domain.standing import Standing
 from service.domain.timeline import Entry
 from service.domain.vault import VaultKey
+from service.ports.keys import StillMine
 from service.vault import bitcoin_keys as keys
 from service.vault import bitcoin_sweeps as sweeps
 from service.vault import bitcoin_wallets as wallets
 from service.vault import destruction
 from service.vault.bitcoin_sweeps import Errand
+from service.vault.entries import move_keys
 from service.vault.parts import VaultParts, token_calls
 from service.vault.provision import are_whole, require_whole
 
@@ -46,16 +48,23 @@ class BitcoinVault:
 
     def restrict(self, account: AccountId, *, key: str) -> Receipt:
         """Let the account's keys sign only sweeps."""
-        return self._move(account, KeyState.ACTIVE, KeyState.RESTRICTED, key)
+        exposed = self._exposed(account)
+        with self._parts.db.begin() as uow:
+            move_keys(uow, account, exposed, KeyState.ACTIVE, KeyState.RESTRICTED, key)
+        return Receipt(account, {"keys": [k.id for k in exposed]})
 
     def restricted(self, account: AccountId) -> Verdict:
         """Ask whether no exposed key may sign freely."""
         free = any(k.state == KeyState.ACTIVE.value for k in self._exposed(account))
         return Verdict.DOES_NOT_HOLD if free else Verdict.HOLDS
 
-    def lift_restriction(self, account: AccountId, *, key: str) -> Receipt:
+    def lift_restriction(self, account: AccountId, *, key: str, still_mine: StillMine) -> Receipt:
         """Let restricted keys sign again."""
-        return self._move(account, KeyState.RESTRICTED, KeyState.ACTIVE, key)
+        exposed = self._exposed(account)
+        with self._parts.db.begin() as uow:
+            move_keys(uow, account, exposed, KeyState.RESTRICTED, KeyState.ACTIVE, key)
+            still_mine(uow)
+        return Receipt(account, {"keys": [k.id for k in exposed]})
 
     def final(self) -> "BitcoinVault":
         """Return itself: what counts as done is as deep as what counts as final."""
@@ -107,17 +116,24 @@ class BitcoinVault:
     def sweep(self, account: AccountId, *, key: str) -> Receipt:
         """Send everything the wallet holds to the verified safe destination."""
         task = self._errand(account, key)
-        if not self._is_repeat_after_retirement(task):
+        number = str(task.wallet.number)
+        with self._parts.db.begin() as uow:
+            mine = uow.keys.begin_sweep(account, key, number) == number
+        if mine:
             sweeps.sweep(task)
         return Receipt(key, {"transactions": [row.transaction_hash for row in task.rows()]})
 
-    def swept(self, account: AccountId) -> Verdict:
+    def swept(self, account: AccountId, *, key: str = "") -> Verdict:
         """Ask the chain whether every sweep is final and nothing is left."""
-        return sweeps.swept(self._errand(account, ""))
+        with self._parts.db.begin() as uow:
+            begun = uow.keys.begun_sweep(account, key)
+        every = wallets.wallets_of(self._parts, account)
+        wallet = next((w for w in every if str(w.number) == begun), None) or wallets.current_of(every, account)
+        return sweeps.swept(sweeps.errand(self._parts, wallet, ""))
 
     def retire(self, account: AccountId, *, key: str) -> Receipt:
         """Make the re-keyed wallet current and the old keys unable to sign; say what others took (`taken`, satoshis)."""
-        every = wallets.wallets_of(self._parts, account)
+        leaves, every = self._parts.keys_of(account), wallets.wallets_of(self._parts, account)
         new, old = wallets.prepared_of(every), wallets.current_of(every, account)
         if new is None:
             if len(every) > 1:
@@ -128,22 +144,21 @@ class BitcoinVault:
         if self.swept(account) is not Verdict.HOLDS:
             raise ConflictError(f"the old wallet of {account} is not empty yet: sweep it first")
         taken = sweeps.refresh(self._errand(account, key)).taken
-        lost = [k for k in self._parts.keys_of(account) if keys.home_of(k) not in new.homes]
+        lost = [k for k in leaves if keys.home_of(k) not in new.homes]
         for leaf in _leaves(every, lost):
             with token_calls():
                 if self._parts.token.exists(leaf):
                     self._parts.token.disable(leaf)
         with self._parts.db.begin() as uow:
             require_whole(uow, account, new.signers.values())
-            retired = [one.id for one in lost if one.state in keys.SIGNING]
-            uow.keys.set_key_state(retired, KeyState.RETIRED.value)
             wallets.make_current(uow, old, new)
+            retired = uow.keys.set_key_state([one.id for one in lost], keys.SIGNING, KeyState.RETIRED.value)
             sentence = (
                 f"Wallet {new.number} of account {account} is current, the keys of wallet {old.number} are retired;"
                 f" {taken} satoshis were taken by others"
             )
             facts = {
-                "keys": retired,
+                "keys": list(retired),
                 "descriptor": new.descriptor.text,
                 "step": key,
                 "taken": str(taken),
@@ -177,7 +192,8 @@ class BitcoinVault:
         leaves = _leaves(wallets.wallets_of(self._parts, account), due)
         with token_calls():
             self._parts.token.destroy(*leaves)
-        self._set(account, list(due), KeyState.DESTROYED, due[0].destroy_by)
+        with self._parts.db.begin() as uow:
+            destruction.note_gone(uow, account, due)
         return len(due)
 
     def destroyed(self, account: AccountId) -> Verdict:
@@ -209,12 +225,6 @@ class BitcoinVault:
         current = wallets.current_of(wallets.wallets_of(self._parts, account), account)
         return sweeps.errand(self._parts, current, key)
 
-    def _is_repeat_after_retirement(self, task: Errand) -> bool:
-        """Say whether this step swept a wallet that was replaced since: repeated, it must not empty the new one."""
-        with self._parts.db.begin() as uow:
-            begun = any(row.step_key == task.step_key for row in uow.keys.sweeps(task.account))
-        return begun and not any(row.from_address == task.wallet.descriptor.address(0, 0) for row in task.rows())
-
     def _ready(self, account: AccountId) -> dict[str, object]:
         try:
             return {"holds": sweeps.holdings(self._errand(account, ""))}
@@ -232,26 +242,6 @@ class BitcoinVault:
             return self._parts.token.may_sign(leaf)
         except KeyNotFoundError:
             return False
-
-    def _move(self, account: AccountId, before: KeyState, after: KeyState, by: str) -> Receipt:
-        exposed = self._exposed(account)
-        self._set(account, [k for k in exposed if k.state == before.value], after, by)
-        return Receipt(account, {"keys": [k.id for k in exposed]})
-
-    def _set(self, account: AccountId, moved: list[VaultKey], after: KeyState, by: str) -> None:
-        if not moved:
-            return
-        with self._parts.db.begin() as uow:
-            uow.keys.set_key_state([one.id for one in moved], after.value)
-            uow.record(
-                Entry(
-                    kind=f"keys.{after.value}",
-                    at=uow.now,
-                    subject=account,
-                    sentence=f"Keys of account {account} are now {after.value}",
-                    facts={"keys": [one.id for one in moved], "step": by},
-                )
-            )
 
 
 def _leaves(every: Sequence[BitcoinWallet], of: Sequence[VaultKey]) -> list[KeyRef]:

@@ -136,8 +136,14 @@ def note_addresses(parts: VaultParts, wallet: BitcoinWallet, coins: Sequence[Coi
 
 
 def make_current(uow: UnitOfWork, old: BitcoinWallet, new: BitcoinWallet) -> None:
-    """Let a prepared wallet take the old one's place; the account is known by its address alone."""
+    """Let a prepared wallet take the old one's place; the account is known by its address alone.
+
+    Raises ConflictError when one of them is no longer that: another worker was quicker, or more turned out lost.
+    """
     _lock_addresses(uow, old.account_id)
+    now = {wallet.number: wallet.use for wallet in uow.bitcoin.wallets(old.account_id)}
+    if (now[old.number], now[new.number]) != (WalletUse.CURRENT, WalletUse.PREPARED):
+        raise ConflictError(f"the wallets of account {old.account_id} were replaced meanwhile: look again")
     uow.bitcoin.set_use(old.account_id, old.number, WalletUse.REPLACED)
     uow.bitcoin.set_use(new.account_id, new.number, WalletUse.CURRENT)
     uow.keys.provisioned(old.account_id, (address_of(new),))

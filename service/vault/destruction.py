@@ -1,9 +1,10 @@
 """Retired keys are destroyed late: a quorum decides, a delay follows in which a mistake can be noticed.
 
-Rule: the time is a row, written once; what is destroyed is found by it, so a decision that was taken is carried out whoever
-restarts, and never earlier.
+Rules: the time is a row, written once; what is destroyed is found by it, so a decision that was taken is carried out whoever
+restarts, and never earlier. A step decides once: keys that are retired afterwards were not what it was approved for.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -12,6 +13,8 @@ from service.domain.errors import ConflictError
 from service.domain.ids import AccountId
 from service.domain.timeline import Entry
 from service.domain.vault import VaultKey
+from service.ports.store.unit import UnitOfWork
+from service.vault.entries import move_keys
 from service.vault.parts import VaultParts
 
 DESTROY_AFTER: Final = timedelta(hours=72)
@@ -24,11 +27,12 @@ def decide(parts: VaultParts, account: AccountId, step_key: str) -> tuple[VaultK
     Raises ConflictError for an account without retired keys.
     """
     keys = parts.keys_of(account)
+    decided = any(k.destroy_by == step_key for k in keys)
     retired = tuple(k for k in keys if k.state == KeyState.RETIRED.value)
     gone = tuple(k for k in keys if k.state == KeyState.DESTROYED.value)
     if not retired and not gone:
         raise ConflictError(f"account {account} has no retired keys: retire them first")
-    new = [k.id for k in retired if k.destroy_from is None]
+    new = [] if decided else [k.id for k in retired if k.destroy_from is None]
     with parts.db.begin() as uow:
         at = uow.now + DESTROY_AFTER
         uow.keys.schedule_destruction(new, at, step_key)
@@ -47,3 +51,10 @@ def due(parts: VaultParts, account: AccountId) -> tuple[VaultKey, ...]:
         for k in parts.keys_of(account)
         if k.state == KeyState.RETIRED.value and k.destroy_from is not None and k.destroy_from <= now
     )
+
+
+def note_gone(uow: UnitOfWork, account: AccountId, gone: Sequence[VaultKey]) -> None:
+    """Write down that keys are destroyed, for each step that decided it."""
+    for step in dict.fromkeys(key.destroy_by for key in gone):
+        own = [key for key in gone if key.destroy_by == step]
+        move_keys(uow, account, own, KeyState.RETIRED, KeyState.DESTROYED, step)

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
+from hsm.restrictions import KeyState
 from service.domain.ids import AccountId
 from service.domain.timeline import Entry
-from service.domain.vault import SweepState, SweepTransaction
+from service.domain.vault import SweepState, SweepTransaction, VaultKey
 from service.ports.store.unit import UnitOfWork
 from service.vault.parts import VaultParts
 
@@ -27,6 +28,17 @@ def move_sweep(parts: VaultParts, row: SweepTransaction, state: SweepState, why:
                 facts={"hash": row.transaction_hash, "amount": str(row.amount_base_units)},
             )
         )
+
+
+def move_keys(
+    uow: UnitOfWork, account: AccountId, keys: Sequence[VaultKey], before: KeyState, after: KeyState, by: str
+) -> None:
+    """Move those of an account's keys that are in the state `before` by now; `by`: key of the step that decided it."""
+    moved = uow.keys.set_key_state([key.id for key in keys], (before.value,), after.value)
+    if moved:
+        sentence = f"Keys of account {account} are now {after.value}"
+        facts = {"keys": list(moved), "step": by}
+        uow.record(Entry(kind=f"keys.{after.value}", at=uow.now, subject=account, sentence=sentence, facts=facts))
 
 
 def end_provisioning(

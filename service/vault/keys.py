@@ -2,8 +2,11 @@
 
 Rules: every method may be repeated, also after later ones; what it says holds is asked of the token and the chain, not
 only of our rows. What is restricted and swept is every key that may sign, except the new key of a rotation that has not
-replaced the old ones yet. Destroying is decided by a quorum and done by a job when its delay is over: the decision is a
-row, and all that such a row can do is destroy a key that signs nothing any more.
+replaced the old ones yet. What comes to the address of a retired key stops nothing: no step could move it. A key's state
+moves only from the one that the step leads from, and a step that loosens moves it only while its worker's lease lasts. A
+sweep that is repeated after its keys were replaced moves nothing but what it had signed. Destroying is decided by a quorum
+and done by a job when its delay is over: the decision is a row, and all that such a row can do is destroy a key that signs
+nothing any more.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -12,16 +15,18 @@ from typing import Final
 
 from hsm.errors import KeyNotFoundError
 from hsm.restrictions import KeyState
-from hsm.rotation import Destroy, Retire, State, Sweep
+from hsm.rotation import Retire, State, Sweep
 from service.domain.errors import ConflictError, NotFoundError, PortcullisError
 from service.domain.ids import AccountId
 from service.domain.plan import Receipt, Verdict
 from service.domain.standing import Standing
-from service.domain.timeline import Entry
 from service.domain.vault import RotationRecord, SweepState, SweepTransaction, VaultKey
+from service.ports.keys import StillMine
 from service.ports.store.unit import UnitOfWork
 from service.vault import destruction, hot, provision, rotations, sweeper
+from service.vault.entries import move_keys
 from service.vault.parts import VaultParts, ref_of, token_calls
+from service.vault.stranded import stranded
 
 _SIGNING: Final = frozenset({KeyState.ACTIVE.value, KeyState.RESTRICTED.value})
 
@@ -39,7 +44,8 @@ class Vault:
     def restrict(self, account: AccountId, *, key: str) -> Receipt:
         """Let the account's keys sign only sweeps and same-nonce cancels."""
         exposed = self._exposed(account)
-        self._move(account, exposed, KeyState.ACTIVE, KeyState.RESTRICTED, key)
+        with self._parts.db.begin() as uow:
+            move_keys(uow, account, exposed, KeyState.ACTIVE, KeyState.RESTRICTED, key)
         return Receipt(account, {"keys": [k.id for k in exposed]})
 
     def restricted(self, account: AccountId) -> Verdict:
@@ -47,10 +53,12 @@ class Vault:
         free = any(k.state == KeyState.ACTIVE.value for k in self._exposed(account))
         return Verdict.DOES_NOT_HOLD if free else Verdict.HOLDS
 
-    def lift_restriction(self, account: AccountId, *, key: str) -> Receipt:
+    def lift_restriction(self, account: AccountId, *, key: str, still_mine: StillMine) -> Receipt:
         """Let restricted keys sign again; retired ones stay retired."""
         exposed = self._exposed(account)
-        self._move(account, exposed, KeyState.RESTRICTED, KeyState.ACTIVE, key)
+        with self._parts.db.begin() as uow:
+            move_keys(uow, account, exposed, KeyState.RESTRICTED, KeyState.ACTIVE, key)
+            still_mine(uow)
         return Receipt(account, {"keys": [k.id for k in exposed]})
 
     def final(self) -> "Vault":
@@ -105,21 +113,27 @@ class Vault:
 
     def sweep(self, account: AccountId, *, key: str) -> Receipt:
         """Send everything the exposed keys hold to the verified safe destination."""
-        record, _, _ = self._split(account)
+        exposed = self._exposed(account)
         with self._parts.db.begin() as uow:
-            begun = any(s.step_key == key for s in uow.keys.sweeps(account))
+            # Asked after the keys were read: these are the home's, or older ones that sign no more.
+            home = rotations.home_of(uow, account)
+            mine = uow.keys.begin_sweep(account, key, home) == home
         left: Sequence[str] = ()
-        if begun and record is not None and rotations.is_over(record):
-            # A late repeat after the rotation must not empty the new keys.
-            sweeper.send_dropped(self._parts, account)
+        if mine:
+            left = sweeper.sweep(self._parts, account, exposed, key)
         else:
-            left = sweeper.sweep(self._parts, account, self._exposed(account), key)
+            sweeper.send_dropped(self._parts, account)
         told = {"left": list(left)} if left else {}
         return Receipt(key, {"transactions": list(self._hashes(account)), **told})
 
-    def swept(self, account: AccountId) -> Verdict:
+    def swept(self, account: AccountId, *, key: str = "") -> Verdict:
         """Ask the chain whether every sweep is final and nothing is left."""
-        return sweeper.swept(self._parts, account, self._emptied(account))
+        with self._parts.db.begin() as uow:
+            begun, home = uow.keys.begun_sweep(account, key), rotations.home_of(uow, account)
+        if begun is None or begun == home:
+            return sweeper.swept(self._parts, account, self._exposed(account))
+        replaced = [k for k in self._parts.keys_of(account) if rotations.is_at(k, begun)]
+        return sweeper.swept(self._parts, account, replaced)
 
     def retire(self, account: AccountId, *, key: str) -> Receipt:
         """Make the new keys current and the old ones unable to sign."""
@@ -133,13 +147,14 @@ class Vault:
             provision.require_whole(uow, account, [record.new_wallet_id])
         if self.swept(account) is not Verdict.HOLDS:
             raise ConflictError(f"the old addresses of {account} are not empty yet: sweep them first")
-        rotations.advance(self._parts, record, _emptied_by(self._sent(account), old, key))
+        own = [k for k in old if k.state in _SIGNING]
+        rotations.advance(self._parts, record, _emptied_by(self._sent(account), own, key))
         with token_calls():
             self._parts.token.disable(*(ref_of(k) for k in old if k.state != KeyState.DESTROYED.value))
 
         def replace_keys(uow: UnitOfWork, now: RotationRecord) -> None:
             provision.require_whole(uow, account, [now.new_wallet_id])
-            uow.keys.set_key_state([k.id for k in old if k.state in _SIGNING], KeyState.RETIRED.value)
+            uow.keys.set_key_state([k.id for k in old], _SIGNING, KeyState.RETIRED.value)
             chains = provision.chains_of(uow.keys.assets(account))
             uow.keys.reserve_path(account, now.new_wallet_id, now.new_path)
             addresses = provision.addresses_of(new, now.new_wallet_id, now.new_path, chains)
@@ -158,10 +173,11 @@ class Vault:
         return Verdict.DOES_NOT_HOLD if able else Verdict.HOLDS
 
     def destroy(self, account: AccountId, *, key: str) -> Receipt:
-        """Decide that the retired keys, also those of an earlier rotation, are destroyed after a delay."""
+        """Decide that retired keys, of earlier rotations too, are destroyed after a delay; say what their addresses hold."""
         doomed = destruction.decide(self._parts, account, key)
         record = rotations.find_rotation(self._parts, account)
-        return Receipt(record.id, {"keys": [k.id for k in doomed]})
+        left = stranded(self._parts, account, [k for k in doomed if k.state != KeyState.DESTROYED.value])
+        return Receipt(record.id, {"keys": [k.id for k in doomed], **({"left": list(left)} if left else {})})
 
     def destroyed(self, account: AccountId) -> Verdict:
         """Ask whether every replaced key is gone from the token, or nothing stands before it but its delay."""
@@ -179,10 +195,11 @@ class Vault:
             return 0
         with token_calls():
             self._parts.token.destroy(*(ref_of(k) for k in due))
-        self._move(account, due, KeyState.RETIRED, KeyState.DESTROYED, due[0].destroy_by)
-        record = rotations.find_rotation(self._parts, account)
-        if State(record.state) is State.RETIRED:
-            rotations.advance(self._parts, record, Destroy(due[0].destroy_by))
+        with self._parts.db.begin() as uow:
+            record = uow.keys.rotation(account)
+            destruction.note_gone(uow, account, due)
+            if record is not None:
+                rotations.end_destroyed(uow, record)
         return len(due)
 
     def _split(self, account: AccountId) -> tuple[RotationRecord | None, tuple[VaultKey, ...], tuple[VaultKey, ...]]:
@@ -192,15 +209,10 @@ class Vault:
         return record, *rotations.split(record, keys)
 
     def _exposed(self, account: AccountId) -> tuple[VaultKey, ...]:
-        """Return the keys that an attacker may hold and that may still sign."""
-        return tuple(k for k in self._emptied(account) if k.state in _SIGNING)
-
-    def _emptied(self, account: AccountId) -> tuple[VaultKey, ...]:
-        """Return the keys whose addresses a sweep must empty: all that count as the account's, in whatever state."""
+        """Return the keys that an attacker may hold and that may still sign: their addresses are what a sweep empties."""
         record, old, new = self._split(account)
-        if record is not None and not rotations.is_over(record):
-            return old
-        return tuple(k for k in (*old, *new) if k.state in _SIGNING)
+        every = old if record is not None and not rotations.is_over(record) else (*old, *new)
+        return tuple(k for k in every if k.state in _SIGNING)
 
     def _prepared(self, account: AccountId) -> dict[str, object]:
         try:
@@ -222,26 +234,10 @@ class Vault:
         except KeyNotFoundError:
             return False
 
-    def _move(self, account: AccountId, keys: Sequence[VaultKey], before: KeyState, after: KeyState, by: str) -> None:
-        moved = [k.id for k in keys if k.state == before.value]
-        if not moved:
-            return
-        with self._parts.db.begin() as uow:
-            uow.keys.set_key_state(moved, after.value)
-            uow.record(
-                Entry(
-                    kind=f"keys.{after.value}",
-                    at=uow.now,
-                    subject=account,
-                    sentence=f"Keys of account {account} are now {after.value}",
-                    facts={"keys": moved, "step": by},
-                )
-            )
 
-
-def _emptied_by(sent: Sequence[SweepTransaction], old: Sequence[VaultKey], key: str) -> Sweep:
-    """Return what emptied the old addresses, by the steps that sent it; `key` is of who found that they are empty."""
-    emptied = [s for s in sent if s.from_address in {one.address for one in old}]
+def _emptied_by(sent: Sequence[SweepTransaction], own: Sequence[VaultKey], key: str) -> Sweep:
+    """Return what emptied a rotation's own old addresses, by the steps that sent it; `key` is of who found them empty."""
+    emptied = [s for s in sent if s.from_address in {one.address for one in own}]
     if not emptied:
         return Sweep(key, "nothing was left")
     return Sweep(",".join(dict.fromkeys(s.step_key for s in emptied)), ",".join(s.transaction_hash for s in emptied))

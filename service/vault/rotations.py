@@ -153,6 +153,19 @@ def advance(parts: VaultParts, known: RotationRecord, event: Event, also: Also |
     return record
 
 
+def end_destroyed(uow: UnitOfWork, record: RotationRecord) -> None:
+    """End a rotation once all the keys that it replaced are gone, by the steps that decided about those."""
+    if State(record.state) is not State.RETIRED:
+        return
+    old, _ = split(record, tuple(uow.keys.keys_of(record.account_id)))
+    if any(key.state != KeyState.DESTROYED.value for key in old):
+        return
+    # Those of an earlier rotation are old, too; what was decided about them is no word about this one's.
+    own = [key.destroy_by for key in old if _is_below(key, record.old_wallet_id, record.old_path)]
+    event = Destroy(",".join(dict.fromkeys(own)))
+    _saved(uow, record, apply(machine(record), event).state, event)
+
+
 def machine(record: RotationRecord) -> Rotation:
     """Return the state machine of a stored rotation, by replaying its events."""
     start = Rotation(
@@ -173,6 +186,17 @@ def split(
     new = [k for k in keys if _is_below(k, record.new_wallet_id, record.new_path)]
     old = tuple(k for k in keys if k not in new)
     return old, tuple(sorted(new, key=lambda k: DerivationPath.parse(k.path)))
+
+
+def home_of(uow: UnitOfWork, account_id: AccountId) -> str:
+    """Return where an account's current keys are, as `WALLET/PATH`: somewhere else once they were replaced."""
+    account = uow.registry.account(account_id)
+    return f"{account.wallet_id}/{account.account_path}"
+
+
+def is_at(key: VaultKey, home: str) -> bool:
+    """Say whether a key was current while this was its account's home."""
+    return f"{key.wallet_id}/{key.path}".startswith(f"{home}/")
 
 
 def challenge(record: RotationRecord, about: str) -> bytes:
@@ -230,8 +254,7 @@ def _is_too_shallow(uow: UnitOfWork, record: RotationRecord, loss: Loss) -> bool
 def _overtake(uow: UnitOfWork, record: RotationRecord, by: str) -> None:
     """Give up a rotation's new keys: from here on they are old ones, and sign a sweep at most."""
     _, new = split(record, tuple(uow.keys.keys_of(record.account_id)))
-    active = [key.id for key in new if key.state == KeyState.ACTIVE.value]
-    uow.keys.set_key_state(active, KeyState.RESTRICTED.value)
+    uow.keys.set_key_state([key.id for key in new], (KeyState.ACTIVE.value,), KeyState.RESTRICTED.value)
     after = apply(machine(record), Overtake(by))
     _saved(uow, record, after.state, after.events[-1])
 

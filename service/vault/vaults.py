@@ -12,7 +12,7 @@ from service.domain.errors import InputError
 from service.domain.ids import AccountId
 from service.domain.plan import Receipt, Verdict
 from service.domain.standing import Standing
-from service.ports.keys import VaultKeys
+from service.ports.keys import StillMine, VaultKeys
 from service.vault.bitcoin import BitcoinVault
 from service.vault.keys import Vault
 from service.vault.parts import VaultParts
@@ -52,9 +52,9 @@ class Vaults:
         """See the port."""
         return self._of(account).restricted(account)
 
-    def lift_restriction(self, account: AccountId, *, key: str) -> Receipt:
+    def lift_restriction(self, account: AccountId, *, key: str, still_mine: StillMine) -> Receipt:
         """See the port."""
-        return self._of(account).lift_restriction(account, key=key)
+        return self._of(account).lift_restriction(account, key=key, still_mine=still_mine)
 
     def replace_pending(self, account: AccountId, up_to: Mapping[str, int], *, key: str) -> Receipt:
         """See the port."""
@@ -88,9 +88,9 @@ class Vaults:
         """See the port."""
         return self._of(account).sweep(account, key=key)
 
-    def swept(self, account: AccountId) -> Verdict:
+    def swept(self, account: AccountId, *, key: str = "") -> Verdict:
         """See the port."""
-        return self._of(account).swept(account)
+        return self._of(account).swept(account, key=key)
 
     def retire(self, account: AccountId, *, key: str) -> Receipt:
         """See the port."""

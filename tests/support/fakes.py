@@ -10,6 +10,7 @@ from service.domain.plan import Receipt, Verdict, opposite
 from service.domain.standing import Standing
 from service.domain.threshold import Lower, Raise
 from service.ports.custody import Capability, PendingChange, PendingTransfer
+from service.ports.keys import StillMine
 from service.ports.notify import OutsideLetter
 
 
@@ -268,7 +269,7 @@ class FakeVault:
     def restricted(self, account: AccountId) -> Verdict:
         return self.ledger.ask(f"restrict {account}")
 
-    def lift_restriction(self, account: AccountId, *, key: str) -> Receipt:
+    def lift_restriction(self, account: AccountId, *, key: str, still_mine: StillMine) -> Receipt:
         return self.ledger.do(f"restrict {account}", key, holds=False)
 
     def final(self) -> "FakeVault":
@@ -303,7 +304,7 @@ class FakeVault:
     def sweep(self, account: AccountId, *, key: str) -> Receipt:
         return self.ledger.do(f"sweep {account}", key)
 
-    def swept(self, account: AccountId) -> Verdict:
+    def swept(self, account: AccountId, *, key: str = "") -> Verdict:
         return self.ledger.ask(f"sweep {account}")
 
     def retire(self, account: AccountId, *, key: str) -> Receipt:

@@ -19,6 +19,7 @@ from service.domain.ids import AccountId, new_id
 from service.domain.secrets import Secret
 from service.domain.setup import DESTINATION_TAG, RegisteredDestination
 from service.ports.chain import BitcoinChain, ContractChain
+from service.ports.store.unit import UnitOfWork
 from service.store.database import SqlDatabase, create
 from service.store.tables.keys import accounts, safe_destinations, sweeps, vault_keys, vault_wallets
 from service.vault.keys import Vault
@@ -290,6 +291,10 @@ def vault_house(
         db.engine.dispose()
 
     return VaultHouse(url, superuser, parts, authority, clock), close
+
+
+def alone(_: UnitOfWork) -> None:
+    """Where nobody else works on the step: for what asks whether it is still its worker's."""
 
 
 def a_digest(text: str) -> bytes:

@@ -26,7 +26,7 @@ from service.vault.keys import Vault
 from service.vault.parts import VaultParts
 from tests.support.authority import MovedClock
 from tests.support.servers import url_of_role
-from tests.support.vault import Mortal, MortalDatabase, Reaper, a_digest
+from tests.support.vault import Mortal, MortalDatabase, Reaper, a_digest, alone
 
 ROOT = Path(__file__).parents[2]
 
@@ -121,14 +121,17 @@ def main(given: Given) -> None:
 
 
 def serve(parts: VaultParts, account: AccountId) -> None:
-    """Answer each line: `sign` tries an ordinary transfer, anything else is what restricts or lifts."""
+    """Answer each line: `sign` tries an ordinary transfer, the other two restrict and lift."""
     print("ready", flush=True)  # noqa: T201  the parent reads it
     for line in sys.stdin:
         try:
-            if line.strip() == "sign":
-                parts.sign(parts.keys_of(account)[0], Transfer(account), a_digest("payroll"))
-            else:
-                getattr(Vault(parts), line.strip())(account, key="asked")
+            match line.strip():
+                case "sign":
+                    parts.sign(parts.keys_of(account)[0], Transfer(account), a_digest("payroll"))
+                case "restrict":
+                    Vault(parts).restrict(account, key="asked")
+                case "lift_restriction":
+                    Vault(parts).lift_restriction(account, key="asked", still_mine=alone)
             answer = "done"
         except PortcullisError as refused:
             answer = f"{refused.code}: {refused}"

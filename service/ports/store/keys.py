@@ -1,6 +1,6 @@
 """The vault's records in the store; written by the key worker alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
@@ -56,8 +56,11 @@ class KeyStore(Protocol):
         """Return the keys, of whatever account, that are not active or whose wallet is not, oldest first."""
         ...
 
-    def set_key_state(self, key_ids: Sequence[str], state: str) -> None:
-        """Move leaf keys to another state."""
+    def set_key_state(self, key_ids: Sequence[str], before: Collection[str], after: str) -> Sequence[str]:
+        """Move those of these leaf keys that are in one of the states `before`; return their ids, oldest first.
+
+        All of them stay as they are for everybody else until the transaction ends.
+        """
         ...
 
     def schedule_destruction(self, key_ids: Sequence[str], at: datetime, by: str) -> None:
@@ -93,6 +96,14 @@ class KeyStore(Protocol):
 
     def save_rotation(self, record: RotationRecord) -> None:
         """Write a rotation's state and events."""
+        ...
+
+    def begin_sweep(self, account_id: AccountId, step_key: str, keys_of: str) -> str:
+        """Write down, once, whose keys a step begins to empty; return what its first attempt wrote."""
+        ...
+
+    def begun_sweep(self, account_id: AccountId, step_key: str) -> str | None:
+        """Return whose keys a step began to empty, or None."""
         ...
 
     def sweeps(self, account_id: AccountId) -> Sequence[SweepTransaction]:

@@ -130,8 +130,9 @@ class PlanStore(Protocol):
     def claim(self, step_id: StepId, *, owner: str, lease: timedelta) -> Claim | None:
         """Take the step if it is unfinished, due and free; None otherwise.
 
-        Not free either while somebody works on a step that does the opposite to the same target; the caller holds the lock
-        `target:<connection>/<value>`, so that two such claims come one after the other.
+        Not free either while somebody works on a step that does the opposite to the same target, or on one of the keys lane
+        that does not tighten, as this one; the caller holds the lock `target:<connection>/<value>`, so that two such claims
+        come one after the other.
 
         The lease counts from when the step is taken, however long the transaction waited for locks before that.
         Taking over a lease that ended without being given back counts as an attempt: its worker died.
@@ -143,7 +144,11 @@ class PlanStore(Protocol):
         ...
 
     def extend(self, step_id: StepId, fence: int, lease: timedelta) -> None:
-        """Renew the lease. Raises StaleFenceError."""
+        """Renew a lease that has not ended: else somebody may have worked on the target since. Raises StaleFenceError."""
+        ...
+
+    def require_lease(self, step_id: StepId, fence: int) -> None:
+        """Keep the step from everybody else until the transaction ends. Raises StaleFenceError once its lease is over."""
         ...
 
     def intend(self, step_id: StepId, fence: int, deadline_at: datetime) -> None:

@@ -116,6 +116,16 @@ sweeps = Table(
     UniqueConstraint("transaction_hash"),
 )
 
+sweep_steps = Table(
+    # Which keys a step began to empty: the only ones that it empties when it is repeated.
+    "sweep_steps",
+    metadata,
+    Column("account_id", Text, ForeignKey("accounts.id"), primary_key=True),
+    Column("step_key", Text, primary_key=True),
+    Column("keys_of", Text, nullable=False),  # wallet and account path; number of a Bitcoin wallet
+    when("begun_at", nullable=False),
+)
+
 guardian_gas = Table(
     # What each transaction of the guardian may have used, by its nonce.
     "guardian_gas",

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 
@@ -9,18 +10,18 @@ import pytest
 
 from service.domain.bitcoin.descriptor import Descriptor, Kind
 from service.domain.bitcoin.network import REGTEST
-from service.domain.errors import ApprovalError, UnknownOutcomeError
+from service.domain.errors import ApprovalError, ConflictError, UnknownOutcomeError
 from service.domain.ids import AccountId
 from service.domain.plan import Verdict
 from service.domain.vault import WalletState
 from service.vault import bitcoin_sweeps, bitcoin_wallets, destinations
-from service.vault.bitcoin import REFRESH_AFTER_S
+from service.vault.bitcoin import REFRESH_AFTER_S, BitcoinVault
 from service.vault.bitcoin_wallets import wallets_of
 from service.vault.given_up import why_lost
 from tests.integration.bitcoin.accounts import at_safe, bury, fund, registered, vaults, wallet
 from tests.support.esplora import Esplora
 from tests.support.regtest import COIN
-from tests.support.vault import VaultHouse
+from tests.support.vault import VaultHouse, alone
 
 pytestmark = pytest.mark.servers
 
@@ -71,6 +72,57 @@ def test_an_address_of_a_wallet_that_is_replaced_meanwhile_is_not_ours_again(
     assert known(house, account) == (f"{REGTEST.chain}:{new.address(0, 0)}",)
 
 
+LATE: dict[str, tuple[object, str, Callable[[BitcoinVault, AccountId], object]]] = {
+    "restrict": (BitcoinVault, "_exposed", lambda vault, account: vault.restrict(account, key="r")),
+    "lift": (
+        BitcoinVault,
+        "_exposed",
+        lambda vault, account: vault.lift_restriction(account, key="l", still_mine=alone),
+    ),
+    "retire": (bitcoin_sweeps, "refresh", lambda vault, account: vault.retire(account, key="t1")),
+}
+"""What a worker does that stands still after it read how things are: where it reads."""
+
+
+@pytest.mark.parametrize("what", LATE)
+def test_a_worker_that_wakes_after_two_rotations_changes_nothing(
+    house: VaultHouse, server: Esplora, safe: Descriptor, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    vault, account = BitcoinVault(house.parts), registered(house, safe.text, script="wpkh")
+    if what == "lift":
+        vault.restrict(account, key="r")
+    vault.prepare_rotation(account, "leaf", key="p1")
+    at, reads, act = LATE[what]
+    real = getattr(at, reads)
+
+    def stands_still(*given: object) -> object:
+        monkeypatch.setattr(at, reads, real)
+        found = real(*given)
+        vault.retire(account, key="t1")
+        vault.prepare_rotation(account, "leaf", key="p2")
+        vault.retire(account, key="t2")
+        return found
+
+    monkeypatch.setattr(at, reads, stands_still)
+    with pytest.raises(ConflictError, match="replaced meanwhile") if what == "retire" else nullcontext():
+        act(vault, account)
+    assert [state for _, _, state in house.keys(account)] == ["retired", "retired", "active"]
+    assert [one.use.value for one in wallets_of(house.parts, account)] == ["replaced", "replaced", "current"]
+
+
+def test_a_repeated_sweep_that_had_found_nothing_leaves_the_new_wallet_alone(
+    house: VaultHouse, server: Esplora, safe: Descriptor
+) -> None:
+    vault, account = vaults(house), registered(house, safe.text, script="wpkh")
+    vault.prepare_rotation(account, "leaf", key="p")
+    vault.sweep(account, key="s")
+    vault.retire(account, key="t")
+    fund(server, wallet(house, account), COIN)
+    vault.sweep(account, key="s")
+    assert not server.pool
+    assert (vault.swept(account, key="s"), vault.swept(account)) == (Verdict.HOLDS, Verdict.DOES_NOT_HOLD)
+
+
 @pytest.mark.parametrize("form", ["descriptor", "first address", "later address"])
 def test_nothing_is_swept_to_a_wallet_of_ours_that_was_given_up(
     house: VaultHouse, server: Esplora, safe: Descriptor, form: str
@@ -106,7 +158,7 @@ def test_where_the_only_destination_was_given_up_nothing_is_swept_and_people_are
     with pytest.raises(ApprovalError, match=re.escape(f"{ours.text} is our own and lost (key m/84h/1h/0h of account")):
         vault.sweep(account, key="s")
     assert "is our own and lost" in str(vault.prepare_rotation(account, "leaf", key="p").facts["sweep"])
-    vault.lift_restriction(other, key="l")
+    vault.lift_restriction(other, key="l", still_mine=alone)
     vault.sweep(account, key="s")
     assert len(server.pool) == 1
     sibling = registered(house, safe.text, "near", script="wpkh")

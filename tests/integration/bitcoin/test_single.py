@@ -23,6 +23,7 @@ from service.domain.plan import Verdict
 from service.domain.vault import WalletState
 from service.vault import bitcoin_coins
 from service.vault.bitcoin import BitcoinVault
+from service.vault.bitcoin_keys import SIGNING
 from service.vault.bitcoin_wallets import prepared_of, wallets_of
 from tests.integration.bitcoin.accounts import at_safe, bury, fund, registered, steal, vaults, wallet
 from tests.integration.hsm.tokens import set_up
@@ -154,7 +155,7 @@ def test_where_the_old_key_signs_no_more_a_child_of_the_new_wallet_pays(
     vaults(house).provision(account)
     vaults(house).sweep(account, key="s")
     with house.superuser.begin() as uow:
-        uow.keys.set_key_state([key.id for key in house.parts.keys_of(account)[:1]], "retired")
+        uow.keys.set_key_state([key.id for key in house.parts.keys_of(account)[:1]], SIGNING, "retired")
     server.rates["1"] = 100.0
     vaults(house).sweep(account, key="s")
     parent, child = (house.sweeps(account)[i].transaction_hash for i in (0, 1))

@@ -19,6 +19,7 @@ from service.domain.errors import (
 )
 from service.domain.plan import Verdict
 from service.store.tables.registry import connections
+from service.vault.bitcoin_keys import SIGNING
 from tests.integration.bitcoin.accounts import KINDS, at_safe, bury, fund, registered, steal, vaults, wallet
 from tests.support.cosigners import Cosigners
 from tests.support.esplora import Esplora
@@ -132,7 +133,7 @@ def test_where_the_old_keys_sign_no_more_a_child_of_the_new_wallet_pays(
     vaults(house).provision(account)
     vaults(house).sweep(account, key="s")
     with house.superuser.begin() as uow:
-        uow.keys.set_key_state([key.id for key in house.parts.keys_of(account)[:3]], "retired")
+        uow.keys.set_key_state([key.id for key in house.parts.keys_of(account)[:3]], SIGNING, "retired")
     server.rates["1"] = 100.0
     vaults(house).sweep(account, key="s")
     assert len(server.pool) == 2

@@ -217,7 +217,7 @@ def test_a_retired_key_whose_time_is_over_is_found(db: SqlDatabase, sweeper: Swe
         uow.connection.exec_driver_sql("UPDATE vault_keys SET destroy_from = now() - interval '1 s'")
     assert sweeper.sweep() == waiting(redis_url, "keys") == 1
     with db.begin() as uow:
-        uow.keys.set_key_state(["key_1"], "destroyed")
+        uow.keys.set_key_state(["key_1"], ("retired",), "destroyed")
     assert sweeper.sweep() == 0
 
 

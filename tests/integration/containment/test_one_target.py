@@ -1,12 +1,17 @@
 """Several incidents and one target: nobody tightens and loosens it at once, and the stronger action wins."""
 
+from dataclasses import replace
+
 import pytest
 
-from service.domain.ids import IncidentId
-from service.domain.plan import Step, StepState
+from service.domain.errors import StaleFenceError
+from service.domain.ids import AccountId, IncidentId
+from service.domain.plan import Lane, Receipt, Step, StepState
 from service.flow import contain, respond
 from service.flow.contain import LEASE
+from service.ports.keys import StillMine
 from tests.integration.containment.conftest import LEASE_IS_OVER, Scene
+from tests.support.fakes import FakeVault
 from tests.support.incidents import CONNECTION, add_account, add_connection, add_incident
 
 pytestmark = pytest.mark.servers
@@ -43,6 +48,51 @@ def test_the_opposite_is_not_begun_while_somebody_works_on_the_target(
     scene.clock.pass_by(LEASE_IS_OVER)
     contain.step(scene.hands(), asked.id)
     assert scene.step(asked.id).state is (StepState.DONE if held_loosens else StepState.REFUSED)
+
+
+def of_keys(scene: Scene, step: Step, action: str, effect: str) -> None:
+    scene.overwrite(step.id, action=action, effect=effect, lane="keys")
+
+
+def test_of_two_uses_of_its_keys_that_do_not_tighten_one_waits(scene: Scene, two: tuple[Step, Step]) -> None:
+    held, asked = two
+    of_keys(scene, held, "retire_key", "irreversible")
+    of_keys(scene, asked, "lift_key_restriction", "loosens")
+    with scene.db.begin() as uow:
+        assert uow.plans.claim(held.id, owner="busy", lease=LEASE) is not None
+    contain.step(scene.hands(Lane.KEYS), asked.id)
+    assert scene.step(asked.id).fence == 0
+    scene.clock.pass_by(LEASE_IS_OVER)
+    contain.step(scene.hands(Lane.KEYS), asked.id)
+    assert scene.step(asked.id).fence > 0
+
+
+@pytest.mark.parametrize("taken_over", [True, False])
+def test_who_paused_past_his_lease_loosens_no_key(
+    scene: Scene, two: tuple[Step, Step], monkeypatch: pytest.MonkeyPatch, *, taken_over: bool
+) -> None:
+    """Also where nobody took his step: somebody may have tightened meanwhile, because its lease was over."""
+
+    class Slow(FakeVault):
+        def lift_restriction(self, account: AccountId, *, key: str, still_mine: StillMine) -> Receipt:
+            with scene.db.begin() as uow:
+                still_mine(uow)
+            scene.clock.pass_by(LEASE_IS_OVER)
+            if taken_over:
+                with scene.db.begin() as uow:
+                    assert uow.plans.claim(asked.id, owner="quick", lease=LEASE) is not None
+            else:
+                with pytest.raises(StaleFenceError), scene.db.begin() as uow:
+                    uow.plans.extend(asked.id, scene.step(asked.id).fence, LEASE)
+            with scene.db.begin() as uow:
+                still_mine(uow)
+            return super().lift_restriction(account, key=key, still_mine=still_mine)
+
+    monkeypatch.setattr(contain, "require_authority", lambda *_: None)
+    asked, _ = two
+    of_keys(scene, asked, "lift_key_restriction", "loosens")
+    contain.step(replace(scene.hands(Lane.KEYS), vault=Slow(scene.ledger)), asked.id)
+    assert (scene.step(asked.id).state, scene.ledger.calls) == (StepState.RUNNING, [])
 
 
 def test_two_that_tighten_need_not_wait_for_each_other(scene: Scene, two: tuple[Step, Step]) -> None:

@@ -15,7 +15,7 @@ from service.domain.plan import Verdict
 from service.vault.destruction import DESTROY_AFTER
 from service.vault.keys import Vault
 from tests.support.chain import ETHER, MemoryChain
-from tests.support.vault import SAFE, USDT, Killed, Reaper, VaultHouse, a_digest
+from tests.support.vault import SAFE, USDT, Killed, Reaper, VaultHouse, a_digest, alone
 
 HOLDS, NOT = Verdict.HOLDS, Verdict.DOES_NOT_HOLD
 
@@ -191,10 +191,10 @@ def test_a_restricted_key_signs_nothing_else(house: VaultHouse) -> None:
     house.vault.restrict(account, key="r")
     with pytest.raises(ForbiddenError, match="restricted"):
         parts.sign(key, Transfer(account), a_digest("payroll"))
-    house.vault.lift_restriction(account, key="l")
+    house.vault.lift_restriction(account, key="l", still_mine=alone)
     parts.sign(key, Transfer(account), a_digest("payroll"))
     with parts.db.begin() as uow:
-        uow.keys.set_key_state([key.id], KeyState.RETIRED.value)
+        uow.keys.set_key_state([key.id], (KeyState.ACTIVE.value,), KeyState.RETIRED.value)
     with pytest.raises(ForbiddenError, match="retired"):
         parts.sign(key, Transfer(account), a_digest("payroll"))
 
