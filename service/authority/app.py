@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.authority import enrolment
-from service.authority.changes import settle_or_say, tighten
+from service.authority.changes import settle, tighten
 from service.authority.enrolment import Enrolment
 from service.authority.first_setup import FirstSetup, SetupAccount, SetupPerson
 from service.authority.office import Office
@@ -146,7 +146,7 @@ class Paths:
 
     def vote(self, body: Ballot) -> Mapping[str, object]:
         done = cast(self._office, body)
-        settle_or_say(self._office)
+        settle(self._office)
         return {
             "vote": done.vote_id,
             "state": done.state.value,

@@ -2,19 +2,23 @@
 
 Rules: before a change is carried out its votes are verified again from what is stored, as a worker would; signing happens
 outside the transaction; a change is applied once, in the transaction that marks its document as executed, and noted where
-nobody can take the note back: whoever sets the document's row back to approved repeats nothing. Changes happen one after
-the other, or two tightenings at once would each overlook the other. A tightening that would leave a quorum that nobody
-could fill is refused: it would lock everybody out, so it takes the quorum too.
+nobody else can write or take the note back: whoever sets the document's row back to approved repeats nothing, and whoever
+does not decide keeps nothing from being done. A change that fails keeps no other waiting, and one that the database refuses
+is void. Changes happen one after the other, or two tightenings at once would each overlook the other. A tightening that
+would have a quorum lack more people than it does is refused: it could lock everybody out, so it takes the quorum too. What
+its person approved before never counts again, also once he is restored: who knows which of it was his. A new policy voids
+what waits under the old one.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 import structlog
+from sqlalchemy.exc import DataError, IntegrityError
 
-from hsm.errors import HsmError
 from service.authority.office import Office
-from service.domain.approval import ActionDocument, ApprovalState
+from service.domain.approval import ActionDocument, ApprovalState, one_line
 from service.domain.authorisation import check_document
 from service.domain.changes import (
     TIGHTENING,
@@ -40,13 +44,12 @@ from service.domain.errors import (
     ForbiddenError,
     InputError,
     NotFoundError,
-    PortcullisError,
 )
 from service.domain.events import AccountRegistered, ApprovalEnded, Event
-from service.domain.ids import AccountId, ApprovalId, PersonId, new_id
+from service.domain.ids import AccountId, ApprovalId, IncidentId, PersonId, new_id
 from service.domain.matching import Holders
 from service.domain.person import PersonState
-from service.domain.policy import Policy, changed_policy, policy_in_force, require_winnable
+from service.domain.policy import Policy, changed_policy, made_harder, policy_in_force, require_winnable
 from service.domain.setup import DESTINATION_DELAY, DESTINATION_TAG, RegisteredDestination, registered_destination
 from service.domain.signed import Signed
 from service.domain.timeline import Entry
@@ -58,24 +61,37 @@ from service.store.voting import VotingRecords
 _log = structlog.get_logger(__name__)
 
 LOCK: Final = "registry"
+BATCH: Final = 100
+"""Requests under an older policy that are voided in one go; the next go is after the next vote."""
 Seeds = tuple[str, ...]
 """Ids of factors that were revoked: their seeds are destroyed after the commit."""
 
 
 def settle(office: Office) -> None:
-    """Carry out every approved change and mandate that is not applied yet: after each vote and at start-up."""
-    with office.db.begin() as uow:
-        waiting = DecidedRecords(uow.connection, uow.now).approved_changes()
-    for approval_id in waiting:
-        carry_out(office, approval_id)
+    """Carry out every approved change and mandate that is not applied yet, and void what waits under an older policy.
+
+    After each vote and at start-up. A failure is logged and never raised: the vote that led here stands, what stands behind
+    it has its turn, and a later call tries it again.
+    """
+    with _logged():
+        with office.db.begin() as uow:
+            approved = DecidedRecords(uow.connection, uow.now).approved_changes()
+        for approval_id in approved:
+            with _logged(approval_id):
+                carry_out(office, approval_id)
+        with office.db.begin() as uow:
+            outdated = DecidedRecords(uow.connection, uow.now).outdated(BATCH)
+        for approval_id, incident_id in outdated:
+            with _logged(approval_id):
+                _void(office, approval_id, "another policy is in force: ask again", incident_id)
 
 
-def settle_or_say(office: Office) -> None:
-    """As `settle`, but a failure is logged instead of raised: the vote that led here stands, a later call carries it out."""
+@contextmanager
+def _logged(approval_id: ApprovalId | None = None) -> Iterator[None]:
     try:
-        settle(office)
-    except (PortcullisError, HsmError) as error:
-        _log.exception("an approved change was not carried out yet", error_code=error.code)
+        yield
+    except Exception:  # noqa: BLE001  one document of many: whatever fails of it must not stop the authority
+        _log.exception("what was approved is not settled yet", approval=approval_id)
 
 
 def carry_out(office: Office, approval_id: ApprovalId) -> None:
@@ -89,21 +105,25 @@ def carry_out(office: Office, approval_id: ApprovalId) -> None:
         signed = _signed(office, change, document)
         _apply_approved(office, document, change, signed)
     except (ApprovalError, ConfigurationError, ConflictError, InputError, NotFoundError) as error:
-        _void(office, approval_id, str(error))
+        _void(office, approval_id, one_line(str(error)))
+    except (DataError, IntegrityError) as error:
+        _log.exception("the database refuses an approved change", approval=approval_id)
+        _void(office, approval_id, f"the database refuses it ({type(error).__name__})")
 
 
 def tighten(office: Office, action: str, params: object, by: str) -> None:
     """Suspend a person, take a role away or revoke a factor at once, as an administrator asked.
 
-    Raises ForbiddenError for any other change and for one that would leave a quorum unwinnable.
+    Raises ForbiddenError for any other change and for one that would have a quorum lack more people than it does.
     """
     if action not in TIGHTENING:
         raise ForbiddenError(f"{action} is no tightening: ask for an approval", field="action")
     change = change_of(action, params)
     with office.db.begin() as uow:
         uow.lock(LOCK)
+        before = holders(uow)
         seeds = _apply(office, uow, change, action, None)
-        _require_still_winnable(office, uow)
+        _require_no_harder(office, uow, before)
         uow.record(_applied_entry(uow, action, change, by))
     _destroy(office, seeds)
 
@@ -138,8 +158,9 @@ def _apply_approved(office: Office, document: ActionDocument, change: Change, si
         uow.lock(LOCK)
         if VotingRecords(uow.connection, uow.now).lock_approval(document.id).state is not ApprovalState.APPROVED:
             return
-        if not uow.once(f"change:{document.id}"):
+        if not DecidedRecords(uow.connection, uow.now).note_applied(document.id):
             uow.approvals.end(document.id, ApprovalState.EXECUTED)
+            uow.record(_repeated_entry(uow, document))
             return
         if isinstance(change, NewMandate):
             _add_mandate(office, uow, change, document.id)
@@ -185,10 +206,13 @@ def _set_roles(uow: SqlUnitOfWork, records: DecidedRecords, change: PersonRoles,
     person = uow.registry.person(PersonId(change.person))
     roles = person.roles - set(change.roles) if remove else frozenset(change.roles)
     records.set_roles(person.id, roles)
+    if person.roles - roles:
+        VotingRecords(uow.connection, uow.now).void_votes(person.id)
 
 
 def _suspend(uow: SqlUnitOfWork, person: PersonId) -> Seeds:
     DecidedRecords(uow.connection, uow.now).set_state(person, PersonState.SUSPENDED)
+    VotingRecords(uow.connection, uow.now).void_votes(person)
     return ()
 
 
@@ -199,7 +223,10 @@ def _restore(uow: SqlUnitOfWork, person: PersonId) -> Seeds:
 
 def _revoke(uow: SqlUnitOfWork, person: PersonId) -> Seeds:
     uow.registry.person(person)
-    return VotingRecords(uow.connection, uow.now).revoke_factors(person)
+    records = VotingRecords(uow.connection, uow.now)
+    seeds = records.revoke_factors(person)
+    records.void_votes(person)
+    return seeds
 
 
 _PERSON_CHANGES: Final[Mapping[str, Callable[[SqlUnitOfWork, PersonId], Seeds]]] = {
@@ -245,23 +272,25 @@ def holders(uow: SqlUnitOfWork) -> Holders:
     return {str(person.id): person.roles for person in uow.registry.eligible()}
 
 
-def _require_still_winnable(office: Office, uow: SqlUnitOfWork) -> None:
+def _require_no_harder(office: Office, uow: SqlUnitOfWork, before: Holders) -> None:
     policy = policy_in_force(uow.registry.policy(), office.public_key_pem)
-    try:
-        require_winnable(policy, holders(uow))
-    except ConfigurationError as error:
-        raise ForbiddenError(f"this takes a quorum, because afterwards {error}") from error
+    action = made_harder(policy, before, holders(uow))
+    if action is not None:
+        raise ForbiddenError(
+            f"this takes a quorum, because afterwards too few people who are active and enrolled could approve {action}"
+        )
 
 
-def _void(office: Office, approval_id: ApprovalId, reason: str) -> None:
+def _void(office: Office, approval_id: ApprovalId, reason: str, incident_id: IncidentId | None = None) -> None:
     with office.db.begin() as uow:
         if uow.approvals.end(approval_id, ApprovalState.VOID, reason):
             entry = Entry(
                 kind="approval.void",
                 at=uow.now,
                 subject=approval_id,
-                sentence=f"An approved change could not be carried out: {reason}",
+                sentence=f"Nothing of a request is carried out: {reason}",
                 by="authority",
+                incident_id=incident_id,
             )
             uow.record(entry, ApprovalEnded(approval_id))
 
@@ -274,6 +303,16 @@ def _events(change: Change) -> tuple[Event, ...]:
 def _destroy(office: Office, seeds: Seeds) -> None:
     for factor_id in seeds:
         office.token.delete_seed(factor_id)
+
+
+def _repeated_entry(uow: SqlUnitOfWork, document: ActionDocument) -> Entry:
+    return Entry(
+        kind="approval.repeated",
+        at=uow.now,
+        subject=document.id,
+        sentence="A change that was carried out before was marked as approved once more: nothing was done",
+        by="authority",
+    )
 
 
 def _applied_entry(uow: SqlUnitOfWork, action: str, change: Change, by: str) -> Entry:

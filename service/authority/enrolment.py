@@ -4,9 +4,9 @@ Rules: a factor exists before its seed is asked for, because set-up or a quorum 
 code confirms it and is used up like any other (its time-code never votes); five wrong first codes end it. After set-up
 the URI is answered under a key that the person's client sealed, and the first code comes sealed, so that the API carries
 both and reads neither: whoever puts a question of his own in its place leaves the person without an answer. Where the
-quorum approved the code of a client, the URI is answered under that client's key alone. A factor that was enrolled after
-set-up counts only after 24 hours, so that a false one can be noticed: its person is told when its code is shown and when
-it is confirmed.
+quorum approved the code of a client, the URI is answered under that client's key alone. A factor that was confirmed after
+set-up took its last person counts only after 24 hours, so that a false one can be noticed, also where its code was shown
+before: its person is told when its code is shown and when it is confirmed.
 """
 
 import hmac
@@ -18,8 +18,9 @@ from typing import Final
 import msgspec
 
 from hsm.sealing import KEY_BYTES, seal_reply
-from hsm.totp import enrolment_uri, matching_timecode, new_seed
+from hsm.totp import enrolment_uri, new_seed
 from service.authority.office import Office
+from service.authority.tries import give_back, timecode_of
 from service.domain.ballot import (
     ENROLMENT_ANSWER_TAG,
     ENROLMENT_TAG,
@@ -36,6 +37,7 @@ from service.domain.ids import PersonId, new_id
 from service.domain.person import Person, PersonState
 from service.domain.secrets import Secret
 from service.domain.timeline import Entry
+from service.store.decided import DecidedRecords
 from service.store.unit_of_work import SqlUnitOfWork
 from service.store.voting import Factor, VotingRecords
 
@@ -128,17 +130,18 @@ def confirm(office: Office, person_id: PersonId, code: str) -> None:
         if factor.seed_shown_at is None:
             raise ForbiddenError("ask for the enrolment code first")
         records.charge(factor.id, PURPOSE)
-    timecode = matching_timecode(office.token, factor.id, code.strip(), office.clock.now().timestamp())
+    timecode = timecode_of(office, factor.id, PURPOSE, code)
     if timecode is None:
         raise UnauthenticatedError(
             "the code is wrong: check the clock of the phone and type the newest one", field="code"
         )
+    give_back(office, factor.id, PURPOSE)
     with office.db.begin() as uow:
         records = VotingRecords(uow.connection, uow.now)
         if not records.burn(factor.id, timecode):
             raise ConflictError("this code was used before: wait for the next one", retry_after_s=30)
-        records.refund(factor.id, PURPOSE)
-        replaced = records.confirm_factor(factor.id, person_id)
+        during_setup = factor.during_setup and _takes_people(uow)
+        replaced = records.confirm_factor(factor.id, person_id, during_setup=during_setup)
         entry = _entry(person_id, "factor.confirmed", "A factor was confirmed by its first code", uow.now)
         uow.record(entry, FactorChanged(person_id, factor.id, "confirmed"))
     for old in replaced:
@@ -156,6 +159,11 @@ def _unconfirmed(factors: tuple[Factor, ...]) -> Factor:
     if newest is None or newest.confirmed_at is not None:
         raise ForbiddenError("there is no factor to enrol: ask for one (change.factor.enrol), it takes a quorum")
     return newest
+
+
+def _takes_people(uow: SqlUnitOfWork) -> bool:
+    """Whether set-up still adds people: it is not complete, and no account is registered."""
+    return uow.registry.set_up_at() is None and DecidedRecords(uow.connection, uow.now).account_count() == 0
 
 
 def _record_shown(uow: SqlUnitOfWork, person_id: PersonId, factor_id: str) -> None:

@@ -19,7 +19,7 @@ from hsm.pkcs11.authority import AuthorityToken
 from hsm.pkcs11.config import TokenConfig
 from service.actions.base import ContainmentAction
 from service.authority.app import application
-from service.authority.changes import settle_or_say
+from service.authority.changes import settle
 from service.authority.first_setup import FirstSetup
 from service.authority.office import Office
 from service.clock import SystemClock
@@ -61,7 +61,7 @@ def main() -> None:
     if unprotected:
         _log.warning("memory.not_protected", missing=unprotected)
     office = open_office(settings)
-    settle_or_say(office)
+    settle(office)
     first = FirstSetup(office, setup_token_file(settings, os.environ), declared_approvals())
     settings.authority_socket.unlink(missing_ok=True)
     config = uvicorn.Config(

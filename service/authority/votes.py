@@ -3,10 +3,10 @@
 Rules: nothing that the caller says about the document is believed; only a sealed ballot is taken, and it opens only as the
 answer of this person to this document, so that whoever carries it can spend its code on nothing else (`domain/ballot.py`);
 one that does not open is no try of the person, or whoever carries ballots could lock people out with rubbish, and is
-audited once for a person and a request; an attempt is charged before the code is looked at and given back when it was
-right; no transaction is open while the token works; what was checked before is checked again in the transaction that
-stores the vote, where the time-code is used up; a denial ends the request; the request counts as approved only by the
-signed votes, counted as an executing worker counts them.
+audited once for a person and a request; an attempt is charged before the code is looked at and given back unless the
+codes were wrong (`tries.py`); no transaction is open while the token works; what was checked before is checked again in
+the transaction that stores the vote, where the time-code is used up; a denial ends the request; the request counts as
+approved only by the signed votes, counted as an executing worker counts them.
 """
 
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from typing import Final
 
 import msgspec
 
-from hsm.totp import matching_timecode
 from service.authority.office import Office
+from service.authority.tries import give_back, timecode_of
 from service.domain.approval import ActionDocument, ApprovalState, Subject, is_check_code, parse
 from service.domain.authorisation import VOTE_TAG, Tally, Vote, may_vote, require_admissible, tally
 from service.domain.ballot import BALLOT_TAG, BallotPaper, associated_data, read_paper
@@ -99,6 +99,7 @@ def _admit(office: Office, uow: SqlUnitOfWork, records: VotingRecords, ballot: B
     require_admissible(document, policy, uow.now)
     if uow.now > document.approve_by:
         raise ApprovalError(f"request {row.id} could be voted on until {document.approve_by.isoformat()}")
+    records.hold_person(PersonId(ballot.person))
     person = uow.registry.person(PersonId(ballot.person))
     factor = _factor(records, person, uow.now)
     if not may_vote(document, policy, person.id, person.roles):
@@ -146,8 +147,9 @@ def _checked(office: Office, paper: BallotPaper, admitted: _Admitted, tries: int
     """Return the time-code of a right code; a wrong one stays charged, is audited and raises UnauthenticatedError."""
     document, factor = admitted.document, admitted.factor
     seen = is_check_code(paper.check_code, document.digest, admitted.person.id)
-    timecode = matching_timecode(office.token, factor.id, paper.code.strip(), office.clock.now().timestamp())
+    timecode = timecode_of(office, factor.id, document.id, paper.code)
     if seen and timecode is not None and timecode > factor.last_timecode:
+        give_back(office, factor.id, document.id)
         return timecode
     left = TRIES_PER_APPROVAL - tries
     with office.db.begin() as uow:
@@ -180,7 +182,6 @@ def _store(office: Office, ballot: Ballot, vote: Vote, signed: Signed) -> Cast:
         if not records.burn(vote.factor, vote.timecode):
             raise ConflictError("this code was used before: wait for the next one", retry_after_s=30)
         vote_id = records.add_vote(vote, signed)
-        records.refund(vote.factor, vote.approval)
         policy = policy_in_force(uow.registry.policy(), office.public_key_pem)
         stand = tally(again.document, uow.approvals.evidence(again.document.id).votes, policy, office.public_key_pem)
         state = _decide(uow, again.document, policy, stand)

@@ -17,6 +17,7 @@ from service.domain.approval import Item
 from service.domain.attention import Audience
 from service.domain.ballot import CLIENT_CODE
 from service.domain.errors import InputError
+from service.domain.ids import looks_like_id
 from service.domain.issuer import Issuer, require_distinct
 from service.domain.plan import Effect
 from service.domain.quorum import Role
@@ -55,6 +56,8 @@ class NewPerson(Change, frozen=True, kw_only=True):
     """The code of the client that may enrol the first factor; empty for whichever asks first."""
 
     def __post_init__(self) -> None:
+        if not looks_like_id(self.id, "per"):
+            raise InputError("id is a person id, per_…", field="id")
         _text(self.name, "name")
         _client(self.client)
         if EMAIL.fullmatch(self.email) is None or not self.email.isprintable():
@@ -200,6 +203,12 @@ class NewMandate(Change, frozen=True, kw_only=True):
     limits: dict[str, tuple[str, ...]]
     lasts_s: int
 
+    def __post_init__(self) -> None:
+        _text(self.id, "id")
+        _text(self.scope, "scope")
+        for text in (*self.limits, *(value for values in self.limits.values() for value in values)):
+            _text(text, "limits")
+
 
 CHANGES: Final[Mapping[str, type[Change]]] = {
     "change.person.add": NewPerson,
@@ -239,6 +248,7 @@ def change_of(action: str, params: object) -> Change:
         raise InputError(
             f"{action!r} is no change of the registry: one of {', '.join(sorted(CHANGES))}", field="action"
         )
+    _require_storable(params)
     return read(kind, params, action)
 
 
@@ -289,6 +299,19 @@ def _check_config(name: str, value: str | list[str]) -> None:
     longest = MAX_TEXT if name == "recipient" else MAX_VALUE
     if not isinstance(value, str) or len(value) > longest or not value.isprintable():
         raise InputError(f"{name} is one line of at most {longest} printable characters", field=f"config.{name}")
+
+
+def _require_storable(params: object) -> None:
+    """Raise InputError for a NUL in any text: PostgreSQL keeps none, and the change would fail after it was approved."""
+    left = [params]
+    while left:
+        value = left.pop()
+        if isinstance(value, Mapping):
+            left += [*value, *value.values()]
+        elif isinstance(value, list | tuple):
+            left += value
+        elif isinstance(value, str) and "\0" in value:
+            raise InputError("a text has a NUL character in it, which cannot be stored", field="params")
 
 
 def _text(value: str, field: str) -> None:

@@ -219,11 +219,29 @@ def require_winnable(policy: Policy, holders: Holders) -> None:
             )
 
 
+def made_harder(policy: Policy, before: Holders, after: Holders) -> str | None:
+    """Return an action whose quorum lacks more people with `after` than with `before`, whoever asks; None without any.
+
+    Not the same as one that cannot be won afterwards: that may have been so before, and can still get worse.
+    """
+    for action in sorted(policy.quorums):
+        quorum = policy.quorum(action)
+        for requester in ("", *before):
+            lacked, lacks = (len(missing(quorum, _but(requester, holders))) for holders in (before, after))
+            if lacks > lacked:
+                return action
+    return None
+
+
 def _lacking(quorum: Quorum, holders: Holders) -> str:
     """Name the roles of the places that stay empty when the one who is missed most makes the request."""
-    others = [{p: r for p, r in holders.items() if p != requester} for requester in holders] or [{}]
+    others = [_but(requester, holders) for requester in holders] or [{}]
     worst = max((missing(quorum, left) for left in others), key=len)
     return " and ".join(f"{count} x {role}" for role, count in Counter(worst).items())
+
+
+def _but(requester: str, holders: Holders) -> Holders:
+    return {person: roles for person, roles in holders.items() if person != requester}
 
 
 def _no_fewer_than(action: str) -> tuple[str, ...]:

@@ -108,10 +108,13 @@ class ApprovalRepository:
     def evidence(self, approval_id: ApprovalId) -> Evidence:
         """Read document, votes that still count, and the newest policy.
 
-        Who was suspended, or lost a role that he voted with, no longer counts for it; against it he does.
+        Who was suspended since, lost a role or had his factor revoked, no longer counts for it, also once he is restored;
+        against it he does.
         """
         rows = self._connection.execute(
-            select(votes.c.statement, votes.c.signature, votes.c.decision, people.c.state, people.c.roles)
+            select(
+                votes.c.statement, votes.c.signature, votes.c.decision, votes.c.void_at, people.c.state, people.c.roles
+            )
             .join(people, people.c.id == votes.c.person_id)
             .where(votes.c.approval_id == approval_id)
             .order_by(votes.c.id)
@@ -119,7 +122,7 @@ class ApprovalRepository:
         signed = tuple(
             Signed(row.statement, row.signature)
             for row in rows
-            if row.decision == "deny" or _still_counts(row.statement, row.state, row.roles)
+            if row.decision == "deny" or (row.void_at is None and _still_counts(row.statement, row.state, row.roles))
         )
         policy = RegistryRepository(self._connection, self._now).policy()
         return Evidence(self.row(approval_id).document, signed, policy)

@@ -1,21 +1,22 @@
 """The registry as decided: what the authority writes after set-up's token or a quorum allowed it, and nobody else can."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, insert, literal, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from service.domain.approval import ApprovalState, Subject
 from service.domain.changes import ChannelSetting, ConnectionSetting, NewMandate, NewPerson, SealedValue, sealed_bytes
 from service.domain.errors import ConflictError, NotFoundError
-from service.domain.ids import AccountId, ApprovalId, PersonId
+from service.domain.ids import AccountId, ApprovalId, IncidentId, PersonId
 from service.domain.person import PersonState
 from service.domain.policy import Policy
 from service.domain.quorum import Role
 from service.domain.signed import Signed
 from service.ports.store.registry import DestinationRow
 from service.store.registry import destination_values
-from service.store.tables.approval import approvals, mandates
+from service.store.tables.approval import applied_changes, approvals, mandates
 from service.store.tables.keys import accounts, safe_destinations
 from service.store.tables.registry import channels, connection_secrets, connections, people, policies, setup
 
@@ -107,9 +108,10 @@ class DecidedRecords:
         self._connection.execute(insert(safe_destinations).values(destination_values(destination, self._now)))
 
     def add_mandate(self, mandate: NewMandate, approval_id: ApprovalId) -> None:
-        """Insert a standing mandate."""
-        self._connection.execute(
-            insert(mandates).values(
+        """Insert a standing mandate. Raises ConflictError when one of this id was granted before, run out or not."""
+        added = self._connection.execute(
+            upsert(mandates)
+            .values(
                 id=mandate.id,
                 scope=mandate.scope,
                 limits={name: list(values) for name, values in mandate.limits.items()},
@@ -117,7 +119,11 @@ class DecidedRecords:
                 expires_at=self._now + timedelta(seconds=mandate.lasts_s),
                 created_at=self._now,
             )
+            .on_conflict_do_nothing()
+            .returning(mandates.c.id)
         )
+        if added.first() is None:
+            raise ConflictError(f"a mandate {mandate.id} was granted before: ask for it under another id", field="id")
 
     def account_count(self) -> int:
         """Return how many accounts are registered."""
@@ -149,6 +155,32 @@ class DecidedRecords:
             .order_by(approvals.c.id)
         )
         return tuple(ApprovalId(found) for found in rows.scalars())
+
+    def note_applied(self, approval_id: ApprovalId) -> bool:
+        """Note that a change or mandate is applied in this transaction; False when it was before."""
+        noted = self._connection.execute(
+            upsert(applied_changes)
+            .values(approval_id=approval_id, at=self._now)
+            .on_conflict_do_nothing()
+            .returning(applied_changes.c.approval_id)
+        )
+        return noted.first() is not None
+
+    def outdated(self, limit: int) -> Sequence[tuple[ApprovalId, IncidentId | None]]:
+        """Return requests that wait for votes under another policy than the newest, with their incidents.
+
+        Looks for the policy in the document's canonical text; by one statement, so that no request under a policy that came
+        meanwhile is among them.
+        """
+        newest = select(policies.c.digest).order_by(policies.c.version.desc()).limit(1).scalar_subquery()
+        named = func.strpos(approvals.c.document, literal('"policy":{"digest":"') + newest + literal('"'))
+        rows = self._connection.execute(
+            select(approvals.c.id, approvals.c.incident_id)
+            .where(approvals.c.state == ApprovalState.WAITING.value, named == 0)
+            .order_by(approvals.c.id)
+            .limit(limit)
+        )
+        return [(ApprovalId(row.id), IncidentId(row.incident_id) if row.incident_id else None) for row in rows]
 
     def _put_secret(self, connection: str, secret: SealedValue) -> None:
         sealed = sealed_bytes(secret.sealed, "secrets.sealed")

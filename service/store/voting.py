@@ -1,8 +1,9 @@
 """Factors, attempts and votes on PostgreSQL: what the authority alone writes while it checks codes.
 
-Rules: an attempt is charged and committed before the token is asked, and given back only when the code was right, so that
-neither parallel guesses nor a crash buy a further one; a time-code is used by one conditional UPDATE in the transaction
-of the vote, so that it counts once however many processes try (RFC 6238 section 5.2).
+Rules: an attempt is charged and committed before the token is asked, and given back only when the code was right or the
+token gave no answer, so that neither parallel guesses nor a crash buy a further one; a time-code is used by one
+conditional UPDATE in the transaction of the vote, so that it counts once however many processes try (RFC 6238 section 5.2);
+a vote is stored either before its person is suspended, and voided with the others, or not at all.
 """
 
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from service.ports.store.approvals import ApprovalRow
 from service.store.approvals import approval_of
 from service.store.registry import FACTOR_AGE
 from service.store.tables.approval import approvals, votes
-from service.store.tables.registry import factor_attempts, factors
+from service.store.tables.registry import factor_attempts, factors, people
 
 TRIES_PER_APPROVAL: Final = 5
 TRIES_PER_DAY: Final = 20
@@ -59,9 +60,13 @@ class VotingRecords:
             raise NotFoundError(f"there is no approval {approval_id}", field="approval")
         return approval_of(row)
 
+    def hold_person(self, person: PersonId) -> None:
+        """Let nobody change this person until the transaction ends; he is read after this."""
+        self._connection.execute(select(people.c.id).where(people.c.id == person).with_for_update(read=True))
+
     def has_voted(self, approval_id: ApprovalId, person: PersonId) -> bool:
-        """Say whether this person answered this request already."""
-        mine = and_(votes.c.approval_id == approval_id, votes.c.person_id == person)
+        """Say whether this person answered this request already, by a vote that is not void."""
+        mine = and_(votes.c.approval_id == approval_id, votes.c.person_id == person, votes.c.void_at.is_(None))
         return self._connection.execute(select(votes.c.id).where(mine)).first() is not None
 
     def factors_of(self, person: PersonId) -> tuple[Factor, ...]:
@@ -109,7 +114,7 @@ class VotingRecords:
         return tries + 1
 
     def refund(self, factor_id: str, purpose: str) -> None:
-        """Give the last attempt back: its code was right."""
+        """Give the last attempt back: its code was right, or nobody looked at it."""
         self._set_attempts(factor_id, purpose, self._tries(factor_id, purpose) - 1)
         self._connection.execute(
             update(factors).where(factors.c.id == factor_id).values(failures=factors.c.failures - 1)
@@ -174,9 +179,15 @@ class VotingRecords:
         )
         return shown.first() is not None
 
-    def confirm_factor(self, factor_id: str, person: PersonId) -> tuple[str, ...]:
+    def void_votes(self, person: PersonId) -> None:
+        """Let nothing count any more, and never again, that this person approved until now. His denials stay."""
+        standing = and_(votes.c.person_id == person, votes.c.decision == "approve", votes.c.void_at.is_(None))
+        self._connection.execute(update(votes).where(standing).values(void_at=self._now))
+
+    def confirm_factor(self, factor_id: str, person: PersonId, *, during_setup: bool) -> tuple[str, ...]:
         """Make a factor the person's only one; return the ids of those it replaces."""
-        self._connection.execute(update(factors).where(factors.c.id == factor_id).values(confirmed_at=self._now))
+        confirmed = {"confirmed_at": self._now, "during_setup": during_setup}
+        self._connection.execute(update(factors).where(factors.c.id == factor_id).values(**confirmed))
         return self.revoke_factors(person, but=factor_id)
 
     def revoke_factors(self, person: PersonId, *, but: str = "") -> tuple[str, ...]:

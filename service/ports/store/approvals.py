@@ -67,7 +67,7 @@ class ApprovalStore(Protocol):
     def evidence(self, approval_id: ApprovalId) -> Evidence:
         """Return document, signed votes and the signed policy in force, as they stand. Raises NotFoundError.
 
-        Approving votes of people who are no longer active are left out; denials never are.
+        Approving votes of people who are no longer active, or were suspended since, are left out; denials never are.
         """
         ...
 

@@ -35,8 +35,17 @@ votes = Table(
     Column("factor_id", Text, nullable=False),
     Column("timecode", BigInteger, nullable=False),
     when("cast_at", nullable=False),
-    UniqueConstraint("approval_id", "person_id"),
+    when("void_at"),  # its person was suspended, lost a role, or had the factor revoked: it never counts again
     UniqueConstraint("factor_id", "timecode"),
+    Index("uq_votes_standing", "approval_id", "person_id", unique=True, postgresql_where=text("void_at IS NULL")),
+)
+
+applied_changes = Table(
+    # A change or mandate is noted here in the transaction that applies it: it never runs twice, whatever its row says.
+    "applied_changes",
+    metadata,
+    Column("approval_id", Text, ForeignKey("approvals.id"), primary_key=True),
+    when("at", nullable=False),
 )
 
 mandates = Table(

@@ -26,6 +26,7 @@ from service.domain.authorisation import Evidence, Vote, check
 from service.domain.changes import NewDestination, NewPerson, PersonNamed, PersonRoles
 from service.domain.errors import ApprovalError, ForbiddenError, InputError, PortcullisError, UnauthenticatedError
 from service.domain.ids import PersonId, new_id
+from service.domain.matching import Holders
 from service.domain.person import PersonState
 from service.domain.policy import Place, default_policy, parse_policy_text
 from service.domain.quorum import Role
@@ -39,7 +40,7 @@ from tests.support.servers import url_of_role
 pytestmark = pytest.mark.servers
 
 TABLES = (
-    *("votes", "people", "factors", "factor_attempts", "policies", "mandates"),
+    *("votes", "applied_changes", "people", "factors", "factor_attempts", "policies", "mandates"),
     *("connections", "connection_secrets", "channels", "setup"),
 )
 
@@ -77,6 +78,7 @@ def test_the_tables_of_who_decides_are_out_of_reach(postgres_url: str, table: st
         "UPDATE factor_attempts SET failures = 0",
         "UPDATE policies SET body = ''",
         "UPDATE votes SET decision = 'approve'",
+        "UPDATE votes SET void_at = NULL",
         "UPDATE approvals SET state = 'approved'",
         "UPDATE approvals SET document = ''",
         "DELETE FROM approvals",
@@ -292,6 +294,19 @@ def test_the_attacker_cannot_lock_everybody_out_either(attacker: Attacker) -> No
         assert len(uow.registry.eligible()) == 3
 
 
+def test_who_fills_no_place_is_suspended_at_once_while_places_are_empty_and_who_fills_one_is_not(
+    attacker: Attacker,
+) -> None:
+    house = attacker.house
+    one, two, three, _ = house.phones
+    with psycopg.connect(house.superuser_url) as connection:
+        connection.execute("UPDATE people SET roles = '{viewer}' WHERE id = ANY(%s)", [[one, two]])
+    tighten(house.office, "change.person.suspend", {"person": one}, "per_admin")
+    tighten(house.office, "change.factor.revoke", {"person": two}, "per_admin")
+    with pytest.raises(ForbiddenError, match="takes a quorum"):
+        tighten(house.office, "change.person.suspend", {"person": three}, "attacker")
+
+
 def test_two_tightenings_at_once_do_not_overlook_each_other(
     attacker: Attacker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -301,14 +316,14 @@ def test_two_tightenings_at_once_do_not_overlook_each_other(
     for person in list(house.phones)[: spare - 1]:
         tighten(house.office, "change.person.suspend", {"person": person}, "attacker")
     both_applied = threading.Barrier(2)
-    look = changes._require_still_winnable
+    look = changes._require_no_harder
 
-    def after_the_other(office: Office, uow: SqlUnitOfWork) -> None:
+    def after_the_other(office: Office, uow: SqlUnitOfWork, before: Holders) -> None:
         with suppress(threading.BrokenBarrierError):
             both_applied.wait(0.5)
-        look(office, uow)
+        look(office, uow, before)
 
-    monkeypatch.setattr(changes, "_require_still_winnable", after_the_other)
+    monkeypatch.setattr(changes, "_require_no_harder", after_the_other)
 
     def suspend(person: PersonId) -> bool:
         try:
@@ -348,6 +363,25 @@ def test_who_sets_an_executed_change_back_to_approved_repeats_nothing(attacker: 
     with house.database(API).begin() as uow:
         assert uow.registry.person(four).state is PersonState.SUSPENDED
         assert uow.approvals.row(document.id).state is ApprovalState.EXECUTED
+    with psycopg.connect(house.superuser_url) as connection:
+        told = connection.execute("SELECT subject FROM timeline WHERE kind = 'approval.repeated'").fetchall()
+    assert told == [(document.id,)]
+
+
+def test_a_workers_role_keeps_no_change_from_being_carried_out(attacker: Attacker) -> None:
+    house = attacker.house
+    one, two, _three, four = house.phones
+    document = house.ask(PersonNamed(person=four).item("change.person.suspend", "Suspend."))
+    with psycopg.connect(url_of_role(house.superuser_url, "portcullis_keys")) as worker:
+        worker.execute("INSERT INTO handled (key) VALUES (%s)", [f"change:{document.id}"])
+        worker.commit()
+        with pytest.raises(errors.InsufficientPrivilege):
+            worker.execute("INSERT INTO applied_changes (approval_id, at) VALUES (%s, now())", [document.id])
+    for person in (one, two):
+        house.vote(document, person)
+    settle(house.office)
+    with house.database(API).begin() as uow:
+        assert uow.registry.person(four).state is PersonState.SUSPENDED
 
 
 def test_nobody_enrols_a_factor_for_somebody_who_has_one(attacker: Attacker) -> None:

@@ -200,6 +200,16 @@ def test_people_who_did_not_enrol_do_not_count_at_completion(house: House) -> No
     house.complete()
 
 
+def test_a_factor_of_set_up_that_is_confirmed_later_counts_a_day_after(house: House) -> None:
+    house.add_people(3)
+    [(late, shown)] = house.first.people(SETUP_TOKEN, [SetupPerson(name="L", email="l@example.org", roles=EVERYTHING)])
+    house.complete()
+    house.phones[late] = Phone(shown.uri.reveal(), house.clock)
+    enrolment.confirm(house.office, late, house.phones[late].code())
+    with pytest.raises(ForbiddenError, match="24 hours"):
+        house.vote(house.ask(step_item(a_step(), "Sweep.")), late)
+
+
 def test_the_code_that_confirmed_a_factor_does_not_vote(house: House) -> None:
     one, *_ = house.add_people(3)
     house.complete()
@@ -288,10 +298,17 @@ def test_a_new_policy_voids_what_was_asked_under_the_old(ready: House) -> None:
     step = ready.ask(step_item(a_step(), "Sweep."))
     change = PolicyChange(changes={"quorums": {"sweep_to_safe": [[1, "approver"]]}})
     assert approved(ready, "change.policy.replace", change) is ApprovalState.EXECUTED
+    later = ready.ask(step_item(a_step(), "Sweep."))
+    settle(ready.office)
     with ready.office.db.begin() as uow:
         assert policy_in_force(uow.registry.policy(), ready.office.public_key_pem).version == 2
-    with pytest.raises(ApprovalError, match="another policy"):
+        assert uow.approvals.row(step.id).reason == "another policy is in force: ask again"
+        assert uow.approvals.row(later.id).state is ApprovalState.WAITING
+    with pytest.raises(ApprovalError, match="is void"):
         ready.vote(step, next(iter(ready.phones)))
+    with psycopg.connect(ready.superuser_url) as connection:
+        ended = connection.execute("SELECT payload FROM outbox WHERE event = 'approval_ended'").fetchall()
+    assert ended == [({"approval_id": step.id},)]
 
 
 def test_issuers_change_by_the_quorum_of_contacts_and_by_no_other_request(ready: House) -> None:

@@ -2,15 +2,18 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import Any
 
 import msgspec
+import psycopg
 import pytest
 from sqlalchemy import text
 
-from service.authority.changes import tighten
+from service.authority.changes import settle, tighten
 from service.authority.votes import cast
 from service.domain.approval import ApprovalState, check_code, step_item
-from service.domain.authorisation import check
+from service.domain.authorisation import Tally, check, tally
+from service.domain.changes import PersonNamed
 from service.domain.errors import (
     ApprovalError,
     ConflictError,
@@ -21,6 +24,7 @@ from service.domain.errors import (
 )
 from service.store.voting import VotingRecords
 from tests.support.authority import SETUP_TOKEN, House, a_step
+from tests.support.servers import url_of_role
 
 pytestmark = pytest.mark.servers
 
@@ -173,6 +177,48 @@ def test_the_vote_of_somebody_who_was_suspended_since_no_longer_counts(ready: Ho
         evidence = uow.approvals.evidence(document.id)
     with pytest.raises(ApprovalError, match="lacks"):
         check(evidence, step, public_key_pem=ready.office.public_key_pem, now=ready.clock.now())
+
+
+def test_what_was_approved_before_a_suspension_never_counts_again_and_its_person_answers_anew(ready: House) -> None:
+    one, two, three, _ = ready.phones
+    step = a_step()
+    document = ready.ask(step_item(step, "Sweep."))
+    ready.vote(document, one)
+    tighten(ready.office, "change.person.suspend", {"person": one}, "per_admin")
+    restore = ready.ask(PersonNamed(person=one).item("change.person.restore", "Restore."))
+    for person in (two, three):
+        ready.vote(restore, person)
+    settle(ready.office)
+    assert ready.vote(document, two).state is ApprovalState.WAITING
+    with ready.database("portcullis_keys").begin() as uow:
+        evidence = uow.approvals.evidence(document.id)
+    with pytest.raises(ApprovalError, match="lacks"):
+        check(evidence, step, public_key_pem=ready.office.public_key_pem, now=ready.clock.now())
+    assert ready.vote(document, one, "deny").state is ApprovalState.REFUSED
+
+
+def test_what_was_approved_with_a_factor_that_was_revoked_since_no_longer_counts(ready: House) -> None:
+    one, two, *_ = ready.phones
+    document = ready.ask(step_item(a_step(), "Sweep."))
+    ready.vote(document, one)
+    tighten(ready.office, "change.factor.revoke", {"person": one}, "per_admin")
+    assert ready.vote(document, two).state is ApprovalState.WAITING
+
+
+def test_nobody_is_suspended_while_his_vote_is_being_stored(ready: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The suspension would not see that vote, and it would count again once he is restored."""
+    one = next(iter(ready.phones))
+    document = ready.ask(step_item(a_step(), "Sweep."))
+
+    def suspended_meanwhile(*given: Any) -> Tally:
+        with psycopg.connect(url_of_role(ready.superuser_url, "portcullis_authority")) as connection:
+            connection.execute("SET lock_timeout = '1ms'")
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                connection.execute("UPDATE people SET state = 'suspended' WHERE id = %s", [one])
+        return tally(*given)
+
+    monkeypatch.setattr("service.authority.votes.tally", suspended_meanwhile)
+    assert ready.vote(document, one).state is ApprovalState.WAITING
 
 
 def test_a_request_that_nobody_could_win_is_refused_at_once(house: House) -> None:

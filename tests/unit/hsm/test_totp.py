@@ -51,6 +51,17 @@ def test_one_step_either_way(off: int, accepted: bool) -> None:  # noqa: FBT001 
     assert found == (at_s // 30 if accepted else None)
 
 
+def test_a_token_that_fails_on_the_way_says_nothing_about_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither that it was the first one's, nor that it was not."""
+    at_s = 1_700_000_010
+    first = TokenTotp(TOKEN, "fac_1").at(at_s - 30)
+    answers = iter([TOKEN.hmac_sha1("fac_1", (at_s // 30 - 1).to_bytes(8, "big"))])
+    failing = TokenInMemory(SEED)
+    monkeypatch.setattr(failing, "hmac_sha1", lambda _id, _message: next(answers))
+    with pytest.raises(StopIteration):
+        matching_timecode(failing, "fac_1", first, at_s)
+
+
 @pytest.mark.parametrize(
     "code", ["", "12345", "1234567", "12345x", "\uff11\uff12\uff13\uff14\uff15\uff16", " 12345", "-12345"]
 )

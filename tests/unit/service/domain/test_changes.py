@@ -17,6 +17,7 @@ from service.domain.changes import (
     sentence,
 )
 from service.domain.errors import ApprovalError, InputError
+from service.domain.ids import new_id
 from service.domain.plan import Effect
 from service.domain.quorum import Role
 from service.domain.setup import (
@@ -30,7 +31,7 @@ from service.domain.signed import Signed
 from tests.unit.service.domain.test_policy import PEM, sign
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
-PERSON = {"id": "per_1", "name": "Ada", "email": "ada@example.org", "roles": ["responder"]}
+PERSON = {"id": new_id("per"), "name": "Ada", "email": "ada@example.org", "roles": ["responder"]}
 CHANNEL: dict[str, object] = {
     "id": "mail",
     "kind": "smtp",
@@ -74,8 +75,24 @@ def test_issuers_change_under_a_name_of_their_own() -> None:
         change_of("change.policy.issuers", {"issuers": [ISSUER | {"contact": "nobody"}]})
 
 
+@pytest.mark.parametrize(
+    ("action", "params"),
+    [
+        ("change.channel.put", {"id": "mail", "kind": "smtp", "config": {"host": ["a", {"b": "mail\0"}]}}),
+        ("change.channel.put", {"id": "mail", "kind": "smtp", "config": {"ho\0st": "mail"}}),
+        ("change.person.suspend", {"person": "per_\0"}),
+        ("change.person.add", PERSON | {"id": "ada"}),
+        ("mandate.grant", {"id": "m" * 201, "scope": "escalation", "limits": {}, "lasts_s": 60}),
+        ("mandate.grant", {"id": "man", "scope": "escalation", "limits": {"kind": ["a\nb"]}, "lasts_s": 60}),
+    ],
+)
+def test_what_the_database_would_refuse_is_refused_when_it_is_asked_for(action: str, params: object) -> None:
+    with pytest.raises(InputError):
+        change_of(action, params)
+
+
 def test_a_change_comes_back_from_its_item() -> None:
-    person = NewPerson(id="per_1", name="Ada", email="ada@example.org", roles=(Role.RESPONDER,))
+    person = NewPerson(id=new_id("per"), name="Ada", email="ada@example.org", roles=(Role.RESPONDER,))
     item = person.item("change.person.add", sentence("change.person.add", person))
     assert change_of(item.action, item.params) == person
     assert item.effect is Effect.LOOSENS
