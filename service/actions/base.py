@@ -168,6 +168,8 @@ class ContainmentAction(ABC):
     """What the plan must tell the action, and so its approvers: name → what to do when the plan has none."""
     repeats: ClassVar[bool] = False
     """Whether a receipt that does not hold means that there is more to do, under the same key."""
+    ends_what_is_there: ClassVar[bool] = False
+    """Whether it ends what is there when it runs and leaves nothing in force: an alert that comes later needs another."""
     one_call: ClassVar[bool] = False
     """Whether `execute` changes the other side by one call at most: when that was put off (429), nothing was done."""
     lasts: ClassVar[timedelta | None] = None
@@ -327,6 +329,8 @@ def _complaints_of_effect(action: ContainmentAction) -> Iterator[str]:
         yield "a tightening action is PreAuthorised, or says why it waits; any other needs a Quorum (design D4)"
     if action.waits_because is not None and action.effect is not Effect.TIGHTENS:
         yield "waits_because belongs to an action that tightens, and only to one"
+    if action.ends_what_is_there and (action.effect is not Effect.TIGHTENS or action.undone_by is not None):
+        yield "ends_what_is_there belongs to an action that tightens and that nothing undoes"
     if (action.effect is Effect.IRREVERSIBLE) != (action.irreversible_because is not None):
         yield "irreversible_because belongs to an irreversible action, and only to one"
     if action.effect is Effect.IRREVERSIBLE and type(action).undo is not ContainmentAction.undo:

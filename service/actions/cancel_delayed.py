@@ -17,6 +17,7 @@ class CancelDelayed(ContainmentAction):
     title = "Cancel every withdrawal of the multisig {target} whose delay still runs"
     effect = Effect.TIGHTENS
     no_undo_because = "a cancelled withdrawal is gone; who wants it asks for it anew, and its delay runs again"
+    ends_what_is_there = True
     target_kinds = frozenset({"account"})
     takes = SAFES
     instead: ClassVar[Mapping[OwnWallet, str]] = dict.fromkeys(

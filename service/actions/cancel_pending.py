@@ -40,6 +40,7 @@ class CancelPending(ContainmentAction):
     title = "Cancel every pending outgoing transfer of account {target}"
     effect = Effect.TIGHTENS
     no_undo_because = "a cancelled transfer is gone; who wants it orders it anew"
+    ends_what_is_there = True
     needs = frozenset({Capability.CANCEL_PENDING})
     target_kinds = frozenset({"account"})
     approval = PreAuthorised(confirm_within=timedelta(hours=1))

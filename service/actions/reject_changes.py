@@ -23,6 +23,7 @@ class RejectChanges(ContainmentAction):
     title = "Reject every change of policy, users and approvals that waits for approval in workspace {target}"
     effect = Effect.TIGHTENS
     no_undo_because = "a rejected change is gone; who wants it asks for it anew"
+    ends_what_is_there = True
     needs = frozenset({Capability.REJECT_CHANGES})
     target_kinds = frozenset({"connection"})
     approval = PreAuthorised(confirm_within=timedelta(hours=1))

@@ -21,6 +21,7 @@ class RejectPending(NonceAction):
     title = "Reject every transaction that waits for signatures of the multisig {target}"
     effect = Effect.TIGHTENS
     no_undo_because = "a rejected proposal is gone; the owners propose it anew"
+    ends_what_is_there = True
     target_kinds = frozenset({"account"})
     takes = SAFES
     instead: ClassVar[Mapping[OwnWallet, str]] = {

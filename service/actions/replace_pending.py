@@ -18,6 +18,7 @@ class ReplacePending(NonceAction):
     title = "Take the nonce of every pending transaction of account {target}"
     effect = Effect.TIGHTENS
     no_undo_because = "a replaced transaction is gone; who wants it signs it anew"
+    ends_what_is_there = True
     target_kinds = frozenset({"account"})
     takes = frozenset({OwnWallet.EVM})
     instead: ClassVar[Mapping[OwnWallet, str]] = {

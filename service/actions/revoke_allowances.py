@@ -18,6 +18,7 @@ class RevokeAllowances(NonceAction):
     title = "Leave nobody an allowance of the tokens of account {target}"
     effect = Effect.TIGHTENS
     no_undo_because = "an allowance that was taken back is approved anew by the owner"
+    ends_what_is_there = True
     target_kinds = frozenset({"account"})
     takes = frozenset({OwnWallet.EVM})
     instead: ClassVar[Mapping[OwnWallet, str]] = {

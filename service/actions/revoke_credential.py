@@ -18,6 +18,7 @@ class RevokeCredential(ContainmentAction):
     title = "Revoke the credential of {target}"
     effect = Effect.TIGHTENS
     no_undo_because = "a revoked credential is dead; its person gets a new one by the platform's own procedure"
+    ends_what_is_there = True
     needs = frozenset({Capability.REVOKE_CREDENTIAL})
     target_kinds = frozenset({"credential"})
     approval = PreAuthorised(confirm_within=timedelta(hours=1))

@@ -41,7 +41,7 @@ class IncidentOpened(Event):
 
 @dataclass(frozen=True)
 class IncidentWidened(Event):
-    """An alert joined that brings a new target or a higher severity: the plan must be extended."""
+    """An alert joined: the plan must be held against it, also where it names nothing new but what held was loosened."""
 
     name: ClassVar[str] = "incident_widened"
     incident_id: str

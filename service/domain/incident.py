@@ -72,6 +72,8 @@ class Alert:
     verdict: CaseVerdict | None = None
     reported_by: str | None = None
     """The person who raised it on what the engine had let pass; None for an alert of the engine."""
+    place: int = 0
+    """Which of its incident's alerts it is, in the order in which they joined, from 1; 0 before it joined one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,4 +99,7 @@ class Incident:
     acknowledged_by: str | None = None
     assignee: str | None = None
     verdict: CaseVerdict | None = None
+    alarm: int = 1
+    """How often people were to be woken for it: again when it grew worse, or went on after loosening was asked for. Each
+    time it has to be acknowledged anew."""
     version: int = 1

@@ -194,3 +194,5 @@ class Plan:
     digest: str
     created_at: datetime
     steps: tuple[Step, ...]
+    alerts: int = 0
+    """How many alerts its incident had when it was made: it knows of no later one (`Alert.place`)."""

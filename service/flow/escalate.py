@@ -4,9 +4,10 @@ Rules: level one is paged at once and needs nobody's leave; every later level ne
 incident and whose votes verify, or a quorum (design D4, D7). One exception: when the hour's blast radius is used up,
 everyone on call is paged, whatever the level, once per incident (D4). Paging those who must approve is not an escalation
 and is done by `notify`. A timer row decides when the next level is due, so a restart or a lost message changes nothing; an
-incident that grows worse brings it forward. Acknowledging ends it; a tightening step that nobody confirms in time stays
-in force and pages again, one level higher each time. Two hours before a step ends by itself (a platform's freeze of a day)
-level one is paged, acknowledged or not, unless it was asked for again.
+incident that grows worse brings it forward. Acknowledging ends it, until the incident grows worse or goes on after
+loosening was asked for (its `alarm`): then level one is paged again, and it has to be acknowledged anew. A tightening step
+that nobody confirms in time stays in force and pages again, one level higher each time. Two hours before a step ends by
+itself (a platform's freeze of a day) level one is paged, acknowledged or not, unless it was asked for again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,12 +29,18 @@ from service.ports.store.unit import Database, UnitOfWork
 
 LAST_LEVEL: Final = 3
 _NO_LONGER: Final = FINISHED - {StepState.DONE}
+ALARM: Final = "alarm"
+"""How the reason of a page begins for an incident that people were woken for before."""
 BLAST_LIMIT: Final = "blast_limit"
 """The reason of a page to everyone on call."""
 ENDS_SOON: Final = "ends_soon"
 """How the reason of a page begins that tells of a step which will soon hold no longer."""
 _USUAL: Final = "What tightens is already being done."
 _SITUATION: Final[Mapping[str, str]] = {
+    ALARM: (
+        "It is worse than when people were woken for it before, or it goes on although loosening was asked for. Whoever had "
+        "taken it took on less: take it anew. What tightens is being done again."
+    ),
     ENDS_SOON: (
         "Something that holds only for a time ends by itself soon: the timeline says what, and how to ask for it again."
     ),
@@ -45,7 +52,7 @@ _SITUATION: Final[Mapping[str, str]] = {
 
 
 def start(db: Database, incident_id: IncidentId) -> None:
-    """Page level one and set the timer for the next; again when the incident widened: then only the timer may move.
+    """Page level one, once for each alarm, and have the next level's timer set; one that runs may only come forward.
 
     Incidents of low severity wake nobody, until something makes them worse.
     """
@@ -53,11 +60,11 @@ def start(db: Database, incident_id: IncidentId) -> None:
         incident = uow.incidents.lock_incident(incident_id)
         if incident.severity is Severity.LOW or incident.state is IncidentState.CLOSED:
             return
-        if uow.once(f"escalate.start:{incident_id}"):
-            _page(uow, incident, level=1, reason="on_call")
-            _set_next(uow, incident, level=2)
-        else:
-            uow.attention.hasten_timers(incident.id, uow.now + patience(incident.severity))
+        runs = uow.attention.hasten_timers(incident.id, uow.now + patience(incident.severity))
+        if uow.once(f"escalate.start:{incident_id}:{incident.alarm}"):
+            _page(uow, incident, level=1, reason="on_call" if incident.alarm == 1 else f"{ALARM}:{incident.alarm}")
+            if not runs:
+                _set_next(uow, incident, level=2)
 
 
 def everyone(db: Database, incident_id: IncidentId) -> None:
@@ -130,7 +137,7 @@ def released(db: Database, authority_pem: bytes, approval_id: ApprovalId) -> Non
             uow.approvals.end(approval_id, ApprovalState.VOID, "the incident was closed before")
         elif uow.approvals.end(approval_id, ApprovalState.EXECUTED):
             for level in levels:
-                _page(uow, incident, level=level, reason="quorum")
+                _page(uow, incident, level=level, reason=f"quorum:{approval_id}")
 
 
 def _unconfirmed(uow: UnitOfWork, incident: Incident, step_id: str, level: int, authority_pem: bytes) -> None:
@@ -164,11 +171,11 @@ def _ends(uow: UnitOfWork, incident: Incident, step_id: StepId, ends_at: str) ->
 
 
 def _raise_to(uow: UnitOfWork, incident: Incident, level: int, why: str, authority_pem: bytes) -> None:
-    if not uow.once(f"escalate.level:{incident.id}:{level}"):
+    if not uow.once(f"escalate.level:{incident.id}:{incident.alarm}:{level}"):
         return
     mandate = _mandate(uow, incident, level, authority_pem)
     if mandate is not None:
-        _page(uow, incident, level=level, reason=f"mandate:{mandate}")
+        _page(uow, incident, level=level, reason=f"mandate:{mandate}:{incident.alarm}")
         return
     draft = Draft(what=[escalation_item(incident.id, level)], why=why, requester="portcullis", incident=incident.id)
     try:
@@ -177,7 +184,7 @@ def _raise_to(uow: UnitOfWork, incident: Incident, level: int, why: str, authori
         # Nobody could approve it: whoever was paged before is paged again, louder than silence.
         sentence = f"On-call level {level} cannot be asked for: {error}"
         uow.record(_entry(uow, incident, "approval.impossible", sentence))
-        _page(uow, incident, level=1, reason=f"again:{level}")
+        _page(uow, incident, level=1, reason=f"again:{level}:{incident.alarm}")
     else:
         uow.record(requested_entry(document), ApprovalRequested(document.id))
 
@@ -245,7 +252,7 @@ def _write(uow: UnitOfWork, incident: Incident, person: Reachable, level: int, r
 
 def _set_next(uow: UnitOfWork, incident: Incident, level: int) -> None:
     uow.attention.set_timer(
-        f"escalate.level.{level}",
+        f"escalate.{incident.alarm}.level.{level}",
         incident.id,
         uow.now + patience(incident.severity),
         {"incident": incident.id, "level": str(level)},

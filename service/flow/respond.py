@@ -5,21 +5,21 @@ Rules (design D4):
 - Tightening steps are ready at once, all of them in parallel, as far as the hour's blast radius per connection goes;
   beyond it they wait for approval, and everyone on call is paged. One that says why it waits does so always.
 - Everything else waits for approval, too; one action document lists all of a plan's waiting steps, so it costs one vote.
-- A plan is frozen: its digest covers every step. A wider incident gets one more plan, for what is new.
+- A plan is frozen: its digest covers every step. An incident that an alert joins gets one more plan, for what is new and
+  for what counts no more (`playbooks/overtaken.py`). It is planned by the playbooks of all its alerts' kinds.
 - An incident is contained when every step that may go at once holds or is impossible for a stated reason, and, where keys
   are lost, everything they could move has been swept: suspending alone does not stop who holds the keys.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Final
 
 from service.actions.base import ContainmentAction
-from service.domain.approval import MAX_ITEMS, ActionDocument, ApprovalState, Draft, step_item
+from service.domain.approval import MAX_ITEMS, ActionDocument, ApprovalState
 from service.domain.canonical import canonical, digest_of
 from service.domain.compromise import deepest, explained
-from service.domain.errors import ApprovalError, InputError
+from service.domain.errors import InputError
 from service.domain.events import (
     ApprovalRequested,
     BlastLimitReached,
@@ -36,10 +36,12 @@ from service.domain.numbers import from_words
 from service.domain.plan import FINISHED, Effect, Plan, Step, StepState, limit_note
 from service.domain.requests import requested_entry
 from service.domain.timeline import Entry
+from service.playbooks.asking import Asking, asked
 from service.playbooks.model import Playbook, Playbooks
+from service.playbooks.overtaken import give_up_loosening
 from service.playbooks.planner import OVER_LIMIT, coming_first, document, planned, undoing
 from service.playbooks.rotating import GIVEN_UP, given_up, rotation_is_due
-from service.playbooks.scene import Lacks, Look, ask_to_look, look, possible, wanted_by
+from service.playbooks.scene import Lacks, Look, ask_to_look, case_of, look, possible, wanted_by
 from service.playbooks.wording import step_sentence
 from service.ports.store.unit import Database, UnitOfWork
 
@@ -71,10 +73,11 @@ def plan(desk: Desk, incident_id: IncidentId) -> None:
 
 
 def extend(desk: Desk, incident_id: IncidentId) -> None:
-    """Plan what a wider incident adds: new targets, deeper loss of keys, higher severity; safe to repeat."""
+    """Plan what an alert that joined adds: targets, a kind, severity, what was loosened or ended before; safe to repeat."""
     with desk.db.begin(on_disk=False) as uow:
         incident = _locked(uow, incident_id)
         if incident.state is not IncidentState.CLOSED:
+            give_up_loosening(uow, incident_id)  # before it is looked at: what has begun by then counts as loosened
             _propose(desk, uow, incident, first=not uow.plans.is_planned(incident_id))
 
 
@@ -89,17 +92,18 @@ def _locked(uow: UnitOfWork, incident_id: IncidentId) -> Incident:
 def request(desk: Desk, incident_id: IncidentId, action: str, by: str, numbers: str = "", name: str = "") -> None:
     """Plan what a person asks for, once by its name: `recover`, or one action again on all targets its playbook gives it.
 
-    Raises InputError for an action that the incident's playbook does not have, and for numbers that it does not take.
+    Raises InputError for an action that the incident's playbooks do not have, and for numbers that it does not take.
     """
     told = desk.actions[action].told(from_words(numbers)) if numbers and action in desk.actions else {}
     with desk.db.begin() as uow:
         incident = uow.incidents.lock_incident(incident_id)
-        playbook, playbook_digest = desk.playbooks.for_incident(incident.kind)
+        case = case_of(uow, incident)
+        playbook, playbook_digest = desk.playbooks.for_kinds(case.kinds)
         templates = [t for t in playbook.every_step if t.action == action]
         if not templates and action != RECOVER:
             raise InputError(f"the playbook {playbook.playbook} has no action {action!r}", field="action")
         wanted = wanted_by(playbook, templates, desk.actions, incident.severity)
-        seen = look(uow, incident, wanted, desk.votes_key_pem(), again=True)
+        seen = look(uow, case, wanted, desk.votes_key_pem(), again=True)
         plan_id = PlanId(id_after("pln", (s.plan_id for s in seen.scene.existing)))
         if action == RECOVER:
             steps = undoing(seen.scene.existing, desk.actions, plan_id)
@@ -140,10 +144,11 @@ class _Proposal:
 
 def _propose(desk: Desk, uow: UnitOfWork, incident: Incident, *, first: bool = False, rotation: bool = False) -> None:
     """Plan what the playbook, or its rotation, adds; an incident's first plan is written even when it is empty."""
-    playbook, playbook_digest = desk.playbooks.for_incident(incident.kind)
+    case = case_of(uow, incident)
+    playbook, playbook_digest = desk.playbooks.for_kinds(case.kinds)
     templates = playbook.rotate_account if rotation else playbook.by_itself
     wanted = wanted_by(playbook, templates, desk.actions, incident.severity)
-    seen = look(uow, incident, wanted, desk.votes_key_pem(), first=first)
+    seen = look(uow, case, wanted, desk.votes_key_pem(), first=first)
     plan_id = PlanId(id_after("pln", (s.plan_id for s in seen.scene.existing)))  # the newest step is told by it
     scene = possible(uow, seen.scene, templates, desk.actions, desk.lacks)
     steps = planned(templates, scene, desk.actions, plan_id)
@@ -176,15 +181,17 @@ def _store(desk: Desk, uow: UnitOfWork, incident: Incident, proposal: _Proposal)
         digest=plan_digest,
         created_at=uow.now,
         steps=steps,
+        alerts=proposal.seen.alerts,
     )
     uow.plans.add(made, body.decode())
     _record(desk, uow, incident, made, head["because"])
     _record_limit(uow, made, [s for s in proposal.steps if s.reason == OVER_LIMIT])
-    for asked in requests:
-        uow.record(requested_entry(asked), ApprovalRequested(asked.id))
+    for one in requests:
+        uow.record(requested_entry(one), ApprovalRequested(one.id))
     if any(s.state is StepState.WAITING_STEP for s in steps):
         _unblock(uow, uow.plans.steps_of(incident.id))  # what a new step waits for may have ended before it was planned
-    if incident.state is IncidentState.CONTAINED and any(_at_once(desk, s) and s.state not in FINISHED for s in steps):
+    was_over = incident.state is IncidentState.CONTAINED or incident.recovered_at is not None
+    if was_over and any(_at_once(desk, s) and s.state not in FINISHED for s in steps):
         uow.incidents.reopen(incident.id)
 
 
@@ -193,57 +200,19 @@ def _ask(
 ) -> tuple[tuple[Step, ...], list[ActionDocument]]:
     """Ask for one approval of everything that needs it; what nobody can approve is refused, and says so."""
     needing = [s for s in proposal.steps if _needs_approval(desk, s)]
+    seen = proposal.seen
+    asking = Asking(incident, plan_digest, explained(seen.lost), proposal.requester, seen.scene.balances, desk.actions)
     answers: dict[StepId, Step] = {}
     requests: list[ActionDocument] = []
     for start in range(0, len(needing), MAX_ITEMS):
-        drafted = partial(_draft, desk, incident, plan_digest, proposal)
-        for part, asked in _asked(uow, drafted, needing[start : start + MAX_ITEMS]):
-            if isinstance(asked, ActionDocument):
-                requests.append(asked)
-                answers |= {s.id: replace(s, approval_id=asked.id) for s in part}
+        for part, answer in asked(uow, asking, needing[start : start + MAX_ITEMS]):
+            if isinstance(answer, ActionDocument):
+                requests.append(answer)
+                answers |= {s.id: replace(s, approval_id=answer.id) for s in part}
             else:
-                reason = f"no approval can be asked for: {asked}"
+                reason = f"no approval can be asked for: {answer}"
                 answers |= {s.id: replace(s, state=StepState.REFUSED, reason=reason) for s in part}
     return tuple(answers.get(s.id, s) for s in proposal.steps), requests
-
-
-def _asked(
-    uow: UnitOfWork, drafted: Callable[[Sequence[Step]], Draft], steps: Sequence[Step]
-) -> Iterator[tuple[Sequence[Step], ActionDocument | str]]:
-    """Ask for steps together; yield them with their document, or with why there is none.
-
-    One step that no document can show (an attacker chose an id with a direction mark in it) must not stop the others, so
-    what cannot be asked for together is asked for by halves, and an action that nobody can approve is left out.
-    """
-    try:
-        yield steps, uow.approvals.propose(drafted(steps))
-    except ApprovalError as error:
-        why = uow.approvals.unwinnable(drafted(steps)) or {s.action: str(error) for s in steps}
-        yield from (((s,), why[s.action]) for s in steps if s.action in why)
-        if rest := [s for s in steps if s.action not in why]:
-            yield from _asked(uow, drafted, rest)
-    except InputError as error:
-        if len(steps) == 1:
-            yield steps, str(error)
-            return
-        half = len(steps) // 2
-        yield from _asked(uow, drafted, steps[:half])
-        yield from _asked(uow, drafted, steps[half:])
-
-
-def _draft(desk: Desk, incident: Incident, plan_digest: str, proposal: _Proposal, steps: Sequence[Step]) -> Draft:
-    balances = proposal.seen.scene.balances
-    sweeps = [s for s in steps if s.action in {"sweep_to_safe", "sweep_multisig"}]
-    named = {s.target.value: f"account:{s.target.connection}/{s.target.value}" for s in sweeps}
-    return Draft(
-        what=[step_item(s, _sentence(desk, s)) for s in steps],
-        why=f"{incident.title} ({incident.severity.word}); {explained(proposal.seen.lost)}",
-        requester=proposal.requester,
-        incident=incident.id,
-        plan_digest=plan_digest,
-        amounts={f"last told balance of {ref} in USD": str(balances.get(entity, 0)) for ref, entity in named.items()},
-        preconditions=[f"incident {incident.id} is not closed and the step has not been changed since"],
-    )
 
 
 def _sentence(desk: Desk, step: Step) -> str:
@@ -378,7 +347,8 @@ def _note_times(desk: Desk, uow: UnitOfWork, incident: Incident, steps: Sequence
 
 
 def _contained(desk: Desk, steps: Sequence[Step]) -> bool:
-    counted = [s for s in steps if _at_once(desk, s) or s.action == "sweep_to_safe"]
+    newest = {(s.action, s.target.kind, s.target.connection, s.target.value): s for s in steps}  # what was tried again
+    counted = [s for s in newest.values() if _at_once(desk, s) or s.action == "sweep_to_safe"]
     held = [s for s in counted if s.state in {StepState.DONE, StepState.UNDONE}]
     impossible = [s for s in counted if s.state is StepState.REFUSED and _at_once(desk, s) and s.approval_id is None]
     return bool(held) and len(held) + len(impossible) == len(counted)

@@ -2,9 +2,10 @@
 
 Rules: one alert belongs to one incident; triage of all alerts is serialised, so that two alerts of one attack never open
 two incidents, and who has its turn waits `TURN` at most for an incident that somebody else works on; what joins may only
-raise severity and value at risk, never lower them, and may move the first harm back; accounts that share the attacked
-account's keys count as attacked; an unknown value at risk is not a small one. An incident about a listed destination takes
-in its own kind alone: a theft must not begin with a payment whose playbook does little.
+raise severity and value at risk, never lower them, and may move the first harm back; the plan is held against every alert
+that joins, and people are woken anew where it makes the incident worse, or comes after loosening was asked for; accounts
+that share the attacked account's keys count as attacked; an unknown value at risk is not a small one. An incident about a
+listed destination takes in its own kind alone: a theft must not begin with a payment whose playbook does little.
 """
 
 import json
@@ -75,7 +76,9 @@ def _join(uow: UnitOfWork, alert: Alert, incident: Incident, entities: Sequence[
     added = [e for e in entities if e not in incident.entities]
     at_risk = _at_risk(uow, alert, added, incident.value_at_risk_usd)
     severity = severity_of(alert.kind, alert.decision, at_risk)
-    wider = severity > incident.severity or bool(added)
+    worse = severity > incident.severity
+    if worse or uow.plans.loosened_since(incident.id):
+        uow.incidents.alarm(incident.id)
     uow.incidents.join_alert(alert.id, incident.id)
     uow.incidents.widen(incident.id, added, severity, at_risk or Decimal(0), alert.raised_at)
     if added:
@@ -86,9 +89,9 @@ def _join(uow: UnitOfWork, alert: Alert, incident: Incident, entities: Sequence[
         subject=alert.id,
         sentence=f"Alert joined: {alert.kind.value.replace('_', ' ')}, score {alert.score:.1f}",
         incident_id=incident.id,
-        facts={"activity": alert.activity_id, "wider": wider},
+        facts={"activity": alert.activity_id, "wider": worse or bool(added)},
     )
-    uow.record(entry, *((IncidentWidened(incident.id, alert.id),) if wider else ()))
+    uow.record(entry, IncidentWidened(incident.id, alert.id))
     return incident.id
 
 

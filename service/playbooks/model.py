@@ -1,14 +1,15 @@
-"""What a playbook says: for one kind of incident, which actions on which targets, in which order, from which severity.
+"""What a playbook says: for one kind of alert, which actions on which targets, in which order, from which severity.
 
 A playbook only names; what an action does, needs and demands in approvals is declared once, in `service/actions/`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import Final, Literal
 
 import msgspec
 
+from service.domain.canonical import digest
 from service.domain.errors import ConfigurationError
 from service.domain.incident import IncidentKind, Severity
 
@@ -99,6 +100,30 @@ class Playbook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return self.steps + self.rotate_account
 
 
+def _union(playbooks: Sequence[Playbook]) -> Playbook:
+    first = playbooks[0]
+    return msgspec.structs.replace(
+        first,
+        playbook=" + ".join(one.playbook for one in playbooks),
+        keys="assumed_stolen" if any(one.keys == "assumed_stolen" for one in playbooks) else first.keys,
+        steps=_each_once(step for one in playbooks for step in one.steps),
+        rotate_account=_each_once(step for one in playbooks for step in one.rotate_account),
+    )
+
+
+def _each_once(templates: Iterable[StepTemplate]) -> tuple[StepTemplate, ...]:
+    """Return the templates, of those for the same action and targets one: from the lowest severity, unasked if any is."""
+    found: dict[tuple[str, Selector], StepTemplate] = {}
+    for template in templates:
+        known = found.setdefault((template.action, template.targets), template)
+        found[template.action, template.targets] = msgspec.structs.replace(
+            known,
+            from_severity=min(known.from_severity, template.from_severity, key=lambda word: Severity[word.upper()]),
+            asked=known.asked and template.asked,
+        )
+    return tuple(found.values())
+
+
 class Playbooks:
     """The playbooks in force, by kind of incident, each with the digest of its file."""
 
@@ -110,9 +135,16 @@ class Playbooks:
             )
         self._by_kind = by_kind
 
-    def for_incident(self, kind: IncidentKind) -> tuple[Playbook, str]:
-        """Return the playbook for a kind of incident and its digest."""
-        return self._by_kind[kind]
+    def for_kinds(self, kinds: Collection[IncidentKind]) -> tuple[Playbook, str]:
+        """Return the playbook for an incident with alerts of these kinds, at least one, and its digest.
+
+        Of several it is their union, so that none of them is answered by another's playbook alone.
+        """
+        found = [self._by_kind[kind] for kind in IncidentKind if kind in kinds]
+        if len(found) == 1:
+            return found[0]
+        together = _union([playbook for playbook, _ in found])
+        return together, digest(TAG, msgspec.to_builtins(together))
 
     def __iter__(self) -> Iterator[Playbook]:
         return iter([playbook for playbook, _ in self._by_kind.values()])

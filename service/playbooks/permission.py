@@ -1,7 +1,8 @@
 """Whether a step that needs an approval may run now: asked by the worker that is about to run it (design D4, D7).
 
 Rules: the votes count for exactly this row, by the pinned key and the policy in force; a safe destination that the approvers
-saw must still be in force; what another open incident holds, or is about to, is not loosened.
+saw must still be in force; what another open incident holds, or is about to, is not loosened, nor what an alert names that
+came after loosening was asked for.
 """
 
 from collections.abc import Mapping
@@ -10,8 +11,9 @@ from service.actions.base import ContainmentAction
 from service.domain.authorisation import check
 from service.domain.errors import ApprovalError
 from service.domain.ids import AccountId
-from service.domain.plan import Step
+from service.domain.plan import Effect, Step
 from service.domain.setup import destination_in_force, shown_destinations
+from service.playbooks.overtaken import require_newest
 from service.ports.store.unit import UnitOfWork
 
 
@@ -28,6 +30,8 @@ def require_authority(
     check(uow.approvals.evidence(planned.approval_id), planned, public_key_pem=votes_key_pem, now=uow.now)
     if account_id is not None:
         _require_destinations(uow, planned, account_id, votes_key_pem)
+    if planned.effect is Effect.LOOSENS:
+        require_newest(uow, planned)
     tightenings = [name for name, action in actions.items() if action.undone_by == planned.action]
     others = uow.plans.also_needed_by(planned, tightenings) if tightenings else ()
     if others:

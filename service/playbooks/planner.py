@@ -1,14 +1,15 @@
 """From a playbook and what is known of an incident to the steps of a plan: pure, and the same every time.
 
 Rules: only registered accounts are targets (design D9); a step that the incident already has is not planned again unless
-it was undone; tightening steps are ready at once as far as the hour's blast radius goes and wait for approval beyond it;
-everything else waits for approval, or first for the steps it comes after; what cannot be done at all is planned as
-refused, with the reason, so that the plan never hides a gap. Of the steps that come first only the newest of its kind
-counts (`newest`), and one that the target's platform can never do is not waited for (docs/adr/0056).
+it was undone, or counts no more since a later alert (`overtaken.py`); tightening steps are ready at once as far as the
+hour's blast radius goes and wait for approval beyond it; everything else waits for approval, or first for the steps it
+comes after; what cannot be done at all is planned as refused, with the reason, so that the plan never hides a gap. Of the
+steps that come first only the newest of its kind counts (`newest`), and one that the target's platform can never do is not
+waited for (docs/adr/0056).
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Final
@@ -20,7 +21,9 @@ from service.domain.compromise import Scope
 from service.domain.ids import AccountId, ConnectionId, IncidentId, PlanId, StepId, new_id
 from service.domain.incident import Severity
 from service.domain.plan import FINISHED, Step, StepState, Target
+from service.playbooks.allowance import Allowance
 from service.playbooks.model import Selector, StepTemplate
+from service.playbooks.overtaken import has_lapsed
 
 STEP_TAG: Final = "portcullis/step/v1"
 OVER_LIMIT: Final = "over the hour's blast radius: the gate keeps holding, people must approve this"
@@ -29,44 +32,6 @@ _ADDRESS: Final = re.compile("0x[0-9a-fA-F]{40}")
 _ENDED_WITHOUT_EFFECT: Final = FINISHED - {StepState.DONE}
 _TOLD_APART: Final = ("scope", "address")
 """Parameters that make another step of the same action and target: a deeper rotation, and the addresses it brings."""
-
-
-@dataclass(slots=True)
-class Allowance:
-    """How much tightening may still begin by itself behind one connection this hour."""
-
-    accounts: int
-    value_usd: Decimal
-    touched: set[str]
-    """Accounts' refs that count already; touching them again costs nothing."""
-    others: int
-    """How many more destinations, credentials and transactions may be aimed at."""
-    aimed: set[tuple[str, str]]
-    """(kind, value) of those that count already."""
-    nearby: "Allowance | None" = None
-    """What may be locked beside that because it is near, named by no alert (ADR 0049); None: it counts as the others."""
-
-    def take(self, refs: Mapping[str, Decimal]) -> bool:
-        """Take what these accounts (ref → value in USD) need and say so, or take nothing and say no."""
-        new = {ref: value for ref, value in refs.items() if ref not in self.touched}
-        value = sum(new.values(), Decimal(0))
-        if len(new) > self.accounts or value > self.value_usd:
-            return False
-        self.accounts -= len(new)
-        self.value_usd -= value
-        self.touched |= set(new)
-        return True
-
-    def aim(self, target: Target) -> bool:
-        """Take what a target that is no account needs and say so, or take nothing and say no."""
-        named = (target.kind, target.value)
-        if named in self.aimed:
-            return True
-        if self.others < 1:
-            return False
-        self.others -= 1
-        self.aimed.add(named)
-        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +66,8 @@ class Scene:
     """By connection and action: why its platform can never do it, and what to do by hand. Only of what takes votes."""
     multisigs_behind: Sequence[Account] = ()
     """Every multisig of the connections, harmed or not."""
+    overtaken: Collection[StepId] = frozenset()
+    """The steps whose target an alert names that is later than their plan."""
     again: bool = False
     """Whether people asked: then a step that failed, was refused or expired is planned once more."""
     told: Mapping[str, int] = field(default_factory=dict)
@@ -258,13 +225,8 @@ def _step(
 ) -> Step | None:
     scene, others = known
     params = _params(action, target, scene)
-    if _has(
-        action.name,
-        target,
-        [s for s in others if not (scene.again and _is_worth_another(s, action, params, scene.told))],
-        {name: params.get(name) for name in _TOLD_APART},
-        again=scene.again,
-    ):
+    told_apart = {name: params.get(name) for name in _TOLD_APART}
+    if _has(action.name, target, _counting(action, target, known, params), told_apart, again=scene.again):
         return None
     position = sum(1 for step in others if step.plan_id == plan_id)
     missing = [what for name, what in action.params.items() if not params.get(name)]
@@ -273,6 +235,9 @@ def _step(
     after = _first(template, target, known)
     made = _made(identity, action, params, _generation(action.name, target, others), after)
     if impossible or missing:
+        last = newest(action.name, target, others)
+        if last is not None and last.state is StepState.REFUSED and not scene.again:
+            return None  # said before
         return _with_state(made, StepState.REFUSED, impossible or missing[0])
     if not action.runs_at_once:
         return made
@@ -321,6 +286,16 @@ def _made(
 
 def _with_state(step: Step, state: StepState, reason: str | None) -> Step:
     return replace(step, state=state, reason=reason)
+
+
+def _counting(
+    action: ContainmentAction, target: Target, known: tuple[Scene, Sequence[Step]], params: Mapping[str, object]
+) -> list[Step]:
+    """Return the steps of an action on a target that count, unless they are undone."""
+    scene, others = known
+    here = [s for s in others if same(s.target, target)]
+    of_action = [s for s in here if s.action == action.name and not has_lapsed(s, action, here, scene.overtaken)]
+    return [s for s in of_action if not (scene.again and _is_worth_another(s, action, params, scene.told))]
 
 
 def _is_worth_another(

@@ -18,13 +18,15 @@ from service.domain.compromise import Scope, WalletLoss, losses
 from service.domain.errors import ApprovalError, ConfigurationError
 from service.domain.freeze_letter import Payment, Stolen, letter, resting
 from service.domain.ids import AccountId, ConnectionId, IncidentId
-from service.domain.incident import Alert, Incident, Severity
+from service.domain.incident import Alert, Incident, IncidentKind, Severity
 from service.domain.plan import Json, Step, StepState, Target
 from service.domain.policy import BlastLimits, Policy, policy_in_force
 from service.domain.setup import registered_destination
 from service.domain.vault import VaultKey
+from service.playbooks.allowance import Allowance
 from service.playbooks.model import Playbook, Selector, StepTemplate
-from service.playbooks.planner import Allowance, Scene
+from service.playbooks.overtaken import overtaken
+from service.playbooks.planner import Scene
 from service.ports.custody import Capability
 from service.ports.store.plans import Touched
 from service.ports.store.registry import DestinationRow
@@ -69,11 +71,31 @@ class Look:
     scene: Scene
     lost: tuple[WalletLoss, ...]
     policy: Policy | None
+    alerts: int
+    """How many alerts the incident has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """An incident and its alerts, oldest first."""
+
+    incident: Incident
+    alerts: Sequence[Alert]
+
+    @property
+    def kinds(self) -> frozenset[IncidentKind]:
+        """What is happening: the kind that opened it, and what its other alerts say."""
+        return frozenset((self.incident.kind, *(alert.kind for alert in self.alerts)))
+
+
+def case_of(uow: UnitOfWork, incident: Incident) -> Case:
+    """Return an incident with its alerts."""
+    return Case(incident, uow.incidents.alerts_of(incident.id))
 
 
 def look(
     uow: UnitOfWork,
-    incident: Incident,
+    case: Case,
     wanted: Wanted,
     votes_key_pem: bytes,
     *,
@@ -81,7 +103,7 @@ def look(
     again: bool = False,
 ) -> Look:
     """Read everything that a plan for this incident needs; of a first plan it is known that no other step is there."""
-    alerts = uow.incidents.alerts_of(incident.id)
+    incident, alerts = case.incident, case.alerts
     _ask_about(uow, alerts, wanted)
     harmed = uow.registry.accounts_at(_named(alerts))
     lost = losses(harmed, _past_gate(uow, incident, harmed)) if wanted.keys_stolen else ()
@@ -90,6 +112,7 @@ def look(
     behind = _behind(uow, connections, wanted)
     near = _Near(uow, harmed)
     existing = () if first else uow.plans.steps_of(incident.id)
+    known = {} if first else uow.plans.known_alerts(incident.id)
     policy = _policy(uow, votes_key_pem)
     safe = uow.registry.destinations_of([a.id for a in exposed]) if "destinations" in wanted.params else {}
     multisigs = _multisigs(uow, connections, wanted)
@@ -117,9 +140,10 @@ def look(
         multisigs_behind=multisigs,
         allowances={c: _allowance(c, touched[c], policy, balances) for c in connections},
         letters=_letters(uow, incident, policy) if Selector.ISSUED_ASSETS in wanted.selectors else {},
+        overtaken=overtaken(existing, alerts, known),
         again=again,
     )
-    return Look(scene, lost, policy)
+    return Look(scene, lost, policy, max((alert.place for alert in alerts), default=0))
 
 
 def ask_to_look(uow: UnitOfWork, incident_id: IncidentId) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from service.domain.attention import (
@@ -91,18 +91,11 @@ class AttentionRepository:
             .values(cancelled_at=self._now)
         )
 
-    def hasten_timers(self, subject: str, due_at: datetime) -> None:
+    def hasten_timers(self, subject: str, due_at: datetime) -> bool:
         """Bring waiting timers forward."""
-        self._connection.execute(
-            update(timers)
-            .where(
-                timers.c.subject == subject,
-                timers.c.fired_at.is_(None),
-                timers.c.cancelled_at.is_(None),
-                timers.c.due_at > due_at,
-            )
-            .values(due_at=due_at)
-        )
+        waiting = and_(timers.c.subject == subject, timers.c.fired_at.is_(None), timers.c.cancelled_at.is_(None))
+        hastened = update(timers).where(waiting).values(due_at=func.least(timers.c.due_at, due_at))
+        return self._connection.execute(hastened).rowcount > 0
 
     def claim_timer(self, timer_id: str) -> Timer | None:
         """See the port."""

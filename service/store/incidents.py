@@ -11,27 +11,35 @@ from sqlalchemy import (
     Row,
     Select,
     and_,
-    bindparam,
     func,
-    insert,
     not_,
     or_,
     select,
     tuple_,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, distinct_on
-from sqlalchemy.types import Text
 
 from service.domain.errors import NotFoundError
 from service.domain.freeze_letter import Payment
 from service.domain.ids import ActivityId, AlertId, ConnectionId, IncidentId
 from service.domain.incident import Alert, CaseVerdict, Incident, IncidentKind, IncidentState, Severity
 from service.ports.store.incidents import Left
+from service.store.incident_statements import (
+    ADD,
+    ALERT,
+    ALERTS_OF,
+    ASK_LEARNING,
+    BALANCES,
+    INCIDENT,
+    INCIDENT_LOCKED,
+    JOIN_ALERT,
+    OPEN_SHARING,
+    SHARING,
+)
 from service.store.quick import mappings, rows, send
-from service.store.tables.activity import activities, decisions, learning_requests, transactions
+from service.store.tables.activity import activities, decisions, transactions
 from service.store.tables.incident import alerts, incidents
-from service.store.tables.keys import accounts, safe_destinations
+from service.store.tables.keys import safe_destinations
 
 
 def alert_of(row: Row[Any]) -> Alert:
@@ -53,6 +61,7 @@ def alert_of(row: Row[Any]) -> Alert:
         incident_id=None if row.incident_id is None else IncidentId(row.incident_id),
         verdict=None if row.verdict is None else CaseVerdict(row.verdict),
         reported_by=row.reported_by,
+        place=row.place,
     )
 
 
@@ -76,18 +85,18 @@ class IncidentRepository:
 
     def alert(self, alert_id: AlertId) -> Alert:
         """Read one alert."""
-        found = rows(self._connection, _ALERT, {"alert": alert_id})
+        found = rows(self._connection, ALERT, {"alert": alert_id})
         if not found:
             raise NotFoundError(f"there is no alert {alert_id}")
         return alert_of(found[0])
 
     def alerts_of(self, incident_id: IncidentId) -> Sequence[Alert]:
         """Read the alerts of an incident, oldest first."""
-        return [alert_of(row) for row in rows(self._connection, _ALERTS_OF, {"incident": incident_id})]
+        return [alert_of(row) for row in rows(self._connection, ALERTS_OF, {"incident": incident_id})]
 
     def join_alert(self, alert_id: AlertId, incident_id: IncidentId) -> None:
         """Attach an alert to an incident."""
-        send(self._connection, _JOIN_ALERT, {"alert": alert_id, "incident": incident_id})
+        send(self._connection, JOIN_ALERT, {"alert": alert_id, "incident": incident_id})
 
     def set_verdict(self, alert_id: AlertId, verdict: CaseVerdict, by: str) -> None:
         """Store what a person decided about an alert."""
@@ -99,11 +108,11 @@ class IncidentRepository:
 
     def lock_incident(self, incident_id: IncidentId) -> Incident:
         """Read and lock."""
-        return self._one(_INCIDENT_LOCKED, incident_id)
+        return self._one(INCIDENT_LOCKED, incident_id)
 
     def incident(self, incident_id: IncidentId) -> Incident:
         """Read."""
-        return self._one(_INCIDENT, incident_id)
+        return self._one(INCIDENT, incident_id)
 
     def _one(self, query: Select[Any], incident_id: str) -> Incident:
         found = mappings(self._connection, query, {"incident": incident_id})
@@ -114,7 +123,7 @@ class IncidentRepository:
     def open_sharing(self, entities: Sequence[str], since: datetime) -> Sequence[Incident]:
         """Find open incidents that share an entity and were active since then."""
         values = {"entities": list(entities), "since": since}
-        return [incident_of(row) for row in mappings(self._connection, _OPEN_SHARING, values)]
+        return [incident_of(row) for row in mappings(self._connection, OPEN_SHARING, values)]
 
     def add(self, incident: Incident) -> None:
         """Insert a new incident."""
@@ -126,7 +135,7 @@ class IncidentRepository:
             "entities": list(incident.entities),
             "verdict": None if incident.verdict is None else incident.verdict.value,
         }
-        send(self._connection, _ADD, values)
+        send(self._connection, ADD, values)
 
     def widen(
         self,
@@ -146,6 +155,11 @@ class IncidentRepository:
             value_at_risk_usd=max(value_at_risk_usd, current.value_at_risk_usd),
             first_harm_at=min(harm_at, current.first_harm_at),
         )
+
+    def alarm(self, incident_id: IncidentId) -> None:
+        """See the port."""
+        anew = {"alarm": incidents.c.alarm + 1, "acknowledged_at": None, "acknowledged_by": None}
+        self._change(incident_id, **anew)
 
     def note(self, incident_id: IncidentId, **times: datetime) -> None:
         """Set moments that are not set yet."""
@@ -176,7 +190,7 @@ class IncidentRepository:
     def ask_learning(self, kind: str, subject: str, payload: bytes) -> None:
         """Leave a request for the learning sequence; intake moves it over in order."""
         asked = {"kind": kind, "subject": subject, "payload": payload, "created_at": self._now}
-        send(self._connection, _ASK_LEARNING, asked)
+        send(self._connection, ASK_LEARNING, asked)
 
     def reach(self, entities: Sequence[str]) -> Sequence[str]:
         """Follow the accounts' wallets to their other accounts."""
@@ -184,7 +198,7 @@ class IncidentRepository:
         if not named:
             return []
         values = {"connections": [connection for connection, _ in named], "refs": [ref for _, ref in named]}
-        sharing = rows(self._connection, _SHARING, values)
+        sharing = rows(self._connection, SHARING, values)
         found = set(named) | {(row.connection_id, row.ref) for row in sharing}
         return [f"account:{c}/{r}" for c, r in sorted(found)]
 
@@ -209,15 +223,20 @@ class IncidentRepository:
         """See the port."""
         asked = list(dict.fromkeys(_accounts_in(entities)))
         named = {"connections": [connection for connection, _ in asked], "refs": [ref for _, ref in asked]}
-        found = rows(self._connection, _BALANCES, named)
+        found = rows(self._connection, BALANCES, named)
         return {f"account:{row.connection}/{row.ref}": Decimal(row.balance_usd) for row in found}
 
     def reopen(self, incident_id: IncidentId) -> None:
         """See the port."""
         self._connection.execute(
             update(incidents)
-            .where(incidents.c.id == incident_id, incidents.c.state == IncidentState.CONTAINED.value)
-            .values(state=IncidentState.OPEN.value, contained_at=None, version=incidents.c.version + 1)
+            .where(incidents.c.id == incident_id, incidents.c.state != IncidentState.CLOSED.value)
+            .values(
+                state=IncidentState.OPEN.value,
+                contained_at=None,
+                recovered_at=None,
+                version=incidents.c.version + 1,
+            )
         )
 
     def moved_usd(self, incident_id: IncidentId) -> Decimal:
@@ -295,78 +314,10 @@ class IncidentRepository:
         return or_(of_alert, and_(here, during, activities.c.decision != "allow", not_(found_false)))
 
 
-_ALERT: Final = select(alerts).where(alerts.c.id == bindparam("alert"))
-_ALERTS_OF: Final = select(alerts).where(alerts.c.incident_id == bindparam("incident")).order_by(alerts.c.id)
-_JOIN_ALERT: Final = update(alerts).where(alerts.c.id == bindparam("alert")).values(incident_id=bindparam("incident"))
-_INCIDENT: Final = select(incidents).where(incidents.c.id == bindparam("incident"))
-_INCIDENT_LOCKED: Final = _INCIDENT.with_for_update()
-_ADD: Final = insert(incidents).inline()
-_ASK_LEARNING: Final = insert(learning_requests).inline()
-_OPEN_SHARING: Final = (
-    select(incidents)
-    .where(
-        incidents.c.state != IncidentState.CLOSED.value,
-        incidents.c.entities.op("&&")(bindparam("entities", type_=ARRAY(Text))),
-        or_(
-            select(alerts.c.id)
-            .where(alerts.c.incident_id == incidents.c.id, alerts.c.last_at >= bindparam("since"))
-            .exists(),
-            incidents.c.opened_at >= bindparam("since"),
-        ),
-    )
-    .order_by(incidents.c.opened_at, incidents.c.id)
-    .with_for_update()
-)
-"""Made once, as every statement that a hold waits for: making one takes longer than running it."""
-_NAMED: Final = (
-    func.unnest(*(bindparam(name, type_=ARRAY(Text)) for name in ("connections", "refs")))
-    .table_valued("connection", "ref")
-    .render_derived()
-)
-_SHARING: Final = select(accounts.c.connection_id, accounts.c.ref).where(
-    accounts.c.wallet_id.in_(
-        select(accounts.c.wallet_id)
-        .join(_NAMED, and_(accounts.c.connection_id == _NAMED.c.connection, accounts.c.ref == _NAMED.c.ref))
-        .where(accounts.c.wallet_id.is_not(None))
-    )
-)
 _SIGNED: Final = ("signed", "broadcast", "confirmed")
 _SIGNED_KINDS: Final = tuple(f"withdrawal.{state}" for state in _SIGNED)
-_RECENT: Final = 5_000
-"""How far back an account's balances are looked for: its newest activities that told one."""
 _MOST_LEFT: Final = 5_000
 """Of one asset at one connection."""
-
-
-def _balances() -> Select[Any]:
-    """Return the sum of each account's newest told balances, one for each asset."""
-    columns = (bindparam(name, type_=ARRAY(Text)) for name in ("connections", "refs"))
-    wanted = func.unnest(*columns).table_valued("connection", "ref").render_derived()
-    recent = (
-        select(activities.c.asset, activities.c.balance_usd, activities.c.id)
-        .where(
-            activities.c.connection_id == wanted.c.connection,
-            activities.c.account == wanted.c.ref,
-            activities.c.balance_usd.is_not(None),
-        )
-        .order_by(activities.c.id.desc())
-        .limit(_RECENT)
-        .correlate(wanted)
-        .lateral("recent")
-    )
-    newest = (
-        select(recent.c.balance_usd)
-        .ext(distinct_on(recent.c.asset))
-        .order_by(recent.c.asset, recent.c.id.desc())
-        .lateral("newest")
-    )
-    told = select(func.sum(newest.c.balance_usd).label("balance_usd")).lateral("told")
-    known = wanted.join(told, told.c.balance_usd.is_not(None))
-    return select(wanted.c.connection, wanted.c.ref, told.c.balance_usd).select_from(known)
-
-
-_BALANCES: Final = _balances()
-"""Made once: making it takes longer than running it, and every hold waits for it."""
 _ITS_TRANSACTION: Final = and_(
     activities.c.connection_id == transactions.c.connection_id, activities.c.transaction == transactions.c.ref
 )

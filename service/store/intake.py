@@ -57,6 +57,15 @@ ORDER BY q.number
 """
 
 
+_STANDING_ALERTS: Final = """
+SELECT DISTINCT ON (a.dedup_key) a.dedup_key, a.id FROM alerts a LEFT JOIN incidents i ON i.id = a.incident_id
+WHERE a.dedup_key = ANY($1::text[]) AND a.last_at >= $2 AND i.state IS DISTINCT FROM 'closed'
+  AND NOT EXISTS (SELECT FROM steps s JOIN plans p ON p.id = s.plan_id WHERE s.incident_id = a.incident_id
+    AND s.effect = 'loosens' AND s.state NOT IN ('refused', 'expired') AND p.alerts >= a.place)
+ORDER BY a.dedup_key, a.last_at DESC
+"""
+
+
 class PostgresIntakeStore:
     """See the port; `pool` is for other readers on the hot path. For one event loop, and one batch at a time."""
 
@@ -199,12 +208,7 @@ class PostgresTurn:
 
     async def standing_alerts(self, dedup_keys: Sequence[str], since: datetime) -> Mapping[str, str]:
         """See the port."""
-        rows = await self.connection.fetch(
-            "SELECT DISTINCT ON (dedup_key) dedup_key, id FROM alerts WHERE dedup_key = ANY($1::text[]) AND last_at >= $2"
-            " ORDER BY dedup_key, last_at DESC",
-            list(dedup_keys),
-            since,
-        )
+        rows = await self.connection.fetch(_STANDING_ALERTS, list(dedup_keys), since)
         return {row["dedup_key"]: row["id"] for row in rows}
 
     async def write(self, writes: Writes) -> None:

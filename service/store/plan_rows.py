@@ -103,4 +103,5 @@ def plan_of(row: RowMapping) -> Plan:
         digest=row["digest"],
         created_at=row["created_at"],
         steps=(),
+        alerts=row["alerts"],
     )

@@ -110,6 +110,7 @@ STEPS_OF: Final = (
     select(steps).where(steps.c.incident_id == bindparam("incident")).order_by(steps.c.plan_id, steps.c.position)
 )
 IS_PLANNED: Final = select(plans.c.id).where(plans.c.incident_id == bindparam("incident")).limit(1)
+KNOWN_ALERTS: Final = select(plans.c.id, plans.c.alerts).where(plans.c.incident_id == bindparam("incident"))
 TOUCHED: Final = (
     select(
         steps.c.target["kind"].astext.label("kind"),

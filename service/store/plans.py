@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from sqlalchemy import (
     ColumnElement,
@@ -28,7 +28,7 @@ from service.domain.errors import ConflictError, NotFoundError, StaleFenceError
 from service.domain.ids import ApprovalId, ConnectionId, IncidentId, PlanId, StepId, new_id
 from service.domain.incident import IncidentState
 from service.domain.places import address_of
-from service.domain.plan import FINISHED, Lane, Plan, Step, StepState, allowed
+from service.domain.plan import FINISHED, Effect, Lane, Plan, Step, StepState, allowed
 from service.domain.settlement import require_unknown
 from service.ports.store.plans import Change, Claim, DueStep, Touched
 from service.store.plan_rows import plan_of, row_of, step_of
@@ -41,6 +41,7 @@ from service.store.plan_statements import (
     GRACE,
     INTEND,
     IS_PLANNED,
+    KNOWN_ALERTS,
     MINE,
     NOT_BEGUN,
     PASSED,
@@ -49,11 +50,12 @@ from service.store.plan_statements import (
     TOUCHED,
     WORKABLE,
     WRITE,
+    among,
     before,
     is_over,
 )
 from service.store.quick import mappings, rows, send
-from service.store.tables.incident import gate_holds, incidents, plans, steps
+from service.store.tables.incident import alerts, gate_holds, incidents, plans, steps
 
 
 class PlanRepository:
@@ -78,6 +80,7 @@ class PlanRepository:
                 "digest": plan.digest,
                 "document": document,
                 "created_at": plan.created_at,
+                "alerts": plan.alerts,
             },
         )
         if plan.steps:
@@ -94,6 +97,11 @@ class PlanRepository:
     def is_planned(self, incident_id: IncidentId) -> bool:
         """See the port."""
         return bool(rows(self._connection, IS_PLANNED, {"incident": incident_id}))
+
+    def known_alerts(self, incident_id: IncidentId) -> Mapping[PlanId, int]:
+        """See the port."""
+        found = rows(self._connection, KNOWN_ALERTS, {"incident": incident_id})
+        return {PlanId(row.id): row.alerts for row in found}
 
     def document(self, plan_id: PlanId) -> str:
         """See the port."""
@@ -118,6 +126,25 @@ class PlanRepository:
         query = select(steps).where(steps.c.approval_id == approval_id).order_by(steps.c.plan_id, steps.c.position)
         return tuple(step_of(row) for row in self._connection.execute(query).mappings())
 
+    def open_loosenings(self, incident_id: IncidentId, *, lock: bool = False) -> tuple[Step, ...]:
+        """See the port."""
+        unbegun = among(steps.c.state, [state.value for state in NOT_BEGUN])
+        query = select(steps).where(steps.c.incident_id == incident_id, _LOOSENS, unbegun)
+        query = query.order_by(steps.c.plan_id, steps.c.position)
+        found = self._connection.execute(query.with_for_update() if lock else query)
+        return tuple(step_of(row) for row in found.mappings())
+
+    def loosened_since(self, incident_id: IncidentId) -> bool:
+        """See the port."""
+        newest = select(func.max(alerts.c.place)).where(alerts.c.incident_id == incident_id).scalar_subquery()
+        ended = (StepState.REFUSED.value, StepState.EXPIRED.value)
+        query = (
+            select(steps.c.id)
+            .join(plans, plans.c.id == steps.c.plan_id)
+            .where(steps.c.incident_id == incident_id, _LOOSENS, steps.c.state.not_in(ended), plans.c.alerts >= newest)
+        )
+        return self._connection.execute(query.limit(1)).first() is not None
+
     def release(self, approval_id: ApprovalId) -> tuple[Step, ...]:
         """See the port."""
         self._lock_approval(approval_id)
@@ -127,7 +154,9 @@ class PlanRepository:
     def give_up(self, approval_id: ApprovalId, state: StepState, reason: str) -> tuple[Step, ...]:
         """See the port."""
         self._lock_approval(approval_id)
-        unbegun = [s for s in self.steps_of_approval(approval_id) if s.state in NOT_BEGUN]
+        locked = select(steps).where(steps.c.approval_id == approval_id).order_by(steps.c.id).with_for_update()
+        # What a worker begins meanwhile is not given up: its call is on its way.
+        unbegun = [s for row in self._connection.execute(locked).mappings() if (s := step_of(row)).state in NOT_BEGUN]
         return tuple(self.move(step.id, state, reason=reason) for step in unbegun)
 
     def move(self, step_id: StepId, new: StepState, *, reason: str | None = None) -> Step:
@@ -320,6 +349,9 @@ class PlanRepository:
 
 def _taken_over(step_id: StepId, fence: int) -> StaleFenceError:
     return StaleFenceError(f"step {step_id} was taken over: fence {fence} is no longer valid")
+
+
+_LOOSENS: Final = steps.c.effect == Effect.LOOSENS.value
 
 
 def _judge(step_id: StepId, old: StepState, new: StepState) -> None:

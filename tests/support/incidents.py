@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, func, insert, select
 
 from service.domain.ids import new_id
 from service.store.tables.incident import alerts, incidents
@@ -102,6 +102,7 @@ def add_alert(
             raised_at=now,
             last_at=now,
             incident_id=incident,
+            place=select(func.count() + 1).where(alerts.c.incident_id == incident).scalar_subquery() if incident else 0,
         )
     )
     return identity

@@ -26,12 +26,13 @@ _log = structlog.get_logger(__name__)
 
 
 def incident(db: Database, incident_id: IncidentId) -> None:
-    """Tell the responders' shared channels that an incident opened."""
+    """Tell the responders' shared channels that an incident opened, or that people are to be woken for it anew."""
     with db.begin() as uow:
         found = uow.incidents.incident(incident_id)
         if found.severity > Severity.LOW:
-            text = (f"[{found.severity.word}] {found.title}", f"Incident {found.id} opened; containment is running.")
-            to_channels(uow, Writing(found.id, Audience.RESPONDERS, text, f"opened:{found.id}"))
+            how = "opened" if found.alarm == 1 else "has grown worse, or goes on although loosening was asked for"
+            text = (f"[{found.severity.word}] {found.title}", f"Incident {found.id} {how}; containment is running.")
+            to_channels(uow, Writing(found.id, Audience.RESPONDERS, text, f"opened:{found.id}:{found.alarm}"))
 
 
 def contained(db: Database, incident_id: IncidentId) -> None:

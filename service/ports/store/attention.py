@@ -19,8 +19,8 @@ class AttentionStore(Protocol):
         """Cancel every timer of a subject that has not fired."""
         ...
 
-    def hasten_timers(self, subject: str, due_at: datetime) -> None:
-        """Bring a subject's waiting timers forward to this moment; never back."""
+    def hasten_timers(self, subject: str, due_at: datetime) -> bool:
+        """Bring a subject's waiting timers forward to this moment, never back; say whether there is any."""
         ...
 
     def claim_timer(self, timer_id: str) -> Timer | None:

@@ -34,7 +34,7 @@ class IncidentStore(Protocol):
         ...
 
     def join_alert(self, alert_id: AlertId, incident_id: IncidentId) -> None:
-        """Attach an alert to an incident."""
+        """Attach an alert to an incident, as the newest of its alerts; the caller has locked or added the incident."""
         ...
 
     def set_verdict(self, alert_id: AlertId, verdict: CaseVerdict, by: str) -> None:
@@ -66,6 +66,10 @@ class IncidentStore(Protocol):
         harm_at: datetime,
     ) -> None:
         """Add entities; severity and value at risk only ever rise here, and the first harm only moves back."""
+        ...
+
+    def alarm(self, incident_id: IncidentId) -> None:
+        """Have people woken anew: whoever had acknowledged the incident took on less than it is now."""
         ...
 
     def note(self, incident_id: IncidentId, **times: datetime) -> None:
@@ -109,7 +113,7 @@ class IncidentStore(Protocol):
         ...
 
     def reopen(self, incident_id: IncidentId) -> None:
-        """Move a contained incident back to open and forget when it was contained: it no longer is."""
+        """Move a contained or recovered incident back to open and forget when it was: it no longer is."""
         ...
 
     def moved_usd(self, incident_id: IncidentId) -> Decimal:

@@ -145,7 +145,10 @@ class IntakeTurn(Protocol):
         ...
 
     async def standing_alerts(self, dedup_keys: Sequence[str], since: datetime) -> Mapping[str, str]:
-        """Ids of alerts of these keys that happened since then, by key."""
+        """Ids of alerts of these keys that happened since then, by key.
+
+        Not of those whose incident was closed, or that loosening was asked for after: what happens again is told again.
+        """
         ...
 
     async def write(self, writes: Writes) -> None:

@@ -5,7 +5,7 @@ every later write names that fence. A worker whose lease ran out and was taken o
 writing. Leases are renewed while the work lasts (`extend`), so that a dead worker is noticed within seconds.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -78,6 +78,10 @@ class PlanStore(Protocol):
         """Say whether the incident has a plan."""
         ...
 
+    def known_alerts(self, incident_id: IncidentId) -> Mapping[PlanId, int]:
+        """Return how many alerts the incident had when each of its plans was made."""
+        ...
+
     def document(self, plan_id: PlanId) -> str:
         """Return a plan's canonical JSON. Raises NotFoundError."""
         ...
@@ -92,6 +96,14 @@ class PlanStore(Protocol):
 
     def steps_of_approval(self, approval_id: ApprovalId) -> tuple[Step, ...]:
         """Return the steps that one action document lists."""
+        ...
+
+    def open_loosenings(self, incident_id: IncidentId, *, lock: bool = False) -> tuple[Step, ...]:
+        """Return the incident's steps that loosen and that no worker has begun, in order; `lock`: nor will meanwhile."""
+        ...
+
+    def loosened_since(self, incident_id: IncidentId) -> bool:
+        """Say whether loosening was asked for since the incident's newest alert, and has not come to nothing."""
         ...
 
     def release(self, approval_id: ApprovalId) -> tuple[Step, ...]:

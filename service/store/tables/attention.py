@@ -26,7 +26,7 @@ escalations = Table(
     Column("incident_id", Text, ForeignKey("incidents.id"), nullable=False),
     Column("level", SmallInteger, nullable=False),
     Column("person_id", Text, nullable=False),
-    Column("reason", Text, nullable=False),  # on_call | again:… | blast_limit | mandate:… | quorum | unconfirmed:…
+    Column("reason", Text, nullable=False),  # on_call | alarm:… | again:… | mandate:… | quorum:… and others
     when("paged_at", nullable=False),
     when("acknowledged_at"),
     UniqueConstraint("incident_id", "level", "person_id", "reason"),

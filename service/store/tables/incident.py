@@ -42,6 +42,7 @@ alerts = Table(
     when("verdict_at"),
     Column("judged", ARRAY(Float)),  # what the score was made of; a verdict gives it back to the engine
     Column("reported_by", Text),  # who raised it on what the engine let pass
+    Column("place", Integer, nullable=False, server_default="0"),  # among its incident's alerts, as they joined, from 1
     Index("ix_alerts_dedup", "dedup_key", "last_at"),
     Index("ix_alerts_incident", "incident_id"),
     Index("ix_alerts_activity", "activity_id"),
@@ -79,6 +80,7 @@ incidents = Table(
     Column("assignee", Text),
     Column("verdict", Text),
     Column("version", Integer, nullable=False, server_default="1"),
+    Column("alarm", Integer, nullable=False, server_default="1"),  # how often people were to be woken
     Index("ix_incidents_open", "opened_at", postgresql_where=text("state <> 'closed'")),
 )
 
@@ -94,6 +96,7 @@ plans = Table(
     Column("digest", Text, nullable=False, unique=True),
     Column("document", Text, nullable=False),  # RFC 8785
     when("created_at", nullable=False),
+    Column("alerts", Integer, nullable=False, server_default="0"),  # how many its incident had then
     Index("ix_plans_incident", "incident_id"),
 )
 

@@ -11,17 +11,19 @@ from sqlalchemy import insert, literal, select
 from hsm.pkcs11.authority import AuthorityToken
 from service.clock import SystemClock
 from service.domain.account import AccountRef
-from service.domain.ids import ApprovalId, ConnectionId, IncidentId
+from service.domain.approval import ApprovalState
+from service.domain.ids import AlertId, ApprovalId, ConnectionId, IncidentId
 from service.domain.plan import Lane, Step, StepState
 from service.domain.secrets import Secret
 from service.domain.setup import DESTINATION_TAG, RegisteredDestination
 from service.flow import approve, contain, respond
+from service.flow.triage import triage
 from service.store.database import SqlDatabase, create
 from service.store.tables.keys import safe_destinations
 from tests.integration.containment.conftest import ACTIONS, Scene
 from tests.support.authority import House, house_on
 from tests.support.fakes import FakePlatform, Ledger
-from tests.support.incidents import CONNECTION, THIEF, add_account, add_connection, add_incident
+from tests.support.incidents import CONNECTION, THIEF, add_account, add_alert, add_connection, add_incident
 
 pytestmark = pytest.mark.servers
 
@@ -226,3 +228,104 @@ def test_a_target_that_no_document_can_show_does_not_stop_the_others(scene: Scen
     asked = [found[ref] for ref in refs if ref != "\u202ea-3"]
     assert {step.state for step in asked} == {StepState.WAITING_APPROVAL}
     assert all(step.approval_id is not None for step in asked)
+
+
+def run_all(scene: Scene, incident: IncidentId) -> None:
+    for _ in range(2):
+        with scene.db.begin() as uow:
+            found = uow.plans.steps_of(incident)
+        for step in found:
+            run(scene, step)
+
+
+def an_alert(scene: Scene, house: House, *entities: str) -> IncidentId:
+    """Raise an alert as intake does, and triage it."""
+    owner = SqlDatabase(create(Secret(house.superuser_url), pool_size=1), SystemClock())
+    with owner.begin() as uow:
+        alert = AlertId(add_alert(uow.connection, None, entities))
+    owner.engine.dispose()
+    return triage(scene.db, alert)
+
+
+@pytest.fixture
+def lifting(scene: Scene, house: House, restriction: Step) -> Step:
+    """An approved and released step that lifts the restriction, beside one that resumes withdrawals."""
+    run_all(scene, restriction.incident_id)
+    waiting = way_back(scene, restriction)
+    approve_it(scene, house, waiting)
+    approve.release(scene.db, approval_of(waiting))
+    return scene.step(waiting.id)
+
+
+@pytest.mark.parametrize("planned", [False, True])
+def test_what_was_approved_before_an_alert_on_its_target_does_not_loosen(
+    scene: Scene, house: House, lifting: Step, *, planned: bool
+) -> None:
+    assert an_alert(scene, house, f"account:{CONNECTION}/a-1") == lifting.incident_id
+    if planned:
+        respond.extend(scene.desk, lifting.incident_id)
+        with scene.db.begin() as uow:
+            assert uow.approvals.row(approval_of(lifting)).state is ApprovalState.VOID
+    run(scene, lifting)
+    found = scene.step(lifting.id)
+    assert (found.state, "came after it was asked for" in str(found.reason)) == (StepState.REFUSED, True)
+    assert scene.steps(lifting.incident_id)["restrict_key", "a-1"].state is StepState.DONE
+    assert f"hold {CONNECTION}/a-1" in scene.ledger.holding
+
+
+def test_an_alert_on_something_else_stops_only_what_it_names(scene: Scene, house: House, lifting: Step) -> None:
+    owner = SqlDatabase(create(Secret(house.superuser_url), pool_size=1), SystemClock())
+    with owner.begin() as uow:
+        add_alert(uow.connection, lifting.incident_id, (f"account:{CONNECTION}/a-2",))
+    owner.engine.dispose()
+    respond.extend(scene.desk, lifting.incident_id)
+    run(scene, lifting)
+    assert scene.step(lifting.id).state is StepState.DONE
+    everywhere = scene.steps(lifting.incident_id)["allow_one_time_addresses", CONNECTION]
+    assert everywhere.state is StepState.REFUSED, "every alert of a connection is on it"
+
+
+def test_asked_again_after_the_alert_it_may_be_loosened(scene: Scene, house: House, lifting: Step) -> None:
+    an_alert(scene, house, f"account:{CONNECTION}/a-1")
+    respond.extend(scene.desk, lifting.incident_id)
+    respond.request(scene.desk, lifting.incident_id, respond.RECOVER, "portcullis")
+    again = scene.steps(lifting.incident_id)["lift_key_restriction", "a-1"]
+    assert again.id != lifting.id
+    approve_it(scene, house, again)
+    approve.release(scene.db, approval_of(again))
+    run(scene, again)
+    assert scene.step(again.id).state is StepState.DONE
+
+
+def test_a_theft_after_recovery_is_held_and_told_again(scene: Scene, house: House, lifting: Step) -> None:
+    incident = lifting.incident_id
+    run_all(scene, incident)
+    assert not any(effect.startswith("hold ") for effect in scene.ledger.holding)
+    with scene.db.begin() as uow:
+        uow.incidents.acknowledge(incident, "per_ada")
+        assert uow.incidents.incident(incident).recovered_at is not None
+    before = scene.steps(incident)
+    assert an_alert(scene, house, f"account:{CONNECTION}/a-1") == incident
+    respond.extend(scene.desk, incident)
+    anew = {name for name, step in scene.steps(incident).items() if step.id != before[name].id}
+    tightened = ("suspend_withdrawals", "cancel_pending", "restrict_key", "replace_pending", "revoke_allowances")
+    assert anew == {(action, "a-1") for action in tightened} | {("forbid_one_time_addresses", CONNECTION)}
+    run_all(scene, incident)
+    assert f"hold {CONNECTION}/a-1" in scene.ledger.holding
+    with scene.db.begin() as uow:
+        found = uow.incidents.incident(incident)
+    assert (found.recovered_at, found.acknowledged_by, found.alarm) == (None, None, 2)
+    an_alert(scene, house, f"account:{CONNECTION}/a-1")
+    with scene.db.begin() as uow:
+        assert uow.incidents.incident(incident).alarm == 2, "held again, nobody is woken for each attempt"
+
+
+def test_what_is_being_loosened_when_an_alert_comes_is_held_again(scene: Scene, house: House, lifting: Step) -> None:
+    """Its worker verified the votes before the alert joined: the call is on its way."""
+    held = scene.steps(lifting.incident_id)["restrict_key", "a-1"]
+    scene.overwrite(lifting.id, state=StepState.RUNNING.value)
+    an_alert(scene, house, f"account:{CONNECTION}/a-1")
+    respond.extend(scene.desk, lifting.incident_id)
+    again = scene.steps(lifting.incident_id)["restrict_key", "a-1"]
+    assert (again.id != held.id, again.state) == (True, StepState.READY)
+    assert scene.step(lifting.id).state is StepState.RUNNING, "what was begun is not given up as if nothing happened"

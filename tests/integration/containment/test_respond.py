@@ -93,6 +93,74 @@ def test_a_wider_incident_plans_only_what_is_new(scene: Scene) -> None:
     assert not {s.id for s in first.steps} & {s.id for s in second.steps}
 
 
+def another_alert(scene: Scene, incident: str, ref: str, **more: str) -> None:
+    with scene.db.begin() as uow:
+        add_alert(uow.connection, incident, (f"account:{CONNECTION}/{ref}",), **more)
+    respond.extend(scene.desk, IncidentId(incident))
+
+
+def test_what_a_hold_leaves_pending_is_cancelled_again_where_an_alert_comes_later(scene: Scene) -> None:
+    incident = a_drain(scene, "hot-1", "hot-2")
+    respond.plan(scene.desk, IncidentId(incident))
+    run_everything(scene, incident)
+    before = scene.steps(incident)
+    another_alert(scene, incident, "hot-2")
+    another_alert(scene, incident, "hot-2")
+    found = scene.steps(incident)
+    assert {name for name in found if found[name].id != before[name].id} == {("cancel_pending", "hot-2")}
+    with scene.db.begin() as uow:
+        assert len(uow.plans.of_incident(IncidentId(incident))) == 2, "what waits to be done covers the next alert, too"
+
+
+@pytest.mark.parametrize(
+    ("ended", "again"),
+    [
+        ({"state": "failed"}, True),
+        ({"state": "expired"}, True),
+        ({"state": "refused"}, True),
+        ({"state": "refused", "fence": 7}, False),
+        ({"state": "unknown"}, False),
+    ],
+)
+def test_a_hold_that_came_to_nothing_is_tried_again_where_an_alert_comes_later(
+    scene: Scene, ended: dict[str, object], *, again: bool
+) -> None:
+    """What a worker found to be impossible would be so again, and people were told."""
+    incident = a_drain(scene, "hot-1", "hot-2")
+    respond.plan(scene.desk, IncidentId(incident))
+    held = scene.steps(incident)["suspend_withdrawals", "hot-1"]
+    scene.overwrite(held.id, **ended)
+    another_alert(scene, incident, "hot-2")
+    assert scene.steps(incident)["suspend_withdrawals", "hot-1"].id == held.id, "that alert names another account"
+    another_alert(scene, incident, "hot-1")
+    assert (scene.steps(incident)["suspend_withdrawals", "hot-1"].id != held.id) is again
+    run_everything(scene, incident)
+    assert not again or row(scene, incident)["state"] == "contained"
+
+
+def test_an_incident_is_planned_by_the_kinds_of_all_its_alerts(scene: Scene) -> None:
+    with scene.db.begin() as uow:
+        add_connection(uow.connection)
+        add_account(uow.connection, "cold", holder="vault_key", wallet="wal-1", path="m/44'/60'/0'")
+        add_account(uow.connection, "safe", holder="multisig")
+        incident = add_incident(uow.connection, (f"actor:{CONNECTION}/ops",), kind="account_takeover")
+    respond.plan(scene.desk, IncidentId(incident))
+    another_alert(scene, incident, "cold", kind="drain")
+    another_alert(scene, incident, "safe", kind="signing_tampering")
+    planned = {(action, target) for action, target in scene.steps(incident)}
+    assert {("revoke_credential", "ops"), ("restrict_key", "cold"), ("sweep_to_safe", "cold")} <= planned
+    assert ("lock_multisig", "safe") in planned
+    with scene.db.begin() as uow:
+        plans = uow.plans.of_incident(IncidentId(incident))
+    assert [one.playbook for one in plans] == [
+        "account_takeover",
+        "drain + account_takeover",
+        "drain + account_takeover + signing_tampering",
+    ]
+    assert [one.alerts for one in plans] == [1, 2, 3]
+    respond.request(scene.desk, IncidentId(incident), "raise_threshold", "per_1")
+
+
 def test_an_account_that_is_not_registered_is_never_touched(scene: Scene) -> None:
     with scene.db.begin() as uow:
         add_connection(uow.connection)

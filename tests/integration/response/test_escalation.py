@@ -15,8 +15,9 @@ from service.domain.looks import LOOK
 from service.domain.plan import Effect
 from service.flow import escalate, finality
 from service.flow.finality import Looking
+from service.flow.notify import telling
 from service.store.tables.approval import approvals, mandates
-from service.store.tables.attention import escalations, timers
+from service.store.tables.attention import escalations, messages, timers
 from service.store.tables.incident import incidents, steps
 from service.store.tables.proof import timeline
 from tests.integration.api.rows import add_step
@@ -52,14 +53,14 @@ def test_level_one_is_paged_at_once_and_only_once(ready: House, incident: Incide
     start(ready, incident)
     start(ready, incident)
     assert pages(ready) == [(1, "on_call")]
-    assert list(waiting_timers(ready)) == ["escalate.level.2"]
+    assert list(waiting_timers(ready)) == ["escalate.1.level.2"]
 
 
 def test_nothing_happens_before_its_time(ready: House, incident: IncidentId) -> None:
     start(ready, incident)
     (row,) = rows(ready, timers)
     escalate.timer(ready.database(CONTAINMENT), ready.office.public_key_pem, row.id)
-    assert list(waiting_timers(ready)) == ["escalate.level.2"]
+    assert list(waiting_timers(ready)) == ["escalate.1.level.2"]
 
 
 def test_an_invented_job_uses_up_no_timer_of_the_other_kind(ready: House, incident: IncidentId) -> None:
@@ -70,8 +71,8 @@ def test_an_invented_job_uses_up_no_timer_of_the_other_kind(ready: House, incide
     ready.clock.pass_by(PATIENCE)
     ids = {row.kind: row.id for row in rows(ready, timers)}
     escalate.timer(ready.database(CONTAINMENT), ready.office.public_key_pem, ids[look])
-    finality.look(Looking(ready.database("portcullis_keys"), ready.clock, {}, None), ids["escalate.level.2"])
-    assert sorted(waiting_timers(ready)) == ["escalate.level.2", look]
+    finality.look(Looking(ready.database("portcullis_keys"), ready.clock, {}, None), ids["escalate.1.level.2"])
+    assert sorted(waiting_timers(ready)) == ["escalate.1.level.2", look]
 
 
 def test_level_two_waits_for_a_quorum(ready: House, incident: IncidentId) -> None:
@@ -92,7 +93,7 @@ def test_level_two_waits_for_a_quorum(ready: House, incident: IncidentId) -> Non
     escalate.released(db, pem, document.id)
     assert pages(ready) == [(1, "on_call"), (2, "quorum")]
     assert rows(ready, approvals)[0].state == ApprovalState.EXECUTED.value
-    assert list(waiting_timers(ready)) == ["escalate.level.3"]
+    assert list(waiting_timers(ready)) == ["escalate.1.level.3"]
 
 
 def test_acknowledging_stops_it(ready: House, incident: IncidentId) -> None:
@@ -205,12 +206,48 @@ def test_a_low_incident_wakes_nobody_until_it_grows(ready: House, incident: Inci
     superuser_do(ready, update(incidents).values(severity=int(Severity.MEDIUM)))
     start(ready, incident)
     assert pages(ready) == [(1, "on_call")]
-    due = waiting_timers(ready)["escalate.level.2"].due_at
+    due = waiting_timers(ready)["escalate.1.level.2"].due_at
     assert due == ready.clock.now() + timedelta(minutes=15)
     superuser_do(ready, update(incidents).values(severity=int(Severity.CRITICAL)))
     start(ready, incident)
-    assert waiting_timers(ready)["escalate.level.2"].due_at == ready.clock.now() + PATIENCE
+    assert waiting_timers(ready)["escalate.1.level.2"].due_at == ready.clock.now() + PATIENCE
     assert pages(ready) == [(1, "on_call")]
+
+
+def test_an_incident_that_grows_worse_after_somebody_took_it_pages_again(ready: House, incident: IncidentId) -> None:
+    db = ready.database(CONTAINMENT)
+
+    def told() -> list[tuple[str, str]]:
+        telling.incident(db, incident)
+        start(ready, incident)
+        return [(row.subject, row.recipient) for row in rows(ready, messages)]
+
+    superuser_do(ready, update(incidents).values(severity=int(Severity.MEDIUM)))
+    before = told()
+    with db.begin() as uow:
+        uow.incidents.acknowledge(incident, "per_ada")
+    escalate.acknowledged(db, incident)
+    superuser_do(ready, update(incidents).values(severity=int(Severity.CRITICAL)))
+    assert told() == before
+    with db.begin() as uow:
+        uow.incidents.alarm(incident)  # as triage does with the severity
+    assert told() == told() == [*before, *((f"[critical]{subject.partition(']')[2]}", to) for subject, to in before)]
+    assert pages(ready) == [(1, "on_call"), (1, "alarm")]
+    fire(ready)
+    assert len(rows(ready, approvals)) == 1, "nobody took it as it is now: level two"
+    with db.begin() as uow:
+        assert uow.incidents.acknowledge(incident, "per_ada"), "it is taken anew"
+
+
+def test_an_alarm_while_levels_are_paged_does_not_begin_them_anew(ready: House, incident: IncidentId) -> None:
+    start(ready, incident)
+    with ready.database(CONTAINMENT).begin() as uow:
+        uow.incidents.alarm(incident)
+    start(ready, incident)
+    assert pages(ready) == [(1, "on_call"), (1, "alarm")]
+    assert list(waiting_timers(ready)) == ["escalate.1.level.2"]
+    fire(ready)
+    assert list(waiting_timers(ready)) == ["escalate.2.level.3"]
 
 
 def test_a_closed_incident_pages_nobody(ready: House, incident: IncidentId) -> None:

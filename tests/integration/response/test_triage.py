@@ -162,7 +162,8 @@ def test_what_joins_adds_its_accounts_and_raises_severity_and_never_lowers(room:
     room.triage(room.alert(actor, decision="alert", amount_usd=Decimal(1)))
     assert room.incident(first).value_at_risk_usd == 1_200_000
     assert room.incident(first).severity is Severity.CRITICAL
-    assert room.events().count("incident_widened") == 1
+    assert room.incident(first).alarm == 2, "once, for the severity"
+    assert room.events().count("incident_widened") == 2, "the plan is held against every alert"
 
 
 def test_an_earlier_alert_that_comes_late_moves_the_first_harm_back(room: Room) -> None:

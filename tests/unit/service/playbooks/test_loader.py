@@ -8,7 +8,7 @@ import pytest
 from service.actions.base import actions_in
 from service.discovery import declarations
 from service.domain.errors import ConfigurationError
-from service.domain.incident import IncidentKind
+from service.domain.incident import IncidentKind, Severity
 from service.playbooks.loader import load
 
 ACTIONS = actions_in("service.actions")
@@ -29,9 +29,25 @@ def test_there_is_a_playbook_for_every_kind_of_incident() -> None:
 
 def test_a_user_s_playbook_takes_the_place_of_ours(tmp_path: Path) -> None:
     (tmp_path / "drain.yaml").write_text(GOOD)
-    playbook, digest = load(ACTIONS, tmp_path).for_incident(IncidentKind.DRAIN)
+    playbook, digest = load(ACTIONS, tmp_path).for_kinds({IncidentKind.DRAIN})
     assert playbook.version == 2
-    assert digest != load(ACTIONS).for_incident(IncidentKind.DRAIN)[1]
+    assert digest != load(ACTIONS).for_kinds({IncidentKind.DRAIN})[1]
+
+
+def test_several_kinds_have_one_playbook_that_does_all_that_any_of_theirs_does() -> None:
+    playbooks = load(ACTIONS)
+    kinds = (IncidentKind.LISTED_DESTINATION, IncidentKind.INSIDER_POLICY_CHANGE, IncidentKind.DRAIN)
+    together, digest = playbooks.for_kinds(kinds)
+    assert playbooks.for_kinds(set(kinds)) == (together, digest)
+    every = [template for kind in kinds for template in playbooks.for_kinds({kind})[0].every_step]
+    ours = {(one.action, one.targets): one for one in together.every_step}
+    assert len(ours) == len(together.every_step)
+    for one in every:
+        found = ours[one.action, one.targets]
+        assert Severity[found.from_severity.upper()] <= Severity[one.from_severity.upper()]
+        assert one.asked or not found.asked
+    assert together.keys == "assumed_stolen"
+    assert digest not in {playbooks.for_kinds({kind})[1] for kind in IncidentKind}
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ from decimal import Decimal
 from service.domain.account import Holder
 from service.domain.ids import AccountId
 from service.domain.plan import Effect, Lane, Receipt, Step, StepState, Target
+from service.playbooks.allowance import Allowance
 from service.playbooks.model import Selector
-from service.playbooks.planner import OVER_LIMIT, Allowance, Scene, undoing
+from service.playbooks.planner import OVER_LIMIT, Scene, undoing
 from service.playbooks.wording import step_sentence
 from tests.unit.service.playbooks.test_planner import ACTIONS, LATER, ONE, TWO, account, plan, scene, template
 

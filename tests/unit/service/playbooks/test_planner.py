@@ -12,8 +12,9 @@ from service.domain.compromise import Scope
 from service.domain.ids import AccountId, ApprovalId, ConnectionId, IncidentId, PlanId
 from service.domain.incident import Severity
 from service.domain.plan import Effect, Lane, Step, StepState, Target
+from service.playbooks.allowance import Allowance
 from service.playbooks.model import Selector, StepTemplate
-from service.playbooks.planner import OVER_LIMIT, Allowance, Scene, document, planned, same, target_key, undoing
+from service.playbooks.planner import OVER_LIMIT, Scene, document, planned, same, target_key, undoing
 
 ACTIONS = actions_in("service.actions")
 ONE, TWO = ConnectionId("con-a"), ConnectionId("con-b")
