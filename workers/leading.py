@@ -1,9 +1,9 @@
 """Who leads among the workers, and what happens when somebody who is no worker takes the leader's lock.
 
-Rules: an advisory lock is open to every role of the database, so an API host in an attacker's hands could hold it for
-ever, and nothing would be relayed or swept. So a lock is respected only in the hands of a worker's role: anybody else's is
-logged as an error, and after a few seconds the worker leads without it. If several do so, jobs are sent twice, which every
-job endures.
+Rules: the database lets the authority take the same locks as the workers, and every role where nobody could forbid it
+(`store/grants.py`). Who holds one for ever would have nothing relayed or swept. So a lock is respected only in the hands of
+a worker's role: anybody else's is logged as an error, and after a few seconds the worker leads without it. If several do so,
+jobs are sent twice, which every job endures.
 """
 
 import time
@@ -18,12 +18,12 @@ PATIENCE_S: Final = 5.0
 """How long a lock in foreign hands is waited for: whoever looks at the database by hand lets go of it."""
 _HOLDER: Final[LiteralString] = """
     SELECT a.usename::text FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
-    WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+    WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
       AND l.classid = %(high)s::oid AND l.objid = %(low)s::oid
       AND a.usename <> session_user AND a.usename::text <> ALL(%(workers)s)
 """
-"""A lock's 64-bit number stands in two halves (PostgreSQL manual, pg_locks)."""
+"""Where a lock of two numbers stands (PostgreSQL manual, pg_locks)."""
 Query = Callable[[LiteralString, Mapping[str, object]], str | None]
 """Runs SQL with named parameters and returns the first row's first column, None without a row."""
 
@@ -33,8 +33,8 @@ log = structlog.get_logger(__name__)
 class ForeignHands:
     """Watches one lock that this worker did not get."""
 
-    def __init__(self, lock: int) -> None:
-        self._where = {"high": lock >> 32, "low": lock & 0xFFFF_FFFF, "workers": [CONTAINMENT, KEYS]}
+    def __init__(self, lock: tuple[int, int]) -> None:
+        self._where = {"high": lock[0], "low": lock[1], "workers": [CONTAINMENT, KEYS]}
         self._lock = lock
         self._since: float | None = None
 

@@ -45,8 +45,8 @@ from service.store.tables.proof import handled, outbox
 from workers.leading import ForeignHands
 from workers.publish import PAYLOAD, CeleryQueue, Waiting
 
-LOCK: Final = 0x706F7274_00000002
-"""The advisory lock's number: `port` and 2."""
+LOCK: Final = (int.from_bytes(b"port"), 2)
+"""The advisory lock's two numbers."""
 SWEEP_EVERY_S: Final = 1.0
 QUIET_S: Final = 15.0
 """How long a job that was just sent is not sent again."""
@@ -135,7 +135,7 @@ class Sweeper:
         return sum(sent)
 
     def _leads(self, connection: Connection) -> bool:
-        if connection.execute(text("SELECT pg_try_advisory_xact_lock(:n)"), {"n": LOCK}).scalar_one():
+        if connection.execute(select(func.pg_try_advisory_xact_lock(*LOCK))).scalar_one():
             self._foreign.got_it()
             return True
         return self._foreign.outwaited(

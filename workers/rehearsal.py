@@ -110,8 +110,8 @@ class _Uow(SqlUnitOfWork):
     def registry(self) -> RegistryRepository:
         return _Registry(self.connection, self.now, self._scene.at)
 
-    def lock(self, name: str, *, at_once: bool = True) -> None:
-        super().lock(f"{NAME}:{os.getpid()}:{name}", at_once=at_once)
+    def lock(self, name: str, *, at_once: bool = True, with_api: bool = False) -> None:
+        super().lock(f"{NAME}:{os.getpid()}:{name}", at_once=at_once, with_api=with_api)
 
 
 class _Incidents(IncidentRepository):

@@ -32,8 +32,8 @@ from workers.alarm import EVENT
 from workers.leading import ForeignHands
 from workers.publish import PAYLOAD, CeleryQueue, Waiting
 
-LOCK: Final = 0x706F7274_00000001
-"""The advisory lock's number: `port` and 1."""
+LOCK: Final = (int.from_bytes(b"port"), 1)
+"""The advisory lock's two numbers."""
 BATCH: Final = 100
 POLL_S: Final = 1.0
 HEAD_START_S: Final = 0.05
@@ -210,7 +210,7 @@ def _set_aside(connection: psycopg.Connection, malformed: list[int]) -> None:
 
 
 def _locked(connection: psycopg.Connection) -> bool:
-    row = connection.execute("SELECT pg_try_advisory_lock(%s)", (LOCK,)).fetchone()
+    row = connection.execute("SELECT pg_try_advisory_lock(%s::int, %s::int)", LOCK).fetchone()
     return row is not None and bool(row[0])
 
 

@@ -6,8 +6,9 @@ goes out; whoever executes builds the item again from the row in hand and asks `
 
 from typing import Final
 
-from service.domain.approval import ActionDocument, Item, one_line
+from service.domain.approval import ActionDocument, Item, one_line, parse
 from service.domain.clearance import HeldActivity
+from service.domain.errors import InputError
 from service.domain.plan import Effect
 from service.domain.timeline import Entry
 
@@ -25,6 +26,14 @@ def requested_entry(document: ActionDocument) -> Entry:
         incident_id=document.incident or None,
         facts={"digest": document.digest, "actions": list(document.actions), "policy": document.policy.version},
     )
+
+
+def readable(text: str) -> ActionDocument | None:
+    """Return the document of a row among several, None where it is none: nobody can vote on it, and it stops no other."""
+    try:
+        return parse(text)
+    except InputError:
+        return None
 
 
 def message_item(message_id: str, audience: str, text: tuple[str, str], route: tuple[str, str]) -> Item:

@@ -5,9 +5,21 @@ name a person or where he was (ip, device, e-mail): the tree only gets their sal
 dropped later without breaking any proof.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
+
+AUTHORITY: Final = "authority"
+"""What the authority calls itself in `Entry.by`; where it did what a person asked for, that person stands there."""
+AUTHORITYS: Final = r"^(vote|ballot|factor|setup)\.|\.(set_up|applied)$|^(approval\.(approved|void)|person\.added)$"
+"""The kinds of entries that nobody but the authority writes; means the same to Python and to PostgreSQL."""
+
+
+def is_authoritys(kind: str, by: str) -> bool:
+    """Say whether an entry tells what only the authority does."""
+    return by == AUTHORITY or re.search(AUTHORITYS, kind) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,13 @@
 
 Rules: a row's state only says that the authority has counted a quorum; the executing worker verifies the votes again before
 it acts (`domain/authorisation.py`), so a forged row that gets this far still moves nothing. Silence never approves: what
-nobody decided in time has expired, and so has what was approved but had not begun by its execute-by.
+nobody decided in time has expired, and so has what was approved but had not begun by its execute-by. A row that cannot be
+read is said in the log and stops no other.
 """
 
 from typing import Final
+
+import structlog
 
 from service.domain.approval import ApprovalState, Subject
 from service.domain.events import ApprovalEnded, StepReady
@@ -16,6 +19,8 @@ from service.ports.store.approvals import ApprovalRow
 from service.ports.store.unit import Database, UnitOfWork
 
 BATCH: Final = 100
+
+_log = structlog.get_logger(__name__)
 
 
 def release(db: Database, approval_id: ApprovalId) -> None:
@@ -49,7 +54,13 @@ def expire(db: Database) -> int:
     """End requests past their time, at most a hundred; returns how many. For the sweeper."""
     with db.begin() as uow:
         late = uow.approvals.overdue(BATCH)
-    return sum(_expire(db, approval_id) for approval_id in late)
+    ended_now = 0
+    for approval_id in late:
+        try:
+            ended_now += _expire(db, approval_id)
+        except ValueError as error:
+            _log.error("approval.malformed", approval_id=approval_id, message=str(error))
+    return ended_now
 
 
 def _expire(db: Database, approval_id: ApprovalId) -> bool:

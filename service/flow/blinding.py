@@ -82,7 +82,7 @@ def _suppress(uow: UnitOfWork, document: ActionDocument) -> Entry:
 
 def _set(uow: UnitOfWork, document: ActionDocument) -> Entry:
     _require_one(document)
-    uow.lock(SETTINGS_LOCK)
+    uow.lock(SETTINGS_LOCK, with_api=True)
     old = uow.blinding.settings()
     if old is None:
         raise ConflictError("the engine has no settings yet")

@@ -191,7 +191,7 @@ class Rulebook:
         try:
             items = rules_items(candidate.comparison)
             with self._db.begin() as uow:
-                uow.lock(f"rules:{digest}")
+                uow.lock(f"rules:{digest}", with_api=True)
                 newest = uow.blinding.newest(RULES, digest)
                 standing = None if newest is None else uow.approvals.row(newest)
                 approved = standing is not None and self._is_authorised(uow, standing, items, at=uow.now)

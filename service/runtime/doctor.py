@@ -207,6 +207,10 @@ def _processes(layout: Layout) -> Iterator[Check]:
     yield Check("memory", Outcome.WRONG if over else Outcome.OK, "; ".join(over) or f"{status.total_pss_mb:.0f} MB")
 
 
+_MAY_LOCK: Final = "SELECT has_function_privilege('pg_advisory_lock(bigint)', 'EXECUTE')"
+"""Asked as the schedule, which needs none."""
+
+
 def _database(layout: Layout) -> Iterator[Check]:
     url = _setting(layout, "PORTCULLIS_DATABASE_URL")
     if url is None or _ours_and_down(layout, url):
@@ -217,6 +221,7 @@ def _database(layout: Layout) -> Iterator[Check]:
         with psycopg.connect(url, connect_timeout=CONNECT_TIMEOUT_S) as connection:
             server = connection.info.parameter_status("server_version") or "?"
             durable = connection.execute("SHOW synchronous_commit").fetchone() == ("on",)
+            kept = connection.execute(_MAY_LOCK).fetchone() == (False,)
     except (SQLAlchemyError, psycopg.Error) as error:
         said = str(error).strip().partition("\n")[0]
         yield Check("database", Outcome.WRONG, said, "start it (`portcullis up`), or correct PORTCULLIS_DATABASE_URL")
@@ -227,6 +232,14 @@ def _database(layout: Layout) -> Iterator[Check]:
         Outcome.OK if durable else Outcome.WRONG,
         "synchronous_commit",
         "" if durable else "set synchronous_commit = on: an answered webhook must survive a power cut",
+    )
+    yield Check(
+        "locks",
+        Outcome.OK if kept else Outcome.WRONG,
+        "only those who need them take advisory locks" if kept else "every role may take every advisory lock",
+        ""
+        if kept
+        else "run `portcullis up` once with a superuser's PORTCULLIS_DATABASE_URL (docs/guides/own-servers.md)",
     )
     fits = current == newest
     yield Check(

@@ -163,7 +163,7 @@ def _migrate(postgres: Place, kept: Mapping[str, Secret]) -> dict[str, Secret]:
         passwords = database.open_logins(administrator, kept)
         done = subprocess.run(
             [sys.executable, "-P", "-m", "service.runtime.migrate"],
-            input=database.url_for(postgres.url, database.OWNER, owner).encode(),
+            input=f"{database.url_for(postgres.url, database.OWNER, owner)}\n{postgres.url.reveal()}\n".encode(),
             capture_output=True,
             check=False,
             timeout=MIGRATE_TIMEOUT_S,

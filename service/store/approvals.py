@@ -82,7 +82,6 @@ class ApprovalRepository:
                 document=document.text,
                 digest=document.digest,
                 requester=document.requester,
-                state=ApprovalState.WAITING.value,
                 created_at=document.created,
                 approve_by=document.approve_by,
                 execute_by=document.execute_by,

@@ -12,10 +12,11 @@ from rules.learning import RecordKind
 from rules.networks import names_of
 from rules.observation import decode
 from rules.settings import EngineSettings
-from service.domain.approval import ActionDocument, ApprovalState, Subject, parse
+from service.domain.approval import ActionDocument, ApprovalState, Subject
 from service.domain.blinding import Suppression, Warranted
 from service.domain.errors import NotFoundError
 from service.domain.ids import ApprovalId
+from service.domain.requests import readable
 from service.ports.store.blinding import MOST_ALERTS, MOST_WAITING, StandingSuppression
 from service.store.queries.suppressions import differences
 from service.store.tables.activity import activities, learning, learning_requests
@@ -125,7 +126,7 @@ class BlindingRepository:
         """See the port."""
         query = select(approvals.c.document).where(*self._open_still(), *_asks(action, target))
         found = self._connection.execute(query.order_by(approvals.c.id.desc()).limit(MOST_WAITING))
-        return [parse(text) for text in found.scalars()]
+        return [document for document in map(readable, found.scalars()) if document is not None]
 
     def waiting_of(self, requester: str) -> int:
         """See the port."""

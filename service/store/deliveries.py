@@ -12,11 +12,12 @@ further ahead than that and than anybody writes was written by a clock that was 
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, case, func, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, case, func, or_, select, update
 
 from service.domain.attention import Message, MessageState
 from service.domain.ids import ConnectionId, MessageId
 from service.domain.line import LONGEST_PAUSE, Line
+from service.store import locks
 from service.store.attention import CLOCKS_APART, LONGEST_WAIT, message_of
 from service.store.lines import LineRepository
 from service.store.tables.attention import messages
@@ -71,7 +72,7 @@ class DeliveryRepository:
         self._lines.mend(_key(channel))
 
     def _alone(self) -> None:
-        self._connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('deliveries', 0))"))
+        locks.take(self._connection, "deliveries")
 
     def _closed_until(self, channel: str, lease: timedelta) -> datetime | None:
         """Return until when nothing goes over the channel; None when it may be used now."""

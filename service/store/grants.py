@@ -23,7 +23,8 @@ _EVERYBODY_RECORDS: Final = (
     "audit_entries(body,at)",
     "audit_personal",
 )
-"""Not the sequencer's columns: a forged place in the tree would stop it for ever; nor what the relay marks as sent."""
+"""Not the sequencer's columns: a forged place in the tree would stop it for ever; nor who wrote an entry, nor what the
+relay marks as sent."""
 _TOLD_OF_TRANSACTIONS: Final = (
     "account,asset,destination,amount_base_units,amount_usd,payload_digest,state,decision,updated_at"
 )
@@ -36,6 +37,8 @@ _RAISED: Final = (
 _DESTINATION: Final = (
     "safe_destinations(account_id,chain,active_from,descriptor,statement,statement_signature,approval_id,created_at)"
 )
+_REQUEST: Final = "approvals(id,incident_id,subject,document,digest,requester,created_at,approve_by,execute_by)"
+"""Not how it ended: whoever asks for an approval asks, and it waits."""
 
 INSERT: Final[Mapping[str, tuple[str, ...]]] = {
     API: (
@@ -51,7 +54,7 @@ INSERT: Final[Mapping[str, tuple[str, ...]]] = {
         "baselines",
         f"alerts({_RAISED})",
         "vouched",
-        "approvals",
+        _REQUEST,
         "api_tokens",
         "rule_sets",
         "rule_adoptions",
@@ -72,7 +75,7 @@ INSERT: Final[Mapping[str, tuple[str, ...]]] = {
         "votes",
         "applied_changes",
         "mandates",
-        "approvals",
+        _REQUEST,
         _DESTINATION,
         "handled",
         "process_health",
@@ -86,7 +89,7 @@ INSERT: Final[Mapping[str, tuple[str, ...]]] = {
         "connection_lines",
         "call_pace",
         "gate_holds",
-        "approvals",
+        _REQUEST,
         "timers",
         "escalations",
         "messages",
@@ -201,6 +204,23 @@ _NOT_EVERYBODYS: Final = (
 )
 """What PostgreSQL gives to every role: objects of one's own can stand in the way of a name that others look up."""
 
+_TAKERS: Final = {1: (API, CONTAINMENT), 2: (AUTHORITY, CONTAINMENT, KEYS)}
+"""By how many numbers name an advisory lock (`locks.py`), who may take it."""
+_GRANTS: Final = " ".join(
+    f"IF one.numbers = {n} THEN EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO {', '.join(takers)}', one.name); END IF;"
+    for n, takers in _TAKERS.items()
+)
+ONLY_THEIR_LOCKS: Final = f"""
+DO $$ DECLARE one record; BEGIN FOR one IN
+  SELECT oid::regprocedure AS name, pronargs AS numbers FROM pg_proc
+  WHERE proname ~ '^pg_(try_)?advisory_(xact_)?lock' AND pg_has_role(current_user, proowner, 'USAGE') LOOP
+    EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC, {", ".join(ROLES)}', one.name);
+    {_GRANTS}
+END LOOP; END $$
+"""  # noqa: S608  names of ours
+"""What PostgreSQL gives to every role, too: who holds a lock stops all who wait for it. The functions are the superuser's,
+so in anybody else's hands this changes nothing: `portcullis up` says it as the administrator."""
+
 
 def statements(tables: tuple[str, ...]) -> Iterator[str]:
     """Yield the SQL that creates the roles where absent and grants exactly the rights above."""
@@ -218,4 +238,5 @@ def statements(tables: tuple[str, ...]) -> Iterator[str]:
             for item in items:
                 table, _, columns = item.partition("(")
                 yield f"GRANT {right}{f' ({columns}' if columns else ''} ON {table} TO {role}"
+    yield ONLY_THEIR_LOCKS
     yield from row_rights.statements()

@@ -19,7 +19,6 @@ from sqlalchemy import (
     func,
     literal,
     select,
-    text,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -31,6 +30,7 @@ from service.domain.places import address_of
 from service.domain.plan import FINISHED, Effect, Lane, Plan, Step, StepState, allowed
 from service.domain.settlement import require_unknown
 from service.ports.store.plans import Change, Claim, DueStep, Touched
+from service.store import locks
 from service.store.plan_rows import plan_of, row_of, step_of
 from service.store.plan_statements import (
     ADD,
@@ -329,9 +329,7 @@ class PlanRepository:
         return step_of(row)
 
     def _lock_approval(self, approval_id: ApprovalId) -> None:
-        self._connection.execute(
-            text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": f"approval:{approval_id}"}
-        )
+        locks.take(self._connection, f"approval:{approval_id}")
 
     def _explain(self, step_id: StepId, fence: int, new: StepState) -> NoReturn:
         """Say why a step was not moved."""

@@ -1,4 +1,4 @@
-"""Which rows a role may write where the table alone does not decide it (row level security and one trigger; design D4, D7).
+"""Which rows a role may write where the table alone does not decide it (row level security and two triggers; design D4, D7).
 
 Rules:
 - Whoever scores may add activities to the learning sequence. What people decided gets a place only as the containment worker
@@ -7,6 +7,8 @@ Rules:
   address list comes into force without one, and leaves with one.
 - A critical incident is not called false by the API's role, nor an alert of one: that takes a quorum, which the containment
   worker verifies. The trigger looks at what becomes false only, so whatever else changes of such a row is not its business.
+- An audit entry that tells what only the authority does is the authority's. The sequencer gives an entry its place once, and
+  takes none back. Personal fields belong to who wrote the entry, which commits to them.
 
 `learning_may_add` runs with its owner's rights, because a policy cannot look at its own table; it is asked of rows that are
 no activities, so that the usual batch pays nothing for it. What refuses fails the statement, and all of its batch: so the
@@ -19,6 +21,7 @@ from typing import Final
 from rules.learning import RecordKind
 from service.domain.blinding import DIRECTIONS, Direction
 from service.domain.incident import CaseVerdict, Severity
+from service.domain.timeline import AUTHORITY, AUTHORITYS
 
 _AS_ASKED: Final = "ask.payload = new_payload"
 _ENTITIES: Final = "ask_told -> 'entities' IS NOT DISTINCT FROM new_told -> 'entities'"
@@ -93,7 +96,9 @@ BEGIN
 END $$
 """  # noqa: S608  names and words of ours
 _API: Final = "portcullis_api"
+_AUTHORITY: Final = "portcullis_authority"
 _CONTAINMENT: Final = "portcullis_containment"
+_KEYS: Final = "portcullis_keys"
 _ASKS_ITSELF: Final = (
     f"kind = '{RecordKind.SUPPRESSION_LIFTED}' OR "
     f"(kind IN ('{RecordKind.SETTINGS}', '{RecordKind.LISTS}')"
@@ -114,6 +119,21 @@ AS $$ BEGIN
 END $$
 """
 
+_NOT_AUTHORITYS: Final = (
+    f"(body::json ->> 'by') IS DISTINCT FROM '{AUTHORITY}' AND coalesce(body::json ->> 'kind', '') !~ '{AUTHORITYS}'"
+)
+_COMMITTED: Final = """
+CREATE OR REPLACE FUNCTION personal_is_committed() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$ BEGIN
+  IF NOT EXISTS (SELECT FROM public.audit_entries WHERE id = NEW.entry_id AND written_by = current_user
+      AND body::json -> 'personal' ->> NEW.field IS NOT NULL) THEN
+    RAISE insufficient_privilege USING MESSAGE = 'personal fields are written by who wrote an entry that commits to them';
+  END IF;
+  RETURN NULL;
+END $$
+"""
+"""After the insert: before it, what the same statement wrote is not there to be seen."""
+
 POLICIES: Final = (
     ("learning", "everybody", "FOR SELECT USING (true)"),
     (
@@ -125,6 +145,10 @@ POLICIES: Final = (
     ("learning_requests", "api", f"FOR INSERT TO {_API} WITH CHECK (seq IS NULL AND ({_ASKS_ITSELF}))"),
     ("learning_requests", "api_places", f"FOR UPDATE TO {_API} USING (seq IS NULL) WITH CHECK (true)"),
     ("learning_requests", "containment", f"FOR INSERT TO {_CONTAINMENT} WITH CHECK (true)"),
+    ("audit_entries", "everybody", "FOR SELECT USING (true)"),
+    ("audit_entries", "authority", f"FOR INSERT TO {_AUTHORITY} WITH CHECK (true)"),
+    ("audit_entries", "others", f"FOR INSERT TO {_API}, {_CONTAINMENT}, {_KEYS} WITH CHECK ({_NOT_AUTHORITYS})"),
+    ("audit_entries", "sequencer", f"FOR UPDATE TO {_CONTAINMENT} USING (leaf_index IS NULL) WITH CHECK (true)"),
 )
 """(table, name, what): each replaces the policy of its name; a table that is named here lets nobody do anything else."""
 
@@ -133,6 +157,7 @@ def statements() -> Iterator[str]:
     """Yield the SQL that puts these rules in force, once the roles are there."""
     yield _MAY_ADD
     yield _BY_QUORUM
+    yield _COMMITTED
     for table, name, what in POLICIES:
         yield f"DROP POLICY IF EXISTS {name} ON {table}"
         yield f"CREATE POLICY {name} ON {table} {what}"
@@ -143,3 +168,7 @@ def statements() -> Iterator[str]:
             f"CREATE OR REPLACE TRIGGER false_takes_quorum BEFORE UPDATE OF verdict ON {table} FOR EACH ROW"
             f" WHEN ({_FALSE}) EXECUTE FUNCTION false_takes_quorum()"
         )
+    yield (
+        "CREATE OR REPLACE TRIGGER personal_is_committed AFTER INSERT ON audit_personal FOR EACH ROW"
+        " EXECUTE FUNCTION personal_is_committed()"
+    )

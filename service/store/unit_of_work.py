@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from service.domain.events import Event
 from service.domain.timeline import Entry
-from service.store import quick, transition
+from service.store import locks, quick, transition
 from service.store.approvals import ApprovalRepository
 from service.store.attention import AttentionRepository
 from service.store.bitcoin import BitcoinRepository
@@ -42,7 +42,6 @@ _HANDED_OVER: Final = select(
 _ONCE: Final = (
     upsert(handled).values(key=bindparam("key"), at=bindparam("at")).on_conflict_do_nothing().returning(handled.c.key)
 )
-_LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
 _WAIT_AT_MOST: Final = text("SELECT set_config('lock_timeout', :longest, true)")
 
 
@@ -172,12 +171,13 @@ class SqlUnitOfWork:
         """Ask for something with the next statement that is waited for; see the port."""
         quick.ask(self.connection, partial(read, *of, **named))
 
-    def lock(self, name: str, *, at_once: bool = True) -> None:
+    def lock(self, name: str, *, at_once: bool = True, with_api: bool = False) -> None:
         """Take a lock by name until the transaction ends; see the port."""
+        statement = locks.SHARED_LOCK if with_api else locks.LOCK
         if at_once:
-            self.connection.execute(_LOCK, {"name": name})
+            locks.take(self.connection, name, statement)
         else:
-            send(self.connection, _LOCK, {"name": name})
+            send(self.connection, statement, {"name": name})
 
     def wait_at_most(self, longest: timedelta) -> None:
         """Bound all waits for locks until the transaction ends; see the port."""

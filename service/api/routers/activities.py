@@ -84,7 +84,7 @@ def clear(activity_id: Id, body: ClearIn, parts: Parts, responder: Responder) ->
     """Open the request to clear an activity that was alerted or held, or return the one that waits."""
     requester = requester_of(responder)
     with parts.database.begin() as uow:
-        uow.lock(f"clear:{activity_id}")
+        uow.lock(f"clear:{activity_id}", with_api=True)
         held = uow.clearances.held(ActivityId(activity_id))
         waiting = uow.clearances.waiting(held.id)
         if waiting is not None:
@@ -100,7 +100,7 @@ def report(activity_id: Id, body: ReportIn, parts: Parts, responder: Responder) 
     """Raise an alert on it: its incident opens, and what the playbook tightens is tightened at once."""
     by = requester_of(responder)
     with parts.database.begin() as uow:
-        uow.lock(f"report:{activity_id}")
+        uow.lock(f"report:{activity_id}", with_api=True)
         assessed = uow.findings.assessed(ActivityId(activity_id))
         for standing in uow.reports.standing(assessed.id):
             raise ConflictError(f"alert {standing} on {activity_id} is being worked on already", field="activity_id")
@@ -122,7 +122,7 @@ def report(activity_id: Id, body: ReportIn, parts: Parts, responder: Responder) 
 def vouch(activity_id: Id, parts: Parts, judge: Judge) -> VouchedShown:
     """Note it for the engine to learn; a second call with the first one's answer."""
     with parts.database.begin() as uow:
-        uow.lock("vouch")  # of two about one destination the second is told so
+        uow.lock("vouch", with_api=True)  # of two about one destination the second is told so
         assessed = require_ordinary(uow, ActivityId(activity_id))
         word = uow.reports.vouched(assessed.id)
         if word is None:

@@ -17,7 +17,7 @@ from service.api.deps import Admin, ApiParts, Parts, Reader, Voter, requester_of
 from service.api.pagination import Cursor, Limit, decode, encode
 from service.api.schemas.ballot import SealedIn
 from service.api.sealed import ChannelIn, ConnectionIn, channel_setting, connection_setting
-from service.domain.approval import ApprovalState, Draft, check_code, parse, sentences
+from service.domain.approval import ApprovalState, Draft, check_code, one_line, parse, sentences
 from service.domain.authorisation import Vote
 from service.domain.changes import TIGHTENING, Change, change_of, sentence
 from service.domain.errors import (
@@ -140,22 +140,32 @@ def _whole(uow: SqlUnitOfWork, approval_id: ApprovalId, reader: Principal) -> di
 
 
 def _shown(row: ApprovalRow, reader: Principal) -> dict[str, object]:
-    document = parse(row.document)
-    shown: dict[str, object] = {
+    try:
+        document = parse(row.document)
+        told = {"sentences": list(sentences(document)), "actions": list(document.actions), "digest": document.digest}
+    except InputError as error:  # nobody can vote on it, and it must not keep the others from being shown
+        return {
+            **_row(row),
+            "sentences": [one_line(f"This is no request: {error}")],
+            "actions": [],
+            "digest": row.digest,
+        }
+    shown = {**_row(row), **told}
+    if reader.person_id is not None:
+        shown["check_code"] = check_code(document.digest, reader.person_id)
+    return shown
+
+
+def _row(row: ApprovalRow) -> dict[str, object]:
+    return {
         "id": row.id,
         "subject": row.subject.value,
         "state": row.state.value,
         "reason": row.reason,
         "incident": row.incident_id,
         "requester": row.requester,
-        "digest": document.digest,
-        "sentences": list(sentences(document)),
-        "actions": list(document.actions),
         "created_at": row.created_at.isoformat(),
         "approve_by": row.approve_by.isoformat(),
         "execute_by": row.execute_by.isoformat(),
         "decided_at": row.decided_at.isoformat() if row.decided_at else None,
     }
-    if reader.person_id is not None:
-        shown["check_code"] = check_code(document.digest, reader.person_id)
-    return shown

@@ -89,14 +89,14 @@ def ask_to_suppress(body: SuppressionIn, parts: Parts, judge: Judge) -> Blinding
                 "name it as an alert does",
                 field="entity",
             )
-        uow.lock(f"suppress:{suppression.entity}")
+        uow.lock(f"suppress:{suppression.entity}", with_api=True)
         standing = uow.blinding.active(suppression.entity, suppression.detector)
         if standing is not None and standing.told.expires_at >= suppression.expires_at:
             raise ConflictError(f"{standing.told.id} suppresses this already, and for longer", field="entity")
         waiting = _waiting_for(uow, suppression)
         if waiting is not None:
             return BlindingAsked(approval=waiting.id, digest=waiting.digest)
-        uow.lock(f"suppress:{requester}")
+        uow.lock(f"suppress:{requester}", with_api=True)
         if uow.blinding.waiting_of(requester) >= MOST_OPEN:
             raise ConflictError(
                 f"{MOST_OPEN} requests of yours wait already: settle or await those first", field="entity"
@@ -144,7 +144,7 @@ def change_settings(body: SettingsIn, parts: Parts, admin: Admin, response: Resp
     """Change the engine's settings, or ask for the quorum (202)."""
     requester = requester_of(admin)
     with parts.database.begin() as uow:
-        uow.lock(SETTINGS_LOCK)
+        uow.lock(SETTINGS_LOCK, with_api=True)
         old = _in_force(uow)
         new = changed(old, body.changes)
         found = moved(old, new)

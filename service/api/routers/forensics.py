@@ -106,7 +106,7 @@ def import_list(body: AddressListNew, parts: Parts, admin: Admin) -> AddressList
     """Import a list. It counts at the gate from the next activity on; the same file is in force once."""
     found = read_list(body.text.encode(), body.name, body.kind)
     with parts.database.begin() as uow:
-        uow.lock(LISTS_LOCK)
+        uow.lock(LISTS_LOCK, with_api=True)
         kept = uow.forensics.add_list(found, body.source, body.listed_on, name_of(admin))
         facts = {"source": kept.source, "listed_on": kept.listed_on, "entries": kept.entries}
         uow.record(
@@ -127,7 +127,7 @@ def remove_list(list_id: Id, body: ListRemoval, parts: Parts, admin: Admin) -> B
     """Open the request, or return the one that waits for the same list; 409 once the list is withdrawn."""
     requester = requester_of(admin)
     with parts.database.begin() as uow:
-        uow.lock(LISTS_LOCK)
+        uow.lock(LISTS_LOCK, with_api=True)
         kept = uow.forensics.address_list(list_id)
         if not kept.in_force:
             raise ConflictError(f"address list {kept.id} was withdrawn already", field="list")

@@ -12,14 +12,14 @@ from service.actions.base import settlement
 from service.api.deps import Id, Parts, Responder, name_of, requester_of
 from service.api.routers.incidents import whole
 from service.api.schemas.incidents import ActionAsked, ActionIn, IncidentWhole, SettleIn, SettlementAsked
-from service.domain.approval import Draft, Item, Subject, lists, one_line, parse
+from service.domain.approval import Draft, Item, Subject, lists, one_line
 from service.domain.errors import ConflictError, InputError, NotFoundError
 from service.domain.events import ActionRequested, ApprovalRequested
 from service.domain.ids import IncidentId, StepId, new_id
 from service.domain.incident import IncidentState
 from service.domain.numbers import to_words
 from service.domain.plan import Effect, Step
-from service.domain.requests import requested_entry
+from service.domain.requests import readable, requested_entry
 from service.domain.settlement import require_unknown
 from service.domain.timeline import Entry
 from service.store.queries import incidents as queries
@@ -117,6 +117,7 @@ def _step(uow: SqlUnitOfWork, incident_id: str, step_id: str) -> Step:
 
 def _waiting(uow: SqlUnitOfWork, incident_id: IncidentId, item: Item) -> SettlementAsked | None:
     for found in queries.undecided(uow.connection, incident_id, Subject.SETTLE):
-        if found["approve_by"] > uow.now and lists(parse(found["document"]), item):
+        document = readable(found["document"])
+        if found["approve_by"] > uow.now and document is not None and lists(document, item):
             return SettlementAsked(approval=found["id"], digest=found["digest"])
     return None

@@ -142,10 +142,11 @@ class UnitOfWork(Protocol):
         """
         ...
 
-    def lock(self, name: str, *, at_once: bool = True) -> None:
+    def lock(self, name: str, *, at_once: bool = True, with_api: bool = False) -> None:
         """Take a lock by name until the transaction ends: serialises who would otherwise race (pg_advisory_xact_lock).
 
         `at_once=False` takes it with the next statement: for who does nothing outside the transaction before that.
+        `with_api=True` for a name that the API takes: its database role may take no other (`store/locks.py`).
         """
         ...
 

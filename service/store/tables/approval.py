@@ -1,9 +1,30 @@
-"""Action documents awaiting a quorum, and the votes on them, which only the authority may write."""
+"""Action documents awaiting a quorum, and the votes on them, which only the authority may write.
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, LargeBinary, Table, Text, UniqueConstraint, text
+Whoever may ask for an approval writes a row that others read in a list: what they could not read is refused.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
+from service.domain.approval import MAX_DOCUMENT, ApprovalState, Subject
 from service.store.tables.base import metadata, when
+
+
+def _one_of(column: str, words: type[ApprovalState | Subject]) -> CheckConstraint:
+    named = ", ".join(f"'{word.value}'" for word in words)
+    return CheckConstraint(f"{column} IN ({named})", name=column)
+
 
 approvals = Table(
     "approvals",
@@ -14,12 +35,25 @@ approvals = Table(
     Column("document", Text, nullable=False),  # RFC 8785
     Column("digest", Text, nullable=False, unique=True),
     Column("requester", Text, nullable=False),
-    Column("state", Text, nullable=False),  # waiting | approved | refused | expired | void | executed
+    Column("state", Text, nullable=False, server_default="waiting"),  # domain/approval.py: ApprovalState
     Column("reason", Text),
     when("created_at", nullable=False),
     when("approve_by", nullable=False),
     when("execute_by", nullable=False),
     when("decided_at"),
+    _one_of("subject", Subject),
+    _one_of("state", ApprovalState),
+    CheckConstraint(
+        f"CASE WHEN char_length(document) <= {MAX_DOCUMENT} THEN jsonb_typeof(document::jsonb) = 'object'"
+        " ELSE false END",
+        name="document",
+    ),
+    CheckConstraint("octet_length(id || digest || requester || coalesce(incident_id, '')) <= 1000", name="length"),
+    CheckConstraint(
+        "created_at > '2000-01-01T00:00Z' AND created_at <= approve_by AND approve_by <= execute_by"
+        " AND execute_by < '9999-01-01T00:00Z'",
+        name="moments",
+    ),
     Index("ix_approvals_waiting", "approve_by", postgresql_where=text("state = 'waiting'")),
 )
 

@@ -3,6 +3,7 @@
 from sqlalchemy import (
     DDL,
     BigInteger,
+    CheckConstraint,
     Column,
     DateTime,
     ForeignKey,
@@ -82,6 +83,13 @@ audit_entries = Table(
     Column("body", Text, nullable=False),  # RFC 8785: what the leaf hash covers
     Column("leaf_hash", LargeBinary),
     when("at", nullable=False),
+    Column(
+        "written_by", Text, server_default=text("CURRENT_USER")
+    ),  # nobody may write it; none: from before it was kept
+    CheckConstraint("leaf_index >= 0", name="place"),
+    CheckConstraint(
+        "CASE WHEN octet_length(body) <= 1048576 THEN json_typeof(body::json) = 'object' ELSE false END", name="body"
+    ),
     Index("ix_audit_entries_waiting", "id", postgresql_where=text("leaf_index IS NULL")),
 )
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import text
 
@@ -141,10 +142,32 @@ def test_the_api_s_role_settles_nothing_by_rows_of_its_own(world: ApiWorld, hous
     _, step = doubtful(world)
     attacker = Attacker(house)
     forged = attacker.document(settlement_item(stands(world, step), Outcome.HAPPENED, None))
-    attacker.inserts_approval(forged, "approved")
+    attacker.has_it_approved(forged)
     with pytest.raises(ApprovalError, match="lacks"):
         release(house, forged.id)
     assert stands(world, step).state is StepState.UNKNOWN
+
+
+def test_rows_that_are_no_requests_stop_no_other(world: ApiWorld, house: House) -> None:
+    """As the API's role may write them: JSON, and no action document."""
+    incident, step = doubtful(world)
+    for subject, told in (
+        ("settle", "{}"),
+        ("blind", '{"what":[{"action":"blind.nothing","target":{"value":"engine"}}]}'),
+    ):
+        Attacker(house).runs(
+            "INSERT INTO approvals (id, incident_id, subject, document, digest, requester, created_at, approve_by,"
+            " execute_by) VALUES (%s, %s, %s, %s, %s, 'x', now(), now() + interval '1 day', now() + interval '1 day')",
+            *(f"apr_z{subject}", incident, subject, told, subject),
+        )
+    approval = ask(world, house, incident, step).json()["approval"]
+    listed = world.get("/v1/approvals")["items"]
+    assert [one["id"] for one in listed][:3] == ["apr_zsettle", "apr_zblind", approval]
+    assert listed[0]["sentences"][0].startswith("This is no request: ")
+    with world.database.begin() as uow:
+        assert uow.blinding.waiting("blind.nothing", "engine") == []
+    with psycopg.connect(house.superuser_url) as administrator:  # other tests list what is here
+        administrator.execute("DELETE FROM approvals WHERE id LIKE 'apr_z%'")
 
 
 def voted(world: ApiWorld, house: House, approval: str, first: int, last: int) -> str:

@@ -1,10 +1,13 @@
 """The audit log on PostgreSQL: what any change does to it, who may change what, and two sequencers at once."""
 
+import json
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
+from psycopg.errors import CheckViolation, InsufficientPrivilege, InvalidTextRepresentation, StatementTooComplex
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 from typer.testing import CliRunner
@@ -14,12 +17,14 @@ from service.domain.merkle import leaf_hash, verify_inclusion
 from service.domain.secrets import Secret
 from service.domain.timeline import Entry
 from service.store import audit
-from service.store.audit import AuditReport, sequence
+from service.store.audit import MOST_SHOWN, AuditReport, sequence
 from service.store.database import SqlDatabase, create
-from service.store.grants import ROLES
+from service.store.grants import API, CONTAINMENT, KEYS, ROLES
 from service.store.unit_of_work import SqlUnitOfWork
 from tests.support.authority import MovedClock
 from tests.support.servers import url_of_role
+
+INSERTS = "INSERT INTO audit_entries (body, at) VALUES (%s, now())"
 
 
 @pytest.fixture
@@ -50,6 +55,12 @@ def tamper(db: SqlDatabase, *statements: str) -> None:
     with db.begin() as uow:
         for statement in statements:
             uow.connection.execute(text(statement))
+
+
+def captured(url: str, role: str, statement: str, *values: object) -> None:
+    """Run a statement as whoever holds that role."""
+    with psycopg.connect(url_of_role(url, role)) as connection:
+        connection.execute(statement.encode(), values)
 
 
 def log_of(db: SqlDatabase, *batches: int) -> None:
@@ -109,9 +120,9 @@ CUT = "DELETE FROM audit_personal WHERE entry_id > 17; DELETE FROM audit_entries
         ),
         (
             [
-                "UPDATE audit_entries SET leaf_index = -1 WHERE leaf_index = 5",
+                "UPDATE audit_entries SET leaf_index = 99 WHERE leaf_index = 5",
                 "UPDATE audit_entries SET leaf_index = 5 WHERE leaf_index = 7",
-                "UPDATE audit_entries SET leaf_index = 7 WHERE leaf_index = -1",
+                "UPDATE audit_entries SET leaf_index = 7 WHERE leaf_index = 99",
             ],
             "subtree (level 0, position 5)",
         ),
@@ -139,6 +150,115 @@ def test_whatever_is_changed_is_seen(db: SqlDatabase, statements: list[str], wor
     tamper(db, *statements)
     faults = check(db).faults
     assert any(words in fault for fault in faults), faults
+
+
+def test_what_follows_a_missing_leaf_is_looked_at_too(db: SqlDatabase) -> None:
+    log_of(db, 20)
+    tamper(
+        db,
+        "DELETE FROM audit_personal WHERE entry_id <= 6",
+        "DELETE FROM audit_entries WHERE leaf_index = 5",
+        "UPDATE audit_entries SET body = replace(body, 'Line', 'Lime') WHERE leaf_index = 9",
+    )
+    changed, missing, *_ = check(db).faults
+    assert changed.startswith("entry 10 (leaf 9")
+    assert missing.startswith("leaf 5 is missing")
+
+
+@pytest.mark.parametrize("batch", [7, 2000])
+def test_many_odd_entries_do_not_hide_a_changed_one(
+    db: SqlDatabase, fresh_postgres_url: str, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    many = "INSERT INTO audit_entries (body, at) SELECT '{}', now() FROM generate_series(1, 150)"
+    captured(fresh_postgres_url, API, many)
+    assert place(db) == 150
+    log_of(db, 6)
+    tamper(db, "UPDATE audit_entries SET body = replace(body, 'Line', 'Lime') WHERE leaf_index = 153")
+    monkeypatch.setattr(audit, "BATCH", batch)
+    faults = check(db).faults
+    assert faults[0].startswith("entry 154 (leaf 153, by postgres) was changed")
+    odd = [fault for fault in faults if "is no entry" in fault]
+    assert (len(odd), odd[0]) == (MOST_SHOWN, f"entry 1 (leaf 0, by {API}) is no entry")
+    assert faults[-1] == f"{150 - MOST_SHOWN} more faults of the kind just named"
+
+
+def test_large_entries_are_read_in_small_runs(db: SqlDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(db, 11)
+    monkeypatch.setattr(audit, "MOST_BYTES", 1)
+    assert [place(db) for _ in range(12)] == [1] * 11 + [0]
+    report = check(db)
+    assert (report.size, report.faults) == (11, ())
+
+
+def test_a_moment_that_no_clock_shows_stops_no_verification(db: SqlDatabase, fresh_postgres_url: str) -> None:
+    for moment in ("infinity", "-infinity"):
+        captured(fresh_postgres_url, API, f"INSERT INTO audit_entries (body, at) VALUES ('{{}}', '{moment}')")  # noqa: S608  words of ours
+    assert "1 entries wait" in check(db).faults[0]
+
+
+AS_AUTHORITY = {
+    "by it": {"kind": "step.done", "by": "authority"},
+    "for a person": {"kind": "change.person.suspend.applied", "by": "per_1"},
+    "a vote": {"kind": "vote.cast", "by": "per_1"},
+}
+
+
+@pytest.mark.parametrize("role", [API, CONTAINMENT, KEYS])
+@pytest.mark.parametrize("body", AS_AUTHORITY.values(), ids=AS_AUTHORITY)
+def test_nobody_else_writes_what_the_authority_does(fresh_postgres_url: str, role: str, body: dict[str, str]) -> None:
+    with pytest.raises(InsufficientPrivilege):
+        captured(fresh_postgres_url, role, INSERTS, json.dumps(body))
+
+
+def test_an_entry_of_the_authoritys_that_another_role_wrote_is_a_fault(db: SqlDatabase) -> None:
+    forged = json.dumps(AS_AUTHORITY["a vote"])
+    tamper(db, f"INSERT INTO audit_entries (body, at) VALUES ('{forged}', now())")  # noqa: S608  as the administrator
+    assert place(db) == 1
+    (fault,) = check(db).faults
+    assert fault.startswith("entry 1 (leaf 0, by postgres) tells what only the authority does")
+    tamper(db, "UPDATE audit_entries SET written_by = NULL")
+    assert check(db).faults == (), "of an entry from before it was kept nothing is known"
+
+
+@pytest.mark.parametrize("body", ["", "nonsense", "[]", '"vote.cast"', f'{{"a": "{"x" * 2**20}"}}', "[" * 500_000])
+def test_what_is_no_entry_is_refused(fresh_postgres_url: str, body: str) -> None:
+    with pytest.raises((CheckViolation, InvalidTextRepresentation, StatementTooComplex)):
+        captured(fresh_postgres_url, API, INSERTS, body)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit_entries SET leaf_index = -id WHERE leaf_index IS NULL",
+        "INSERT INTO audit_entries (body, at, written_by) VALUES ('{}', now(), 'portcullis_authority')",
+        "INSERT INTO audit_personal (entry_id, field) VALUES (1, 'device')",
+        "INSERT INTO audit_personal (entry_id, field) VALUES (7, 'ip')",
+    ],
+)
+def test_an_entry_is_neither_hidden_nor_made_to_look_wrong(
+    db: SqlDatabase, fresh_postgres_url: str, statement: str
+) -> None:
+    log_of(db, 6)
+    write(db, 1)
+    tamper(db, "DELETE FROM audit_personal WHERE entry_id = 7")
+    with pytest.raises((CheckViolation, InsufficientPrivilege)):
+        captured(fresh_postgres_url, CONTAINMENT, statement)
+
+
+def test_where_an_entry_was_hidden_all_the_same_it_is_told(db: SqlDatabase, fresh_postgres_url: str) -> None:
+    with psycopg.connect(fresh_postgres_url) as administrator:
+        administrator.execute("ALTER TABLE audit_entries DROP CONSTRAINT ck_audit_entries_place")
+    log_of(db, 6)
+    write(db, 3)
+    tamper(db, "UPDATE audit_entries SET leaf_index = -id WHERE leaf_index IS NULL")
+    assert place(db) == 0
+    assert check(db).faults == ("3 entries have a place outside of the tree: they were hidden from it",)
+
+
+def test_a_place_is_given_once(db: SqlDatabase, fresh_postgres_url: str) -> None:
+    log_of(db, 6)
+    captured(fresh_postgres_url, CONTAINMENT, "UPDATE audit_entries SET leaf_index = 99, leaf_hash = ''")
+    assert check(db).faults == ()
 
 
 def test_a_forgotten_person_breaks_no_proof(db: SqlDatabase) -> None:
@@ -222,5 +342,5 @@ def test_the_command_says_so(db: SqlDatabase, fresh_postgres_url: str, monkeypat
     tamper(db, "UPDATE audit_entries SET body = replace(body, 'Line', 'Lime') WHERE leaf_index = 5")
     bad = CliRunner().invoke(app, ["verify"])
     assert isinstance(bad.exception, AuditFaultError)
-    assert "entry 6 (leaf 5) was changed" in bad.stdout
+    assert "entry 6 (leaf 5, by postgres) was changed" in bad.stdout
     assert bad.exit_code == 1

@@ -80,6 +80,8 @@ def test_the_tables_of_who_decides_are_out_of_reach(postgres_url: str, table: st
         "UPDATE votes SET decision = 'approve'",
         "UPDATE votes SET void_at = NULL",
         "UPDATE approvals SET state = 'approved'",
+        "INSERT INTO approvals (id, state) VALUES ('apr_1', 'approved')",
+        "INSERT INTO approvals (id, reason) VALUES ('apr_1', 'denied by all')",
         "UPDATE approvals SET document = ''",
         "DELETE FROM approvals",
         "UPDATE steps SET state = 'ready'",
@@ -109,7 +111,7 @@ def test_what_is_decided_or_planned_cannot_be_rewritten(postgres_url: str, state
 def test_a_row_that_calls_itself_approved_moves_nothing(attacker: Attacker) -> None:
     step = a_step()
     document = attacker.document(step_item(step, "Sweep."))
-    attacker.inserts_approval(document, "approved")
+    attacker.has_it_approved(document)
     assert not attacker.gets(document, step)
 
 
@@ -143,7 +145,7 @@ def test_a_captured_vote_counts_for_no_other_document_and_no_second_time(attacke
     cast(house.office, captured)
 
     mine = attacker.document(step_item(a_step(value="treasury"), "Sweep."))
-    attacker.inserts_approval(mine, "waiting")
+    attacker.inserts_approval(mine)
     replay = msgspec.structs.replace(captured, approval=mine.id)
     for ballot in (captured, replay):
         with pytest.raises(PortcullisError):
@@ -156,7 +158,7 @@ def test_a_document_with_a_milder_quorum_is_no_document(attacker: Attacker) -> N
     one, *_ = house.phones
     honest = attacker.document(step_item(a_step(), "Sweep."))
     mild = msgspec.structs.replace(honest, quorum={"sweep_to_safe": (Place(1, Role.RESPONDER),)})
-    attacker.inserts_approval(mild, "waiting")
+    attacker.inserts_approval(mild)
     with pytest.raises(ApprovalError, match="another quorum"):
         house.vote(mild, one)
 
@@ -171,7 +173,7 @@ def test_a_document_under_an_own_or_older_policy_is_no_document(attacker: Attack
         quorum={"sweep_to_safe": (Place(1, Role.RESPONDER),)},
         policy=PolicyRef(version=mild.version, digest=mild.digest),
     )
-    attacker.inserts_approval(forged, "waiting")
+    attacker.inserts_approval(forged)
     with pytest.raises(ApprovalError, match="another policy"):
         house.vote(forged, one)
 
@@ -180,7 +182,7 @@ def test_a_document_that_stands_for_years_is_no_document(attacker: Attacker) -> 
     one, *_ = attacker.house.phones
     honest = attacker.document(step_item(a_step(), "Sweep."))
     long = msgspec.structs.replace(honest, execute_by=honest.execute_by + timedelta(days=900))
-    attacker.inserts_approval(long, "waiting")
+    attacker.inserts_approval(long)
     with pytest.raises(ApprovalError, match="longer than the policy allows"):
         attacker.house.vote(long, one)
 
@@ -191,8 +193,8 @@ def test_a_row_under_another_id_than_its_document_takes_no_vote(attacker: Attack
     document = attacker.document(step_item(a_step(), "Sweep."))
     other = new_id("apr")
     attacker.runs(
-        "INSERT INTO approvals (id, subject, document, digest, requester, state, created_at, approve_by, execute_by)"
-        " VALUES (%s, 'steps', %s, 'x', 'portcullis', 'waiting', %s, %s, %s)",
+        "INSERT INTO approvals (id, subject, document, digest, requester, created_at, approve_by, execute_by)"
+        " VALUES (%s, 'steps', %s, 'x', 'portcullis', %s, %s, %s)",
         *(other, document.text, document.created, document.approve_by, document.execute_by),
     )
     ballot = msgspec.structs.replace(house.ballot(document, one), approval=other)
@@ -247,7 +249,7 @@ def test_a_registry_change_marked_as_approved_is_not_carried_out(attacker: Attac
     ]
     for item in changes:
         document = attacker.document(item)
-        attacker.inserts_approval(document, "approved")
+        attacker.has_it_approved(document)
         settle(house.office)
         with house.database(API).begin() as uow:
             assert uow.approvals.row(document.id).state is ApprovalState.VOID
@@ -262,7 +264,7 @@ def test_a_safe_destination_of_the_attackers_own_is_passed_over(attacker: Attack
     account, chain = new_id("acc"), "eip155:1"
     false = NewDestination(account=account, connection="main", ref="hot", chain=chain, descriptor="0xthief")
     document = attacker.document(false.item("change.destination.register", "Register."))
-    attacker.inserts_approval(document, "approved")
+    attacker.has_it_approved(document)
     carry_out(house.office, document.id)
     statement = Signed('{"tag":"portcullis/registered-destination/v1"}', bytes(64))
     pem = house.office.public_key_pem

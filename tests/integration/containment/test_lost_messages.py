@@ -222,9 +222,9 @@ def test_a_retired_key_whose_time_is_over_is_found(db: SqlDatabase, sweeper: Swe
 
 
 @contextmanager
-def holding(url: str, role: str, lock: int) -> Iterator[None]:
+def holding(url: str, role: str, lock: tuple[int, int]) -> Iterator[None]:
     with psycopg.connect(url_of_role(url, role), autocommit=True) as connection:
-        connection.execute("SELECT pg_advisory_lock(%s)", (lock,))
+        connection.execute("SELECT pg_advisory_lock(%s::int, %s::int)", lock)
         yield
 
 
@@ -241,18 +241,20 @@ def relay_until(url: str, app: Celery, done: Callable[[], bool]) -> bool:
         thread.join()
 
 
-def test_the_api_cannot_stop_the_relay_by_taking_its_lock(
+def test_the_authority_cannot_stop_the_relay_by_taking_its_lock(
     db: SqlDatabase, app: Celery, fresh_postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leading, "PATIENCE_S", 0.0)
     raise_alert(db)
-    with holding(fresh_postgres_url, grants.API, relay.LOCK), capture_logs() as logs:
+    with holding(fresh_postgres_url, grants.AUTHORITY, relay.LOCK), capture_logs() as logs:
         assert relay_until(fresh_postgres_url, app, lambda: unpublished(db) == 0)
     (told,) = [line for line in logs if line["event"] == "lead.lock_in_foreign_hands"]
-    assert (told["log_level"], told["holder"]) == ("error", grants.API)
+    assert (told["log_level"], told["holder"]) == ("error", grants.AUTHORITY)
 
 
-@pytest.mark.parametrize(("role", "leads"), [(grants.API, True), (grants.CONTAINMENT, False), (grants.KEYS, False)])
+@pytest.mark.parametrize(
+    ("role", "leads"), [(grants.AUTHORITY, True), (grants.CONTAINMENT, False), (grants.KEYS, False)]
+)
 def test_a_sweeper_gives_way_to_a_worker_and_to_nobody_else(
     app: Celery,
     workers_db: SqlDatabase,
@@ -279,7 +281,7 @@ def test_one_sweeper_works_at_a_time(db: SqlDatabase, sweeper: Sweeper) -> None:
     raise_alert(db)
     age_outbox(db)
     with db.begin() as uow:
-        uow.connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
+        uow.connection.execute(select(func.pg_advisory_xact_lock(*LOCK)))
         assert sweeper.sweep() == 0
     assert sweeper.sweep() == 1
 

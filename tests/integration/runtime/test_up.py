@@ -102,7 +102,7 @@ def test_a_whole_life_of_an_installation(home: Path) -> None:
         assert again["pid"] != parts["keys"]["pid"]
 
         doctor = {check["name"]: check for check in json.loads(portcullis(home, "doctor", "--json").stdout)}
-        for name in ("migrations", "redis", "commits are durable", "secret files", "token gate: login"):
+        for name in ("migrations", "locks", "redis", "commits are durable", "secret files", "token gate: login"):
             assert doctor[name]["outcome"] == "ok", doctor[name]
 
         assert portcullis(home, "down").returncode == 0

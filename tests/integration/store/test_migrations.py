@@ -1,5 +1,6 @@
 """The migrations give exactly the tables that the code declares, and carry the baselines of 0.1.0 over."""
 
+import io
 from collections.abc import Iterator
 
 import psycopg
@@ -8,9 +9,12 @@ from alembic import command
 from psycopg import sql
 from sqlalchemy import create_engine, text
 
+from service.domain.secrets import Secret
+from service.runtime.database import OWNER, connect_as_administrator, prepare_owner, url_for
+from service.runtime.migrate import main
 from service.store import migrate
 from service.store.database import driver_url
-from service.store.grants import API, statements
+from service.store.grants import API, SCHEDULE, statements
 from service.store.migrate import revisions, upgrade
 from service.store.tables.all import metadata
 from tests.support.servers import url_of_role
@@ -96,6 +100,21 @@ def test_migrations_can_be_taken_back(empty: str) -> None:
     assert {name for (name,) in left} == {"alembic_version", "alembic_version_pkc"}
     upgrade(empty)
     assert catalogue(empty) == before
+
+
+@pytest.mark.parametrize("superuser", [True, False])
+def test_the_owner_migrates_and_a_superuser_alone_takes_locks_away(
+    empty: str, monkeypatch: pytest.MonkeyPatch, *, superuser: bool
+) -> None:
+    """Where nobody is one, the service starts all the same and `portcullis doctor` says so."""
+    with connect_as_administrator(Secret(empty), "here") as administrator:
+        owner = url_for(Secret(empty), OWNER, prepare_owner(administrator))
+    for _ in ("the first start", "the second"):
+        monkeypatch.setattr("sys.stdin", io.StringIO(f"{owner}\n{empty if superuser else owner}\n"))
+        assert main() == 0
+    with psycopg.connect(url_of_role(empty, SCHEDULE)) as connection:
+        asked = connection.execute("SELECT has_function_privilege('pg_advisory_lock(bigint)', 'EXECUTE')")
+        assert asked.fetchone() == (not superuser,)
 
 
 def test_the_apis_role_makes_no_objects_of_its_own(empty: str) -> None:
