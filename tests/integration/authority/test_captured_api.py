@@ -130,7 +130,7 @@ def test_what_would_not_be_shown_as_it_is_gets_no_votes(
     document = attacker.document(step_item(step, "Sweep."))
     for name, value in untrue(document).items():
         msgspec.structs.force_setattr(document, name, value)
-    attacker.inserts_approval(document, "waiting")
+    attacker.inserts_approval(document)
     for person in list(house.phones)[:2]:
         with pytest.raises(InputError):
             house.vote(document, person)
