@@ -47,7 +47,7 @@ from rules.state import State
 from rules.telling import NOTHING, Found, told, told_all
 from rules.verdicts import COUNTED_AT, no_verdicts, verdict_row
 
-ENGINE_VERSION: Final = "3.4"
+ENGINE_VERSION: Final = "3.5"
 """Changes whenever the same sequence would give other bytes or scores."""
 
 _FOLD_AFTER: Final = 4000

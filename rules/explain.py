@@ -53,7 +53,7 @@ MEANINGS: Final[dict[str, str]] = {
     "destination_trusted": "The platform vouches for the destination, and nothing that guards it was changed lately.",
     "delegatecall": "The payload hands control of the wallet to other code.",
     "unlimited_approval": "The payload lets somebody take any amount, any time.",
-    "governance_call": "The payload changes owners, threshold or implementation of the wallet.",
+    "governance_call": "The payload changes who decides over the wallet, or has it pay a gas refund.",
     "display_mismatch": "What is signed is not what is shown.",
     "contract_age_s": "The called contract was deployed only days ago.",
     "governance_rare_for_actor": "The actor never or hardly ever changes rules.",

@@ -31,7 +31,7 @@ _FACTS: Final = tuple(
     for name, what in (
         ("delegatecall", "is a delegatecall"),
         ("unlimited_approval", "approves an unlimited allowance"),
-        ("governance_call", "changes owners, threshold or implementation"),
+        ("governance_call", "changes owners, threshold or implementation, or pays a gas refund"),
     )
 )
 _WORDS: Final = (E_DELEGATECALL, E_UNLIMITED, E_GOVERNANCE_CALL)
@@ -82,12 +82,14 @@ def measure(f: Frame) -> None:
 
 @compiled
 def learn(f: Frame, rate: float) -> None:
-    """Learn how often this account signs each of the facts."""
+    """Learn how often this account signs each of the facts.
+
+    What was not told counts as not so: nobody gets used to a fact by calls that nobody can read.
+    """
     if f.event[E_ACCOUNT] == 0.0:
         return
     f.account[SIGNINGS] += 1.0
     rate = max(rate, 1.0 / f.account[SIGNINGS])
     for at in range(3):
         told = f.event[_WORDS[at]]
-        if told == told:  # noqa: PLR0124 -- false only for NaN
-            move_rate(f.account, SIGNING_FACTS + at, told, rate)
+        move_rate(f.account, SIGNING_FACTS + at, 1.0 if told == 1.0 else 0.0, rate)

@@ -62,7 +62,7 @@ class SigningFacts(msgspec.Struct, frozen=True, kw_only=True):
     delegatecall: bool | None = None
     unlimited_approval: bool | None = None
     governance_call: bool | None = None
-    """Owner, threshold, guard, module or implementation would change."""
+    """Owner, threshold, guard, module or implementation would change, or a Safe pays a gas refund."""
     display_mismatch: bool | None = None
     """The decoded transaction differs from what the signers are shown."""
     contract_age_s: float | None = None

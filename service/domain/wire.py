@@ -31,7 +31,7 @@ from service.domain.decode.evm import EvmTransaction, decode_transaction, from_h
 from service.domain.decode.payment import pays, psbt_doubt, psbt_pays, read_payment
 from service.domain.decode.psbt import Psbt, describe_psbt, digest_of
 from service.domain.decode.signing import facts_of, facts_of_call, facts_of_psbt, facts_of_raw, facts_of_typed_data
-from service.domain.decode.typed import UNKNOWN, decode_typed_data
+from service.domain.decode.typed import decode_typed_data, typed_doubt
 from service.domain.errors import InputError
 from service.domain.evm import MAX_UNITS
 from service.domain.ids import ConnectionId
@@ -201,8 +201,7 @@ def _of_bytes(data: WireData) -> Decoded:
         return Decoded(payload_digest(_transaction(data)))
     if data.typed_data != _NULL:
         message = read_typed_data(bytes(data.typed_data))
-        unknown = decode_typed_data(message).name == UNKNOWN
-        return Decoded(message.digest, "typed data of a kind that is not known is to be signed" if unknown else None)
+        return Decoded(message.digest, typed_doubt(decode_typed_data(message)))
     if data.psbt is not None:
         psbt = _psbt(data)
         return Decoded(digest_of(psbt), "its signatures leave outputs or inputs open" if psbt.open_signatures else None)

@@ -32,6 +32,19 @@ KINDS = {
 }
 
 
+def safe_tx(safe: str, **changes: object) -> dict[str, object]:
+    """Return the typed data of a transaction of a Safe on Ethereum, as wallets show it: one wei to 0x11…11."""
+    zero = "0x" + "0" * 40
+    numbers = {name: 0 for name, kind in KINDS.items() if kind.startswith("uint")}
+    to = {"to": "0x" + "11" * 20, "value": 1, "data": "0x", "gasToken": zero, "refundReceiver": zero}
+    return {
+        "types": {"SafeTx": [{"name": name, "type": kind} for name, kind in KINDS.items()]},
+        "primaryType": "SafeTx",
+        "domain": {"chainId": 1, "verifyingContract": safe},
+        "message": numbers | to | changes,
+    }
+
+
 class FakeSafeService:
     """Proposals by hash. `owners` may sign; `break_next` answers 500 after the effect, `signer` signs what `waits`."""
 

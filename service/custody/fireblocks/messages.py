@@ -2,8 +2,9 @@
 
 Rules: what is shown is hashed by ourselves and must be what the key gets, message by message, or it is a mismatch. What
 cannot be held against a hash is a doubt: a message that was not sent, typed data of a kind that is not known (it may be an
-order or a login to anything), a text of 32 bytes (it is somebody's hash, as `eth_sign` had it), and every RAW operation.
-Several messages at once are a doubt: all of them are told, their facts added up, and the payload digest covers them all.
+order or a login to anything), a Safe's gas refund, a text of 32 bytes (it is somebody's hash, as `eth_sign` had it), and
+every RAW operation. Several messages at once are a doubt: all of them are told, their facts added up, and the payload digest
+covers them all.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ from service.domain.activity import SigningFacts
 from service.domain.decode.eip712 import TypedData, read_typed_data
 from service.domain.decode.evm import from_hex
 from service.domain.decode.signing import facts_of_typed_data
-from service.domain.decode.typed import UNKNOWN, decode_typed_data
+from service.domain.decode.typed import decode_typed_data, typed_doubt
 from service.domain.errors import InputError
 
 TYPED_MESSAGE: Final = "TYPED_MESSAGE"
@@ -104,8 +105,7 @@ def _typed(data: TypedData, signed: bytes) -> Seen:
     same = hmac.compare_digest(data.digest, signed)
     call = decode_typed_data(data)
     facts = facts_of_typed_data(data, display_mismatch=not same)
-    doubt = "typed data of a kind that is not known is to be signed" if call.name == UNKNOWN else None
-    return Seen(facts, call.recipient or data.contract, data.digest, doubt)
+    return Seen(facts, call.recipient or data.contract, data.digest, typed_doubt(call))
 
 
 def _personal(text: bytes, signed: bytes) -> Seen:

@@ -7,7 +7,7 @@ Rules:
 - The event has no id of its own: kind, Safe, chain, transaction and owner make one, so a repetition is one event.
 - Only chains and Safes that the connection names are its own; anything else is refused before it is stored (design D9).
 - A Safe transaction is known by its safeTxHash throughout. What the event does not tell stays untold: whether a pending
-  transaction is a delegatecall, and the amount of what a module moved.
+  transaction is a delegatecall or refunds gas, and the amount of what a module moved.
 """
 
 import base64
@@ -151,11 +151,11 @@ def _pending(event: SafeEvent, told: Activity) -> Activity:
 
 
 def _facts(to: str, call: Call) -> SigningFacts:
-    """Return what the calldata says; the event tells no operation, so a delegatecall is never ruled out."""
+    """Return what the calldata says; the event tells no operation and no gas refund, so nothing is ever ruled out."""
     return SigningFacts(
-        delegatecall=True if call.any("delegatecall") else None,
-        unlimited_approval=call.any("unlimited_approval"),
-        governance_call=call.any("governance"),
+        delegatecall=call.any("delegatecall") or None,
+        unlimited_approval=call.any("unlimited_approval") or None,
+        governance_call=call.any("governance") or None,
         summary=f"call to {to}: {call.sentence()}",
     )
 

@@ -9,10 +9,12 @@ from eth_hash.auto import keccak
 
 WORD: Final = 32
 SELECTOR: Final = 4
-UNLIMITED: Final = (1 << 160) - 1
-"""An allowance of 2^160 - 1 or more is unlimited: no supply comes near it, and wallets use several such constants."""
+UNLIMITED: Final = (1 << 96) - 1
+"""An allowance of 2^96 - 1 or more is unlimited: 79 thousand million of a token with 18 decimals, above what usual tokens
+have, and the least of the constants that stand for everything."""
 MOST_PARTIES: Final = 64
 _MOST_PARTS: Final = 256
+_ADDRESS: Final = (1 << 160) - 1
 _SHOWN: Final = 6
 _LONGEST: Final = 1_500
 
@@ -32,6 +34,7 @@ class Call:
     told: str = ""
     """What it does, in plain words; the name where empty."""
     recipient: str | None = None
+    """Whom it pays, calls or gives rights; None where it takes them away."""
     amount: int | None = None
     unlimited_approval: bool = False
     governance: bool = False
@@ -39,7 +42,9 @@ class Call:
     inners: "tuple[Call, ...]" = ()
     """The calls inside a wallet's transaction or a batch, in order."""
     others: tuple[str, ...] = ()
-    """Whom it pays or gives rights besides `recipient`."""
+    """Whom it pays, calls or gives rights besides `recipient`."""
+    unknown: bool = False
+    """The bytes do not say what it does, or not all of it."""
 
     @property
     def inner(self) -> "Call | None":
@@ -47,8 +52,12 @@ class Call:
         return max(self.inners, key=_danger, default=None)
 
     def any(self, fact: str) -> bool:
-        """Say whether this call or one inside it has the fact: unlimited_approval, governance or delegatecall."""
+        """Say whether this call or one inside it has the fact: unlimited_approval, governance, delegatecall, unknown."""
         return bool(getattr(self, fact)) or any(inner.any(fact) for inner in self.inners)
+
+    def fact(self, fact: str) -> bool | None:
+        """As `any`, None where a call that is not known may have it."""
+        return True if self.any(fact) else (None if self.any("unknown") else False)
 
     def sentence(self) -> str:
         """Return what it does in plain words, at most 1,500 characters."""
@@ -71,6 +80,11 @@ class Arguments:
         self._start = start
 
     @property
+    def size(self) -> int:
+        """Bytes from the start on."""
+        return max(0, len(self._data) - self._start)
+
+    @property
     def words(self) -> int:
         """Whole words from the start on."""
         return (len(self._data) - self._start) // WORD
@@ -89,6 +103,15 @@ class Arguments:
         """Return a word as an address; one with anything in its upper 12 bytes is none."""
         found = self.number(index)
         return None if found is None or found >> 160 else f"0x{found:040x}"
+
+    def loaded(self, index: int) -> int:
+        """Return a word as a contract without checks loads it: what is missing is zero."""
+        at = self._start + index * WORD
+        return int.from_bytes(self._data[at : at + WORD].ljust(WORD, b"\0"), "big")
+
+    def masked(self, index: int) -> str:
+        """Return a word as an address as a contract without checks reads it: by its lower 20 bytes."""
+        return f"0x{self.loaded(index) & _ADDRESS:040x}"
 
     def data(self, index: int) -> bytes | None:
         """Return a dynamic `bytes`."""

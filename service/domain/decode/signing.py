@@ -11,7 +11,7 @@ from service.domain.decode.eip712 import TypedData
 from service.domain.decode.evm import EvmTransaction, decode_transaction, from_hex
 from service.domain.decode.governance import METHODS
 from service.domain.decode.psbt import Psbt
-from service.domain.decode.typed import UNKNOWN, decode_typed_data
+from service.domain.decode.typed import decode_typed_data
 from service.domain.places import spelt
 
 
@@ -19,9 +19,9 @@ def facts_of(transaction: EvmTransaction, *, display_mismatch: bool | None = Non
     """Return what a decoded EVM transaction says about itself."""
     call = decode_call(transaction.data)
     return SigningFacts(
-        delegatecall=call.any("delegatecall"),
-        unlimited_approval=call.any("unlimited_approval"),
-        governance_call=call.any("governance") or transaction.to is None or more_parties(call),
+        delegatecall=call.fact("delegatecall"),
+        unlimited_approval=call.fact("unlimited_approval"),
+        governance_call=True if transaction.to is None or more_parties(call) else call.fact("governance"),
         display_mismatch=display_mismatch,
         summary=sentence(transaction, call),
         parties=_places(transaction.chain, transaction.to, call),
@@ -38,11 +38,11 @@ def facts_of_call(*, to: str, operation: int, method: str, data: str, field: str
     lent_to = to.lower() if operation == DELEGATECALL else None
     call = decode_call(from_hex(data, field=field), lent_to) if data else None
     name = method.partition("(")[0].strip()
-    shown = call or Call(name or "plain transfer")
+    shown = call or (Call(name, unknown=True) if name else Call("plain transfer"))
     return SigningFacts(
-        delegatecall=operation == DELEGATECALL or shown.any("delegatecall"),
-        unlimited_approval=None if call is None and name else shown.any("unlimited_approval"),
-        governance_call=name in METHODS or shown.any("governance") or more_parties(shown),
+        delegatecall=True if operation == DELEGATECALL else shown.fact("delegatecall"),
+        unlimited_approval=shown.fact("unlimited_approval"),
+        governance_call=True if name in METHODS or more_parties(shown) else shown.fact("governance"),
         summary=f"{'delegatecall' if operation == DELEGATECALL else 'call'} to {to}: {shown.sentence()}",
         parties=_places(None, spelt(to), shown),
     )
@@ -51,11 +51,10 @@ def facts_of_call(*, to: str, operation: int, method: str, data: str, field: str
 def facts_of_typed_data(data: TypedData, *, display_mismatch: bool | None = None) -> SigningFacts:
     """Return what a signature on typed data would allow; of a message that is not known nothing is claimed."""
     call = decode_typed_data(data)
-    known = call.name != UNKNOWN
     return SigningFacts(
-        delegatecall=call.any("delegatecall") if known else None,
-        unlimited_approval=call.any("unlimited_approval") if known else None,
-        governance_call=call.any("governance") or more_parties(call) if known else None,
+        delegatecall=call.fact("delegatecall"),
+        unlimited_approval=call.fact("unlimited_approval"),
+        governance_call=True if more_parties(call) else call.fact("governance"),
         display_mismatch=display_mismatch,
         summary=call.sentence(),
         parties=_places(None if data.chain_id is None else f"eip155:{data.chain_id}", None, call),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from service.domain.decode.call import UNLIMITED, Call, units
-from service.domain.decode.calldata import DELEGATECALL, decode_call, safe_transaction
+from service.domain.decode.calldata import DELEGATECALL, GAS_REFUND, decode_call, gas_refund, safe_transaction
 from service.domain.decode.eip712 import TypedData, number
 
 UNKNOWN: Final = "unknown message"
@@ -21,8 +21,18 @@ def decode_typed_data(data: TypedData) -> Call:
     known = _KNOWN.get(data.encoded_type)
     place = f" at {data.contract}" if data.contract else ""
     if known is None:
-        return Call(UNKNOWN, f"signs a message of type {data.primary_type}{place} that is not known here")
+        told = f"signs a message of type {data.primary_type}{place} that is not known here"
+        return Call(UNKNOWN, told, unknown=True)
     return known(data, place)
+
+
+def typed_doubt(call: Call) -> str | None:
+    """Return why a decoded message cannot be weighed by what it says, if so."""
+    if call.name == UNKNOWN:
+        return "typed data of a kind that is not known is to be signed"
+    if any(inner.name == GAS_REFUND for inner in call.inners):
+        return "a Safe's gas refund is to be signed: how much it pays only its execution shows"
+    return None
 
 
 def _permit(data: TypedData, place: str) -> Call:
@@ -61,10 +71,13 @@ def _safe(data: TypedData, place: str) -> Call:
     told = data.message
     to, operation = _lower(told["to"]), number(told["operation"])
     if operation > DELEGATECALL:
-        return Call("malformed SafeTx", governance=True)
+        return Call("malformed SafeTx", governance=True, unknown=True)
     inner = decode_call(bytes.fromhex(told["data"][2:]), to if operation == DELEGATECALL else None)
     signed = f"signs for the Safe{place} number {number(told['nonce'])}"
-    return safe_transaction(signed, to, number(told["value"]), operation, inner)
+    refund = gas_refund(
+        number(told["baseGas"]), number(told["gasPrice"]), _lower(told["gasToken"]), _lower(told["refundReceiver"])
+    )
+    return safe_transaction(signed, to, number(told["value"]), operation, *refund, inner)
 
 
 def _details(told: Message, spender: str, place: str) -> Call:
@@ -73,7 +86,7 @@ def _details(told: Message, spender: str, place: str) -> Call:
 
 def _allowance(name: str, spender: str, amount: int, of: str) -> Call:
     if amount == 0:
-        return Call(name, f"signs that {spender} may spend nothing{of}", spender, 0)
+        return Call(name, f"signs that {spender} may spend nothing{of}", amount=0)
     told = f"signs that {spender} may spend {units(amount)}{of}"
     return Call(name, told, spender, amount, unlimited_approval=amount >= UNLIMITED)
 

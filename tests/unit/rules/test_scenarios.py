@@ -11,6 +11,7 @@ from rules.settings import EngineSettings
 from rules.signal import Decision, History
 from tests.support.detectors import shipped
 from tests.unit.rules.scenario import DAY, HOUR, NOW, SECOND, TOKENS, Desk, fired, learned, observation, run
+from tests.unit.rules.watch import Watch
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +111,15 @@ class TestMustHold:
         assert found.decision is Decision.HOLD
         assert found.playbook == "signing_tampering"
         assert {"signing-delegatecall", "signing-owner-change"} <= fired(found)
+
+    def test_calls_that_nobody_can_read_make_no_allowance_a_habit(self) -> None:
+        watch = Watch(NOW, account="main/desk").see("signing.requested", unlimited_approval=True)
+        for _ in range(60):
+            watch.see("signing.requested", HOUR)
+        (found,) = run(watch.engine, [
+            observation("signing.requested", watch.now + HOUR, account="main/desk", unlimited_approval=True)
+        ])  # fmt: skip
+        assert "signing-unlimited-approval" in fired(found)
 
     def test_display_mismatch_is_held_even_towards_a_trusted_destination(self, engine: Engine, desk: Desk) -> None:
         request = observation(

@@ -61,7 +61,8 @@ def test_a_token_transfer_that_waits_for_owners() -> None:
     assert (found.asset, found.amount_base_units) == (f"eip155:1/erc20:{TOKEN}", 5)
     assert found.destination == f"eip155:1:{THIEF}"
     assert found.signing is not None
-    assert found.signing.delegatecall is None, "the event does not tell, so it is not ruled out"
+    facts = (found.signing.delegatecall, found.signing.unlimited_approval, found.signing.governance_call)
+    assert facts == (None, None, None), "the event tells neither operation nor refund, so nothing is ruled out"
 
 
 def test_coin_that_waits_for_owners() -> None:

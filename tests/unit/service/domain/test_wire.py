@@ -16,8 +16,10 @@ from service.domain.errors import InputError
 from service.domain.ids import ConnectionId
 from service.domain.wire import Decoded, check_event_id, decoded, parse_wire, to_activity
 from tests.support.intake import encoded, withdrawal
+from tests.support.safe_service import safe_tx
 
 BTC = "bip122:000000000019d6689c085ae165831e93/slip44:0"
+SAFE = "0x" + "5a" * 20
 TYPED_PERMIT = {
     "types": {"Permit": [{"name": n, "type": t} for n, t in (
         ("owner", "address"), ("spender", "address"), ("value", "uint256"), ("nonce", "uint256"), ("deadline", "uint256")
@@ -123,6 +125,8 @@ def test_the_largest_amount_is_a_word_of_the_evm() -> None:
             "not known here",
             True,
         ),
+        ({"typed_data": safe_tx(SAFE)}, f"signs for the Safe at {SAFE}", False),
+        ({"typed_data": safe_tx(SAFE, gasPrice=1, baseGas=10**15)}, "pays whoever sends it up to 1 wei", True),
         ({"psbt": PSBT_TEXT.decode(), "asset": BTC}, "pays 900 sat to bc1q", False),
         ({"psbt": OPEN_PSBT.decode(), "asset": BTC}, "signatures leave outputs or inputs open", True),
     ],

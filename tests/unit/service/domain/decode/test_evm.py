@@ -72,6 +72,7 @@ def test_unsigned_legacy_transactions_with_and_without_a_chain() -> None:
         b"",
         b"\x02",
         b"\x03" + rlp.encode([1] * 9),
+        b"\x04" + rlp.encode([1, 1, 1, 1, 1, bytes(20), 1, b"", [], [[1, bytes(20), 0, 0, 1, 1]]]),
         b"\x02" + rlp.encode([1] * 8),
         b"\x02" + rlp.encode([1, 1, 1, 1, 1, b"short", 1, b"", []]),
         b"\x02" + rlp.encode([1, 1, 1, 1, 1, bytes(20), b"\x00\x01", b"", []]),
@@ -140,6 +141,10 @@ def test_facts_of_calls_and_transactions() -> None:
     assert facts_of(creation).governance_call
     told = facts_of_call(to=TO, operation=1, method="anything()", data="", field="f")
     assert (told.delegatecall, told.unlimited_approval) == (True, None)
+    unread = facts_of_call(to=TO, operation=0, method="", data="0x01020304", field="f")
+    assert (unread.delegatecall, unread.unlimited_approval, unread.governance_call) == (None, None, None)
+    known = decode_call(selector("approve(address,uint256)") + word(TO) + word(2**256 - 1))
+    assert (known.fact("unlimited_approval"), known.fact("governance")) == (True, False)
     named = facts_of_call(to=TO, operation=0, method="setGuard(address)", data="", field="f")
     assert named.governance_call
 

@@ -14,7 +14,7 @@ from service.domain.decode.call import selector
 from service.domain.decode.calldata import ITSELF_MULTI_SENDS, MULTI_SENDS
 from service.domain.decode.eip712 import MAX_BYTES, TypedData, read_typed_data
 from service.domain.decode.signing import facts_of_typed_data
-from service.domain.decode.typed import decode_typed_data
+from service.domain.decode.typed import decode_typed_data, typed_doubt
 from service.domain.errors import InputError
 
 _limit = sys.getrecursionlimit()
@@ -114,10 +114,10 @@ def batch(*amounts: int) -> dict[str, Any]:
     )
 
 
-def safe(operation: int, calldata: bytes, to: str = A) -> dict[str, Any]:
+def safe(operation: int, calldata: bytes, to: str = A, **changes: object) -> dict[str, Any]:
     message = {"to": to, "value": "5", "data": "0x" + calldata.hex(), "operation": operation, "nonce": 7}
     message |= {"safeTxGas": 0, "baseGas": 0, "gasPrice": 0}
-    return data(message | {"gasToken": C, "refundReceiver": C}, SafeTx=SAFE)
+    return data(message | {"gasToken": C, "refundReceiver": C} | changes, SafeTx=SAFE)
 
 
 SWAP = selector("swapOwner(address,address,address)") + b"".join(
@@ -139,18 +139,32 @@ BOTH = {"holder": A, "spender": B, "nonce": 0, "expiry": 0}
         (safe(0, SWAP), (False, False, True), f"replaces the owner {B} by {C}"),
         (
             safe(1, b"\x01\x02\x03\x04"),
-            (True, False, False),
+            (True, None, None),
             "by delegatecall, which can rewrite the wallet with 5 wei",
         ),
-        (safe(2, b""), (False, False, True), "malformed SafeTx"),
+        (safe(2, b""), (None, None, True), "malformed SafeTx"),
+        (
+            safe(0, b"", gasPrice=2, baseGas=9),
+            (False, False, True),
+            f"pays {C} for gas at least 18 base units of token {C}",
+        ),
     ],
 )
-def test_what_a_signature_allows(document: dict[str, Any], facts: tuple[bool, bool, bool], words: str) -> None:
+def test_what_a_signature_allows(document: dict[str, Any], facts: tuple[bool | None, ...], words: str) -> None:
     found = read(document)
     assert found.digest == theirs(document)
     told = facts_of_typed_data(found)
     assert (told.delegatecall, told.unlimited_approval, told.governance_call) == facts
     assert words in (told.summary or "")
+
+
+def test_a_gas_refund_is_a_doubt_in_a_batch_too_and_at_a_price_of_nothing_is_none() -> None:
+    assert typed_doubt(decode_typed_data(read(safe(0, b"", baseGas=9)))) is None
+    batch_of = selector("multiSend(bytes)") + encode(["bytes"], [bytes(1 + 20 + 64) * 9])
+    for place, data_ in ((A, b""), (min(MULTI_SENDS), batch_of)):
+        found = decode_typed_data(read(safe(int(bool(data_)), data_, place, gasPrice=2)))
+        assert "gas refund" in (typed_doubt(found) or "")
+        assert f"pays {C} for gas" in found.sentence()
 
 
 def test_a_signed_batch_of_1_5_0_that_calls_the_zero_address_calls_the_safe_itself() -> None:
