@@ -1,14 +1,16 @@
 """Rows that the API's database role may invent stop no other, and none of them is taken for the authority's."""
 
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import timedelta, timezone
 
+import msgspec
 import psycopg
 import pytest
 from psycopg import errors
 
 from service.authority.changes import tighten
-from service.domain.approval import ApprovalState, step_item
-from service.domain.errors import UnauthenticatedError
+from service.domain.approval import ActionDocument, ApprovalState, step_item
+from service.domain.errors import InputError, UnauthenticatedError
 from service.domain.requests import requested_entry
 from service.domain.timeline import is_authoritys
 from service.flow.approve import expire
@@ -35,6 +37,28 @@ def test_what_the_authority_writes_is_known_as_its_own(ready: House) -> None:
     assert {"approval.approved", "vote.refused", "change.person.suspend.applied"} < {row.kind for row in found}
     assert {row.written_by for row in found} == {API, AUTHORITY}
     assert [row for row in found if is_authoritys(row.kind, row.by) is not (row.written_by == AUTHORITY)] == []
+
+
+@pytest.mark.parametrize(
+    "untrue",
+    [
+        lambda document: {"amounts": {"\x1b[30A\x1b[J1. Nothing is done.": "0"}},
+        lambda document: {"execute_by": document.execute_by.astimezone(timezone(-timedelta(hours=23)))},
+    ],
+    ids=["text that rewrites a terminal", "a moment that is shown as UTC"],
+)
+def test_what_would_not_be_shown_as_it_is_gets_no_votes(
+    attacker: Attacker, untrue: Callable[[ActionDocument], dict[str, object]]
+) -> None:
+    house, step = attacker.house, a_step()
+    document = attacker.document(step_item(step, "Sweep."))
+    for name, value in untrue(document).items():
+        msgspec.structs.force_setattr(document, name, value)
+    attacker.inserts_approval(document)
+    for person in list(house.phones)[:2]:
+        with pytest.raises(InputError):
+            house.vote(document, person)
+    assert not attacker.gets(document, step)
 
 
 ASKS = (
