@@ -40,7 +40,7 @@ from service.playbooks.model import Playbook, Playbooks
 from service.playbooks.planner import OVER_LIMIT, coming_first, document, planned, undoing
 from service.playbooks.rotating import GIVEN_UP, given_up, rotation_is_due
 from service.playbooks.scene import Lacks, Look, ask_to_look, look, possible, wanted_by
-from service.playbooks.wording import step_sentence
+from service.playbooks.wording import only_if, step_sentence
 from service.ports.store.unit import Database, UnitOfWork
 
 PLAN_TAG: Final = "portcullis/plan/v1"
@@ -242,7 +242,7 @@ def _draft(desk: Desk, incident: Incident, plan_digest: str, proposal: _Proposal
         incident=incident.id,
         plan_digest=plan_digest,
         amounts={f"last told balance of {ref} in USD": str(balances.get(entity, 0)) for ref, entity in named.items()},
-        preconditions=[f"incident {incident.id} is not closed and the step has not been changed since"],
+        preconditions=only_if(incident.id, steps),
     )
 
 
@@ -339,14 +339,12 @@ def _by_approval(uow: UnitOfWork, approval_id: ApprovalId) -> StepState:
 
 
 def _undo_undone(desk: Desk, uow: UnitOfWork, steps: Sequence[Step]) -> None:
-    """A loosening step that holds ends the tightening step it loosens."""
+    """A loosening step that holds ends the tightening step it loosens, unless that was done again after it."""
     loosened = [s for s in steps if s.effect is Effect.LOOSENS and s.state is StepState.DONE]
-    for old in steps:
+    for old in (s for s in steps if s.state is StepState.DONE):
         back = desk.actions[old.action].undone_by
-        if old.state is StepState.DONE and any(
-            s.action == back and s.target == old.target and (s.plan_id, s.position) > (old.plan_id, old.position)
-            for s in loosened
-        ):
+        against = any(s.action == back and s.target == old.target for s in loosened)
+        if back is not None and against and uow.plans.done_since(old, back):
             uow.plans.move(old.id, StepState.UNDONE)
 
 
