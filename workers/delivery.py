@@ -19,6 +19,7 @@ def jobs(
         "notify.incident": lambda p: telling.incident(db, IncidentId(p["incident_id"])),
         "notify.contained": lambda p: telling.contained(db, IncidentId(p["incident_id"])),
         "notify.step": lambda p: telling.step(db, StepId(p["step_id"])),
+        "notify.not_final": lambda p: telling.not_final(db, StepId(p["step_id"])),
         "notify.connection": lambda p: telling.connection(
             db, ConnectionId(p["connection_id"]), IncidentId(p["incident_id"])
         ),

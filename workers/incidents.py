@@ -42,6 +42,7 @@ def jobs(db: SqlDatabase, desk: Desk, votes_key_pem: Callable[[], bytes], tracer
         "escalate.released": lambda p: escalate.released(db, votes_key_pem(), ApprovalId(p["approval_id"])),
         "approve.release": lambda p: approve.release(db, ApprovalId(p["approval_id"])),
         "approve.expire": lambda _: approve.expire(db),
+        "approve.closed": lambda p: approve.closed(db, IncidentId(p["incident_id"])),
         "approve.ended": lambda p: approve.ended(db, ApprovalId(p["approval_id"])),
         "review.close": lambda p: closure.released(db, votes_key_pem(), ApprovalId(p["approval_id"])),
         "review.clear": lambda p: clearance.released(db, votes_key_pem(), ApprovalId(p["approval_id"])),

@@ -40,7 +40,9 @@ def close_incidents(ending: Ending, incidents: Iterable[str]) -> str:
     stage = ending.stage
     verdict = "false_positive" if ending.scenario.expected.outcome == "no_hold" else "true_positive"
     for incident_id in incidents:
-        stage.service.post(f"/v1/incidents/{incident_id}/close", stage.token("responder"), {"verdict": verdict})
+        path = f"/v1/incidents/{incident_id}"
+        body = {"verdict": verdict, "version": stage.service.get(path, stage.reader)["version"]}
+        stage.service.post(f"{path}/close", stage.token("responder"), body)
     return "" if ending.incident is None else _await_review(stage, ending.incident)
 
 

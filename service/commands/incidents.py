@@ -107,16 +107,17 @@ def close(
     incident: Incident,
     *,
     verdict: Annotated[CaseVerdict, typer.Option(help="What it was.")],
+    version: Annotated[int, typer.Option(help="Its version as you saw it: `portcullis incident` shows it.")],
     alert: Annotated[
         list[str] | None, typer.Option(help="An alert that was something else: alr_…=verdict; repeat for more.")
     ] = None,
     why: Annotated[str | None, typer.Option(help="What approvers read where closing takes a quorum.")] = None,
 ) -> None:
-    """Close an incident; its review is written. Closing a critical one as false takes a quorum.
+    """Close an incident as you last saw it; its review is written. Closing a critical one as false takes a quorum.
 
-    Example: `portcullis close inc_01JD2Z5Q8Z6W9X4V7T3S1R0Q8R --verdict true_positive`
+    Example: `portcullis close inc_01JD2Z5Q8Z6W9X4V7T3S1R0Q8R --verdict true_positive --version 7`
     """
-    body: dict[str, object] = {"verdict": verdict.value, "alerts": _judged(alert or [])}
+    body: dict[str, object] = {"verdict": verdict.value, "version": version, "alerts": _judged(alert or [])}
     if why is not None:
         body["why"] = why
     found = _post(incident, "close", body)
@@ -194,6 +195,7 @@ def _facts(found: dict[str, Any]) -> list[tuple[str, object]]:
         ("taken by", found["acknowledged_by"]),
         ("assigned to", found["assignee"]),
         ("verdict", found["verdict"]),
+        ("version", found["version"]),
     ]
     return [(name, value) for name, value in told if value not in (None, "")]
 

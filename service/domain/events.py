@@ -133,6 +133,15 @@ class StepFailed(Event):
 
 
 @dataclass(frozen=True)
+class StepNotFinal(Event):
+    """Done on a chain, and not in a final block after a day."""
+
+    name: ClassVar[str] = "step_not_final"
+    step_id: str
+    incident_id: str
+
+
+@dataclass(frozen=True)
 class GuardianSpent(Event):
     """The guardian's gas of an hour is used up on a chain (CAIP-2).
 

@@ -86,6 +86,15 @@ def step_trouble(incident_id: str, sentence: str) -> tuple[str, str]:
     return (f"[step] {incident_id}: a containment step needs you", f"{sentence}\n\nportcullis incident {incident_id}")
 
 
+def not_final(incident_id: str, step: str) -> tuple[str, str]:
+    """Return subject and body about a step on a chain that no final block shows after a day."""
+    body = (
+        f"{step} was done a day ago, and no final block of its chain shows it yet. It is not looked at any more, nor done "
+        f"again by itself: look at the chain, and ask for it anew if it is gone.\n\nportcullis incident {incident_id}"
+    )
+    return f"[step] {incident_id}: a containment step is not final after a day", body
+
+
 def connection_lost(connection: str, incident_id: str, since: datetime) -> tuple[str, str]:
     """Return subject and body that say that a platform answers nothing, while holds wait for it."""
     body = (

@@ -26,3 +26,8 @@ def next_look(
     since_s = str(int((since + pause).total_seconds()))
     told = {"incident": done.incident_id, "fence": str(done.fence), "since_s": since_s}
     return f"{LOOK}{done.fence}:{since_s}", done.id, now + pause, told
+
+
+def not_final_note(done: Step) -> str:
+    """Return the key under which it is noted that this doing of a step is not final after `GIVEN_UP`: workers alone note."""
+    return f"step.not_final:{done.id}:{done.fence}"

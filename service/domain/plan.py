@@ -61,7 +61,7 @@ TRANSITIONS: Final[Mapping[StepState, Mapping[StepState, str]]] = {
         StepState.VERIFYING: "the other side gave a receipt",
         StepState.UNKNOWN: "the answer was lost and the other side cannot tell",
         StepState.FAILED: "the other side said no, or too many tries",
-        StepState.REFUSED: "the platform lacks the call, or the votes no longer hold",
+        StepState.REFUSED: "the platform lacks the call, the votes no longer hold, or it was taken back since",
     },
     StepState.VERIFYING: {
         StepState.DONE: "the other side says that it holds",

@@ -4,15 +4,19 @@ Rules: a message's item carries its exact subject, body, channel and recipient, 
 goes out; whoever executes builds the item again from the row in hand and asks `approval.lists`.
 """
 
+from collections.abc import Collection
 from typing import Final
 
 from service.domain.approval import ActionDocument, Item, one_line, parse
+from service.domain.canonical import digest
 from service.domain.clearance import HeldActivity
 from service.domain.errors import InputError
 from service.domain.plan import Effect
 from service.domain.timeline import Entry
 
 CLEAR: Final = "blind.clear_activity"
+CLOSE_AS_FALSE: Final = "blind.close_incident"
+ALERTS_TAG: Final = "portcullis/alerts/v1"
 
 
 def requested_entry(document: ActionDocument) -> Entry:
@@ -66,15 +70,22 @@ def escalation_item(incident_id: str, level: int) -> Item:
     )
 
 
-def false_closure_item(incident_id: str) -> Item:
-    """Return the item that asks to close a critical incident as a false positive."""
+def false_closure_item(incident_id: str, alerts: Collection[str]) -> Item:
+    """Return the item that asks to close a critical incident as a false positive, with exactly these alerts' ids."""
     return Item(
         step="",
-        action="blind.close_incident",
+        action=CLOSE_AS_FALSE,
         effect=Effect.LOOSENS,
         target={"kind": "incident", "value": incident_id},
-        params={"verdict": "false_positive"},
-        sentence=f"Close critical incident {incident_id} as a false positive; the engine learns from it.",
+        params={
+            "verdict": "false_positive",
+            "alerts": len(alerts),
+            "alerts_digest": digest(ALERTS_TAG, sorted(alerts)),
+        },
+        sentence=(
+            f"Close critical incident {incident_id} as a false positive, with all its alerts, {len(alerts)} when this was "
+            "asked; the engine learns from it."
+        ),
     )
 
 

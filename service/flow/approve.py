@@ -2,8 +2,9 @@
 
 Rules: a row's state only says that the authority has counted a quorum; the executing worker verifies the votes again before
 it acts (`domain/authorisation.py`), so a forged row that gets this far still moves nothing. Silence never approves: what
-nobody decided in time has expired, and so has what was approved but had not begun by its execute-by. A row that cannot be
-read is said in the log and stops no other.
+nobody decided in time has expired, and so has what was approved but had not begun by its execute-by. When an incident is
+closed, what its requests would still begin is void, but for those that only loosen. A row that cannot be read is said in the
+log and stops no other.
 """
 
 from typing import Final
@@ -12,8 +13,9 @@ import structlog
 
 from service.domain.approval import ApprovalState, Subject
 from service.domain.events import ApprovalEnded, StepReady
-from service.domain.ids import ApprovalId
-from service.domain.plan import StepState
+from service.domain.ids import ApprovalId, IncidentId
+from service.domain.incident import IncidentState
+from service.domain.plan import Effect, StepState
 from service.domain.timeline import Entry
 from service.ports.store.approvals import ApprovalRow
 from service.ports.store.unit import Database, UnitOfWork
@@ -48,6 +50,22 @@ def ended(db: Database, approval_id: ApprovalId) -> None:
         elif row.subject is Subject.MESSAGE:
             for message_id in uow.attention.drop_messages(approval_id, reason):
                 uow.record(_entry(uow, row, "message.dropped", message_id, f"A message is not sent: {reason}"))
+
+
+def closed(db: Database, incident_id: IncidentId) -> None:
+    """End what a closed incident still asks for, but loosening alone; nothing while it is open, whatever an event says."""
+    with db.begin() as uow:
+        if uow.incidents.lock_incident(incident_id).state is not IncidentState.CLOSED:
+            return
+        unbegun = (
+            s for s in uow.plans.steps_of(incident_id) if s.state in _NOT_BEGUN and s.effect is not Effect.LOOSENS
+        )
+        for approval_id in sorted({s.approval_id for s in unbegun if s.approval_id is not None}):
+            reason = "its incident was closed"
+            if uow.approvals.end(approval_id, ApprovalState.VOID, reason):
+                row = uow.approvals.row(approval_id)
+                entry = _entry(uow, row, "approval.void", approval_id, f"A request is void: {reason}")
+                uow.record(entry, ApprovalEnded(approval_id))
 
 
 def expire(db: Database) -> int:

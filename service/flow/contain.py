@@ -271,11 +271,11 @@ class _Attempt:
 
     def _authorised(self) -> bool:
         approval = self._step.approval_id
-        if self._action.runs_at_once and approval is None:
+        if self._action.runs_at_once and approval is None and self._step.receipt is None:
             return True
         try:
             with self._hands.db.begin() as uow:
-                require_authority(uow, self._step, self._account_id, self._hands.actions, self._hands.votes_key_pem())
+                require_authority(uow, self._step, self._account_id, self._hands.actions, self._hands.votes_key_pem)
         except ApprovalError as error:
             self._refuse("step.not_authorised", f"not authorised: {error}", {"approval": approval or ""})
             return False

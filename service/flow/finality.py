@@ -5,7 +5,7 @@ timer asks the chain again, at growing intervals. It is final when the newest fi
 an owner what is so, of what uses up nonces that those are used, by ours (`domain/standing.py`). When the newest block no
 longer shows it and nobody takes it back on purpose, the step runs again under its own key, with the votes that it needs;
 where those have run out it is refused, which people are told. The timeline says so. "Cannot tell" changes nothing. What is
-not final after a day is said.
+not final after a day is said, and pages people.
 """
 
 from collections.abc import Mapping
@@ -16,9 +16,9 @@ from typing import Final
 from service.actions.base import ActionContext, ContainmentAction
 from service.domain.account import AccountRef
 from service.domain.errors import PortcullisError
-from service.domain.events import StepReady
+from service.domain.events import StepNotFinal, StepReady
 from service.domain.ids import AccountId, StepId
-from service.domain.looks import GIVEN_UP, next_look
+from service.domain.looks import GIVEN_UP, next_look, not_final_note
 from service.domain.plan import Step, StepState, Verdict
 from service.domain.timeline import Entry
 from service.ports.clock import Clock
@@ -26,7 +26,7 @@ from service.ports.keys import VaultKeys
 from service.ports.multisig import MultisigControl
 from service.ports.store.unit import Database, UnitOfWork
 
-_NOT_TAKEN_BACK: Final = frozenset({StepState.WAITING_APPROVAL, StepState.REFUSED, StepState.EXPIRED, StepState.FAILED})
+_LET_GO: Final = frozenset({StepState.READY, StepState.RUNNING, StepState.VERIFYING, StepState.UNKNOWN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,9 @@ def look(looking: Looking, timer_id: str) -> None:
         if done.state is not StepState.DONE or done.fence != fence or uow.noted(_final_note(done)):
             return
         if since >= GIVEN_UP:
-            uow.record(_entry(uow, done, "step.not_final", "Not final after a day, look at the chain"))
+            if uow.once(not_final_note(done)):
+                entry = _entry(uow, done, "step.not_final", "Not final after a day, look at the chain")
+                uow.record(entry, StepNotFinal(done.id, done.incident_id))
             return
         uow.attention.set_timer(*next_look(done, uow.now, since))
         account = _account(uow, done)
@@ -103,15 +105,15 @@ def _do_again(looking: Looking, uow: UnitOfWork, seen: Step) -> None:
 
 
 def _is_taken_back(looking: Looking, uow: UnitOfWork, done: Step) -> bool:
-    """Say whether a step that undoes it was let go, of this incident or of another."""
+    """Say whether a step that undoes it was let go, of this incident or of another, or was done since."""
     back = looking.actions[done.action].undone_by
     if back is None:
         return False
     own = [s for s in uow.plans.steps_of(done.incident_id) if s.action == back and s.target == done.target]
     return (
-        any(s.state not in _NOT_TAKEN_BACK for s in own)
+        any(s.state in _LET_GO for s in own)
         or bool(uow.plans.also_needed_by(done, [back]))
-        or uow.plans.done_since(done, back)  # of an incident that was closed meanwhile
+        or uow.plans.done_since(done, back)
     )
 
 

@@ -308,14 +308,12 @@ def _by_approval(uow: UnitOfWork, approval_id: ApprovalId) -> StepState:
 
 
 def _undo_undone(desk: Desk, uow: UnitOfWork, steps: Sequence[Step]) -> None:
-    """A loosening step that holds ends the tightening step it loosens."""
+    """A loosening step that holds ends the tightening step it loosens, unless that was done again after it."""
     loosened = [s for s in steps if s.effect is Effect.LOOSENS and s.state is StepState.DONE]
-    for old in steps:
+    for old in (s for s in steps if s.state is StepState.DONE):
         back = desk.actions[old.action].undone_by
-        if old.state is StepState.DONE and any(
-            s.action == back and s.target == old.target and (s.plan_id, s.position) > (old.plan_id, old.position)
-            for s in loosened
-        ):
+        against = any(s.action == back and s.target == old.target for s in loosened)
+        if back is not None and against and uow.plans.done_since(old, back):
             uow.plans.move(old.id, StepState.UNDONE)
 
 

@@ -9,7 +9,7 @@ from service.domain.approval import ActionDocument, Draft, step_item
 from service.domain.errors import ApprovalError, InputError
 from service.domain.incident import Incident
 from service.domain.plan import Step
-from service.playbooks.wording import step_sentence
+from service.playbooks.wording import only_if, step_sentence
 from service.ports.store.unit import UnitOfWork
 
 
@@ -63,5 +63,5 @@ def _draft(asking: Asking, steps: Sequence[Step]) -> Draft:
         incident=incident.id,
         plan_digest=asking.plan_digest,
         amounts={f"last told balance of {ref} in USD": str(balance) for ref, balance in balances.items()},
-        preconditions=[f"incident {incident.id} is not closed and the step has not been changed since"],
+        preconditions=only_if(incident.id, steps),
     )

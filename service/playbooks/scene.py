@@ -104,11 +104,13 @@ def look(
 ) -> Look:
     """Read everything that a plan for this incident needs; of a first plan it is known that no other step is there."""
     incident, alerts = case.incident, case.alerts
+    turns = _take_turns(uow, {ref.connection for ref in _refs(incident.entities)} | {a.connection for a in alerts})
     _ask_about(uow, alerts, wanted)
     harmed = uow.registry.accounts_at(_named(alerts))
     lost = losses(harmed, _past_gate(uow, incident, harmed)) if wanted.keys_stolen else ()
     exposed, scopes = _exposed(uow, harmed, lost)
     connections = tuple(dict.fromkeys([*(a.connection for a in alerts), *(a.at.connection for a in exposed)]))
+    _take_turns(uow, set(connections) - turns)  # of accounts that were registered since the incident last grew
     behind = _behind(uow, connections, wanted)
     near = _Near(uow, harmed)
     existing = () if first else uow.plans.steps_of(incident.id)
@@ -150,6 +152,13 @@ def ask_to_look(uow: UnitOfWork, incident_id: IncidentId) -> None:
     """Ask for what `look` reads first, whatever the plan is."""
     uow.ask(uow.incidents.alerts_of, incident_id)
     uow.ask(uow.registry.policy)
+
+
+def _take_turns(uow: UnitOfWork, connections: set[ConnectionId]) -> set[ConnectionId]:
+    """Keep other plans from these connections' allowances until this one is stored, or each would take the whole hour's."""
+    for connection in sorted(connections):  # one order for everybody
+        uow.lock(f"blast:{connection}", at_once=False)
+    return connections
 
 
 def _ask_about(uow: UnitOfWork, alerts: Sequence[Alert], wanted: Wanted) -> None:
@@ -263,8 +272,11 @@ def _allowance(
 
 
 def _named(alerts: Sequence[Alert]) -> list[AccountRef]:
-    entities = (e for alert in alerts for e in alert.entities if e.startswith("account:"))
-    refs = (entity.removeprefix("account:").partition("/") for entity in entities)
+    return _refs(entity for alert in alerts for entity in alert.entities)
+
+
+def _refs(entities: Iterable[str]) -> list[AccountRef]:
+    refs = (e.removeprefix("account:").partition("/") for e in entities if e.startswith("account:"))
     return [AccountRef(ConnectionId(connection), ref) for connection, _, ref in refs]
 
 

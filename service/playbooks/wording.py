@@ -1,9 +1,10 @@
 """A step as people read it before they approve it: its action's title, and everything that the plan adds to it."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from service.domain import threshold
-from service.domain.plan import Step
+from service.domain.plan import Effect, Step
 
 MOST_ADDRESSES: Final = 20
 """A sentence names; more would be cut at the end of a document's text, in the middle of an address."""
@@ -30,6 +31,14 @@ def step_sentence(title: str, step: Step) -> str:
     if recipient := step.params.get("recipient"):
         text += f"; the letter goes to {step.params.get('issuer')}, {recipient}, over {step.params.get('channel')}"
     return text
+
+
+def only_if(incident_id: str, steps: Sequence[Step]) -> list[str]:
+    """Return what must still be so when steps of one document begin; what only loosens may follow the closing."""
+    unchanged = "the step has not been changed since"
+    if all(step.effect is Effect.LOOSENS for step in steps):
+        return [unchanged]
+    return [f"incident {incident_id} is not closed and {unchanged}"]
 
 
 def _lowered(step: Step) -> str:

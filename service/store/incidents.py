@@ -163,7 +163,10 @@ class IncidentRepository:
 
     def note(self, incident_id: IncidentId, **times: datetime) -> None:
         """Set moments that are not set yet."""
-        self._change(incident_id, **{name: func.coalesce(incidents.c[name], at) for name, at in times.items()})
+        for name, at in times.items():
+            unset = and_(incidents.c.id == incident_id, incidents.c[name].is_(None))
+            changed = {name: at, "version": incidents.c.version + 1}
+            self._connection.execute(update(incidents).where(unset).values(**changed))
 
     def set_state(self, incident_id: IncidentId, state: IncidentState) -> None:
         """Move an incident to another state."""

@@ -19,6 +19,7 @@ from sqlalchemy import (
     func,
     literal,
     select,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -279,12 +280,14 @@ class PlanRepository:
 
     def done_since(self, step: Step, action: str) -> bool:
         """See the port."""
-        then = select(steps.c.finished_at).where(steps.c.id == step.id).scalar_subquery()
+        last = func.coalesce(steps.c.finished_at, steps.c.intent_at)
+        then = select(last).where(steps.c.id == step.id).scalar_subquery()
         found = select(steps.c.id).where(
             steps.c.action == action,
             steps.c.target.contains(_same(step)),
             steps.c.state == StepState.DONE.value,
-            steps.c.finished_at >= then,
+            tuple_(steps.c.finished_at, steps.c.plan_id, steps.c.position)
+            > tuple_(then, literal(step.plan_id), literal(step.position)),
         )
         return self._connection.execute(found.limit(1)).first() is not None
 

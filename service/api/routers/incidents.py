@@ -1,7 +1,8 @@
 """Incidents: reading them whole, taking them, talking about them, closing them.
 
 Closing a critical incident as a false positive would blind the engine on one person's word, so it takes a quorum
-(design D4): the call answers with the approval that was opened for it, and a second call with the same one.
+(design D4): the call answers with the approval that was opened for it, and a second call with the same one while no other
+alert has joined. Who closes names the version that he looked at, so that nobody judges what he has not seen.
 """
 
 from typing import Annotated, Any, Final
@@ -21,15 +22,15 @@ from service.api.schemas.incidents import (
     IncidentWhole,
     LineShown,
 )
-from service.domain.approval import Draft, Subject, one_line
+from service.domain.approval import Draft, Subject, lists, one_line, parse
 from service.domain.errors import ConflictError
 from service.domain.events import ApprovalRequested, IncidentAcknowledged
 from service.domain.ids import IncidentId, PersonId
 from service.domain.incident import CaseVerdict, Incident, IncidentState, Severity
 from service.domain.person import PersonState
-from service.domain.requests import false_closure_item, requested_entry
+from service.domain.requests import requested_entry
 from service.domain.timeline import Entry
-from service.flow.closure import Closing
+from service.flow.closure import Closing, asked_of
 from service.flow.closure import close as close_incident
 from service.ports.store.unit import UnitOfWork
 from service.store.queries import incidents as queries
@@ -115,6 +116,9 @@ def close(
     """Close an incident, or ask for the quorum that closing it as false needs (202)."""
     with parts.database.begin() as uow:
         incident = _open(uow, incident_id)
+        if incident.version != body.version:
+            changed = f"incident {incident_id} has changed: it is at version {incident.version}, look at it again"
+            raise ConflictError(changed, field="version")
         if incident.severity is Severity.CRITICAL and body.verdict is CaseVerdict.FALSE_POSITIVE:
             response.status_code = 202
             return _asked(uow, incident, body.why, responder)
@@ -136,11 +140,12 @@ def _open(uow: SqlUnitOfWork, incident_id: str) -> Incident:
 
 def _asked(uow: SqlUnitOfWork, incident: Incident, why: str | None, asker: Principal) -> ClosureAsked:
     requester = requester_of(asker)
+    wanted = asked_of(uow, incident)
     for waiting in queries.undecided(uow.connection, incident.id, Subject.BLIND):
-        if waiting["approve_by"] > uow.now:
+        if waiting["approve_by"] > uow.now and lists(parse(waiting["document"]), wanted):
             return ClosureAsked(approval=waiting["id"], digest=waiting["digest"])
     draft = Draft(
-        what=[false_closure_item(incident.id)],
+        what=[wanted],
         why=one_line(why or _WHY),
         requester=requester,
         incident=incident.id,

@@ -16,6 +16,7 @@ from service.domain.settlement import Outcome
 
 MAX_COMMENT = 4000
 MAX_JUDGED = 1000
+MAX_VERSION = 2**31 - 1
 
 _EXAMPLE: dict[str, Any] = {
     "id": "inc_01JD2Z5Q8Z6W9X4V7T3S1R0Q8R",
@@ -206,6 +207,7 @@ class CloseIn(Body):
     """What it was, and for single alerts what they were, where that differs. `why` is read by those who must approve."""
 
     verdict: CaseVerdict = Field(examples=["true_positive"])
+    version: int = Field(ge=1, le=MAX_VERSION, examples=[7], description="The incident's version that was looked at.")
     alerts: dict[str, CaseVerdict] = Field(
         default_factory=dict,
         max_length=MAX_JUDGED,

@@ -17,6 +17,7 @@ from service.domain.errors import ApprovalError, NotFoundError
 from service.domain.events import ApprovalRequested, MessageQueued
 from service.domain.ids import ApprovalId, ConnectionId, IncidentId, MessageId, PersonId, StepId
 from service.domain.incident import Severity
+from service.domain.looks import not_final_note
 from service.domain.requests import requested_entry
 from service.domain.timeline import Entry
 from service.flow.notify.drafts import Writing, item, to_channels, to_person
@@ -81,13 +82,17 @@ def step(db: Database, step_id: StepId) -> None:
         found = uow.plans.step(step_id)
         about = uow.incidents.incident(found.incident_id)
         text = letters.step_trouble(about.id, f"{found.action} on {found.target.value}: {found.reason}")
-        draft = Writing(
-            about.id, Audience.RESPONDERS, text, f"step:{step_id}:{found.state.value}:{found.attempt}", page=True
-        )
-        to_channels(uow, draft)
-        for person in uow.attention.reachable():
-            if person.oncall_level == 1:
-                to_person(uow, draft, person)
+        _page_level_one(uow, about.id, text, f"step:{step_id}:{found.state.value}:{found.attempt}")
+
+
+def not_final(db: Database, step_id: StepId) -> None:
+    """Tell the responders that a step on a chain is in no final block after a day; nothing unless a worker noted it."""
+    with db.begin() as uow:
+        found = uow.plans.step(step_id)
+        note = not_final_note(found)
+        if uow.noted(note):
+            text = letters.not_final(found.incident_id, f"{found.action} on {found.target.value}")
+            _page_level_one(uow, found.incident_id, text, note)
 
 
 def connection(db: Database, connection_id: ConnectionId, incident_id: IncidentId) -> None:
@@ -161,6 +166,14 @@ def factor(db: Database, person_id: PersonId, factor_id: str, what: str) -> None
             if person.person_id == person_id:
                 also = () if person.last_resort is None else (person.last_resort,)
                 to_person(uow, draft, replace(person, routes=(*person.routes, *also)))
+
+
+def _page_level_one(uow: UnitOfWork, incident_id: IncidentId, text: tuple[str, str], key: str) -> None:
+    draft = Writing(incident_id, Audience.RESPONDERS, text, key, page=True)
+    to_channels(uow, draft)
+    for person in uow.attention.reachable():
+        if person.oncall_level == 1:
+            to_person(uow, draft, person)
 
 
 def _ask(uow: UnitOfWork, incident_id: IncidentId, held: list[MessageId]) -> None:

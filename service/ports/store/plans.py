@@ -191,7 +191,10 @@ class PlanStore(Protocol):
         ...
 
     def done_since(self, step: Step, action: str) -> bool:
-        """Say whether this action was done on the step's target after the step was, in any incident, closed or not."""
+        """Say whether this action was done on the step's target after the step was, in any incident, closed or not.
+
+        Of a step that is being done again it is asked since it was last begun; False of one that never was.
+        """
         ...
 
     def place_hold(self, connection: ConnectionId, scope: str, value: str, *, key: str) -> str:

@@ -1,11 +1,14 @@
 """Incidents and alerts over the API: reading, judging, taking, closing; and what one person alone may not say."""
 
+from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
-from service.domain.ids import ApprovalId
+from service.domain.ids import ApprovalId, IncidentId
+from service.domain.incident import Severity
 from service.domain.quorum import Role
 from service.flow.closure import released
 from tests.integration.api.rows import add_message, add_review, add_step
@@ -24,6 +27,12 @@ def incident(world: ApiWorld, **changes: Any) -> str:
 def rows(world: ApiWorld, query: str, **given: object) -> list[Any]:
     with world.database.begin() as uow:
         return list(uow.connection.execute(text(query), given))
+
+
+def close(world: ApiWorld, known: str, body: Mapping[str, object], asker: str | None = None) -> Any:
+    """Close it as it stands."""
+    told = {"version": world.get(f"/v1/incidents/{known}")["version"], **body}
+    return world.call("POST", f"/v1/incidents/{known}/close", Role.RESPONDER, person=asker, json=told)
 
 
 def events(world: ApiWorld, incident_id: str) -> list[str]:
@@ -105,8 +114,8 @@ def test_closing_judges_the_alerts_and_hands_over_to_the_review(world: ApiWorld)
     known = incident(world, severity=3)
     with world.database.begin() as uow:
         other = add_alert(uow.connection, known, HOT)
-    body = {"verdict": "true_positive", "alerts": {other: "false_positive"}}
-    found = world.call("POST", f"/v1/incidents/{known}/close", Role.RESPONDER, json=body).json()
+    body = {"verdict": "true_positive", "alerts": {other: "false_positive"}, "version": 1}
+    found = close(world, known, body).json()
     assert (found["state"], found["verdict"]) == ("closed", "true_positive")
     assert {a["verdict"] for a in found["alerts"] if a["id"] == other} == {"false_positive"}
     assert {a["verdict"] for a in found["alerts"] if a["id"] != other} == {"true_positive"}
@@ -121,7 +130,7 @@ def test_closing_judges_the_alerts_and_hands_over_to_the_review(world: ApiWorld)
 def test_an_alert_of_another_incident_cannot_be_judged_by_closing(world: ApiWorld) -> None:
     known = incident(world, severity=3)
     body = {"verdict": "true_positive", "alerts": {"alr_other": "true_positive"}}
-    assert problem(world.call("POST", f"/v1/incidents/{known}/close", Role.RESPONDER, json=body))["field"] == "alerts"
+    assert problem(close(world, known, body))["field"] == "alerts"
     assert world.get(f"/v1/incidents/{known}")["state"] == "open"
 
 
@@ -130,7 +139,7 @@ def test_alerts_of_a_critical_incident_are_not_called_false_by_one_person(world:
     known = incident(world)
     alert = world.get("/v1/alerts", incident=known)["items"][0]["id"]
     body = {"verdict": verdict, "alerts": {alert: "false_positive"}}
-    assert problem(world.call("POST", f"/v1/incidents/{known}/close", Role.RESPONDER, json=body))["field"] == "alerts"
+    assert problem(close(world, known, body))["field"] == "alerts"
     judged = world.call("POST", f"/v1/alerts/{alert}/verdict", Role.ADMIN, json={"verdict": "false_positive"})
     assert problem(judged)["code"] == "conflict"
     assert world.get(f"/v1/alerts/{alert}")["verdict"] is None
@@ -142,21 +151,19 @@ def test_an_early_false_verdict_does_not_pass_when_the_incident_became_critical(
     world.call("POST", f"/v1/alerts/{alert}/verdict", Role.ANALYST, json={"verdict": "false_positive"})
     with world.database.begin() as uow:
         uow.connection.execute(text("UPDATE incidents SET severity = 4 WHERE id = :i"), {"i": known})
-    closed = world.call("POST", f"/v1/incidents/{known}/close", Role.RESPONDER, json={"verdict": "true_positive"})
-    assert problem(closed)["code"] == "invalid_input"
+    assert problem(close(world, known, {"verdict": "true_positive"}))["code"] == "invalid_input"
     body = {"verdict": "true_positive", "alerts": {alert: "inconclusive"}}
-    assert world.call("POST", f"/v1/incidents/{known}/close", Role.RESPONDER, json=body).status_code == 200
+    assert close(world, known, body).status_code == 200
 
 
 def test_closing_a_critical_incident_as_false_takes_a_quorum(world: ApiWorld, house: House) -> None:
     known = incident(world)
-    path, body = f"/v1/incidents/{known}/close", {"verdict": "false_positive", "why": "It was our own migration."}
-    asker = person(house, 0)
-    assert problem(world.call("POST", path, Role.RESPONDER, json=body))["code"] == "forbidden"
-    answer = world.call("POST", path, Role.RESPONDER, person=asker, json=body)
+    body, asker = {"verdict": "false_positive", "why": "It was our own migration."}, person(house, 0)
+    assert problem(close(world, known, body))["code"] == "forbidden"
+    answer = close(world, known, body, asker)
     assert answer.status_code == 202, answer.text
     approval = answer.json()["approval"]
-    again = world.call("POST", path, Role.ADMIN, person=person(house, 1), json=body)
+    again = close(world, known, body, person(house, 1))
     assert again.json() == answer.json()
     assert world.get(f"/v1/incidents/{known}")["state"] == "open"
     assert [a["id"] for a in world.get(f"/v1/incidents/{known}")["approvals"]] == [approval]
@@ -170,6 +177,21 @@ def test_closing_a_critical_incident_as_false_takes_a_quorum(world: ApiWorld, ho
     found = world.get(f"/v1/incidents/{known}")
     assert (found["state"], found["verdict"]) == ("closed", "false_positive")
     assert {a["verdict"] for a in found["alerts"]} == {"false_positive"}
+
+
+def test_who_closes_has_seen_what_joined(world: ApiWorld, house: House) -> None:
+    known = incident(world)
+    seen = world.get(f"/v1/incidents/{known}")["version"]
+    body = {"verdict": "false_positive", "why": "A test."}
+    first = close(world, known, body, person(house)).json()
+    with world.database.begin() as uow:
+        add_alert(uow.connection, known, HOT)
+        uow.incidents.widen(IncidentId(known), ("account:con-a/hot-2",), Severity.LOW, Decimal(0), uow.now)
+    for verdict in ("true_positive", "false_positive"):
+        late = problem(close(world, known, {"verdict": verdict, "version": seen}, person(house)))
+        assert (late["code"], late["field"]) == ("conflict", "version")
+    assert problem(close(world, known, {"verdict": "true_positive", "version": None}))["field"] == "version"
+    assert close(world, known, body, person(house)).json()["approval"] != first["approval"]
 
 
 def test_an_action_is_asked_for_by_a_person(world: ApiWorld, house: House) -> None:
@@ -260,7 +282,7 @@ def test_the_timeline_is_paged_newest_first(world: ApiWorld) -> None:
 def test_every_change_is_in_the_audit_log_with_who_did_it(world: ApiWorld, house: House) -> None:
     known = incident(world, severity=3)
     world.call("POST", f"/v1/incidents/{known}/acknowledge", Role.RESPONDER, person=person(house))
-    world.call("POST", f"/v1/incidents/{known}/close", Role.RESPONDER, json={"verdict": "true_positive"})
+    close(world, known, {"verdict": "true_positive"})
     query = (
         "SELECT body::json->>'kind' AS kind, body::json->>'by' AS by FROM audit_entries WHERE body LIKE :i ORDER BY id"
     )

@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert, literal, select
+from sqlalchemy import insert, literal, select, update
 
 from hsm.pkcs11.authority import AuthorityToken
 from service.clock import SystemClock
@@ -19,11 +19,13 @@ from service.domain.setup import DESTINATION_TAG, RegisteredDestination
 from service.flow import approve, contain, respond
 from service.flow.triage import triage
 from service.store.database import SqlDatabase, create
+from service.store.tables.incident import incidents
 from service.store.tables.keys import safe_destinations
 from tests.integration.containment.conftest import ACTIONS, Scene
 from tests.support.authority import House, house_on
 from tests.support.fakes import FakePlatform, Ledger
 from tests.support.incidents import CONNECTION, THIEF, add_account, add_alert, add_connection, add_incident
+from tests.support.response import superuser_do
 
 pytestmark = pytest.mark.servers
 
@@ -126,6 +128,56 @@ def test_too_late_it_does_not_run(scene: Scene, house: House, restriction: Step)
     house.clock.pass_by(timedelta(days=2))
     run(scene, waiting)
     assert scene.step(waiting.id).state is StepState.REFUSED
+
+
+def closed(house: House, incident: str, verdict: str) -> None:
+    superuser_do(house, update(incidents).where(incidents.c.id == incident).values(state="closed", verdict=verdict))
+
+
+def publishing(scene: Scene, house: House, restriction: Step) -> Step:
+    """The publishing of a drained account's new address, approved and released."""
+    run(scene, scene.steps(restriction.incident_id)["prepare_rotation", "a-1"])
+    planned = scene.steps(restriction.incident_id)["publish_address", "a-1"]
+    approve_it(scene, house, planned)
+    approve.release(scene.db, approval_of(planned))
+    return planned
+
+
+@pytest.mark.parametrize(
+    ("state", "verdict", "found"),
+    [
+        ("ready", "true_positive", "refused"),
+        ("running", "true_positive", "done"),
+        ("running", "false_positive", "refused"),
+    ],
+)
+def test_once_its_incident_is_closed_nothing_irreversible_begins_nor_goes_on_where_it_was_false(
+    scene: Scene, house: House, restriction: Step, state: str, verdict: str, found: str
+) -> None:
+    planned = publishing(scene, house, restriction)
+    scene.overwrite(planned.id, state=state)
+    closed(house, planned.incident_id, verdict)
+    run(scene, planned)
+    assert scene.step(planned.id).state.value == found
+
+
+def test_closing_ends_what_was_asked_for_but_loosening(scene: Scene, house: House, restriction: Step) -> None:
+    planned, lifting = publishing(scene, house, restriction), way_back(scene, restriction)
+    approve.closed(scene.db, planned.incident_id)
+    closed(house, planned.incident_id, "inconclusive")
+    with scene.db.begin() as uow:
+        first, second = (uow.approvals.document(approval_of(step)) for step in (planned, lifting))
+        assert uow.approvals.row(first.id).state is ApprovalState.APPROVED, "it was open"
+    assert "is not closed" in first.preconditions[0]
+    assert "closed" not in second.preconditions[0]
+    approve.closed(scene.db, planned.incident_id)
+    approve.ended(scene.db, first.id)
+    assert scene.step(planned.id).state is StepState.REFUSED
+    house.clock.pass_by(timedelta(minutes=2))  # new codes
+    approve_it(scene, house, lifting)
+    approve.release(scene.db, second.id)
+    run(scene, lifting)
+    assert scene.step(lifting.id).state is StepState.DONE
 
 
 def state_destination(house: House, descriptor: str) -> None:

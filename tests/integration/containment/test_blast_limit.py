@@ -3,9 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from threading import Thread
+from time import sleep
+from typing import Any
 
 import pytest
-from sqlalchemy import event, insert, select, update
+from sqlalchemy import Connection, event, insert, select, text, update
 
 from service.domain.attention import Spent, guardian_note
 from service.domain.errors import ForbiddenError
@@ -14,8 +17,10 @@ from service.domain.plan import Effect, StepState
 from service.domain.timeline import Entry
 from service.flow import escalate, respond, spent
 from service.flow.routes import jobs_of
-from service.playbooks.scene import OTHERS_PER_ACCOUNT
+from service.playbooks.planner import Scene as Looked
+from service.playbooks.scene import OTHERS_PER_ACCOUNT, possible
 from service.ports.store.plans import Touched
+from service.ports.store.unit import UnitOfWork
 from service.store.tables.attention import escalations, messages
 from service.store.tables.incident import incidents
 from service.store.tables.keys import safe_destinations
@@ -258,3 +263,36 @@ def statements_to_extend(scene: Scene, behind: int) -> int:
 def test_looking_costs_as_many_queries_for_thirty_accounts_as_for_three(scene: Scene) -> None:
     a_drain(scene, 1)
     assert statements_to_extend(scene, 3) == statements_to_extend(scene, 30)
+
+
+def test_two_plans_at_once_take_one_allowance(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first stops when it has looked, until the second waits for it, or has taken the same allowance and ended."""
+    with scene.db.begin() as uow:
+        add_connection(uow.connection)
+        both = [IncidentId(add_incident(uow.connection, tuple(harmed(uow.connection, name)))) for name in "ab"]
+    second = Thread(target=respond.plan, args=(scene.desk, both[1]))
+
+    def stopped(uow: UnitOfWork, looked: Looked, *known: Any) -> Looked:
+        if second.ident is None:
+            second.start()
+            while second.is_alive() and not somebody_waits(scene):
+                sleep(0.01)
+        return possible(uow, looked, *known)
+
+    monkeypatch.setattr(respond, "possible", stopped)
+    respond.plan(scene.desk, both[0])
+    second.join()
+    going = [s for one in both for s in scene.steps(one).values() if s.action == "suspend_withdrawals"]
+    assert sum(s.state is StepState.READY for s in going) == LIMIT
+
+
+def harmed(at: Connection, name: str) -> Iterator[str]:
+    for n in range(LIMIT):
+        add_account(at, f"{name}-{n}")
+        yield f"account:{CONNECTION}/{name}-{n}"
+
+
+def somebody_waits(scene: Scene) -> bool:
+    waits = "SELECT 1 FROM pg_locks JOIN pg_database d ON d.oid = database WHERE locktype = 'advisory' AND NOT granted"
+    with scene.db.begin() as uow:
+        return uow.connection.execute(text(f"{waits} AND datname = current_database()")).first() is not None

@@ -8,21 +8,22 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, update
 
+from service.domain.approval import ActionDocument, Draft
 from service.domain.errors import ApprovalError, ConflictError, InputError
 from service.domain.forensics.drawing import drawn
 from service.domain.ids import IncidentId, new_id
 from service.domain.incident import CaseVerdict
-from service.domain.requests import false_closure_item
 from service.flow import closure, escalate, review
 from service.flow.routes import JOBS_OF
 from service.ports.store.forensics import Found
 from service.store.tables.activity import activities, learning_requests, transactions
+from service.store.tables.approval import approvals
 from service.store.tables.attention import reviews
 from service.store.tables.incident import alerts, incidents
 from service.store.tables.keys import safe_destinations
 from tests.support.authority import House
-from tests.support.incidents import CONNECTION, add_account
-from tests.support.response import CONTAINMENT, equip, rows, superuser_do, waiting_timers
+from tests.support.incidents import CONNECTION, add_account, add_alert
+from tests.support.response import CONTAINMENT, equip, rows, said, superuser_do, waiting_timers
 
 
 @pytest.fixture
@@ -35,6 +36,18 @@ def close(
 ) -> None:
     with house.database("portcullis_api").begin() as uow:
         closure.close(uow, uow.incidents.lock_incident(incident), closure.Closing(verdict, of, "per_ada"))
+
+
+def asked_to_close(house: House, incident: IncidentId) -> ActionDocument:
+    """The request to close it as false, as it stands."""
+    with house.database(CONTAINMENT).begin() as uow:
+        asked = closure.asked_of(uow, uow.incidents.lock_incident(incident))
+        return uow.approvals.propose(Draft(what=[asked], why="A drill.", requester="portcullis", incident=incident))
+
+
+def vote(house: House, document: ActionDocument) -> None:
+    for person in list(house.phones)[:2]:
+        house.vote(document, person)
 
 
 def movement(house: House, incident: IncidentId, usd: int, **columns: Any) -> None:
@@ -56,7 +69,7 @@ def test_the_api_s_role_can_close_and_the_jobs_do_the_rest(ready: House, inciden
     close(ready, incident)
     with pytest.raises(ConflictError):
         close(ready, incident)
-    assert JOBS_OF["incident_closed"] == ("review.write", "escalate.acknowledged")
+    assert JOBS_OF["incident_closed"] == ("review.write", "escalate.acknowledged", "approve.closed")
     review.write(db, incident)
     review.write(db, incident)
     escalate.acknowledged(db, incident)
@@ -104,16 +117,11 @@ def test_each_alert_takes_its_own_verdict_or_the_incident_s(ready: House, incide
 
 def test_closing_as_false_takes_votes_not_a_row(ready: House, incident: IncidentId) -> None:
     db, pem = ready.database(CONTAINMENT), ready.office.public_key_pem
-    with db.begin() as uow:
-        from service.domain.approval import Draft  # noqa: PLC0415  beside its only use
-
-        draft = Draft(what=[false_closure_item(incident)], why="A drill.", requester="portcullis", incident=incident)
-        document = uow.approvals.propose(draft)
+    document = asked_to_close(ready, incident)
     with pytest.raises(ApprovalError, match="lacks"):
         closure.released(db, pem, document.id)
     assert rows(ready, incidents)[0].state == "open"
-    for person in list(ready.phones)[:2]:
-        ready.vote(document, person)
+    vote(ready, document)
     closure.released(db, pem, document.id)
     closure.released(db, pem, document.id)
     (row,) = rows(ready, incidents)
@@ -121,19 +129,30 @@ def test_closing_as_false_takes_votes_not_a_row(ready: House, incident: Incident
 
 
 def test_a_quorum_that_comes_after_the_closing_is_void(ready: House, incident: IncidentId) -> None:
-    from service.domain.approval import Draft  # noqa: PLC0415  as above
-    from service.store.tables.approval import approvals  # noqa: PLC0415  as above
-
-    db = ready.database(CONTAINMENT)
-    with db.begin() as uow:
-        draft = Draft(what=[false_closure_item(incident)], why="A drill.", requester="portcullis", incident=incident)
-        document = uow.approvals.propose(draft)
-    for person in list(ready.phones)[:2]:
-        ready.vote(document, person)
+    document = asked_to_close(ready, incident)
+    vote(ready, document)
     close(ready, incident)
-    closure.released(db, ready.office.public_key_pem, document.id)
+    closure.released(ready.database(CONTAINMENT), ready.office.public_key_pem, document.id)
     assert rows(ready, approvals)[0].state == "void"
     assert rows(ready, incidents)[0].verdict == "true_positive"
+
+
+def test_votes_to_close_as_false_count_for_the_alerts_that_people_knew(ready: House, incident: IncidentId) -> None:
+    db, pem = ready.database(CONTAINMENT), ready.office.public_key_pem
+    document = asked_to_close(ready, incident)
+    with ready.databases["superuser"].begin() as uow:
+        add_alert(uow.connection, incident, (f"account:{CONNECTION}/hot-2",))
+    vote(ready, document)
+    closure.released(db, pem, document.id)
+    (row,) = rows(ready, approvals)
+    assert (row.state, rows(ready, incidents)[0].state) == ("void", "open")
+    assert {alert.verdict for alert in rows(ready, alerts)} == {None}
+    assert said(ready, incident)[-1] == "incident.not_closed"
+    ready.clock.pass_by(timedelta(minutes=2))
+    again = asked_to_close(ready, incident)
+    vote(ready, again)
+    closure.released(db, pem, again.id)
+    assert {alert.verdict for alert in rows(ready, alerts)} == {"false_positive"}
 
 
 def test_of_what_left_dust_pushes_out_no_large_payment(

@@ -10,12 +10,14 @@ from sqlalchemy import update
 from service.domain.approval import ApprovalState
 from service.domain.attention import RETRY_AFTER_S
 from service.domain.errors import ApprovalError, RefusedByOtherSideError, UnavailableError, UnknownOutcomeError
-from service.domain.ids import ApprovalId, IncidentId, MessageId, new_id
+from service.domain.ids import ApprovalId, IncidentId, MessageId, StepId, new_id
+from service.domain.looks import not_final_note
 from service.flow import escalate
 from service.flow.notify import delivery, telling
 from service.store.tables.approval import approvals
 from service.store.tables.attention import messages
 from service.store.tables.incident import incidents
+from tests.integration.api.rows import add_step
 from tests.support.authority import House
 from tests.support.response import (
     CONTAINMENT,
@@ -252,3 +254,22 @@ def add() -> Callable[..., None]:
         superuser_do(house, messages.insert().values(**{**values, **columns}))
 
     return insert_message
+
+
+def test_what_is_not_final_after_a_day_pages_once_and_only_where_a_worker_noted_it(
+    ready: House, incident: IncidentId, channels: dict[str, FakeChannel]
+) -> None:
+    db = ready.database(CONTAINMENT)
+    with ready.databases["superuser"].begin() as uow:
+        step = StepId(add_step(uow.connection, incident, action="lock_multisig"))
+    telling.not_final(db, step)
+    assert rows(ready, messages) == []
+    with db.begin() as uow:
+        assert uow.once(not_final_note(uow.plans.step(step)))
+    telling.not_final(db, step)
+    telling.not_final(db, step)
+    deliver_all(ready, channels)
+    (page,) = channels["page"].letters
+    assert page.recipient == "pager-1"
+    assert "lock_multisig on hot-1 was done a day ago, and no final block" in page.body
+    assert len(channels["staff"].letters) == 1

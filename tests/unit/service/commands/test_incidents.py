@@ -102,15 +102,17 @@ def test_what_is_printed_is_text_and_never_a_terminal_s_command(api: list[httpx.
 
 
 def test_closing_says_where_the_quorum_is_and_alerts_may_differ(api: list[httpx.Request]) -> None:
-    told = run("close", INCIDENT, "--verdict", "false_positive", "--alert", "alr_1=inconclusive", "--why", "Ours.")
+    said = ("--version", "7", "--alert", "alr_1=inconclusive", "--why", "Ours.")
+    told = run("close", INCIDENT, "--verdict", "false_positive", *said)
     assert json.loads(api[0].content) == {
         "verdict": "false_positive",
+        "version": 7,
         "alerts": {"alr_1": "inconclusive"},
         "why": "Ours.",
     }
     assert "portcullis approve apr_1" in told
     with pytest.raises(InputError, match="alr_…=verdict"):
-        run("close", INCIDENT, "--verdict", "true_positive", "--alert", "alr_1=maybe")
+        run("close", INCIDENT, "--verdict", "true_positive", "--version", "7", "--alert", "alr_1=maybe")
 
 
 def test_clearing_says_where_the_quorum_is(api: list[httpx.Request]) -> None:
