@@ -64,7 +64,7 @@ def closed(db: Database, incident_id: IncidentId) -> None:
             reason = "its incident was closed"
             if uow.approvals.end(approval_id, ApprovalState.VOID, reason):
                 row = uow.approvals.row(approval_id)
-                entry = _entry(uow, row, "approval.void", approval_id, f"A request is void: {reason}")
+                entry = _entry(uow, row, "approval.closed", approval_id, f"A request is void: {reason}")
                 uow.record(entry, ApprovalEnded(approval_id))
 
 

@@ -207,8 +207,11 @@ def _processes(layout: Layout) -> Iterator[Check]:
     yield Check("memory", Outcome.WRONG if over else Outcome.OK, "; ".join(over) or f"{status.total_pss_mb:.0f} MB")
 
 
-_MAY_LOCK: Final = "SELECT has_function_privilege('pg_advisory_lock(bigint)', 'EXECUTE')"
-"""Asked as the schedule, which needs none."""
+_MAY_LOCK: Final = """
+SELECT has_function_privilege('portcullis_schedule', 'pg_advisory_lock(bigint)', 'EXECUTE')
+  OR has_function_privilege('portcullis_api', 'pg_advisory_lock(integer, integer)', 'EXECUTE')
+"""
+"""The schedule needs no lock, and the API none of the workers' (`store/locks.py`)."""
 
 
 def _database(layout: Layout) -> Iterator[Check]:

@@ -65,7 +65,9 @@ def newest(scene: Scene, incident: str, action: str) -> Step:
 
 
 def ends(scene: Scene, step: Step, state: StepState) -> None:
-    scene.overwrite(step.id, state=state.value, reason=None if state is StepState.DONE else "the node said no")
+    done = state is StepState.DONE
+    finished_at, reason = (scene.clock.now(), None) if done else (None, "the node said no")
+    scene.overwrite(step.id, state=state.value, reason=reason, finished_at=finished_at)
     respond.advance(scene.desk, step.id)
 
 
@@ -126,7 +128,7 @@ def test_the_newest_is_the_one_planned_last_also_where_the_clock_was_set_back(
     assert scene.step(follower.id).state is StepState.READY
 
     held = newest(scene, incident, "suspend_withdrawals")
-    scene.overwrite(held.id, state=StepState.DONE.value)
+    scene.overwrite(held.id, state=StepState.DONE.value, finished_at=scene.clock.now())
     respond.request(scene.desk, IncidentId(incident), respond.RECOVER, "per_1")
     ends(scene, newest(scene, incident, "resume_withdrawals"), StepState.DONE)
     assert scene.step(held.id).state is StepState.UNDONE
