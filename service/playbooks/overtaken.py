@@ -46,9 +46,8 @@ def has_lapsed(
         if action.ends_what_is_there:
             return named or bool(loosened)
         return any(s.action == action.undone_by for s in loosened)
-    refused_before_it_began = (
-        step.state is StepState.REFUSED and step.fence == 0
-    )  # what a worker refused would be again
+    # What a worker refused would be refused again.
+    refused_before_it_began = step.state is StepState.REFUSED and step.fence == 0
     return named and (refused_before_it_began or step.state in {StepState.FAILED, StepState.EXPIRED})
 
 

@@ -30,9 +30,9 @@ def require_authority(
     back = actions[planned.action].undone_by
     if back is not None and uow.plans.done_since(planned, back):
         raise ApprovalError(f"{back} took it back since: ask for it anew")
-    if planned.approval_id is None and actions[planned.action].runs_at_once:
-        return
     if planned.approval_id is None:
+        if actions[planned.action].runs_at_once:
+            return
         raise ApprovalError(f"{planned.action} needs a quorum and the step has no approval")
     pem = votes_key_pem()
     check(uow.approvals.evidence(planned.approval_id), planned, public_key_pem=pem, now=uow.now)

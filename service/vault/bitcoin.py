@@ -25,7 +25,7 @@ from service.vault import bitcoin_sweeps as sweeps
 from service.vault import bitcoin_wallets as wallets
 from service.vault import destruction
 from service.vault.bitcoin_sweeps import Errand
-from service.vault.entries import move_keys
+from service.vault.entries import free_keys, restrict_keys
 from service.vault.parts import VaultParts, token_calls
 from service.vault.provision import are_whole, require_whole
 
@@ -48,10 +48,7 @@ class BitcoinVault:
 
     def restrict(self, account: AccountId, *, key: str) -> Receipt:
         """Let the account's keys sign only sweeps."""
-        exposed = self._exposed(account)
-        with self._parts.db.begin() as uow:
-            move_keys(uow, account, exposed, KeyState.ACTIVE, KeyState.RESTRICTED, key)
-        return Receipt(account, {"keys": [k.id for k in exposed]})
+        return restrict_keys(self._parts, account, self._exposed(account), key)
 
     def restricted(self, account: AccountId) -> Verdict:
         """Ask whether no exposed key may sign freely."""
@@ -60,11 +57,7 @@ class BitcoinVault:
 
     def lift_restriction(self, account: AccountId, *, key: str, still_mine: StillMine) -> Receipt:
         """Let restricted keys sign again."""
-        exposed = self._exposed(account)
-        with self._parts.db.begin() as uow:
-            move_keys(uow, account, exposed, KeyState.RESTRICTED, KeyState.ACTIVE, key)
-            still_mine(uow)
-        return Receipt(account, {"keys": [k.id for k in exposed]})
+        return free_keys(self._parts, account, self._exposed(account), key, still_mine)
 
     def final(self) -> "BitcoinVault":
         """Return itself: what counts as done is as deep as what counts as final."""

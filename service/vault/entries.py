@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from hsm.restrictions import KeyState
 from service.domain.ids import AccountId
+from service.domain.plan import Receipt
 from service.domain.timeline import Entry
 from service.domain.vault import SweepState, SweepTransaction, VaultKey
+from service.ports.keys import StillMine
 from service.ports.store.unit import UnitOfWork
 from service.vault.parts import VaultParts
 
@@ -39,6 +41,23 @@ def move_keys(
         sentence = f"Keys of account {account} are now {after.value}"
         facts = {"keys": list(moved), "step": by}
         uow.record(Entry(kind=f"keys.{after.value}", at=uow.now, subject=account, sentence=sentence, facts=facts))
+
+
+def restrict_keys(parts: VaultParts, account: AccountId, keys: Sequence[VaultKey], by: str) -> Receipt:
+    """Keep those of the keys that sign freely to what still may be signed; `by`: key of the step that decided it."""
+    with parts.db.begin() as uow:
+        move_keys(uow, account, keys, KeyState.ACTIVE, KeyState.RESTRICTED, by)
+    return Receipt(account, {"keys": [key.id for key in keys]})
+
+
+def free_keys(
+    parts: VaultParts, account: AccountId, keys: Sequence[VaultKey], by: str, still_mine: StillMine
+) -> Receipt:
+    """Let those of the keys that are restricted sign again, unless `still_mine`, asked once they are locked, raises."""
+    with parts.db.begin() as uow:
+        move_keys(uow, account, keys, KeyState.RESTRICTED, KeyState.ACTIVE, by)
+        still_mine(uow)
+    return Receipt(account, {"keys": [key.id for key in keys]})
 
 
 def end_provisioning(

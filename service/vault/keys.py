@@ -24,7 +24,7 @@ from service.domain.vault import RotationRecord, SweepState, SweepTransaction, V
 from service.ports.keys import StillMine
 from service.ports.store.unit import UnitOfWork
 from service.vault import destruction, hot, provision, rotations, sweeper
-from service.vault.entries import move_keys
+from service.vault.entries import free_keys, restrict_keys
 from service.vault.parts import VaultParts, ref_of, token_calls
 from service.vault.stranded import stranded
 
@@ -43,10 +43,7 @@ class Vault:
 
     def restrict(self, account: AccountId, *, key: str) -> Receipt:
         """Let the account's keys sign only sweeps and same-nonce cancels."""
-        exposed = self._exposed(account)
-        with self._parts.db.begin() as uow:
-            move_keys(uow, account, exposed, KeyState.ACTIVE, KeyState.RESTRICTED, key)
-        return Receipt(account, {"keys": [k.id for k in exposed]})
+        return restrict_keys(self._parts, account, self._exposed(account), key)
 
     def restricted(self, account: AccountId) -> Verdict:
         """Ask whether no exposed key may sign freely."""
@@ -55,11 +52,7 @@ class Vault:
 
     def lift_restriction(self, account: AccountId, *, key: str, still_mine: StillMine) -> Receipt:
         """Let restricted keys sign again; retired ones stay retired."""
-        exposed = self._exposed(account)
-        with self._parts.db.begin() as uow:
-            move_keys(uow, account, exposed, KeyState.RESTRICTED, KeyState.ACTIVE, key)
-            still_mine(uow)
-        return Receipt(account, {"keys": [k.id for k in exposed]})
+        return free_keys(self._parts, account, self._exposed(account), key, still_mine)
 
     def final(self) -> "Vault":
         """See the port."""

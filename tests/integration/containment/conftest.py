@@ -10,6 +10,7 @@ from sqlalchemy import update
 from hsm.pkcs11.authority import AuthorityToken
 from hsm.power import Power
 from service.actions.base import actions_in
+from service.clock import SystemClock
 from service.domain.ids import ConnectionId, IncidentId, StepId
 from service.domain.plan import Lane, Step
 from service.domain.secrets import Secret
@@ -81,6 +82,14 @@ class Scene:
     def overwrite(self, identity: str, **values: object) -> None:
         with self.db.begin() as uow:
             uow.connection.execute(update(steps).where(steps.c.id == identity).values(**values))
+
+
+@pytest.fixture
+def db(fresh_postgres_url: str) -> Iterator[SqlDatabase]:
+    """A database of its own under the machine's clock."""
+    database = SqlDatabase(create(Secret(fresh_postgres_url), pool_size=2), SystemClock())
+    yield database
+    database.engine.dispose()
 
 
 @pytest.fixture

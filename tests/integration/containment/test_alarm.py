@@ -15,14 +15,13 @@ import psutil
 import psycopg
 import pytest
 
-from service.clock import SystemClock
 from service.domain.errors import NotFoundError, UnavailableError
 from service.domain.events import AlertRaised, Event, IncidentOpened, StepApproved, StepReady, StepVerified
 from service.domain.ids import AlertId, ApprovalId, IncidentId, StepId
 from service.domain.plan import Lane
 from service.domain.secrets import Secret
 from service.domain.timeline import Entry
-from service.store.database import SqlDatabase, create
+from service.store.database import SqlDatabase
 from service.store.tables.proof import handled, outbox
 from tests.integration.containment.test_way_to_hold import Broker
 from tests.support.incidents import CONNECTION, add_account, add_alert, add_connection
@@ -51,13 +50,6 @@ class TestRoot:
 
     def close(self) -> None:
         self.db.engine.dispose()
-
-
-@pytest.fixture
-def db(fresh_postgres_url: str) -> Iterator[SqlDatabase]:
-    database = SqlDatabase(create(Secret(fresh_postgres_url), pool_size=2), SystemClock())
-    yield database
-    database.engine.dispose()
 
 
 def raise_alerts(db: SqlDatabase, *events: Event) -> None:

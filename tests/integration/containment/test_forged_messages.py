@@ -1,19 +1,18 @@
 """Whoever holds the broker invents messages: none may be believed beyond the row that it names."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from celery import Celery
 
-from service.clock import SystemClock
 from service.domain.errors import NotFoundError
 from service.domain.events import ActionRequested, AlertRaised, Event, IncidentOpened
 from service.domain.ids import AlertId, IncidentId
 from service.domain.secrets import Secret
 from service.domain.timeline import Entry
-from service.store.database import SqlDatabase, create
+from service.store.database import SqlDatabase
 from service.store.tables.proof import handled, outbox
 from workers.app import make_app
 from workers.hurry import Hurry
@@ -25,13 +24,6 @@ Run = Callable[..., None]
 
 class Told(list[tuple[str, Mapping[str, str]]]):
     """What reached the flow."""
-
-
-@pytest.fixture
-def db(fresh_postgres_url: str) -> Iterator[SqlDatabase]:
-    database = SqlDatabase(create(Secret(fresh_postgres_url), pool_size=2), SystemClock())
-    yield database
-    database.engine.dispose()
 
 
 @pytest.fixture

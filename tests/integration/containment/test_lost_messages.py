@@ -59,13 +59,6 @@ def time_stands(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def db(fresh_postgres_url: str) -> Iterator[SqlDatabase]:
-    database = SqlDatabase(create(Secret(fresh_postgres_url), pool_size=2), SystemClock())
-    yield database
-    database.engine.dispose()
-
-
-@pytest.fixture
 def workers_db(fresh_postgres_url: str) -> Iterator[SqlDatabase]:
     """The same database, under the containment worker's role."""
     url = Secret(url_of_role(fresh_postgres_url, grants.CONTAINMENT))

@@ -3,7 +3,7 @@
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,12 +11,10 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import func, insert, text, update
 
-from service.clock import SystemClock
 from service.domain.ids import IncidentId
 from service.domain.plan import Lane
-from service.domain.secrets import Secret
 from service.flow import respond
-from service.store.database import SqlDatabase, create
+from service.store.database import SqlDatabase
 from service.store.tables.incident import steps
 from service.store.tables.proof import outbox
 from tests.integration.containment.conftest import ACTIONS, PLAYBOOKS, no_key
@@ -48,13 +46,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     found = SimpleNamespace(now=1000.0)
     monkeypatch.setattr(reconcile, "time", SimpleNamespace(monotonic=lambda: found.now))
     return found
-
-
-@pytest.fixture
-def db(fresh_postgres_url: str) -> Iterator[SqlDatabase]:
-    database = SqlDatabase(create(Secret(fresh_postgres_url), pool_size=2), SystemClock())
-    yield database
-    database.engine.dispose()
 
 
 @pytest.fixture

@@ -12,12 +12,10 @@ import psutil
 import pytest
 from sqlalchemy import select, text
 
-from service.clock import SystemClock
 from service.domain.events import IncidentOpened
 from service.domain.ids import IncidentId
-from service.domain.secrets import Secret
 from service.domain.timeline import Entry
-from service.store.database import SqlDatabase, create
+from service.store.database import SqlDatabase
 from service.store.tables.incident import incidents, steps
 from tests.support.incidents import CONNECTION, THIEF, add_account, add_connection, add_incident
 from tests.support.recording_platform import RecordingPlatform, serving
@@ -39,13 +37,6 @@ def until(true: Callable[[], bool], what: str) -> None:
 @pytest.fixture
 def platform() -> RecordingPlatform:
     return RecordingPlatform()
-
-
-@pytest.fixture
-def db(fresh_postgres_url: str) -> Iterator[SqlDatabase]:
-    database = SqlDatabase(create(Secret(fresh_postgres_url), pool_size=2), SystemClock())
-    yield database
-    database.engine.dispose()
 
 
 @pytest.fixture
